@@ -14,6 +14,8 @@ A message says what was given, what was expected and what to do, on one line.
 
 from __future__ import annotations
 
+from functools import partial
+
 __all__ = [
     "EncoderError",
     "EngineError",
@@ -78,3 +80,7 @@ class ImageError(PomonaError):
         self.width = width
         self.height = height
         self.format = format
+
+    def __reduce__(self) -> tuple[object, ...]:
+        rebuild = partial(type(self), width=self.width, height=self.height, format=self.format)
+        return rebuild, (self.status, str(self))

@@ -1,0 +1,1 @@
+"""From a network and its weights to one self-contained blob."""

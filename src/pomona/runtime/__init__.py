@@ -1,0 +1,83 @@
+"""Turning an encoder into numbers: one loaded runtime per process and encoder."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pomona.encoder.blob import Encoder
+    from pomona.preprocess import Preprocessing
+
+__all__ = ["LazyRuntime", "Runtime", "load_once", "loads_since", "loads_so_far"]
+
+
+class Runtime(Protocol):
+    """What the worker asks of a loaded network."""
+
+    batch_size: int  # images per call that suit it best
+    preprocessing: Preprocessing
+    dimension: int
+
+    def predict(self, images: NDArray[np.uint8], features: NDArray[np.float32]) -> None:
+        """Fill `features` (N, dimension) float32 from `images` (N, height, width, 3) uint8 RGB."""
+
+
+_loaded: dict[str, Runtime] = {}
+_lock = threading.Lock()
+_loads = 0
+_reported = 0
+
+
+def load_once(fingerprint: str, fetch: Callable[[], Encoder]) -> Runtime:
+    """Return this process's runtime for an encoder, loading it the first time only.
+
+    Args:
+        fingerprint: the encoder's identity, the key.
+        fetch: gives the encoder itself; called only when it is not loaded yet, because on Spark
+            it reads a broadcast variable, which costs.
+
+    Raises:
+        EncoderError: the encoder cannot be loaded here.
+    """
+    global _loads  # noqa: PLW0603 - a process-wide count is the point
+    from pomona.runtime.openvino import OpenVinoRuntime
+
+    with _lock:
+        if fingerprint not in _loaded:
+            _loaded[fingerprint] = OpenVinoRuntime(fetch())
+            _loads += 1
+        return _loaded[fingerprint]
+
+
+class LazyRuntime:
+    """A runtime that loads its network when the first image needs it."""
+
+    batch_size = 1
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.preprocessing = encoder.preprocessing
+        self.dimension = encoder.dimension
+        self._encoder = encoder
+
+    def predict(self, images: NDArray[np.uint8], features: NDArray[np.float32]) -> None:
+        """Fill `features` as `Runtime.predict` does."""
+        load_once(self._encoder.fingerprint, lambda: self._encoder).predict(images, features)
+
+
+def loads_since() -> int:
+    """How many models this process loaded since the last call: what a task reports, once."""
+    global _reported
+    with _lock:
+        fresh, _reported = _loads - _reported, _loads
+        return fresh
+
+
+def loads_so_far() -> int:
+    """How many models this process has loaded in its life."""
+    with _lock:
+        return _loads

@@ -1,0 +1,49 @@
+# make demo   set up and run the main job on images that the repository draws
+# make test   set up and run everything that CI runs
+# make help   the rest
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help demo test lint format bench clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/demo.stamp  ## Draw pictures, extract their features, inspect the table
+	$(BIN)/python examples/draw_pictures.py demo/pictures
+	$(BIN)/pomona extract demo/pictures demo/features --weights untrained:0
+	$(BIN)/pomona inspect demo/features
+
+test: lint  ## Check style, types and imports, then run all tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/dev.stamp  ## Check style, types and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/dev.stamp  ## Put the code into shape
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(VENV)/dev.stamp  ## Measure against the reference notebook (half an hour; see benchmarks/)
+	$(BIN)/python benchmarks/run.py
+
+clean:  ## Remove what the other targets made
+	rm -rf $(VENV) demo
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("Pomona needs Python 3.11 or later; this is " + sys.version.split()[0] + ": set PYTHON=python3.12, say" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install -c constraints.txt -e '.[spark]' hypothesis import-linter mypy pytest ruff
+	@touch $@ $(VENV)/demo.stamp

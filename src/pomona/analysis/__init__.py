@@ -1,0 +1,1 @@
+"""Table in, result out."""

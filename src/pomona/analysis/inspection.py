@@ -1,0 +1,126 @@
+"""What is in a feature table: counts, checks of the vectors, provenance, first rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pomona.table import FeatureTable
+
+__all__ = ["Inspection", "VectorCheck", "inspect_table"]
+
+_COLUMNS = ["path", "label", "features", "status", "error", "width", "height", "format"]
+_SHOWN_COMPONENTS = 4
+
+
+@dataclass(slots=True)
+class VectorCheck:
+    """Whether the vectors are what they should be.
+
+    Attributes:
+        dimension: length that every vector should have, from the provenance.
+        vectors: rows with a vector.
+        wrong_length: vectors of another length.
+        not_finite: vectors with a NaN or an infinity.
+        all_zero: vectors of zeros only.
+        missing: rows with status `ok` and no vector.
+    """
+
+    dimension: int
+    vectors: int = 0
+    wrong_length: int = 0
+    not_finite: int = 0
+    all_zero: int = 0
+    missing: int = 0
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is wrong."""
+        return not (self.wrong_length or self.not_finite or self.all_zero or self.missing)
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What `inspect_table` found.
+
+    Attributes:
+        rows: all rows.
+        statuses: rows by status.
+        labels: rows by label; None stands for no label.
+        check: of the vectors.
+        provenance: which encoder made the table.
+        first_rows: a few rows, vectors cut to their first components.
+    """
+
+    rows: int
+    statuses: Counter[str]
+    labels: Counter[str | None]
+    check: VectorCheck
+    provenance: dict[str, str]
+    first_rows: list[dict[str, Any]]
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `pomona inspect --json` prints. No label is the empty string there."""
+        return {
+            "rows": self.rows,
+            "statuses": dict(self.statuses),
+            "labels": {label or "": count for label, count in sorted_labels(self.labels)},
+            "check": {**asdict(self.check), "passed": self.check.passed},
+            "provenance": self.provenance,
+            "first_rows": self.first_rows,
+        }
+
+
+def inspect_table(table: FeatureTable, first_rows: int = 5) -> Inspection:
+    """Read a table once, streaming, and say what is in it.
+
+    Raises:
+        TableError: it is not a feature table, or mixes two encoders.
+    """
+    provenance = table.provenance()
+    check = VectorCheck(int(provenance["dimension"]))
+    statuses: Counter[str] = Counter()
+    labels: Counter[str | None] = Counter()
+    shown: list[dict[str, Any]] = []
+    for batch in table.batches(_COLUMNS):
+        statuses.update(batch["status"].to_pylist())
+        labels.update(batch["label"].to_pylist())
+        _check_vectors(batch, check)
+        if len(shown) < first_rows:
+            shown += map(_shorten, batch.slice(0, first_rows - len(shown)).to_pylist())
+    return Inspection(statuses.total(), statuses, labels, check, provenance, shown)
+
+
+def sorted_labels(labels: Counter[str | None]) -> list[tuple[str | None, int]]:
+    """Labels and their counts in alphabetical order, no label last."""
+    return sorted(labels.items(), key=lambda item: (item[0] is None, item[0] or ""))
+
+
+def _check_vectors(batch: pa.RecordBatch, check: VectorCheck) -> None:
+    features = batch["features"]
+    present = features.is_valid()
+    check.vectors += present.sum().as_py() or 0
+    lengths = np.diff(features.offsets.to_numpy())[present.to_numpy(zero_copy_only=False)]
+    wrong = int((lengths != check.dimension).sum())
+    check.wrong_length += wrong
+    ok = np.asarray(batch["status"].to_pylist()) == "ok"
+    check.missing += int((ok & ~present.to_numpy(zero_copy_only=False)).sum())
+    if wrong:
+        return  # no matrix to look at; the table has failed the check already
+    # `flatten` leaves out nulls: (vectors, dimension) float32
+    matrix = features.flatten().to_numpy(zero_copy_only=False).reshape(-1, check.dimension)
+    check.not_finite += int((~np.isfinite(matrix)).any(axis=1).sum())
+    check.all_zero += int((matrix == 0).all(axis=1).sum())
+
+
+def _shorten(row: dict[str, Any]) -> dict[str, Any]:
+    vector = row["features"]
+    if vector is not None:
+        row["features"] = [round(value, 4) for value in vector[:_SHOWN_COMPONENTS]]
+    return row

@@ -1,0 +1,237 @@
+"""The command line: parse, call, print. Results go to stdout, progress and errors to stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+import signal
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from pomona._version import __version__
+from pomona.encoder.cards import DEFAULT_MODEL
+from pomona.errors import PomonaError, UsageError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from pomona.engines.job import Summary
+
+__all__ = ["app", "main"]
+
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_AS_JSON = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object instead of words."
+)
+
+
+@click.group(context_settings=_CONTEXT)
+@click.version_option(__version__, message="pomona %(version)s")
+def app() -> None:
+    """Turn trees of images into tables of deep features."""
+
+
+@app.command(epilog="Example: pomona extract photos/ features/ --label parent")
+@click.argument("source")
+@click.argument("table")
+@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="See 'pomona models'.")
+@click.option(
+    "--weights",
+    default="imagenet",
+    show_default=True,
+    help="imagenet (downloaded once), a Keras weights FILE, or untrained:SEED.",
+)
+@click.option(
+    "--label",
+    default="parent",
+    show_default=True,
+    help="parent (the folder's name), none, regex:PATTERN (its first group), csv:FILE.",
+)
+@click.option(
+    "--glob",
+    "globs",
+    multiple=True,
+    metavar="PATTERN",
+    help="Choose files by name, in place of the known extensions. May be repeated.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "spark"]),
+    default="local",
+    show_default=True,
+    help="Processes on this machine, or Apache Spark.",
+)
+@click.option("--master", metavar="URL", help="Spark's master: local[4], spark://host:7077, yarn.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Processes on this machine.  [default: cores]"
+)
+@click.option(
+    "--decode",
+    type=click.Choice(["exact", "fast"]),
+    default="exact",
+    show_default=True,
+    help="fast scales large JPEGs while it decodes them; features differ slightly.",
+)
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(min=1),
+    default=178_000_000,
+    show_default=True,
+    help="Larger images are not decoded but recorded as too_large.",
+)
+@click.option(
+    "--image-timeout",
+    type=click.FloatRange(min=0.1),
+    default=120.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="An image that takes longer is recorded as crashed. Local engine only.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the table instead of continuing it.")
+@_AS_JSON
+def extract(
+    *,
+    source: str,
+    table: str,
+    decode: str,
+    max_pixels: int,
+    image_timeout: float,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Turn the images of SOURCE into the feature table TABLE, one row for every file.
+
+    SOURCE is a folder, an image, or a quoted glob. A TABLE that exists is continued: images that
+    have a row are skipped.
+    """
+    from pomona.extraction import extract as run
+    from pomona.progress import progress_bar
+    from pomona.worker import DecodeOptions
+
+    if settings["weights"].startswith("untrained:"):
+        _say("note: untrained weights make features that mean little; use them to try things out")
+    with progress_bar() as progress:
+        summary = run(
+            source,
+            table,
+            decode=DecodeOptions(max_pixels, fast=decode == "fast"),
+            image_timeout_s=image_timeout,
+            progress=progress,
+            **settings,
+        )
+    click.echo(json.dumps(summary.to_json()) if as_json else _in_words(summary))
+
+
+@app.command(epilog="Example: pomona inspect features/ --json")
+@click.argument("table")
+@click.option(
+    "--rows",
+    type=click.IntRange(min=0),
+    default=5,
+    show_default=True,
+    help="How many first rows to show.",
+)
+@_AS_JSON
+def inspect(table: str, rows: int, *, as_json: bool) -> None:
+    """Show what is in the feature table TABLE, and check its vectors.
+
+    The exit code is 1 if a vector has a wrong length, a NaN, or only zeros.
+    """
+    from pomona.analysis.inspection import inspect_table
+    from pomona.presentation import show_inspection
+    from pomona.table import FeatureTable
+
+    found = inspect_table(FeatureTable.at(table), rows)
+    if as_json:
+        click.echo(json.dumps(found.to_json(), ensure_ascii=False))
+    else:
+        show_inspection(table, found)
+    if not found.check.passed:
+        sys.exit(1)
+
+
+@app.command(epilog="Example: pomona models mobilenet_v2")
+@click.argument("model", required=False)
+@_AS_JSON
+def models(model: str | None, *, as_json: bool) -> None:
+    """List the known networks, or show one of them.
+
+    Of one MODEL it shows layers, shapes, parameter counts and preprocessing.
+    """
+    from pomona.encoder.build import describe_network
+    from pomona.encoder.cards import CARDS, find_card
+    from pomona.presentation import show_model, show_models
+
+    if model is None:
+        if as_json:
+            click.echo(json.dumps([card.to_json() for card in CARDS.values()]))
+        else:
+            show_models(CARDS.values())
+        return
+    card, network = find_card(model), describe_network(model)
+    if as_json:
+        click.echo(json.dumps({**card.to_json(), **network}))
+    else:
+        show_model(card, network)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; the process ends with its exit code.
+
+    0: done. 1: a run could not go on, or a check failed. 2: bad use, one line on stderr, nothing
+    written. 130 and 143: stopped by Ctrl-C or SIGTERM; whole part files stay.
+    """
+    logging.basicConfig(format="pomona: %(message)s", level=logging.WARNING)
+    logging.getLogger("pomona").setLevel(logging.INFO)
+    signal.signal(signal.SIGTERM, _on_terminate)
+    try:
+        code = app(arguments, "pomona", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(2)
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "pomona"
+        _fail(2, f"{error.format_message()} (see {where} --help)")
+    except (UsageError, click.ClickException) as error:
+        _fail(2, str(error))
+    except PomonaError as error:
+        _fail(1, str(error))
+    except (KeyboardInterrupt, click.Abort):
+        _fail(130, "stopped; whole part files stay, and the same command continues the table")
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has gone: nothing to tell
+        sys.exit(141)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _in_words(summary: Summary) -> str:
+    lines = [
+        f"{summary.ok + summary.failed:,} images in {summary.seconds:.1f} s "
+        f"({summary.images_per_second:.0f} images/s): {summary.ok:,} ok, {summary.failed:,} failed"
+        + (f", {summary.skipped:,} already done" if summary.skipped else "")
+    ]
+    failures = {k: v for k, v in sorted(summary.by_status.items()) if k != "ok"}
+    if failures:
+        told = ", ".join(f"{count:,} {status}" for status, count in failures.items())
+        lines.append(f"failed: {told}; the column 'error' says why")
+    if summary.unlisted:
+        lines.append(f"not listed: {'; '.join(summary.unlisted[:3])}")
+    lines.append(f"table: {summary.table} (encoder {summary.encoder[:12]})")
+    lines.append(f"next: pomona inspect {shlex.quote(summary.table)}")
+    return "\n".join(lines)
+
+
+def _say(text: str) -> None:
+    click.echo(f"pomona: {text}", err=True)
+
+
+def _fail(code: int, message: str) -> NoReturn:
+    _say(" ".join(message.split()))
+    sys.exit(code)
+
+
+def _on_terminate(_number: int, _frame: FrameType | None) -> Any:
+    sys.exit(143)

@@ -1,0 +1,347 @@
+"""Bytes in, RGB picture out: whatever the bytes are, a `Picture` or an `ImageError`.
+
+The bytes decide the format, never a name. Only the formats of `_PLUGINS` are ever opened, each by
+its own Pillow plugin: nothing that runs programs (EPS), nothing without a magic number (TGA).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Any, cast
+
+import numpy as np
+from PIL import Image, ImageFile
+
+from pomona.errors import ImageError
+from pomona.pillow import strict_limits
+
+__all__ = ["FAILURES", "MAX_PIXELS", "Picture", "decode"]
+
+FAILURES = ("empty", "unsupported", "corrupt", "truncated", "too_large")
+"""The classes of failure that `decode` tells apart: `ImageError.status` is one of them."""
+
+MAX_PIXELS = 178_000_000
+"""What is decoded unless more is asked for: about Pillow's own limit, 0.7 GB as RGB."""
+
+# Pillow's name of the format -> what the names of its module and class begin with. The class, not
+# `Image.open`, which hides why a header was refused. MPO is not among them: its first frame is the
+# JPEG itself, and this way a broken index of further frames spoils nothing.
+_PLUGINS = {
+    "JPEG": "Jpeg",
+    "PNG": "Png",
+    "GIF": "Gif",
+    "WEBP": "WebP",
+    "BMP": "Bmp",
+    "TIFF": "Tiff",
+    "PPM": "Ppm",
+    "ICO": "Ico",
+    "JPEG2000": "Jpeg2K",
+    "AVIF": "Avif",
+}
+_MAGIC = re.compile(
+    rb"""(?sx)
+      (?P<JPEG> \xff\xd8\xff) | (?P<PNG> \x89PNG\r\n\x1a\n) | (?P<GIF> GIF8[79]a)
+    | (?P<WEBP> RIFF.{4}WEBP) | (?P<BMP> BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0)
+    | (?P<TIFF> II(?:[*+]\0|\0\*) | MM(?:\0[*+]|\*\0)) | (?P<PPM> P[1-6f]\s)
+    | (?P<ICO> \0\0\x01\0) | (?P<JPEG2000> \xff\x4f\xff\x51 | \0{3}\x0cjP[ ]{2}\r\n\x87\n)
+    | (?P<AVIF> .{4}ftyp(?: avi[fs] | m[is]f1.{4,40}?avi[fs]))
+    """
+)
+_LOOKS_LIKE = (
+    (rb"(?i)(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head|body)", "HTML, perhaps an error page"),
+    (rb"(?is)(?:\xef\xbb\xbf)?\s*<(?:svg|!doctype svg|\?xml.*<svg)", "SVG, a drawing: no pixels"),
+    (rb"version https://git-lfs", "a Git LFS pointer, `git lfs pull` fetches the image"),
+    (rb"%PDF", "PDF"),
+    (rb"%!PS|\xc5\xd0\xd3\xc6", "EPS or PostScript"),
+    (rb"8BPS", "PSD"),
+    (rb"(?s).{4}ftyp(?:he[iv]|m[is]f1)", "HEIC"),
+    (rb"(?s).{4}ftyp", "a video, MP4 or MOV"),
+    (rb"\xff\x0a|\0\0\0\x0cJXL ", "JPEG XL"),
+    (rb"PK\x03\x04", "a ZIP archive"),
+    (rb"\x1f\x8b", "gzip"),
+    (rb"\0{16}", "nothing but zeros"),
+)
+_SAYS_TRUNCATED = re.compile(
+    r"(?i)truncat|not enough|unexpected end|reached eof|only got|\(chunk b'\w{0,3}'\)"
+)
+_SAYS_UNSUPPORTED = re.compile(
+    r"(?i)unsupported (?!operand)|not (yet )?supported(?! between)|not installed|cannot handle"
+    r"|unknown pixel mode"
+)
+_PLAINER = {
+    "not identified by this driver": "no valid size or colour mode in the header",
+    "decoder error -2": "libtiff cannot decode the data",
+}
+_ORIENTATIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = {_ORIENTATIONS[value] for value in (5, 6, 7, 8)}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One decoded image.
+
+    Attributes:
+        image: the pixels, mode RGB, as stored. Two exceptions: a TIFF comes upright out of Pillow,
+            and with `draft` a JPEG may be smaller than stored.
+        orientation: what EXIF asks for to see `image` upright; None where it is upright. Compare
+            with None: one of Pillow's transpositions is 0.
+        width: pixels as stored in the file, before orientation and before any draft scaling.
+        height: likewise.
+        format: what the bytes are, in Pillow's words: `JPEG`, `PNG`, ...
+    """
+
+    image: Image.Image
+    orientation: Image.Transpose | None
+    width: int
+    height: int
+    format: str
+
+    @property
+    def sideways(self) -> bool:
+        """Whether `orientation` swaps width and height."""
+        return self.orientation in _SIDEWAYS
+
+
+def decode(
+    content: bytes | memoryview,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    draft: tuple[int, int] | None = None,
+) -> Picture:
+    """Turn the bytes of one image file into an RGB picture.
+
+    Transparency is laid over white; of animations the first frame is taken; greys of 16 and 32
+    bits and floats are scaled to 8 bits, not clipped (`_grey` says how).
+
+    Args:
+        content: the whole file.
+        max_pixels: with more pixels than this, the image is refused before its pixels are decoded.
+        draft: (width, height) that is enough: a JPEG may be scaled down while it is decoded, by
+            2, 4 or 8, never below this. Quicker, and not quite the same pixels.
+
+    Raises:
+        ImageError: for any bytes that do not become a picture; nothing else is ever raised.
+    """
+    content = bytes(content)  # no copy of what is bytes already
+    name = _format(content)
+    image: ImageFile.ImageFile | None = None
+    with strict_limits(max_pixels):
+        try:
+            image = _open(name, content)
+            width, height = _stored_size(image)
+            if width * height > max_pixels:
+                said = f"{width} x {height} = {width * height} pixels"
+                said += f", the limit is {max_pixels}: raise it with --max-pixels"
+                raise _error("too_large", name, said, (width, height))
+            return _picture(image, name, content, draft)
+        except ImageError:
+            raise
+        # Fed with bytes that were made to fail, Pillow's plugins raise whatever their code comes
+        # to: OSError, SyntaxError, ValueError, struct.error, KeyError, MemoryError, ...
+        except Exception as error:
+            raise _failure(error, image, name, content, max_pixels) from error
+
+
+def _format(content: bytes) -> str:
+    """Say what the bytes are, by the first of them; raise for what is no image to read."""
+    if not content:
+        raise ImageError("empty", "the file is empty: 0 bytes")
+    if magic := _MAGIC.match(content):
+        return cast("str", magic.lastgroup)
+    guess = next((what for form, what in _LOOKS_LIKE if re.match(form, content[:512])), None)
+    hint = f"looks like {guess}" if guess else f"expected one of {', '.join(_PLUGINS)}"
+    first = f"first bytes {content[:12]!r}"
+    raise ImageError("unsupported", f"not an image that can be read: {hint}; {first}")
+
+
+@cache
+def _plugin(name: str) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
+    """Pillow's class that reads the format, imported at the first file of its kind."""
+    stem = _PLUGINS[name]
+    try:
+        plugin = getattr(import_module(f"PIL.{stem}ImagePlugin"), f"{stem}ImageFile")
+    except ImportError as error:
+        raise ImageError("unsupported", f"{name}: not read by this Pillow", format=name) from error
+    return cast("Callable[[io.BytesIO], ImageFile.ImageFile]", plugin)
+
+
+def _open(name: str, content: bytes) -> ImageFile.ImageFile:
+    """Read the header."""
+    try:
+        return _plugin(name)(io.BytesIO(content))
+    except SyntaxError as error:
+        # Pillow takes a JPEG's resolution from EXIF, and fails where that is one or two bytes long.
+        if name == "JPEG" and isinstance(error.__cause__, IndexError) and b"Exif\0\0" in content:
+            return _plugin(name)(io.BytesIO(content.replace(b"Exif\0\0", b"none\0\0")))
+        raise
+
+
+def _stored_size(image: ImageFile.ImageFile) -> tuple[int, int]:
+    """Width and height as stored: Pillow's TIFF plugin gives them as they are to be seen."""
+    if image.format == "TIFF":
+        tags = cast("Any", image).tag_v2
+        return tags[256], tags[257]
+    return image.size
+
+
+def _error(status: str, name: str, said: str, size: tuple[int, int] | None) -> ImageError:
+    """Make the error, its message one printable line of at most 200 characters."""
+    message = "".join(letter if letter.isprintable() else "?" for letter in f"{name}: {said}")[:200]
+    # What a header claims beyond 31 bits is no size, and would not fit into the table's columns.
+    width, height = size if size and max(size) < 2**31 else (None, None)
+    return ImageError(status, message, width=width, height=height, format=name)
+
+
+def _picture(
+    image: ImageFile.ImageFile, name: str, content: bytes, draft: tuple[int, int] | None
+) -> Picture:
+    """Decode the pixels behind a header that was read."""
+    width, height = _stored_size(image)
+    # OpenJPEG takes a codestream that ends between two tiles for whole and leaves the rest black. A
+    # whole one ends with the marker EOC, which cannot occur in the data after the marker SOD.
+    if name == "JPEG2000" and content.find(b"\xff\xd9", content.find(b"\xff\x93")) < 0:
+        raise OSError("image file is truncated: no end of codestream")
+    if draft is not None and name == "JPEG":
+        image.draft(None, draft[::-1] if _orientation(image) in _SIDEWAYS else draft)
+    tile = image.tile[0][3] if image.tile else ""
+    layout = str(tile[0] if isinstance(tile, tuple) and tile else tile)
+    image.load()
+    return Picture(_rgb(image, layout), _orientation(image), width, height, name)
+
+
+def _orientation(image: Image.Image) -> Image.Transpose | None:
+    """What EXIF, or else XMP, asks for: a broken or senseless block means upright."""
+    try:
+        return _ORIENTATIONS.get(image.getexif().get(0x0112, 1))
+    except Exception:  # noqa: BLE001 - the same plugins as in `decode`, and no pixel depends on it
+        return None
+
+
+def _rgb(image: Image.Image, layout: str) -> Image.Image:
+    """Convert any of Pillow's modes to RGB, what is transparent over white.
+
+    Args:
+        image: loaded, in any mode.
+        layout: Pillow's raw mode of the samples in the file: `L;4`, `RGB;16B`, ...
+    """
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _grey(image, layout).convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    # Pillow scales such samples to 8 bits, but not the colour that a PNG declares transparent.
+    if "transparency" in image.info and layout in ("L;2", "L;4", "RGB;16B"):
+        colour = image.info["transparency"]
+        image.info["transparency"] = (
+            tuple(level >> 8 for level in colour)
+            if layout == "RGB;16B"
+            else colour * {"L;2": 85, "L;4": 17}[layout]
+        )
+    straight = image.convert("LA") if image.mode == "La" else image
+    rgba = straight.convert("RGBA")
+    white = Image.new("RGB", rgba.size, (255, 255, 255))
+    white.paste(rgba, mask=rgba.getchannel("A"))
+    return white
+
+
+def _grey(image: Image.Image, layout: str) -> Image.Image:
+    """Scale greys of more than 8 bits to 0..255, so that nothing is clipped.
+
+    16-bit greys by their full range, v / 257. 32-bit integers likewise if they all lie within
+    0..65535, since Pillow hands over many a 16-bit file in that mode. Floats: if all lie within
+    0..1 times 255, if within 0..255 as they are. Whatever lies outside: the image's own minimum
+    becomes 0 and its maximum 255. Not a number becomes 0, the infinities 0 and 255.
+    """
+    values = np.asarray(image)  # (H, W) uint16, int32 or float32
+    known = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
+    if values.dtype.kind != "f" and low >= 0 and high <= 65535:
+        low, high = 0.0, 4095.0 if layout == "I;12" else 65535.0
+    elif values.dtype.kind == "f" and low >= 0 and high <= 255:
+        low, high = 0.0, 1.0 if high <= 1 else 255.0
+    levels = np.empty(values.shape, np.uint8)
+    for top in range(0, len(values), 64):  # in strips: float64 takes 8 bytes for each pixel
+        share = (values[top : top + 64] - np.float64(low)) / ((high - low) or 1.0)
+        levels[top : top + 64] = np.rint(np.nan_to_num(share).clip(0, 1) * 255)
+    if isinstance(transparent := image.info.get("transparency"), int):
+        levels[values == transparent] = 255
+    return Image.fromarray(levels)
+
+
+def _failure(
+    error: Exception, image: ImageFile.ImageFile | None, name: str, content: bytes, max_pixels: int
+) -> ImageError:
+    """Turn what Pillow raised into a class of failure and one line that says what was wrong."""
+    size = None if image is None else _stored_size(image)
+    said = " ".join(str(error).split()) or type(error).__name__
+    status = "corrupt"
+    if isinstance(error, Image.DecompressionBombError):
+        status = "too_large"
+        pixels = "".join(re.findall(r"\((\d+) pixels", said)[:1])
+        said = f"a frame of {pixels} pixels, the limit is {max_pixels}: raise it with --max-pixels"
+    elif isinstance(error, MemoryError):
+        status, said = "too_large", "its pixels do not fit into memory"
+    elif _ends_in_header(name, content):
+        status, said = "truncated", f"the header goes on after the last of {len(content)} bytes"
+    elif _SAYS_TRUNCATED.search(said):
+        status = "truncated"
+    elif _ends_in_data(image, name, content):
+        status, said = "truncated", f"the data goes on after the last of {len(content)} bytes"
+    elif _SAYS_UNSUPPORTED.search(said):
+        status = "unsupported"
+    elif (
+        said.isdecimal()
+    ):  # a bare KeyError of the TIFF plugin: no such tag, or no such compression
+        missing = 256 <= int(said) < 512
+        status = "corrupt" if missing else "unsupported"
+        said = f"tag {said} is missing" if missing else f"compression {said} is unknown"
+    return _error(status, name, _PLAINER.get(said, said), size)
+
+
+class _Counted(io.BytesIO):
+    """Bytes that remember whether more of them was asked for than there is."""
+
+    ran_out = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        # A decoder asks for MAXBLOCK without knowing whether there is as much, a header does not.
+        if size is not None and len(data) < size < ImageFile.MAXBLOCK:
+            self.ran_out = True
+        return data
+
+
+def _ends_in_header(name: str, content: bytes) -> bool:
+    """Read the header once more, to see whether it goes on after the last byte."""
+    stream = _Counted(content)
+    with suppress(Exception):
+        _plugin(name)(stream)
+    return stream.ran_out
+
+
+def _ends_in_data(image: ImageFile.ImageFile | None, name: str, content: bytes) -> bool:
+    """Whether the file declares data after its last byte, in formats whose decoders do not tell."""
+    if name == "WEBP":
+        return 8 + int.from_bytes(content[4:8], "little") > len(content)
+    if name != "TIFF" or image is None:
+        return False
+    tags = cast("Any", image).tag_v2
+    with suppress(Exception):  # tags are decoded when they are asked for, and may be anything
+        starts, sizes = tags.get(273, tags.get(324)), tags.get(279, tags.get(325))
+        return any(a + b > len(content) for a, b in zip(starts, sizes, strict=False))
+    return False

@@ -1,0 +1,212 @@
+r"""The encoder: everything that decides a feature vector, in one self-contained blob.
+
+The blob's layout, little-endian:
+
+    8 bytes   magic b"POMONA\x00\x01" (the last byte is the version of this layout)
+    32 bytes  SHA-256 of all that follows
+    8 bytes   length of the header
+    header    JSON, UTF-8: what the encoder is, and the length of its two sections
+    sections  the OpenVINO graph (XML), then its constants
+
+Reading it runs no code: no pickle, no archive to unpack, and lengths are checked before use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+import uuid
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pomona._version import __version__
+from pomona.errors import EncoderError
+from pomona.preprocess import Preprocessing
+
+__all__ = ["LAYOUT_VERSION", "Encoder", "canonical_digest", "describe_preprocessing"]
+
+LAYOUT_VERSION = 1
+_MAGIC = b"POMONA\x00" + bytes([LAYOUT_VERSION])
+_LENGTH = struct.Struct("<Q")
+_DIGEST_BYTES = 32
+_HEADER_START = len(_MAGIC) + _DIGEST_BYTES + _LENGTH.size
+
+
+def canonical_digest(value: Any) -> str:
+    """SHA-256 (hex) of a JSON value, whatever the order of its keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def describe_preprocessing(preprocessing: Preprocessing) -> dict[str, str]:
+    """The preprocessing in words, for provenance and for people."""
+    return {
+        "input_size": f"{preprocessing.height}x{preprocessing.width}",
+        "resize": f"{preprocessing.resize}, squash",
+        "channel_order": preprocessing.channel_order,
+        "mean": ", ".join(f"{value:g}" for value in preprocessing.mean),
+        "std": ", ".join(f"{value:g}" for value in preprocessing.std),
+    }
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A network without its last layer, with its weights and its preprocessing.
+
+    The graph takes (1, height, width, 3) uint8 RGB and gives (1, dimension) float32: the
+    arithmetic of the preprocessing is part of it, so that no worker can get it wrong.
+
+    Attributes:
+        model: the network's name, such as `mobilenet_v2`.
+        architecture: the network in words that do not change between versions of its library.
+        weights: where the weights came from, for people: `imagenet`, `untrained:7`, a file's name.
+        weights_sha256: digest of the weights' values, whatever file they came in.
+        preprocessing: input size, resize filter, channel order, mean and standard deviation.
+        output: name of the layer whose output is the feature vector.
+        dimension: length of the feature vector.
+        precision: arithmetic of the network, `f32`.
+        graph: OpenVINO's intermediate representation, XML.
+        constants: the numbers that the graph refers to.
+    """
+
+    model: str
+    architecture: str
+    weights: str
+    weights_sha256: str
+    preprocessing: Preprocessing
+    output: str
+    dimension: int
+    precision: str
+    graph: bytes = field(repr=False)
+    constants: bytes = field(repr=False)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identity of the features: two encoders with the same one give the same vectors.
+
+        64 hex digits, a SHA-256 over architecture, weights, preprocessing, output, dimension and
+        precision; not over names of files, nor when, where or by which version it was built.
+        """
+        return canonical_digest(
+            {
+                "architecture": self.architecture,
+                "weights_sha256": self.weights_sha256,
+                "preprocessing": self.preprocessing.to_json(),
+                "output": self.output,
+                "dimension": self.dimension,
+                "precision": self.precision,
+            }
+        )
+
+    def provenance(self) -> dict[str, str]:
+        """What a feature table says of the encoder that made it, in words and digests."""
+        return {
+            "fingerprint": self.fingerprint,
+            "model": self.model,
+            "architecture": self.architecture,
+            "weights": self.weights,
+            "weights_sha256": self.weights_sha256,
+            **describe_preprocessing(self.preprocessing),
+            "output": self.output,
+            "dimension": str(self.dimension),
+            "precision": self.precision,
+            "pomona_version": __version__,
+        }
+
+    def to_bytes(self) -> bytes:
+        """The blob."""
+        header = json.dumps(
+            {
+                "model": self.model,
+                "architecture": self.architecture,
+                "weights": self.weights,
+                "weights_sha256": self.weights_sha256,
+                "preprocessing": self.preprocessing.to_json(),
+                "output": self.output,
+                "dimension": self.dimension,
+                "precision": self.precision,
+                "sections": {"graph": len(self.graph), "constants": len(self.constants)},
+            },
+            sort_keys=True,
+        ).encode()
+        body = b"".join((_LENGTH.pack(len(header)), header, self.graph, self.constants))
+        return _MAGIC + hashlib.sha256(body).digest() + body
+
+    @classmethod
+    def from_bytes(cls, blob: bytes, name: str = "encoder") -> Encoder:
+        """Read a blob, checking its digest first.
+
+        Args:
+            blob: what `to_bytes` gave.
+            name: what to call it in an error.
+
+        Raises:
+            EncoderError: not an encoder, of another layout version, cut short or altered.
+        """
+        if blob[:7] != _MAGIC[:7]:
+            raise EncoderError(f"{name} is not a Pomona encoder: it does not begin with its mark")
+        if blob[: len(_MAGIC)] != _MAGIC:
+            raise EncoderError(
+                f"{name} has layout version {blob[7:8].hex() or 'none'}, this Pomona reads "
+                f"{LAYOUT_VERSION:02x}: build the encoder again with this version"
+            )
+        body = memoryview(blob)[len(_MAGIC) + _DIGEST_BYTES :]
+        if hashlib.sha256(body).digest() != blob[len(_MAGIC) : len(_MAGIC) + _DIGEST_BYTES]:
+            raise EncoderError(
+                f"{name} is damaged: its content does not match its SHA-256; copy or build it again"
+            )
+        try:
+            return cls._from_body(blob)
+        except (KeyError, TypeError, ValueError, struct.error) as error:
+            raise EncoderError(f"{name} has a header that cannot be read: {error!r}") from error
+
+    @classmethod
+    def _from_body(cls, blob: bytes) -> Encoder:
+        (header_length,) = _LENGTH.unpack_from(blob, _HEADER_START - _LENGTH.size)
+        graph_start = _HEADER_START + header_length
+        header = json.loads(blob[_HEADER_START:graph_start])
+        sections = header.pop("sections")
+        constants_start = graph_start + sections["graph"]
+        end = constants_start + sections["constants"]
+        if end != len(blob):
+            raise ValueError(f"sections end at byte {end} of {len(blob)}")
+        header["preprocessing"] = Preprocessing.from_json(header["preprocessing"])
+        return cls(
+            **header, graph=blob[graph_start:constants_start], constants=blob[constants_start:end]
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the blob to `path`: whole or not at all.
+
+        Raises:
+            EncoderError: the folder is missing or not writable.
+        """
+        path = Path(path)
+        draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        try:
+            draft.write_bytes(self.to_bytes())
+            draft.replace(path)
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            raise EncoderError(
+                f"cannot write the encoder to {path}: {error.strerror or error}"
+            ) from error
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Encoder:
+        """Read an encoder from a file that `save` wrote.
+
+        Raises:
+            EncoderError: the file is missing, unreadable, or not a whole encoder.
+        """
+        try:
+            blob = Path(path).read_bytes()
+        except OSError as error:
+            raise EncoderError(
+                f"cannot read the encoder {path}: {error.strerror or error}"
+            ) from error
+        return cls.from_bytes(blob, name=str(path))

@@ -1,0 +1,196 @@
+"""Reading Keras weight files layer by layer, so that nothing stays untouched in silence.
+
+Keras' own `load_weights` leaves a layer at its random start, with a warning, where it finds no
+group of that name in the file. Features of such a network look plausible and are wrong. Here every
+layer of the network must find its arrays, of its shapes, or the file is refused by that layer's
+name. Two layouts are read, both HDF5 and read as data only:
+
+- Keras 3, `.weights.h5`: `layers/<class name in snake case>_<count>/vars/<index>`;
+- Keras 1 and 2, `.h5`, weights alone or within a whole model: groups in the order of the
+  attribute `layer_names`, arrays in the order of `weight_names`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pomona.errors import EncoderError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["LayerArrays", "LayerShape", "classes_of_top", "match_weights", "read_weights"]
+
+Arrays = list["NDArray[np.float32]"]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerShape:
+    """What a layer of the network needs: its class, its name, and its arrays' names and shapes."""
+
+    class_name: str
+    name: str
+    arrays: tuple[tuple[str, tuple[int, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerArrays:
+    """What a layer in the file holds. `key` is where it stands, `name` what it was called."""
+
+    key: str
+    name: str
+    arrays: Arrays
+
+
+def read_weights(path: Path) -> list[LayerArrays]:
+    """Read the layers of a Keras weights file that have arrays.
+
+    Returns:
+        The layers in the file's own order; for Keras 3 files the order is by class and count.
+
+    Raises:
+        EncoderError: the file is missing, is not HDF5, or holds no Keras weights.
+    """
+    import h5py
+
+    if not path.is_file():
+        raise EncoderError(
+            f"weights file {path} does not exist: give a Keras .h5 or .weights.h5 file, "
+            "'imagenet' or 'untrained:SEED'"
+        )
+    try:
+        with h5py.File(path, "r") as file:
+            layers = _read_layers(file)
+    except (OSError, AttributeError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        raise EncoderError(
+            f"cannot read weights from {path}: {_one_line(error)}; expected a Keras .h5 or "
+            ".weights.h5 file"
+        ) from error
+    if not layers:
+        raise EncoderError(f"{path} is HDF5, but holds no Keras weights")
+    return layers
+
+
+def match_weights(
+    needed: Sequence[LayerShape], found: Sequence[LayerArrays], file: str, model: str
+) -> list[Arrays]:
+    """Give every layer of the network its arrays from the file.
+
+    Args:
+        needed: the network's layers that have weights, in the network's order.
+        found: what `read_weights` gave.
+        file: the file's name, for errors.
+        model: the network's name, for errors.
+
+    Returns:
+        One list of arrays for each of `needed`.
+
+    Raises:
+        EncoderError: a layer is missing, has other shapes, or one in the file is left over.
+    """
+    by_key = {layer.key: layer for layer in found}
+    keys = _keras3_keys(needed) if found[0].key.startswith("layers/") else _ordered_keys(found)
+    matched = []
+    for layer, key in zip(needed, _padded(keys, len(needed)), strict=False):
+        candidate = by_key.pop(key, None)
+        if candidate is None:
+            raise EncoderError(f"{file} does not fit {model}: it has nothing for {_shown(layer)}")
+        shapes = [array.shape for array in candidate.arrays]
+        if shapes != [shape for _, shape in layer.arrays]:
+            raise EncoderError(
+                f"{file} does not fit {model}: {_shown(layer)}, "
+                f"the file has {_shapes(shapes)} there"
+            )
+        matched.append(candidate.arrays)
+    if by_key:
+        extra = next(iter(by_key.values()))
+        raise EncoderError(
+            f"{file} does not fit {model}: it also holds layer {extra.name!r} with "
+            f"{_shapes([a.shape for a in extra.arrays])}, which the network does not have"
+        )
+    return matched
+
+
+def classes_of_top(found: Sequence[LayerArrays], dimension: int) -> int | None:
+    """How many classes the classification layer in the file has; None if it has no such layer.
+
+    The classification layer is the one dense layer that takes the (dimension,) feature vector.
+    """
+    for layer in found:
+        if [a.ndim for a in layer.arrays] == [2, 1] and layer.arrays[0].shape[0] == dimension:
+            return int(layer.arrays[0].shape[1])
+    return None
+
+
+def _read_layers(file: Any) -> list[LayerArrays]:
+    if "layers" in file:
+        return list(_read_keras3(file["layers"]))
+    legacy = file.get("model_weights", file)
+    return list(_read_legacy(legacy)) if "layer_names" in legacy.attrs else []
+
+
+def _read_keras3(layers: Any) -> Iterable[LayerArrays]:
+    for key, group in layers.items():
+        stored = group.get("vars", {})
+        if arrays := [_float32(stored[str(i)]) for i in range(len(stored))]:
+            name = group.attrs.get("name", key)
+            yield LayerArrays(f"layers/{key}", _text(name), arrays)
+
+
+def _read_legacy(group: Any) -> Iterable[LayerArrays]:
+    for name in map(_text, group.attrs["layer_names"]):
+        layer = group[name]
+        if arrays := [_float32(layer[_text(weight)]) for weight in layer.attrs["weight_names"]]:
+            yield LayerArrays(name, name, arrays)
+
+
+def _keras3_keys(needed: Iterable[LayerShape]) -> list[str]:
+    counts: Counter[str] = Counter()
+    keys = []
+    for layer in needed:
+        stem = _snake_case(layer.class_name)
+        keys.append(f"layers/{stem}_{counts[stem]}" if counts[stem] else f"layers/{stem}")
+        counts[stem] += 1
+    return keys
+
+
+def _ordered_keys(found: Iterable[LayerArrays]) -> list[str]:
+    return [layer.key for layer in found]
+
+
+def _padded(keys: list[str], length: int) -> list[str]:
+    return keys + [""] * (length - len(keys))
+
+
+def _snake_case(class_name: str) -> str:
+    # The rule that Keras names saved layers by: Conv2D -> conv2d, ReLU -> re_lu.
+    split = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", class_name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", split).lower()
+
+
+def _float32(dataset: Any) -> NDArray[np.float32]:
+    return np.asarray(dataset[()], dtype=np.float32)
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _shown(layer: LayerShape) -> str:
+    wanted = ", ".join(f"{name} {shape}" for name, shape in layer.arrays)
+    return f"layer {layer.name!r} needs {wanted}"
+
+
+def _shapes(shapes: Iterable[tuple[int, ...]]) -> str:
+    return ", ".join(map(str, shapes))
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,105 @@
+"""The images still to do, shared by the threads that each look after one worker process."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable
+
+from pomona.source import ImageFile
+
+__all__ = ["ImageQueue"]
+
+_LISTED_AHEAD = 100_000  # images: about 30 MB; the listing waits when it is this far ahead
+_LARGEST, _SMALLEST = 64, 8  # images in a chunk: half a second of work, and of waiting at the end
+
+
+class ImageQueue:
+    """Hands out chunks of images and takes back those whose process died.
+
+    It is empty only when every image that it handed out was settled: until then a chunk may come
+    back, so `take` waits.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._waiting: deque[ImageFile] = deque()
+        self._suspects: deque[ImageFile] = deque()
+        self._unsettled = 0
+        self._listed = 0
+        self._listing = True
+        self._stopped = False
+        self._changed = threading.Condition()
+
+    def fill(self, files: Iterable[ImageFile]) -> None:
+        """Add what the source lists, waiting where it is far ahead."""
+        for file in files:
+            with self._changed:
+                while len(self._waiting) >= _LISTED_AHEAD and not self._stopped:
+                    self._changed.wait()
+                if self._stopped:
+                    return
+                self._waiting.append(file)
+                self._listed += 1
+                self._changed.notify()
+        with self._changed:
+            self._listing = False
+            self._changed.notify_all()
+
+    @property
+    def total(self) -> int | None:
+        """How many images were listed, once the listing has ended."""
+        return None if self._listing else self._listed
+
+    def take(self, *, holds_work: bool) -> list[ImageFile] | None:
+        """Return the next chunk; a suspect comes alone.
+
+        Args:
+            holds_work: whether the caller still holds unsettled images. If so and nothing waits,
+                it gets an empty chunk: settle first, then ask again.
+
+        Returns:
+            Images, or None when all are settled or the run was stopped.
+        """
+        with self._changed:
+            while not self._stopped:
+                if self._suspects:
+                    return self._hand_out(self._suspects, 1)
+                if self._waiting and (len(self._waiting) >= _SMALLEST or not self._listing):
+                    share = len(self._waiting) // (4 * self._workers)
+                    return self._hand_out(self._waiting, max(_SMALLEST, min(_LARGEST, share)))
+                if holds_work and not self._listing:
+                    return []
+                if not self._unsettled and not self._listing:
+                    return None
+                self._changed.wait()
+        return None
+
+    def settle(self, images: int) -> None:
+        """Say that the rows of so many images are in the table."""
+        with self._changed:
+            self._unsettled -= images
+            self._changed.notify_all()
+
+    def give_back(self, files: Iterable[ImageFile], suspect: ImageFile | None = None) -> None:
+        """Take back images whose process died; `suspect` is the one it had in hand."""
+        with self._changed:
+            for file in files:
+                self._unsettled -= 1
+                if file is suspect:
+                    self._suspects.append(file)
+                else:
+                    self._waiting.append(file)
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Hand out nothing more."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+    def _hand_out(self, files: deque[ImageFile], count: int) -> list[ImageFile]:
+        chunk = [files.popleft() for _ in range(min(count, len(files)))]
+        self._unsettled += len(chunk)
+        self._changed.notify_all()
+        return chunk

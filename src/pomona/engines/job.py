@@ -1,0 +1,131 @@
+"""What a run is asked to do, how it tells how far it is, and what it says in the end."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pomona.source import Listing, Source, local_path
+
+if TYPE_CHECKING:
+    from pomona.encoder.blob import Encoder
+    from pomona.labels import LabelRule
+    from pomona.worker import DecodeOptions
+
+__all__ = ["Job", "JobPaths", "Progress", "Snapshot", "Summary", "local_listing", "no_progress"]
+
+
+@dataclass(frozen=True, slots=True)
+class JobPaths:
+    """From where to where.
+
+    Attributes:
+        source: folder, file or glob; a path of this machine or a URI.
+        table: folder of the feature table; likewise.
+        globs: patterns that choose files in place of the known extensions.
+    """
+
+    source: str
+    table: str
+    globs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One extraction.
+
+    Attributes:
+        paths: from where to where.
+        encoder: what turns images into vectors.
+        label: what gives an image its label.
+        decode: how images become pixels.
+        overwrite: replace the table rather than continue it.
+        image_timeout_s: seconds that one image may take before its process is ended.
+    """
+
+    paths: JobPaths
+    encoder: Encoder
+    label: LabelRule
+    decode: DecodeOptions
+    overwrite: bool = False
+    image_timeout_s: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """How far a run is. `total` is None until the listing has ended."""
+
+    done: int
+    failed: int
+    total: int | None
+
+
+def local_listing(paths: JobPaths) -> Listing:
+    """Begin to list a source on this machine, but for a table that lies in it.
+
+    Raises:
+        SourceError: it is missing.
+    """
+    source = Source(paths.source, paths.globs, excluded=os.path.abspath(local_path(paths.table)))  # noqa: PTH100
+    source.check()
+    return Listing(paths.source, source.files)
+
+
+Progress = Callable[[Snapshot], None]
+
+
+def no_progress(_: Snapshot) -> None:
+    """Show nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a run did.
+
+    Attributes:
+        files: images that the source listed.
+        ok: rows written with a vector.
+        failed: rows written without one; `by_status` says why.
+        skipped: images that had their row already.
+        seconds: of the run, from the first look at the source.
+        table: where the rows are.
+        encoder: fingerprint.
+        model_loads: how often the network was loaded, over all processes.
+        by_status: rows written, by status.
+        unlisted: folders that could not be listed, each with its reason.
+    """
+
+    files: int
+    ok: int
+    failed: int
+    skipped: int
+    seconds: float
+    table: str
+    encoder: str
+    model_loads: int
+    by_status: Counter[str] = field(default_factory=Counter)
+    unlisted: tuple[str, ...] = ()
+
+    @property
+    def images_per_second(self) -> float:
+        """Images done by this run, by its seconds."""
+        return (self.ok + self.failed) / self.seconds if self.seconds else 0.0
+
+    def to_json(self) -> dict[str, object]:
+        """The object that `pomona extract --json` prints."""
+        return {
+            "files": self.files,
+            "ok": self.ok,
+            "failed": self.failed,
+            "skipped": self.skipped,
+            "seconds": round(self.seconds, 3),
+            "images_per_second": round(self.images_per_second, 1),
+            "table": self.table,
+            "encoder": self.encoder,
+            "model_loads": self.model_loads,
+            "by_status": dict(self.by_status),
+            "unlisted": list(self.unlisted),
+        }

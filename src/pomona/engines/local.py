@@ -1,0 +1,279 @@
+"""The embedded engine: worker processes on this machine, no JVM.
+
+    source -> queue -> thread + worker process, one for each core -> part file -> table
+
+Each thread looks after one process: it hands it chunks of images, has its part file closed when
+that is large or old enough, and renames it into the table. The threads only wait, so that the cores
+belong to the workers. What a killed process had not closed is done again by another; an image that
+kills its process twice gets the row `crashed`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from pomona.engines.image_queue import ImageQueue
+from pomona.engines.job import Job, Progress, Snapshot, Summary, local_listing, no_progress
+from pomona.engines.worker_process import Part, Setup, State, WorkerDied, WorkerProcess
+from pomona.errors import RunError
+from pomona.schema import lone_row, schema_with_provenance
+from pomona.source import ImageFile, Listing
+from pomona.table import FeatureTable, PartWriter, part_name
+
+__all__ = ["available_cores", "extract"]
+
+_log = logging.getLogger(__name__)
+
+_PART_BYTES = 64 * 2**20  # a part file is closed when its vectors take this much...
+_PART_SECONDS = 60.0  # ...or when it is this old: what a kill can cost
+_STRIKES = 2  # deaths on one image before it is called their cause
+_IDLE_DEATHS = 5  # processes that may die with no image in hand before the run gives up
+_LOOK_EVERY_S = 0.1
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def extract(job: Job, workers: int | None = None, progress: Progress = no_progress) -> Summary:
+    """Run a job in worker processes on this machine.
+
+    Args:
+        job: what to do.
+        workers: number of processes; by default one for each core.
+        progress: told about ten times a second how far the run is.
+
+    Raises:
+        SourceError, TableError: before anything is written.
+        RunError: the run could not go on; the rows written so far stay.
+    """
+    started = time.monotonic()
+    table = FeatureTable.at(job.paths.table)
+    listing = local_listing(job.paths)
+    listing.check()
+    with table.writing(job.encoder.provenance(), overwrite=job.overwrite) as staging:
+        run = _Run(job, table, staging, workers or available_cores())
+        return run.go(listing, progress, started)
+
+
+class _Run:
+    """One run: the state that its threads share."""
+
+    def __init__(self, job: Job, table: FeatureTable, staging: Path, workers: int) -> None:
+        self.job = job
+        self.queue = ImageQueue(workers)
+        self.counts: Counter[str] = Counter()  # rows in the table by this run, by status
+        self.model_loads = 0
+        self._table = table
+        self._crashed: list[tuple[ImageFile, str]] = []
+        self._strikes: Counter[str] = Counter()
+        self._idle_deaths = 0
+        self._failure: BaseException | None = None
+        self._lock = threading.Lock()
+        encoder_path = staging / "encoder"
+        job.encoder.save(encoder_path)
+        self.setup = Setup(encoder_path, staging, job.label, job.decode)
+        self._keepers = [_Keeper(self, number) for number in range(workers)]
+
+    def go(self, listing: Listing, progress: Progress, started: float) -> Summary:
+        """Do everything, and say what was done."""
+        tasks = [keeper.keep for keeper in self._keepers]
+        tasks.append(lambda: self._list(listing))
+        threads = [threading.Thread(target=self._guard, args=(task,)) for task in tasks]
+        for thread in threads:
+            thread.start()
+        try:
+            self._watch(threads, progress)
+        finally:
+            self.queue.stop()
+            for keeper in self._keepers:
+                keeper.stop("the run was stopped")
+            for thread in threads:
+                thread.join()
+        if self._failure:
+            raise self._failure
+        self._write_crashed()
+        return Summary(
+            files=listing.files_listed,
+            ok=self.counts["ok"],
+            failed=self.counts.total() - self.counts["ok"],
+            skipped=listing.files_skipped,
+            seconds=time.monotonic() - started,
+            table=str(self._table.folder),
+            encoder=self.job.encoder.fingerprint,
+            model_loads=self.model_loads,
+            by_status=self.counts,
+            unlisted=tuple(listing.unlisted),
+        )
+
+    def _guard(self, task: Callable[[], None]) -> None:
+        """Run a thread's task; what it raises ends the run, and the main thread raises it."""
+        try:
+            task()
+        except BaseException as error:  # noqa: BLE001 - handed to the main thread, not dropped
+            self._failure = self._failure or error
+            self.queue.stop()
+
+    def _list(self, listing: Listing) -> None:
+        listing.skip(self._table.paths())
+        self.queue.fill(listing.files())
+
+    def _watch(self, threads: list[threading.Thread], progress: Progress) -> None:
+        """Show how far the run is and end processes that hang, until the threads are done."""
+        while any(thread.is_alive() for thread in threads):
+            for keeper in self._keepers:
+                keeper.look(self.job.image_timeout_s)
+            progress(self._snapshot())
+            threads[0].join(_LOOK_EVERY_S)
+        progress(self._snapshot())
+
+    def _snapshot(self) -> Snapshot:
+        done, failed = self.counts.total(), self.counts.total() - self.counts["ok"]
+        for keeper in self._keepers:
+            more_done, more_failed = keeper.uncommitted()
+            done, failed = done + more_done, failed + more_failed
+        return Snapshot(done, failed, self.queue.total)
+
+    def loaded(self, models: int) -> None:
+        """Count models that a new process loaded."""
+        with self._lock:
+            self.model_loads += models
+
+    def commit(self, part: Part) -> None:
+        """Take a whole part file into the table."""
+        self._table.commit(part.path)
+        with self._lock:
+            self.counts.update(part.by_status)
+        self.queue.settle(part.rows)
+
+    def bury(self, files: list[ImageFile], suspect: ImageFile | None, death: WorkerDied) -> None:
+        """Decide what becomes of the images that a dead process held.
+
+        Raises:
+            RunError: processes keep dying, and no image is the cause.
+        """
+        with self._lock:
+            if suspect is None:
+                self._idle_deaths += 1
+                if self._idle_deaths > _IDLE_DEATHS:
+                    raise RunError(f"worker processes keep ending: {death.reason}")
+            else:
+                self._strikes[suspect.path] += 1
+                if self._strikes[suspect.path] >= _STRIKES:
+                    _log.warning("%s crashed: %s", suspect.path, death.reason)
+                    self._crashed.append((suspect, death.reason))
+                    self.counts["crashed"] += 1
+                    files = [file for file in files if file is not suspect]
+                    self.queue.settle(1)
+        self.queue.give_back(files, suspect)
+
+    def _write_crashed(self) -> None:
+        """Give the images that ended their processes their rows."""
+        if not self._crashed:
+            return
+        writer = PartWriter(
+            self.setup.staging / part_name(),
+            schema_with_provenance(self.job.encoder.provenance()),
+        )
+        for file, reason in self._crashed:
+            writer.write(
+                lone_row(
+                    path=file.uri,
+                    label=self.job.label(file.uri),
+                    size=file.size,
+                    modified_ms=file.modified,
+                    status="crashed",
+                    error=reason,
+                )
+            )
+        writer.close()
+        self._table.commit(writer.path)
+
+
+class _Keeper:
+    """A thread's part of the run: it keeps one worker process at work."""
+
+    def __init__(self, run: _Run, number: int) -> None:
+        self._run = run
+        self._number = number
+        self._process: WorkerProcess | None = None
+        self._in_hand: list[ImageFile] = []  # the chunk that the process works on
+        self._open: list[ImageFile] = []  # images whose rows are in the part file still open
+        self._open_failed = 0
+        self._opened_at = 0.0
+        self._seen = (State(0, 0, 0), 0.0)
+
+    def keep(self) -> None:
+        """Work until no image is left."""
+        try:
+            while (chunk := self._run.queue.take(holds_work=bool(self._open))) is not None:
+                try:
+                    self._do(chunk)
+                except WorkerDied as death:
+                    self._bury(death)
+        finally:
+            if self._process:
+                self._process.close()
+
+    def stop(self, reason: str) -> None:
+        """End the process, from another thread."""
+        if process := self._process:
+            process.kill(reason)
+
+    def look(self, timeout_s: float) -> None:
+        """End the process, from another thread, if it has been on one image for too long."""
+        process = self._process
+        if process is None:
+            return
+        state, now = process.progress(), time.monotonic()
+        if state != self._seen[0] or state.read == state.done:
+            self._seen = (state, now)
+        elif now - self._seen[1] > timeout_s:
+            process.kill(f"one image took longer than {timeout_s:g} s")
+
+    def uncommitted(self) -> tuple[int, int]:
+        """Rows, and failed ones among them, that are done and not yet in the table."""
+        process = self._process
+        state = process.progress() if process else State(0, 0, 0)
+        return len(self._open) + state.done, self._open_failed + state.failed
+
+    def _do(self, chunk: list[ImageFile]) -> None:
+        """Have a chunk done, and the part file closed where it is time for that."""
+        if self._process is None:
+            self._process = WorkerProcess(self._run.setup, self._number)
+            self._run.loaded(self._process.wait_until_ready())
+        suspect = len(chunk) == 1
+        if suspect or not chunk:
+            self._close_part()  # a suspect must not take the others' rows with it
+        if not self._open:
+            self._opened_at = time.monotonic()
+        if chunk:
+            self._in_hand = chunk
+            state = self._process.run(chunk)
+            self._open, self._in_hand = self._open + chunk, []
+            self._open_failed = state.failed
+            old = time.monotonic() - self._opened_at > _PART_SECONDS
+            if suspect or old or state.vector_bytes >= _PART_BYTES:
+                self._close_part()
+
+    def _close_part(self) -> None:
+        if self._open and self._process:
+            part = self._process.close_part()
+            self._open, self._open_failed = [], 0
+            self._run.commit(part)
+
+    def _bury(self, death: WorkerDied) -> None:
+        if self._process:
+            self._process.close()
+        held, suspect = self._open + self._in_hand, None
+        if death.at is not None and self._in_hand:
+            suspect = self._in_hand[death.at]
+        self._process, self._open, self._in_hand, self._open_failed = None, [], [], 0
+        self._run.bury(held, suspect, death)

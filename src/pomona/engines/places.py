@@ -1,0 +1,154 @@
+"""Where the Spark engine reads images and writes rows: this machine's file system, or Hadoop's.
+
+Two small protocols, and their form for this machine; `pomona.engines.hadoop` has the other.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pomona.engines.job import Job, JobPaths, local_listing
+from pomona.errors import RunError
+from pomona.schema import schema_with_provenance
+from pomona.source import ImageFile, Listing, is_remote, local_path, read_batches
+from pomona.table import FeatureTable, PartWriter, part_name
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from pomona.labels import LabelRule
+
+__all__ = [
+    "Images",
+    "LocalImages",
+    "LocalRows",
+    "Rows",
+    "append_parquet",
+    "check_local",
+    "places_for",
+    "written_once",
+]
+
+
+class Images(Protocol):
+    """A source of images."""
+
+    listing: Listing
+
+    def read(self, files: Iterable[ImageFile], label: LabelRule) -> Iterator[pa.RecordBatch]:
+        """Read on the driver what Spark left out; of `pomona.schema.INPUT_SCHEMA`."""
+
+
+class Rows(Protocol):
+    """A feature table to add to."""
+
+    def writing(self, job: Job) -> AbstractContextManager[object]:
+        """Check the table and hold it for this run."""
+
+    def paths(self) -> set[str]:
+        """The paths that have a row."""
+
+    def append(self, rows: DataFrame) -> dict[str, str]:
+        """Write rows in one commit; gives path and status of those that were written."""
+
+    def append_batches(self, rows: list[pa.RecordBatch], job: Job) -> None:
+        """Write rows that the driver made."""
+
+
+class LocalImages:
+    """Images on this machine's file system, or one mounted on every machine of the cluster."""
+
+    def __init__(self, paths: JobPaths) -> None:
+        self.listing = local_listing(paths)
+
+    def read(self, files: Iterable[ImageFile], label: LabelRule) -> Iterator[pa.RecordBatch]:
+        """Read them as the embedded engine does."""
+        return read_batches(files, label)
+
+
+class LocalRows:
+    """A table on this machine's file system, or one mounted on every machine of the cluster."""
+
+    def __init__(self, table: str) -> None:
+        self._table = FeatureTable(Path(local_path(table)).absolute())
+
+    def writing(self, job: Job) -> AbstractContextManager[object]:
+        """Check the table and lock its folder."""
+        return self._table.writing(job.encoder.provenance(), overwrite=job.overwrite)
+
+    def paths(self) -> set[str]:
+        """The paths that have a row."""
+        return self._table.paths()
+
+    def append(self, rows: DataFrame) -> dict[str, str]:
+        """Write with Spark, then read paths and statuses of the new part files."""
+        before = set(self._table.parts())
+        append_parquet(rows, f"file:{self._table.folder}")
+        new = set(self._table.parts()) - before
+        read = [pq.read_table(part, columns=["path", "status"]) for part in new]
+        return written_once([row for part in read for row in part.to_pylist()])
+
+    def append_batches(self, rows: list[pa.RecordBatch], job: Job) -> None:
+        """Write a part file beside Spark's."""
+        schema = schema_with_provenance(job.encoder.provenance())
+        writer = PartWriter(self._table.folder / f".{part_name()}", schema)
+        for batch in rows:
+            writer.write(batch)
+        writer.close()
+        self._table.commit(writer.path)
+
+
+def written_once(rows: list[dict[str, str]]) -> dict[str, str]:
+    """Path -> status of the rows that Spark wrote.
+
+    Raises:
+        RunError: it wrote an image twice.
+    """
+    written = {row["path"]: row["status"] for row in rows}
+    if len(written) < len(rows):
+        twice, _ = Counter(row["path"] for row in rows).most_common(1)[0]
+        raise RunError(
+            f"Spark wrote {len(rows)} rows for {len(written)} images, {twice} twice: this is a "
+            "bug, please report it; write the table anew with --overwrite"
+        )
+    return written
+
+
+def append_parquet(rows: DataFrame, folder: str) -> None:
+    """Add a DataFrame to a Parquet folder, without a `_SUCCESS` file that says nothing here."""
+    writer = rows.write.mode("append")
+    writer.option("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false").parquet(folder)
+
+
+def check_local(paths: JobPaths) -> None:
+    """Find out, before anything costs time, whether the paths on this machine can do.
+
+    Raises:
+        SourceError, TableError: they cannot; the message says why.
+    """
+    if not is_remote(paths.table):
+        FeatureTable.at(paths.table).check()
+    if not is_remote(paths.source):
+        local_listing(paths).check()
+
+
+def places_for(paths: JobPaths, spark: SparkSession) -> tuple[Images, Rows]:
+    """Choose by the paths between this machine's file system and Hadoop's.
+
+    Raises:
+        SourceError: the source is missing.
+    """
+    from pomona.engines.hadoop import HadoopImages, HadoopRows
+
+    images: Images
+    rows: Rows
+    images = HadoopImages(paths, spark) if is_remote(paths.source) else LocalImages(paths)
+    rows = HadoopRows(paths.table, spark) if is_remote(paths.table) else LocalRows(paths.table)
+    return images, rows

@@ -1,0 +1,380 @@
+"""The Spark engine: `binaryFile` and `mapInArrow`, running the embedded engine's own worker.
+
+    listing -> waves of files -> binaryFile -> mapInArrow(worker) -> Parquet -> read back
+
+The driver lists the files itself, because Spark drops empty ones in silence, and reads back which
+paths a wave has written: what is missing gets its row on the driver, with its reason. Image bytes
+are never shuffled.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from pyspark.accumulators import AccumulatorParam
+
+from pomona.encoder.blob import Encoder
+from pomona.engines.job import Job, Progress, Snapshot, Summary, no_progress
+from pomona.errors import EngineError, RunError
+from pomona.runtime import LazyRuntime, load_once, loads_since, loads_so_far
+from pomona.schema import FEATURE_SCHEMA, INPUT_SCHEMA, column_metadata
+from pomona.worker import EXACT, DecodeOptions, encode_images
+from pomona.worker import featurize as featurize_batches
+
+if TYPE_CHECKING:
+    from pyspark import Accumulator, Broadcast
+    from pyspark.sql import DataFrame, SparkSession
+
+    from pomona.engines.places import Images, Rows
+    from pomona.labels import LabelRule
+    from pomona.source import ImageFile
+
+__all__ = ["extract", "featurize", "featurize_udf"]
+
+_SPARK_SCHEMA = (
+    "path string, label string, features array<float>, status string, error string, width int, "
+    "height int, format string, size bigint, modified timestamp, content_sha256 string"
+)
+_COLUMNS = {"size": "length", "modified": "modificationTime"}  # ours: binaryFile's
+
+_WAVE_FILES_PER_CORE = 10_000  # a wave is one commit: what a lost driver costs
+_TASKS_PER_CORE = 4  # a few, so that one slow task does not hold up a core's share
+_SMALLEST_TASK = 64  # images: below that, starting a task costs more than it brings
+_OPEN_COST_BYTES = 64 * 1024  # an image costs its network run also: as much as decoding 64 kB
+_ARROW_BYTES = 16 * 2**20  # in an Arrow batch of images
+
+
+def featurize(
+    images: DataFrame,
+    encoder: Encoder,
+    *,
+    label: LabelRule | None = None,
+    decode: DecodeOptions = EXACT,
+) -> DataFrame:
+    """Turn a DataFrame of images into rows of the feature table, lazily.
+
+    Args:
+        images: columns `path` string and `content` binary, as `binaryFile` gives; `label`,
+            `length` or `size`, and `modificationTime` or `modified` are kept where present.
+        encoder: what turns images into vectors; it travels once to each executor.
+        label: gives labels in place of a column `label`.
+        decode: how images become pixels.
+
+    Returns:
+        One row for each image, the columns of the feature table, with provenance on `features`.
+
+    Raises:
+        EngineError: a column is missing.
+    """
+    return _featurize(images, encoder, label, decode, None)
+
+
+def featurize_udf(encoder: Encoder, spark: SparkSession | None = None) -> Any:
+    """Make a Scalar-Iterator pandas UDF: bytes of an image to `array<float>`, null if unreadable.
+
+        features = featurize_udf(encoder)
+        images.select("path", "label", features("content").alias("features"))
+        spark.udf.register("featurize", features)
+
+    Args:
+        encoder: what turns images into vectors; it travels once to each executor.
+        spark: the session; by default the active one.
+
+    Raises:
+        EngineError: no session is active.
+    """
+    import pandas as pd
+    from pyspark.sql import SparkSession as Session
+    from pyspark.sql.pandas.functions import pandas_udf
+
+    spark = spark or Session.getActiveSession()
+    if spark is None:
+        raise EngineError("featurize_udf needs a Spark session: start one, or pass spark=")
+    carrier = _carry(spark, encoder)
+
+    def features(batches: Any) -> Any:
+        runtime = carrier.runtime()
+        for contents in batches:
+            array = pa.array(contents, pa.large_binary(), from_pandas=True)
+            rows, vectors = encode_images(array, None, runtime, EXACT)
+            found = iter(vectors)
+            yield pd.Series([next(found) if row.status == "ok" else None for row in rows])
+
+    # Spark takes the kind of UDF from the hints; as strings they would not resolve in here.
+    series = Iterator[pd.Series]
+    features.__annotations__ = {"batches": series, "return": series}
+    make: Any = pandas_udf  # its overloads know no hints that are set afterwards
+    return make(features, "array<float>")
+
+
+def extract(
+    job: Job,
+    images: Images,
+    rows: Rows,
+    spark: SparkSession,
+    progress: Progress = no_progress,
+) -> Summary:
+    """Run a job on Spark.
+
+    Args:
+        job: what to do.
+        images: where the images are.
+        rows: where the table is.
+        spark: a session whose settings may be changed: `pomona.engines.session` gives one.
+        progress: told about three times a second how far the run is.
+
+    Raises:
+        SourceError, TableError: before anything is written.
+        RunError: the run could not go on; rows written so far stay.
+    """
+    started = time.monotonic()
+    images.listing.check()
+    with rows.writing(job):
+        run = _Run(job, images, rows, spark)
+        with _watching(run, progress), _spark_errors():
+            run.do_waves()
+            run.do_left_over()
+    return Summary(
+        files=images.listing.files_listed,
+        ok=run.counts["ok"],
+        failed=run.counts.total() - run.counts["ok"],
+        skipped=images.listing.files_skipped,
+        seconds=time.monotonic() - started,
+        table=job.paths.table,
+        encoder=job.encoder.fingerprint,
+        model_loads=run.model_loads(),
+        by_status=run.counts,
+        unlisted=tuple(images.listing.unlisted),
+    )
+
+
+class _Run:
+    """One run on Spark."""
+
+    def __init__(self, job: Job, images: Images, rows: Rows, spark: SparkSession) -> None:
+        self.counts: Counter[str] = Counter()  # rows in the table by this run, by status
+        self._job = job
+        self._images = images
+        self._rows = rows
+        self._spark = spark
+        self._left_over: list[ImageFile] = []
+        self._on_driver: Counter[str] = Counter()  # rows that the driver made, by status
+        self._total: int | None = None
+        self._loads_before = loads_so_far()
+        self._tally: Accumulator[Counter[str]] = spark.sparkContext.accumulator(
+            Counter(), _CounterParam()
+        )
+
+    def do_waves(self) -> None:
+        """Write the rows that are missing, wave by wave."""
+        listing = self._images.listing
+        listing.skip(self._rows.paths())
+        files = listing.files()
+        wave_files = _WAVE_FILES_PER_CORE * self._spark.sparkContext.defaultParallelism
+        wave = list(islice(files, wave_files))
+        while wave:
+            following = list(islice(files, wave_files))
+            if not following:
+                self._total = listing.files_listed - listing.files_skipped
+            self._do_wave(wave)
+            wave = following
+
+    def _do_wave(self, wave: list[ImageFile]) -> None:
+        """Write the rows of some files in one commit, and find out which Spark left out."""
+        readable = [file for file in wave if file.size]
+        written: dict[str, str] = {}
+        if readable:
+            rows = _featurize(
+                _read_images(self._spark, readable),
+                self._job.encoder,
+                self._job.label,
+                self._job.decode,
+                self._tally,
+            )
+            written = self._rows.append(rows)
+        self.counts.update(written.values())
+        self._left_over += (file for file in wave if file.uri not in written)
+
+    def do_left_over(self) -> None:
+        """Give empty files, and those that Spark could not read, their rows on the driver."""
+        if not self._left_over:
+            return
+        runtime = LazyRuntime(self._job.encoder)
+        images = self._images.read(self._left_over, self._job.label)
+        rows = list(featurize_batches(images, runtime, self._job.decode))
+        self._rows.append_batches(rows, self._job)
+        for batch in rows:
+            self._on_driver.update(batch["status"].to_pylist())
+        self.counts.update(self._on_driver)
+
+    def model_loads(self) -> int:
+        """Models loaded by this run, on executors and on the driver."""
+        on_executors: int = self._tally.value["model_loads"]
+        return on_executors + loads_so_far() - self._loads_before
+
+    def snapshot(self) -> Snapshot:
+        """How far the run is: tasks tell when they end."""
+        tally = self._tally.value + self._on_driver
+        done = tally.total() - tally["model_loads"]
+        return Snapshot(done, done - tally["ok"], self._total)
+
+
+@contextmanager
+def _spark_errors() -> Iterator[None]:
+    """Say in one line what ended a job: the last line of its longest story is the cause."""
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except (PySparkException, Py4JError) as error:
+        lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+        cause = next((line for line in reversed(lines) if not line.startswith("at ")), repr(error))
+        raise RunError(f"Spark could not go on: {cause[:300]}") from error
+
+
+@contextmanager
+def _watching(run: _Run, progress: Progress) -> Iterator[None]:
+    """Show progress from a thread while the main one waits for Spark."""
+    ended = threading.Event()
+
+    def show() -> None:
+        while not ended.wait(0.3):
+            progress(run.snapshot())
+
+    thread = threading.Thread(target=show, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        progress(run.snapshot())
+
+
+def _read_images(spark: SparkSession, files: list[ImageFile]) -> DataFrame:
+    """Read just these files with `binaryFile`, in tasks of about equal work."""
+    for key, value in read_settings(files, spark.sparkContext.defaultParallelism).items():
+        spark.conf.set(key, str(value))
+    reader = spark.read.format("binaryFile")
+    # Names with brackets or braces are names, not patterns.
+    reader = reader.option("__globPaths__", "false")
+    # A folder called `kind=odd` is a folder, no partition. Without this, Spark 4.3 also gives every
+    # other file twice as soon as one name has a brace in it.
+    reader = reader.option("recursiveFileLookup", "true")
+    return reader.load([file.uri for file in files])
+
+
+def read_settings(files: list[ImageFile], cores: int) -> dict[str, object]:
+    """Spark's settings for reading some files: how they are packed into tasks and batches."""
+    sizes = [file.size or 0 for file in files]
+    largest = max(sizes)
+    weight = sum(sizes) + len(sizes) * _OPEN_COST_BYTES
+    tasks = max(1, min(cores * _TASKS_PER_CORE, len(sizes) // _SMALLEST_TASK))
+    return {
+        "spark.sql.files.openCostInBytes": _OPEN_COST_BYTES,
+        "spark.sql.files.maxPartitionBytes": weight // tasks + _OPEN_COST_BYTES,
+        "spark.sql.files.ignoreMissingFiles": "true",
+        "spark.sql.files.ignoreCorruptFiles": "true",
+        # Explicit paths are looked at by as many tasks as there are cores, not one task for each.
+        "spark.sql.sources.parallelPartitionDiscovery.threshold": 20_000,
+        "spark.sql.sources.parallelPartitionDiscovery.parallelism": 4 * cores,
+        # By rows for Spark 3.5, by bytes where Spark knows that setting.
+        "spark.sql.execution.arrow.maxRecordsPerBatch": max(1, _ARROW_BYTES // max(largest, 65536)),
+        "spark.sql.execution.arrow.maxBytesPerBatch": _ARROW_BYTES,
+    }
+
+
+def _featurize(
+    images: DataFrame,
+    encoder: Encoder,
+    label: LabelRule | None,
+    decode: DecodeOptions,
+    tally: Accumulator[Counter[str]] | None,
+) -> DataFrame:
+    from pyspark.sql.functions import col
+
+    for needed in ("path", "content"):
+        if needed not in images.columns:
+            raise EngineError(
+                f"featurize needs columns path and content; this DataFrame has "
+                f"{', '.join(images.columns)}"
+            )
+    kept = {"path", "label", "content", *_COLUMNS, *_COLUMNS.values()}
+    chosen = images.select(*(name for name in images.columns if name in kept))
+    task = _Task(_carry(images.sparkSession, encoder), label, decode, tally)
+    rows = chosen.mapInArrow(task, _SPARK_SCHEMA)
+    features = col("features").alias("features", metadata=column_metadata(encoder.provenance()))
+    return rows.select(*(features if n == "features" else n for n in FEATURE_SCHEMA.names))
+
+
+@dataclass(frozen=True, slots=True)
+class _Carrier:
+    """An encoder on its way to the workers: its bytes travel once to each executor."""
+
+    fingerprint: str
+    blob: Broadcast[bytes]
+
+    def runtime(self) -> Any:
+        """This process's loaded network; the bytes are looked at the first time only."""
+        return load_once(self.fingerprint, lambda: Encoder.from_bytes(self.blob.value))
+
+
+def _carry(spark: SparkSession, encoder: Encoder) -> _Carrier:
+    return _Carrier(encoder.fingerprint, spark.sparkContext.broadcast(encoder.to_bytes()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What runs in Spark's Python workers, pickled by reference."""
+
+    carrier: _Carrier
+    label: LabelRule | None
+    decode: DecodeOptions
+    tally: Accumulator[Counter[str]] | None
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        runtime = self.carrier.runtime()
+        inputs = (self._adapt(batch) for batch in batches)
+        counts: Counter[str] = Counter(model_loads=loads_since())
+        for rows in featurize_batches(inputs, runtime, self.decode):
+            counts.update(rows["status"].to_pylist())
+            yield rows
+        if self.tally is not None:
+            self.tally.add(counts)
+
+    def _adapt(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Bring a batch of `binaryFile`'s columns into the worker's."""
+        columns = []
+        for field in INPUT_SCHEMA:
+            name = field.name
+            if name == "label" and self.label is not None:
+                column = pa.array(map(self.label, batch["path"].to_pylist()), field.type)
+            elif name in batch.schema.names:
+                column = batch[name]
+            elif _COLUMNS.get(name) in batch.schema.names:
+                column = batch[_COLUMNS[name]]
+            else:
+                column = pa.nulls(batch.num_rows, field.type)
+            # Contents keep their own type: a cast would copy every image.
+            columns.append(column if name == "content" else column.cast(field.type))
+        return pa.RecordBatch.from_arrays(columns, names=INPUT_SCHEMA.names)
+
+
+class _CounterParam(AccumulatorParam[Counter[str]]):
+    """Adds up counters of tasks; those of a task that was done twice count twice: for show only."""
+
+    def zero(self, value: Counter[str]) -> Counter[str]:  # noqa: ARG002 - PySpark's protocol
+        return Counter()
+
+    def addInPlace(self, value1: Counter[str], value2: Counter[str]) -> Counter[str]:  # noqa: N802
+        value1.update(value2)
+        return value1

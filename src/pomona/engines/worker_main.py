@@ -1,0 +1,107 @@
+"""What runs inside a worker process of the embedded engine.
+
+    python -m pomona.engines.worker_main
+
+It keeps one part file open over many orders, and makes it whole when it is told to.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import IO, Any
+
+from pomona.encoder.blob import Encoder
+from pomona.engines.worker_process import OpenPart, Part, Scoreboard, Setup, State
+from pomona.errors import PomonaError, RunError
+from pomona.runtime import load_once, loads_since
+from pomona.schema import schema_with_provenance
+from pomona.source import ImageFile, read_batches
+from pomona.table import PartWriter, part_name
+from pomona.worker import featurize
+
+__all__: list[str] = []
+
+
+class _Worker:
+    """What runs inside: it owns the open part file."""
+
+    def __init__(self, setup: Setup, scoreboard: Scoreboard) -> None:
+        encoder = Encoder.load(setup.encoder)
+        self._runtime = load_once(encoder.fingerprint, lambda: encoder)
+        self._schema = schema_with_provenance(encoder.provenance())
+        self._setup = setup
+        self._scoreboard = scoreboard
+        self._writer: PartWriter | None = None
+        self._statuses: Counter[str] = Counter()
+        self.loads = loads_since()
+
+    def answer(self, order: list[ImageFile] | None) -> OpenPart | Part:
+        return self._close_part() if order is None else self._run(order)
+
+    def _run(self, files: list[ImageFile]) -> OpenPart:
+        if self._writer is None:
+            self._writer = PartWriter(self._setup.staging / part_name(), self._schema)
+        read = done = failed = 0
+
+        def reading(files: Iterable[ImageFile]) -> Iterator[ImageFile]:
+            nonlocal read
+            for file in files:
+                read += 1
+                self._scoreboard.write(State(read, done, failed))
+                yield file
+
+        def on_image(status: str) -> None:
+            nonlocal done, failed
+            done += 1
+            failed += status != "ok"
+            self._statuses[status] += 1
+            self._scoreboard.write(State(read, done, failed))
+
+        batches = read_batches(reading(files), self._setup.label)
+        for batch in featurize(batches, self._runtime, self._setup.decode, on_image):
+            self._writer.write(batch)
+        without = self._statuses.total() - self._statuses["ok"]
+        return OpenPart(self._writer.rows * self._runtime.dimension * 4, without)
+
+    def _close_part(self) -> Part:
+        if self._writer is None:
+            raise RunError("a worker was told to close a part file that it had not opened")
+        self._writer.close()
+        part = Part(self._writer.path, self._writer.rows, self._statuses)
+        self._writer, self._statuses = None, Counter()
+        return part
+
+
+def _serve(orders: IO[bytes], replies: IO[bytes]) -> None:
+    def reply(message: Any) -> None:
+        pickle.dump(message, replies)
+        replies.flush()
+
+    try:
+        setup, scoreboard_path = pickle.load(orders)  # noqa: S301 - from our own parent
+        worker = _Worker(setup, Scoreboard(scoreboard_path))
+        reply(worker.loads)
+        while True:
+            reply(worker.answer(pickle.load(orders)))  # noqa: S301 - likewise
+    except EOFError:
+        return  # the parent has ended, or wants no more
+    except PomonaError as error:
+        reply(error)
+    except OSError as error:
+        reply(RunError(f"a worker could not go on: {error}"))
+
+
+def _main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a library prints is noise, not a reply
+    _serve(sys.stdin.buffer, replies)
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,104 @@
+"""The main job: images in, feature table out. Wires encoder, labels and engine together."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Literal
+
+from pomona.engines.job import Job, JobPaths, Progress, Summary, no_progress
+from pomona.engines.places import check_local, places_for
+from pomona.engines.session import check_spark, session
+from pomona.errors import EngineError, SourceError, TableError
+from pomona.labels import parse_label_rule
+from pomona.source import is_remote
+from pomona.worker import EXACT, DecodeOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pyspark.sql import SparkSession
+
+    from pomona.encoder.blob import Encoder
+
+__all__ = ["extract"]
+
+
+def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
+    source: str | os.PathLike[str],
+    table: str | os.PathLike[str],
+    *,
+    encoder: Encoder | None = None,
+    model: str = "mobilenet_v2",
+    weights: str = "imagenet",
+    label: str = "parent",
+    globs: Sequence[str] = (),
+    decode: DecodeOptions = EXACT,
+    overwrite: bool = False,
+    image_timeout_s: float = 120.0,
+    engine: Literal["local", "spark"] = "local",
+    workers: int | None = None,
+    master: str | None = None,
+    spark: SparkSession | None = None,
+    progress: Progress = no_progress,
+) -> Summary:
+    """Turn a tree of images into a feature table with one row for every file.
+
+    A table that exists is continued: images that have a row are skipped.
+
+    Args:
+        source: a folder, an image, or a glob; with Spark, any URI that Hadoop can read.
+        table: folder for the feature table.
+        encoder: what turns images into vectors; else it is built from `model` and `weights`.
+        model: a known network's name.
+        weights: `imagenet`, a Keras weights file, or `untrained:SEED`.
+        label: `parent`, `none`, `regex:PATTERN` or `csv:FILE`.
+        globs: patterns for file names that choose files in place of the known extensions.
+        decode: how images become pixels.
+        overwrite: replace the table rather than continue it.
+        image_timeout_s: seconds that one image may take; the embedded engine only.
+        engine: `local` for worker processes on this machine, `spark` for Apache Spark.
+        workers: worker processes of the embedded engine; by default one for each core.
+        master: Spark's master; implies `engine="spark"`.
+        spark: a session to use as it is; likewise. Without one, Spark's active session is used,
+            and where there is none, one is made and stopped again.
+        progress: told how far the run is.
+
+    Returns:
+        What was done.
+
+    Raises:
+        UsageError: what was asked for cannot be done; nothing was written.
+        RunError: the run could not go on; rows written so far stay, and another run continues.
+    """
+    on_spark = engine == "spark" or master is not None or spark is not None
+    if on_spark and workers is not None:
+        raise EngineError("--workers is for the embedded engine: on Spark, executors decide")
+    paths = JobPaths(os.fspath(source), os.fspath(table), tuple(globs))
+    rule = parse_label_rule(label)
+    if on_spark:
+        check_spark()
+    else:
+        _refuse_remote(paths)
+    check_local(paths)
+    if encoder is None:
+        from pomona.encoder.build import build_encoder
+
+        encoder = build_encoder(model, weights)
+    job = Job(paths, encoder, rule, decode, overwrite, image_timeout_s)
+    if not on_spark:
+        from pomona.engines import local
+
+        return local.extract(job, workers, progress)
+    from pomona.engines import spark as spark_engine
+
+    with session(spark, master) as active:
+        images, rows = places_for(paths, active)
+        return spark_engine.extract(job, images, rows, active, progress)
+
+
+def _refuse_remote(paths: JobPaths) -> None:
+    advice = "is not on this machine: add --master to go through Spark"
+    if is_remote(paths.source):
+        raise SourceError(f"SOURCE {paths.source} {advice}")
+    if is_remote(paths.table):
+        raise TableError(f"TABLE {paths.table} {advice}")

@@ -1,0 +1,126 @@
+"""How the command line shows results to people: tables on stdout."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pomona.analysis.inspection import sorted_labels
+from pomona.encoder.blob import describe_preprocessing
+
+if TYPE_CHECKING:
+    from pomona.analysis.inspection import Inspection
+    from pomona.encoder.cards import NetworkCard
+
+__all__ = ["show_inspection", "show_model", "show_models"]
+
+_SHOWN_LABELS = 20
+
+
+def show_inspection(name: str, found: Inspection) -> None:
+    """Print an inspection."""
+    console = _console()
+    check = found.check
+    failed = found.rows - found.statuses["ok"]
+    console.print(
+        Text(f"{name}: {found.rows:,} rows, {found.statuses['ok']:,} ok, {failed:,} failed")
+    )
+    if check.passed:
+        console.print(
+            f"vectors: all {check.vectors:,} have {check.dimension} numbers, no NaN, none all zero"
+        )
+    else:
+        console.print(
+            f"vectors: NOT as they should be: of {check.vectors:,}, {check.wrong_length:,} have "
+            f"another length than {check.dimension}, {check.not_finite:,} hold a NaN or infinity, "
+            f"{check.all_zero:,} are all zero; {check.missing:,} rows are ok without a vector"
+        )
+    if failed:
+        _print_counts(console, "status", sorted(found.statuses.items()))
+    _print_counts(console, "label", sorted_labels(found.labels))
+    _print_pairs(console, "provenance", found.provenance.items())
+    if found.first_rows:
+        _print_rows(console, found.first_rows)
+
+
+def show_models(cards: Iterable[NetworkCard]) -> None:
+    """Print the known networks, one line each."""
+    table = _table("model", "input", "dimension", "parameters", "weights' licence")
+    for card in cards:
+        size = card.preprocessing
+        table.add_row(
+            card.name,
+            f"{size.height}x{size.width}",
+            str(card.dimension),
+            f"{card.parameters:,}",
+            card.licence,
+        )
+    _console().print(table)
+
+
+def show_model(card: NetworkCard, network: dict[str, Any]) -> None:
+    """Print one network: layers, shapes, parameters, preprocessing."""
+    console = _console()
+    table = _table("layer", "class", "output shape", "parameters")
+    for layer in network["layers"]:
+        shape = " x ".join(map(str, layer["shape"]))
+        table.add_row(layer["name"], layer["class"], shape, f"{layer['parameters']:,}")
+    console.print(table)
+    details = {
+        "model": f"{card.name} ({card.architecture})",
+        "parameters": f"{network['parameters']:,}",
+        "dimension": str(card.dimension),
+        **describe_preprocessing(card.preprocessing),
+        "licence": card.licence,
+        "reference": card.reference,
+    }
+    _print_pairs(console, "about", details.items())
+
+
+def _console() -> Console:
+    # In a pipe there is no width to keep to: no line is folded there.
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 250)
+
+
+def _print_counts(console: Console, what: str, counts: list[tuple[str | None, int]]) -> None:
+    table = _table(what, "images")
+    for name, count in counts[:_SHOWN_LABELS]:
+        table.add_row(Text(name if name is not None else "(none)"), f"{count:,}")
+    if len(counts) > _SHOWN_LABELS:
+        table.add_row(f"... {len(counts) - _SHOWN_LABELS:,} more", "")
+    console.print(table)
+
+
+def _print_pairs(console: Console, title: str, pairs: Iterable[tuple[str, str]]) -> None:
+    table = _table(title, "")
+    for key, value in pairs:
+        table.add_row(Text(key), Text(value))
+    console.print(table)
+
+
+def _print_rows(console: Console, rows: list[dict[str, Any]]) -> None:
+    table = _table("path", "label", "features", "status", "size")
+    for row in rows:
+        vector = row["features"]
+        size = f"{row['width']}x{row['height']}" if row["width"] else ""
+        table.add_row(
+            Text(row["path"]),
+            Text(row["label"] or ""),
+            Text(", ".join(f"{value:.3f}" for value in vector) + ", ..." if vector else "-"),
+            Text(row["status"]),
+            Text(f"{size} {row['format'] or ''}".strip()),
+        )
+    console.print(table)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        right = column in {"images", "parameters", "dimension"}
+        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    return table

@@ -1,0 +1,136 @@
+"""The columns: what the worker takes, what a feature table has, and how provenance is written down.
+
+Provenance is field metadata on the column `features`. Parquet itself has no such thing: Arrow keeps
+it in a footer entry of its own, Spark in another. Pomona writes and reads both, so that either
+library shows it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+__all__ = [
+    "FEATURE_SCHEMA",
+    "INPUT_SCHEMA",
+    "STATUSES",
+    "column_metadata",
+    "lone_row",
+    "provenance_of_column",
+    "read_provenance",
+    "schema_with_provenance",
+]
+
+INPUT_SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("label", pa.string()),
+        ("size", pa.int64()),
+        ("modified", pa.timestamp("us", tz="UTC")),
+        ("content", pa.large_binary()),
+        ("read_error", pa.string()),
+    ]
+)
+"""What the worker takes. `read_error` says why `content` is null; it may be left out."""
+
+STATUSES = (
+    "ok",
+    "empty",
+    "unsupported",
+    "corrupt",
+    "truncated",
+    "too_large",
+    "unreadable",
+    "crashed",
+)
+
+FEATURE_SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("label", pa.string()),
+        ("features", pa.list_(pa.field("element", pa.float32()))),
+        ("status", pa.string()),
+        ("error", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("format", pa.string()),
+        ("size", pa.int64()),
+        ("modified", pa.timestamp("us", tz="UTC")),
+        ("content_sha256", pa.string()),
+    ]
+)
+
+_PREFIX = "pomona."
+_SPARK_FOOTER_KEY = b"org.apache.spark.sql.parquet.row.metadata"
+_SPARK_TYPES: dict[str, object] = {
+    "string": "string",
+    "int32": "integer",
+    "int64": "long",
+    "timestamp[us, tz=UTC]": "timestamp",
+    "list<element: float>": {"type": "array", "elementType": "float", "containsNull": True},
+}
+
+
+def column_metadata(provenance: Mapping[str, str]) -> dict[str, str]:
+    """Provenance as the metadata of the column `features`, for Arrow and for Spark."""
+    return {_PREFIX + key: value for key, value in provenance.items()}
+
+
+def schema_with_provenance(provenance: Mapping[str, str]) -> pa.Schema:
+    """The table's schema with provenance on `features`, in Arrow's footer entry and in Spark's."""
+    metadata = column_metadata(provenance)
+    index = FEATURE_SCHEMA.get_field_index("features")
+    schema = FEATURE_SCHEMA.set(index, FEATURE_SCHEMA.field(index).with_metadata(metadata))
+    fields = [
+        {
+            "name": field.name,
+            "type": _SPARK_TYPES[str(field.type)],
+            "nullable": True,
+            "metadata": metadata if field.name == "features" else {},
+        }
+        for field in schema
+    ]
+    struct = json.dumps({"type": "struct", "fields": fields})
+    return schema.with_metadata({_SPARK_FOOTER_KEY: struct.encode()})
+
+
+def lone_row(  # noqa: PLR0913 - the columns of a row
+    *,
+    path: str,
+    label: str | None,
+    size: int | None,
+    modified_ms: int | None,
+    status: str,
+    error: str,
+) -> pa.RecordBatch:
+    """A row for an image that never came back from a worker."""
+    row = {"path": path, "label": label, "size": size, "status": status, "error": error}
+    if modified_ms is not None:
+        row["modified"] = modified_ms * 1000
+    return pa.RecordBatch.from_pylist([row], FEATURE_SCHEMA)
+
+
+def read_provenance(schema: pa.Schema) -> dict[str, str]:
+    """Provenance in a Parquet file's schema, whether Arrow or Spark wrote it; else empty."""
+    if "features" not in schema.names:
+        return {}
+    metadata = {
+        k.decode(): v.decode() for k, v in (schema.field("features").metadata or {}).items()
+    }
+    if f"{_PREFIX}fingerprint" not in metadata:
+        struct = json.loads((schema.metadata or {}).get(_SPARK_FOOTER_KEY, b'{"fields": []}'))
+        metadata = next(
+            (field["metadata"] for field in struct["fields"] if field["name"] == "features"), {}
+        )
+    return provenance_of_column(metadata)
+
+
+def provenance_of_column(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Provenance in the metadata of Spark's column `features`."""
+    return {
+        key.removeprefix(_PREFIX): str(value)
+        for key, value in metadata.items()
+        if key.startswith(_PREFIX)
+    }

@@ -1,0 +1,282 @@
+"""What lists images and reads them: a folder, one file or a glob on this machine."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import itertools
+import logging
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from pomona.errors import SourceError
+from pomona.labels import LabelRule
+from pomona.schema import INPUT_SCHEMA
+
+__all__ = [
+    "IMAGE_EXTENSIONS",
+    "ImageFile",
+    "Listing",
+    "Source",
+    "is_chosen",
+    "is_hidden",
+    "is_remote",
+    "local_path",
+    "read_batches",
+]
+
+_log = logging.getLogger(__name__)
+
+IMAGE_EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+
+BATCH_BYTES = 16 * 2**20
+"""A record batch of images is closed when it holds this much: one photo of 40 MB, or many small."""
+
+BATCH_ROWS = 256
+
+
+class ImageFile(NamedTuple):
+    """One file as it was listed.
+
+    Attributes:
+        path: absolute path on this machine, or URI of another file system.
+        size: bytes; None where the file could not be looked at, or is no regular file.
+        modified: milliseconds since 1970 (Hadoop's resolution), UTC; None likewise.
+    """
+
+    path: str
+    size: int | None
+    modified: int | None
+
+    @property
+    def uri(self) -> str:
+        """The string of the feature table: what Spark's `binaryFile` gives, nothing escaped.
+
+        Bytes of a name that are no valid UTF-8 become `%XX`, since Parquet's strings must be valid.
+        """
+        path = self.path
+        if not path.isascii():
+            path = "".join(
+                f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in path
+            )
+        return f"file:{path}" if path.startswith("/") else path
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A set of image files on this machine's file system.
+
+    Attributes:
+        given: what the user wrote: a folder, a file, or a glob; a `file:` URI also.
+        globs: patterns for file names (or, with a slash, for paths below the folder) that choose
+            files in place of the known extensions; letter case counts.
+        excluded: a folder below the source to leave out: the table, where it lies there.
+    """
+
+    given: str
+    globs: tuple[str, ...] = ()
+    excluded: str | None = None
+
+    def check(self) -> None:
+        """Make sure that there is something to list.
+
+        Raises:
+            SourceError: missing, or a glob without matches.
+        """
+        if not self._roots():
+            raise SourceError(f"{self.given} does not exist: give a folder, an image or a glob")
+
+    def files(self, on_error: Callable[[OSError], None]) -> Iterator[ImageFile]:
+        """List the images, in a fixed order, each once, streaming.
+
+        Hidden names and names that begin with an underscore are left out, as Spark does. Links are
+        followed, but never round in a circle.
+
+        Args:
+            on_error: is told of each folder that could not be listed.
+        """
+        for root in self._roots():
+            if os.path.isdir(root):  # noqa: PTH112 - names may be no valid text: stay with os
+                yield from self._walk(root, root, (), on_error)
+            else:
+                yield _look_at(root)
+
+    def _roots(self) -> list[str]:
+        path = local_path(self.given)
+        if os.path.lexists(path):
+            return [os.path.abspath(path)]  # noqa: PTH100 - links stay as they were given
+        return sorted(os.path.abspath(match) for match in glob.iglob(path, recursive=True))  # noqa: PTH100, PTH207
+
+    def _walk(
+        self,
+        root: str,
+        folder: str,
+        above: tuple[tuple[int, int], ...],
+        on_error: Callable[[OSError], None],
+    ) -> Iterator[ImageFile]:
+        try:
+            status = os.stat(folder)  # noqa: PTH116
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:
+            on_error(error)
+            return
+        here = (status.st_dev, status.st_ino)
+        if here in above or folder == self.excluded:
+            return
+        for entry in entries:
+            if is_hidden(entry.name):
+                continue
+            if _is_folder(entry):
+                yield from self._walk(root, entry.path, (*above, here), on_error)
+            elif is_chosen(entry.path[len(root) :].lstrip("/"), self.globs):
+                yield _look_at(entry.path)
+
+
+class Listing:
+    """The images of one run: listed once, streaming, without those that have their row already.
+
+    Attributes:
+        unlisted: folders that could not be listed, each with its reason.
+        files_listed: images seen so far.
+        files_skipped: images left out so far, because they were done.
+    """
+
+    def __init__(
+        self, given: str, files: Callable[[Callable[[OSError], None]], Iterator[ImageFile]]
+    ):
+        """Begin the listing of what the user gave as `given`."""
+        self.unlisted: list[str] = []
+        self.files_listed = self.files_skipped = 0
+        self._given = given
+        self._done: set[str] = set()
+        self._files = files(self._note)
+        self._first = next(self._files, None)
+
+    def check(self) -> None:
+        """Make sure that there is an image.
+
+        Raises:
+            SourceError: there is none.
+        """
+        if self._first is None:
+            why = f" ({self.unlisted[0]})" if self.unlisted else ""
+            raise SourceError(
+                f"{self._given} has no images{why}: known extensions are "
+                f"{' '.join(IMAGE_EXTENSIONS)}; choose others with --glob"
+            )
+
+    def skip(self, uris: set[str]) -> None:
+        """Leave these out."""
+        self._done = uris
+
+    def files(self) -> Iterator[ImageFile]:
+        """The images that have no row yet; to be read once."""
+        first = (self._first,) if self._first else ()
+        for file in itertools.chain(first, self._files):
+            self.files_listed += 1
+            if file.uri in self._done:
+                self.files_skipped += 1
+            else:
+                yield file
+
+    def _note(self, error: OSError) -> None:
+        self.unlisted.append(f"{error.filename}: {error.strerror}")
+        _log.warning("cannot list %s: %s", error.filename, error.strerror)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether Spark, and so Pomona, passes over files and folders of this name."""
+    return name.startswith((".", "_"))
+
+
+def is_chosen(relative: str, globs: Sequence[str]) -> bool:
+    """Whether a file, by its path below the source, is one of those asked for."""
+    name = relative.rpartition("/")[2]
+    if not globs:
+        return name.lower().endswith(IMAGE_EXTENSIONS)
+    return any(
+        fnmatch.fnmatchcase(relative if "/" in pattern else name, pattern) for pattern in globs
+    )
+
+
+def is_remote(uri: str) -> bool:
+    """Whether a path names another file system than this machine's: `s3a://…`, `hdfs://…`."""
+    scheme, colon, _ = uri.partition("://")
+    return bool(colon) and scheme != "file" and not Path(uri).exists()
+
+
+def local_path(uri: str) -> str:
+    """The file system's path of a `file:` URI, or of a plain path."""
+    if uri.startswith("file:"):
+        rest = uri.removeprefix("file:")
+        return "/" + rest.lstrip("/") if rest.startswith("/") else rest
+    return uri
+
+
+def read_batches(files: Iterable[ImageFile], label: LabelRule) -> Iterator[pa.RecordBatch]:
+    """Read local files into record batches for the worker, `pomona.schema.INPUT_SCHEMA`.
+
+    A file that cannot be read gives a row without content and with the reason in `read_error`.
+    """
+    rows: list[tuple[ImageFile, bytes | None, str | None]] = []
+    held = 0
+    for file in files:
+        content, error = _read(file)
+        rows.append((file, content, error))
+        held += len(content or b"")
+        if held >= BATCH_BYTES or len(rows) >= BATCH_ROWS:
+            yield _batch(rows, label)
+            rows, held = [], 0
+    if rows:
+        yield _batch(rows, label)
+
+
+def _read(file: ImageFile) -> tuple[bytes | None, str | None]:
+    try:
+        # Not blocking: a named pipe called a.jpg must not hang the run.
+        descriptor = os.open(file.path, os.O_RDONLY | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as opened:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return None, "not a regular file"
+            return opened.read(), None
+    except OSError as error:
+        return None, f"cannot be read: {error.strerror or error}"
+
+
+def _batch(
+    rows: Sequence[tuple[ImageFile, bytes | None, str | None]], label: LabelRule
+) -> pa.RecordBatch:
+    uris = [file.uri for file, _, _ in rows]
+    columns = {
+        "path": uris,
+        "label": [label(uri) for uri in uris],
+        "size": [file.size for file, _, _ in rows],
+        "modified": [file.modified and file.modified * 1000 for file, _, _ in rows],
+        "content": [content for _, content, _ in rows],
+        "read_error": [error for _, _, error in rows],
+    }
+    return pa.RecordBatch.from_pydict(columns, INPUT_SCHEMA)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that points to itself
+        return False
+
+
+def _look_at(path: str) -> ImageFile:
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except OSError:  # a broken link still gets its row
+        return ImageFile(path, None, None)
+    size = status.st_size if stat.S_ISREG(status.st_mode) else None
+    return ImageFile(path, size, status.st_mtime_ns // 1_000_000)

@@ -1,0 +1,178 @@
+"""The worker: record batches of images in, record batches of feature rows out.
+
+Pure Arrow: it knows no engine. The embedded engine and Spark's `mapInArrow` run this very function,
+which is why their rows are the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from pomona.decode import MAX_PIXELS, Picture, decode
+from pomona.errors import ImageError
+from pomona.pillow import quiet_codecs
+from pomona.preprocess import fit
+from pomona.schema import FEATURE_SCHEMA
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pomona.runtime import Runtime
+
+__all__ = ["EXACT", "DecodeOptions", "encode_images", "featurize", "vectors_array"]
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeOptions:
+    """How images become pixels.
+
+    Attributes:
+        max_pixels: larger images are not decoded but recorded as `too_large`.
+        fast: let JPEGs be scaled while they are decoded; features differ slightly.
+    """
+
+    max_pixels: int = MAX_PIXELS
+    fast: bool = False
+
+
+EXACT = DecodeOptions()
+"""Every pixel is decoded, as the reference features were made."""
+
+
+@dataclass(slots=True)
+class _Row:
+    """What the table says of one image, but for what was listed."""
+
+    status: str = "ok"
+    error: str | None = None
+    width: int | None = None
+    height: int | None = None
+    format: str | None = None
+    sha256: str | None = None
+
+
+def featurize(
+    batches: Iterator[pa.RecordBatch],
+    runtime: Runtime,
+    options: DecodeOptions = EXACT,
+    on_image: Callable[[str], None] = lambda _: None,
+) -> Iterator[pa.RecordBatch]:
+    """Turn images into rows of the feature table, one for each, in their order.
+
+    Args:
+        batches: of `pomona.schema.INPUT_SCHEMA`.
+        runtime: the loaded encoder.
+        options: how images become pixels.
+        on_image: told after each image, with its status.
+
+    Yields:
+        One record batch of `pomona.schema.FEATURE_SCHEMA` for each that came in.
+    """
+    for batch in batches:
+        contents = batch["content"]
+        errors = batch["read_error"] if "read_error" in batch.schema.names else None
+        rows, features = encode_images(contents, errors, runtime, options, on_image)
+        yield _to_batch(batch, rows, features)
+
+
+def encode_images(
+    contents: pa.Array,
+    read_errors: pa.Array | None,
+    runtime: Runtime,
+    options: DecodeOptions,
+    on_image: Callable[[str], None] = lambda _: None,
+) -> tuple[list[_Row], NDArray[np.float32]]:
+    """Decode, preprocess and predict.
+
+    Args:
+        contents: N files' bytes, null where there are none.
+        read_errors: N reasons for a null, or None.
+        runtime: the loaded encoder, of dimension D.
+        options: how images become pixels.
+        on_image: told after each image, with its status.
+
+    Returns:
+        N rows, and the vectors of those with status `ok`: (number of ok, D) float32.
+    """
+    height, width = runtime.preprocessing.height, runtime.preprocessing.width
+    rows: list[_Row] = []
+    features = np.empty((len(contents), runtime.dimension), np.float32)
+    pixels = np.empty((runtime.batch_size, height, width, 3), np.uint8)
+    done = waiting = 0  # vectors computed, images waiting in `pixels`
+    with quiet_codecs():
+        for index, content in enumerate(contents):
+            reason = read_errors[index].as_py() if read_errors is not None else None
+            row = _prepare(content, reason, runtime, options, pixels[waiting])
+            rows.append(row)
+            waiting += row.status == "ok"
+            if waiting == runtime.batch_size:
+                runtime.predict(pixels, features[done : done + waiting])
+                done, waiting = done + waiting, 0
+            on_image(row.status)
+        if waiting:
+            runtime.predict(pixels[:waiting], features[done : done + waiting])
+    return rows, features[: done + waiting]
+
+
+def _prepare(
+    content: pa.Scalar,
+    reason: str | None,
+    runtime: Runtime,
+    options: DecodeOptions,
+    pixels: NDArray[np.uint8],
+) -> _Row:
+    """Turn one file's bytes into the network's input, written into `pixels`: (H, W, 3) uint8."""
+    buffer = content.as_buffer()
+    if buffer is None:
+        return _Row("unreadable", reason or "no content")
+    data = memoryview(buffer)
+    spec = runtime.preprocessing
+    row = _Row(sha256=hashlib.sha256(data).hexdigest())
+    draft = (spec.width, spec.height) if options.fast else None
+    known: Picture | ImageError
+    try:
+        known = decode(data, max_pixels=options.max_pixels, draft=draft)
+        pixels[:] = fit(known, spec.height, spec.width, spec.resize)
+    except ImageError as error:
+        known, row.status, row.error = error, error.status, str(error)
+    row.width, row.height, row.format = known.width, known.height, known.format
+    return row
+
+
+def _to_batch(
+    batch: pa.RecordBatch, rows: list[_Row], features: NDArray[np.float32]
+) -> pa.RecordBatch:
+    columns: dict[str, Any] = {name: batch[name] for name in ("path", "label", "size", "modified")}
+    columns["features"] = vectors_array([row.status == "ok" for row in rows], features)
+    for name in ("status", "error", "width", "height", "format"):
+        columns[name] = pa.array(
+            [getattr(row, name) for row in rows], FEATURE_SCHEMA.field(name).type
+        )
+    columns["content_sha256"] = pa.array([row.sha256 for row in rows], pa.string())
+    return pa.RecordBatch.from_arrays(
+        [columns[n] for n in FEATURE_SCHEMA.names], schema=FEATURE_SCHEMA
+    )
+
+
+def vectors_array(ok: list[bool], features: NDArray[np.float32]) -> pa.ListArray:
+    """Lay vectors out as an Arrow list array without copying them.
+
+    Args:
+        ok: N flags; null where False.
+        features: (number of True, D) float32.
+    """
+    present = np.asarray(ok, dtype=bool)
+    offsets = np.zeros(len(present) + 1, np.int32)
+    np.cumsum(present * features.shape[1], out=offsets[1:])
+    return pa.ListArray.from_arrays(
+        pa.array(offsets),
+        pa.array(features.reshape(-1)),
+        type=FEATURE_SCHEMA.field("features").type,
+        mask=pa.array(~present),
+    )

@@ -1,0 +1,96 @@
+"""Fixtures: one encoder for the whole session, folders of drawn pictures, one Spark session."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import drawn
+from pomona.encoder.blob import Encoder
+from pomona.encoder.build import build_encoder
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Encoders that tests build go into a cache of the session's own."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["POMONA_CACHE"] = str(folder)
+    yield folder
+    del os.environ["POMONA_CACHE"]
+
+
+@pytest.fixture(scope="session")
+def encoder(cache: Path) -> Encoder:  # noqa: ARG001 - built into the cache of the session
+    """The encoder of the goldens: MobileNetV2 with seeded weights, built by Keras on OpenVINO."""
+    return build_encoder("mobilenet_v2", "untrained:7")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A tree of 14 files in 3 class folders: 11 good pictures, 4 that are not."""
+    return draw_tree(tmp_path / "pictures")
+
+
+def draw_tree(root: Path) -> Path:
+    for seed in range(10):
+        folder = root / ("Apple Red 1" if seed % 2 else "Poire d'été")
+        folder.mkdir(parents=True, exist_ok=True)
+        form = ("JPEG", "PNG", "WEBP")[seed % 3]
+        content = drawn.encode(drawn.picture(40 + seed, 30, seed), form)
+        (folder / f"image {seed}.{'jpg' if form == 'JPEG' else form.lower()}").write_bytes(content)
+    bad = root / "kind=bad"
+    bad.mkdir()
+    whole = drawn.encode(drawn.picture(64, 64, 99), "JPEG")
+    (bad / "empty.jpg").write_bytes(b"")
+    (bad / "half.JPG").write_bytes(whole[: len(whole) // 2])
+    (bad / "page.png").write_bytes(b"<html>404</html>")
+    (bad / "grey [1] {a,b}.jpeg").write_bytes(drawn.encode(drawn.picture().convert("L"), "JPEG"))
+    (root / "notes.txt").write_text("no picture")
+    (root / "_hidden").mkdir()
+    (root / "_hidden" / "a.jpg").write_bytes(whole)
+    (root / ".hidden.jpg").write_bytes(whole)
+    return root
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """A session as a caller would have one; its settings are none of Pomona's."""
+    if shutil.which("java") is None:
+        pytest.skip("no Java on this machine")
+    from pyspark.sql import SparkSession as Session
+
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    session = (
+        Session.builder.master("local[2]")
+        .config("spark.ui.enabled", "false")
+        .config("spark.ui.showConsoleProgress", "false")
+        .config("spark.sql.shuffle.partitions", "2")
+        .config("spark.driver.host", "127.0.0.1")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.sql.warehouse.dir", str(tmp_path_factory.mktemp("warehouse")))
+        .getOrCreate()
+    )
+    session.sparkContext.setLogLevel("ERROR")
+    yield session
+    session.stop()
+    del os.environ["PYSPARK_PYTHON"]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real images, real weights and reference vectors, where they are at hand."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the real data (../shared/data) is not on this machine")
+    return SHARED_DATA

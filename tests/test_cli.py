@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tables
+from pomona import cli
+from pomona.encoder.blob import Encoder
+
+
+def run(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a command line."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main([str(argument) for argument in arguments])
+    out, err = capfd.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+@pytest.fixture(autouse=True)
+def _built(encoder: Encoder) -> None:
+    """The encoder of `--weights untrained:7` is in the cache."""
+
+
+def extract(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    return run(capfd, "extract", *arguments, "--weights", "untrained:7")
+
+
+def test_extract_ends_with_what_happened_and_what_to_do_next(
+    capfd: pytest.CaptureFixture[str], pictures: Path, tmp_path: Path
+) -> None:
+    code, out, err = extract(capfd, pictures, tmp_path / "t")
+    assert code == 0
+    assert "14 images in" in out
+    assert "11 ok, 3 failed" in out
+    assert "1 empty, 1 truncated, 1 unsupported" in out
+    assert f"next: pomona inspect {tmp_path / 't'}" in out
+    assert err == (
+        "pomona: note: untrained weights make features that mean little; "
+        "use them to try things out\n"
+    )
+
+
+def test_extract_json_is_one_object_on_stdout(
+    capfd: pytest.CaptureFixture[str], pictures: Path, tmp_path: Path, encoder: Encoder
+) -> None:
+    _, out, _ = extract(capfd, pictures, tmp_path / "t", "--json", "--workers", "1")
+    told = json.loads(out)
+    assert {k: told[k] for k in ("files", "ok", "failed", "skipped", "model_loads")} == {
+        "files": 14,
+        "ok": 11,
+        "failed": 3,
+        "skipped": 0,
+        "model_loads": 1,
+    }
+    assert told["encoder"] == encoder.fingerprint
+    assert told["table"] == str(tmp_path / "t")
+    assert told["seconds"] > 0
+    assert told["images_per_second"] > 0
+
+
+def test_options_reach_the_job(
+    capfd: pytest.CaptureFixture[str], pictures: Path, tmp_path: Path
+) -> None:
+    extract(
+        capfd, pictures, tmp_path / "t", "--label", r"regex:image (\d)", "--glob", "*.png",
+        "--glob", "*.webp", "--max-pixels", "1250", "--decode", "fast",
+    )  # fmt: skip
+    rows = tables.rows(tmp_path / "t")
+    assert {name.rpartition(".")[2] for name in rows} == {"png", "webp"}
+    assert rows["image 1.png"]["label"] == "1"
+    assert rows["image 1.png"]["status"] == "ok"
+    assert rows["image 7.png"]["status"] == "too_large"
+
+
+def test_overwrite_replaces_a_table(
+    capfd: pytest.CaptureFixture[str], pictures: Path, tmp_path: Path
+) -> None:
+    extract(capfd, pictures, tmp_path / "t")
+    shutil.rmtree(pictures / "kind=bad")
+    extract(capfd, pictures, tmp_path / "t", "--overwrite")
+    assert len(tables.rows(tmp_path / "t")) == 10
+
+
+BAD_USE = [
+    (["extract", "{tmp}/nowhere", "{tmp}/t"], "does not exist"),
+    (["extract", "{tmp}/void", "{tmp}/t"], "has no images"),
+    (["extract", "{src}", "{tmp}/t", "--weights", "{tmp}/no.h5"], "cannot read weights"),
+    (["extract", "{src}", "{tmp}/t", "--weights", "{src}/notes.txt"], "cannot read weights"),
+    (["extract", "{src}", "{tmp}/t", "--model", "mobilenet_v9"], "did you mean mobilenet_v2"),
+    (["extract", "{src}", "{tmp}/t", "--label", "folder"], "expected parent, none"),
+    (["extract", "{src}", "{src}"], "not a feature table"),
+    (["extract", "{src}", "{src}/notes.txt"], "is a file"),
+    (["extract", "{src}", "{src}", "--overwrite"], "not a feature table"),
+    (["extract", "s3a://bucket/x", "{tmp}/t"], "add --master"),
+    (["extract", "{src}", "{tmp}/t", "--master", "local", "--workers", "2"], "embedded engine"),
+    (["extract", "{src}"], "Missing argument 'TABLE'"),
+    (["extract", "{src}", "{tmp}/t", "--workers", "0"], "not in the range"),
+    (["extract", "{src}", "{tmp}/t", "--speed", "9"], "No such option"),
+    (["inspect", "{src}"], "not a feature table"),
+    (["inspect", "{tmp}/nowhere"], "not a feature table"),
+    (["models", "resnet_9000"], "unknown model"),
+    (["harvest"], "No such command"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "why"), BAD_USE)
+def test_bad_use_is_one_line_and_exit_code_2_and_writes_nothing(
+    capfd: pytest.CaptureFixture[str],
+    pictures: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    why: str,
+) -> None:
+    (tmp_path / "void").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    filled = [argument.format(src=pictures, tmp=tmp_path) for argument in arguments]
+    code, out, err = run(capfd, *filled)
+    lines = [line for line in err.splitlines() if "the first time only" not in line]
+    assert (code, out, len(lines)) == (2, "", 1)
+    assert why in lines[0]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_without_java_the_error_says_what_to_install(
+    capfd: pytest.CaptureFixture[str],
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("pyspark")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    code, _, err = extract(capfd, pictures, tmp_path / "t", "--master", "local[1]")
+    assert code == 2
+    assert "needs Java 17 or later: install" in err.splitlines()[-1]
+    assert not (tmp_path / "t").exists()
+
+
+def test_inspect_shows_counts_check_provenance_and_rows(
+    capfd: pytest.CaptureFixture[str], pictures: Path, tmp_path: Path, encoder: Encoder
+) -> None:
+    extract(capfd, pictures, tmp_path / "t")
+    code, out, err = run(capfd, "inspect", tmp_path / "t")
+    assert (code, err) == (0, "")
+    assert "14 rows, 11 ok, 3 failed" in out
+    assert "all 11 have 1280 numbers, no NaN, none all zero" in out
+    for shown in ("Apple Red 1", "Poire d'été", "truncated", encoder.fingerprint, "untrained:7"):
+        assert shown in out
+
+
+def test_inspect_json_has_the_same(
+    capfd: pytest.CaptureFixture[str], pictures: Path, tmp_path: Path, encoder: Encoder
+) -> None:
+    extract(capfd, pictures, tmp_path / "t", "--label", "none")
+    _, out, _ = run(capfd, "inspect", tmp_path / "t", "--json", "--rows", "2")
+    told = json.loads(out)
+    assert told["rows"] == 14
+    assert told["statuses"] == {"ok": 11, "empty": 1, "truncated": 1, "unsupported": 1}
+    assert told["labels"] == {"": 14}
+    assert told["check"]["passed"] is True
+    assert told["check"]["dimension"] == 1280
+    assert told["provenance"] == encoder.provenance()
+    assert len(told["first_rows"]) == 2
+
+
+def test_models_lists_and_shows(capfd: pytest.CaptureFixture[str]) -> None:
+    _, listed, _ = run(capfd, "models")
+    assert "mobilenet_v2" in listed
+    assert "2,257,984" in listed
+    _, shown, _ = run(capfd, "models", "mobilenet_v2")
+    assert "112 x 112 x 32" in shown
+    assert "global_average_pooling2d" in shown
+    assert "127.5" in shown
+    _, as_json, _ = run(capfd, "models", "mobilenet_v2", "--json")
+    assert json.loads(as_json)["parameters"] == 2_257_984
+
+
+def test_every_command_has_help_with_an_example(capfd: pytest.CaptureFixture[str]) -> None:
+    for name in cli.app.commands:
+        code, out, _ = run(capfd, name, "--help")
+        assert code == 0
+        assert f"Example: pomona {name}" in out
+
+
+def test_without_a_command_there_is_help(capfd: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capfd)
+    assert code == 2
+    assert "Usage: pomona" in err + out
+
+
+def test_the_module_runs_as_a_program() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pomona", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("pomona 0.")

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import pickle
+
+from pomona import errors
+from pomona.errors import ImageError, PomonaError
+
+
+def test_all_exceptions_are_exported_in_order() -> None:
+    classes = [name for name, value in vars(errors).items() if isinstance(value, type)]
+    assert errors.__all__ == sorted(set(classes) - {"partial"})
+
+
+def test_there_is_one_tree() -> None:
+    assert all(issubclass(getattr(errors, name), PomonaError) for name in errors.__all__)
+
+
+def test_an_image_error_travels_between_processes() -> None:
+    error = ImageError("corrupt", "bad marker", width=3, height=4, format="JPEG")
+    again = pickle.loads(pickle.dumps(error))
+    assert (again.args, vars(again)) == (error.args, vars(error))

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import threading
+
+from pomona.engines.image_queue import ImageQueue
+from pomona.source import ImageFile
+
+
+def images(count: int) -> list[ImageFile]:
+    return [ImageFile(f"/{number}.jpg", 1, 1) for number in range(count)]
+
+
+def filled(count: int, workers: int = 2) -> ImageQueue:
+    queue = ImageQueue(workers)
+    queue.fill(images(count))
+    return queue
+
+
+def test_every_image_is_handed_out_once_over_many_threads() -> None:
+    queue, got, lock = ImageQueue(4), [], threading.Lock()
+
+    def work() -> None:
+        while chunk := queue.take(holds_work=False):
+            with lock:
+                got.extend(chunk)
+            queue.settle(len(chunk))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    queue.fill(images(5000))
+    for thread in threads:
+        thread.join(timeout=30)
+    assert sorted(got) == sorted(images(5000))
+
+
+def test_chunks_grow_small_towards_the_end() -> None:
+    queue = filled(1000)
+    sizes = []
+    while chunk := queue.take(holds_work=True):
+        sizes.append(len(chunk))
+    assert sizes[0] == 64
+    assert sizes == sorted(sizes, reverse=True)
+    assert sum(sizes) == 1000
+
+
+def test_a_suspect_comes_back_alone_and_first() -> None:
+    queue = filled(20)
+    chunk = queue.take(holds_work=False)
+    assert chunk
+    queue.give_back(chunk, suspect=chunk[3])
+    assert queue.take(holds_work=False) == [chunk[3]]
+
+
+def test_whoever_holds_work_is_told_to_settle_it_when_nothing_waits() -> None:
+    queue = filled(5)
+    assert len(queue.take(holds_work=False) or []) == 5
+    assert queue.take(holds_work=True) == []
+
+
+def test_it_ends_when_everything_is_settled() -> None:
+    queue = filled(5)
+    chunk = queue.take(holds_work=False)
+    assert chunk
+    queue.settle(len(chunk))
+    assert queue.take(holds_work=False) is None
+
+
+def test_an_idle_thread_waits_for_what_another_may_give_back() -> None:
+    queue = filled(5)
+    chunk = queue.take(holds_work=False)
+    assert chunk
+    got: list[object] = []
+    idle = threading.Thread(target=lambda: got.append(queue.take(holds_work=False)))
+    idle.start()
+    queue.give_back(chunk)
+    idle.join(timeout=30)
+    assert got == [chunk]
+
+
+def test_stopping_wakes_whoever_waits() -> None:
+    queue = ImageQueue(1)
+    idle = threading.Thread(target=lambda: queue.take(holds_work=False))
+    idle.start()
+    queue.stop()
+    idle.join(timeout=30)
+    assert not idle.is_alive()
+
+
+def test_the_total_is_known_once_the_listing_has_ended() -> None:
+    queue = ImageQueue(1)
+    assert queue.total is None
+    queue.fill(images(3))
+    assert queue.total == 3

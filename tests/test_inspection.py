@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pomona.analysis.inspection import Inspection, inspect_table
+from pomona.schema import FEATURE_SCHEMA, schema_with_provenance
+from pomona.table import FeatureTable, PartWriter
+
+PROVENANCE = {"fingerprint": "f" * 64, "dimension": "3", "model": "tiny", "weights": "by hand"}
+
+
+def inspected(folder: Path, *vectors: list[float] | None, status: str = "ok") -> Inspection:
+    rows = [
+        {"path": f"file:/{i}.jpg", "label": "x" if i % 2 else None, "features": v, "status": status}
+        for i, v in enumerate(vectors)
+    ]
+    writer = PartWriter(folder / "part-0.parquet", schema_with_provenance(PROVENANCE))
+    writer.write(pa.RecordBatch.from_pylist(rows, FEATURE_SCHEMA))
+    writer.close()
+    return inspect_table(FeatureTable(folder))
+
+
+def test_good_vectors_pass(tmp_path: Path) -> None:
+    found = inspected(tmp_path, [1, 2, 3], [0, 0, 1])
+    assert found.check.passed
+    assert (found.rows, found.check.vectors) == (2, 2)
+    assert found.labels == {"x": 1, None: 1}
+
+
+def test_failed_rows_have_no_vector_and_that_is_right(tmp_path: Path) -> None:
+    assert inspected(tmp_path, None, None, status="corrupt").check.passed
+
+
+@pytest.mark.parametrize(
+    ("vector", "fault"),
+    [
+        ([1, 2], "wrong_length"),
+        ([1, 2, 3, 4], "wrong_length"),
+        ([1, np.nan, 3], "not_finite"),
+        ([1, np.inf, 3], "not_finite"),
+        ([0, 0, 0], "all_zero"),
+        (None, "missing"),
+    ],
+)
+def test_a_bad_vector_is_counted_by_its_fault(
+    tmp_path: Path, vector: list[float] | None, fault: str
+) -> None:
+    check = inspected(tmp_path, [1, 2, 3], vector, [4, 5, 6]).check
+    assert not check.passed
+    assert getattr(check, fault) == 1

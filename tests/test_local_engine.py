@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import drawn
+import pomona
+import tables
+from pomona.encoder.blob import Encoder
+from pomona.engines.job import Snapshot
+from pomona.errors import SourceError, TableError
+
+STATUSES = {
+    "empty.jpg": "empty",
+    "half.JPG": "truncated",
+    "page.png": "unsupported",
+}
+
+
+def test_every_file_gets_its_row(encoder: Encoder, pictures: Path, tmp_path: Path) -> None:
+    summary = pomona.extract(pictures, tmp_path / "t", encoder=encoder, workers=2)
+    rows = tables.rows(tmp_path / "t")
+    assert len(rows) == summary.files == 14
+    assert {name: row["status"] for name, row in rows.items() if row["status"] != "ok"} == STATUSES
+    assert (summary.ok, summary.failed, summary.skipped) == (11, 3, 0)
+    assert rows["image 3.jpg"]["path"] == f"file:{pictures}/Apple Red 1/image 3.jpg"
+    assert rows["image 2.webp"]["label"] == "Poire d'été"
+    assert rows["image 2.webp"]["format"] == "WEBP"
+
+
+def test_only_part_files_are_left(encoder: Encoder, pictures: Path, tmp_path: Path) -> None:
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, workers=2)
+    assert {path.suffix for path in (tmp_path / "t").iterdir()} == {".parquet"}
+
+
+def test_the_number_of_workers_changes_nothing(
+    encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    pomona.extract(pictures, tmp_path / "one", encoder=encoder, workers=1)
+    pomona.extract(pictures, tmp_path / "three", encoder=encoder, workers=3)
+    assert tables.read(tmp_path / "one").equals(tables.read(tmp_path / "three"))
+
+
+def test_each_process_loads_the_model_once(
+    encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    for seed in range(200):  # many chunks for each process
+        (pictures / f"{seed}.png").write_bytes(drawn.encode(drawn.picture(9, 9, seed), "PNG"))
+    summary = pomona.extract(pictures, tmp_path / "t", encoder=encoder, workers=2)
+    assert summary.model_loads == 2
+    assert summary.ok == 211
+
+
+def test_a_second_run_does_only_what_is_missing(
+    encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    (pictures / "new.png").write_bytes(drawn.encode(drawn.picture(), "PNG"))
+    again = pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    assert (again.files, again.ok, again.skipped) == (15, 1, 14)
+    assert len(tables.rows(tmp_path / "t")) == 15
+
+
+def test_a_run_with_nothing_to_do_changes_nothing(
+    encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    before = sorted((tmp_path / "t").iterdir())
+    again = pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    assert (again.ok, again.skipped, sorted((tmp_path / "t").iterdir())) == (0, 14, before)
+
+
+def test_the_table_may_lie_in_the_source(encoder: Encoder, pictures: Path) -> None:
+    table = pictures / "features"
+    pomona.extract(pictures, table, encoder=encoder, globs=["*"])
+    again = pomona.extract(pictures, table, encoder=encoder, globs=["*"])
+    assert (again.files, again.ok) == (15, 0)
+
+
+def test_an_image_that_ends_its_process_is_the_only_one_to_pay(
+    encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "poison"))
+    for seed in (1, 2):
+        poison = drawn.encode(drawn.picture(20, 13, seed), "PNG")
+        (pictures / "kind=bad" / f"poison {seed}.png").write_bytes(poison)
+    summary = pomona.extract(pictures, tmp_path / "t", encoder=encoder, workers=2)
+    rows = tables.rows(tmp_path / "t")
+    assert len(rows) == summary.files == 16
+    assert (summary.ok, summary.by_status["crashed"]) == (11, 2)
+    for seed in (1, 2):
+        row = rows[f"poison {seed}.png"]
+        assert row["status"] == "crashed"
+        assert "SIGSEGV" in row["error"]
+        assert row["label"] == "kind=bad"
+
+
+def test_an_image_that_hangs_its_process_is_ended_and_named(
+    encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "poison"))
+    (pictures / "endless.png").write_bytes(drawn.encode(drawn.picture(20, 17), "PNG"))
+    summary = pomona.extract(
+        pictures, tmp_path / "t", encoder=encoder, workers=2, image_timeout_s=1.0
+    )
+    row = tables.rows(tmp_path / "t")["endless.png"]
+    assert (row["status"], summary.ok) == ("crashed", 11)
+    assert "one image took longer than 1 s" in row["error"]
+
+
+def children() -> list[int]:
+    """This process's worker processes."""
+    found = subprocess.run(
+        ["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = [line.split(None, 1) for line in found.stdout.splitlines()]
+    return [int(pid) for pid, command in lines if "pomona.engines.worker_main" in command]
+
+
+def test_a_killed_worker_costs_no_row(encoder: Encoder, pictures: Path, tmp_path: Path) -> None:
+    for seed in range(300):
+        (pictures / f"{seed}.png").write_bytes(drawn.encode(drawn.picture(9, 9, seed), "PNG"))
+    killed: list[int] = []
+
+    def kill_one(snapshot: Snapshot) -> None:
+        if not killed and snapshot.done > 20 and (workers := children()):
+            os.kill(workers[0], signal.SIGKILL)
+            killed.append(workers[0])
+
+    summary = pomona.extract(
+        pictures, tmp_path / "t", encoder=encoder, workers=2, progress=kill_one
+    )
+    assert killed
+    assert summary.model_loads == 3
+    assert len(tables.rows(tmp_path / "t")) == summary.files == 314
+    assert summary.by_status["crashed"] == 0
+
+
+def test_progress_ends_at_the_total(encoder: Encoder, pictures: Path, tmp_path: Path) -> None:
+    seen: list[Snapshot] = []
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, workers=2, progress=seen.append)
+    assert seen[-1] == Snapshot(done=14, failed=3, total=14)
+
+
+def test_ctrl_c_leaves_only_whole_files_and_no_process(pictures: Path, tmp_path: Path) -> None:
+    for seed in range(2000):
+        (pictures / f"{seed}.png").write_bytes(drawn.encode(drawn.picture(9, 9, seed), "PNG"))
+    command = [sys.executable, "-m", "pomona", "extract", str(pictures), str(tmp_path / "t")]
+    process = subprocess.Popen(
+        [*command, "--weights", "untrained:7"], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("t/_staging-*/*.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "stopped" in said
+    assert "Traceback" not in said
+    left = list(tmp_path.glob("t/*"))
+    assert all(path.suffix == ".parquet" for path in left)
+    running = subprocess.run(["ps", "ax"], capture_output=True, text=True, check=True)
+    assert str(tmp_path) not in running.stdout
+
+
+def test_a_script_without_a_main_guard_works(
+    encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    encoder.save(tmp_path / "e")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import pomona\n"
+        f"encoder = pomona.Encoder.load({str(tmp_path / 'e')!r})\n"
+        f"print(pomona.extract({str(pictures)!r}, {str(tmp_path / 't')!r}, encoder=encoder).ok)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    assert done.stdout == "11\n"
+
+
+def test_a_missing_source_leaves_no_table(encoder: Encoder, tmp_path: Path) -> None:
+    with pytest.raises(SourceError):
+        pomona.extract(tmp_path / "nowhere", tmp_path / "t", encoder=encoder)
+    assert not (tmp_path / "t").exists()
+
+
+def test_a_remote_path_needs_spark(encoder: Encoder, pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="add --master to go through Spark"):
+        pomona.extract("s3a://bucket/photos", tmp_path / "t", encoder=encoder)
+    with pytest.raises(TableError, match="add --master to go through Spark"):
+        pomona.extract(pictures, "s3a://bucket/t", encoder=encoder)

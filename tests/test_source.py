@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pomona.errors import SourceError
+from pomona.labels import parse_label_rule
+from pomona.source import BATCH_BYTES, ImageFile, Listing, Source, is_remote, read_batches
+
+PARENT = parse_label_rule("parent")
+
+
+def listed(given: object, *globs: str, excluded: str | None = None) -> list[ImageFile]:
+    source = Source(str(given), globs, excluded)
+    source.check()
+    return list(Listing(str(given), source.files).files())
+
+
+def names(files: list[ImageFile]) -> list[str]:
+    return [Path(file.path).name for file in files]
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def test_known_extensions_are_listed_in_any_letter_case(tmp_path: Path) -> None:
+    good = ["a.jpg", "b.JPEG", "c.Png", "d.webp", "e.GIF", "f.bmp", "g.tif", "h.TIFF"]
+    touch(*(tmp_path / name for name in [*good, "i.txt", "j.jpg.bak", "jpg"]))
+    assert names(listed(tmp_path)) == good
+
+
+def test_hidden_names_and_sparks_own_are_left_out(tmp_path: Path) -> None:
+    touch(tmp_path / "a.jpg", tmp_path / ".b.jpg", tmp_path / "_c.jpg")
+    touch(tmp_path / ".cache" / "d.jpg", tmp_path / "_temporary" / "e.jpg")
+    assert names(listed(tmp_path)) == ["a.jpg"]
+
+
+def test_a_glob_chooses_by_name_or_by_path_below_the_source(tmp_path: Path) -> None:
+    touch(tmp_path / "x" / "a.dat", tmp_path / "x" / "b.jpg", tmp_path / "y" / "c.dat")
+    assert names(listed(tmp_path, "*.dat")) == ["a.dat", "c.dat"]
+    assert names(listed(tmp_path, "x/*.dat", "*.jpg")) == ["a.dat", "b.jpg"]
+
+
+def test_the_source_may_be_one_file_whatever_its_name(tmp_path: Path) -> None:
+    touch(tmp_path / "photo[1].dat")
+    assert names(listed(tmp_path / "photo[1].dat")) == ["photo[1].dat"]
+
+
+def test_the_source_may_be_a_glob(tmp_path: Path) -> None:
+    touch(tmp_path / "x" / "a.jpg", tmp_path / "y" / "b.jpg", tmp_path / "z" / "c.jpg")
+    assert names(listed(tmp_path / "[xy]")) == ["a.jpg", "b.jpg"]
+    assert names(listed(tmp_path / "*" / "*.jpg")) == ["a.jpg", "b.jpg", "c.jpg"]
+
+
+def test_the_source_may_be_a_file_uri(tmp_path: Path) -> None:
+    touch(tmp_path / "a b" / "c.jpg")
+    assert [f.uri for f in listed(f"file:{tmp_path}")] == [f"file:{tmp_path}/a b/c.jpg"]
+    assert len(listed(f"file://{tmp_path}")) == 1
+
+
+def test_size_and_modified_are_those_of_the_file(tmp_path: Path) -> None:
+    touch(tmp_path / "a.jpg")
+    os.utime(tmp_path / "a.jpg", ns=(0, 1_234_567_890_123_456_789))
+    (file,) = listed(tmp_path)
+    assert (file.size, file.modified) == (1, 1_234_567_890_123)
+
+
+def test_a_circle_of_links_ends(tmp_path: Path) -> None:
+    touch(tmp_path / "x" / "a.jpg")
+    (tmp_path / "x" / "round").symlink_to(tmp_path)
+    (tmp_path / "self").symlink_to(tmp_path / "self")
+    assert names(listed(tmp_path)) == ["a.jpg"]
+
+
+def test_links_to_files_and_folders_are_followed(tmp_path: Path) -> None:
+    touch(tmp_path / "elsewhere" / "a.jpg")
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "folder").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "source" / "file.jpg").symlink_to(tmp_path / "elsewhere" / "a.jpg")
+    assert names(listed(tmp_path / "source")) == ["file.jpg", "a.jpg"]
+
+
+def test_a_broken_link_gets_a_row_that_says_so(tmp_path: Path) -> None:
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    files = listed(tmp_path)
+    (batch,) = read_batches(files, PARENT)
+    assert batch["content"].to_pylist() == [None]
+    assert batch["read_error"].to_pylist() == ["cannot be read: No such file or directory"]
+
+
+def test_a_named_pipe_does_not_hang_the_run(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (batch,) = read_batches(listed(tmp_path), PARENT)
+    assert batch["read_error"].to_pylist() == ["not a regular file"]
+
+
+def test_a_name_that_is_no_utf8_is_listed_and_read(tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jpg")).write_bytes(b"latin")
+    (batch,) = read_batches(listed(tmp_path), PARENT)
+    assert batch["path"].to_pylist() == [f"file:{tmp_path}/caf%E9.jpg"]
+    assert batch["content"].to_pylist() == [b"latin"]
+
+
+@given(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1))
+def test_any_valid_name_stays_as_it_is_in_the_uri(name: str) -> None:
+    assert ImageFile(f"/data/{name}", 0, 0).uri == f"file:/data/{name}"
+
+
+def test_the_table_inside_the_source_is_left_out(tmp_path: Path) -> None:
+    touch(tmp_path / "a.jpg", tmp_path / "table" / "b.jpg")
+    assert names(listed(tmp_path, excluded=str(tmp_path / "table"))) == ["a.jpg"]
+
+
+def test_batches_are_bounded_in_bytes(tmp_path: Path) -> None:
+    for number in range(6):
+        (tmp_path / f"{number}.jpg").write_bytes(bytes(BATCH_BYTES // 2))
+    sizes = [batch.num_rows for batch in read_batches(listed(tmp_path), PARENT)]
+    assert sizes == [2, 2, 2]
+
+
+def test_a_source_that_is_missing_says_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="does not exist: give a folder, an image or a glob"):
+        Source(str(tmp_path / "nowhere")).check()
+
+
+def test_a_source_without_images_names_the_known_extensions(tmp_path: Path) -> None:
+    touch(tmp_path / "a.txt")
+    with pytest.raises(SourceError, match=r"has no images: known extensions are \.bmp .*--glob"):
+        Listing(str(tmp_path), Source(str(tmp_path)).files).check()
+
+
+def test_what_is_done_is_skipped_and_counted(tmp_path: Path) -> None:
+    touch(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    listing = Listing("x", Source(str(tmp_path)).files)
+    listing.skip({f"file:{tmp_path}/a.jpg"})
+    assert names(list(listing.files())) == ["b.jpg"]
+    assert (listing.files_listed, listing.files_skipped) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("uri", "remote"),
+    [("s3a://b/x", True), ("hdfs://h/x", True), ("file:///x", False), ("/x", False), ("x", False)],
+)
+def test_remote_is_what_has_another_scheme_than_file(uri: str, remote: bool) -> None:
+    assert is_remote(uri) is remote

@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import drawn
+import tables
+
+pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
+
+from pyspark.sql import SparkSession
+
+import pomona
+from pomona.encoder.blob import Encoder
+from pomona.engines import spark as spark_engine
+from pomona.engines.job import Snapshot
+from pomona.errors import EngineError, TableError
+from pomona.labels import parse_label_rule
+from pomona.schema import FEATURE_SCHEMA
+from pomona.source import ImageFile
+
+pytestmark = pytest.mark.spark
+
+
+@pytest.fixture
+def both(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> tuple[Path, Path]:
+    """The same pictures, extracted by each engine."""
+    pomona.extract(pictures, tmp_path / "local", encoder=encoder, workers=2)
+    pomona.extract(pictures, tmp_path / "spark", encoder=encoder, spark=spark)
+    return tmp_path / "local", tmp_path / "spark"
+
+
+def test_both_engines_give_the_same_rows(both: tuple[Path, Path]) -> None:
+    local, spark_made = map(tables.read, both)
+    for name in FEATURE_SCHEMA.names:
+        assert local[name].equals(spark_made[name]), name
+    assert local.num_rows == 14
+
+
+def test_both_engines_write_the_same_columns_and_provenance(both: tuple[Path, Path]) -> None:
+    local, spark_made = (pomona.FeatureTable(folder) for folder in both)
+    assert local.provenance() == spark_made.provenance()
+    for table in (local, spark_made):
+        for part in table.parts():
+            assert pq.read_schema(part).types == FEATURE_SCHEMA.types
+
+
+def test_spark_reads_both_tables_with_their_provenance(
+    spark: SparkSession, both: tuple[Path, Path], encoder: Encoder
+) -> None:
+    for folder in both:
+        table = spark.read.parquet(str(folder))
+        assert table.count() == 14
+        metadata = table.schema["features"].metadata
+        assert metadata["pomona.fingerprint"] == encoder.fingerprint
+        assert table.where("status = 'ok' and size(features) = 1280").count() == 11
+
+
+def test_each_engine_continues_the_others_table(
+    spark: SparkSession, encoder: Encoder, pictures: Path, both: tuple[Path, Path]
+) -> None:
+    (pictures / "new.png").write_bytes(drawn.encode(drawn.picture(), "PNG"))
+    by_spark = pomona.extract(pictures, both[0], encoder=encoder, spark=spark)
+    by_local = pomona.extract(pictures, both[1], encoder=encoder)
+    assert (by_spark.ok, by_spark.skipped) == (by_local.ok, by_local.skipped) == (1, 14)
+    assert tables.read(both[0]).equals(tables.read(both[1]))
+
+
+def test_the_model_is_loaded_once_per_worker_process_over_two_jobs(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    for seed in range(600):  # more tasks than cores
+        (pictures / f"{seed}.png").write_bytes(drawn.encode(drawn.picture(9, 9, seed), "PNG"))
+    first = pomona.extract(pictures, tmp_path / "a", encoder=encoder, spark=spark)
+    second = pomona.extract(pictures, tmp_path / "b", encoder=encoder, spark=spark)
+    assert first.ok == second.ok == 611
+    assert first.model_loads + second.model_loads <= 2
+
+
+def test_the_callers_session_is_left_as_it_was(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    before = dict(spark.conf.getAll)
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=spark)
+    assert dict(spark.conf.getAll) == before
+    assert spark.range(3).count() == 3
+
+
+def test_progress_ends_at_the_total(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    seen: list[Snapshot] = []
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=spark, progress=seen.append)
+    assert seen[-1] == Snapshot(done=14, failed=3, total=14)
+
+
+def test_a_file_that_spark_cannot_read_keeps_its_row_and_reason(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    (pictures / "gone.jpg").symlink_to(pictures / "nowhere.jpg")
+    summary = pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=spark)
+    row = tables.rows(tmp_path / "t")["gone.jpg"]
+    assert summary.files == len(tables.rows(tmp_path / "t")) == 15
+    assert (row["status"], row["error"]) == (
+        "unreadable",
+        "cannot be read: No such file or directory",
+    )
+
+
+def test_labels_are_those_asked_for(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    rule = r"regex:image (\d)"
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=spark, label=rule)
+    rows = tables.rows(tmp_path / "t")
+    assert rows["image 3.jpg"]["label"] == "3"
+    assert rows["empty.jpg"]["label"] is None
+
+
+def images(spark: SparkSession, pictures: Path) -> object:
+    reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
+    return reader.option("pathGlobFilter", "*.[jp]*g").load(str(pictures))
+
+
+def test_featurize_turns_a_dataframe_of_images_into_rows(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    expected = tables.rows(tmp_path / "t")
+    label = parse_label_rule("parent")
+    made = pomona.featurize(images(spark, pictures), encoder, label=label)
+    assert made.columns == FEATURE_SCHEMA.names
+    rows = made.collect()
+    assert len(rows) == 9  # not .webp, not .JPG, not the empty file, which binaryFile drops
+    for row in rows:
+        same = expected[row["path"].rpartition("/")[2]]
+        assert [row[name] for name in ("path", "label", "features", "status", "size")] == [
+            same[name] for name in ("path", "label", "features", "status", "size")
+        ]
+
+
+def test_featurize_without_content_says_what_it_needs(
+    spark: SparkSession, encoder: Encoder
+) -> None:
+    with pytest.raises(EngineError, match="needs columns path and content.*has id"):
+        pomona.featurize(spark.range(1), encoder)
+
+
+def test_the_notebooks_own_line_keeps_working(
+    spark: SparkSession, encoder: Encoder, pictures: Path
+) -> None:
+    from pyspark.sql.functions import element_at, split
+
+    frame = images(spark, pictures)
+    frame = frame.withColumn("label", element_at(split(frame["path"], "/"), -2))
+    featurize_udf = pomona.featurize_udf(encoder)
+    rows = frame.select("path", "label", featurize_udf("content").alias("features")).collect()
+    assert {row["label"] for row in rows} == {"Apple Red 1", "Poire d'été", "kind=bad"}
+    lengths = {Path(row["path"]).name: row["features"] and len(row["features"]) for row in rows}
+    assert lengths["image 3.jpg"] == 1280
+    assert lengths["page.png"] is None
+
+
+def test_the_udf_works_in_sql(spark: SparkSession, encoder: Encoder, pictures: Path) -> None:
+    images(spark, pictures).createOrReplaceTempView("images")
+    spark.udf.register("featurize", pomona.featurize_udf(encoder, spark))
+    (row,) = spark.sql(
+        "select size(featurize(content)) as size from images where path like '%image 3.jpg'"
+    ).collect()
+    assert row["size"] == 1280
+    spark.catalog.dropTempView("images")
+
+
+@pytest.mark.usefixtures("spark")
+def test_another_master_than_the_running_one_is_refused(
+    encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(EngineError, match=re.escape("already running here on local[2]")):
+        pomona.extract(pictures, tmp_path / "t", encoder=encoder, master="local[7]")
+
+
+def test_a_table_of_another_encoder_is_refused(
+    spark: SparkSession, encoder: Encoder, pictures: Path, both: tuple[Path, Path]
+) -> None:
+    import dataclasses
+
+    other = dataclasses.replace(encoder, weights_sha256="0" * 64)
+    with pytest.raises(TableError, match="made by another encoder"):
+        pomona.extract(pictures, both[1], encoder=other, spark=spark)
+
+
+@pytest.fixture
+def remote(spark: SparkSession, tmp_path: Path) -> str:
+    """A URI of Hadoop's view file system, which is served from a folder of this machine."""
+    configuration = spark.sparkContext._jsc.hadoopConfiguration()
+    configuration.set("fs.viewfs.mounttable.test.link./data", f"file://{tmp_path}")
+    configuration.set("fs.viewfs.impl.disable.cache", "true")
+    return "viewfs://test/data"
+
+
+def test_images_and_table_may_lie_on_a_hadoop_file_system(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
+) -> None:
+    source, table = f"{remote}/{pictures.name}", f"{remote}/far"
+    summary = pomona.extract(source, table, encoder=encoder, spark=spark)
+    again = pomona.extract(source, table, encoder=encoder, spark=spark)
+    pomona.extract(pictures, tmp_path / "near", encoder=encoder)
+    far, near = tables.read(tmp_path / "far"), tables.read(tmp_path / "near")
+    for name in ("label", "features", "status", "size", "modified", "content_sha256"):
+        assert far[name].equals(near[name]), name
+    assert {p.as_py() for p in far["path"]} == {
+        p.as_py().replace(f"file:{pictures}", source) for p in near["path"]
+    }
+    assert (summary.files, again.skipped, again.ok) == (14, 14, 0)
+
+
+def test_a_remote_table_of_another_encoder_is_refused_and_overwrite_replaces_it(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
+) -> None:
+    import dataclasses
+
+    other = dataclasses.replace(encoder, weights_sha256="0" * 64)
+    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    with pytest.raises(TableError, match="made by another encoder"):
+        pomona.extract(pictures, f"{remote}/far", encoder=other, spark=spark)
+    pomona.extract(pictures, f"{remote}/far", encoder=other, spark=spark, overwrite=True)
+    assert pomona.FeatureTable(tmp_path / "far").provenance()["weights_sha256"] == "0" * 64
+    assert len(tables.rows(tmp_path / "far")) == 14
+
+
+def test_a_remote_folder_that_is_no_table_is_never_touched(
+    spark: SparkSession, encoder: Encoder, pictures: Path, remote: str
+) -> None:
+    with pytest.raises(TableError, match="not a feature table"):
+        pomona.extract(pictures, remote, encoder=encoder, spark=spark, overwrite=True)
+    assert (pictures / "notes.txt").exists()
+
+
+@pytest.mark.parametrize(("size", "rows"), [(40 * 2**20, 1), (10 * 2**20, 1), (5000, 256)])
+def test_batches_of_images_are_bounded_in_bytes(size: int, rows: int) -> None:
+    files = [ImageFile(f"/photos/{number}.jpg", size, 0) for number in range(50)]
+    settings = spark_engine.read_settings(files, cores=2)
+    assert settings["spark.sql.execution.arrow.maxRecordsPerBatch"] == rows
+
+
+def test_small_images_are_packed_into_a_few_tasks_for_each_core() -> None:
+    files = [ImageFile(f"/photos/{number}.jpg", 5000, 0) for number in range(8000)]
+    settings = spark_engine.read_settings(files, cores=2)
+    weight = 8000 * (5000 + int(str(settings["spark.sql.files.openCostInBytes"])))
+    assert 7 <= weight / int(str(settings["spark.sql.files.maxPartitionBytes"])) <= 8

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pomona.errors import TableError
+from pomona.schema import FEATURE_SCHEMA, lone_row, read_provenance, schema_with_provenance
+from pomona.table import FeatureTable, PartWriter, part_name
+from pomona.worker import vectors_array
+
+A = {"fingerprint": "a" * 64, "model": "tiny", "weights": "by hand", "dimension": "3"}
+B = {**A, "fingerprint": "b" * 64, "weights": "others"}
+
+
+def rows(*names: str) -> pa.RecordBatch:
+    count = len(names)
+    columns = {
+        name: pa.nulls(count, FEATURE_SCHEMA.field(name).type) for name in FEATURE_SCHEMA.names
+    }
+    columns["path"] = pa.array([f"file:/data/{name}" for name in names])
+    columns["status"] = pa.array(["ok"] * count)
+    columns["features"] = vectors_array([True] * count, np.ones((count, 3), np.float32))
+    return pa.RecordBatch.from_arrays(list(columns.values()), schema=FEATURE_SCHEMA)
+
+
+def add(folder: Path, provenance: dict[str, str], *names: str, overwrite: bool = False) -> None:
+    table = FeatureTable(folder)
+    with table.writing(provenance, overwrite=overwrite) as staging:
+        writer = PartWriter(staging / part_name(), schema_with_provenance(provenance))
+        writer.write(rows(*names))
+        writer.close()
+        table.commit(writer.path)
+
+
+def test_rows_read_back_as_they_were_written(tmp_path: Path) -> None:
+    add(tmp_path / "t", A, "a.jpg", "b.jpg")
+    (batch,) = FeatureTable(tmp_path / "t").batches()
+    assert batch.equals(rows("a.jpg", "b.jpg"))
+
+
+def test_provenance_reads_back_from_arrows_footer_and_from_sparks(tmp_path: Path) -> None:
+    add(tmp_path / "t", A, "a.jpg")
+    (part,) = FeatureTable(tmp_path / "t").parts()
+    schema = pq.read_schema(part)
+    assert schema.field("features").metadata[b"pomona.fingerprint"] == b"a" * 64
+    struct = json.loads(schema.metadata[b"org.apache.spark.sql.parquet.row.metadata"])
+    (features,) = (field for field in struct["fields"] if field["name"] == "features")
+    assert features["metadata"]["pomona.fingerprint"] == "a" * 64
+    without_arrow = schema.set(2, schema.field("features").remove_metadata())
+    assert read_provenance(schema) == read_provenance(without_arrow) == A
+
+
+def test_a_table_is_continued_by_the_same_encoder(tmp_path: Path) -> None:
+    add(tmp_path / "t", A, "a.jpg")
+    add(tmp_path / "t", A, "b.jpg")
+    assert FeatureTable(tmp_path / "t").paths() == {"file:/data/a.jpg", "file:/data/b.jpg"}
+
+
+def test_another_encoder_is_refused_with_both_names(tmp_path: Path) -> None:
+    add(tmp_path / "t", A, "a.jpg")
+    with pytest.raises(TableError, match=r"by hand \(aaaaaaaaaaaa\).*others \(bbbbbbbbbbbb\)"):
+        add(tmp_path / "t", B, "b.jpg")
+    assert FeatureTable(tmp_path / "t").paths() == {"file:/data/a.jpg"}
+
+
+def test_overwrite_replaces_the_rows_of_any_encoder(tmp_path: Path) -> None:
+    add(tmp_path / "t", A, "a.jpg")
+    add(tmp_path / "t", B, "b.jpg", overwrite=True)
+    assert FeatureTable(tmp_path / "t").paths() == {"file:/data/b.jpg"}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_that_is_no_table_is_never_touched(tmp_path: Path, overwrite: bool) -> None:
+    (tmp_path / "thesis.docx").write_text("years of work")
+    with pytest.raises(TableError, match=r"not a feature table \(it holds 'thesis.docx'\)"):
+        add(tmp_path, A, "a.jpg", overwrite=overwrite)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.docx"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_of_other_parquet_files_is_never_touched(tmp_path: Path, overwrite: bool) -> None:
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "sales.parquet")
+    with pytest.raises(TableError, match="sales.parquet does not say which encoder"):
+        add(tmp_path, A, "a.jpg", overwrite=overwrite)
+    assert [p.name for p in tmp_path.iterdir()] == ["sales.parquet"]
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "t").write_text("")
+    with pytest.raises(TableError, match="is a file: TABLE must be a new or existing folder"):
+        FeatureTable(tmp_path / "t").check()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(TableError, match="no permission to write"):
+        FeatureTable(tmp_path / "t").check()
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_error() -> None:
+    with pytest.raises(TableError, match="cannot make /proc/t"):
+        add(Path("/proc/t"), A, "a.jpg")
+
+
+def test_two_encoders_in_one_folder_are_refused_by_readers(tmp_path: Path) -> None:
+    add(tmp_path / "one", A, "a.jpg")
+    add(tmp_path / "two", B, "b.jpg")
+    (part,) = FeatureTable(tmp_path / "two").parts()
+    part.rename(tmp_path / "one" / part.name)
+    with pytest.raises(TableError, match="mixes rows of two encoders"):
+        FeatureTable(tmp_path / "one").provenance()
+
+
+def test_a_second_writer_is_refused_while_the_first_one_works(tmp_path: Path) -> None:
+    table = FeatureTable(tmp_path / "t")
+    with (
+        table.writing(A, overwrite=False),
+        pytest.raises(TableError, match="another run is writing"),
+        table.writing(A, overwrite=False),
+    ):
+        pass
+
+
+def test_the_lock_and_the_staging_of_a_killed_writer_do_not_block(tmp_path: Path) -> None:
+    script = (
+        "import os, sys; from pathlib import Path; from pomona.table import FeatureTable\n"
+        "with FeatureTable(Path(sys.argv[1])).writing({}, overwrite=False) as staging:\n"
+        "    (staging / 'half').write_text('x'); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "t")], check=False)
+    assert list((tmp_path / "t").glob("_staging-*/half"))
+    add(tmp_path / "t", A, "a.jpg")
+    assert [p.suffix for p in (tmp_path / "t").iterdir()] == [".parquet"]
+
+
+def test_a_writer_that_wrote_nothing_leaves_no_folder(tmp_path: Path) -> None:
+    with FeatureTable(tmp_path / "t").writing(A, overwrite=False):
+        pass
+    assert not (tmp_path / "t").exists()
+
+
+def test_a_part_file_is_not_seen_before_it_is_whole(tmp_path: Path) -> None:
+    table = FeatureTable(tmp_path)
+    with table.writing(A, overwrite=False) as staging:
+        writer = PartWriter(staging / part_name(), schema_with_provenance(A))
+        writer.write(rows("a.jpg"))
+        assert not table.exists()
+        writer.close()
+        assert not table.exists()
+        table.commit(writer.path)
+        assert table.exists()
+
+
+def test_a_lone_row_has_what_was_listed_and_why_there_is_no_more() -> None:
+    (row,) = lone_row(
+        path="file:/a.jpg", label="x", size=9, modified_ms=1500, status="crashed", error="SIGSEGV"
+    ).to_pylist()
+    assert (row["path"], row["status"], row["error"]) == ("file:/a.jpg", "crashed", "SIGSEGV")
+    assert row["modified"].timestamp() == 1.5
+    assert row["features"] is None

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pomona.encoder.weights import LayerShape, classes_of_top, match_weights, read_weights
+from pomona.errors import EncoderError
+
+CONV = LayerShape("Conv2D", "Conv1", (("kernel", (3, 3, 3, 2)),))
+CONV_2 = LayerShape("Conv2D", "Conv2", (("kernel", (1, 1, 2, 4)),))
+NORM = LayerShape("BatchNormalization", "bn", (("gamma", (2,)), ("beta", (2,))))
+NETWORK = [CONV, NORM, CONV_2]
+
+
+def keras3(path: Path, layers: dict[str, list[np.ndarray]]) -> Path:
+    with h5py.File(path, "w") as file:
+        file.create_group("layers")
+        for key, arrays in layers.items():
+            stored = file.create_group(f"layers/{key}/vars")
+            for index, array in enumerate(arrays):
+                stored[str(index)] = array
+    return path
+
+
+def legacy(path: Path, layers: dict[str, list[np.ndarray]], within: str = "") -> Path:
+    with h5py.File(path, "w") as file:
+        root = file.create_group(within) if within else file
+        root.attrs["layer_names"] = [name.encode() for name in layers]
+        for name, arrays in layers.items():
+            group = root.create_group(name)
+            names = [f"{name}/w{index}:0" for index in range(len(arrays))]
+            group.attrs["weight_names"] = [n.encode() for n in names]
+            for weight, array in zip(names, arrays, strict=True):
+                group[weight] = array
+    return path
+
+
+def full(shape: tuple[int, ...], value: float) -> np.ndarray:
+    return np.full(shape, value, np.float32)
+
+
+GOOD3 = {
+    "conv2d": [full((3, 3, 3, 2), 1)],
+    "batch_normalization": [full((2,), 2), full((2,), 3)],
+    "conv2d_1": [full((1, 1, 2, 4), 4)],
+    "re_lu": [],
+}
+TOP = [full((4, 7), 5), full((7,), 6)]
+
+
+def matched(path: Path, needed: list[LayerShape] = NETWORK) -> list[list[float]]:
+    found = match_weights(needed, read_weights(path), path.name, "tiny")
+    return [[float(array.flat[0]) for array in layer] for layer in found]
+
+
+def test_keras_3_files_give_each_layer_its_arrays(tmp_path: Path) -> None:
+    assert matched(keras3(tmp_path / "a.weights.h5", GOOD3)) == [[1], [2, 3], [4]]
+
+
+@pytest.mark.parametrize("within", ["", "model_weights"])
+def test_keras_2_files_give_each_layer_its_arrays(tmp_path: Path, within: str) -> None:
+    layers = {
+        "input": [],
+        "any_name": GOOD3["conv2d"],
+        "bn_x": GOOD3["batch_normalization"],
+        "last": GOOD3["conv2d_1"],
+    }
+    assert matched(legacy(tmp_path / "a.h5", layers, within)) == [[1], [2, 3], [4]]
+
+
+def test_the_classification_layer_is_found_by_its_shape(tmp_path: Path) -> None:
+    path = keras3(tmp_path / "a.weights.h5", {**GOOD3, "dense": TOP})
+    assert classes_of_top(read_weights(path), dimension=4) == 7
+    assert classes_of_top(read_weights(path), dimension=5) is None
+
+
+def test_another_width_is_refused_by_the_name_of_the_layer(tmp_path: Path) -> None:
+    path = keras3(tmp_path / "half.weights.h5", {**GOOD3, "conv2d": [full((3, 3, 3, 1), 1)]})
+    with pytest.raises(
+        EncoderError,
+        match=r"half.weights.h5 does not fit tiny: layer 'Conv1' needs kernel \(3, 3, 3, 2\), "
+        r"the file has \(3, 3, 3, 1\)",
+    ):
+        matched(path)
+
+
+def test_a_layer_that_the_file_lacks_is_never_left_at_random(tmp_path: Path) -> None:
+    lacking = {key: arrays for key, arrays in GOOD3.items() if key != "batch_normalization"}
+    with pytest.raises(EncoderError, match="it has nothing for layer 'bn'"):
+        matched(keras3(tmp_path / "a.weights.h5", lacking))
+
+
+def test_a_layer_that_the_network_lacks_is_refused(tmp_path: Path) -> None:
+    path = keras3(tmp_path / "a.weights.h5", {**GOOD3, "dense": TOP})
+    with pytest.raises(EncoderError, match=r"also holds layer 'dense' with \(4, 7\), \(7,\)"):
+        matched(path)
+
+
+def test_a_short_keras_2_file_is_refused(tmp_path: Path) -> None:
+    path = legacy(tmp_path / "a.h5", {"one": GOOD3["conv2d"]})
+    with pytest.raises(EncoderError, match="it has nothing for layer 'bn'"):
+        matched(path)
+
+
+def test_hdf5_without_weights_is_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["numbers"] = [1, 2, 3]
+    with pytest.raises(EncoderError, match="holds no Keras weights"):
+        read_weights(tmp_path / "a.h5")
+
+
+def test_a_missing_file_says_what_could_be_given(tmp_path: Path) -> None:
+    with pytest.raises(EncoderError, match=r"does not exist: give a Keras \.h5"):
+        read_weights(tmp_path / "nowhere.h5")
+
+
+@settings(derandomize=True, deadline=None)  # HDF5's C library is fuzzed elsewhere, not by each run
+@given(content=st.binary(max_size=300), at=st.integers(0, 3000))
+def test_any_bytes_are_weights_or_one_clear_error(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, at: int
+) -> None:
+    path = keras3(tmp_path_factory.mktemp("w") / "a.weights.h5", GOOD3)
+    blob = path.read_bytes()
+    path.write_bytes(blob[:at] + content + blob[at + len(content) :])
+    try:
+        matched(path)
+    except EncoderError as error:
+        assert "\n" not in str(error)  # noqa: PT017 - either outcome is right

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import drawn
+from pomona.preprocess import Preprocessing
+from pomona.schema import FEATURE_SCHEMA, INPUT_SCHEMA
+from pomona.worker import DecodeOptions, featurize, vectors_array
+
+
+class MeanColour:
+    """A runtime whose vectors a reader can check: each image's mean red, green and blue."""
+
+    preprocessing = Preprocessing(height=16, width=16, mean=(0.0,) * 3, std=(1.0,) * 3)
+    dimension = 3
+
+    def __init__(self, batch_size: int = 1) -> None:
+        self.batch_size = batch_size
+        self.calls: list[int] = []
+
+    def predict(self, images: np.ndarray, features: np.ndarray) -> None:
+        self.calls.append(len(images))
+        features[:] = images.mean(axis=(1, 2))
+
+
+def batch(*contents: bytes | None, read_error: str | None = None) -> pa.RecordBatch:
+    count = len(contents)
+    return pa.RecordBatch.from_pydict(
+        {
+            "path": [f"file:/data/{i}.jpg" for i in range(count)],
+            "label": ["data"] * count,
+            "size": [None if content is None else len(content) for content in contents],
+            "modified": [1_000_000] * count,
+            "content": list(contents),
+            "read_error": [read_error if content is None else None for content in contents],
+        },
+        INPUT_SCHEMA,
+    )
+
+
+def run(*batches: pa.RecordBatch, runtime: MeanColour | None = None) -> list[dict[str, object]]:
+    rows: Iterator[pa.RecordBatch] = featurize(iter(batches), runtime or MeanColour())
+    return [row for out in rows for row in out.to_pylist()]
+
+
+def red(level: int = 255) -> bytes:
+    from PIL import Image
+
+    return drawn.encode(Image.new("RGB", (20, 10), (level, 0, 0)), "PNG")
+
+
+def test_a_good_image_becomes_a_whole_row() -> None:
+    content = red()
+    (row,) = run(batch(content))
+    assert row == {
+        "path": "file:/data/0.jpg",
+        "label": "data",
+        "features": [255.0, 0.0, 0.0],
+        "status": "ok",
+        "error": None,
+        "width": 20,
+        "height": 10,
+        "format": "PNG",
+        "size": len(content),
+        "modified": row["modified"],
+        "content_sha256": hashlib.sha256(content).hexdigest(),
+    }
+
+
+def test_every_input_row_gives_one_row_in_its_order() -> None:
+    rows = run(batch(red(1), b"", red(2), b"junk", None, red(3)), batch(red(4)))
+    assert [row["path"] for row in rows] == [f"file:/data/{i}.jpg" for i in (*range(6), 0)]
+    assert [row["status"] for row in rows] == [
+        "ok", "empty", "ok", "unsupported", "unreadable", "ok", "ok",
+    ]  # fmt: skip
+    reds = [row["features"][0] for row in rows if row["features"]]  # type: ignore[index]
+    assert reds == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_a_failed_row_has_no_vector_and_says_why() -> None:
+    (row,) = run(batch(drawn.encode(drawn.picture(), "JPEG")[:-50]))
+    assert row["features"] is None
+    assert row["status"] == "truncated"
+    assert row["error"]
+    assert (row["width"], row["height"], row["format"]) == (48, 32, "JPEG")
+    assert row["content_sha256"]
+
+
+def test_what_could_not_be_read_keeps_its_reason() -> None:
+    (row,) = run(batch(None, read_error="cannot be read: Permission denied"))
+    assert (row["status"], row["error"]) == ("unreadable", "cannot be read: Permission denied")
+    assert row["content_sha256"] is None
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 7])
+def test_batches_of_the_runtime_change_nothing(size: int) -> None:
+    contents = [red(1), b"", red(2), red(3), b"junk", red(4), red(5)]
+    runtime = MeanColour(size)
+    assert run(batch(*contents), runtime=runtime) == run(batch(*contents))
+    assert sum(runtime.calls) == 5
+    assert all(call <= size for call in runtime.calls)
+
+
+def test_each_image_is_told_with_its_status() -> None:
+    told: list[str] = []
+    list(featurize(iter([batch(red(), b"")]), MeanColour(), DecodeOptions(), told.append))
+    assert told == ["ok", "empty"]
+
+
+def test_the_limit_of_pixels_is_an_option() -> None:
+    (out,) = featurize(iter([batch(red())]), MeanColour(), DecodeOptions(max_pixels=199))
+    assert out["status"].to_pylist() == ["too_large"]
+
+
+def test_an_empty_batch_gives_an_empty_batch_of_the_schema() -> None:
+    (out,) = featurize(iter([batch()]), MeanColour())
+    assert out.num_rows == 0
+    assert out.schema.equals(FEATURE_SCHEMA)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.binary(max_size=300), max_size=5))
+def test_any_bytes_give_a_row_and_never_an_exception(contents: list[bytes]) -> None:
+    assert len(run(batch(*contents))) == len(contents)
+
+
+@given(st.lists(st.booleans(), max_size=20))
+def test_vectors_lie_in_the_list_array_where_rows_are_ok(ok: list[bool]) -> None:
+    vectors = np.arange(2 * sum(ok), dtype=np.float32).reshape(-1, 2)
+    found = iter(vectors.tolist())
+    assert vectors_array(ok, vectors).to_pylist() == [next(found) if good else None for good in ok]
