@@ -30,8 +30,8 @@ format: $(VENV)/dev.stamp  ## Put the code into shape
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/dev.stamp  ## Measure against the reference notebook (half an hour; see benchmarks/)
-	$(BIN)/python benchmarks/run.py
+bench: $(VENV)/dev.stamp  ## Measure against the reference notebook: WEIGHTS=FILE REFERENCE_PYTHON=PYTHON
+	$(BIN)/python benchmarks/run.py --write --weights "$(WEIGHTS)" $(if $(REFERENCE_PYTHON),--reference-python "$(REFERENCE_PYTHON)")
 
 clean:  ## Remove what the other targets made
 	rm -rf $(VENV) demo

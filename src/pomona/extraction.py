@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING, Literal
 
 from pomona.engines.job import Job, JobPaths, Progress, Summary, no_progress
@@ -70,6 +71,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         UsageError: what was asked for cannot be done; nothing was written.
         RunError: the run could not go on; rows written so far stay, and another run continues.
     """
+    started = time.monotonic()
     on_spark = engine == "spark" or master is not None or spark is not None
     if on_spark and workers is not None:
         raise EngineError("--workers is for the embedded engine: on Spark, executors decide")
@@ -84,7 +86,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         from pomona.encoder.build import build_encoder
 
         encoder = build_encoder(model, weights)
-    job = Job(paths, encoder, rule, decode, overwrite, image_timeout_s)
+    job = Job(paths, encoder, rule, decode, overwrite, image_timeout_s, started)
     if not on_spark:
         from pomona.engines import local
 

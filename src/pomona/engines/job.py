@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -44,6 +45,7 @@ class Job:
         decode: how images become pixels.
         overwrite: replace the table rather than continue it.
         image_timeout_s: seconds that one image may take before its process is ended.
+        started: when the caller asked for it, on the monotonic clock.
     """
 
     paths: JobPaths
@@ -52,6 +54,7 @@ class Job:
     decode: DecodeOptions
     overwrite: bool = False
     image_timeout_s: float = 120.0
+    started: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ class Summary:
         ok: rows written with a vector.
         failed: rows written without one; `by_status` says why.
         skipped: images that had their row already.
-        seconds: of the run, from the first look at the source.
+        seconds: from the call to the last row, with Spark's start and the encoder's building.
         table: where the rows are.
         encoder: fingerprint.
         model_loads: how often the network was loaded, over all processes.

@@ -54,13 +54,12 @@ def extract(job: Job, workers: int | None = None, progress: Progress = no_progre
         SourceError, TableError: before anything is written.
         RunError: the run could not go on; the rows written so far stay.
     """
-    started = time.monotonic()
     table = FeatureTable.at(job.paths.table)
     listing = local_listing(job.paths)
     listing.check()
     with table.writing(job.encoder.provenance(), overwrite=job.overwrite) as staging:
         run = _Run(job, table, staging, workers or available_cores())
-        return run.go(listing, progress, started)
+        return run.go(listing, progress)
 
 
 class _Run:
@@ -82,7 +81,7 @@ class _Run:
         self.setup = Setup(encoder_path, staging, job.label, job.decode)
         self._keepers = [_Keeper(self, number) for number in range(workers)]
 
-    def go(self, listing: Listing, progress: Progress, started: float) -> Summary:
+    def go(self, listing: Listing, progress: Progress) -> Summary:
         """Do everything, and say what was done."""
         tasks = [keeper.keep for keeper in self._keepers]
         tasks.append(lambda: self._list(listing))
@@ -105,7 +104,7 @@ class _Run:
             ok=self.counts["ok"],
             failed=self.counts.total() - self.counts["ok"],
             skipped=listing.files_skipped,
-            seconds=time.monotonic() - started,
+            seconds=time.monotonic() - self.job.started,
             table=str(self._table.folder),
             encoder=self.job.encoder.fingerprint,
             model_loads=self.model_loads,

@@ -135,7 +135,6 @@ def extract(
         SourceError, TableError: before anything is written.
         RunError: the run could not go on; rows written so far stay.
     """
-    started = time.monotonic()
     images.listing.check()
     with rows.writing(job):
         run = _Run(job, images, rows, spark)
@@ -147,7 +146,7 @@ def extract(
         ok=run.counts["ok"],
         failed=run.counts.total() - run.counts["ok"],
         skipped=images.listing.files_skipped,
-        seconds=time.monotonic() - started,
+        seconds=time.monotonic() - job.started,
         table=job.paths.table,
         encoder=job.encoder.fingerprint,
         model_loads=run.model_loads(),

@@ -1,0 +1,215 @@
+"""Measures Pomona against the reference notebook and against a bare loop, side by side.
+
+    python benchmarks/run.py --weights FILE [--reference-python PYTHON] [--write]
+
+For each number of images it runs, one after the other and several times over, whole processes:
+Pomona's two engines, the bare loop, and the reference notebook with the Python of an environment
+made from requirements.txt (left out without --reference-python). The time is that of the whole
+process, start to end; of repeated runs the median counts. A first run, not counted, warms the file
+cache and builds the encoder. `--write` puts the table into RESULTS.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+POMONA = [sys.executable, "-m", "pomona"]
+
+
+@dataclass
+class Measured:
+    seconds: list[float] = field(default_factory=list)
+    told: dict = field(default_factory=dict)
+    worker_mb: float = 0.0
+    parent_mb: float = 0.0
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+
+class PeakMemory(threading.Thread):
+    """Watches the largest resident size of a process and of each of its descendants, in MB."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.pid, self.ended = pid, threading.Event()
+        self.parent = self.worker = 0.0
+
+    def run(self) -> None:
+        while not self.ended.wait(0.2):
+            self.parent = max(self.parent, high_water(self.pid))
+            for pid in descendants(self.pid):
+                if b"pomona.engines.worker_main" in read(f"/proc/{pid}/cmdline"):
+                    self.worker = max(self.worker, high_water(pid))
+
+
+def read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError:  # it has ended
+        return b""
+
+
+def high_water(pid: int) -> float:
+    for line in read(f"/proc/{pid}/status").splitlines():
+        if line.startswith(b"VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def descendants(pid: int) -> list[int]:
+    children = [int(child) for child in read(f"/proc/{pid}/task/{pid}/children").split()]
+    return children + [below for child in children for below in descendants(child)]
+
+
+def run(command: list[str], into: Measured, count: bool = True) -> None:
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    memory = PeakMemory(process.pid)
+    memory.start()
+    out, _ = process.communicate()
+    seconds = time.perf_counter() - started
+    memory.ended.set()
+    if process.returncode:
+        sys.exit(f"failed with {process.returncode}: {' '.join(command)}")
+    into.told = json.loads(out.strip().splitlines()[-1])
+    if count:
+        into.seconds.append(seconds)
+        into.worker_mb = max(into.worker_mb, memory.worker)
+        into.parent_mb = max(into.parent_mb, memory.parent)
+    print(f"{seconds:7.1f} s  {' '.join(command[1:])[:110]}", file=sys.stderr, flush=True)
+
+
+def commands(images: Path, scratch: Path, given: argparse.Namespace, turn: int) -> dict:
+    weights = ["--weights", given.weights]
+    table = str(scratch / f"table-{turn}-{images.name}")
+    runs = {
+        "bare loop, 2 processes": [
+            sys.executable,
+            str(HERE / "bare_loop.py"),
+            str(images),
+            str(scratch / "graph.xml"),
+        ],
+        "pomona, embedded": [*POMONA, "extract", str(images), table, *weights, "--json"],
+        "pomona, Spark local[2]": [
+            *POMONA, "extract", str(images), f"{table}-s", *weights, "--master", "local[2]",
+            "--json",
+        ],
+    }  # fmt: skip
+    if given.reference_python:
+        runs["reference notebook, Spark local[2]"] = [
+            given.reference_python,
+            str(HERE / "reference_notebook.py"),
+            str(images),
+            f"{table}-r.parquet",
+            *weights,
+        ]
+    return runs
+
+
+def measure(given: argparse.Namespace, scratch: Path) -> dict[tuple[str, int], Measured]:
+    from pomona import build_encoder
+
+    encoder = build_encoder(weights=given.weights)
+    (scratch / "graph.xml").write_bytes(encoder.graph)
+    (scratch / "graph.bin").write_bytes(encoder.constants)
+    results: dict[tuple[str, int], Measured] = {}
+    for count in given.counts:
+        images = scratch / f"images-{count}"
+        drawing = [sys.executable, str(HERE / "draw_images.py"), str(images), "--count", str(count)]
+        subprocess.run(drawing, check=True, stdout=subprocess.DEVNULL)
+        for turn in range(given.repeats):
+            for name, command in commands(images, scratch, given, turn).items():
+                found = results.setdefault((name, count), Measured())
+                if turn == 0 and name == "pomona, embedded":
+                    run([*command[:5], f"{command[5]}-warm", *command[6:]], found, count=False)
+                if turn and name.startswith("reference") and not given.repeat_reference:
+                    continue
+                run(command, found)
+    return results
+
+
+def table(results: dict[tuple[str, int], Measured], counts: list[int]) -> str:
+    lines = [
+        "| what | images | seconds (median of runs) | images/s | against the notebook "
+        "| against the bare loop | largest worker, parent |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for count in counts:
+        notebook = results.get(("reference notebook, Spark local[2]", count))
+        bare = results["bare loop, 2 processes", count]
+        for (name, images), found in results.items():
+            if images != count:
+                continue
+            spread = ", ".join(f"{seconds:.1f}" for seconds in found.seconds)
+            lines.append(
+                f"| {name} | {count:,} | {found.median:.1f} ({spread}) "
+                f"| {count / found.median:.0f} "
+                f"| {f'{notebook.median / found.median:.1f} times' if notebook else '-'} "
+                f"| {100 * bare.median / found.median:.0f} % "
+                f"| {memory(found)} |"
+            )
+        loop = bare.told["loop_seconds"]
+        lines.append(
+            f"| the loop itself, without start-up | {count:,} | {loop:.1f} | {count / loop:.0f} "
+            "| | | |"
+        )
+    return "\n".join(lines)
+
+
+def memory(found: Measured) -> str:
+    return f"{found.worker_mb:.0f} MB, {found.parent_mb:.0f} MB" if found.worker_mb else "-"
+
+
+def machine() -> str:
+    model = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--weights", required=True, help="a Keras weights file of MobileNetV2")
+    parser.add_argument("--reference-python", help="Python of the notebook's environment")
+    parser.add_argument("--counts", type=int, nargs="+", default=[2000, 8000])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeat-reference", action="store_true", help="the notebook as often")
+    parser.add_argument("--write", action="store_true", help="put the table into RESULTS.md")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="pomona-bench-") as scratch:
+        results = measure(given, Path(scratch))
+    text = (
+        f"{dt.date.today().isoformat()}, {machine()}; JPEGs of 100x100 drawn by "
+        f"`draw_images.py`, {given.repeats} runs.\n\n{table(results, given.counts)}\n"
+    )
+    print(text)
+    if given.write:
+        page = HERE / "RESULTS.md"
+        before, mark, _ = page.read_text().partition("<!-- measured -->\n")
+        page.write_text(f"{before}{mark}{text}")
+
+
+if __name__ == "__main__":
+    main()
