@@ -184,8 +184,7 @@ def main(arguments: list[str] | None = None) -> None:
     0: done. 1: a run could not go on, or a check failed. 2: bad use, one line on stderr, nothing
     written. 130 and 143: stopped by Ctrl-C or SIGTERM; whole part files stay.
     """
-    logging.basicConfig(format="pomona: %(message)s", level=logging.WARNING)
-    logging.getLogger("pomona").setLevel(logging.INFO)
+    _log_to_stderr()
     signal.signal(signal.SIGTERM, _on_terminate)
     try:
         code = app(arguments, "pomona", standalone_mode=False)
@@ -205,6 +204,16 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.close()  # whoever read our output has gone: nothing to tell
         sys.exit(141)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _log_to_stderr() -> None:
+    """Show what Pomona logs; what libraries below it log is in the errors already."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("pomona: %(message)s"))
+    log = logging.getLogger("pomona")
+    log.handlers = [handler]
+    log.setLevel(logging.INFO)
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)
 
 
 def _in_words(summary: Summary) -> str:

@@ -81,14 +81,17 @@ def session(given: SparkSession | None, master: str | None) -> Iterator[SparkSes
     descriptor, name = tempfile.mkstemp(prefix="pomona-spark-", suffix=".log")
     with os.fdopen(descriptor, "wb") as log:
         own = _start(master, log)
+    failed = False
     try:
         yield _for_job(own)
     except Exception:
+        failed = True
         _log.error("Spark's own log is in %s", name)
         raise
     finally:
         own.stop()
-    Path(name).unlink()
+        if not failed:
+            Path(name).unlink()
 
 
 def _for_job(active: SparkSession) -> SparkSession:
@@ -102,8 +105,9 @@ def _start(master: str | None, log: IO[bytes]) -> SparkSession:
     from pyspark.sql import SparkSession as Session
 
     builder = Session.builder
-    for key, value in _CONFIG.items():
-        builder = builder.config(key, value)
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # else spark-submit has set what holds
+        for key, value in _CONFIG.items():
+            builder = builder.config(key, value)
     if master is not None:
         builder = builder.master(master)
     python = sys.executable if (master or "local").startswith("local") else None

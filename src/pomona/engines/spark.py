@@ -9,10 +9,10 @@ are never shuffled.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -138,9 +138,8 @@ def extract(
     images.listing.check()
     with rows.writing(job):
         run = _Run(job, images, rows, spark)
-        with _watching(run, progress), _spark_errors():
-            run.do_waves()
-            run.do_left_over()
+        with _spark_errors():
+            _watch(run, progress)
     return Summary(
         files=images.listing.files_listed,
         ok=run.counts["ok"],
@@ -172,8 +171,12 @@ class _Run:
             Counter(), _CounterParam()
         )
 
-    def do_waves(self) -> None:
-        """Write the rows that are missing, wave by wave."""
+    def do(self) -> None:
+        """Write the rows that are missing: wave by wave, then what Spark left out."""
+        self._do_waves()
+        self._do_left_over()
+
+    def _do_waves(self) -> None:
         listing = self._images.listing
         listing.skip(self._rows.paths())
         files = listing.files()
@@ -202,7 +205,7 @@ class _Run:
         self.counts.update(written.values())
         self._left_over += (file for file in wave if file.uri not in written)
 
-    def do_left_over(self) -> None:
+    def _do_left_over(self) -> None:
         """Give empty files, and those that Spark could not read, their rows on the driver."""
         if not self._left_over:
             return
@@ -240,23 +243,22 @@ def _spark_errors() -> Iterator[None]:
         raise RunError(f"Spark could not go on: {cause[:300]}") from error
 
 
-@contextmanager
-def _watching(run: _Run, progress: Progress) -> Iterator[None]:
-    """Show progress from a thread while the main one waits for Spark."""
-    ended = threading.Event()
+def _watch(run: _Run, progress: Progress) -> None:
+    """Do the run in a thread and show how far it is.
 
-    def show() -> None:
-        while not ended.wait(0.3):
-            progress(run.snapshot())
-
-    thread = threading.Thread(target=show, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    The main thread stays out of py4j, so that Ctrl-C finds it free: PySpark's handler then cancels
+    the jobs, which ends the thread.
+    """
+    with ThreadPoolExecutor(1, "pomona") as thread:
+        future = thread.submit(run.do)
+        try:
+            while not wait([future], timeout=0.3).done:
+                progress(run.snapshot())
+        except KeyboardInterrupt:
+            wait([future])
+            raise
         progress(run.snapshot())
+        future.result()
 
 
 def _read_images(spark: SparkSession, files: list[ImageFile]) -> DataFrame:
