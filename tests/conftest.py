@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import drawn
+from pomona.building.build import build_encoder
 from pomona.encoder.blob import Encoder
-from pomona.encoder.build import build_encoder
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pomona.building import build, keras_build
 from pomona.decode import decode
-from pomona.encoder import build, keras_build
 from pomona.encoder.blob import Encoder
 from pomona.encoder.cards import CARDS, find_card
 from pomona.errors import EncoderError
@@ -138,7 +138,7 @@ def test_imagenet_that_cannot_be_downloaded_names_the_two_ways_on(tmp_path: Path
         "import json, socket\n"
         "def refuse(*_): raise OSError('no network')\n"
         "socket.getaddrinfo = refuse\n"
-        "from pomona.encoder.keras_build import answer\n"
+        "from pomona.building.keras_build import answer\n"
         f"print(json.dumps(answer({request!r})))"
     )
     done = subprocess.run(

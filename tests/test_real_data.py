@@ -12,8 +12,8 @@ import pytest
 import pomona
 import tables
 from pomona.analysis.inspection import inspect_table
+from pomona.building.build import build_encoder
 from pomona.encoder.blob import Encoder
-from pomona.encoder.build import build_encoder
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from pomona.encoder.seeded import seeded_weights
+from pomona.building.seeded import seeded_weights
 from pomona.errors import EncoderError
 
 SMALL_NETWORK = [

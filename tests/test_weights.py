@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pomona.encoder.weights import LayerShape, classes_of_top, match_weights, read_weights
+from pomona.building.weights import LayerShape, classes_of_top, match_weights, read_weights
 from pomona.errors import EncoderError
 
 CONV = LayerShape("Conv2D", "Conv1", (("kernel", (3, 3, 3, 2)),))

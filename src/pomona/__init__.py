@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from pomona._version import __version__
 
 if TYPE_CHECKING:
+    from pomona.building.build import build_encoder
     from pomona.encoder.blob import Encoder
-    from pomona.encoder.build import build_encoder
     from pomona.engines.job import Summary
     from pomona.engines.spark import featurize, featurize_udf
     from pomona.extraction import extract
@@ -39,7 +39,7 @@ _HOMES = {
     "Encoder": "pomona.encoder.blob",
     "FeatureTable": "pomona.table",
     "Summary": "pomona.engines.job",
-    "build_encoder": "pomona.encoder.build",
+    "build_encoder": "pomona.building.build",
     "extract": "pomona.extraction",
     "featurize": "pomona.engines.spark",
     "featurize_udf": "pomona.engines.spark",

@@ -26,6 +26,11 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _AS_JSON = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object instead of words."
 )
+_WEIGHTS = click.option(
+    "--weights",
+    help="imagenet (downloaded once), a Keras weights FILE, or untrained:SEED.  "
+    "[default: imagenet]",
+)
 
 
 @click.group(context_settings=_CONTEXT)
@@ -37,12 +42,12 @@ def app() -> None:
 @app.command(epilog="Example: pomona extract photos/ features/ --label parent")
 @click.argument("source")
 @click.argument("table")
-@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="See 'pomona models'.")
+@click.option("--model", help=f"See 'pomona models'.  [default: {DEFAULT_MODEL}]")
+@_WEIGHTS
 @click.option(
-    "--weights",
-    default="imagenet",
-    show_default=True,
-    help="imagenet (downloaded once), a Keras weights FILE, or untrained:SEED.",
+    "--encoder",
+    metavar="FILE",
+    help="What 'pomona encoder build' wrote, in place of --model and --weights.",
 )
 @click.option(
     "--label",
@@ -111,8 +116,7 @@ def extract(
     from pomona.progress import progress_bar
     from pomona.worker import DecodeOptions
 
-    if settings["weights"].startswith("untrained:"):
-        _say("note: untrained weights make features that mean little; use them to try things out")
+    _warn_of_untrained(settings["weights"])
     with progress_bar() as progress:
         summary = run(
             source,
@@ -123,6 +127,48 @@ def extract(
             **settings,
         )
     click.echo(json.dumps(summary.to_json()) if as_json else _in_words(summary))
+
+
+@app.group()
+def encoder() -> None:
+    """Build encoders, and show what is in one."""
+
+
+@encoder.command(
+    "build",
+    epilog="Example: pomona encoder build mobilenet_v2 --weights fruit.weights.h5 -o fruit.encoder",
+)
+@click.argument("model")
+@_WEIGHTS
+@click.option("-o", "--output", required=True, metavar="FILE", help="Where to write the encoder.")
+def encoder_build(model: str, weights: str | None, output: str) -> None:
+    """Build the encoder of the network MODEL, and write it to a file.
+
+    The file holds the network, its weights and its preprocessing. 'pomona extract --encoder' takes
+    it, on machines without Keras and without the weights.
+    """
+    from pomona.building.build import build_encoder
+    from pomona.presentation import show_encoder
+
+    _warn_of_untrained(weights)
+    built = build_encoder(model, weights or "imagenet")
+    built.save(output)
+    show_encoder(output, built)
+
+
+@encoder.command("show", epilog="Example: pomona encoder show fruit.encoder")
+@click.argument("file")
+@_AS_JSON
+def encoder_show(file: str, *, as_json: bool) -> None:
+    """Show what the encoder in FILE is made of, after checking it for damage."""
+    from pomona.encoder.blob import Encoder
+    from pomona.presentation import show_encoder
+
+    loaded = Encoder.load(file)
+    if as_json:
+        click.echo(json.dumps(loaded.provenance()))
+    else:
+        show_encoder(file, loaded)
 
 
 @app.command(epilog="Example: pomona inspect features/ --json")
@@ -161,7 +207,7 @@ def models(model: str | None, *, as_json: bool) -> None:
 
     Of one MODEL it shows layers, shapes, parameter counts and preprocessing.
     """
-    from pomona.encoder.build import describe_network
+    from pomona.building.build import describe_network
     from pomona.encoder.cards import CARDS, find_card
     from pomona.presentation import show_model, show_models
 
@@ -231,6 +277,11 @@ def _in_words(summary: Summary) -> str:
     lines.append(f"table: {summary.table} (encoder {summary.encoder[:12]})")
     lines.append(f"next: pomona inspect {shlex.quote(summary.table)}")
     return "\n".join(lines)
+
+
+def _warn_of_untrained(weights: str | None) -> None:
+    if weights and weights.startswith("untrained:"):
+        _say("note: untrained weights make features that mean little; use them to try things out")
 
 
 def _say(text: str) -> None:

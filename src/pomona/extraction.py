@@ -6,10 +6,13 @@ import os
 import time
 from typing import TYPE_CHECKING, Literal
 
+from pomona.building.build import build_encoder
+from pomona.encoder.blob import Encoder
+from pomona.encoder.cards import DEFAULT_MODEL
 from pomona.engines.job import Job, JobPaths, Progress, Summary, no_progress
 from pomona.engines.places import check_local, places_for
 from pomona.engines.session import check_spark, session
-from pomona.errors import EngineError, SourceError, TableError
+from pomona.errors import EncoderError, EngineError, SourceError, TableError
 from pomona.labels import parse_label_rule
 from pomona.source import is_remote
 from pomona.worker import EXACT, DecodeOptions
@@ -19,8 +22,6 @@ if TYPE_CHECKING:
 
     from pyspark.sql import SparkSession
 
-    from pomona.encoder.blob import Encoder
-
 __all__ = ["extract"]
 
 
@@ -28,9 +29,9 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     source: str | os.PathLike[str],
     table: str | os.PathLike[str],
     *,
-    encoder: Encoder | None = None,
-    model: str = "mobilenet_v2",
-    weights: str = "imagenet",
+    encoder: Encoder | str | os.PathLike[str] | None = None,
+    model: str | None = None,
+    weights: str | None = None,
     label: str = "parent",
     globs: Sequence[str] = (),
     decode: DecodeOptions = EXACT,
@@ -49,9 +50,9 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     Args:
         source: a folder, an image, or a glob; with Spark, any URI that Hadoop can read.
         table: folder for the feature table.
-        encoder: what turns images into vectors; else it is built from `model` and `weights`.
-        model: a known network's name.
-        weights: `imagenet`, a Keras weights file, or `untrained:SEED`.
+        encoder: what turns images into vectors, or its file; else it is built from the next two.
+        model: a known network's name; by default `mobilenet_v2`.
+        weights: `imagenet` (the default), a Keras weights file, or `untrained:SEED`.
         label: `parent`, `none`, `regex:PATTERN` or `csv:FILE`.
         globs: patterns for file names that choose files in place of the known extensions.
         decode: how images become pixels.
@@ -82,11 +83,8 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     else:
         _refuse_remote(paths)
     check_local(paths)
-    if encoder is None:
-        from pomona.encoder.build import build_encoder
-
-        encoder = build_encoder(model, weights)
-    job = Job(paths, encoder, rule, decode, overwrite, image_timeout_s, started)
+    built = _encoder(encoder, model, weights)
+    job = Job(paths, built, rule, decode, overwrite, image_timeout_s, started)
     if not on_spark:
         from pomona.engines import local
 
@@ -96,6 +94,18 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     with session(spark, master) as active:
         images, rows = places_for(paths, active)
         return spark_engine.extract(job, images, rows, active, progress)
+
+
+def _encoder(
+    encoder: Encoder | str | os.PathLike[str] | None, model: str | None, weights: str | None
+) -> Encoder:
+    if encoder is None:
+        return build_encoder(model or DEFAULT_MODEL, weights or "imagenet")
+    if model or weights:
+        raise EncoderError(
+            "--encoder holds its network and weights: leave --model and --weights out"
+        )
+    return encoder if isinstance(encoder, Encoder) else Encoder.load(encoder)
 
 
 def _refuse_remote(paths: JobPaths) -> None:

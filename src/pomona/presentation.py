@@ -15,9 +15,10 @@ from pomona.encoder.blob import describe_preprocessing
 
 if TYPE_CHECKING:
     from pomona.analysis.inspection import Inspection
+    from pomona.encoder.blob import Encoder
     from pomona.encoder.cards import NetworkCard
 
-__all__ = ["show_inspection", "show_model", "show_models"]
+__all__ = ["show_encoder", "show_inspection", "show_model", "show_models"]
 
 _SHOWN_LABELS = 20
 
@@ -46,6 +47,13 @@ def show_inspection(name: str, found: Inspection) -> None:
     _print_pairs(console, "provenance", found.provenance.items())
     if found.first_rows:
         _print_rows(console, found.first_rows)
+
+
+def show_encoder(name: str, encoder: Encoder) -> None:
+    """Print what an encoder is made of."""
+    size = len(encoder.graph) + len(encoder.constants)
+    _console().print(Text(f"{name}: {encoder.model}, {size / 1e6:.1f} MB"))
+    _print_pairs(_console(), "encoder", encoder.provenance().items())
 
 
 def show_models(cards: Iterable[NetworkCard]) -> None:

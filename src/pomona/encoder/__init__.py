@@ -1,1 +1,1 @@
-"""From a network and its weights to one self-contained blob."""
+"""Everything that decides a feature vector: known networks, and the blob that travels."""

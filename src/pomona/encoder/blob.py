@@ -5,8 +5,8 @@ The blob's layout, little-endian:
     8 bytes   magic b"POMONA\x00\x01" (the last byte is the version of this layout)
     32 bytes  SHA-256 of all that follows
     8 bytes   length of the header
-    header    JSON, UTF-8: what the encoder is, and the length of its two sections
-    sections  the OpenVINO graph (XML), then its constants
+    header    JSON, UTF-8: what the encoder is, and the length of each section
+    sections  the OpenVINO graph (XML), its constants, the probes' vectors
 
 Reading it runs no code: no pickle, no archive to unpack, and lengths are checked before use.
 """
@@ -33,6 +33,7 @@ LAYOUT_VERSION = 1
 _MAGIC = b"POMONA\x00" + bytes([LAYOUT_VERSION])
 _LENGTH = struct.Struct("<Q")
 _DIGEST_BYTES = 32
+_SECTIONS = ("graph", "constants", "probes")
 _HEADER_START = len(_MAGIC) + _DIGEST_BYTES + _LENGTH.size
 
 
@@ -71,6 +72,9 @@ class Encoder:
         precision: arithmetic of the network, `f32`.
         graph: OpenVINO's intermediate representation, XML.
         constants: the numbers that the graph refers to.
+        probes: (K, dimension) float32, little-endian: the vectors of `pomona.runtime.probes` as
+            they were when the encoder was built. A worker computes them again before its first
+            image.
     """
 
     model: str
@@ -83,6 +87,7 @@ class Encoder:
     precision: str
     graph: bytes = field(repr=False)
     constants: bytes = field(repr=False)
+    probes: bytes = field(repr=False, default=b"")
 
     @cached_property
     def fingerprint(self) -> str:
@@ -129,11 +134,12 @@ class Encoder:
                 "output": self.output,
                 "dimension": self.dimension,
                 "precision": self.precision,
-                "sections": {"graph": len(self.graph), "constants": len(self.constants)},
+                "sections": {name: len(getattr(self, name)) for name in _SECTIONS},
             },
             sort_keys=True,
         ).encode()
-        body = b"".join((_LENGTH.pack(len(header)), header, self.graph, self.constants))
+        sections = (getattr(self, name) for name in _SECTIONS)
+        body = b"".join((_LENGTH.pack(len(header)), header, *sections))
         return _MAGIC + hashlib.sha256(body).digest() + body
 
     @classmethod
@@ -167,17 +173,16 @@ class Encoder:
     @classmethod
     def _from_body(cls, blob: bytes) -> Encoder:
         (header_length,) = _LENGTH.unpack_from(blob, _HEADER_START - _LENGTH.size)
-        graph_start = _HEADER_START + header_length
-        header = json.loads(blob[_HEADER_START:graph_start])
-        sections = header.pop("sections")
-        constants_start = graph_start + sections["graph"]
-        end = constants_start + sections["constants"]
+        end = _HEADER_START + header_length
+        header = json.loads(blob[_HEADER_START:end])
+        lengths = header.pop("sections")
+        for name in _SECTIONS:
+            start, end = end, end + lengths[name]
+            header[name] = blob[start:end]
         if end != len(blob):
             raise ValueError(f"sections end at byte {end} of {len(blob)}")
         header["preprocessing"] = Preprocessing.from_json(header["preprocessing"])
-        return cls(
-            **header, graph=blob[graph_start:constants_start], constants=blob[constants_start:end]
-        )
+        return cls(**header)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the blob to `path`: whole or not at all.

@@ -42,14 +42,19 @@ def load_once(fingerprint: str, fetch: Callable[[], Encoder]) -> Runtime:
             it reads a broadcast variable, which costs.
 
     Raises:
-        EncoderError: the encoder cannot be loaded here.
+        EncoderError: the encoder cannot be loaded here, or gives other features than where it
+            was built.
     """
     global _loads  # noqa: PLW0603 - a process-wide count is the point
     from pomona.runtime.openvino import OpenVinoRuntime
+    from pomona.runtime.probes import check_parity
 
     with _lock:
         if fingerprint not in _loaded:
-            _loaded[fingerprint] = OpenVinoRuntime(fetch())
+            encoder = fetch()
+            runtime = OpenVinoRuntime(encoder)
+            check_parity(encoder, runtime)
+            _loaded[fingerprint] = runtime
             _loads += 1
         return _loaded[fingerprint]
 

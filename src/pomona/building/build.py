@@ -13,16 +13,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pomona.building.seeded import parse_seed
 from pomona.encoder.blob import LAYOUT_VERSION, Encoder, canonical_digest
 from pomona.encoder.cards import DEFAULT_MODEL, find_card
-from pomona.encoder.seeded import parse_seed
 from pomona.errors import EncoderError, RunError
 
 __all__ = ["build_encoder", "cache_folder", "describe_network"]
 
 _log = logging.getLogger(__name__)
 
-_BUILDER_REVISION = 1
+_BUILDER_REVISION = 2
 """Raised when the builder changes what it builds from the same input, so that caches renew."""
 
 
@@ -111,7 +111,7 @@ def _weights_identity(weights: str) -> str:
 
 def _ask_keras(request: dict[str, Any]) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "pomona.encoder.keras_build"],
+        [sys.executable, "-P", "-m", "pomona.building.keras_build"],
         input=json.dumps(request),
         capture_output=True,
         text=True,

@@ -1,6 +1,6 @@
 """Builds an encoder with Keras on its OpenVINO backend, in a process of its own.
 
-    python -m pomona.encoder.keras_build   < request.json   > answer.json
+    python -m pomona.building.keras_build   < request.json   > answer.json
 
 A process of its own, because Keras takes its backend at import: a notebook that already uses Keras
 on TensorFlow keeps it, and the memory of the building goes with the process.
@@ -16,14 +16,17 @@ import socket
 import sys
 import tempfile
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pomona.building.seeded import parse_seed, seeded_weights
+from pomona.building.weights import LayerShape, classes_of_top, match_weights, read_weights
 from pomona.encoder.blob import Encoder
 from pomona.encoder.cards import NetworkCard, find_card
-from pomona.encoder.seeded import parse_seed, seeded_weights
-from pomona.encoder.weights import LayerShape, classes_of_top, match_weights, read_weights
 from pomona.errors import EncoderError
+from pomona.runtime.openvino import OpenVinoRuntime
+from pomona.runtime.probes import probe_vectors
 
 if TYPE_CHECKING:
     from pomona.preprocess import Preprocessing
@@ -46,18 +49,33 @@ def build(model: str, weights: str) -> Encoder:
     card = find_card(model)
     network = _network(card, weights)
     graph, constants = _export(network, card.preprocessing)
-    return Encoder(
-        model=card.name,
-        architecture=card.architecture,
-        weights=_weights_name(weights),
-        weights_sha256=_digest(network.weights),
-        preprocessing=card.preprocessing,
-        output=network.layers[-1].name.rstrip("_0123456789"),
-        dimension=card.dimension,
-        precision="f32",
-        graph=graph,
-        constants=constants,
+    return with_probes(
+        Encoder(
+            model=card.name,
+            architecture=card.architecture,
+            weights=_weights_name(weights),
+            weights_sha256=_digest(network.weights),
+            preprocessing=card.preprocessing,
+            output=network.layers[-1].name.rstrip("_0123456789"),
+            dimension=card.dimension,
+            precision="f32",
+            graph=graph,
+            constants=constants,
+        )
     )
+
+
+def with_probes(encoder: Encoder) -> Encoder:
+    """Compute the vectors that workers will be held against."""
+    import numpy as np
+
+    vectors = probe_vectors(OpenVinoRuntime(encoder))
+    if not np.isfinite(vectors).all() or not vectors.any(axis=1).all():
+        raise EncoderError(
+            f"{encoder.model} with weights {encoder.weights} gives NaN, infinite or all-zero "
+            "vectors for drawn images: the weights are damaged, or belong to another network"
+        )
+    return replace(encoder, probes=vectors.astype("<f4").tobytes())
 
 
 def describe(model: str) -> dict[str, Any]:

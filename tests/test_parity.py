@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from pomona import runtime
+from pomona.encoder.blob import Encoder
+from pomona.errors import EncoderError
+from pomona.runtime.openvino import OpenVinoRuntime
+from pomona.runtime.probes import TOLERANCE, check_parity, probe_images
+
+
+@pytest.fixture(autouse=True)
+def _nothing_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "_loaded", {})
+
+
+def with_vectors_times(encoder: Encoder, factor: float) -> Encoder:
+    vectors = np.frombuffer(encoder.probes, "<f4") * np.float32(factor)
+    return dataclasses.replace(encoder, probes=vectors.astype("<f4").tobytes())
+
+
+def test_probes_are_the_same_everywhere() -> None:
+    import hashlib
+
+    digest = hashlib.sha256(probe_images(224, 224).tobytes()).hexdigest()
+    assert digest == "97dcfa762379abdfcf5b302137d681b50b043166d429a249393c8384f411d32e"
+    assert probe_images(5, 9).shape == (3, 5, 9, 3)
+
+
+def test_an_encoder_passes_where_it_was_built(encoder: Encoder) -> None:
+    assert len(encoder.probes) == 3 * 1280 * 4
+    runtime.load_once(encoder.fingerprint, lambda: encoder)
+
+
+def test_features_within_the_tolerance_pass(encoder: Encoder) -> None:
+    check_parity(with_vectors_times(encoder, 1 + TOLERANCE["f32"] / 2), OpenVinoRuntime(encoder))
+
+
+def test_other_features_stop_the_job_with_the_numbers_and_the_cause(encoder: Encoder) -> None:
+    other = with_vectors_times(encoder, 1.01)
+    with pytest.raises(
+        EncoderError,
+        match=r"off by 0\.0099.*limit 0\.001\), cosine 1\.0000; likely causes: another version",
+    ):
+        runtime.load_once(other.fingerprint, lambda: other)
+
+
+def test_what_failed_the_gate_is_not_kept(encoder: Encoder) -> None:
+    other = with_vectors_times(encoder, 2)
+    for _ in range(2):
+        with pytest.raises(EncoderError):
+            runtime.load_once(other.fingerprint, lambda: other)
+
+
+def test_bf16_does_not_pass_as_f32(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    import openvino
+
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this processor has no bf16")
+    from pomona.runtime import openvino as ours
+
+    monkeypatch.setitem(ours._CONFIG, "INFERENCE_PRECISION_HINT", "bf16")
+    with pytest.raises(EncoderError, match="lower precision"):
+        runtime.load_once(encoder.fingerprint, lambda: encoder)
