@@ -72,7 +72,8 @@ def high_water(pid: int) -> float:
 
 
 def descendants(pid: int) -> list[int]:
-    children = [int(child) for child in read(f"/proc/{pid}/task/{pid}/children").split()]
+    threads = Path(f"/proc/{pid}/task").glob("*/children")  # each thread has children of its own
+    children = [int(child) for thread in threads for child in read(str(thread)).split()]
     return children + [below for child in children for below in descendants(child)]
 
 

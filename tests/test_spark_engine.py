@@ -253,3 +253,9 @@ def test_small_images_are_packed_into_a_few_tasks_for_each_core() -> None:
     settings = spark_engine.read_settings(files, cores=2)
     weight = 8000 * (5000 + int(str(settings["spark.sql.files.openCostInBytes"])))
     assert 7 <= weight / int(str(settings["spark.sql.files.maxPartitionBytes"])) <= 8
+
+
+def test_a_few_large_photos_are_shared_out_among_tasks_too() -> None:
+    files = [ImageFile(f"/photos/{number}.jpg", 40 * 2**20, 0) for number in range(50)]
+    settings = spark_engine.read_settings(files, cores=2)
+    assert 2 <= int(str(settings["spark.sql.files.maxPartitionBytes"])) // (40 * 2**20) <= 7

@@ -48,6 +48,7 @@ _COLUMNS = {"size": "length", "modified": "modificationTime"}  # ours: binaryFil
 _WAVE_FILES_PER_CORE = 10_000  # a wave is one commit: what a lost driver costs
 _TASKS_PER_CORE = 4  # a few, so that one slow task does not hold up a core's share
 _SMALLEST_TASK = 64  # images: below that, starting a task costs more than it brings
+_SMALLEST_TASK_BYTES = 16 * 2**20  # a few photos take as long as many small images
 _OPEN_COST_BYTES = 64 * 1024  # an image costs its network run also: as much as decoding 64 kB
 _ARROW_BYTES = 16 * 2**20  # in an Arrow batch of images
 
@@ -279,7 +280,8 @@ def read_settings(files: list[ImageFile], cores: int) -> dict[str, object]:
     sizes = [file.size or 0 for file in files]
     largest = max(sizes)
     weight = sum(sizes) + len(sizes) * _OPEN_COST_BYTES
-    tasks = max(1, min(cores * _TASKS_PER_CORE, len(sizes) // _SMALLEST_TASK))
+    worth = max(len(sizes) // _SMALLEST_TASK, sum(sizes) // _SMALLEST_TASK_BYTES)
+    tasks = max(1, min(cores * _TASKS_PER_CORE, worth))
     return {
         "spark.sql.files.openCostInBytes": _OPEN_COST_BYTES,
         "spark.sql.files.maxPartitionBytes": weight // tasks + _OPEN_COST_BYTES,
