@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test test-networks lint format bench clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,6 +19,9 @@ demo: $(VENV)/demo.stamp  ## Draw pictures, extract their features, inspect the 
 
 test: lint  ## Check style, types and imports, then run all tests
 	$(BIN)/python -m pytest
+
+test-networks: $(VENV)/dev.stamp  ## Build every known network and compare it with TensorFlow's vectors
+	$(BIN)/python -m pytest tests/test_networks.py -m "networks or not networks"
 
 lint: $(VENV)/dev.stamp  ## Check style, types and the direction of imports
 	$(BIN)/ruff check

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -11,9 +12,9 @@ from hypothesis import strategies as st
 from pomona.building.weights import LayerShape, classes_of_top, match_weights, read_weights
 from pomona.errors import EncoderError
 
-CONV = LayerShape("Conv2D", "Conv1", (("kernel", (3, 3, 3, 2)),))
-CONV_2 = LayerShape("Conv2D", "Conv2", (("kernel", (1, 1, 2, 4)),))
-NORM = LayerShape("BatchNormalization", "bn", (("gamma", (2,)), ("beta", (2,))))
+CONV = LayerShape("layers/conv2d", "Conv1", (("kernel", (3, 3, 3, 2)),))
+CONV_2 = LayerShape("layers/conv2d_1", "Conv2", (("kernel", (1, 1, 2, 4)),))
+NORM = LayerShape("layers/batch_normalization", "bn", (("gamma", (2,)), ("beta", (2,))))
 NETWORK = [CONV, NORM, CONV_2]
 
 
@@ -73,10 +74,34 @@ def test_keras_2_files_give_each_layer_its_arrays(tmp_path: Path, within: str) -
     assert matched(legacy(tmp_path / "a.h5", layers, within)) == [[1], [2, 3], [4]]
 
 
-def test_the_classification_layer_is_found_by_its_shape(tmp_path: Path) -> None:
-    path = keras3(tmp_path / "a.weights.h5", {**GOOD3, "dense": TOP})
-    assert classes_of_top(read_weights(path), dimension=4) == 7
-    assert classes_of_top(read_weights(path), dimension=5) is None
+@pytest.mark.parametrize("write", [keras3, legacy])
+def test_the_classes_of_a_top_are_found(tmp_path: Path, write: Callable[..., Path]) -> None:
+    top = {"dense": [full((4, 9), 5), full((9,), 6)], "dense_1": [full((9, 7), 5), full((7,), 6)]}
+    path = write(tmp_path / "a.weights.h5", {**GOOD3, **top})
+    assert classes_of_top(NETWORK, read_weights(path)) == 7
+    path = write(tmp_path / "b.weights.h5", GOOD3)
+    assert classes_of_top(NETWORK, read_weights(path)) is None
+
+
+def test_layers_within_layers_are_read_in_keras_3_files(tmp_path: Path) -> None:
+    path = keras3(tmp_path / "a.weights.h5", {"sequential/layers/dense": TOP, **GOOD3})
+    inner = LayerShape("layers/sequential/layers/dense", "top", (("k", (4, 7)), ("b", (7,))))
+    assert matched(path, [*NETWORK, inner]) == [[1], [2, 3], [4], [5, 6]]
+
+
+def test_layers_within_layers_are_read_in_keras_2_files(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [b"stem", b"stage"]
+        for name, weights in {
+            "stem": {"stem/kernel:0": CONV},
+            "stage": {"norm/gamma:0": NORM, "norm/beta:0": NORM, "conv/kernel:0": CONV_2},
+        }.items():
+            group = file.create_group(name)
+            group.attrs["weight_names"] = [weight.encode() for weight in weights]
+            for weight, layer in weights.items():
+                group[weight] = full(layer.arrays[0][1], 1)
+    assert matched(path) == [[1], [1, 1], [1]]
 
 
 def test_another_width_is_refused_by_the_name_of_the_layer(tmp_path: Path) -> None:

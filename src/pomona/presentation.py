@@ -66,7 +66,7 @@ def show_models(cards: Iterable[NetworkCard]) -> None:
             f"{size.height}x{size.width}",
             str(card.dimension),
             f"{card.parameters:,}",
-            card.licence,
+            card.family.licence,
         )
     _console().print(table)
 
@@ -84,8 +84,8 @@ def show_model(card: NetworkCard, network: dict[str, Any]) -> None:
         "parameters": f"{network['parameters']:,}",
         "dimension": str(card.dimension),
         **describe_preprocessing(card.preprocessing),
-        "licence": card.licence,
-        "reference": card.reference,
+        "licence": card.family.licence,
+        "reference": card.family.reference,
     }
     _print_pairs(console, "about", details.items())
 

@@ -8,6 +8,7 @@ on TensorFlow keeps it, and the memory of the building goes with the process.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
@@ -20,8 +21,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pomona.building.seeded import parse_seed, seeded_weights
-from pomona.building.weights import LayerShape, classes_of_top, match_weights, read_weights
+from pomona.building.weights import (
+    Arrays,
+    LayerShape,
+    classes_of_top,
+    layer_shapes,
+    match_weights,
+    read_weights,
+)
 from pomona.encoder.blob import Encoder
 from pomona.encoder.cards import NetworkCard, find_card
 from pomona.errors import EncoderError
@@ -29,7 +39,7 @@ from pomona.runtime.openvino import OpenVinoRuntime
 from pomona.runtime.probes import probe_vectors
 
 if TYPE_CHECKING:
-    from pomona.preprocess import Preprocessing
+    from collections.abc import Sequence
 
 __all__ = ["answer", "build", "describe"]
 
@@ -48,7 +58,7 @@ def build(model: str, weights: str) -> Encoder:
     """
     card = find_card(model)
     network = _network(card, weights)
-    graph, constants = _export(network, card.preprocessing)
+    graph, constants = _export(network, card)
     return with_probes(
         Encoder(
             model=card.name,
@@ -67,8 +77,6 @@ def build(model: str, weights: str) -> Encoder:
 
 def with_probes(encoder: Encoder) -> Encoder:
     """Compute the vectors that workers will be held against."""
-    import numpy as np
-
     vectors = probe_vectors(OpenVinoRuntime(encoder))
     if not np.isfinite(vectors).all() or not vectors.any(axis=1).all():
         raise EncoderError(
@@ -85,13 +93,13 @@ def describe(model: str) -> dict[str, Any]:
         EncoderError: unknown model.
     """
     card = find_card(model)
-    network = _keras_network(card)
+    network = _without_top(card)
     return {
         "layers": [
             {
                 "name": layer.name,
                 "class": type(layer).__name__,
-                "shape": _channels_last(layer.output.shape[1:]),
+                "shape": _shape(layer.output.shape[1:], card),
                 "parameters": layer.count_params(),
             }
             for layer in network.layers
@@ -112,7 +120,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     return {"fingerprint": encoder.fingerprint}
 
 
-def _keras() -> Any:
+def _keras(data_format: str = "channels_first") -> Any:
     os.environ["KERAS_BACKEND"] = "openvino"
     import keras
 
@@ -121,40 +129,72 @@ def _keras() -> Any:
             f"Keras is already loaded here with its {keras.config.backend()} backend: "
             "build encoders with pomona.build_encoder, which uses a process of its own"
         )
-    # The channels-last export keeps 260 transposes in MobileNetV2 and runs 3 times slower.
-    keras.config.set_image_data_format("channels_first")
+    # The channels-last export keeps 260 transposes in MobileNetV2 and runs 2.5 times slower.
+    keras.config.set_image_data_format(data_format)
     return keras
 
 
-def _keras_network(card: NetworkCard, weights: str | None = None) -> Any:
-    """The network up to its feature vector."""
+def _application(card: NetworkCard, **options: Any) -> Any:
+    """Build the network as `keras.applications` has it, in the layout that Keras can build."""
+    last = card.family.layout != "channels_first"
+    keras = _keras("channels_last" if last else "channels_first")
+    keras.backend.clear_session()
+    size = (card.preprocessing.height, card.preprocessing.width)
+    shape = (*size, 3) if last else (3, *size)
+    function = getattr(keras.applications, card.keras_class)
+    return function(input_shape=shape, **card.options, **options)
+
+
+def _without_top(card: NetworkCard, weights: str | None = None) -> Any:
+    """Build the network up to its feature vector."""
     return _application(card, include_top=False, pooling="avg", weights=weights)
 
 
-def _application(card: NetworkCard, **options: Any) -> Any:
-    keras = _keras()
-    keras.backend.clear_session()
-    shape = (3, card.preprocessing.height, card.preprocessing.width)
-    return getattr(keras.applications, card.keras_class)(input_shape=shape, **options)
-
-
 def _network(card: NetworkCard, weights: str) -> Any:
-    if weights == "imagenet":
-        return _with_imagenet(card)
-    network = _keras_network(card)
+    """Build the network with its weights, ready to be exported."""
     if weights.startswith("untrained:"):
-        seed = parse_seed(weights)
+        network = _cut(_without_top(card), card)
         shapes = [(weight.path, tuple(weight.shape)) for weight in network.weights]
-        network.set_weights(seeded_weights(shapes, seed))
+        network.set_weights(seeded_weights(shapes, parse_seed(weights), card.family.closing))
+    elif weights == "imagenet":
+        network = _cut(_with_imagenet(card), card)
     else:
+        network = _without_top(card)
         _fill(network, card, Path(weights))
-    return network
+        network = _cut(network, card)
+    return _channels_first(network) if card.family.layout == "rewritten" else network
+
+
+def _cut(network: Any, card: NetworkCard) -> Any:
+    """Leave out the preprocessing that is built into the network: Pomona's graph has it."""
+    if card.family.first_layer is None:
+        return network
+    return _keras().Model(network.get_layer(card.family.first_layer).input, network.output)
+
+
+def _channels_first(network: Any) -> Any:
+    """Turn a network around that Keras builds channels last only, through its configuration."""
+    _keras("channels_first")
+    config = copy.deepcopy(network.get_config())
+    for layer in config["layers"]:
+        settings = layer["config"]
+        if layer["class_name"] == "InputLayer":
+            batch, height, width, channels = settings["batch_shape"]
+            settings["batch_shape"] = [batch, channels, height, width]
+        if settings.get("data_format") == "channels_last":
+            settings["data_format"] = "channels_first"
+        if layer["class_name"] in ("BatchNormalization", "Concatenate"):
+            settings["axis"] = 1
+        layer.pop("build_config", None)
+    turned = type(network).from_config(config)
+    turned.set_weights(network.get_weights())
+    return turned
 
 
 def _with_imagenet(card: NetworkCard) -> Any:
     socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_S)
     try:
-        return _keras_network(card, weights="imagenet")
+        return _without_top(card, weights="imagenet")
     except Exception as error:  # Keras' download raises a bare Exception
         raise EncoderError(
             f"the ImageNet weights of {card.name} could not be downloaded "
@@ -165,22 +205,40 @@ def _with_imagenet(card: NetworkCard) -> Any:
 
 def _fill(network: Any, card: NetworkCard, path: Path) -> None:
     found = read_weights(path)
-    classes = classes_of_top(found, card.dimension)
-    # The network with its classification layer has the same layers in the same order, so its
-    # arrays are matched with it, and those of the last layer are then left out.
-    reference = (
-        _application(card, include_top=True, weights=None, classes=classes) if classes else network
-    )
-    needed = [_layer_shape(layer) for layer in reference.layers if layer.weights]
-    arrays = match_weights(needed, found, path.name, card.name)
-    layers = [layer for layer in network.layers if layer.weights]
+    shapes, layers = zip(*layer_shapes(network), strict=True)
+    classes = classes_of_top(shapes, found)
+    # The network with its top has the same layers in the same order, and then the top's: arrays
+    # are matched with all of it, and those of the top are left out.
+    whole = shapes
+    if classes:
+        with_top = _application(card, include_top=True, weights=None, classes=classes)
+        whole = tuple(shape for shape, _ in layer_shapes(with_top))
+    arrays = match_weights(whole, found, path.name, card.name)
+    _check_normalization(shapes, arrays, path.name, card)
     for layer, values in zip(layers, arrays, strict=False):
         layer.set_weights(values)
 
 
-def _layer_shape(layer: Any) -> LayerShape:
-    arrays = tuple((weight.name, tuple(weight.shape)) for weight in layer.weights)
-    return LayerShape(type(layer).__name__, layer.name, arrays)
+def _check_normalization(
+    shapes: Sequence[LayerShape], arrays: Sequence[Arrays], file: str, card: NetworkCard
+) -> None:
+    """Make sure that a Normalization that will be cut off is the one that the card stands for.
+
+    EfficientNet's published files hold the standard deviations in place of the variances, which a
+    second Rescaling makes up for (tensorflow issue 49930).
+    """
+    for shape, values in zip(shapes, arrays, strict=False):
+        if [name for name, _ in shape.arrays] == ["mean", "variance", "count"]:
+            mean, variance = values[0], values[1]
+            told = np.concatenate([mean * 255, variance * 255])
+            if not np.allclose(
+                told, [*card.preprocessing.mean, *card.preprocessing.std], rtol=1e-3
+            ):
+                raise EncoderError(
+                    f"{file} normalizes its input in a way of its own (mean {mean}, variance "
+                    f"{variance}), and the card of {card.name} has ImageNet's: build the encoder "
+                    "from the published weights, or from a model without its preprocessing"
+                )
 
 
 def _weights_name(weights: str) -> str:
@@ -193,8 +251,6 @@ def _weights_name(weights: str) -> str:
 
 def _digest(weights: list[Any]) -> str:
     """SHA-256 over the weights' kinds, shapes and float32 values, in the network's order."""
-    import numpy as np
-
     digest = hashlib.sha256()
     for weight in weights:
         digest.update(f"{weight.name} {tuple(weight.shape)}\n".encode())
@@ -202,7 +258,7 @@ def _digest(weights: list[Any]) -> str:
     return digest.hexdigest()
 
 
-def _export(network: Any, preprocessing: Preprocessing) -> tuple[bytes, bytes]:
+def _export(network: Any, card: NetworkCard) -> tuple[bytes, bytes]:
     """Export to OpenVINO, with the preprocessing's arithmetic in front: uint8 pixels go in."""
     import openvino
     from openvino.preprocess import PrePostProcessor
@@ -211,22 +267,27 @@ def _export(network: Any, preprocessing: Preprocessing) -> tuple[bytes, bytes]:
         exported = Path(folder, "exported.xml")
         network.export(str(exported), format="openvino", verbose=False)
         model = openvino.Core().read_model(exported)
-        model.reshape([1, 3, preprocessing.height, preprocessing.width])
+        spec = card.preprocessing
+        last = card.family.layout == "channels_last"
+        size = [spec.height, spec.width]
+        model.reshape([1, *size, 3] if last else [1, 3, *size])
         processor = PrePostProcessor(model)
         pixels = processor.input()
         pixels.tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
-        pixels.model().set_layout(openvino.Layout("NCHW"))
+        pixels.model().set_layout(openvino.Layout("NHWC" if last else "NCHW"))
         steps = pixels.preprocess().convert_element_type(openvino.Type.f32)
-        if preprocessing.channel_order == "BGR":
+        if spec.channel_order == "BGR":
             steps.reverse_channels()
-        steps.mean(list(preprocessing.mean)).scale(list(preprocessing.std))
+        steps.mean(list(spec.mean)).scale(list(spec.std))
         graph, constants = Path(folder, "encoder.xml"), Path(folder, "encoder.bin")
         openvino.serialize(processor.build(), graph, constants)
         return graph.read_bytes(), constants.read_bytes()
 
 
-def _channels_last(shape: tuple[int, ...]) -> list[int]:
-    return [*shape[1:], shape[0]] if len(shape) == 3 else list(shape)
+def _shape(shape: tuple[int, ...], card: NetworkCard) -> list[int]:
+    """A layer's output shape, channels last."""
+    first = card.family.layout == "channels_first" and len(shape) == 3
+    return [*shape[1:], shape[0]] if first else list(shape)
 
 
 def _main() -> None:

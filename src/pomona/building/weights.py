@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,16 +26,29 @@ from pomona.errors import EncoderError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LayerArrays", "LayerShape", "classes_of_top", "match_weights", "read_weights"]
+__all__ = [
+    "LayerArrays",
+    "LayerShape",
+    "classes_of_top",
+    "layer_shapes",
+    "match_weights",
+    "read_weights",
+]
 
 Arrays = list["NDArray[np.float32]"]
 
 
 @dataclass(frozen=True, slots=True)
 class LayerShape:
-    """What a layer of the network needs: its class, its name, and its arrays' names and shapes."""
+    """What a layer of the network needs.
 
-    class_name: str
+    Attributes:
+        key: where a Keras 3 file keeps it: class and count, and those of the layers around it.
+        name: the layer's own.
+        arrays: names and shapes.
+    """
+
+    key: str
     name: str
     arrays: tuple[tuple[str, tuple[int, ...]], ...]
 
@@ -96,7 +109,7 @@ def match_weights(
         EncoderError: a layer is missing, has other shapes, or one in the file is left over.
     """
     by_key = {layer.key: layer for layer in found}
-    keys = _keras3_keys(needed) if found[0].key.startswith("layers/") else _ordered_keys(found)
+    keys = [layer.key for layer in (needed if _is_keras3(found) else found)]
     matched = []
     for layer, key in zip(needed, _padded(keys, len(needed)), strict=False):
         candidate = by_key.pop(key, None)
@@ -118,15 +131,46 @@ def match_weights(
     return matched
 
 
-def classes_of_top(found: Sequence[LayerArrays], dimension: int) -> int | None:
-    """How many classes the classification layer in the file has; None if it has no such layer.
+def layer_shapes(network: Any, within: str = "") -> Iterator[tuple[LayerShape, Any]]:
+    """The layers of a Keras model that hold arrays themselves, nested ones too, in its order.
 
-    The classification layer is the one dense layer that takes the (dimension,) feature vector.
+    Yields:
+        What each needs, and the layer.
     """
-    for layer in found:
-        if [a.ndim for a in layer.arrays] == [2, 1] and layer.arrays[0].shape[0] == dimension:
-            return int(layer.arrays[0].shape[1])
-    return None
+    counts: Counter[str] = Counter()
+    for layer in network.layers:
+        stem = _snake_case(type(layer).__name__)
+        key = f"{within}layers/{stem}_{counts[stem]}" if counts[stem] else f"{within}layers/{stem}"
+        counts[stem] += 1
+        if getattr(layer, "layers", None):
+            yield from layer_shapes(layer, f"{key}/")
+        elif layer.weights:
+            arrays = tuple((weight.name, tuple(weight.shape)) for weight in layer.weights)
+            yield LayerShape(key, layer.name, arrays), layer
+
+
+def classes_of_top(needed: Sequence[LayerShape], found: Sequence[LayerArrays]) -> int | None:
+    """How many classes the top in the file tells apart; None if it has no top.
+
+    Args:
+        needed: the layers of the network without its top, which comes after all of them.
+        found: what `read_weights` gave.
+    """
+    if _is_keras3(found):
+        known = {layer.key for layer in needed}
+        top = sorted((layer for layer in found if layer.key not in known), key=_count)
+    else:
+        top = list(found[len(needed) :])
+    return int(top[-1].arrays[-1].shape[-1]) if top else None
+
+
+def _is_keras3(found: Sequence[LayerArrays]) -> bool:
+    return found[0].key.startswith("layers/")
+
+
+def _count(layer: LayerArrays) -> int:
+    number = re.search(r"_(\d+)$", layer.key)
+    return int(number[1]) if number else 0
 
 
 def _read_layers(file: Any) -> list[LayerArrays]:
@@ -136,33 +180,24 @@ def _read_layers(file: Any) -> list[LayerArrays]:
     return list(_read_legacy(legacy)) if "layer_names" in legacy.attrs else []
 
 
-def _read_keras3(layers: Any) -> Iterable[LayerArrays]:
-    for key, group in layers.items():
+def _read_keras3(layers: Any, within: str = "layers/") -> Iterator[LayerArrays]:
+    for name, group in layers.items():
+        if "layers" in group:  # a Sequential, or a model within a model
+            yield from _read_keras3(group["layers"], f"{within}{name}/layers/")
         stored = group.get("vars", {})
         if arrays := [_float32(stored[str(i)]) for i in range(len(stored))]:
-            name = group.attrs.get("name", key)
-            yield LayerArrays(f"layers/{key}", _text(name), arrays)
+            yield LayerArrays(f"{within}{name}", _text(stored.attrs.get("name", name)), arrays)
 
 
-def _read_legacy(group: Any) -> Iterable[LayerArrays]:
+def _read_legacy(group: Any) -> Iterator[LayerArrays]:
     for name in map(_text, group.attrs["layer_names"]):
         layer = group[name]
-        if arrays := [_float32(layer[_text(weight)]) for weight in layer.attrs["weight_names"]]:
-            yield LayerArrays(name, name, arrays)
-
-
-def _keras3_keys(needed: Iterable[LayerShape]) -> list[str]:
-    counts: Counter[str] = Counter()
-    keys = []
-    for layer in needed:
-        stem = _snake_case(layer.class_name)
-        keys.append(f"layers/{stem}_{counts[stem]}" if counts[stem] else f"layers/{stem}")
-        counts[stem] += 1
-    return keys
-
-
-def _ordered_keys(found: Iterable[LayerArrays]) -> list[str]:
-    return [layer.key for layer in found]
+        inner: dict[str, Arrays] = {}  # a layer within a layer keeps its name in its weights' names
+        for weight in map(_text, layer.attrs["weight_names"]):
+            inner.setdefault(weight.rpartition("/")[0], []).append(_float32(layer[weight]))
+        for path, arrays in inner.items():
+            key = f"{name}/{path}" if len(inner) > 1 else name
+            yield LayerArrays(key, key, arrays)
 
 
 def _padded(keys: list[str], length: int) -> list[str]:
