@@ -71,6 +71,12 @@ def test_another_encoder_is_refused_with_both_names(tmp_path: Path) -> None:
     assert FeatureTable(tmp_path / "t").paths() == {"file:/data/a.jpg"}
 
 
+def test_another_way_of_decoding_is_refused(tmp_path: Path) -> None:
+    add(tmp_path / "t", {**A, "decode": "exact"}, "a.jpg")
+    with pytest.raises(TableError, match="made with --decode exact, this run has --decode fast"):
+        add(tmp_path / "t", {**A, "decode": "fast"}, "b.jpg")
+
+
 def test_overwrite_replaces_the_rows_of_any_encoder(tmp_path: Path) -> None:
     add(tmp_path / "t", A, "a.jpg")
     add(tmp_path / "t", B, "b.jpg", overwrite=True)

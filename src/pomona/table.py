@@ -24,7 +24,7 @@ from pomona.errors import TableError
 from pomona.schema import FEATURE_SCHEMA, read_provenance
 from pomona.source import is_remote, local_path
 
-__all__ = ["FeatureTable", "PartWriter", "part_name"]
+__all__ = ["FeatureTable", "PartWriter", "check_same_maker", "part_name"]
 
 _STAGING = "_staging-"
 _ROW_GROUP_ROWS = 2048  # of 1280 float32: 10 MB held in memory by each writer
@@ -136,19 +136,6 @@ class FeatureTable:
             raise TableError(f"{self.folder} is not a feature table: it has no .parquet files")
         return first
 
-    def check_encoder(self, provenance: Mapping[str, str]) -> None:
-        """Make sure that rows of this encoder may join the table.
-
-        Raises:
-            TableError: the table's rows come from another encoder.
-        """
-        found = self.provenance()
-        if found["fingerprint"] != provenance["fingerprint"]:
-            raise TableError(
-                f"{self.folder} was made by another encoder: it has {_named(found)}, this run "
-                f"has {_named(provenance)}; give another TABLE, or --overwrite to replace it"
-            )
-
     def paths(self) -> set[str]:
         """The paths that have a row. Vectors are not read."""
         done: set[str] = set()
@@ -200,7 +187,7 @@ class FeatureTable:
         try:
             _lock(descriptor, self.folder)
             if self.exists() and not overwrite:
-                self.check_encoder(provenance)
+                check_same_maker(self.folder, self.provenance(), provenance)
             _remove_stale_staging(self.folder)
             if overwrite:
                 self._clear()
@@ -218,6 +205,30 @@ class FeatureTable:
     def commit(self, staged: Path) -> None:
         """Rename a whole part file into the table: from here on its rows count."""
         staged.replace(self.folder / staged.name.lstrip("."))
+
+
+def check_same_maker(table: object, found: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+    """Make sure that rows made in this way may join a table.
+
+    Args:
+        table: its name, for errors.
+        found: the table's provenance.
+        wanted: that of the rows to come.
+
+    Raises:
+        TableError: another encoder, or another way of decoding, made the table.
+    """
+    if found["fingerprint"] != wanted["fingerprint"]:
+        raise TableError(
+            f"{table} was made by another encoder: it has {_named(found)}, this run has "
+            f"{_named(wanted)}; give another TABLE, or --overwrite to replace it"
+        )
+    if found.get("decode") != wanted.get("decode"):
+        raise TableError(
+            f"{table} was made with --decode {found.get('decode')}, this run has --decode "
+            f"{wanted.get('decode')}, and their features differ slightly; give the same, another "
+            "TABLE, or --overwrite to replace it"
+        )
 
 
 def part_name() -> str:

@@ -40,6 +40,10 @@ class DecodeOptions:
     max_pixels: int = MAX_PIXELS
     fast: bool = False
 
+    def provenance(self) -> dict[str, str]:
+        """What a feature table says of how its images became pixels."""
+        return {"decode": "fast" if self.fast else "exact"}
+
 
 EXACT = DecodeOptions()
 """Every pixel is decoded, as the reference features were made."""

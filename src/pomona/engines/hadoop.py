@@ -13,6 +13,7 @@ from pomona.engines.places import append_parquet, written_once
 from pomona.errors import SourceError, TableError
 from pomona.schema import FEATURE_SCHEMA, INPUT_SCHEMA, column_metadata, provenance_of_column
 from pomona.source import ImageFile, Listing, is_chosen, is_hidden
+from pomona.table import check_same_maker
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -110,7 +111,7 @@ class HadoopRows:
 
         table = pa.Table.from_batches(rows, FEATURE_SCHEMA)
         frame = self._spark.createDataFrame(table)
-        metadata = column_metadata(job.encoder.provenance())
+        metadata = column_metadata(job.provenance())
         features = col("features").alias("features", metadata=metadata)
         named = (features if name == "features" else name for name in FEATURE_SCHEMA.names)
         append_parquet(frame.select(*named).coalesce(1), self._table)
@@ -122,11 +123,8 @@ class HadoopRows:
         )
         if "fingerprint" not in found:
             raise TableError(f"{self._table} exists and is not a feature table: give another TABLE")
-        if found["fingerprint"] != job.encoder.fingerprint and not job.overwrite:
-            raise TableError(
-                f"{self._table} was made by another encoder ({found['fingerprint'][:12]}; this "
-                f"run has {job.encoder.fingerprint[:12]}): give another TABLE, or --overwrite"
-            )
+        if not job.overwrite:
+            check_same_maker(self._table, found, job.provenance())
 
     def _read(self, parts: list[str]) -> DataFrame:
         return self._spark.read.parquet(*(f"{self._table.rstrip('/')}/{name}" for name in parts))

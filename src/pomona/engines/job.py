@@ -56,6 +56,10 @@ class Job:
     image_timeout_s: float = 120.0
     started: float = field(default_factory=time.monotonic)
 
+    def provenance(self) -> dict[str, str]:
+        """What the table will say of how its rows were made."""
+        return {**self.encoder.provenance(), **self.decode.provenance()}
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:

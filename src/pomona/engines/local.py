@@ -57,7 +57,7 @@ def extract(job: Job, workers: int | None = None, progress: Progress = no_progre
     table = FeatureTable.at(job.paths.table)
     listing = local_listing(job.paths)
     listing.check()
-    with table.writing(job.encoder.provenance(), overwrite=job.overwrite) as staging:
+    with table.writing(job.provenance(), overwrite=job.overwrite) as staging:
         run = _Run(job, table, staging, workers or available_cores())
         return run.go(listing, progress)
 
@@ -179,7 +179,7 @@ class _Run:
             return
         writer = PartWriter(
             self.setup.staging / part_name(),
-            schema_with_provenance(self.job.encoder.provenance()),
+            schema_with_provenance(self.job.provenance()),
         )
         for file, reason in self._crashed:
             writer.write(

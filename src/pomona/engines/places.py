@@ -81,7 +81,7 @@ class LocalRows:
 
     def writing(self, job: Job) -> AbstractContextManager[object]:
         """Check the table and lock its folder."""
-        return self._table.writing(job.encoder.provenance(), overwrite=job.overwrite)
+        return self._table.writing(job.provenance(), overwrite=job.overwrite)
 
     def paths(self) -> set[str]:
         """The paths that have a row."""
@@ -97,7 +97,7 @@ class LocalRows:
 
     def append_batches(self, rows: list[pa.RecordBatch], job: Job) -> None:
         """Write a part file beside Spark's."""
-        schema = schema_with_provenance(job.encoder.provenance())
+        schema = schema_with_provenance(job.provenance())
         writer = PartWriter(self._table.folder / f".{part_name()}", schema)
         for batch in rows:
             writer.write(batch)

@@ -315,7 +315,8 @@ def _featurize(
     chosen = images.select(*(name for name in images.columns if name in kept))
     task = _Task(_carry(images.sparkSession, encoder), label, decode, tally)
     rows = chosen.mapInArrow(task, _SPARK_SCHEMA)
-    features = col("features").alias("features", metadata=column_metadata(encoder.provenance()))
+    provenance = {**encoder.provenance(), **decode.provenance()}
+    features = col("features").alias("features", metadata=column_metadata(provenance))
     return rows.select(*(features if n == "features" else n for n in FEATURE_SCHEMA.names))
 
 

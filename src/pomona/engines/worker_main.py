@@ -33,7 +33,7 @@ class _Worker:
     def __init__(self, setup: Setup, scoreboard: Scoreboard) -> None:
         encoder = Encoder.load(setup.encoder)
         self._runtime = load_once(encoder.fingerprint, lambda: encoder)
-        self._schema = schema_with_provenance(encoder.provenance())
+        self._schema = schema_with_provenance({**encoder.provenance(), **setup.decode.provenance()})
         self._setup = setup
         self._scoreboard = scoreboard
         self._writer: PartWriter | None = None
