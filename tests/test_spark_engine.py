@@ -82,12 +82,16 @@ def test_the_model_is_loaded_once_per_worker_process_over_two_jobs(
     assert first.model_loads + second.model_loads <= 2
 
 
+def settings(spark: SparkSession) -> dict[str, str]:
+    return {row["key"]: row["value"] for row in spark.sql("set").collect()}
+
+
 def test_the_callers_session_is_left_as_it_was(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
-    before = dict(spark.conf.getAll)
+    before = settings(spark)
     pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=spark)
-    assert dict(spark.conf.getAll) == before
+    assert settings(spark) == before
     assert spark.range(3).count() == 3
 
 
@@ -259,3 +263,24 @@ def test_a_few_large_photos_are_shared_out_among_tasks_too() -> None:
     files = [ImageFile(f"/photos/{number}.jpg", 40 * 2**20, 0) for number in range(50)]
     settings = spark_engine.read_settings(files, cores=2)
     assert 2 <= int(str(settings["spark.sql.files.maxPartitionBytes"])) // (40 * 2**20) <= 7
+
+
+@pytest.mark.parametrize(
+    ("story", "cause"),
+    [
+        (
+            "An exception was thrown from the Python worker:\nTraceback (most recent call last):\n"
+            '  File "x.py", line 1\n    f()\npomona.errors.EncoderError: no such processor\n'
+            "\n\tat org.apache.spark.api.python.Base\n\t... 27 more\n",
+            "pomona.errors.EncoderError: no such processor",
+        ),
+        (
+            "Job aborted due to stage failure\n\tat a.b\nCaused by: java.io.EOFException: early"
+            "\n\tat c.d\n\t... 27 more\n",
+            "java.io.EOFException: early",
+        ),
+        ("Job 0 cancelled", "Job 0 cancelled"),
+    ],
+)
+def test_the_cause_is_found_in_sparks_long_story(story: str, cause: str) -> None:
+    assert spark_engine.cause_of(story) == cause

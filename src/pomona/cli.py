@@ -90,10 +90,8 @@ def app() -> None:
 @click.option(
     "--image-timeout",
     type=click.FloatRange(min=0.1),
-    default=120.0,
-    show_default=True,
     metavar="SECONDS",
-    help="An image that takes longer is recorded as crashed. Local engine only.",
+    help="An image that takes longer is recorded as crashed. Local engine only.  [default: 120]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the table instead of continuing it.")
 @_AS_JSON
@@ -103,7 +101,7 @@ def extract(
     table: str,
     decode: str,
     max_pixels: int,
-    image_timeout: float,
+    image_timeout: float | None,
     as_json: bool,
     **settings: Any,
 ) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from pomona.building.build import build_encoder
 from pomona.encoder.blob import Encoder
 from pomona.encoder.cards import DEFAULT_MODEL
-from pomona.engines.job import Job, JobPaths, Progress, Summary, no_progress
+from pomona.engines.job import IMAGE_TIMEOUT_S, Job, JobPaths, Progress, Summary, no_progress
 from pomona.engines.places import check_local, places_for
 from pomona.engines.session import check_spark, session
 from pomona.errors import EncoderError, EngineError, SourceError, TableError
@@ -36,7 +36,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     globs: Sequence[str] = (),
     decode: DecodeOptions = EXACT,
     overwrite: bool = False,
-    image_timeout_s: float = 120.0,
+    image_timeout_s: float | None = None,
     engine: Literal["local", "spark"] = "local",
     workers: int | None = None,
     master: str | None = None,
@@ -57,7 +57,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         globs: patterns for file names that choose files in place of the known extensions.
         decode: how images become pixels.
         overwrite: replace the table rather than continue it.
-        image_timeout_s: seconds that one image may take; the embedded engine only.
+        image_timeout_s: seconds that one image may take, by default 120; the embedded engine only.
         engine: `local` for worker processes on this machine, `spark` for Apache Spark.
         workers: worker processes of the embedded engine; by default one for each core.
         master: Spark's master; implies `engine="spark"`.
@@ -76,6 +76,8 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     on_spark = engine == "spark" or master is not None or spark is not None
     if on_spark and workers is not None:
         raise EngineError("--workers is for the embedded engine: on Spark, executors decide")
+    if on_spark and image_timeout_s is not None:
+        raise EngineError("--image-timeout is for the embedded engine: on Spark, leave it out")
     paths = JobPaths(os.fspath(source), os.fspath(table), tuple(globs))
     rule = parse_label_rule(label)
     if on_spark:
@@ -84,7 +86,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         _refuse_remote(paths)
     check_local(paths)
     built = _encoder(encoder, model, weights)
-    job = Job(paths, built, rule, decode, overwrite, image_timeout_s, started)
+    job = Job(paths, built, rule, decode, overwrite, image_timeout_s or IMAGE_TIMEOUT_S, started)
     if not on_spark:
         from pomona.engines import local
 

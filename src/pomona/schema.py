@@ -15,6 +15,7 @@ import pyarrow as pa
 __all__ = [
     "FEATURE_SCHEMA",
     "INPUT_SCHEMA",
+    "SPARK_SCHEMA",
     "STATUSES",
     "column_metadata",
     "lone_row",
@@ -61,6 +62,12 @@ FEATURE_SCHEMA = pa.schema(
         ("content_sha256", pa.string()),
     ]
 )
+
+SPARK_SCHEMA = (
+    "path string, label string, features array<float>, status string, error string, width int, "
+    "height int, format string, size bigint, modified timestamp, content_sha256 string"
+)
+"""The same in Spark's words."""
 
 _PREFIX = "pomona."
 _SPARK_FOOTER_KEY = b"org.apache.spark.sql.parquet.row.metadata"

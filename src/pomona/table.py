@@ -127,10 +127,10 @@ class FeatureTable:
             found = _read_provenance(part)
             if first is None:
                 first = found
-            elif found["fingerprint"] != first["fingerprint"]:
+            elif _maker(found) != _maker(first):
                 raise TableError(
-                    f"{self.folder} mixes rows of two encoders: {_named(first)} and "
-                    f"{_named(found)} in {part.name}"
+                    f"{self.folder} mixes rows of two encoders, or of two ways of decoding: "
+                    f"{_named(first)} and {_named(found)} in {part.name}"
                 )
         if first is None:
             raise TableError(f"{self.folder} is not a feature table: it has no .parquet files")
@@ -264,8 +264,13 @@ def _belongs(path: Path) -> bool:
 def _named(provenance: Mapping[str, str]) -> str:
     return (
         f"{provenance.get('model', '?')} with weights {provenance.get('weights', '?')} "
-        f"({provenance['fingerprint'][:12]})"
+        f"({provenance['fingerprint'][:12]}"
+        + (", --decode fast)" if provenance.get("decode") == "fast" else ")")
     )
+
+
+def _maker(provenance: Mapping[str, str]) -> tuple[str, str]:
+    return provenance["fingerprint"], provenance.get("decode", "exact")
 
 
 def _lock(descriptor: int, folder: Path) -> None:

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from pomona.engines.places import append_parquet, written_once
 from pomona.errors import SourceError, TableError
-from pomona.schema import FEATURE_SCHEMA, INPUT_SCHEMA, column_metadata, provenance_of_column
+from pomona.schema import (
+    FEATURE_SCHEMA,
+    INPUT_SCHEMA,
+    SPARK_SCHEMA,
+    column_metadata,
+    provenance_of_column,
+)
 from pomona.source import ImageFile, Listing, is_chosen, is_hidden
 from pomona.table import check_same_maker
 
@@ -56,11 +62,14 @@ class HadoopImages:
             raise SourceError(f"{self._paths.source} does not exist: give a folder or a glob")
         for status in sorted(roots, key=lambda status: str(status.getPath().toString())):
             root = status.getPath().toString()
+            if status.isFile():  # named by the user, whatever its name
+                yield ImageFile(root, status.getLen(), status.getModificationTime())
+                continue
             found = system.listFiles(status.getPath(), True)
             while found.hasNext():
                 file = found.next()
                 path = file.getPath().toString()
-                relative = path[len(root) :].lstrip("/") or path.rpartition("/")[2]
+                relative = path[len(root) :].lstrip("/")
                 hidden = any(map(is_hidden, relative.split("/")))
                 if not hidden and is_chosen(relative, self._paths.globs):
                     yield ImageFile(path, file.getLen(), file.getModificationTime())
@@ -95,7 +104,7 @@ class HadoopRows:
         parts = self._parts()
         if not parts:
             return set()
-        return set(self._read(parts).select("path").toArrow()["path"].to_pylist())
+        return {row["path"] for row in self._read(parts).select("path").toLocalIterator()}
 
     def append(self, rows: DataFrame) -> dict[str, str]:
         """Write with Spark, then read paths and statuses of the new part files."""
@@ -106,11 +115,11 @@ class HadoopRows:
 
     def append_batches(self, rows: list[pa.RecordBatch], job: Job) -> None:
         """Write a part file beside the others."""
-        import pyarrow as pa
         from pyspark.sql.functions import col
 
-        table = pa.Table.from_batches(rows, FEATURE_SCHEMA)
-        frame = self._spark.createDataFrame(table)
+        # As plain rows: Spark 3.5 takes no Arrow table here. They are few.
+        plain = [tuple(row.values()) for batch in rows for row in batch.to_pylist()]
+        frame = self._spark.createDataFrame(plain, SPARK_SCHEMA)
         metadata = column_metadata(job.provenance())
         features = col("features").alias("features", metadata=metadata)
         named = (features if name == "features" else name for name in FEATURE_SCHEMA.names)

@@ -16,7 +16,18 @@ if TYPE_CHECKING:
     from pomona.labels import LabelRule
     from pomona.worker import DecodeOptions
 
-__all__ = ["Job", "JobPaths", "Progress", "Snapshot", "Summary", "local_listing", "no_progress"]
+IMAGE_TIMEOUT_S = 120.0
+
+__all__ = [
+    "IMAGE_TIMEOUT_S",
+    "Job",
+    "JobPaths",
+    "Progress",
+    "Snapshot",
+    "Summary",
+    "local_listing",
+    "no_progress",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +64,7 @@ class Job:
     label: LabelRule
     decode: DecodeOptions
     overwrite: bool = False
-    image_timeout_s: float = 120.0
+    image_timeout_s: float = IMAGE_TIMEOUT_S
     started: float = field(default_factory=time.monotonic)
 
     def provenance(self) -> dict[str, str]:

@@ -110,7 +110,9 @@ def _start(master: str | None, log: IO[bytes]) -> SparkSession:
             builder = builder.config(key, value)
     if master is not None:
         builder = builder.master(master)
-    python = sys.executable if (master or "local").startswith("local") else None
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has chosen the master
+    local = master.startswith("local") if master else not submitted
+    python = sys.executable if local else None
     try:
         with _stderr_into(log), _workers_python(python):
             return builder.getOrCreate()

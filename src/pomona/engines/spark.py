@@ -25,7 +25,7 @@ from pomona.encoder.blob import Encoder
 from pomona.engines.job import Job, Progress, Snapshot, Summary, no_progress
 from pomona.errors import EngineError, RunError
 from pomona.runtime import LazyRuntime, load_once, loads_since, loads_so_far
-from pomona.schema import FEATURE_SCHEMA, INPUT_SCHEMA, column_metadata
+from pomona.schema import FEATURE_SCHEMA, INPUT_SCHEMA, SPARK_SCHEMA, column_metadata
 from pomona.worker import EXACT, DecodeOptions, encode_images
 from pomona.worker import featurize as featurize_batches
 
@@ -39,10 +39,6 @@ if TYPE_CHECKING:
 
 __all__ = ["extract", "featurize", "featurize_udf"]
 
-_SPARK_SCHEMA = (
-    "path string, label string, features array<float>, status string, error string, width int, "
-    "height int, format string, size bigint, modified timestamp, content_sha256 string"
-)
 _COLUMNS = {"size": "length", "modified": "modificationTime"}  # ours: binaryFile's
 
 _WAVE_FILES_PER_CORE = 10_000  # a wave is one commit: what a lost driver costs
@@ -232,16 +228,28 @@ class _Run:
 
 @contextmanager
 def _spark_errors() -> Iterator[None]:
-    """Say in one line what ended a job: the last line of its longest story is the cause."""
+    """Say in one line what ended a job."""
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
 
     try:
         yield
     except (PySparkException, Py4JError) as error:
-        lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
-        cause = next((line for line in reversed(lines) if not line.startswith("at ")), repr(error))
-        raise RunError(f"Spark could not go on: {cause[:300]}") from error
+        raise RunError(f"Spark could not go on: {cause_of(str(error))}") from error
+
+
+def cause_of(story: str) -> str:
+    """Find the cause in the text of one of Spark's exceptions, which is mostly stack traces.
+
+    That is the last line of a Python traceback, else the last `Caused by:`, else the first line.
+    """
+    lines = [line.rstrip() for line in story.splitlines() if line.strip()]
+    traceback = [n for n, line in enumerate(lines) if line.startswith("Traceback (most recent")]
+    if traceback:
+        after = lines[traceback[-1] + 1 :]
+        return next((line for line in after if not line.startswith(" ")), lines[0])[:300]
+    causes = [line.strip() for line in lines if line.strip().startswith("Caused by:")]
+    return (causes[-1].removeprefix("Caused by: ") if causes else lines[0])[:300]
 
 
 def _watch(run: _Run, progress: Progress) -> None:
@@ -314,7 +322,7 @@ def _featurize(
     kept = {"path", "label", "content", *_COLUMNS, *_COLUMNS.values()}
     chosen = images.select(*(name for name in images.columns if name in kept))
     task = _Task(_carry(images.sparkSession, encoder), label, decode, tally)
-    rows = chosen.mapInArrow(task, _SPARK_SCHEMA)
+    rows = chosen.mapInArrow(task, SPARK_SCHEMA)
     provenance = {**encoder.provenance(), **decode.provenance()}
     features = col("features").alias("features", metadata=column_metadata(provenance))
     return rows.select(*(features if n == "features" else n for n in FEATURE_SCHEMA.names))

@@ -1,0 +1,274 @@
+"""Writes docs/cli.md, the reference of the command line, from the commands' own help.
+
+    python docs/generate_cli.py            # write the page
+    python docs/generate_cli.py --check    # exit with 1 if the page is not what would be written
+
+A new command needs an entry in `TEXTS`: one or two sentences, and an example where it helps. The
+examples were run on the pictures that `make demo` draws; their output is copied from a terminal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from pomona.cli import app
+
+PAGE = Path(__file__).with_name("cli.md")
+COLUMNS = 80 - 2  # click leaves the last two columns of a terminal free
+
+HEAD = """\
+<!-- Written by docs/generate_cli.py from the commands' own help: edit that, not this page. -->
+# The command line
+
+Results go to stdout; progress, notes and errors go to stderr. The progress bar is drawn only where
+stderr is a terminal. An error is one line that says what was given, what was expected and what to
+do.
+
+| exit code | meaning |
+|---|---|
+| 0 | done, whatever became of single images: each has its row, and its status there |
+| 1 | a run could not go on, or `inspect` found vectors that are not as they should be |
+| 2 | bad use; nothing was written |
+| 130, 143 | stopped by Ctrl-C or SIGTERM; whole part files stay, the same command continues |
+
+The examples use the pictures that `make demo` draws: five kinds of fruit, and three files that are
+no good.
+"""
+
+
+class Text(NamedTuple):
+    """What the page says about a command beside its help."""
+
+    before: str
+    after: str = ""
+
+
+TEXTS = {
+    "pomona": Text("`python -m pomona` is the same program."),
+    "pomona extract": Text(
+        "The main job. [feature-table.md](feature-table.md) describes what it writes,\n"
+        "[decoding.md](decoding.md) how images become pixels, [spark.md](spark.md) how it runs on\n"
+        "Spark.",
+        """\
+```console
+$ pomona extract demo/pictures demo/features --weights untrained:0
+203 images in 3.5 s (57 images/s): 200 ok, 3 failed
+failed: 1 empty, 1 truncated, 1 unsupported; the column 'error' says why
+table: demo/features (encoder b45053514b0d)
+next: pomona inspect demo/features
+$ pomona extract demo/pictures demo/features --weights untrained:0
+0 images in 0.3 s (0 images/s): 0 ok, 0 failed, 203 already done
+table: demo/features (encoder b45053514b0d)
+next: pomona inspect demo/features
+```
+
+SOURCE in detail:
+
+- A folder is searched with all folders below it. Links are followed. Names that begin with `.` or
+  `_` are left out, files and folders alike.
+- The known extensions are bmp, gif, jpeg, jpg, png, tif, tiff and webp, in any letter case. They
+  only choose files; what a file is, its bytes decide.
+- `--glob` chooses by name instead, and letter case counts. A PATTERN with a slash is held against
+  the path below SOURCE. `--glob '*'` takes every file.
+- A glob as SOURCE is for Pomona to expand, so put it into quotes. `**` stands for any number of
+  folders. A file that is named or matched directly is taken whatever its extension.
+
+```console
+$ pomona extract 'demo/pictures/**/00*.jpg' few/ --encoder fruit.encoder
+$ pomona extract demo/pictures few/ --encoder fruit.encoder --glob 'Kiwi/*' --glob '*9.jpg'
+```
+
+Labels in detail:
+
+| `--label` | the label of an image |
+|---|---|
+| `parent` | the name of the folder that it lies in |
+| `none` | null |
+| `regex:PATTERN` | the first group of PATTERN, searched in the path as the table has it |
+| `csv:FILE` | from a file of lines `path,label`; images that it does not name get null |
+
+A path in the CSV file is absolute, or the end of one from a slash on: `Kiwi/000.jpg,green`. Where
+several lines fit, the longest path counts.
+
+```console
+$ pomona extract photos/ features/ --label 'regex:/([^/]+)/[^/]+/[^/]+$'
+```
+
+The line above labels by the folder above the image's own.
+
+`--json` in detail:
+
+```console
+$ pomona extract demo/pictures demo/features --encoder fruit.encoder --json | python -m json.tool
+{
+    "files": 203,
+    "ok": 200,
+    "failed": 3,
+    "skipped": 0,
+    "seconds": 1.973,
+    "images_per_second": 102.9,
+    "table": "demo/features",
+    "encoder": "b45053514b0d2db7b022bf3641c67ff0ea75ed698bf8848446f869d5c2613707",
+    "model_loads": 2,
+    "by_status": {
+        "ok": 200,
+        "truncated": 1,
+        "empty": 1,
+        "unsupported": 1
+    },
+    "unlisted": []
+}
+```
+
+| key | meaning |
+|---|---|
+| `files` | images that SOURCE listed |
+| `ok`, `failed` | rows that this run wrote, with and without a vector; `by_status` says more |
+| `skipped` | images that had their row already |
+| `seconds` | of the whole job, with the building of the encoder and the start of Spark |
+| `images_per_second` | rows that this run wrote, by these seconds |
+| `table`, `encoder` | where the rows are, and the fingerprint of what made them |
+| `model_loads` | how often the network was loaded, over all processes |
+| `unlisted` | folders that could not be listed, each with its reason |""",
+    ),
+    "pomona encoder": Text(
+        "An encoder is everything that decides a feature vector, in one file: network, weights,\n"
+        "preprocessing. `extract` builds one where it is needed and keeps it in a cache:\n"
+        "`$POMONA_CACHE`, or `pomona/encoders` in the user's cache folder."
+    ),
+    "pomona encoder build": Text(
+        "For machines that have no Keras, no network access or no weights at hand, and to keep\n"
+        "what made a table.",
+        """\
+```console
+$ pomona encoder build mobilenet_v2 --weights untrained:0 -o fruit.encoder
+fruit.encoder: mobilenet_v2, 9.3 MB
+encoder
+fingerprint     b45053514b0d2db7b022bf3641c67ff0ea75ed698bf8848446f869d5c2613707
+model           mobilenet_v2
+architecture    keras.applications.MobileNetV2
+weights         untrained:0
+weights_sha256  878b9f7db2400f4fe5976e7ff5966f93b34535d143aa8941ff5bbbcedefde35d
+input_size      224x224
+resize          bicubic, squash
+channel_order   RGB
+mean            127.5, 127.5, 127.5
+std             127.5, 127.5, 127.5
+output          global_average_pooling2d
+dimension       1280
+precision       f32
+pomona_version  0.1.0
+$ pomona extract demo/pictures demo/features --encoder fruit.encoder
+```""",
+    ),
+    "pomona encoder show": Text(
+        "It prints what `pomona encoder build` printed. A table made by this encoder has the same\n"
+        "in its provenance."
+    ),
+    "pomona inspect": Text(
+        "Reads a table once, whichever engine wrote it. A table on another file system than this\n"
+        "machine's is for Spark to read.",
+        """\
+```console
+$ pomona inspect demo/features --rows 2
+demo/features: 203 rows, 200 ok, 3 failed
+vectors: all 200 have 1280 numbers, no NaN, none all zero
+status       images
+empty             1
+ok              200
+truncated         1
+unsupported       1
+label      images
+Apple Red      40
+Banana         40
+Kiwi           41
+Plum           42
+Pêche          40
+provenance
+fingerprint     b45053514b0d2db7b022bf3641c67ff0ea75ed698bf8848446f869d5c2613707
+model           mobilenet_v2
+architecture    keras.applications.MobileNetV2
+weights         untrained:0
+weights_sha256  878b9f7db2400f4fe5976e7ff5966f93b34535d143aa8941ff5bbbcedefde35d
+input_size      224x224
+resize          bicubic, squash
+channel_order   RGB
+mean            127.5, 127.5, 127.5
+std             127.5, 127.5, 127.5
+output          global_average_pooling2d
+dimension       1280
+precision       f32
+pomona_version  0.1.0
+decode          exact
+path                                        label      features                         status
+file:/data/demo/pictures/Apple Red/000.jpg  Apple Red  0.332, 2.417, 0.312, 0.000, ...  ok
+file:/data/demo/pictures/Apple Red/001.jpg  Apple Red  0.366, 2.691, 0.735, 0.000, ...  ok
+```
+
+The last column of the rows, size and format, is cut off here.""",
+    ),
+    "pomona models": Text(
+        "The networks that `--model` knows. The licence is that of the ImageNet weights that\n"
+        "Keras publishes.",
+        """\
+```console
+$ pomona models | head -6
+model                input    dimension  parameters  weights' licence
+mobilenet            224x224       1024   3,228,864  Apache-2.0
+mobilenet_v2_035     224x224       1280     410,208  Apache-2.0
+mobilenet_v2_050     224x224       1280     706,224  Apache-2.0
+mobilenet_v2_075     224x224       1280   1,382,064  Apache-2.0
+mobilenet_v2         224x224       1280   2,257,984  Apache-2.0
+```""",
+    ),
+}
+
+
+def page() -> str:
+    """The page as it should be.
+
+    Raises:
+        SystemExit: a command has no entry in `TEXTS`, or an entry has no command.
+    """
+    contexts = list(_contexts(app, None))
+    names = {context.command_path for context in contexts}
+    if strange := names ^ set(TEXTS):
+        sys.exit(f"{Path(__file__).name}: TEXTS and the commands differ: {sorted(strange)}")
+    return "\n".join([HEAD, *(_section(context) for context in contexts)])
+
+
+def _contexts(command: click.Command, parent: click.Context | None) -> Iterator[click.Context]:
+    """A context for the command and for each below it, in the order that its help lists them."""
+    settings = command.context_settings | {"terminal_width": COLUMNS}
+    name = command.name if parent else "pomona"
+    context = click.Context(command, parent, info_name=name, **settings)
+    yield context
+    if isinstance(command, click.Group):
+        for below in command.list_commands(context):
+            yield from _contexts(command.commands[below], context)
+
+
+def _section(context: click.Context) -> str:
+    name, text = context.command_path, TEXTS[context.command_path]
+    parts = [f"## {name}", text.before, f"```text\n{context.get_help()}\n```", text.after]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def main() -> None:
+    """Write the page, or check it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if it differs")
+    if not parser.parse_args().check:
+        PAGE.write_text(page(), encoding="utf-8")
+    elif not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page():
+        sys.exit(f"{PAGE.name} is not what the commands say: run python docs/generate_cli.py")
+
+
+if __name__ == "__main__":
+    main()
