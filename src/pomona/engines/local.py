@@ -245,6 +245,7 @@ class _Keeper:
 
     def _do(self, chunk: list[ImageFile]) -> None:
         """Have a chunk done, and the part file closed where it is time for that."""
+        self._in_hand = chunk  # from here on: whenever the process dies, nothing of it is lost
         if self._process is None:
             self._process = WorkerProcess(self._run.setup, self._number)
             self._run.loaded(self._process.wait_until_ready())
@@ -254,7 +255,6 @@ class _Keeper:
         if not self._open:
             self._opened_at = time.monotonic()
         if chunk:
-            self._in_hand = chunk
             state = self._process.run(chunk)
             self._open, self._in_hand = self._open + chunk, []
             self._open_failed = state.failed
