@@ -14,7 +14,8 @@ import pomona
 import tables
 from pomona.encoder.blob import Encoder
 from pomona.engines.job import Snapshot
-from pomona.errors import SourceError, TableError
+from pomona.engines.worker_process import WorkerProcess
+from pomona.errors import RunError, SourceError, TableError
 
 STATUSES = {
     "empty.jpg": "empty",
@@ -114,10 +115,10 @@ def test_an_image_that_hangs_its_process_is_ended_and_named(
     assert "one image took longer than 1 s" in row["error"]
 
 
-def children() -> list[int]:
-    """This process's worker processes."""
+def children(parent: int) -> list[int]:
+    """The worker processes of a run."""
     found = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())],
+        ["ps", "-o", "pid=,args=", "--ppid", str(parent)],
         capture_output=True,
         text=True,
         check=True,
@@ -132,7 +133,7 @@ def test_a_killed_worker_costs_no_row(encoder: Encoder, pictures: Path, tmp_path
     killed: list[int] = []
 
     def kill_one(snapshot: Snapshot) -> None:
-        if not killed and snapshot.done > 20 and (workers := children()):
+        if not killed and snapshot.done > 20 and (workers := children(os.getpid())):
             os.kill(workers[0], signal.SIGKILL)
             killed.append(workers[0])
 
@@ -143,6 +144,65 @@ def test_a_killed_worker_costs_no_row(encoder: Encoder, pictures: Path, tmp_path
     assert summary.model_loads == 3
     assert len(tables.rows(tmp_path / "t")) == summary.files == 314
     assert summary.by_status["crashed"] == 0
+
+
+@pytest.mark.parametrize("moment", ["wait_until_ready", "close_part"])
+def test_a_worker_that_dies_outside_of_an_image_costs_no_row(
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+) -> None:
+    real, died = getattr(WorkerProcess, moment), []
+
+    def dies_once(self: WorkerProcess) -> object:
+        if not died:
+            died.append(True)
+            self.kill("of the test")
+        return real(self)
+
+    monkeypatch.setattr(WorkerProcess, moment, dies_once)
+    summary = pomona.extract(pictures, tmp_path / "t", encoder=encoder, workers=2)
+    assert died
+    assert len(tables.rows(tmp_path / "t")) == summary.files == 14
+    assert summary.ok == 11
+
+
+def test_a_failure_that_all_images_share_ends_the_run_and_blames_none(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "poison"))
+    (tmp_path / "pictures").mkdir()
+    for seed in range(30):
+        content = drawn.encode(drawn.picture(20, 13, seed), "PNG")
+        (tmp_path / "pictures" / f"{seed}.png").write_bytes(content)
+    with pytest.raises(RunError, match="in a row ended with nothing done, .*SIGSEGV"):
+        pomona.extract(tmp_path / "pictures", tmp_path / "t", encoder=encoder, workers=2)
+    assert not (tmp_path / "t").exists()
+
+
+def test_workers_that_cannot_start_end_the_run_with_their_reason(
+    encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "openvino.py").write_text("raise ImportError('half installed')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"))
+    with pytest.raises(RunError, match="half installed"):
+        pomona.extract(pictures, tmp_path / "t", encoder=encoder, workers=2)
+
+
+def test_overwriting_gives_the_old_rows_back_if_none_take_their_place(
+    encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    before = tables.read(tmp_path / "t")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "openvino.py").write_text("raise ImportError('half installed')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"))
+    with pytest.raises(RunError):
+        pomona.extract(pictures, tmp_path / "t", encoder=encoder, overwrite=True)
+    assert tables.read(tmp_path / "t").equals(before)
 
 
 def test_progress_ends_at_the_total(encoder: Encoder, pictures: Path, tmp_path: Path) -> None:
@@ -161,6 +221,7 @@ def test_ctrl_c_leaves_only_whole_files_and_no_process(pictures: Path, tmp_path:
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("t/_staging-*/*.parquet")) and time.monotonic() < deadline:
         time.sleep(0.05)
+    workers = children(process.pid)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=20)
     assert process.returncode == 130
@@ -168,8 +229,13 @@ def test_ctrl_c_leaves_only_whole_files_and_no_process(pictures: Path, tmp_path:
     assert "Traceback" not in said
     left = list(tmp_path.glob("t/*"))
     assert all(path.suffix == ".parquet" for path in left)
-    running = subprocess.run(["ps", "ax"], capture_output=True, text=True, check=True)
-    assert str(tmp_path) not in running.stdout
+    assert workers
+    deadline = time.monotonic() + 10
+    while (alive := [pid for pid in workers if Path(f"/proc/{pid}").exists()]) and (
+        time.monotonic() < deadline
+    ):
+        time.sleep(0.1)
+    assert alive == []
 
 
 def test_a_script_without_a_main_guard_works(

@@ -59,6 +59,15 @@ def test_the_source_may_be_a_glob(tmp_path: Path) -> None:
     assert names(listed(tmp_path / "*" / "*.jpg")) == ["a.jpg", "b.jpg", "c.jpg"]
 
 
+def test_a_recursive_glob_lists_each_image_once_and_nothing_hidden(tmp_path: Path) -> None:
+    touch(tmp_path / "x" / "y" / "a.jpg", tmp_path / "x" / "b.jpg", tmp_path / "c.jpg")
+    touch(tmp_path / ".hidden" / "d.jpg", tmp_path / "x" / "_hidden" / "e.jpg")
+    every = ["a.jpg", "b.jpg", "c.jpg"]
+    assert sorted(names(listed(tmp_path / "**"))) == every
+    assert sorted(names(listed(tmp_path / "**" / "*"))) == every
+    assert sorted(names(listed(tmp_path / "**" / "*.jpg"))) == every
+
+
 def test_the_source_may_be_a_file_uri(tmp_path: Path) -> None:
     touch(tmp_path / "a b" / "c.jpg")
     assert [f.uri for f in listed(f"file:{tmp_path}")] == [f"file:{tmp_path}/a b/c.jpg"]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -17,10 +19,11 @@ import pomona
 from pomona.encoder.blob import Encoder
 from pomona.engines import spark as spark_engine
 from pomona.engines.job import Snapshot
+from pomona.engines.places import LocalRows
 from pomona.errors import EngineError, TableError
 from pomona.labels import parse_label_rule
 from pomona.schema import FEATURE_SCHEMA
-from pomona.source import ImageFile
+from pomona.source import ImageFile, Listing, Source
 
 pytestmark = pytest.mark.spark
 
@@ -93,6 +96,63 @@ def test_the_callers_session_is_left_as_it_was(
     pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=spark)
     assert settings(spark) == before
     assert spark.range(3).count() == 3
+
+
+def test_the_callers_settings_hold_and_its_session_stays_the_active_one(
+    spark: SparkSession,
+) -> None:
+    from pomona.engines.session import session
+
+    spark.conf.set("fs.test.secret", "known")
+    with session(spark, None) as ours:
+        assert ours.conf.get("fs.test.secret") == "known"
+        ours.conf.set("fs.test.secret", "changed")
+        ours.createDataFrame([(1,)], "x int").count()
+    assert spark.conf.get("fs.test.secret") == "known"
+    active = SparkSession.getActiveSession()
+    assert active
+    active.conf.set("fs.test.secret", "same session")
+    assert spark.conf.get("fs.test.secret") == "same session"
+    spark.conf.unset("fs.test.secret")
+
+
+def test_a_session_of_another_thread_is_used_and_not_stopped(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    with ThreadPoolExecutor(1) as thread:
+        summary = thread.submit(
+            pomona.extract, pictures, tmp_path / "t", encoder=encoder, engine="spark"
+        ).result()
+    assert summary.ok == 11
+    assert spark.range(3).count() == 3
+
+
+def test_a_file_that_goes_away_and_a_name_that_is_no_text_keep_their_rows(
+    spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    content = drawn.encode(drawn.picture(), "PNG")
+    Path(os.fsdecode(os.fsencode(pictures) + b"/caf\xe9.png")).write_bytes(content)
+    real = LocalRows.paths
+
+    def paths(self: LocalRows) -> set[str]:
+        (pictures / "Apple Red 1" / "image 3.jpg").unlink(missing_ok=True)  # it has been listed
+        return real(self)
+
+    monkeypatch.setattr(LocalRows, "paths", paths)
+    listing = pictures / "Apple Red 1" / "image 3.jpg"
+    assert listing.exists()
+    source = Listing(str(pictures), Source(str(pictures)).files)
+    files = list(source.files())
+    monkeypatch.setattr(Listing, "files", lambda _: iter(files))
+    summary = pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=spark)
+    rows = tables.rows(tmp_path / "t")
+    assert rows["caf%E9.png"]["status"] == "ok"
+    assert rows["image 3.jpg"]["error"] == "cannot be read: No such file or directory"
+    assert (len(rows), summary.ok) == (15, 11)
 
 
 def test_progress_ends_at_the_total(

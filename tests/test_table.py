@@ -91,6 +91,26 @@ def test_a_folder_that_is_no_table_is_never_touched(tmp_path: Path, overwrite: b
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.docx"]
 
 
+def test_what_desktops_and_notebooks_leave_in_a_folder_is_left_in_peace(tmp_path: Path) -> None:
+    add(tmp_path, A, "a.jpg")
+    (tmp_path / ".DS_Store").write_text("x")
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    add(tmp_path, A, "b.jpg", overwrite=True)
+    assert FeatureTable(tmp_path).paths() == {"file:/data/b.jpg"}
+    assert (tmp_path / ".DS_Store").exists()
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "\udce9"])
+def test_a_name_that_no_folder_should_have_is_refused(name: str) -> None:
+    with pytest.raises(TableError, match="is no name for a folder"):
+        FeatureTable.at(name)
+
+
+def test_a_name_that_no_file_system_takes_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match="File name too long"):
+        FeatureTable(tmp_path / ("x" * 300)).check()
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_folder_of_other_parquet_files_is_never_touched(tmp_path: Path, overwrite: bool) -> None:
     pq.write_table(pa.table({"x": [1]}), tmp_path / "sales.parquet")

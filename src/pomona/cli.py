@@ -115,15 +115,20 @@ def extract(
     from pomona.worker import DecodeOptions
 
     _warn_of_untrained(settings["weights"])
-    with progress_bar() as progress:
-        summary = run(
-            source,
-            table,
-            decode=DecodeOptions(max_pixels, fast=decode == "fast"),
-            image_timeout_s=image_timeout,
-            progress=progress,
-            **settings,
-        )
+    try:
+        with progress_bar() as progress:
+            summary = run(
+                source,
+                table,
+                decode=DecodeOptions(max_pixels, fast=decode == "fast"),
+                image_timeout_s=image_timeout,
+                progress=progress,
+                **settings,
+            )
+    except KeyboardInterrupt:
+        without = ", without --overwrite," if settings["overwrite"] else ""
+        _fail(130, f"stopped; whole part files stay, and the same command{without} continues them")
+    _results_follow()
     click.echo(json.dumps(summary.to_json()) if as_json else _in_words(summary))
 
 
@@ -188,6 +193,7 @@ def inspect(table: str, rows: int, *, as_json: bool) -> None:
     from pomona.presentation import show_inspection
     from pomona.table import FeatureTable
 
+    _results_follow()
     found = inspect_table(FeatureTable.at(table), rows)
     if as_json:
         click.echo(json.dumps(found.to_json(), ensure_ascii=False))
@@ -209,6 +215,7 @@ def models(model: str | None, *, as_json: bool) -> None:
     from pomona.encoder.cards import CARDS, find_card
     from pomona.presentation import show_model, show_models
 
+    _results_follow()
     if model is None:
         if as_json:
             click.echo(json.dumps([card.to_json() for card in CARDS.values()]))
@@ -243,16 +250,27 @@ def main(arguments: list[str] | None = None) -> None:
     except PomonaError as error:
         _fail(1, str(error))
     except (KeyboardInterrupt, click.Abort):
-        _fail(130, "stopped; whole part files stay, and the same command continues the table")
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has gone: nothing to tell
-        sys.exit(141)
+        _fail(130, "stopped")
+    except OSError as error:
+        _fail(1, f"{error.filename or 'the system'}: {error.strerror or error}")
     sys.exit(code if isinstance(code, int) else 0)
+
+
+class _CurrentStderr(logging.StreamHandler[Any]):
+    """Writes to what stderr is now: the progress bar puts lines above itself that way."""
+
+    @property
+    def stream(self) -> Any:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, _: object) -> None:
+        pass
 
 
 def _log_to_stderr() -> None:
     """Show what Pomona logs; what libraries below it log is in the errors already."""
-    handler = logging.StreamHandler()
+    handler = _CurrentStderr()
     handler.setFormatter(logging.Formatter("pomona: %(message)s"))
     log = logging.getLogger("pomona")
     log.handlers = [handler]
@@ -275,6 +293,14 @@ def _in_words(summary: Summary) -> str:
     lines.append(f"table: {summary.table} (encoder {summary.encoder[:12]})")
     lines.append(f"next: pomona inspect {shlex.quote(summary.table)}")
     return "\n".join(lines)
+
+
+def _results_follow() -> None:
+    """From here on, end in silence as other filters do when the reader of our output has gone.
+
+    Not before: a worker that dies also breaks a pipe, and its parent must live to see it.
+    """
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
 def _warn_of_untrained(weights: str | None) -> None:

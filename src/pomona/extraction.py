@@ -94,7 +94,8 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     from pomona.engines import spark as spark_engine
 
     with session(spark, master) as active:
-        images, rows = places_for(paths, active)
+        with spark_engine.spark_errors(EngineError, "Spark cannot reach SOURCE or TABLE"):
+            images, rows = places_for(paths, active)
         return spark_engine.extract(job, images, rows, active, progress)
 
 

@@ -33,14 +33,15 @@ def progress_bar() -> Iterator[Progress]:
         transient=True,
     )
     task = bar.add_task("starting", total=None, of="?", rate=0.0, failed=0)
-    began: float | None = None
+    began: tuple[float, int] | None = None  # when the first images were seen done, and how many
 
     def show(snapshot: Snapshot) -> None:
         nonlocal began
         now = time.monotonic()
         if began is None and snapshot.done:
-            began = now
-        rate = snapshot.done / (now - began) if began and now > began else 0.0
+            began = (now, snapshot.done)
+        elapsed = now - began[0] if began else 0.0
+        rate = (snapshot.done - began[1]) / elapsed if began and elapsed else 0.0
         bar.update(
             task,
             description="extracting" if snapshot.done else "starting",

@@ -8,7 +8,7 @@ import itertools
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from pomona.schema import INPUT_SCHEMA
 
 __all__ = [
     "IMAGE_EXTENSIONS",
+    "MAX_FILE_BYTES",
     "ImageFile",
     "Listing",
     "Source",
@@ -41,6 +42,9 @@ BATCH_BYTES = 16 * 2**20
 
 BATCH_ROWS = 256
 
+MAX_FILE_BYTES = 2**31 - 1
+"""What fits into one value of Arrow's binary type, and into one of Java's byte arrays."""
+
 
 class ImageFile(NamedTuple):
     """One file as it was listed.
@@ -54,6 +58,11 @@ class ImageFile(NamedTuple):
     path: str
     size: int | None
     modified: int | None
+
+    @property
+    def has_plain_name(self) -> bool:
+        """Whether the name is valid text, so that the URI leads back to the file."""
+        return self.uri.removeprefix("file:") == self.path or not self.path.startswith("/")
 
     @property
     def uri(self) -> str:
@@ -112,7 +121,9 @@ class Source:
         path = local_path(self.given)
         if os.path.lexists(path):
             return [os.path.abspath(path)]  # noqa: PTH100 - links stay as they were given
-        return sorted(os.path.abspath(match) for match in glob.iglob(path, recursive=True))  # noqa: PTH100, PTH207
+        found = glob.iglob(path, recursive=True)  # noqa: PTH207 - names may be no valid text
+        matches = {os.path.abspath(match) for match in found if not _hidden_below(match, path)}  # noqa: PTH100
+        return sorted(match for match in matches if not _has_parent_in(match, matches))
 
     def _walk(
         self,
@@ -244,8 +255,11 @@ def _read(file: ImageFile) -> tuple[bytes | None, str | None]:
         # Not blocking: a named pipe called a.jpg must not hang the run.
         descriptor = os.open(file.path, os.O_RDONLY | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as opened:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
                 return None, "not a regular file"
+            if found.st_size > MAX_FILE_BYTES:
+                return None, f"holds {found.st_size} bytes: no more than {MAX_FILE_BYTES} are read"
             return opened.read(), None
     except OSError as error:
         return None, f"cannot be read: {error.strerror or error}"
@@ -264,6 +278,18 @@ def _batch(
         "read_error": [error for _, _, error in rows],
     }
     return pa.RecordBatch.from_pydict(columns, INPUT_SCHEMA)
+
+
+def _hidden_below(match: str, pattern: str) -> bool:
+    """Whether a hidden name is in that part of a match that the pattern left open."""
+    parts = pattern.split("/")
+    fixed = next((n for n, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    return any(map(is_hidden, filter(None, match.split("/")[fixed:])))
+
+
+def _has_parent_in(path: str, folders: Set[str]) -> bool:
+    """Whether a folder above the path is among these, so that walking it finds the path."""
+    return any(str(parent) in folders for parent in Path(path).parents)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

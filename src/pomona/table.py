@@ -80,6 +80,8 @@ class FeatureTable:
         """
         if is_remote(path):
             raise TableError(f"TABLE {path} is not on this machine: read it with Spark")
+        if not path or not path.isprintable():
+            raise TableError(f"TABLE {path!r} is no name for a folder: give another one")
         return cls(Path(local_path(path)))
 
     def exists(self) -> bool:
@@ -101,8 +103,16 @@ class FeatureTable:
         Raises:
             TableError: it is a file, holds something else, or may not be written.
         """
+        try:
+            self._check_folder()
+        except OSError as error:
+            raise TableError(f"cannot use {self.folder}: {error.strerror or error}") from error
+
+    def _check_folder(self) -> None:
         if self.folder.is_dir():
-            strange = [p.name for p in self.folder.iterdir() if not _belongs(p)]
+            # Hidden names are left in peace: desktops and notebooks leave theirs everywhere.
+            names = [p for p in self.folder.iterdir() if not p.name.startswith(".")]
+            strange = [p.name for p in names if not _belongs(p)]
             if strange:
                 raise TableError(
                     f"{self.folder} exists and is not a feature table (it holds {strange[0]!r}): "
@@ -153,13 +163,12 @@ class FeatureTable:
                     table = pa.Table.from_batches([batch]).select(names).cast(schema)
                     yield from table.to_batches()
 
-    def _clear(self) -> None:
-        """Remove every file; `check` has made sure that they are a table's."""
-        for path in list(self.folder.iterdir()):
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+    def _move(self, source: Path, target: Path) -> None:
+        """Move a table's files, and only those, from folder to folder."""
+        target.mkdir(exist_ok=True)
+        for path in list(source.iterdir()):
+            if path.is_file() and _belongs(path):
+                path.replace(target / path.name)
 
     @contextmanager
     def writing(self, provenance: Mapping[str, str], *, overwrite: bool) -> Iterator[Path]:
@@ -171,7 +180,7 @@ class FeatureTable:
 
         Args:
             provenance: of the encoder whose rows are to join.
-            overwrite: drop the rows that the table has.
+            overwrite: drop the rows that the table has; they come back if none take their place.
 
         Raises:
             TableError: the folder is no table, cannot be written, has rows of another encoder, or
@@ -189,13 +198,16 @@ class FeatureTable:
             if self.exists() and not overwrite:
                 check_same_maker(self.folder, self.provenance(), provenance)
             _remove_stale_staging(self.folder)
-            if overwrite:
-                self._clear()
             staging = self.folder / f"{_STAGING}{uuid.uuid4().hex[:12]}"
             staging.mkdir()
+            replaced = staging / "replaced"
             try:
+                if overwrite:
+                    self._move(self.folder, replaced)
                 yield staging
             finally:
+                if overwrite and not self.exists():  # nothing has come in its place
+                    self._move(replaced, self.folder)
                 shutil.rmtree(staging, ignore_errors=True)
         finally:
             if made and self.folder.is_dir() and not any(self.folder.iterdir()):
@@ -204,7 +216,7 @@ class FeatureTable:
 
     def commit(self, staged: Path) -> None:
         """Rename a whole part file into the table: from here on its rows count."""
-        staged.replace(self.folder / staged.name.lstrip("."))
+        staged.replace(self.folder / staged.name)
 
 
 def check_same_maker(table: object, found: Mapping[str, str], wanted: Mapping[str, str]) -> None:

@@ -66,11 +66,12 @@ class Inspection:
     first_rows: list[dict[str, Any]]
 
     def to_json(self) -> dict[str, Any]:
-        """The object that `pomona inspect --json` prints. No label is the empty string there."""
+        """The object that `pomona inspect --json` prints."""
         return {
             "rows": self.rows,
             "statuses": dict(self.statuses),
-            "labels": {label or "": count for label, count in sorted_labels(self.labels)},
+            "labels": {k: v for k, v in sorted_labels(self.labels) if k is not None},
+            "unlabelled": self.labels[None],
             "check": {**asdict(self.check), "passed": self.check.passed},
             "provenance": self.provenance,
             "first_rows": self.first_rows,

@@ -18,7 +18,7 @@ from pomona.schema import (
     column_metadata,
     provenance_of_column,
 )
-from pomona.source import ImageFile, Listing, is_chosen, is_hidden
+from pomona.source import MAX_FILE_BYTES, ImageFile, Listing, is_chosen, is_hidden
 from pomona.table import check_same_maker
 
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ class HadoopImages:
         self._paths = paths
         self._spark = spark
         self.listing = Listing(paths.source, self._files)
+
+    def present(self, files: Iterable[ImageFile]) -> list[ImageFile]:
+        """Files that are not empty and fit into a byte array; asking for each would take long."""
+        return [file for file in files if file.size and file.size <= MAX_FILE_BYTES]
 
     def read(self, files: Iterable[ImageFile], label: LabelRule) -> Iterator[pa.RecordBatch]:
         """Rows for what Spark left out: empty files, and those that it could not read."""
@@ -158,4 +162,5 @@ def _path(spark: SparkSession, uri: str) -> Any:
 
 
 def _system(spark: SparkSession, path: Any) -> Any:
-    return path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration())
+    # The session's, not the context's: keys that a notebook sets with `spark.conf.set` are there.
+    return path.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf())

@@ -11,7 +11,7 @@ from pomona.source import ImageFile
 __all__ = ["ImageQueue"]
 
 _LISTED_AHEAD = 100_000  # images: about 30 MB; the listing waits when it is this far ahead
-_LARGEST, _SMALLEST = 64, 8  # images in a chunk: half a second of work, and of waiting at the end
+_LARGEST, _SMALLEST = 64, 2  # images in a chunk: half a second of work, and of waiting at the end
 
 
 class ImageQueue:
@@ -65,7 +65,7 @@ class ImageQueue:
             while not self._stopped:
                 if self._suspects:
                     return self._hand_out(self._suspects, 1)
-                if self._waiting and (len(self._waiting) >= _SMALLEST or not self._listing):
+                if self._waiting and (len(self._waiting) >= _LARGEST or not self._listing):
                     share = len(self._waiting) // (4 * self._workers)
                     return self._hand_out(self._waiting, max(_SMALLEST, min(_LARGEST, share)))
                 if holds_work and not self._listing:

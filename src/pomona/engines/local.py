@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 _PART_BYTES = 64 * 2**20  # a part file is closed when its vectors take this much...
 _PART_SECONDS = 60.0  # ...or when it is this old: what a kill can cost
 _STRIKES = 2  # deaths on one image before it is called their cause
-_IDLE_DEATHS = 5  # processes that may die with no image in hand before the run gives up
+_DEATHS_IN_A_ROW = 8  # processes that may die with no image done before the run gives up
 _LOOK_EVERY_S = 0.1
 
 
@@ -71,9 +71,9 @@ class _Run:
         self.counts: Counter[str] = Counter()  # rows in the table by this run, by status
         self.model_loads = 0
         self._table = table
-        self._crashed: list[tuple[ImageFile, str]] = []
+        self._crashed: list[tuple[ImageFile, str]] = []  # verdicts that have no row yet
         self._strikes: Counter[str] = Counter()
-        self._idle_deaths = 0
+        self._deaths_in_a_row = 0
         self._failure: BaseException | None = None
         self._lock = threading.Lock()
         encoder_path = staging / "encoder"
@@ -126,11 +126,11 @@ class _Run:
 
     def _watch(self, threads: list[threading.Thread], progress: Progress) -> None:
         """Show how far the run is and end processes that hang, until the threads are done."""
-        while any(thread.is_alive() for thread in threads):
+        while self._failure is None and any(thread.is_alive() for thread in threads):
             for keeper in self._keepers:
                 keeper.look(self.job.image_timeout_s)
             progress(self._snapshot())
-            threads[0].join(_LOOK_EVERY_S)
+            next(filter(threading.Thread.is_alive, threads), threads[0]).join(_LOOK_EVERY_S)
         progress(self._snapshot())
 
     def _snapshot(self) -> Snapshot:
@@ -150,31 +150,41 @@ class _Run:
         self._table.commit(part.path)
         with self._lock:
             self.counts.update(part.by_status)
+            self._write_crashed()
         self.queue.settle(part.rows)
+
+    def healthy(self) -> None:
+        """Take note that a process got images done."""
+        with self._lock:
+            self._deaths_in_a_row = 0
 
     def bury(self, files: list[ImageFile], suspect: ImageFile | None, death: WorkerDied) -> None:
         """Decide what becomes of the images that a dead process held.
 
         Raises:
-            RunError: processes keep dying, and no image is the cause.
+            RunError: processes keep dying and get nothing done: no image is the cause of that.
         """
         with self._lock:
-            if suspect is None:
-                self._idle_deaths += 1
-                if self._idle_deaths > _IDLE_DEATHS:
-                    raise RunError(f"worker processes keep ending: {death.reason}")
-            else:
+            self._deaths_in_a_row += 1
+            if self._deaths_in_a_row > _DEATHS_IN_A_ROW:
+                raise RunError(
+                    f"{self._deaths_in_a_row} worker processes in a row ended with nothing done, "
+                    f"the last one because {death.reason}"
+                )
+            if suspect is not None:
                 self._strikes[suspect.path] += 1
                 if self._strikes[suspect.path] >= _STRIKES:
                     _log.warning("%s crashed: %s", suspect.path, death.reason)
                     self._crashed.append((suspect, death.reason))
-                    self.counts["crashed"] += 1
                     files = [file for file in files if file is not suspect]
                     self.queue.settle(1)
         self.queue.give_back(files, suspect)
 
     def _write_crashed(self) -> None:
-        """Give the images that ended their processes their rows."""
+        """Give the images that ended their processes their rows.
+
+        Called when something else has succeeded: were it not the images' fault, nothing would.
+        """
         if not self._crashed:
             return
         writer = PartWriter(
@@ -194,6 +204,8 @@ class _Run:
             )
         writer.close()
         self._table.commit(writer.path)
+        self.counts["crashed"] += len(self._crashed)
+        self._crashed.clear()
 
 
 class _Keeper:
@@ -208,6 +220,7 @@ class _Keeper:
         self._open_failed = 0
         self._opened_at = 0.0
         self._seen = (State(0, 0, 0), 0.0)
+        self._stopped = False
 
     def keep(self) -> None:
         """Work until no image is left."""
@@ -223,6 +236,7 @@ class _Keeper:
 
     def stop(self, reason: str) -> None:
         """End the process, from another thread."""
+        self._stopped = True
         if process := self._process:
             process.kill(reason)
 
@@ -248,6 +262,8 @@ class _Keeper:
         self._in_hand = chunk  # from here on: whenever the process dies, nothing of it is lost
         if self._process is None:
             self._process = WorkerProcess(self._run.setup, self._number)
+            if self._stopped:  # while the process was being created
+                self._process.kill("the run was stopped")
             self._run.loaded(self._process.wait_until_ready())
         suspect = len(chunk) == 1
         if suspect or not chunk:
@@ -256,6 +272,7 @@ class _Keeper:
             self._opened_at = time.monotonic()
         if chunk:
             state = self._process.run(chunk)
+            self._run.healthy()
             self._open, self._in_hand = self._open + chunk, []
             self._open_failed = state.failed
             old = time.monotonic() - self._opened_at > _PART_SECONDS
@@ -274,5 +291,7 @@ class _Keeper:
         held, suspect = self._open + self._in_hand, None
         if death.at is not None and self._in_hand:
             suspect = self._in_hand[death.at]
+            if death.at:
+                self._run.healthy()
         self._process, self._open, self._in_hand, self._open_failed = None, [], [], 0
         self._run.bury(held, suspect, death)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pomona.engines.job import Job, JobPaths, local_listing
 from pomona.errors import RunError
 from pomona.schema import schema_with_provenance
-from pomona.source import ImageFile, Listing, is_remote, local_path, read_batches
+from pomona.source import MAX_FILE_BYTES, ImageFile, Listing, is_remote, local_path, read_batches
 from pomona.table import FeatureTable, PartWriter, part_name
 
 if TYPE_CHECKING:
@@ -41,6 +41,9 @@ class Images(Protocol):
     """A source of images."""
 
     listing: Listing
+
+    def present(self, files: Iterable[ImageFile]) -> list[ImageFile]:
+        """Those that Spark can be asked to read: the others end its job."""
 
     def read(self, files: Iterable[ImageFile], label: LabelRule) -> Iterator[pa.RecordBatch]:
         """Read on the driver what Spark left out; of `pomona.schema.INPUT_SCHEMA`."""
@@ -68,6 +71,17 @@ class LocalImages:
     def __init__(self, paths: JobPaths) -> None:
         self.listing = local_listing(paths)
 
+    def present(self, files: Iterable[ImageFile]) -> list[ImageFile]:
+        """Files that are still there, whose names are text, and that fit into a byte array."""
+        return [
+            file
+            for file in files
+            if file.size
+            and file.size <= MAX_FILE_BYTES
+            and file.has_plain_name
+            and Path(file.path).exists()
+        ]
+
     def read(self, files: Iterable[ImageFile], label: LabelRule) -> Iterator[pa.RecordBatch]:
         """Read them as the embedded engine does."""
         return read_batches(files, label)
@@ -78,10 +92,13 @@ class LocalRows:
 
     def __init__(self, table: str) -> None:
         self._table = FeatureTable(Path(local_path(table)).absolute())
+        self._staging = self._table.folder  # until `writing` gives one
 
-    def writing(self, job: Job) -> AbstractContextManager[object]:
+    @contextmanager
+    def writing(self, job: Job) -> Iterator[None]:
         """Check the table and lock its folder."""
-        return self._table.writing(job.provenance(), overwrite=job.overwrite)
+        with self._table.writing(job.provenance(), overwrite=job.overwrite) as self._staging:
+            yield
 
     def paths(self) -> set[str]:
         """The paths that have a row."""
@@ -98,7 +115,7 @@ class LocalRows:
     def append_batches(self, rows: list[pa.RecordBatch], job: Job) -> None:
         """Write a part file beside Spark's."""
         schema = schema_with_provenance(job.provenance())
-        writer = PartWriter(self._table.folder / f".{part_name()}", schema)
+        writer = PartWriter(self._staging / part_name(), schema)
         for batch in rows:
             writer.write(batch)
         writer.close()

@@ -10,9 +10,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
-from pomona.errors import EngineError
+from pomona.errors import EngineError, RunError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -56,8 +56,8 @@ def check_spark() -> None:
 def session(given: SparkSession | None, master: str | None) -> Iterator[SparkSession]:
     """Give a session whose SQL settings may be changed.
 
-    It shares the SparkContext of the caller's session and none of its settings, which stay as they
-    were. Where no session is active, one is started, and stopped in the end.
+    It shares the SparkContext of the caller's session and has a copy of its settings. Where no
+    session is active, one is started, and stopped in the end.
 
     Args:
         given: the caller's session; by default the active one.
@@ -66,9 +66,12 @@ def session(given: SparkSession | None, master: str | None) -> Iterator[SparkSes
     Raises:
         EngineError: Spark cannot start, or is active with another master.
     """
+    from pyspark import SparkContext
     from pyspark.sql import SparkSession as Session
 
     active = given or Session.getActiveSession()
+    if active is None and SparkContext._active_spark_context is not None:
+        active = Session.builder.getOrCreate()  # of another thread, or a bare context: not ours
     if active is not None:
         running = active.sparkContext.master
         if master is not None and master != running:
@@ -76,15 +79,17 @@ def session(given: SparkSession | None, master: str | None) -> Iterator[SparkSes
                 f"Spark is already running here on {running}: leave master {master} out, "
                 "or stop that session first"
             )
-        yield _for_job(active)
+        with _for_job(active) as ours:
+            yield ours
         return
     descriptor, name = tempfile.mkstemp(prefix="pomona-spark-", suffix=".log")
     with os.fdopen(descriptor, "wb") as log:
-        own = _start(master, log)
+        own = _start(master, log, name)
     failed = False
     try:
-        yield _for_job(own)
-    except Exception:
+        with _for_job(own) as ours:
+            yield ours
+    except RunError:
         failed = True
         _log.error("Spark's own log is in %s", name)
         raise
@@ -94,14 +99,23 @@ def session(given: SparkSession | None, master: str | None) -> Iterator[SparkSes
             Path(name).unlink()
 
 
-def _for_job(active: SparkSession) -> SparkSession:
-    ours = active.newSession()
+@contextmanager
+def _for_job(active: SparkSession) -> Iterator[SparkSession]:
+    """Clone a session: the caller's settings hold in ours, and ours stay out of the caller's."""
+    kind, jvm = type(active), active.sparkContext._jvm
+    before: Any = kind._activeSession or active
+    ours = kind(active.sparkContext, active._jsparkSession.cloneSession())
     for key, value in _JOB_CONFIG.items():
         ours.conf.set(key, value)
-    return ours
+    try:
+        yield ours
+    finally:  # some of PySpark's calls make the session that they are called on the active one
+        kind._activeSession = before
+        sessions = getattr(jvm, active._jsparkSession.getClass().getName())
+        sessions.setActiveSession(before._jsparkSession)
 
 
-def _start(master: str | None, log: IO[bytes]) -> SparkSession:
+def _start(master: str | None, log: IO[bytes], name: str) -> SparkSession:
     from pyspark.sql import SparkSession as Session
 
     builder = Session.builder
@@ -120,7 +134,7 @@ def _start(master: str | None, log: IO[bytes]) -> SparkSession:
         reason = " ".join(str(error).split())[:200]
         raise EngineError(
             f"Spark could not start{f' on {master}' if master else ''} "
-            f"({type(error).__name__}: {reason}); its log is in {log.name}"
+            f"({type(error).__name__}: {reason}); its log is in {name}"
         ) from error
 
 

@@ -10,6 +10,7 @@ are never shuffled.
 from __future__ import annotations
 
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -23,7 +24,7 @@ from pyspark.accumulators import AccumulatorParam
 
 from pomona.encoder.blob import Encoder
 from pomona.engines.job import Job, Progress, Snapshot, Summary, no_progress
-from pomona.errors import EngineError, RunError
+from pomona.errors import EngineError, PomonaError, RunError
 from pomona.runtime import LazyRuntime, load_once, loads_since, loads_so_far
 from pomona.schema import FEATURE_SCHEMA, INPUT_SCHEMA, SPARK_SCHEMA, column_metadata
 from pomona.worker import EXACT, DecodeOptions, encode_images
@@ -42,6 +43,7 @@ __all__ = ["extract", "featurize", "featurize_udf"]
 _COLUMNS = {"size": "length", "modified": "modificationTime"}  # ours: binaryFile's
 
 _WAVE_FILES_PER_CORE = 10_000  # a wave is one commit: what a lost driver costs
+_UNSEEN_FILES, _UNSEEN_SHARE = 100, 0.1  # files that Spark may leave out before it is asked why
 _TASKS_PER_CORE = 4  # a few, so that one slow task does not hold up a core's share
 _SMALLEST_TASK = 64  # images: below that, starting a task costs more than it brings
 _SMALLEST_TASK_BYTES = 16 * 2**20  # a few photos take as long as many small images
@@ -71,7 +73,8 @@ def featurize(
     Raises:
         EngineError: a column is missing.
     """
-    return _featurize(images, encoder, label, decode, None)
+    carrier = _carry(images.sparkSession, encoder)
+    return _featurize(images, carrier, label, decode, None)
 
 
 def featurize_udf(encoder: Encoder, spark: SparkSession | None = None) -> Any:
@@ -133,10 +136,9 @@ def extract(
         RunError: the run could not go on; rows written so far stay.
     """
     images.listing.check()
-    with rows.writing(job):
+    with spark_errors(RunError, "Spark could not go on"), rows.writing(job):
         run = _Run(job, images, rows, spark)
-        with _spark_errors():
-            _watch(run, progress)
+        _watch(run, progress)
     return Summary(
         files=images.listing.files_listed,
         ok=run.counts["ok"],
@@ -163,6 +165,10 @@ class _Run:
         self._left_over: list[ImageFile] = []
         self._on_driver: Counter[str] = Counter()  # rows that the driver made, by status
         self._total: int | None = None
+        self._stopped = False
+        self._carrier = _carry(spark, job.encoder)
+        context = spark.sparkContext
+        self._group = context.getLocalProperty("spark.jobGroup.id") or f"pomona-{uuid.uuid4()}"
         self._loads_before = loads_so_far()
         self._tally: Accumulator[Counter[str]] = spark.sparkContext.accumulator(
             Counter(), _CounterParam()
@@ -170,35 +176,48 @@ class _Run:
 
     def do(self) -> None:
         """Write the rows that are missing: wave by wave, then what Spark left out."""
+        self._spark.sparkContext.setJobGroup(self._group, "pomona extract", True)
         self._do_waves()
-        self._do_left_over()
+        if not self._stopped:
+            self._do_left_over()
+        self._carrier.blob.destroy()
+
+    def stop(self) -> None:
+        """Begin nothing more, and end what runs."""
+        self._stopped = True
+        self._spark.sparkContext.cancelJobGroup(self._group)
 
     def _do_waves(self) -> None:
         listing = self._images.listing
         listing.skip(self._rows.paths())
         files = listing.files()
-        wave_files = _WAVE_FILES_PER_CORE * self._spark.sparkContext.defaultParallelism
-        wave = list(islice(files, wave_files))
-        while wave:
-            following = list(islice(files, wave_files))
+        wave = self._next_wave(files)
+        while wave and not self._stopped:
+            following = self._next_wave(files)
             if not following:
                 self._total = listing.files_listed - listing.files_skipped
             self._do_wave(wave)
             wave = following
 
+    def _next_wave(self, files: Iterator[ImageFile]) -> list[ImageFile]:
+        cores = self._spark.sparkContext.defaultParallelism  # executors come and go
+        return list(islice(files, _WAVE_FILES_PER_CORE * cores))
+
     def _do_wave(self, wave: list[ImageFile]) -> None:
         """Write the rows of some files in one commit, and find out which Spark left out."""
-        readable = [file for file in wave if file.size]
+        readable = self._images.present(wave)
         written: dict[str, str] = {}
         if readable:
-            rows = _featurize(
-                _read_images(self._spark, readable),
-                self._job.encoder,
-                self._job.label,
-                self._job.decode,
-                self._tally,
-            )
+            images = _read_images(self._spark, readable)
+            job = self._job
+            rows = _featurize(images, self._carrier, job.label, job.decode, self._tally)
             written = self._rows.append(rows)
+        unseen = len(readable) - len(written)
+        if unseen > max(_UNSEEN_FILES, _UNSEEN_SHARE * len(readable)):
+            raise RunError(
+                f"Spark's workers could not read {unseen} of {len(readable)} files that the driver "
+                "sees: is SOURCE on storage that all machines share?"
+            )
         self.counts.update(written.values())
         self._left_over += (file for file in wave if file.uri not in written)
 
@@ -227,15 +246,15 @@ class _Run:
 
 
 @contextmanager
-def _spark_errors() -> Iterator[None]:
-    """Say in one line what ended a job."""
+def spark_errors(kind: type[PomonaError], what: str) -> Iterator[None]:
+    """Say in one line what went wrong in Spark."""
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
 
     try:
         yield
     except (PySparkException, Py4JError) as error:
-        raise RunError(f"Spark could not go on: {cause_of(str(error))}") from error
+        raise kind(f"{what}: {cause_of(str(error))}") from error
 
 
 def cause_of(story: str) -> str:
@@ -255,16 +274,17 @@ def cause_of(story: str) -> str:
 def _watch(run: _Run, progress: Progress) -> None:
     """Do the run in a thread and show how far it is.
 
-    The main thread stays out of py4j, so that Ctrl-C finds it free: PySpark's handler then cancels
-    the jobs, which ends the thread.
+    The main thread stays out of py4j, so that a signal finds it free.
     """
     with ThreadPoolExecutor(1, "pomona") as thread:
         future = thread.submit(run.do)
         try:
             while not wait([future], timeout=0.3).done:
                 progress(run.snapshot())
-        except KeyboardInterrupt:
-            wait([future])
+        except BaseException:  # Ctrl-C, SIGTERM, a notebook's stop button
+            run.stop()
+            while not wait([future], timeout=0.3).done:
+                run.stop()  # a job may have begun in between
             raise
         progress(run.snapshot())
         future.result()
@@ -306,7 +326,7 @@ def read_settings(files: list[ImageFile], cores: int) -> dict[str, object]:
 
 def _featurize(
     images: DataFrame,
-    encoder: Encoder,
+    carrier: _Carrier,
     label: LabelRule | None,
     decode: DecodeOptions,
     tally: Accumulator[Counter[str]] | None,
@@ -321,9 +341,9 @@ def _featurize(
             )
     kept = {"path", "label", "content", *_COLUMNS, *_COLUMNS.values()}
     chosen = images.select(*(name for name in images.columns if name in kept))
-    task = _Task(_carry(images.sparkSession, encoder), label, decode, tally)
+    task = _Task(carrier, label, decode, tally)
     rows = chosen.mapInArrow(task, SPARK_SCHEMA)
-    provenance = {**encoder.provenance(), **decode.provenance()}
+    provenance = {**carrier.provenance, **decode.provenance()}
     features = col("features").alias("features", metadata=column_metadata(provenance))
     return rows.select(*(features if n == "features" else n for n in FEATURE_SCHEMA.names))
 
@@ -333,6 +353,7 @@ class _Carrier:
     """An encoder on its way to the workers: its bytes travel once to each executor."""
 
     fingerprint: str
+    provenance: dict[str, str]
     blob: Broadcast[bytes]
 
     def runtime(self) -> Any:
@@ -341,7 +362,8 @@ class _Carrier:
 
 
 def _carry(spark: SparkSession, encoder: Encoder) -> _Carrier:
-    return _Carrier(encoder.fingerprint, spark.sparkContext.broadcast(encoder.to_bytes()))
+    blob = spark.sparkContext.broadcast(encoder.to_bytes())
+    return _Carrier(encoder.fingerprint, encoder.provenance(), blob)
 
 
 @dataclass(frozen=True, slots=True)
