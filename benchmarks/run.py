@@ -208,8 +208,9 @@ def main() -> None:
     print(text)
     if given.write:
         page = HERE / "RESULTS.md"
-        before, mark, _ = page.read_text().partition("<!-- measured -->\n")
-        page.write_text(f"{before}{mark}{text}")
+        before, mark, rest = page.read_text().partition("<!-- measured -->\n")
+        _, end, after = rest.partition("\n<!-- end -->")
+        page.write_text(f"{before}{mark}{text}{end}{after}")
 
 
 if __name__ == "__main__":
