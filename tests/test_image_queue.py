@@ -16,6 +16,14 @@ def filled(count: int, workers: int = 2) -> ImageQueue:
     return queue
 
 
+def take_all(queue: ImageQueue) -> list[ImageFile]:
+    """Take chunk after chunk, as one worker that settles nothing yet."""
+    taken: list[ImageFile] = []
+    while chunk := queue.take(holds_work=True):
+        taken += chunk
+    return taken
+
+
 def test_every_image_is_handed_out_once_over_many_threads() -> None:
     queue, got, lock = ImageQueue(4), [], threading.Lock()
 
@@ -46,36 +54,37 @@ def test_chunks_grow_small_towards_the_end() -> None:
 
 def test_a_suspect_comes_back_alone_and_first() -> None:
     queue = filled(20)
-    chunk = queue.take(holds_work=False)
-    assert chunk
+    chunk = take_all(queue)
     queue.give_back(chunk, suspect=chunk[3])
     assert queue.take(holds_work=False) == [chunk[3]]
 
 
 def test_whoever_holds_work_is_told_to_settle_it_when_nothing_waits() -> None:
     queue = filled(5)
-    assert len(queue.take(holds_work=False) or []) == 5
+    assert len(take_all(queue)) == 5
     assert queue.take(holds_work=True) == []
 
 
 def test_it_ends_when_everything_is_settled() -> None:
     queue = filled(5)
-    chunk = queue.take(holds_work=False)
-    assert chunk
-    queue.settle(len(chunk))
+    queue.settle(len(take_all(queue)))
     assert queue.take(holds_work=False) is None
 
 
 def test_an_idle_thread_waits_for_what_another_may_give_back() -> None:
     queue = filled(5)
-    chunk = queue.take(holds_work=False)
-    assert chunk
-    got: list[object] = []
+    chunk = take_all(queue)
+    got: list[list[ImageFile] | None] = []
     idle = threading.Thread(target=lambda: got.append(queue.take(holds_work=False)))
     idle.start()
     queue.give_back(chunk)
     idle.join(timeout=30)
-    assert got == [chunk]
+    assert got == [chunk[:2]]
+
+
+def test_a_few_images_are_shared_out_among_all_workers() -> None:
+    queue = filled(8)
+    assert [len(queue.take(holds_work=True) or []) for _ in range(4)] == [2, 2, 2, 2]
 
 
 def test_stopping_wakes_whoever_waits() -> None:
