@@ -28,6 +28,12 @@ _CONFIG = {
     "spark.log.level": "ERROR",
 }
 
+_LOCAL_CONFIG = {
+    # The JVM of local[...] shares its cores with the Python workers, which do the work. Without the
+    # concurrent collector's threads 2,000 images on two cores take 23 s, not 26.
+    "spark.driver.extraJavaOptions": "-XX:+UseSerialGC",
+}
+
 _JOB_CONFIG = {
     # As the embedded engine writes them, not as the INT96 that Spark still defaults to.
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
@@ -127,6 +133,9 @@ def _start(master: str | None, log: IO[bytes], name: str) -> SparkSession:
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has chosen the master
     local = master.startswith("local") if master else not submitted
     python = sys.executable if local else None
+    if local and "PYSPARK_SUBMIT_ARGS" not in os.environ:
+        for key, value in _LOCAL_CONFIG.items():
+            builder = builder.config(key, value)
     try:
         with _stderr_into(log), _workers_python(python):
             return builder.getOrCreate()
