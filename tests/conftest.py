@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import drawn
 from pomona.building.build import build_encoder
@@ -17,6 +18,10 @@ from pomona.encoder.blob import Encoder
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+# Timing never decides a test: machines are busy.
+settings.register_profile("pomona", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("pomona")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"

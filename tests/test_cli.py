@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -228,6 +229,15 @@ def test_a_reader_that_goes_away_ends_the_program_in_silence(
     )
     assert done.returncode in (0, 141)  # 0 where the pipe took it all
     assert done.stderr == b""
+
+
+def test_signals_are_handled_as_before_when_the_command_has_ended(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    numbers = (signal.SIGTERM, signal.SIGPIPE, signal.SIGINT)
+    before = [signal.getsignal(number) for number in numbers]
+    run(capfd, "models")
+    assert [signal.getsignal(number) for number in numbers] == before
 
 
 def test_the_module_runs_as_a_program() -> None:

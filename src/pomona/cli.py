@@ -7,6 +7,8 @@ import logging
 import shlex
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -236,7 +238,24 @@ def main(arguments: list[str] | None = None) -> None:
     written. 130 and 143: stopped by Ctrl-C or SIGTERM; whole part files stay.
     """
     _log_to_stderr()
+    with _signals():
+        _run(arguments)
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """End in good order on SIGTERM; afterwards, give the caller its own handlers back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGPIPE)}
     signal.signal(signal.SIGTERM, _on_terminate)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _run(arguments: list[str] | None) -> NoReturn:
     try:
         code = app(arguments, "pomona", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
