@@ -45,8 +45,13 @@ def test_a_blob_cut_short_is_refused(length: int) -> None:
 
 @given(st.binary(max_size=200))
 def test_bytes_that_are_no_encoder_are_refused(content: bytes) -> None:
-    with pytest.raises(EncoderError, match="not a Pomona encoder"):
+    with pytest.raises(EncoderError):
         Encoder.from_bytes(content)
+
+
+def test_another_kind_of_file_is_called_no_encoder() -> None:
+    with pytest.raises(EncoderError, match="fruit.png is not a Pomona encoder"):
+        Encoder.from_bytes(b"\x89PNG\r\n", name="fruit.png")
 
 
 def test_a_damaged_file_is_called_damaged_and_named(tmp_path: Path) -> None:

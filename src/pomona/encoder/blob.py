@@ -153,11 +153,11 @@ class Encoder:
         Raises:
             EncoderError: not an encoder, of another layout version, cut short or altered.
         """
-        if blob[:7] != _MAGIC[:7]:
+        if blob[:7] != _MAGIC[:7] or len(blob) < len(_MAGIC):
             raise EncoderError(f"{name} is not a Pomona encoder: it does not begin with its mark")
         if blob[: len(_MAGIC)] != _MAGIC:
             raise EncoderError(
-                f"{name} has layout version {blob[7:8].hex() or 'none'}, this Pomona reads "
+                f"{name} has layout version {blob[7:8].hex()}, this Pomona reads "
                 f"{LAYOUT_VERSION:02x}: build the encoder again with this version"
             )
         body = memoryview(blob)[len(_MAGIC) + _DIGEST_BYTES :]
