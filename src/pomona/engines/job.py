@@ -27,6 +27,7 @@ __all__ = [
     "Summary",
     "local_listing",
     "no_progress",
+    "summarize",
 ]
 
 
@@ -147,3 +148,21 @@ class Summary:
             "by_status": dict(self.by_status),
             "unlisted": list(self.unlisted),
         }
+
+
+def summarize(
+    job: Job, table: str, listing: Listing, counts: Counter[str], model_loads: int
+) -> Summary:
+    """Say what a run did that has just ended: either engine's last step."""
+    return Summary(
+        files=listing.files_listed,
+        ok=counts["ok"],
+        failed=counts.total() - counts["ok"],
+        skipped=listing.files_skipped,
+        seconds=time.monotonic() - job.started,
+        table=table,
+        encoder=job.encoder.fingerprint,
+        model_loads=model_loads,
+        by_status=counts,
+        unlisted=tuple(listing.unlisted),
+    )

@@ -19,7 +19,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pomona.engines.image_queue import ImageQueue
-from pomona.engines.job import Job, Progress, Snapshot, Summary, local_listing, no_progress
+from pomona.engines.job import (
+    Job,
+    Progress,
+    Snapshot,
+    Summary,
+    local_listing,
+    no_progress,
+    summarize,
+)
 from pomona.engines.worker_process import Part, Setup, State, WorkerDied, WorkerProcess
 from pomona.errors import RunError
 from pomona.schema import lone_row, schema_with_provenance
@@ -99,18 +107,7 @@ class _Run:
         if self._failure:
             raise self._failure
         self._write_crashed()
-        return Summary(
-            files=listing.files_listed,
-            ok=self.counts["ok"],
-            failed=self.counts.total() - self.counts["ok"],
-            skipped=listing.files_skipped,
-            seconds=time.monotonic() - self.job.started,
-            table=str(self._table.folder),
-            encoder=self.job.encoder.fingerprint,
-            model_loads=self.model_loads,
-            by_status=self.counts,
-            unlisted=tuple(listing.unlisted),
-        )
+        return summarize(self.job, str(self._table.folder), listing, self.counts, self.model_loads)
 
     def _guard(self, task: Callable[[], None]) -> None:
         """Run a thread's task; what it raises ends the run, and the main thread raises it."""

@@ -124,13 +124,13 @@ def _for_job(active: SparkSession) -> Iterator[SparkSession]:
 def _start(master: str | None, log: IO[bytes], name: str) -> SparkSession:
     from pyspark.sql import SparkSession as Session
 
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has set what holds
     builder = Session.builder
-    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # else spark-submit has set what holds
+    if not submitted:
         for key, value in _CONFIG.items():
             builder = builder.config(key, value)
     if master is not None:
         builder = builder.master(master)
-    submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has chosen the master
     local = master.startswith("local") if master else not submitted
     python = sys.executable if local else None
     if local and "PYSPARK_SUBMIT_ARGS" not in os.environ:

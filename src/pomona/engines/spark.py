@@ -9,7 +9,6 @@ are never shuffled.
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -23,7 +22,7 @@ import pyarrow as pa
 from pyspark.accumulators import AccumulatorParam
 
 from pomona.encoder.blob import Encoder
-from pomona.engines.job import Job, Progress, Snapshot, Summary, no_progress
+from pomona.engines.job import Job, Progress, Snapshot, Summary, no_progress, summarize
 from pomona.errors import EngineError, PomonaError, RunError
 from pomona.runtime import LazyRuntime, load_once, loads_since, loads_so_far
 from pomona.schema import FEATURE_SCHEMA, INPUT_SCHEMA, SPARK_SCHEMA, column_metadata
@@ -139,18 +138,7 @@ def extract(
     with spark_errors(RunError, "Spark could not go on"), rows.writing(job):
         run = _Run(job, images, rows, spark)
         _watch(run, progress)
-    return Summary(
-        files=images.listing.files_listed,
-        ok=run.counts["ok"],
-        failed=run.counts.total() - run.counts["ok"],
-        skipped=images.listing.files_skipped,
-        seconds=time.monotonic() - job.started,
-        table=job.paths.table,
-        encoder=job.encoder.fingerprint,
-        model_loads=run.model_loads(),
-        by_status=run.counts,
-        unlisted=tuple(images.listing.unlisted),
-    )
+    return summarize(job, job.paths.table, images.listing, run.counts, run.model_loads())
 
 
 class _Run:
