@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Literal
 
 from pomona.building.build import build_encoder
+from pomona.building.settings import NetworkSettings
 from pomona.encoder.blob import Encoder
 from pomona.encoder.cards import DEFAULT_MODEL
 from pomona.engines.job import IMAGE_TIMEOUT_S, Job, JobPaths, Progress, Summary, no_progress
@@ -32,6 +33,8 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     encoder: Encoder | str | os.PathLike[str] | None = None,
     model: str | None = None,
     weights: str | None = None,
+    layer: str | None = None,
+    trust: bool = False,
     label: str = "parent",
     globs: Sequence[str] = (),
     decode: DecodeOptions = EXACT,
@@ -50,9 +53,11 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     Args:
         source: a folder, an image, or a glob; with Spark, any URI that Hadoop can read.
         table: folder for the feature table.
-        encoder: what turns images into vectors, or its file; else it is built from the next two.
-        model: a known network's name; by default `mobilenet_v2`.
+        encoder: what turns images into vectors, or its file; else it is built from the next four.
+        model: a known network's name, by default `mobilenet_v2`, or a network's file.
         weights: `imagenet` (the default), a Keras weights file, or `untrained:SEED`.
+        layer: take this layer's output in place of the last one before the classifier.
+        trust: run code that a Keras file holds, such as a Lambda layer's.
         label: `parent`, `none`, `regex:PATTERN` or `csv:FILE`.
         globs: patterns for file names that choose files in place of the known extensions.
         decode: how images become pixels.
@@ -85,7 +90,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     else:
         _refuse_remote(paths)
     check_local(paths)
-    built = _encoder(encoder, model, weights)
+    built = _encoder(encoder, model, weights, NetworkSettings(layer=layer), trust)
     job = Job(paths, built, rule, decode, overwrite, image_timeout_s or IMAGE_TIMEOUT_S, started)
     if not on_spark:
         from pomona.engines import local
@@ -100,13 +105,18 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
 
 
 def _encoder(
-    encoder: Encoder | str | os.PathLike[str] | None, model: str | None, weights: str | None
+    encoder: Encoder | str | os.PathLike[str] | None,
+    model: str | None,
+    weights: str | None,
+    settings: NetworkSettings,
+    trust: bool,
 ) -> Encoder:
     if encoder is None:
-        return build_encoder(model or DEFAULT_MODEL, weights or "imagenet")
-    if model or weights:
+        return build_encoder(model or DEFAULT_MODEL, weights, settings=settings, trust=trust)
+    if model or weights or settings.layer:
         raise EncoderError(
-            "--encoder holds its network and weights: leave --model and --weights out"
+            "--encoder holds its network, weights and layer: leave --model, --weights and --layer "
+            "out"
         )
     return encoder if isinstance(encoder, Encoder) else Encoder.load(encoder)
 
