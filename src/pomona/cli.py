@@ -38,6 +38,11 @@ _TRUST = click.option(
     is_flag=True,
     help="Run code that a Keras file holds, such as a Lambda layer's: if you know who made it.",
 )
+_RUNTIME = click.option(
+    "--runtime",
+    type=click.Choice(["openvino", "onnxruntime"]),
+    help="onnxruntime is for .onnx files, and takes NVIDIA's GPUs.  [default: openvino]",
+)
 _WEIGHTS = click.option(
     "--weights",
     help="imagenet (downloaded once), a Keras weights FILE, or untrained:SEED.  "
@@ -90,6 +95,7 @@ def app() -> None:
 @_WEIGHTS
 @_LAYER
 @_TRUST
+@_RUNTIME
 @click.option(
     "--encoder",
     metavar="FILE",
@@ -210,9 +216,16 @@ def encoder() -> None:
     help="Of the input, where the network does not show it.",
 )
 @_TRUST
+@_RUNTIME
 @click.option("-o", "--output", required=True, metavar="FILE", help="Where to write the encoder.")
 def encoder_build(
-    *, model: str, weights: str | None, trust: bool, output: str, **settings: Any
+    *,
+    model: str,
+    weights: str | None,
+    trust: bool,
+    runtime: str | None,
+    output: str,
+    **settings: Any,
 ) -> None:
     """Build the encoder of the network MODEL, and write it to a file.
 
@@ -229,7 +242,8 @@ def encoder_build(
     from pomona.presentation import show_encoder
 
     _warn_of_untrained(weights)
-    built = build_encoder(model, weights, settings=NetworkSettings(**settings), trust=trust)
+    told = NetworkSettings(**settings)
+    built = build_encoder(model, weights, settings=told, trust=trust, runtime=runtime or "openvino")
     built.save(output)
     show_encoder(output, built)
 

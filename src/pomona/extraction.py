@@ -35,6 +35,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     weights: str | None = None,
     layer: str | None = None,
     trust: bool = False,
+    runtime: str | None = None,
     label: str = "parent",
     globs: Sequence[str] = (),
     decode: DecodeOptions = EXACT,
@@ -58,6 +59,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         weights: `imagenet` (the default), a Keras weights file, or `untrained:SEED`.
         layer: take this layer's output in place of the last one before the classifier.
         trust: run code that a Keras file holds, such as a Lambda layer's.
+        runtime: what computes it: `openvino` (the default), or `onnxruntime` for an ONNX file.
         label: `parent`, `none`, `regex:PATTERN` or `csv:FILE`.
         globs: patterns for file names that choose files in place of the known extensions.
         decode: how images become pixels.
@@ -90,7 +92,18 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     else:
         _refuse_remote(paths)
     check_local(paths)
-    built = _encoder(encoder, model, weights, NetworkSettings(layer=layer), trust)
+    if encoder is None:
+        settings = NetworkSettings(layer=layer)
+        built = build_encoder(
+            model or DEFAULT_MODEL,
+            weights,
+            settings=settings,
+            trust=trust,
+            runtime=runtime or "openvino",
+        )
+    else:
+        beside = {"model": model, "weights": weights, "layer": layer, "runtime": runtime}
+        built = _given(encoder, [f"--{name}" for name, value in beside.items() if value])
     job = Job(paths, built, rule, decode, overwrite, image_timeout_s or IMAGE_TIMEOUT_S, started)
     if not on_spark:
         from pomona.engines import local
@@ -104,19 +117,11 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         return spark_engine.extract(job, images, rows, active, progress)
 
 
-def _encoder(
-    encoder: Encoder | str | os.PathLike[str] | None,
-    model: str | None,
-    weights: str | None,
-    settings: NetworkSettings,
-    trust: bool,
-) -> Encoder:
-    if encoder is None:
-        return build_encoder(model or DEFAULT_MODEL, weights, settings=settings, trust=trust)
-    if model or weights or settings.layer:
+def _given(encoder: Encoder | str | os.PathLike[str], beside: list[str]) -> Encoder:
+    """The encoder itself, or from its file."""
+    if beside:
         raise EncoderError(
-            "--encoder holds its network, weights and layer: leave --model, --weights and --layer "
-            "out"
+            f"--encoder holds its network and all that belongs to it: leave {', '.join(beside)} out"
         )
     return encoder if isinstance(encoder, Encoder) else Encoder.load(encoder)
 

@@ -35,7 +35,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
                 return files.describe(Path(request["file"]), trust=trust)
             return keras_build.describe(request["model"])
         if "file" in request:
-            encoder = files.build(Path(request["file"]), settings, trust=trust)
+            path, runtime = Path(request["file"]), request["runtime"]
+            encoder = files.build(path, settings, trust=trust, runtime=runtime)
         else:
             encoder = keras_build.build(request["model"], request["weights"], settings)
         encoder.save(request["path"])

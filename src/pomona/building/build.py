@@ -34,6 +34,7 @@ def build_encoder(
     *,
     settings: NetworkSettings | None = None,
     trust: bool = False,
+    runtime: str = "openvino",
 ) -> Encoder:
     """Return the encoder for a network and weights, from the cache where it was built before.
 
@@ -45,12 +46,13 @@ def build_encoder(
             little. A file of a whole network has its own.
         settings: what is said of the network beyond what its file or its card shows.
         trust: run code that a Keras file holds, such as a Lambda layer's.
+        runtime: what will compute it: `openvino`, or `onnxruntime` for an ONNX file.
 
     Raises:
         EncoderError: unknown model, weights that cannot be had, read or fitted, with the layer's
             name; a file that does not give one vector for an image, or of which too little is said.
     """
-    request = _request(model, weights, settings or NetworkSettings(), trust)
+    request = _request(model, weights, settings or NetworkSettings(), trust, runtime)
     cached = cache_folder() / f"{canonical_digest(_identity(request))}.encoder"
     if cached.is_file():
         try:
@@ -77,7 +79,7 @@ def describe_network(model: str | os.PathLike[str], *, trust: bool = False) -> d
     Raises:
         EncoderError: unknown model, or a file that cannot be read.
     """
-    request = _request(model, None, NetworkSettings(), trust)
+    request = _request(model, None, NetworkSettings(), trust, "openvino")
     return _ask({**request, "do": "describe"})
 
 
@@ -96,11 +98,17 @@ def cache_folder() -> Path:
 
 
 def _request(
-    model: str | os.PathLike[str], weights: str | None, settings: NetworkSettings, trust: bool
+    model: str | os.PathLike[str],
+    weights: str | None,
+    settings: NetworkSettings,
+    trust: bool,
+    runtime: str,
 ) -> dict[str, Any]:
     """What to ask for, after a first look: nothing is started for a name that nobody knows."""
     if not is_network_file(model):
         card = find_card(os.fspath(model))
+        if runtime != "openvino":
+            raise EncoderError(f"--runtime {runtime} is for .onnx files, and {model} is none")
         return {
             "model": card.name,
             "weights": weights or "imagenet",
@@ -111,7 +119,7 @@ def _request(
     if weights is not None:
         raise EncoderError(f"{path} is a whole network with weights of its own: leave weights out")
     told = with_card(path, settings).to_json()
-    return {"file": str(path), "settings": told, "trust": trust}
+    return {"file": str(path), "settings": told, "trust": trust, "runtime": runtime}
 
 
 def _build_uncached(request: dict[str, Any]) -> Encoder:
@@ -125,7 +133,7 @@ def _build_uncached(request: dict[str, Any]) -> Encoder:
 def _identity(request: dict[str, Any]) -> dict[str, Any]:
     """What decides the encoder that a request brings about."""
     if "file" in request:
-        content = {"file": _content(Path(request["file"]))}
+        content = {"file": _content(Path(request["file"])), "runtime": request["runtime"]}
     else:
         content = {"model": request["model"], "weights": _weights_identity(request["weights"])}
     return {

@@ -48,20 +48,27 @@ def file_format(path: Path) -> str:
     return kind
 
 
-def build(path: Path, settings: NetworkSettings, *, trust: bool = False) -> Encoder:
+def build(
+    path: Path, settings: NetworkSettings, *, trust: bool = False, runtime: str = "openvino"
+) -> Encoder:
     """Build an encoder from a network in a file.
 
     Args:
         path: the file, or a SavedModel's folder.
         settings: what is said of it, in options and in its card.
         trust: run code that the file holds, such as a Lambda layer's.
+        runtime: what will compute it: `openvino`, or `onnxruntime` for an ONNX file.
 
     Raises:
         EncoderError: it cannot be read, does not give one vector for an image, or not enough is
             said of it.
     """
-    from pomona.building import graph_files, keras_files
+    from pomona.building import graph_files, keras_files, onnx_files
 
+    if runtime == "onnxruntime":
+        if file_format(path) != "onnx":
+            raise EncoderError(f"--runtime onnxruntime is for .onnx files, and {path} is none")
+        return onnx_files.build(path, settings)
     if file_format(path) == "keras":
         return keras_files.build(path, settings, trust)
     return graph_files.build(path, settings, trust)

@@ -14,7 +14,7 @@ from pomona.building.transposes import sink_transposes
 from pomona.encoder.blob import Encoder
 from pomona.errors import EncoderError
 from pomona.preprocess import Preprocessing
-from pomona.runtime.openvino import OpenVinoRuntime
+from pomona.runtime import runtime_for
 from pomona.runtime.probes import probe_vectors
 
 __all__ = ["flattened", "near", "serialized", "take_pixels", "with_output", "with_probes"]
@@ -96,7 +96,7 @@ def with_probes(encoder: Encoder) -> Encoder:
     Raises:
         EncoderError: they are none: NaN, infinite, or nothing but zeros.
     """
-    vectors = probe_vectors(OpenVinoRuntime(encoder))
+    vectors = probe_vectors(runtime_for(encoder))
     if not np.isfinite(vectors).all() or not vectors.any(axis=1).all():
         raise EncoderError(
             f"{encoder.model} with weights {encoder.weights} gives NaN, infinite or all-zero "

@@ -8,12 +8,21 @@ from typing import Any
 
 from pomona.building.content import content_digest
 from pomona.building.graph import flattened, serialized, take_pixels, with_output, with_probes
-from pomona.building.settings import NetworkSettings
+from pomona.building.settings import LAYOUTS, NetworkSettings
 from pomona.encoder.blob import Encoder
 from pomona.errors import EncoderError
 from pomona.preprocess import Preprocessing
 
-__all__ = ["build", "describe", "needed_preprocessing", "raw_pixels"]
+__all__ = [
+    "build",
+    "describe",
+    "image_layout",
+    "image_size",
+    "needed_preprocessing",
+    "raw_pixels",
+]
+
+Sides = list[int | None]  # a shape: None for a side that is not fixed, empty if its rank is not
 
 
 def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder:  # noqa: ARG001
@@ -29,8 +38,9 @@ def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder
             said of it.
     """
     network = _read(path)
-    layout = _layout(network, path, settings)
-    size = _size(network, layout, path, settings)
+    sides = _sides(network.input())
+    layout = image_layout(sides, path, settings)
+    size = image_size(sides, layout, path, settings)
     preprocessing = needed_preprocessing(path, settings, size)
     if settings.layer is not None:
         network = with_output(network, settings.layer)
@@ -143,11 +153,13 @@ def _read(path: Path) -> Any:
     return network
 
 
-def _layout(network: Any, path: Path, settings: NetworkSettings) -> str:
-    sides = _sides(network.input())
-    possible = [
-        layout for layout in ("NCHW", "NHWC") if not sides or sides[layout.index("C")] in (3, None)
-    ]
+def image_layout(sides: Sides, path: Path, settings: NetworkSettings) -> str:
+    """Tell the layout of a network's input, NCHW or NHWC, from its shape and what is said.
+
+    Raises:
+        EncoderError: there are no three channels, or either layout would do.
+    """
+    possible = [layout for layout in LAYOUTS if not sides or sides[layout.index("C")] in (3, None)]
     if not possible:
         raise EncoderError(
             f"{path} takes an input of shape {sides}, which has no 3 channels: Pomona gives RGB "
@@ -166,9 +178,13 @@ def _layout(network: Any, path: Path, settings: NetworkSettings) -> str:
     )
 
 
-def _size(network: Any, layout: str, path: Path, settings: NetworkSettings) -> tuple[int, int]:
-    sides = _sides(network.input()) or [None] * 4
-    height, width = (sides[layout.index(axis)] for axis in "HW")
+def image_size(sides: Sides, layout: str, path: Path, settings: NetworkSettings) -> tuple[int, int]:
+    """Tell height and width of a network's input, from its shape and what is said.
+
+    Raises:
+        EncoderError: neither tells.
+    """
+    height, width = ((sides or [None] * 4)[layout.index(axis)] for axis in "HW")
     if settings.size is not None:
         return settings.size
     if height is None or width is None:
@@ -192,8 +208,8 @@ def _check_vector(graph: Any, path: Path, settings: NetworkSettings) -> None:
         )
 
 
-def _sides(output: Any) -> list[int | None]:
-    """The shape, with None for a side that is not fixed; empty if even its rank is not."""
+def _sides(output: Any) -> Sides:
+    """The shape of a tensor."""
     shape = output.get_partial_shape()
     if shape.rank.is_dynamic:
         return []
