@@ -49,7 +49,13 @@ def app() -> None:
 @click.option(
     "--encoder",
     metavar="FILE",
-    help="What 'pomona encoder build' wrote, in place of --model and --weights.",
+    help="What 'pomona encoder build' wrote, in place of --model and --weights. A path or a URI.",
+)
+@click.option(
+    "--delivery",
+    type=click.Choice(["broadcast", "file"]),
+    help="Spark: send the encoder to the workers, or let them read its FILE themselves.  "
+    "[default: file for a URI such as s3a://..., else broadcast]",
 )
 @click.option(
     "--label",

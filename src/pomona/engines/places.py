@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 
 from pomona.engines.job import Job, JobPaths, local_listing
 from pomona.errors import RunError
+from pomona.location import is_remote, local_path
 from pomona.schema import schema_with_provenance
-from pomona.source import MAX_FILE_BYTES, ImageFile, Listing, is_remote, local_path, read_batches
+from pomona.source import MAX_FILE_BYTES, ImageFile, Listing, read_batches
 from pomona.table import FeatureTable, PartWriter, part_name
 
 if TYPE_CHECKING:
