@@ -77,7 +77,11 @@ def app() -> None:
     show_default=True,
     help="Processes on this machine, or Apache Spark.",
 )
-@click.option("--master", metavar="URL", help="Spark's master: local[4], spark://host:7077, yarn.")
+@click.option(
+    "--master",
+    metavar="URL",
+    help="Spark's master: local[4], spark://host:7077, yarn, sc://host:15002.",
+)
 @click.option(
     "--workers", type=click.IntRange(min=1), help="Processes on this machine.  [default: cores]"
 )

@@ -89,7 +89,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     paths = JobPaths(os.fspath(source), os.fspath(table), tuple(globs))
     rule = parse_label_rule(label)
     if on_spark:
-        check_spark()
+        check_spark(spark, master)
     else:
         _refuse_remote(paths)
     check_local(paths)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
+
+from pomona.engines.session import is_connect
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -11,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["read_images", "read_settings"]
 
+_GLOB_SIGN = re.compile(r"[\\{}\[\]*?]")
 _TASKS_PER_CORE = 4  # a few, so that one slow task does not hold up a core's share
 _SMALLEST_TASK = 64  # images: below that, starting a task costs more than it brings
 _SMALLEST_TASK_BYTES = 16 * 2**20  # a few photos take as long as many small images
@@ -26,12 +30,16 @@ def read_images(spark: SparkSession, files: list[ImageFile], cores: int) -> Data
     for key, value in read_settings(files, cores).items():
         spark.conf.set(key, str(value))
     reader = spark.read.format("binaryFile")
-    # Names with brackets or braces are names, not patterns.
-    reader = reader.option("__globPaths__", "false")
     # A folder called `kind=odd` is a folder, no partition. Without this, Spark 4.3 also gives every
     # other file twice as soon as one name has a brace in it.
     reader = reader.option("recursiveFileLookup", "true")
-    return reader.load([file.uri for file in files])
+    # Names with brackets or braces are names, not patterns.
+    paths = [file.uri for file in files]
+    if is_connect(spark):  # it writes options in small letters, and Spark then overlooks this one
+        paths = [_GLOB_SIGN.sub(r"\\\g<0>", path) for path in paths]
+    else:
+        reader = reader.option("__globPaths__", "false")
+    return reader.load(paths)
 
 
 def read_settings(files: list[ImageFile], cores: int) -> dict[str, object]:

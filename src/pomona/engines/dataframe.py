@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from pomona.encoder.blob import Encoder
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 
     from pomona.labels import LabelRule
 
-__all__ = ["Task", "feature_rows", "featurize", "featurize_udf"]
+__all__ = ["LOADS_COLUMN", "Task", "feature_rows", "featurize", "featurize_udf"]
+
+LOADS_COLUMN = "model_loads"
+"""Where a task shows, in the first row of a batch, how many models it has loaded since the last."""
 
 _COLUMNS = {"size": "length", "modified": "modificationTime"}  # ours: binaryFile's
 
@@ -121,7 +125,8 @@ def feature_rows(images: DataFrame, task: Task) -> DataFrame:
             )
     kept = {"path", "label", "content", *_COLUMNS, *_COLUMNS.values()}
     chosen = images.select(*(name for name in images.columns if name in kept))
-    rows = chosen.mapInArrow(task, SPARK_SCHEMA)
+    more = f", {LOADS_COLUMN} bigint" if task.shows_loads else ""
+    rows = chosen.mapInArrow(task, SPARK_SCHEMA + more)
     provenance = {**task.carrier.provenance, **task.decode.provenance()}
     return rows.withMetadata("features", column_metadata(provenance))
 
@@ -135,12 +140,14 @@ class Task:
         label: gives labels in place of a column.
         decode: how images become pixels.
         tally: is told, when a task ends, of its rows by status, and of models it loaded.
+        shows_loads: whether rows have the column `LOADS_COLUMN`.
     """
 
     carrier: Carrier
     label: LabelRule | None
     decode: DecodeOptions
     tally: Accumulator[Counter[str]] | None = None
+    shows_loads: bool = False
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Turn batches of images into batches of rows."""
@@ -149,10 +156,11 @@ class Task:
         if first is None:
             return  # a task without images needs no network
         runtime = self.carrier.runtime()
-        counts: Counter[str] = Counter(model_loads=loads_since())
+        counts: Counter[str] = Counter()
         for rows in featurize_batches(chain([first], inputs), runtime, self.decode):
-            counts.update(rows["status"].to_pylist())
-            yield rows
+            loads = loads_since() if rows.num_rows else 0
+            counts.update(rows["status"].to_pylist(), **{LOADS_COLUMN: loads})
+            yield _with_loads(rows, loads) if self.shows_loads else rows
         if self.tally is not None:
             self.tally.add(counts)
 
@@ -172,3 +180,9 @@ class Task:
             # Contents keep their own type: a cast would copy every image.
             columns.append(column if name == "content" else column.cast(field.type))
         return pa.RecordBatch.from_arrays(columns, names=INPUT_SCHEMA.names)
+
+
+def _with_loads(rows: pa.RecordBatch, loads: int) -> pa.RecordBatch:
+    column = np.zeros(rows.num_rows, np.int64)
+    column[:1] = loads
+    return rows.append_column(LOADS_COLUMN, pa.array(column))

@@ -33,7 +33,7 @@ def cause_of(story: str) -> str:
     That is the last line of a Python traceback, else the last `Caused by:`, else the first line.
     """
     lines = [line.rstrip() for line in story.splitlines() if line.strip()]
-    traceback = [n for n, line in enumerate(lines) if line.startswith("Traceback (most recent")]
+    traceback = [n for n, line in enumerate(lines) if "Traceback (most recent call" in line]
     if traceback:
         after = lines[traceback[-1] + 1 :]
         cause = next((line for line in after if not line.startswith(" ")), lines[0])

@@ -9,18 +9,16 @@ are never shuffled.
 
 from __future__ import annotations
 
-import uuid
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from pyspark.accumulators import AccumulatorParam
-
 from pomona.engines.binary_files import read_images
 from pomona.engines.carrier import carry
-from pomona.engines.dataframe import Task, feature_rows
+from pomona.engines.cluster import cluster_of
+from pomona.engines.dataframe import Task
 from pomona.engines.failures import spark_errors
 from pomona.engines.job import Job, Progress, Snapshot, Summary, no_progress, summarize
 from pomona.errors import RunError
@@ -28,7 +26,6 @@ from pomona.runtime import LazyRuntime, loads_so_far
 from pomona.worker import featurize
 
 if TYPE_CHECKING:
-    from pyspark import Accumulator
     from pyspark.sql import SparkSession
 
     from pomona.engines.places import Images, Rows
@@ -81,25 +78,21 @@ class _Run:
         self._total: int | None = None
         self._stopped = False
         self._carrier = carry(spark, job.encoder, job.encoder_location)
-        context = spark.sparkContext
-        self._group = context.getLocalProperty("spark.jobGroup.id") or f"pomona-{uuid.uuid4()}"
+        self._cluster = cluster_of(spark)
         self._loads_before = loads_so_far()
-        self._tally: Accumulator[Counter[str]] = spark.sparkContext.accumulator(
-            Counter(), _CounterParam()
-        )
 
     def do(self) -> None:
         """Write the rows that are missing: wave by wave, then what Spark left out."""
-        self._spark.sparkContext.setJobGroup(self._group, "pomona extract", True)
-        self._do_waves()
-        if not self._stopped:
-            self._do_left_over()
+        with self._cluster.running():
+            self._do_waves()
+            if not self._stopped:
+                self._do_left_over()
         self._carrier.release()
 
     def stop(self) -> None:
         """Begin nothing more, and end what runs."""
         self._stopped = True
-        self._spark.sparkContext.cancelJobGroup(self._group)
+        self._cluster.cancel()
 
     def _do_waves(self) -> None:
         listing = self._images.listing
@@ -114,19 +107,18 @@ class _Run:
             wave = following
 
     def _next_wave(self, files: Iterator[ImageFile]) -> list[ImageFile]:
-        return list(islice(files, _WAVE_FILES_PER_CORE * self._cores()))
-
-    def _cores(self) -> int:
-        return self._spark.sparkContext.defaultParallelism  # executors come and go
+        wave = min(_WAVE_FILES_PER_CORE * self._cluster.cores(), self._cluster.largest_wave)
+        return list(islice(files, wave))
 
     def _do_wave(self, wave: list[ImageFile]) -> None:
         """Write the rows of some files in one commit, and find out which Spark left out."""
         readable = self._images.present(wave)
         written: dict[str, str] = {}
         if readable:
-            images = read_images(self._spark, readable, self._cores())
-            task = Task(self._carrier, self._job.label, self._job.decode, self._tally)
-            written = self._rows.append(feature_rows(images, task))
+            images = read_images(self._spark, readable, self._cluster.cores())
+            task = Task(self._carrier, self._job.label, self._job.decode)
+            written = self._rows.append(self._cluster.rows(images, task, len(readable)))
+            self._cluster.settle(Counter(written.values()))
         unseen = len(readable) - len(written)
         if unseen > max(_UNSEEN_FILES, _UNSEEN_SHARE * len(readable)):
             raise RunError(
@@ -150,14 +142,12 @@ class _Run:
 
     def model_loads(self) -> int:
         """Models loaded by this run, on executors and on the driver."""
-        on_executors: int = self._tally.value["model_loads"]
-        return on_executors + loads_so_far() - self._loads_before
+        return self._cluster.model_loads() + loads_so_far() - self._loads_before
 
     def snapshot(self) -> Snapshot:
         """How far the run is: tasks tell when they end."""
-        tally = self._tally.value + self._on_driver
-        done = tally.total() - tally["model_loads"]
-        return Snapshot(done, done - tally["ok"], self._total)
+        done = self._cluster.done() + self._on_driver
+        return Snapshot(done.total(), done.total() - done["ok"], self._total)
 
 
 def _watch(run: _Run, progress: Progress) -> None:
@@ -177,14 +167,3 @@ def _watch(run: _Run, progress: Progress) -> None:
             raise
         progress(run.snapshot())
         future.result()
-
-
-class _CounterParam(AccumulatorParam[Counter[str]]):
-    """Adds up counters of tasks; those of a task that was done twice count twice: for show only."""
-
-    def zero(self, value: Counter[str]) -> Counter[str]:  # noqa: ARG002 - PySpark's protocol
-        return Counter()
-
-    def addInPlace(self, value1: Counter[str], value2: Counter[str]) -> Counter[str]:  # noqa: N802
-        value1.update(value2)
-        return value1
