@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pomona.building.build import build_encoder
     from pomona.building.settings import NetworkSettings
     from pomona.encoder.blob import Encoder
+    from pomona.engines.dataframe import featurize, featurize_udf
     from pomona.engines.job import Summary
-    from pomona.engines.spark import featurize, featurize_udf
     from pomona.extraction import extract
     from pomona.table import FeatureTable
     from pomona.worker import DecodeOptions
@@ -44,8 +44,8 @@ _HOMES = {
     "Summary": "pomona.engines.job",
     "build_encoder": "pomona.building.build",
     "extract": "pomona.extraction",
-    "featurize": "pomona.engines.spark",
-    "featurize_udf": "pomona.engines.spark",
+    "featurize": "pomona.engines.dataframe",
+    "featurize_udf": "pomona.engines.dataframe",
 }
 
 

@@ -99,7 +99,13 @@ def app() -> None:
 @click.option(
     "--encoder",
     metavar="FILE",
-    help="What 'pomona encoder build' wrote, in place of --model and --weights.",
+    help="What 'pomona encoder build' wrote, in place of --model and --weights. A path or a URI.",
+)
+@click.option(
+    "--delivery",
+    type=click.Choice(["broadcast", "file"]),
+    help="Spark: send the encoder to the workers, or let them read its FILE themselves.  "
+    "[default: file for a URI such as s3a://..., else broadcast]",
 )
 @click.option(
     "--label",
@@ -121,7 +127,11 @@ def app() -> None:
     show_default=True,
     help="Processes on this machine, or Apache Spark.",
 )
-@click.option("--master", metavar="URL", help="Spark's master: local[4], spark://host:7077, yarn.")
+@click.option(
+    "--master",
+    metavar="URL",
+    help="Spark's master: local[4], spark://host:7077, yarn, sc://host:15002.",
+)
 @click.option(
     "--workers", type=click.IntRange(min=1), help="Processes on this machine.  [default: cores]"
 )

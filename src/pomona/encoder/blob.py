@@ -25,6 +25,7 @@ from typing import Any
 
 from pomona._version import __version__
 from pomona.errors import EncoderError
+from pomona.location import read_file, without_password
 from pomona.preprocess import Preprocessing
 
 __all__ = ["LAYOUT_VERSION", "RUNTIMES", "Encoder", "canonical_digest", "describe_preprocessing"]
@@ -215,13 +216,17 @@ class Encoder:
     def load(cls, path: str | os.PathLike[str]) -> Encoder:
         """Read an encoder from a file that `save` wrote.
 
+        Args:
+            path: on this machine, or a URI that `pomona.location.read_file` can read: `s3a://…`.
+
         Raises:
             EncoderError: the file is missing, unreadable, or not a whole encoder.
         """
+        name = without_password(os.fspath(path))
         try:
-            blob = Path(path).read_bytes()
+            blob = read_file(os.fspath(path))
         except OSError as error:
             raise EncoderError(
-                f"cannot read the encoder {path}: {error.strerror or error}"
+                f"cannot read the encoder {name}: {error.strerror or error}"
             ) from error
-        return cls.from_bytes(blob, name=str(path))
+        return cls.from_bytes(blob, name)
