@@ -225,6 +225,12 @@ def test_an_input_that_is_no_image_is_refused(tmp_path: Path) -> None:
         made(path, SCALED)
 
 
+@pytest.mark.parametrize("file", ["transfer.keras", "bare.tflite"])
+def test_a_layout_that_the_input_does_not_have_is_refused(file: str) -> None:
+    with pytest.raises(EncoderError, match=r"input of shape .*32, 32, 3.*: not NCHW"):
+        made(FILES / file, NetworkSettings(layout="NCHW", scale=1))
+
+
 def test_a_network_for_any_size_needs_one(tmp_path: Path) -> None:
     pool = import_keras().layers.GlobalAveragePooling2D()
     path = sequential(tmp_path / "fruit.keras", pool, shape=(None, None, 3))

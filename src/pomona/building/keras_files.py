@@ -142,6 +142,8 @@ def _input(
             f"{path} takes an input of shape {sides}, expected images with 3 channels"
         )
     layout = "NHWC" if sides[3] == 3 else "NCHW"
+    if settings.layout not in (None, layout):
+        raise EncoderError(f"{path} takes an input of shape {sides}: not {settings.layout}")
     own = sides[1:3] if layout == "NHWC" else sides[2:]
     if settings.size is None or (describing and None not in own):
         if None in own:
