@@ -17,12 +17,12 @@ import socket
 import sys
 import tempfile
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pomona.building.graph import serialized, with_probes
 from pomona.building.seeded import parse_seed, seeded_weights
 from pomona.building.weights import (
     Arrays,
@@ -35,8 +35,7 @@ from pomona.building.weights import (
 from pomona.encoder.blob import Encoder
 from pomona.encoder.cards import NetworkCard, find_card
 from pomona.errors import EncoderError
-from pomona.runtime.openvino import OpenVinoRuntime
-from pomona.runtime.probes import probe_vectors
+from pomona.runtime.openvino import import_openvino
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,17 +74,6 @@ def build(model: str, weights: str) -> Encoder:
     )
 
 
-def with_probes(encoder: Encoder) -> Encoder:
-    """Compute the vectors that workers will be held against."""
-    vectors = probe_vectors(OpenVinoRuntime(encoder))
-    if not np.isfinite(vectors).all() or not vectors.any(axis=1).all():
-        raise EncoderError(
-            f"{encoder.model} with weights {encoder.weights} gives NaN, infinite or all-zero "
-            "vectors for drawn images: the weights are damaged, or belong to another network"
-        )
-    return replace(encoder, probes=vectors.astype("<f4").tobytes())
-
-
 def describe(model: str) -> dict[str, Any]:
     """Layers, output shapes (channels last, without the batch) and parameter counts of a network.
 
@@ -122,6 +110,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
 def _keras(data_format: str = "channels_first") -> Any:
     os.environ["KERAS_BACKEND"] = "openvino"
+    import_openvino()  # without telemetry: Keras' backend would import it with
     import keras
 
     if keras.config.backend() != "openvino":
@@ -260,7 +249,7 @@ def _digest(weights: list[Any]) -> str:
 
 def _export(network: Any, card: NetworkCard) -> tuple[bytes, bytes]:
     """Export to OpenVINO, with the preprocessing's arithmetic in front: uint8 pixels go in."""
-    import openvino
+    openvino = import_openvino()
     from openvino.preprocess import PrePostProcessor
 
     with tempfile.TemporaryDirectory(prefix="pomona-") as folder:
@@ -279,9 +268,7 @@ def _export(network: Any, card: NetworkCard) -> tuple[bytes, bytes]:
         if spec.channel_order == "BGR":
             steps.reverse_channels()
         steps.mean(list(spec.mean)).scale(list(spec.std))
-        graph, constants = Path(folder, "encoder.xml"), Path(folder, "encoder.bin")
-        openvino.serialize(processor.build(), graph, constants)
-        return graph.read_bytes(), constants.read_bytes()
+        return serialized(processor.build())
 
 
 def _shape(shape: tuple[int, ...], card: NetworkCard) -> list[int]:

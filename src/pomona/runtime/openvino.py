@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from pomona.encoder.blob import Encoder
 
-__all__ = ["OpenVinoRuntime"]
+__all__ = ["OpenVinoRuntime", "import_openvino"]
 
 # Each of the three was measured (docs/architecture.md): without the first, CPUs that have bf16 use
 # it and move MobileNetV2's features by 20 % in norm; without the third, every process of a machine
@@ -35,8 +36,7 @@ class OpenVinoRuntime:
     batch_size = 1
 
     def __init__(self, encoder: Encoder) -> None:
-        import openvino
-
+        openvino = import_openvino()
         self.preprocessing = encoder.preprocessing
         self.dimension = encoder.dimension
         core = openvino.Core()
@@ -65,6 +65,25 @@ class OpenVinoRuntime:
             self._input[0] = image
             self._request.infer()
             features[row] = self._request.get_output_tensor().data[0]
+
+
+def import_openvino() -> Any:
+    """Import OpenVINO without its telemetry.
+
+    `import openvino` reports each import to Google Analytics, from each worker process, and leaves
+    a client's number in the home folder. It does neither where the package that reports cannot be
+    imported. That package is hidden for the time of this import only: what a caller's own code
+    imports or has imported stays as it is.
+    """
+    if "openvino" not in sys.modules and "openvino_telemetry" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # an ImportError
+        try:
+            import openvino
+        finally:
+            del sys.modules["openvino_telemetry"]
+    import openvino
+
+    return openvino
 
 
 def _constants_tensor(openvino: Any, constants: bytes) -> Any:
