@@ -15,6 +15,7 @@ from pomona._version import __version__
 
 if TYPE_CHECKING:
     from pomona.building.build import build_encoder
+    from pomona.building.precision import lower_precision
     from pomona.encoder.blob import Encoder
     from pomona.engines.job import Summary
     from pomona.engines.spark import featurize, featurize_udf
@@ -32,6 +33,7 @@ __all__ = [
     "extract",
     "featurize",
     "featurize_udf",
+    "lower_precision",
 ]
 
 _HOMES = {
@@ -43,6 +45,7 @@ _HOMES = {
     "extract": "pomona.extraction",
     "featurize": "pomona.engines.spark",
     "featurize_udf": "pomona.engines.spark",
+    "lower_precision": "pomona.building.precision",
 }
 
 

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Literal
 
 from pomona.building.build import build_encoder
+from pomona.building.precision import check_precision, lower_precision
 from pomona.encoder.blob import Encoder
 from pomona.encoder.cards import DEFAULT_MODEL
 from pomona.engines.job import IMAGE_TIMEOUT_S, Job, JobPaths, Progress, Summary, no_progress
@@ -32,6 +33,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     encoder: Encoder | str | os.PathLike[str] | None = None,
     model: str | None = None,
     weights: str | None = None,
+    precision: str | None = None,
     label: str = "parent",
     globs: Sequence[str] = (),
     decode: DecodeOptions = EXACT,
@@ -50,9 +52,11 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     Args:
         source: a folder, an image, or a glob; with Spark, any URI that Hadoop can read.
         table: folder for the feature table.
-        encoder: what turns images into vectors, or its file; else it is built from the next two.
+        encoder: what turns images into vectors, or its file; else it is built from the next three.
         model: a known network's name; by default `mobilenet_v2`.
         weights: `imagenet` (the default), a Keras weights file, or `untrained:SEED`.
+        precision: `f32` (the default) or `bf16`; an int8 encoder is calibrated once, and given as
+            `encoder`.
         label: `parent`, `none`, `regex:PATTERN` or `csv:FILE`.
         globs: patterns for file names that choose files in place of the known extensions.
         decode: how images become pixels.
@@ -85,7 +89,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     else:
         _refuse_remote(paths)
     check_local(paths)
-    built = _encoder(encoder, model, weights)
+    built = _encoder(encoder, model, weights, precision)
     job = Job(paths, built, rule, decode, overwrite, image_timeout_s or IMAGE_TIMEOUT_S, started)
     if not on_spark:
         from pomona.engines import local
@@ -100,10 +104,26 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
 
 
 def _encoder(
-    encoder: Encoder | str | os.PathLike[str] | None, model: str | None, weights: str | None
+    encoder: Encoder | str | os.PathLike[str] | None,
+    model: str | None,
+    weights: str | None,
+    precision: str | None,
 ) -> Encoder:
     if encoder is None:
-        return build_encoder(model or DEFAULT_MODEL, weights or "imagenet")
+        if precision == "int8":
+            raise EncoderError(
+                "--precision int8 is calibrated on images once, or else no run could continue the "
+                "table of another: 'pomona encoder build MODEL --precision int8 --calibrate IMAGES "
+                "-o FILE', and then --encoder FILE"
+            )
+        check_precision(precision or "f32")
+        built = build_encoder(model or DEFAULT_MODEL, weights or "imagenet")
+        return lower_precision(built, precision or "f32")
+    if precision:
+        raise EncoderError(
+            f"--encoder holds its precision: leave --precision {precision} out, or lower it with "
+            "'pomona encoder convert'"
+        )
     if model or weights:
         raise EncoderError(
             "--encoder holds its network and weights: leave --model and --weights out"

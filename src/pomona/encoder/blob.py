@@ -27,9 +27,13 @@ from pomona._version import __version__
 from pomona.errors import EncoderError
 from pomona.preprocess import Preprocessing
 
-__all__ = ["LAYOUT_VERSION", "Encoder", "canonical_digest", "describe_preprocessing"]
+__all__ = ["LAYOUT_VERSION", "PRECISIONS", "Encoder", "canonical_digest", "describe_preprocessing"]
 
 LAYOUT_VERSION = 1
+
+PRECISIONS = ("f32", "bf16", "int8")
+"""The arithmetics that an encoder can compute in, by their names for `--precision`."""
+
 _MAGIC = b"POMONA\x00" + bytes([LAYOUT_VERSION])
 _LENGTH = struct.Struct("<Q")
 _DIGEST_BYTES = 32
@@ -69,12 +73,14 @@ class Encoder:
         preprocessing: input size, resize filter, channel order, mean and standard deviation.
         output: name of the layer whose output is the feature vector.
         dimension: length of the feature vector.
-        precision: arithmetic of the network, `f32`.
+        precision: arithmetic of the network, one of `PRECISIONS`.
         graph: OpenVINO's intermediate representation, XML.
         constants: the numbers that the graph refers to.
         probes: (K, dimension) float32, little-endian: the vectors of `pomona.runtime.probes` as
             they were when the encoder was built. A worker computes them again before its first
             image.
+        calibration: of int8, what it was calibrated on and by what, for people; else empty.
+        quantized_sha256: of int8, digest of the constants that came of it; else empty.
     """
 
     model: str
@@ -88,24 +94,29 @@ class Encoder:
     graph: bytes = field(repr=False)
     constants: bytes = field(repr=False)
     probes: bytes = field(repr=False, default=b"")
+    calibration: str = ""
+    quantized_sha256: str = ""
 
     @cached_property
     def fingerprint(self) -> str:
         """Identity of the features: two encoders with the same one give the same vectors.
 
         64 hex digits, a SHA-256 over architecture, weights, preprocessing, output, dimension and
-        precision; not over names of files, nor when, where or by which version it was built.
+        precision; not over names of files, nor when, where or by which version it was built. Of
+        int8 also over its numbers: other images, or another NNCF, make other features.
         """
-        return canonical_digest(
-            {
-                "architecture": self.architecture,
-                "weights_sha256": self.weights_sha256,
-                "preprocessing": self.preprocessing.to_json(),
-                "output": self.output,
-                "dimension": self.dimension,
-                "precision": self.precision,
-            }
-        )
+        meant = {
+            "architecture": self.architecture,
+            "weights_sha256": self.weights_sha256,
+            "preprocessing": self.preprocessing.to_json(),
+            "output": self.output,
+            "dimension": self.dimension,
+            "precision": self.precision,
+        }
+        return canonical_digest(meant | self._quantization())
+
+    def _quantization(self) -> dict[str, str]:
+        return {"quantized_sha256": self.quantized_sha256} if self.quantized_sha256 else {}
 
     def provenance(self) -> dict[str, str]:
         """What a feature table says of the encoder that made it, in words and digests."""
@@ -119,6 +130,8 @@ class Encoder:
             "output": self.output,
             "dimension": str(self.dimension),
             "precision": self.precision,
+            **({"calibration": self.calibration} if self.calibration else {}),
+            **self._quantization(),
             "pomona_version": __version__,
         }
 
@@ -134,6 +147,8 @@ class Encoder:
                 "output": self.output,
                 "dimension": self.dimension,
                 "precision": self.precision,
+                "calibration": self.calibration,
+                "quantized_sha256": self.quantized_sha256,
                 "sections": {name: len(getattr(self, name)) for name in _SECTIONS},
             },
             sort_keys=True,
