@@ -109,7 +109,10 @@ BAD_USE = [
     (["extract", "{src}", "{tmp}/t", "--encoder", "{tmp}/no.encoder"], "cannot read the encoder"),
     (["extract", "{src}", "{tmp}/t", "--encoder", "{src}/notes.txt"], "not a Pomona encoder"),
     (["extract", "{src}", "{tmp}/t", "--encoder", "x", "--model", "y"], "leave --model"),
-    (["extract", "{src}", "{tmp}/t", "--encoder", "x", "--precision", "bf16"], "out, or lower it"),
+    (
+        ["extract", "{src}", "{tmp}/t", "--encoder", "x", "--precision", "bf16"],
+        "leave --precision out",
+    ),
     (["extract", "{src}", "{tmp}/t", "--precision", "int8"], "--calibrate IMAGES -o FILE"),
     (["extract", "{src}", "{tmp}/t", "--precision", "f16"], "is not one of"),
     (["encoder", "build", "mobilenet_v2", "--precision", "int8", "-o", "{tmp}/x"], "name them"),

@@ -226,6 +226,17 @@ def test_a_lower_precision_is_not_lowered_again(lowered: Encoder) -> None:
         lower_precision(lowered, "bf16")
 
 
+@pytest.mark.parametrize("asked", ["bf16", "int8"])
+def test_only_openvino_computes_in_a_lower_precision(
+    encoder: Encoder, photos: Path, asked: str
+) -> None:
+    if asked == "int8":
+        need_nncf()
+    onnx = replace(encoder, runtime="onnxruntime")
+    with pytest.raises(EncoderError, match=f"only OpenVINO computes in {asked}: build it with"):
+        lower_precision(onnx, asked, photos if asked == "int8" else None)
+
+
 # What int8 is calibrated on ---------------------------------------------------------------------
 
 

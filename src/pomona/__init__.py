@@ -16,6 +16,7 @@ from pomona._version import __version__
 if TYPE_CHECKING:
     from pomona.building.build import build_encoder
     from pomona.building.precision import lower_precision
+    from pomona.building.settings import NetworkSettings
     from pomona.encoder.blob import Encoder
     from pomona.engines.job import Summary
     from pomona.engines.spark import featurize, featurize_udf
@@ -27,6 +28,7 @@ __all__ = [
     "DecodeOptions",
     "Encoder",
     "FeatureTable",
+    "NetworkSettings",
     "Summary",
     "__version__",
     "build_encoder",
@@ -40,6 +42,7 @@ _HOMES = {
     "DecodeOptions": "pomona.worker",
     "Encoder": "pomona.encoder.blob",
     "FeatureTable": "pomona.table",
+    "NetworkSettings": "pomona.building.settings",
     "Summary": "pomona.engines.job",
     "build_encoder": "pomona.building.build",
     "extract": "pomona.extraction",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pomona.building.build import build_encoder
 from pomona.building.precision import check_precision, lower_precision
+from pomona.building.settings import NetworkSettings
 from pomona.encoder.blob import Encoder
 from pomona.encoder.cards import DEFAULT_MODEL
 from pomona.engines.job import IMAGE_TIMEOUT_S, Job, JobPaths, Progress, Summary, no_progress
@@ -33,6 +34,9 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     encoder: Encoder | str | os.PathLike[str] | None = None,
     model: str | None = None,
     weights: str | None = None,
+    layer: str | None = None,
+    trust: bool = False,
+    runtime: str | None = None,
     precision: str | None = None,
     label: str = "parent",
     globs: Sequence[str] = (),
@@ -52,9 +56,12 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     Args:
         source: a folder, an image, or a glob; with Spark, any URI that Hadoop can read.
         table: folder for the feature table.
-        encoder: what turns images into vectors, or its file; else it is built from the next three.
-        model: a known network's name; by default `mobilenet_v2`.
+        encoder: what turns images into vectors, or its file; else it is built from the next five.
+        model: a known network's name, by default `mobilenet_v2`, or a network's file.
         weights: `imagenet` (the default), a Keras weights file, or `untrained:SEED`.
+        layer: take this layer's output in place of the last one before the classifier.
+        trust: run code that a Keras file holds, such as a Lambda layer's.
+        runtime: what computes it: `openvino` (the default), or `onnxruntime` for an ONNX file.
         precision: `f32` (the default) or `bf16`; an int8 encoder is calibrated once, and given as
             `encoder`.
         label: `parent`, `none`, `regex:PATTERN` or `csv:FILE`.
@@ -89,7 +96,27 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     else:
         _refuse_remote(paths)
     check_local(paths)
-    built = _encoder(encoder, model, weights, precision)
+    if encoder is None:
+        _refuse_int8(precision)
+        check_precision(precision or "f32")
+        settings = NetworkSettings(layer=layer)
+        built = build_encoder(
+            model or DEFAULT_MODEL,
+            weights,
+            settings=settings,
+            trust=trust,
+            runtime=runtime or "openvino",
+        )
+        built = lower_precision(built, precision or "f32")
+    else:
+        beside = {
+            "model": model,
+            "weights": weights,
+            "layer": layer,
+            "runtime": runtime,
+            "precision": precision,
+        }
+        built = _given(encoder, [f"--{name}" for name, value in beside.items() if value])
     job = Job(paths, built, rule, decode, overwrite, image_timeout_s or IMAGE_TIMEOUT_S, started)
     if not on_spark:
         from pomona.engines import local
@@ -103,30 +130,20 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         return spark_engine.extract(job, images, rows, active, progress)
 
 
-def _encoder(
-    encoder: Encoder | str | os.PathLike[str] | None,
-    model: str | None,
-    weights: str | None,
-    precision: str | None,
-) -> Encoder:
-    if encoder is None:
-        if precision == "int8":
-            raise EncoderError(
-                "--precision int8 is calibrated on images once, or else no run could continue the "
-                "table of another: 'pomona encoder build MODEL --precision int8 --calibrate IMAGES "
-                "-o FILE', and then --encoder FILE"
-            )
-        check_precision(precision or "f32")
-        built = build_encoder(model or DEFAULT_MODEL, weights or "imagenet")
-        return lower_precision(built, precision or "f32")
-    if precision:
+def _refuse_int8(precision: str | None) -> None:
+    if precision == "int8":
         raise EncoderError(
-            f"--encoder holds its precision: leave --precision {precision} out, or lower it with "
-            "'pomona encoder convert'"
+            "--precision int8 is calibrated on images once, or else no run could continue the "
+            "table of another: 'pomona encoder build MODEL --precision int8 --calibrate IMAGES "
+            "-o FILE', and then --encoder FILE"
         )
-    if model or weights:
+
+
+def _given(encoder: Encoder | str | os.PathLike[str], beside: list[str]) -> Encoder:
+    """The encoder itself, or from its file."""
+    if beside:
         raise EncoderError(
-            "--encoder holds its network and weights: leave --model and --weights out"
+            f"--encoder holds its network and all that belongs to it: leave {', '.join(beside)} out"
         )
     return encoder if isinstance(encoder, Encoder) else Encoder.load(encoder)
 

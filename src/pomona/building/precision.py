@@ -79,6 +79,12 @@ def lower_precision(
             f"encoder {encoder.fingerprint[:12]} ({encoder.model}) is of {encoder.precision} "
             "already, expected f32: begin with the float32 encoder"
         )
+    if precision != "f32" and encoder.runtime != "openvino":
+        raise EncoderError(
+            f"encoder {encoder.fingerprint[:12]} ({encoder.model}) is computed by "
+            f"{encoder.runtime}, and only OpenVINO computes in {precision}: build it with "
+            "--runtime openvino"
+        )
     if precision == "bf16":
         return with_probes(replace(encoder, precision="bf16"))
     if calibrate is not None:

@@ -27,12 +27,22 @@ from pomona._version import __version__
 from pomona.errors import EncoderError
 from pomona.preprocess import Preprocessing
 
-__all__ = ["LAYOUT_VERSION", "PRECISIONS", "Encoder", "canonical_digest", "describe_preprocessing"]
+__all__ = [
+    "LAYOUT_VERSION",
+    "PRECISIONS",
+    "RUNTIMES",
+    "Encoder",
+    "canonical_digest",
+    "describe_preprocessing",
+]
 
 LAYOUT_VERSION = 1
 
 PRECISIONS = ("f32", "bf16", "int8")
 """The arithmetics that an encoder can compute in, by their names for `--precision`."""
+
+RUNTIMES = ("openvino", "onnxruntime")
+"""What can compute an encoder, by their names for `--runtime`."""
 
 _MAGIC = b"POMONA\x00" + bytes([LAYOUT_VERSION])
 _LENGTH = struct.Struct("<Q")
@@ -74,8 +84,9 @@ class Encoder:
         output: name of the layer whose output is the feature vector.
         dimension: length of the feature vector.
         precision: arithmetic of the network, one of `PRECISIONS`.
-        graph: OpenVINO's intermediate representation, XML.
-        constants: the numbers that the graph refers to.
+        graph: OpenVINO's intermediate representation, XML; or an ONNX model.
+        constants: the numbers that OpenVINO's graph refers to.
+        runtime: what computes it, one of `RUNTIMES`.
         probes: (K, dimension) float32, little-endian: the vectors of `pomona.runtime.probes` as
             they were when the encoder was built. A worker computes them again before its first
             image.
@@ -94,6 +105,7 @@ class Encoder:
     graph: bytes = field(repr=False)
     constants: bytes = field(repr=False)
     probes: bytes = field(repr=False, default=b"")
+    runtime: str = "openvino"
     calibration: str = ""
     quantized_sha256: str = ""
 
@@ -101,9 +113,10 @@ class Encoder:
     def fingerprint(self) -> str:
         """Identity of the features: two encoders with the same one give the same vectors.
 
-        64 hex digits, a SHA-256 over architecture, weights, preprocessing, output, dimension and
-        precision; not over names of files, nor when, where or by which version it was built. Of
-        int8 also over its numbers: other images, or another NNCF, make other features.
+        64 hex digits, a SHA-256 over architecture, weights, preprocessing, output, dimension,
+        precision and runtime; not over names of files, nor when, where or by which version it was
+        built. Of int8 also over its numbers: other images, or another NNCF, make other
+        features.
         """
         meant = {
             "architecture": self.architecture,
@@ -112,6 +125,7 @@ class Encoder:
             "output": self.output,
             "dimension": self.dimension,
             "precision": self.precision,
+            "runtime": self.runtime,
         }
         return canonical_digest(meant | self._quantization())
 
@@ -132,6 +146,7 @@ class Encoder:
             "precision": self.precision,
             **({"calibration": self.calibration} if self.calibration else {}),
             **self._quantization(),
+            "runtime": self.runtime,
             "pomona_version": __version__,
         }
 
@@ -149,6 +164,7 @@ class Encoder:
                 "precision": self.precision,
                 "calibration": self.calibration,
                 "quantized_sha256": self.quantized_sha256,
+                "runtime": self.runtime,
                 "sections": {name: len(getattr(self, name)) for name in _SECTIONS},
             },
             sort_keys=True,

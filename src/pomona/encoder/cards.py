@@ -28,8 +28,6 @@ class Family:
         licence: of the ImageNet weights that Keras publishes.
         arithmetic: mean and standard deviation (pixel units) and channel order.
         options: arguments for the function of `keras.applications`, beyond Pomona's own.
-        layout: `channels_first`; `channels_last` where the network works only so; `rewritten`
-            where Keras builds it channels last only and its configuration can be turned around.
         first_layer: what the network begins with once its built-in preprocessing is cut off.
         closing: pattern of the weights that close residual branches, for untrained weights only:
             drawn smaller, they keep a deep network from amplifying every rounding.
@@ -39,7 +37,6 @@ class Family:
     licence: str
     arithmetic: dict[str, Any]
     options: dict[str, Any] = field(default_factory=dict)
-    layout: str = "channels_first"
     first_layer: str | None = None
     closing: str | None = None
 
@@ -168,7 +165,6 @@ _DENSENET = Family(
     reference="Huang et al., Densely Connected Convolutional Networks, CVPR 2017",
     licence="BSD-3-Clause",
     arithmetic=_TORCH,
-    layout="rewritten",
 )
 # Its Rescaling and Normalization are cut off: the latter freezes its constants when it is built,
 # and does not notice weights that are set afterwards.
@@ -193,14 +189,12 @@ _CONVNEXT = Family(
     licence="MIT",
     arithmetic=_TORCH,
     options=_BARE,
-    layout="channels_last",
 )
 _NASNET = Family(
     reference="Zoph et al., Learning Transferable Architectures for Scalable Image Recognition, "
     "CVPR 2018",
     licence="Apache-2.0",
     arithmetic=_scaled(127.5),
-    layout="rewritten",
     closing=r"separable_conv_2_bn_\w+/(gamma|beta)$",
 )
 
