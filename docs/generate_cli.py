@@ -167,6 +167,17 @@ pomona_version  0.1.0
 $ pomona extract demo/pictures demo/features --encoder fruit.encoder
 ```""",
     ),
+    "pomona encoder convert": Text(
+        "For an encoder that is at hand without its weights. [precision.md](precision.md) says\n"
+        "what each precision saves, and what it changes.",
+        """\
+```console
+$ pomona encoder convert fruit.encoder --precision int8 \\
+      --calibrate demo/pictures -o int8.encoder | head -1
+int8.encoder: mobilenet_v2, 2.7 MB
+```
+""",
+    ),
     "pomona encoder show": Text(
         "It prints what `pomona encoder build` printed. A table made by this encoder has the same\n"
         "in its provenance."

@@ -109,6 +109,18 @@ BAD_USE = [
     (["extract", "{src}", "{tmp}/t", "--encoder", "{tmp}/no.encoder"], "cannot read the encoder"),
     (["extract", "{src}", "{tmp}/t", "--encoder", "{src}/notes.txt"], "not a Pomona encoder"),
     (["extract", "{src}", "{tmp}/t", "--encoder", "x", "--model", "y"], "leave --model"),
+    (
+        ["extract", "{src}", "{tmp}/t", "--encoder", "x", "--precision", "bf16"],
+        "leave --precision out",
+    ),
+    (["extract", "{src}", "{tmp}/t", "--precision", "int8"], "--calibrate IMAGES -o FILE"),
+    (["extract", "{src}", "{tmp}/t", "--precision", "f16"], "is not one of"),
+    (["encoder", "build", "mobilenet_v2", "--precision", "int8", "-o", "{tmp}/x"], "name them"),
+    (["encoder", "build", "mobilenet_v2", "--calibrate", "{src}", "-o", "{tmp}/x"], "ask for int8"),
+    (
+        ["encoder", "convert", "{src}/notes.txt", "--precision", "bf16", "-o", "{tmp}/x"],
+        "not a Pomona encoder",
+    ),
     (["encoder", "show", "{src}/notes.txt"], "not a Pomona encoder"),
     (["encoder", "build", "mobilenet_v2", "--weights", "untrained:7", "-o", "/proc/x"], "cannot"),
     (["extract", "{tmp}/nowhere", "{tmp}/t"], "does not exist"),

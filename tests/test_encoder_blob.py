@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import struct
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,7 @@ def test_saving_into_a_missing_folder_is_one_clear_error(tmp_path: Path) -> None
         ("architecture", "test.Other"),
         ("output", "another_layer"),
         ("precision", "bf16"),
+        ("quantized_sha256", "2" * 64),
         (
             "preprocessing",
             Preprocessing(height=8, width=6, mean=(1.0, 2.0, 3.5), std=(4.0, 5.0, 6.0)),
@@ -99,7 +102,17 @@ def test_the_fingerprint_depends_on_what_decides_the_features(field: str, value:
     assert other.fingerprint != SMALL.fingerprint
 
 
-@pytest.mark.parametrize("field", ["model", "weights"])
+def test_an_encoder_of_before_precisions_reads_as_it_did() -> None:
+    blob = SMALL.to_bytes().replace(b'"calibration": "", ', b"")
+    blob = blob.replace(b'"quantized_sha256": "", ', b"")
+    start = 8 + 32 + 8  # of the header, behind mark, digest and length
+    length = blob.index(SMALL.graph) - start
+    body = struct.pack("<Q", length) + blob[start:]
+    old = blob[:8] + hashlib.sha256(body).digest() + body
+    assert Encoder.from_bytes(old) == SMALL
+
+
+@pytest.mark.parametrize("field", ["model", "weights", "calibration"])
 def test_the_fingerprint_does_not_depend_on_names(field: str) -> None:
     other = dataclasses.replace(SMALL, **{field: "another name"})
     assert other.fingerprint == SMALL.fingerprint

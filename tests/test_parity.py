@@ -62,6 +62,6 @@ def test_bf16_does_not_pass_as_f32(encoder: Encoder, monkeypatch: pytest.MonkeyP
         pytest.skip("this processor has no bf16")
     from pomona.runtime import openvino as ours
 
-    monkeypatch.setitem(ours._CONFIG, "INFERENCE_PRECISION_HINT", "bf16")
+    monkeypatch.setitem(ours._HINTS, "f32", "bf16")
     with pytest.raises(EncoderError, match="lower precision"):
         runtime.load_once(encoder.fingerprint, lambda: encoder)

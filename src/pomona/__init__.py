@@ -15,6 +15,7 @@ from pomona._version import __version__
 
 if TYPE_CHECKING:
     from pomona.building.build import build_encoder
+    from pomona.building.precision import lower_precision
     from pomona.building.settings import NetworkSettings
     from pomona.encoder.blob import Encoder
     from pomona.engines.dataframe import featurize, featurize_udf
@@ -34,6 +35,7 @@ __all__ = [
     "extract",
     "featurize",
     "featurize_udf",
+    "lower_precision",
 ]
 
 _HOMES = {
@@ -46,6 +48,7 @@ _HOMES = {
     "extract": "pomona.extraction",
     "featurize": "pomona.engines.dataframe",
     "featurize_udf": "pomona.engines.dataframe",
+    "lower_precision": "pomona.building.precision",
 }
 
 

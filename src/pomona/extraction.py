@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Literal
 
 from pomona.building.build import build_encoder
+from pomona.building.precision import check_precision, lower_precision
 from pomona.building.settings import NetworkSettings
 from pomona.encoder.blob import Encoder
 from pomona.encoder.cards import DEFAULT_MODEL
@@ -39,6 +40,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     layer: str | None = None,
     trust: bool = False,
     runtime: str | None = None,
+    precision: str | None = None,
     label: str = "parent",
     globs: Sequence[str] = (),
     decode: DecodeOptions = EXACT,
@@ -58,7 +60,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         source: a folder, an image, or a glob; with Spark, any URI that Hadoop can read.
         table: folder for the feature table.
         encoder: what turns images into vectors, or its path or URI; else it is built from `model`
-            and the four that follow it.
+            and the five that follow it.
         delivery: on Spark, `broadcast` to send the encoder to the workers, or `file` to have each
             of their processes read it; by default `file` for a URI of another file system.
         model: a known network's name, by default `mobilenet_v2`, or a network's file.
@@ -66,6 +68,8 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         layer: take this layer's output in place of the last one before the classifier.
         trust: run code that a Keras file holds, such as a Lambda layer's.
         runtime: what computes it: `openvino` (the default), or `onnxruntime` for an ONNX file.
+        precision: `f32` (the default) or `bf16`; an int8 encoder is calibrated once, and given as
+            `encoder`.
         label: `parent`, `none`, `regex:PATTERN` or `csv:FILE`.
         globs: patterns for file names that choose files in place of the known extensions.
         decode: how images become pixels.
@@ -101,16 +105,25 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         _refuse_remote(paths)
     check_local(paths)
     if encoder is None:
+        _refuse_int8(precision)
+        check_precision(precision or "f32")
         settings = NetworkSettings(layer=layer)
-        encoder = build_encoder(
+        full = build_encoder(
             model or DEFAULT_MODEL,
             weights,
             settings=settings,
             trust=trust,
             runtime=runtime or "openvino",
         )
+        encoder = lower_precision(full, precision or "f32")
     else:
-        beside = {"model": model, "weights": weights, "layer": layer, "runtime": runtime}
+        beside = {
+            "model": model,
+            "weights": weights,
+            "layer": layer,
+            "runtime": runtime,
+            "precision": precision,
+        }
         _refuse_beside_encoder([f"--{name}" for name, value in beside.items() if value])
     built, location = open_encoder(encoder, delivery)
     timeout_s = image_timeout_s or IMAGE_TIMEOUT_S
@@ -125,6 +138,15 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         with spark_errors(EngineError, "Spark cannot reach SOURCE or TABLE"):
             images, rows = places_for(paths, active)
         return spark_engine.extract(job, images, rows, active, progress)
+
+
+def _refuse_int8(precision: str | None) -> None:
+    if precision == "int8":
+        raise EncoderError(
+            "--precision int8 is calibrated on images once, or else no run could continue the "
+            "table of another: 'pomona encoder build MODEL --precision int8 --calibrate IMAGES "
+            "-o FILE', and then --encoder FILE"
+        )
 
 
 def _refuse_beside_encoder(options: list[str]) -> None:

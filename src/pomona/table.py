@@ -274,10 +274,14 @@ def _belongs(path: Path) -> bool:
 
 
 def _named(provenance: Mapping[str, str]) -> str:
+    details = [provenance["fingerprint"][:12]]
+    if (precision := provenance.get("precision", "f32")) != "f32":
+        details.append(precision)
+    if provenance.get("decode") == "fast":
+        details.append("--decode fast")
     return (
         f"{provenance.get('model', '?')} with weights {provenance.get('weights', '?')} "
-        f"({provenance['fingerprint'][:12]}"
-        + (", --decode fast)" if provenance.get("decode") == "fast" else ")")
+        f"({', '.join(details)})"
     )
 
 

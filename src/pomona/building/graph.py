@@ -15,6 +15,7 @@ from pomona.encoder.blob import Encoder
 from pomona.errors import EncoderError
 from pomona.preprocess import Preprocessing
 from pomona.runtime import runtime_for
+from pomona.runtime.openvino import import_openvino
 from pomona.runtime.probes import probe_vectors
 
 __all__ = ["flattened", "near", "serialized", "take_pixels", "with_output", "with_probes"]
@@ -31,7 +32,7 @@ def take_pixels(model: Any, preprocessing: Preprocessing, layout: str) -> Any:
     Returns:
         A model that takes (1, height, width, 3) uint8, RGB.
     """
-    import openvino
+    openvino = import_openvino()
     from openvino.preprocess import PrePostProcessor
 
     sides = {"N": 1, "H": preprocessing.height, "W": preprocessing.width, "C": 3}
@@ -56,8 +57,7 @@ def with_output(model: Any, name: str) -> Any:
     Raises:
         EncoderError: there is none of that name; the message has near ones.
     """
-    import openvino
-
+    openvino = import_openvino()
     names: dict[str, Any] = {}
     for operation in model.get_ordered_ops():
         if operation.get_type_name() in ("Constant", "Parameter", "Result"):
@@ -72,7 +72,7 @@ def with_output(model: Any, name: str) -> Any:
 
 def flattened(model: Any) -> Any:
     """Make the one output of a graph, whatever its shape, a vector: (1, D)."""
-    import openvino
+    openvino = import_openvino()
     from openvino import opset8
 
     output = model.output(0).get_node().input_value(0)
@@ -82,8 +82,7 @@ def flattened(model: Any) -> Any:
 
 def serialized(model: Any) -> tuple[bytes, bytes]:
     """The graph and its constants, in OpenVINO's intermediate representation."""
-    import openvino
-
+    openvino = import_openvino()
     with tempfile.TemporaryDirectory(prefix="pomona-") as folder:
         graph, constants = Path(folder, "encoder.xml"), Path(folder, "encoder.bin")
         openvino.serialize(model, graph, constants)

@@ -12,6 +12,7 @@ from pomona.building.settings import LAYOUTS, NetworkSettings
 from pomona.encoder.blob import Encoder
 from pomona.errors import EncoderError
 from pomona.preprocess import Preprocessing
+from pomona.runtime.openvino import import_openvino
 
 __all__ = [
     "build",
@@ -130,8 +131,7 @@ _FORMAT_NAMES = {".onnx": "ONNX", ".tflite": "TensorFlow Lite", ".xml": "OpenVIN
 
 
 def _read(path: Path) -> Any:
-    import openvino
-
+    openvino = import_openvino()
     try:
         network = openvino.Core().read_model(path)
     except RuntimeError as error:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pomona.errors import EncoderError
+from pomona.runtime.openvino import import_openvino
 
 __all__ = ["exported", "import_keras", "weights_digest"]
 
@@ -22,6 +23,7 @@ def import_keras() -> Any:
         EncoderError: it is loaded already, with another backend.
     """
     os.environ["KERAS_BACKEND"] = "openvino"
+    import_openvino()  # without telemetry: Keras' backend would import it with
     import keras
 
     if keras.config.backend() != "openvino":
@@ -37,8 +39,7 @@ def import_keras() -> Any:
 
 def exported(network: Any) -> Any:
     """Turn a Keras network into an `openvino.Model`."""
-    import openvino
-
+    openvino = import_openvino()
     with tempfile.TemporaryDirectory(prefix="pomona-") as folder:
         path = Path(folder, "exported.xml")
         network.export(str(path), format="openvino", verbose=False)

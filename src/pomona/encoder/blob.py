@@ -28,9 +28,19 @@ from pomona.errors import EncoderError
 from pomona.location import read_file, without_password
 from pomona.preprocess import Preprocessing
 
-__all__ = ["LAYOUT_VERSION", "RUNTIMES", "Encoder", "canonical_digest", "describe_preprocessing"]
+__all__ = [
+    "LAYOUT_VERSION",
+    "PRECISIONS",
+    "RUNTIMES",
+    "Encoder",
+    "canonical_digest",
+    "describe_preprocessing",
+]
 
 LAYOUT_VERSION = 1
+
+PRECISIONS = ("f32", "bf16", "int8")
+"""The arithmetics that an encoder can compute in, by their names for `--precision`."""
 
 RUNTIMES = ("openvino", "onnxruntime")
 """What can compute an encoder, by their names for `--runtime`."""
@@ -74,13 +84,15 @@ class Encoder:
         preprocessing: input size, resize filter, channel order, mean and standard deviation.
         output: name of the layer whose output is the feature vector.
         dimension: length of the feature vector.
-        precision: arithmetic of the network, `f32`.
+        precision: arithmetic of the network, one of `PRECISIONS`.
         graph: OpenVINO's intermediate representation, XML; or an ONNX model.
         constants: the numbers that OpenVINO's graph refers to.
         runtime: what computes it, one of `RUNTIMES`.
         probes: (K, dimension) float32, little-endian: the vectors of `pomona.runtime.probes` as
             they were when the encoder was built. A worker computes them again before its first
             image.
+        calibration: of int8, what it was calibrated on and by what, for people; else empty.
+        quantized_sha256: of int8, digest of the constants that came of it; else empty.
     """
 
     model: str
@@ -95,6 +107,8 @@ class Encoder:
     constants: bytes = field(repr=False)
     probes: bytes = field(repr=False, default=b"")
     runtime: str = "openvino"
+    calibration: str = ""
+    quantized_sha256: str = ""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -102,19 +116,22 @@ class Encoder:
 
         64 hex digits, a SHA-256 over architecture, weights, preprocessing, output, dimension,
         precision and runtime; not over names of files, nor when, where or by which version it was
-        built.
+        built. Of int8 also over its numbers: other images, or another NNCF, make other
+        features.
         """
-        return canonical_digest(
-            {
-                "architecture": self.architecture,
-                "weights_sha256": self.weights_sha256,
-                "preprocessing": self.preprocessing.to_json(),
-                "output": self.output,
-                "dimension": self.dimension,
-                "precision": self.precision,
-                "runtime": self.runtime,
-            }
-        )
+        meant = {
+            "architecture": self.architecture,
+            "weights_sha256": self.weights_sha256,
+            "preprocessing": self.preprocessing.to_json(),
+            "output": self.output,
+            "dimension": self.dimension,
+            "precision": self.precision,
+            "runtime": self.runtime,
+        }
+        return canonical_digest(meant | self._quantization())
+
+    def _quantization(self) -> dict[str, str]:
+        return {"quantized_sha256": self.quantized_sha256} if self.quantized_sha256 else {}
 
     def provenance(self) -> dict[str, str]:
         """What a feature table says of the encoder that made it, in words and digests."""
@@ -128,6 +145,8 @@ class Encoder:
             "output": self.output,
             "dimension": str(self.dimension),
             "precision": self.precision,
+            **({"calibration": self.calibration} if self.calibration else {}),
+            **self._quantization(),
             "runtime": self.runtime,
             "pomona_version": __version__,
         }
@@ -144,6 +163,8 @@ class Encoder:
                 "output": self.output,
                 "dimension": self.dimension,
                 "precision": self.precision,
+                "calibration": self.calibration,
+                "quantized_sha256": self.quantized_sha256,
                 "runtime": self.runtime,
                 "sections": {name: len(getattr(self, name)) for name in _SECTIONS},
             },

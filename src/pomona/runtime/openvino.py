@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,16 +14,19 @@ if TYPE_CHECKING:
 
     from pomona.encoder.blob import Encoder
 
-__all__ = ["OpenVinoRuntime"]
+__all__ = ["OpenVinoRuntime", "import_openvino"]
 
-# Each of the three was measured (docs/architecture.md): without the first, CPUs that have bf16 use
-# it and move MobileNetV2's features by 20 % in norm; without the third, every process of a machine
-# pins itself to core 0 and half of the cores idle. One thread per process: processes scale better.
+# Each was measured (docs/architecture.md). One thread per process: processes scale better. Without
+# the second, every process of a machine pins itself to core 0 and half of the cores idle.
 _CONFIG = {
-    "INFERENCE_PRECISION_HINT": "f32",
     "INFERENCE_NUM_THREADS": 1,
     "ENABLE_CPU_PINNING": False,
 }
+
+# Precision of the encoder -> what OpenVINO is to compute in. Never its own choice: where a CPU has
+# bf16 that is what it takes, which moves MobileNetV2's features by 20 % in norm. An int8 graph says
+# itself what is int8; the rest of it stays in float32.
+_HINTS = {"f32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
 class OpenVinoRuntime:
@@ -35,20 +39,32 @@ class OpenVinoRuntime:
     batch_size = 1
 
     def __init__(self, encoder: Encoder) -> None:
-        import openvino
-
+        openvino = import_openvino()
         self.preprocessing = encoder.preprocessing
         self.dimension = encoder.dimension
+        hint = _HINTS.get(encoder.precision)
+        if hint is None:
+            raise EncoderError(
+                f"{_name(encoder)} has precision {encoder.precision!r}, this Pomona computes "
+                f"{', '.join(_HINTS)}: build the encoder again with this version"
+            )
         core = openvino.Core()
         try:
             model = core.read_model(encoder.graph, _constants_tensor(openvino, encoder.constants))
-            compiled = core.compile_model(model, "CPU", _CONFIG)
+            config = {**_CONFIG, "INFERENCE_PRECISION_HINT": hint}
+            compiled = core.compile_model(model, "CPU", config)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise EncoderError(
-                f"OpenVINO {openvino.__version__} cannot load encoder "
-                f"{encoder.fingerprint[:12]} ({encoder.model}): {reason}"
+                f"OpenVINO {openvino.__version__} cannot load {_name(encoder)}: {reason}"
             ) from error
+        # OpenVINO takes float32, without a word, where a CPU has neither bf16 nor AVX-512.
+        taken = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        if taken != hint:
+            raise EncoderError(
+                f"{_name(encoder)} computes in {hint}, which this processor cannot: OpenVINO would "
+                f"take {taken} and give other features; use an encoder of --precision f32 or int8"
+            )
         shape = (1, self.preprocessing.height, self.preprocessing.width, 3)
         self._request = compiled.create_infer_request()
         self._input: NDArray[np.uint8] = np.zeros(shape, np.uint8)
@@ -65,6 +81,29 @@ class OpenVinoRuntime:
             self._input[0] = image
             self._request.infer()
             features[row] = self._request.get_output_tensor().data[0]
+
+
+def import_openvino() -> Any:
+    """Import OpenVINO without its telemetry.
+
+    `import openvino` reports each import to Google Analytics, from each worker process, and leaves
+    a client's number in the home folder. It does neither where the package that reports cannot be
+    imported. That package is hidden for the time of this import only: what a caller's own code
+    imports or has imported stays as it is.
+    """
+    if "openvino" not in sys.modules and "openvino_telemetry" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # an ImportError
+        try:
+            import openvino
+        finally:
+            del sys.modules["openvino_telemetry"]
+    import openvino
+
+    return openvino
+
+
+def _name(encoder: Encoder) -> str:
+    return f"encoder {encoder.fingerprint[:12]} ({encoder.model})"
 
 
 def _constants_tensor(openvino: Any, constants: bytes) -> Any:
