@@ -98,6 +98,22 @@ def test_progress_ends_at_the_total(
     assert all(0 <= snapshot.done <= 14 for snapshot in seen)
 
 
+def test_a_run_that_is_stopped_leaves_the_session_at_peace_and_is_continued(
+    connect: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    def stop(snapshot: Snapshot) -> None:
+        if snapshot.total is not None:  # all is listed, and a query runs
+            raise KeyboardInterrupt
+
+    before = connect.conf.getAll
+    with pytest.raises(KeyboardInterrupt):
+        pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=connect, progress=stop)
+    assert connect.conf.getAll == before
+    assert connect.getTags() == set()
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=connect)
+    assert len(tables.rows(tmp_path / "t")) == 14
+
+
 def test_featurize_takes_a_dataframe_of_spark_connect(
     connect: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
