@@ -21,6 +21,7 @@ import pomona
 from pomona.encoder.blob import Encoder
 from pomona.engines import binary_files
 from pomona.engines.job import Snapshot
+from pomona.engines.places import LocalImages
 from pomona.errors import EngineError, RunError, SourceError
 from pomona.schema import FEATURE_SCHEMA
 
@@ -42,6 +43,16 @@ def test_spark_connect_gives_the_embedded_engines_rows(
     assert (here.ok, here.failed, here.by_status) == (there.ok, there.failed, there.by_status)
     made = pomona.FeatureTable(tmp_path / "there").provenance()
     assert made == pomona.FeatureTable(tmp_path / "here").provenance()
+
+
+def test_signs_that_a_glob_would_read_are_part_of_a_name(
+    connect: SparkSession, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a*.png", "ab.png", "a?.png", "[a].png", "{a,b}.png", "a\\b.png"):
+        (tmp_path / name).write_bytes(drawn.encode(drawn.picture(), "PNG"))
+    monkeypatch.delattr(LocalImages, "read")  # what Spark does not read, nobody does
+    summary = pomona.extract(tmp_path, tmp_path / "t", encoder=encoder, spark=connect)
+    assert summary.ok == summary.files == 6
 
 
 def test_a_table_is_continued_over_spark_connect(
@@ -223,6 +234,8 @@ def test_an_address_where_no_server_is_ends_with_one_line(
     pytest.importorskip("grpc", reason="Spark Connect needs gRPC: pip install 'pomona[connect]'")
     monkeypatch.setattr("pomona.engines.session._active_session", lambda: None)
     monkeypatch.setattr("pomona.engines.session._CONNECT_WITHIN_S", 0.5)
-    with pytest.raises(EngineError, match="no Spark Connect server answers at sc://127.0.0.1:9 "):
-        pomona.extract(pictures, tmp_path / "t", encoder=encoder, master="sc://127.0.0.1:9")
+    with pytest.raises(EngineError, match="no Spark Connect server answers at sc://127.0.0.1:9 w"):
+        pomona.extract(
+            pictures, tmp_path / "t", encoder=encoder, master="sc://127.0.0.1:9/;token=secret"
+        )
     assert not (tmp_path / "t").exists()

@@ -35,7 +35,7 @@ def read_images(spark: SparkSession, files: list[ImageFile], cores: int) -> Data
     reader = reader.option("recursiveFileLookup", "true")
     # Names with brackets or braces are names, not patterns.
     paths = [file.uri for file in files]
-    if is_connect(spark):  # it writes options in small letters, and Spark then overlooks this one
+    if is_connect(spark):  # where Spark 4.3 does not heed that option
         paths = [_GLOB_SIGN.sub(r"\\\g<0>", path) for path in paths]
     else:
         reader = reader.option("__globPaths__", "false")
