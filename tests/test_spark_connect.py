@@ -21,6 +21,7 @@ import pomona
 from pomona.encoder.blob import Encoder
 from pomona.engines import binary_files
 from pomona.engines.job import Snapshot
+from pomona.engines.places import LocalImages
 from pomona.errors import EngineError, RunError, SourceError
 from pomona.schema import FEATURE_SCHEMA
 
@@ -42,6 +43,16 @@ def test_spark_connect_gives_the_embedded_engines_rows(
     assert (here.ok, here.failed, here.by_status) == (there.ok, there.failed, there.by_status)
     made = pomona.FeatureTable(tmp_path / "there").provenance()
     assert made == pomona.FeatureTable(tmp_path / "here").provenance()
+
+
+def test_signs_that_a_glob_would_read_are_part_of_a_name(
+    connect: SparkSession, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a*.png", "ab.png", "a?.png", "[a].png", "{a,b}.png", "a\\b.png"):
+        (tmp_path / name).write_bytes(drawn.encode(drawn.picture(), "PNG"))
+    monkeypatch.delattr(LocalImages, "read")  # what Spark does not read, nobody does
+    summary = pomona.extract(tmp_path, tmp_path / "t", encoder=encoder, spark=connect)
+    assert summary.ok == summary.files == 6
 
 
 def test_a_table_is_continued_over_spark_connect(
@@ -96,6 +107,22 @@ def test_progress_ends_at_the_total(
     pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=connect, progress=seen.append)
     assert seen[-1] == Snapshot(done=14, failed=3, total=14)
     assert all(0 <= snapshot.done <= 14 for snapshot in seen)
+
+
+def test_a_run_that_is_stopped_leaves_the_session_at_peace_and_is_continued(
+    connect: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    def stop(snapshot: Snapshot) -> None:
+        if snapshot.total is not None:  # all is listed, and a query runs
+            raise KeyboardInterrupt
+
+    before = connect.conf.getAll
+    with pytest.raises(KeyboardInterrupt):
+        pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=connect, progress=stop)
+    assert connect.conf.getAll == before
+    assert connect.getTags() == set()
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=connect)
+    assert len(tables.rows(tmp_path / "t")) == 14
 
 
 def test_featurize_takes_a_dataframe_of_spark_connect(
@@ -207,6 +234,8 @@ def test_an_address_where_no_server_is_ends_with_one_line(
     pytest.importorskip("grpc", reason="Spark Connect needs gRPC: pip install 'pomona[connect]'")
     monkeypatch.setattr("pomona.engines.session._active_session", lambda: None)
     monkeypatch.setattr("pomona.engines.session._CONNECT_WITHIN_S", 0.5)
-    with pytest.raises(EngineError, match="no Spark Connect server answers at sc://127.0.0.1:9 "):
-        pomona.extract(pictures, tmp_path / "t", encoder=encoder, master="sc://127.0.0.1:9")
+    with pytest.raises(EngineError, match="no Spark Connect server answers at sc://127.0.0.1:9 w"):
+        pomona.extract(
+            pictures, tmp_path / "t", encoder=encoder, master="sc://127.0.0.1:9/;token=secret"
+        )
     assert not (tmp_path / "t").exists()

@@ -77,6 +77,7 @@ class _Run:
         self._on_driver: Counter[str] = Counter()  # rows that the driver made, by status
         self._total: int | None = None
         self._stopped = False
+        self._cores = 1
         self._carrier = carry(spark, job.encoder, job.encoder_location)
         self._cluster = cluster_of(spark)
         self._loads_before = loads_so_far()
@@ -107,7 +108,8 @@ class _Run:
             wave = following
 
     def _next_wave(self, files: Iterator[ImageFile]) -> list[ImageFile]:
-        wave = min(_WAVE_FILES_PER_CORE * self._cluster.cores(), self._cluster.largest_wave)
+        self._cores = self._cluster.cores()  # executors come and go
+        wave = min(_WAVE_FILES_PER_CORE * self._cores, self._cluster.largest_wave)
         return list(islice(files, wave))
 
     def _do_wave(self, wave: list[ImageFile]) -> None:
@@ -115,7 +117,7 @@ class _Run:
         readable = self._images.present(wave)
         written: dict[str, str] = {}
         if readable:
-            images = read_images(self._spark, readable, self._cluster.cores())
+            images = read_images(self._spark, readable, self._cores)
             task = Task(self._carrier, self._job.label, self._job.decode)
             written = self._rows.append(self._cluster.rows(images, task, len(readable)))
             self._cluster.settle(Counter(written.values()))
