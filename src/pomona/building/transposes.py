@@ -133,7 +133,7 @@ def _sink(operation: Any, inputs: Sequence[int], after: Axes | None = None) -> N
     for index, source in zip(inputs, sources, strict=True):
         operation.input(index).replace_source_output(source)
     operation.validate_and_infer_types()
-    after = after or axes
+    after = axes if after is None else after  # () where a number is left
     if after != tuple(range(len(after))):
         targets = operation.output(0).get_target_inputs()
         _redirect(targets, opset8.transpose(operation.output(0), _constant(after)).output(0))

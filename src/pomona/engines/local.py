@@ -11,13 +11,13 @@ kills its process twice gets the row `crashed`.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from pomona.engines.cores import available_cores
 from pomona.engines.image_queue import ImageQueue
 from pomona.engines.job import (
     Job,
@@ -34,7 +34,7 @@ from pomona.schema import lone_row, schema_with_provenance
 from pomona.source import ImageFile, Listing
 from pomona.table import FeatureTable, PartWriter, part_name
 
-__all__ = ["available_cores", "extract"]
+__all__ = ["extract"]
 
 _log = logging.getLogger(__name__)
 
@@ -43,11 +43,6 @@ _PART_SECONDS = 60.0  # ...or when it is this old: what a kill can cost
 _STRIKES = 2  # deaths on one image before it is called their cause
 _DEATHS_IN_A_ROW = 8  # processes that may die with no image done before the run gives up
 _LOOK_EVERY_S = 0.1
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def extract(job: Job, workers: int | None = None, progress: Progress = no_progress) -> Summary:
