@@ -185,4 +185,5 @@ class Task:
 def _with_loads(rows: pa.RecordBatch, loads: int) -> pa.RecordBatch:
     column = np.zeros(rows.num_rows, np.int64)
     column[:1] = loads
-    return rows.append_column(LOADS_COLUMN, pa.array(column))
+    names = [*rows.schema.names, LOADS_COLUMN]
+    return pa.RecordBatch.from_arrays([*rows.columns, pa.array(column)], names)
