@@ -48,5 +48,5 @@ $(VENV)/demo.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) install -c constraints.txt -e '.[spark]' hypothesis import-linter mypy pytest ruff
+	$(PIP) install -c constraints.txt -e '.[connect,onnx,spark]' hypothesis import-linter mypy pytest ruff
 	@touch $@ $(VENV)/demo.stamp

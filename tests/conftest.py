@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import drawn
+import pomona
 from pomona.building.build import build_encoder
 from pomona.encoder.blob import Encoder
 
@@ -91,6 +95,63 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     yield session
     session.stop()
     del os.environ["PYSPARK_PYTHON"]
+
+
+@pytest.fixture(scope="session")
+def connect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real Spark Connect server, the one that PySpark brings."""
+    pytest.importorskip("grpc", reason="Spark Connect needs gRPC: pip install 'pomona[connect]'")
+    if shutil.which("java") is None:
+        pytest.skip("no Java on this machine")
+    import pyspark
+
+    under_test = Path(pomona.__file__).parent.parent  # for its workers, which start elsewhere
+    settings = {
+        "spark.connect.grpc.binding.address": "127.0.0.1",
+        "spark.connect.grpc.binding.port": "0",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("connect-warehouse")),
+        "spark.ui.enabled": "false",
+    }
+    server = subprocess.Popen(
+        [
+            Path(pyspark.__file__).with_name("bin") / "spark-submit",
+            *("--class", "org.apache.spark.sql.connect.service.SparkConnectServer"),
+            *("--master", "local[2]"),
+            *(word for item in settings.items() for word in ("--conf", "=".join(item))),
+            "spark-internal",
+        ],
+        env={**os.environ, "PYSPARK_PYTHON": sys.executable, "PYTHONPATH": str(under_test)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert server.stdout
+    log, told = [], re.compile(r"Spark Connect server started at: \S+:(\d+)")
+    for line in server.stdout:
+        log.append(line)
+        if started := told.search(line):
+            break
+    else:
+        pytest.fail("the Spark Connect server did not start:\n" + "".join(log[-20:]))
+    reader = threading.Thread(target=server.stdout.read, daemon=True)  # or its log would block it
+    reader.start()
+    yield f"sc://127.0.0.1:{started[1]}"
+    server.terminate()
+    server.wait()
+    reader.join()
+    server.stdout.close()
+
+
+@pytest.fixture
+def connect(connect_server: str) -> Iterator[SparkSession]:
+    """A session of Spark Connect, as a caller would have one."""
+    from pyspark.sql.connect.session import SparkSession as ConnectSession
+
+    session = ConnectSession.builder.remote(connect_server).create()
+    yield session
+    session.stop()
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from pomona.building import build, keras_build
+from pomona.building.keras_backend import import_keras
+from pomona.building.settings import NetworkSettings
 from pomona.decode import decode
 from pomona.encoder.blob import Encoder
 from pomona.encoder.cards import CARDS, find_card
@@ -94,6 +96,42 @@ def test_a_weights_file_gives_the_same_encoder_in_every_form(
     assert built.weights == f"fruit.{form}"
 
 
+@pytest.mark.parametrize("form", ["weights.h5", "h5"])
+def test_a_network_within_a_model_is_found_by_its_weights(
+    encoder: Encoder, tmp_path: Path, form: str
+) -> None:
+    network = keras_build._network(find_card("mobilenet_v2"), "untrained:7")
+    layers = import_keras().layers
+    augment = import_keras().Sequential([layers.RandomFlip(), layers.RandomZoom(0.1)])
+    whole = import_keras().Sequential(
+        [
+            layers.Input((224, 224, 3)),
+            *(augment, layers.Rescaling(1 / 127.5, -1), network),
+            *(layers.Dropout(0.2), layers.Dense(9), layers.BatchNormalization(), layers.Dense(3)),
+        ]
+    )
+    path = tmp_path / f"fruit.{form}"
+    whole.save_weights(path) if form == "weights.h5" else whole.save(path)
+    assert keras_build.build("mobilenet_v2", str(path)).fingerprint == encoder.fingerprint
+
+
+def test_settings_change_what_a_known_network_sees(encoder: Encoder) -> None:
+    told = NetworkSettings(size=(96, 160), resize="bilinear", scale=1 / 255, layer="block_1_expand")
+    built = keras_build.build("mobilenet_v2", "untrained:7", told)
+    spec = built.preprocessing
+    assert (spec.height, spec.width, spec.resize) == (96, 160, "bilinear")
+    assert (spec.mean, spec.std) == ((0.0,) * 3, pytest.approx((255.0,) * 3))
+    assert (built.output, built.dimension) == ("block_1_expand", 48 * 80 * 96)
+    assert built.fingerprint != encoder.fingerprint
+
+
+def test_settings_that_a_known_network_cannot_take_are_refused() -> None:
+    with pytest.raises(EncoderError, match="did you mean .*block_1_expand"):
+        keras_build.build("mobilenet_v2", "untrained:7", NetworkSettings(layer="block_1_expnd"))
+    with pytest.raises(EncoderError, match="leave --layout NCHW out"):
+        keras_build.build("mobilenet_v2", "untrained:7", NetworkSettings(layout="NCHW"))
+
+
 def save_as_keras_2(network: object, path: Path) -> None:
     """Weights alone, in the layout that Keras 2 wrote and keras.applications still publishes."""
     import h5py
@@ -109,7 +147,7 @@ def test_a_second_build_comes_from_the_cache_without_keras(
     def no_keras(_: object) -> object:
         raise AssertionError("Keras was asked again")
 
-    monkeypatch.setattr(build, "_ask_keras", no_keras)
+    monkeypatch.setattr(build, "_ask", no_keras)
     assert build.build_encoder("mobilenet_v2", "untrained:7") == encoder
 
 
@@ -138,7 +176,7 @@ def test_imagenet_that_cannot_be_downloaded_names_the_two_ways_on(tmp_path: Path
         "import json, socket\n"
         "def refuse(*_): raise OSError('no network')\n"
         "socket.getaddrinfo = refuse\n"
-        "from pomona.building.keras_build import answer\n"
+        "from pomona.building.__main__ import answer\n"
         f"print(json.dumps(answer({request!r})))"
     )
     done = subprocess.run(

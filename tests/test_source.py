@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pomona.errors import SourceError
 from pomona.labels import parse_label_rule
-from pomona.source import BATCH_BYTES, ImageFile, Listing, Source, is_remote, read_batches
+from pomona.source import BATCH_BYTES, ImageFile, Listing, Source, read_batches
 
 PARENT = parse_label_rule("parent")
 
@@ -151,11 +151,3 @@ def test_what_is_done_is_skipped_and_counted(tmp_path: Path) -> None:
     listing.skip({f"file:{tmp_path}/a.jpg"})
     assert names(list(listing.files())) == ["b.jpg"]
     assert (listing.files_listed, listing.files_skipped) == (2, 1)
-
-
-@pytest.mark.parametrize(
-    ("uri", "remote"),
-    [("s3a://b/x", True), ("hdfs://h/x", True), ("file:///x", False), ("/x", False), ("x", False)],
-)
-def test_remote_is_what_has_another_scheme_than_file(uri: str, remote: bool) -> None:
-    assert is_remote(uri) is remote

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pomona.building.weights import LayerShape, classes_of_top, match_weights, read_weights
+from pomona.building.weights import LayerShape, match_weights, read_weights
 from pomona.errors import EncoderError
 
 CONV = LayerShape("layers/conv2d", "Conv1", (("kernel", (3, 3, 3, 2)),))
@@ -75,12 +75,18 @@ def test_keras_2_files_give_each_layer_its_arrays(tmp_path: Path, within: str) -
 
 
 @pytest.mark.parametrize("write", [keras3, legacy])
-def test_the_classes_of_a_top_are_found(tmp_path: Path, write: Callable[..., Path]) -> None:
-    top = {"dense": [full((4, 9), 5), full((9,), 6)], "dense_1": [full((9, 7), 5), full((7,), 6)]}
-    path = write(tmp_path / "a.weights.h5", {**GOOD3, **top})
-    assert classes_of_top(NETWORK, read_weights(path)) == 7
-    path = write(tmp_path / "b.weights.h5", GOOD3)
-    assert classes_of_top(NETWORK, read_weights(path)) is None
+def test_a_head_of_any_number_of_layers_is_left_out(
+    tmp_path: Path, write: Callable[..., Path]
+) -> None:
+    head = {"dense": [full((4, 9), 5), full((9,), 6)], "dense_1": [full((9, 7), 5), full((7,), 6)]}
+    path = write(tmp_path / "a.weights.h5", {**GOOD3, **head})
+    assert matched(path) == [[1], [2, 3], [4]]
+
+
+def test_a_network_within_a_model_is_found_in_its_file(tmp_path: Path) -> None:
+    inner = {f"functional/layers/{key}": arrays for key, arrays in GOOD3.items()}
+    path = keras3(tmp_path / "a.weights.h5", {**inner, "dense": TOP})
+    assert matched(path) == [[1], [2, 3], [4]]
 
 
 def test_layers_within_layers_are_read_in_keras_3_files(tmp_path: Path) -> None:
@@ -116,19 +122,20 @@ def test_another_width_is_refused_by_the_name_of_the_layer(tmp_path: Path) -> No
 
 def test_a_layer_that_the_file_lacks_is_never_left_at_random(tmp_path: Path) -> None:
     lacking = {key: arrays for key, arrays in GOOD3.items() if key != "batch_normalization"}
-    with pytest.raises(EncoderError, match="it has nothing for layer 'bn'"):
+    with pytest.raises(EncoderError, match="layer 'bn' needs gamma .*, the file has nothing there"):
         matched(keras3(tmp_path / "a.weights.h5", lacking))
 
 
 def test_a_layer_that_the_network_lacks_is_refused(tmp_path: Path) -> None:
-    path = keras3(tmp_path / "a.weights.h5", {**GOOD3, "dense": TOP})
-    with pytest.raises(EncoderError, match=r"also holds layer 'dense' with \(4, 7\), \(7,\)"):
+    own = [full((3,), 5), full((3,), 6)]
+    path = keras3(tmp_path / "a.weights.h5", {**GOOD3, "normalization": own})
+    with pytest.raises(EncoderError, match=r"also holds layer 'normalization' with \(3,\), \(3,\)"):
         matched(path)
 
 
 def test_a_short_keras_2_file_is_refused(tmp_path: Path) -> None:
     path = legacy(tmp_path / "a.h5", {"one": GOOD3["conv2d"]})
-    with pytest.raises(EncoderError, match="it has nothing for layer 'bn'"):
+    with pytest.raises(EncoderError, match="the file has nothing there"):
         matched(path)
 
 

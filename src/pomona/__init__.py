@@ -15,9 +15,10 @@ from pomona._version import __version__
 
 if TYPE_CHECKING:
     from pomona.building.build import build_encoder
+    from pomona.building.settings import NetworkSettings
     from pomona.encoder.blob import Encoder
+    from pomona.engines.dataframe import featurize, featurize_udf
     from pomona.engines.job import Summary
-    from pomona.engines.spark import featurize, featurize_udf
     from pomona.extraction import extract
     from pomona.table import FeatureTable
     from pomona.worker import DecodeOptions
@@ -26,6 +27,7 @@ __all__ = [
     "DecodeOptions",
     "Encoder",
     "FeatureTable",
+    "NetworkSettings",
     "Summary",
     "__version__",
     "build_encoder",
@@ -38,11 +40,12 @@ _HOMES = {
     "DecodeOptions": "pomona.worker",
     "Encoder": "pomona.encoder.blob",
     "FeatureTable": "pomona.table",
+    "NetworkSettings": "pomona.building.settings",
     "Summary": "pomona.engines.job",
     "build_encoder": "pomona.building.build",
     "extract": "pomona.extraction",
-    "featurize": "pomona.engines.spark",
-    "featurize_udf": "pomona.engines.spark",
+    "featurize": "pomona.engines.dataframe",
+    "featurize_udf": "pomona.engines.dataframe",
 }
 
 

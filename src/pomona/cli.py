@@ -28,11 +28,54 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _AS_JSON = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object instead of words."
 )
+_LAYER = click.option(
+    "--layer",
+    metavar="NAME",
+    help="Take this layer's output, in a row, in place of the last before the classifier.",
+)
+_TRUST = click.option(
+    "--trust",
+    is_flag=True,
+    help="Run code that a Keras file holds, such as a Lambda layer's: if you know who made it.",
+)
+_RUNTIME = click.option(
+    "--runtime",
+    type=click.Choice(["openvino", "onnxruntime"]),
+    help="onnxruntime is for .onnx files, and takes NVIDIA's GPUs.  [default: openvino]",
+)
 _WEIGHTS = click.option(
     "--weights",
     help="imagenet (downloaded once), a Keras weights FILE, or untrained:SEED.  "
     "[default: imagenet]",
 )
+
+
+class _Size(click.ParamType[tuple[int, int]]):
+    """Height and width in pixels: 224 or 240x320."""
+
+    name = "pixels"
+
+    def convert(self, value: Any, *_: Any) -> tuple[int, int]:
+        """Parse."""
+        sides = str(value).lower().split("x")
+        if len(sides) > 2 or not all(side.isdigit() for side in sides):
+            self.fail(f"{value!r} is no size: expected 224, or height x width as in 240x320")
+        return int(sides[0]), int(sides[-1])
+
+
+class _Numbers(click.ParamType[tuple[float, float, float]]):
+    """One number, or one for each channel: 127.5 or 103.9,116.8,123.7."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, *_: Any) -> tuple[float, float, float]:
+        """Parse."""
+        try:
+            numbers = [float(part) for part in str(value).split(",")]
+            first, second, third = numbers * 3 if len(numbers) == 1 else numbers
+        except ValueError:
+            self.fail(f"{value!r} is neither a number nor three of them with commas between")
+        return first, second, third
 
 
 @click.group(context_settings=_CONTEXT)
@@ -44,12 +87,25 @@ def app() -> None:
 @app.command(epilog="Example: pomona extract photos/ features/ --label parent")
 @click.argument("source")
 @click.argument("table")
-@click.option("--model", help=f"See 'pomona models'.  [default: {DEFAULT_MODEL}]")
+@click.option(
+    "--model",
+    help="A name that 'pomona models' lists, or a network's FILE: see 'pomona encoder build'.  "
+    f"[default: {DEFAULT_MODEL}]",
+)
 @_WEIGHTS
+@_LAYER
+@_TRUST
+@_RUNTIME
 @click.option(
     "--encoder",
     metavar="FILE",
-    help="What 'pomona encoder build' wrote, in place of --model and --weights.",
+    help="What 'pomona encoder build' wrote, in place of --model and --weights. A path or a URI.",
+)
+@click.option(
+    "--delivery",
+    type=click.Choice(["broadcast", "file"]),
+    help="Spark: send the encoder to the workers, or let them read its FILE themselves.  "
+    "[default: file for a URI such as s3a://..., else broadcast]",
 )
 @click.option(
     "--label",
@@ -71,7 +127,11 @@ def app() -> None:
     show_default=True,
     help="Processes on this machine, or Apache Spark.",
 )
-@click.option("--master", metavar="URL", help="Spark's master: local[4], spark://host:7077, yarn.")
+@click.option(
+    "--master",
+    metavar="URL",
+    help="Spark's master: local[4], spark://host:7077, yarn, sc://host:15002.",
+)
 @click.option(
     "--workers", type=click.IntRange(min=1), help="Processes on this machine.  [default: cores]"
 )
@@ -145,18 +205,55 @@ def encoder() -> None:
 )
 @click.argument("model")
 @_WEIGHTS
+@_LAYER
+@click.option(
+    "--size", type=_Size(), help="Of the network's input: 224, or height x width 240x320."
+)
+@click.option(
+    "--resize",
+    type=click.Choice(["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]),
+    help="How images are brought to that size.  [default: bicubic]",
+)
+@click.option(
+    "--channel-order", type=click.Choice(["RGB", "BGR"]), help="Of the input.  [default: RGB]"
+)
+@click.option("--scale", type=float, help="Input = (pixel * scale - mean) / std, pixels 0..255.")
+@click.option("--mean", type=_Numbers(), help="One number, or one for each channel: 0.4,0.4,0.4.")
+@click.option("--std", type=_Numbers(), help="Likewise.")
+@click.option(
+    "--layout",
+    type=click.Choice(["NCHW", "NHWC"]),
+    help="Of the input, where the network does not show it.",
+)
+@_TRUST
+@_RUNTIME
 @click.option("-o", "--output", required=True, metavar="FILE", help="Where to write the encoder.")
-def encoder_build(model: str, weights: str | None, output: str) -> None:
+def encoder_build(
+    *,
+    model: str,
+    weights: str | None,
+    trust: bool,
+    runtime: str | None,
+    output: str,
+    **settings: Any,
+) -> None:
     """Build the encoder of the network MODEL, and write it to a file.
 
-    The file holds the network, its weights and its preprocessing. 'pomona extract --encoder' takes
-    it, on machines without Keras and without the weights.
+    MODEL is a name that 'pomona models' lists, with --weights, or the file of a whole network:
+    .keras, .h5, .onnx, .tflite, OpenVINO's .xml, or a TensorFlow SavedModel folder. How the input
+    of such a network was prepared is said in options, or in a card beside it: fruit.toml beside
+    fruit.onnx, with size, resize, channel_order, scale, mean, std, layout and layer.
+
+    The encoder's file holds the network, its weights and its preprocessing. 'pomona extract
+    --encoder' takes it, on machines without Keras and without the weights.
     """
     from pomona.building.build import build_encoder
+    from pomona.building.settings import NetworkSettings
     from pomona.presentation import show_encoder
 
     _warn_of_untrained(weights)
-    built = build_encoder(model, weights or "imagenet")
+    told = NetworkSettings(**settings)
+    built = build_encoder(model, weights, settings=told, trust=trust, runtime=runtime or "openvino")
     built.save(output)
     show_encoder(output, built)
 
@@ -207,13 +304,15 @@ def inspect(table: str, rows: int, *, as_json: bool) -> None:
 
 @app.command(epilog="Example: pomona models mobilenet_v2")
 @click.argument("model", required=False)
+@_TRUST
 @_AS_JSON
-def models(model: str | None, *, as_json: bool) -> None:
+def models(model: str | None, *, trust: bool, as_json: bool) -> None:
     """List the known networks, or show one of them.
 
-    Of one MODEL it shows layers, shapes, parameter counts and preprocessing.
+    Of one MODEL it shows layers, shapes, parameter counts and preprocessing. MODEL may be the file
+    of a network, too: the names of its layers are what --layer takes.
     """
-    from pomona.building.build import describe_network
+    from pomona.building.build import describe_network, is_network_file
     from pomona.encoder.cards import CARDS, find_card
     from pomona.presentation import show_model, show_models
 
@@ -224,11 +323,12 @@ def models(model: str | None, *, as_json: bool) -> None:
         else:
             show_models(CARDS.values())
         return
-    card, network = find_card(model), describe_network(model)
+    card = None if is_network_file(model) else find_card(model)
+    network = describe_network(model, trust=trust)
     if as_json:
-        click.echo(json.dumps({**card.to_json(), **network}))
+        click.echo(json.dumps({**(card.to_json() if card else {"name": model}), **network}))
     else:
-        show_model(card, network)
+        show_model(model, card, network)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -7,14 +7,17 @@ import time
 from typing import TYPE_CHECKING, Literal
 
 from pomona.building.build import build_encoder
+from pomona.building.settings import NetworkSettings
 from pomona.encoder.blob import Encoder
 from pomona.encoder.cards import DEFAULT_MODEL
+from pomona.engines.carrier import Delivery, open_encoder
+from pomona.engines.failures import spark_errors
 from pomona.engines.job import IMAGE_TIMEOUT_S, Job, JobPaths, Progress, Summary, no_progress
 from pomona.engines.places import check_local, places_for
 from pomona.engines.session import check_spark, session
 from pomona.errors import EncoderError, EngineError, SourceError, TableError
 from pomona.labels import parse_label_rule
-from pomona.source import is_remote
+from pomona.location import is_remote
 from pomona.worker import EXACT, DecodeOptions
 
 if TYPE_CHECKING:
@@ -30,8 +33,12 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     table: str | os.PathLike[str],
     *,
     encoder: Encoder | str | os.PathLike[str] | None = None,
+    delivery: Delivery | None = None,
     model: str | None = None,
     weights: str | None = None,
+    layer: str | None = None,
+    trust: bool = False,
+    runtime: str | None = None,
     label: str = "parent",
     globs: Sequence[str] = (),
     decode: DecodeOptions = EXACT,
@@ -50,9 +57,15 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     Args:
         source: a folder, an image, or a glob; with Spark, any URI that Hadoop can read.
         table: folder for the feature table.
-        encoder: what turns images into vectors, or its file; else it is built from the next two.
-        model: a known network's name; by default `mobilenet_v2`.
+        encoder: what turns images into vectors, or its path or URI; else it is built from `model`
+            and the four that follow it.
+        delivery: on Spark, `broadcast` to send the encoder to the workers, or `file` to have each
+            of their processes read it; by default `file` for a URI of another file system.
+        model: a known network's name, by default `mobilenet_v2`, or a network's file.
         weights: `imagenet` (the default), a Keras weights file, or `untrained:SEED`.
+        layer: take this layer's output in place of the last one before the classifier.
+        trust: run code that a Keras file holds, such as a Lambda layer's.
+        runtime: what computes it: `openvino` (the default), or `onnxruntime` for an ONNX file.
         label: `parent`, `none`, `regex:PATTERN` or `csv:FILE`.
         globs: patterns for file names that choose files in place of the known extensions.
         decode: how images become pixels.
@@ -78,15 +91,30 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         raise EngineError("--workers is for the embedded engine: on Spark, executors decide")
     if on_spark and image_timeout_s is not None:
         raise EngineError("--image-timeout is for the embedded engine: on Spark, leave it out")
+    if not on_spark and delivery is not None:
+        raise EngineError("--delivery is for Spark: on the embedded engine, leave it out")
     paths = JobPaths(os.fspath(source), os.fspath(table), tuple(globs))
     rule = parse_label_rule(label)
     if on_spark:
-        check_spark()
+        check_spark(spark, master)
     else:
         _refuse_remote(paths)
     check_local(paths)
-    built = _encoder(encoder, model, weights)
-    job = Job(paths, built, rule, decode, overwrite, image_timeout_s or IMAGE_TIMEOUT_S, started)
+    if encoder is None:
+        settings = NetworkSettings(layer=layer)
+        encoder = build_encoder(
+            model or DEFAULT_MODEL,
+            weights,
+            settings=settings,
+            trust=trust,
+            runtime=runtime or "openvino",
+        )
+    else:
+        beside = {"model": model, "weights": weights, "layer": layer, "runtime": runtime}
+        _refuse_beside_encoder([f"--{name}" for name, value in beside.items() if value])
+    built, location = open_encoder(encoder, delivery)
+    timeout_s = image_timeout_s or IMAGE_TIMEOUT_S
+    job = Job(paths, built, rule, decode, overwrite, timeout_s, location, started)
     if not on_spark:
         from pomona.engines import local
 
@@ -94,21 +122,17 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     from pomona.engines import spark as spark_engine
 
     with session(spark, master) as active:
-        with spark_engine.spark_errors(EngineError, "Spark cannot reach SOURCE or TABLE"):
+        with spark_errors(EngineError, "Spark cannot reach SOURCE or TABLE"):
             images, rows = places_for(paths, active)
         return spark_engine.extract(job, images, rows, active, progress)
 
 
-def _encoder(
-    encoder: Encoder | str | os.PathLike[str] | None, model: str | None, weights: str | None
-) -> Encoder:
-    if encoder is None:
-        return build_encoder(model or DEFAULT_MODEL, weights or "imagenet")
-    if model or weights:
+def _refuse_beside_encoder(options: list[str]) -> None:
+    if options:
         raise EncoderError(
-            "--encoder holds its network and weights: leave --model and --weights out"
+            "--encoder holds its network and all that belongs to it: leave "
+            f"{', '.join(options)} out"
         )
-    return encoder if isinstance(encoder, Encoder) else Encoder.load(encoder)
 
 
 def _refuse_remote(paths: JobPaths) -> None:

@@ -71,22 +71,25 @@ def show_models(cards: Iterable[NetworkCard]) -> None:
     _console().print(table)
 
 
-def show_model(card: NetworkCard, network: dict[str, Any]) -> None:
-    """Print one network: layers, shapes, parameters, preprocessing."""
+def show_model(model: str, card: NetworkCard | None, network: dict[str, Any]) -> None:
+    """Print one network: layers, shapes, parameters, and what its card tells."""
     console = _console()
     table = _table("layer", "class", "output shape", "parameters")
     for layer in network["layers"]:
         shape = " x ".join(map(str, layer["shape"]))
-        table.add_row(layer["name"], layer["class"], shape, f"{layer['parameters']:,}")
+        table.add_row(Text(layer["name"]), layer["class"], shape, f"{layer['parameters']:,}")
     console.print(table)
     details = {
-        "model": f"{card.name} ({card.architecture})",
+        "model": f"{card.name} ({card.architecture})" if card else model,
         "parameters": f"{network['parameters']:,}",
-        "dimension": str(card.dimension),
-        **describe_preprocessing(card.preprocessing),
-        "licence": card.family.licence,
-        "reference": card.family.reference,
     }
+    if card:
+        details |= {
+            "dimension": str(card.dimension),
+            **describe_preprocessing(card.preprocessing),
+            "licence": card.family.licence,
+            "reference": card.family.reference,
+        }
     _print_pairs(console, "about", details.items())
 
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from pomona.errors import SourceError
 from pomona.labels import LabelRule
+from pomona.location import local_path
 from pomona.schema import INPUT_SCHEMA
 
 __all__ = [
@@ -27,8 +28,6 @@ __all__ = [
     "Source",
     "is_chosen",
     "is_hidden",
-    "is_remote",
-    "local_path",
     "read_batches",
 ]
 
@@ -216,20 +215,6 @@ def is_chosen(relative: str, globs: Sequence[str]) -> bool:
     return any(
         fnmatch.fnmatchcase(relative if "/" in pattern else name, pattern) for pattern in globs
     )
-
-
-def is_remote(uri: str) -> bool:
-    """Whether a path names another file system than this machine's: `s3a://…`, `hdfs://…`."""
-    scheme, colon, _ = uri.partition("://")
-    return bool(colon) and scheme != "file" and not Path(uri).exists()
-
-
-def local_path(uri: str) -> str:
-    """The file system's path of a `file:` URI, or of a plain path."""
-    if uri.startswith("file:"):
-        rest = uri.removeprefix("file:")
-        return "/" + rest.lstrip("/") if rest.startswith("/") else rest
-    return uri
 
 
 def read_batches(files: Iterable[ImageFile], label: LabelRule) -> Iterator[pa.RecordBatch]:

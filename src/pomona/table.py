@@ -21,8 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pomona.errors import TableError
+from pomona.location import is_remote, local_path
 from pomona.schema import FEATURE_SCHEMA, read_provenance
-from pomona.source import is_remote, local_path
 
 __all__ = ["FeatureTable", "PartWriter", "check_same_maker", "part_name"]
 

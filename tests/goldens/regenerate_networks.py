@@ -1,6 +1,7 @@
 """Computes what every known network makes of one picture, with Keras on TensorFlow in float32.
 
-    python tests/goldens/regenerate_networks.py
+    python tests/goldens/regenerate_networks.py            # all of them: an hour and 12 GB
+    python tests/goldens/regenerate_networks.py mobilenet  # this one anew, the others as they are
 
 Run it in the environment of tests/goldens/README.md. Weights are those of `--weights untrained:0`;
 the preprocessing is Keras' own (`preprocess_input`, or the layers built into the network), so that
@@ -67,15 +68,17 @@ def features(card: NetworkCard, picture: Image.Image) -> np.ndarray:
 
 
 def main() -> None:
-    stored = np.load(HERE / "mobilenet_v2_seed7.npz")[PICTURE].tobytes()
-    picture = Image.open(io.BytesIO(stored)).convert("RGB")
-    made = {}
-    for name, card in CARDS.items():
-        made[name] = features(card, picture)
+    content = np.load(HERE / "mobilenet_v2_seed7.npz")[PICTURE].tobytes()
+    picture = Image.open(io.BytesIO(content)).convert("RGB")
+    names = sys.argv[1:] or list(CARDS)
+    stored = HERE / "networks_seed0.npz"
+    made = dict(np.load(stored)) if sys.argv[1:] else {}
+    for name in names:
+        made[name] = features(CARDS[name], picture)
         print(
             f"{name:22} {made[name].shape[0]:5} numbers, largest {made[name].max():.3g}", flush=True
         )
-    np.savez_compressed(HERE / "networks_seed0.npz", **made)
+    np.savez_compressed(stored, **made)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""Model name and weights -> encoder, built once and then taken from the user's cache folder."""
+"""A network, by name or in a file, -> encoder, built once and then taken from the user's cache."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -13,55 +12,81 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pomona.building.content import content_digest
+from pomona.building.files import file_format, with_card
 from pomona.building.seeded import parse_seed
+from pomona.building.settings import NetworkSettings
 from pomona.encoder.blob import LAYOUT_VERSION, Encoder, canonical_digest
-from pomona.encoder.cards import DEFAULT_MODEL, find_card
+from pomona.encoder.cards import CARDS, DEFAULT_MODEL, find_card
 from pomona.errors import EncoderError, RunError
 
-__all__ = ["build_encoder", "cache_folder", "describe_network"]
+__all__ = ["build_encoder", "cache_folder", "describe_network", "is_network_file"]
 
 _log = logging.getLogger(__name__)
 
-_BUILDER_REVISION = 2
+_BUILDER_REVISION = 3
 """Raised when the builder changes what it builds from the same input, so that caches renew."""
 
 
-def build_encoder(model: str = DEFAULT_MODEL, weights: str = "imagenet") -> Encoder:
+def build_encoder(
+    model: str | os.PathLike[str] = DEFAULT_MODEL,
+    weights: str | None = None,
+    *,
+    settings: NetworkSettings | None = None,
+    trust: bool = False,
+    runtime: str = "openvino",
+) -> Encoder:
     """Return the encoder for a network and weights, from the cache where it was built before.
 
     Args:
-        model: a network's name, as `pomona models` lists them.
-        weights: `imagenet` (downloaded by Keras the first time), a Keras weights file with or
-            without its classification layer, or `untrained:SEED`, whose features mean little.
+        model: a network's name, as `pomona models` lists them, or the file of a whole network:
+            `.keras`, `.h5`, `.onnx`, `.tflite`, OpenVINO's `.xml`, a TensorFlow SavedModel folder.
+        weights: `imagenet` (the default; downloaded by Keras the first time), a Keras weights file
+            with or without its classification layers, or `untrained:SEED`, whose features mean
+            little. A file of a whole network has its own.
+        settings: what is said of the network beyond what its file or its card shows.
+        trust: run code that a Keras file holds, such as a Lambda layer's.
+        runtime: what will compute it: `openvino`, or `onnxruntime` for an ONNX file.
 
     Raises:
-        EncoderError: unknown model, weights that cannot be had, read or fitted; the message says
-            which layer.
+        EncoderError: unknown model, weights that cannot be had, read or fitted, with the layer's
+            name; a file that does not give one vector for an image, or of which too little is said.
     """
-    find_card(model)
-    cached = cache_folder() / f"{_cache_key(model, weights)}.encoder"
+    request = _request(model, weights, settings or NetworkSettings(), trust, runtime)
+    cached = cache_folder() / f"{canonical_digest(_identity(request))}.encoder"
     if cached.is_file():
         try:
             return Encoder.load(cached)
         except EncoderError as error:
             _log.warning("building again: %s", error)
-    _log.info("building %s with weights %s (the first time only)", model, weights)
+    what = request.get("file") or f"{model} with weights {request['weights']}"
+    _log.info("building %s (the first time only)", what)
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
-        _ask_keras({"do": "build", "model": model, "weights": weights, "path": str(cached)})
+        _ask({**request, "do": "build", "path": str(cached)})
         return Encoder.load(cached)
     except OSError:
-        return _build_uncached(model, weights)
+        return _build_uncached(request)
 
 
-def describe_network(model: str) -> dict[str, Any]:
+def describe_network(model: str | os.PathLike[str], *, trust: bool = False) -> dict[str, Any]:
     """Layers, shapes and parameter counts of a network, as Keras' `summary` gives them.
 
+    Args:
+        model: a network's name, or a file, as for `build_encoder`.
+        trust: run code that a Keras file holds.
+
     Raises:
-        EncoderError: unknown model.
+        EncoderError: unknown model, or a file that cannot be read.
     """
-    find_card(model)
-    return _ask_keras({"do": "describe", "model": model})
+    request = _request(model, None, NetworkSettings(), trust, "openvino")
+    return _ask({**request, "do": "describe"})
+
+
+def is_network_file(model: str | os.PathLike[str]) -> bool:
+    """Whether a network is given by its file, not by its name."""
+    name = os.fspath(model)
+    return name not in CARDS and ("/" in name or "." in name or Path(name).exists())
 
 
 def cache_folder() -> Path:
@@ -72,25 +97,53 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "pomona" / "encoders"
 
 
-def _build_uncached(model: str, weights: str) -> Encoder:
+def _request(
+    model: str | os.PathLike[str],
+    weights: str | None,
+    settings: NetworkSettings,
+    trust: bool,
+    runtime: str,
+) -> dict[str, Any]:
+    """What to ask for, after a first look: nothing is started for a name that nobody knows."""
+    if not is_network_file(model):
+        card = find_card(os.fspath(model))
+        if runtime != "openvino":
+            raise EncoderError(f"--runtime {runtime} is for .onnx files, and {model} is none")
+        return {
+            "model": card.name,
+            "weights": weights or "imagenet",
+            "settings": settings.to_json(),
+        }
+    path = Path(model)
+    file_format(path)
+    if weights is not None:
+        raise EncoderError(f"{path} is a whole network with weights of its own: leave weights out")
+    told = with_card(path, settings).to_json()
+    return {"file": str(path), "settings": told, "trust": trust, "runtime": runtime}
+
+
+def _build_uncached(request: dict[str, Any]) -> Encoder:
     """For users without a writable cache folder, such as service accounts."""
     with tempfile.TemporaryDirectory(prefix="pomona-") as folder:
         path = Path(folder, "built.encoder")
-        _ask_keras({"do": "build", "model": model, "weights": weights, "path": str(path)})
+        _ask({**request, "do": "build", "path": str(path)})
         return Encoder.load(path)
 
 
-def _cache_key(model: str, weights: str) -> str:
-    return canonical_digest(
-        {
-            "model": model,
-            "weights": _weights_identity(weights),
-            "builder": _BUILDER_REVISION,
-            "layout": LAYOUT_VERSION,
-            "keras": version("keras"),
-            "openvino": version("openvino"),
-        }
-    )
+def _identity(request: dict[str, Any]) -> dict[str, Any]:
+    """What decides the encoder that a request brings about."""
+    if "file" in request:
+        content = {"file": _content(Path(request["file"])), "runtime": request["runtime"]}
+    else:
+        content = {"model": request["model"], "weights": _weights_identity(request["weights"])}
+    return {
+        **content,
+        "settings": request["settings"],
+        "builder": _BUILDER_REVISION,
+        "layout": LAYOUT_VERSION,
+        "keras": version("keras"),
+        "openvino": version("openvino"),
+    }
 
 
 def _weights_identity(weights: str) -> str:
@@ -98,28 +151,40 @@ def _weights_identity(weights: str) -> str:
         return weights
     if weights.startswith("untrained:"):
         return f"untrained:{parse_seed(weights)}"
-    try:
-        with Path(weights).open("rb") as file:
-            # The name is kept in the table's provenance, so it is part of what was built.
-            return f"{Path(weights).name} {hashlib.file_digest(file, 'sha256').hexdigest()}"
-    except OSError as error:
+    path = Path(weights)
+    if path.suffix == ".keras":
+        raise EncoderError(f"{weights} is a whole network: give it in place of the network's name")
+    if not path.is_file():
         raise EncoderError(
-            f"cannot read weights {weights!r} ({error.strerror or error}): give 'imagenet', "
-            "a Keras weights file, or 'untrained:SEED'"
-        ) from error
+            f"cannot read weights {weights!r} (no such file): give 'imagenet', a Keras weights "
+            "file, or 'untrained:SEED'"
+        )
+    return _content(path)
 
 
-def _ask_keras(request: dict[str, Any]) -> dict[str, Any]:
+def _content(path: Path) -> str:
+    """Name and SHA-256 of a network's or its weights' file, or files.
+
+    The name is kept in the table's provenance, so it is part of what was built.
+    """
+    try:
+        return f"{path.name} {content_digest(path)}"
+    except OSError as error:
+        raise EncoderError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _ask(request: dict[str, Any]) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "pomona.building.keras_build"],
+        [sys.executable, "-P", "-m", "pomona.building"],
         input=json.dumps(request),
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:] or ["no message"]
-        raise RunError(f"Keras could not {request['do']} {request['model']}: {last[0]}")
+        last = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
+        what = request.get("file") or request["model"]
+        raise RunError(f"Pomona could not {request['do']} {what}: {last[0]}")
     answer: dict[str, Any] = json.loads(done.stdout)
     if "error" in answer:
         raise EncoderError(answer["error"])

@@ -1,93 +1,69 @@
-"""Builds an encoder with Keras on its OpenVINO backend, in a process of its own.
-
-    python -m pomona.building.keras_build   < request.json   > answer.json
-
-A process of its own, because Keras takes its backend at import: a notebook that already uses Keras
-on TensorFlow keeps it, and the memory of the building goes with the process.
-"""
+"""Builds encoders of the networks that Keras knows by name, from weights."""
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import json
-import logging
-import os
 import socket
-import sys
-import tempfile
-import warnings
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from pomona.building.graph import flattened, near, serialized, take_pixels, with_probes
+from pomona.building.keras_backend import exported, import_keras, weights_digest
 from pomona.building.seeded import parse_seed, seeded_weights
-from pomona.building.weights import (
-    Arrays,
-    LayerShape,
-    classes_of_top,
-    layer_shapes,
-    match_weights,
-    read_weights,
-)
+from pomona.building.settings import NetworkSettings
+from pomona.building.weights import Arrays, LayerShape, layer_shapes, match_weights, read_weights
 from pomona.encoder.blob import Encoder
 from pomona.encoder.cards import NetworkCard, find_card
 from pomona.errors import EncoderError
-from pomona.runtime.openvino import OpenVinoRuntime
-from pomona.runtime.probes import probe_vectors
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-__all__ = ["answer", "build", "describe"]
+__all__ = ["build", "describe"]
 
 _DOWNLOAD_TIMEOUT_S = 30.0
 
+Size = tuple[int, int]  # height and width in pixels
 
-def build(model: str, weights: str) -> Encoder:
+
+def build(model: str, weights: str, settings: NetworkSettings | None = None) -> Encoder:
     """Build an encoder.
 
     Args:
         model: a name of `pomona.encoder.cards`.
         weights: `imagenet`, `untrained:SEED`, or the path of a Keras weights file.
+        settings: what differs from the card.
 
     Raises:
         EncoderError: unknown model, weights that cannot be had, read or fitted.
     """
-    card = find_card(model)
-    network = _network(card, weights)
-    graph, constants = _export(network, card)
+    card, settings = find_card(model), settings or NetworkSettings()
+    if settings.layout is not None:
+        raise EncoderError(f"the layout of {model} is known: leave --layout {settings.layout} out")
+    preprocessing = settings.preprocessing(card.preprocessing)
+    network = _network(card, weights, (preprocessing.height, preprocessing.width))
+    output = network.layers[-1].name.rstrip("_0123456789")
+    if settings.layer is not None:
+        network, output = _up_to(network, settings.layer), settings.layer
+    graph = flattened(take_pixels(exported(network), preprocessing, "NHWC"))
+    content, constants = serialized(graph)
     return with_probes(
         Encoder(
             model=card.name,
             architecture=card.architecture,
             weights=_weights_name(weights),
-            weights_sha256=_digest(network.weights),
-            preprocessing=card.preprocessing,
-            output=network.layers[-1].name.rstrip("_0123456789"),
-            dimension=card.dimension,
+            weights_sha256=weights_digest(network),
+            preprocessing=preprocessing,
+            output=output,
+            dimension=graph.output(0).get_shape()[1],
             precision="f32",
-            graph=graph,
+            graph=content,
             constants=constants,
         )
     )
 
 
-def with_probes(encoder: Encoder) -> Encoder:
-    """Compute the vectors that workers will be held against."""
-    vectors = probe_vectors(OpenVinoRuntime(encoder))
-    if not np.isfinite(vectors).all() or not vectors.any(axis=1).all():
-        raise EncoderError(
-            f"{encoder.model} with weights {encoder.weights} gives NaN, infinite or all-zero "
-            "vectors for drawn images: the weights are damaged, or belong to another network"
-        )
-    return replace(encoder, probes=vectors.astype("<f4").tobytes())
-
-
 def describe(model: str) -> dict[str, Any]:
-    """Layers, output shapes (channels last, without the batch) and parameter counts of a network.
+    """Layers, output shapes (without the batch) and parameter counts of a network.
 
     Raises:
         EncoderError: unknown model.
@@ -99,7 +75,7 @@ def describe(model: str) -> dict[str, Any]:
             {
                 "name": layer.name,
                 "class": type(layer).__name__,
-                "shape": _shape(layer.output.shape[1:], card),
+                "shape": list(layer.output.shape[1:]),
                 "parameters": layer.count_params(),
             }
             for layer in network.layers
@@ -108,93 +84,58 @@ def describe(model: str) -> dict[str, Any]:
     }
 
 
-def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """Do what a request asks; the answer says how it went."""
-    try:
-        if request["do"] == "describe":
-            return describe(request["model"])
-        encoder = build(request["model"], request["weights"])
-        encoder.save(request["path"])
-    except EncoderError as error:
-        return {"error": str(error)}
-    return {"fingerprint": encoder.fingerprint}
-
-
-def _keras(data_format: str = "channels_first") -> Any:
-    os.environ["KERAS_BACKEND"] = "openvino"
-    import keras
-
-    if keras.config.backend() != "openvino":
-        raise EncoderError(
-            f"Keras is already loaded here with its {keras.config.backend()} backend: "
-            "build encoders with pomona.build_encoder, which uses a process of its own"
-        )
-    # The channels-last export keeps 260 transposes in MobileNetV2 and runs 2.5 times slower.
-    keras.config.set_image_data_format(data_format)
-    return keras
-
-
-def _application(card: NetworkCard, **options: Any) -> Any:
-    """Build the network as `keras.applications` has it, in the layout that Keras can build."""
-    last = card.family.layout != "channels_first"
-    keras = _keras("channels_last" if last else "channels_first")
-    keras.backend.clear_session()
-    size = (card.preprocessing.height, card.preprocessing.width)
-    shape = (*size, 3) if last else (3, *size)
-    function = getattr(keras.applications, card.keras_class)
-    return function(input_shape=shape, **card.options, **options)
-
-
-def _without_top(card: NetworkCard, weights: str | None = None) -> Any:
+def _without_top(card: NetworkCard, size: Size | None = None, weights: str | None = None) -> Any:
     """Build the network up to its feature vector."""
-    return _application(card, include_top=False, pooling="avg", weights=weights)
+    keras = import_keras()
+    keras.backend.clear_session()  # names are counted from 1 again
+    function = getattr(keras.applications, card.keras_class)
+    return function(
+        input_shape=(*(size or _own_size(card)), 3),
+        include_top=False,
+        pooling="avg",
+        weights=weights,
+        **card.options,
+    )
 
 
-def _network(card: NetworkCard, weights: str) -> Any:
+def _own_size(card: NetworkCard) -> Size:
+    return card.preprocessing.height, card.preprocessing.width
+
+
+def _network(card: NetworkCard, weights: str, size: Size | None = None) -> Any:
     """Build the network with its weights, ready to be exported."""
-    if weights.startswith("untrained:"):
-        network = _cut(_without_top(card), card)
-        shapes = [(weight.path, tuple(weight.shape)) for weight in network.weights]
-        network.set_weights(seeded_weights(shapes, parse_seed(weights), card.family.closing))
-    elif weights == "imagenet":
-        network = _cut(_with_imagenet(card), card)
-    else:
-        network = _without_top(card)
+    if weights == "imagenet":
+        return _cut(_with_imagenet(card, size), card)
+    network = _without_top(card, size)
+    if not weights.startswith("untrained:"):
         _fill(network, card, Path(weights))
-        network = _cut(network, card)
-    return _channels_first(network) if card.family.layout == "rewritten" else network
+        return _cut(network, card)
+    network = _cut(network, card)
+    shapes = [(weight.path, tuple(weight.shape)) for weight in network.weights]
+    network.set_weights(seeded_weights(shapes, parse_seed(weights), card.family.closing))
+    return network
 
 
 def _cut(network: Any, card: NetworkCard) -> Any:
     """Leave out the preprocessing that is built into the network: Pomona's graph has it."""
     if card.family.first_layer is None:
         return network
-    return _keras().Model(network.get_layer(card.family.first_layer).input, network.output)
+    keras = import_keras()
+    return keras.Model(network.get_layer(card.family.first_layer).input, network.output)
 
 
-def _channels_first(network: Any) -> Any:
-    """Turn a network around that Keras builds channels last only, through its configuration."""
-    _keras("channels_first")
-    config = copy.deepcopy(network.get_config())
-    for layer in config["layers"]:
-        settings = layer["config"]
-        if layer["class_name"] == "InputLayer":
-            batch, height, width, channels = settings["batch_shape"]
-            settings["batch_shape"] = [batch, channels, height, width]
-        if settings.get("data_format") == "channels_last":
-            settings["data_format"] = "channels_first"
-        if layer["class_name"] in ("BatchNormalization", "Concatenate"):
-            settings["axis"] = 1
-        layer.pop("build_config", None)
-    turned = type(network).from_config(config)
-    turned.set_weights(network.get_weights())
-    return turned
+def _up_to(network: Any, name: str) -> Any:
+    """Leave out what comes after a layer."""
+    names = [layer.name for layer in network.layers[1:]]
+    if name not in names:
+        raise EncoderError(f"the network has no layer {name!r}{near(name, names)}")
+    return import_keras().Model(network.input, network.get_layer(name).output)
 
 
-def _with_imagenet(card: NetworkCard) -> Any:
+def _with_imagenet(card: NetworkCard, size: Size | None) -> Any:
     socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_S)
     try:
-        return _without_top(card, weights="imagenet")
+        return _without_top(card, size, weights="imagenet")
     except Exception as error:  # Keras' download raises a bare Exception
         raise EncoderError(
             f"the ImageNet weights of {card.name} could not be downloaded "
@@ -204,18 +145,10 @@ def _with_imagenet(card: NetworkCard) -> Any:
 
 
 def _fill(network: Any, card: NetworkCard, path: Path) -> None:
-    found = read_weights(path)
     shapes, layers = zip(*layer_shapes(network), strict=True)
-    classes = classes_of_top(shapes, found)
-    # The network with its top has the same layers in the same order, and then the top's: arrays
-    # are matched with all of it, and those of the top are left out.
-    whole = shapes
-    if classes:
-        with_top = _application(card, include_top=True, weights=None, classes=classes)
-        whole = tuple(shape for shape, _ in layer_shapes(with_top))
-    arrays = match_weights(whole, found, path.name, card.name)
+    arrays = match_weights(shapes, read_weights(path), path.name, card.name)
     _check_normalization(shapes, arrays, path.name, card)
-    for layer, values in zip(layers, arrays, strict=False):
+    for layer, values in zip(layers, arrays, strict=True):
         layer.set_weights(values)
 
 
@@ -227,7 +160,7 @@ def _check_normalization(
     EfficientNet's published files hold the standard deviations in place of the variances, which a
     second Rescaling makes up for (tensorflow issue 49930).
     """
-    for shape, values in zip(shapes, arrays, strict=False):
+    for shape, values in zip(shapes, arrays, strict=True):
         if [name for name, _ in shape.arrays] == ["mean", "variance", "count"]:
             mean, variance = values[0], values[1]
             told = np.concatenate([mean * 255, variance * 255])
@@ -237,69 +170,10 @@ def _check_normalization(
                 raise EncoderError(
                     f"{file} normalizes its input in a way of its own (mean {mean}, variance "
                     f"{variance}), and the card of {card.name} has ImageNet's: build the encoder "
-                    "from the published weights, or from a model without its preprocessing"
+                    "from the whole model, with its file in place of the network's name"
                 )
 
 
 def _weights_name(weights: str) -> str:
-    return (
-        weights
-        if weights == "imagenet" or weights.startswith("untrained:")
-        else (Path(weights).name)
-    )
-
-
-def _digest(weights: list[Any]) -> str:
-    """SHA-256 over the weights' kinds, shapes and float32 values, in the network's order."""
-    digest = hashlib.sha256()
-    for weight in weights:
-        digest.update(f"{weight.name} {tuple(weight.shape)}\n".encode())
-        digest.update(np.ascontiguousarray(weight.numpy(), dtype="<f4").tobytes())
-    return digest.hexdigest()
-
-
-def _export(network: Any, card: NetworkCard) -> tuple[bytes, bytes]:
-    """Export to OpenVINO, with the preprocessing's arithmetic in front: uint8 pixels go in."""
-    import openvino
-    from openvino.preprocess import PrePostProcessor
-
-    with tempfile.TemporaryDirectory(prefix="pomona-") as folder:
-        exported = Path(folder, "exported.xml")
-        network.export(str(exported), format="openvino", verbose=False)
-        model = openvino.Core().read_model(exported)
-        spec = card.preprocessing
-        last = card.family.layout == "channels_last"
-        size = [spec.height, spec.width]
-        model.reshape([1, *size, 3] if last else [1, 3, *size])
-        processor = PrePostProcessor(model)
-        pixels = processor.input()
-        pixels.tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
-        pixels.model().set_layout(openvino.Layout("NHWC" if last else "NCHW"))
-        steps = pixels.preprocess().convert_element_type(openvino.Type.f32)
-        if spec.channel_order == "BGR":
-            steps.reverse_channels()
-        steps.mean(list(spec.mean)).scale(list(spec.std))
-        graph, constants = Path(folder, "encoder.xml"), Path(folder, "encoder.bin")
-        openvino.serialize(processor.build(), graph, constants)
-        return graph.read_bytes(), constants.read_bytes()
-
-
-def _shape(shape: tuple[int, ...], card: NetworkCard) -> list[int]:
-    """A layer's output shape, channels last."""
-    first = card.family.layout == "channels_first" and len(shape) == 3
-    return [*shape[1:], shape[0]] if first else list(shape)
-
-
-def _main() -> None:
-    request = json.load(sys.stdin)
-    # Keras and its download report on stdout: the answer must be alone there.
-    out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)
-    json.dump(answer(request), out)
-    out.close()
-
-
-if __name__ == "__main__":
-    _main()
+    known = weights == "imagenet" or weights.startswith("untrained:")
+    return weights if known else Path(weights).name

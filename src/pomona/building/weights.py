@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,13 +29,16 @@ if TYPE_CHECKING:
 __all__ = [
     "LayerArrays",
     "LayerShape",
-    "classes_of_top",
     "layer_shapes",
     "match_weights",
     "read_weights",
 ]
 
 Arrays = list["NDArray[np.float32]"]
+
+_HEAD = re.compile(r"layers/(dense|conv2d|batch_normalization|layer_normalization|p_re_lu)(_\d+)?$")
+"""What a head is made of. Keras counts its layers on from those of the network before it, so that a
+layer that stood anywhere else would have pushed the network's own out of their places."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,9 @@ def match_weights(
 ) -> list[Arrays]:
     """Give every layer of the network its arrays from the file.
 
+    The file may hold the network as part of a larger one, and a head after it: a classifier of
+    any number of layers, as transfer learning leaves it.
+
     Args:
         needed: the network's layers that have weights, in the network's order.
         found: what `read_weights` gave.
@@ -106,15 +112,22 @@ def match_weights(
         One list of arrays for each of `needed`.
 
     Raises:
-        EncoderError: a layer is missing, has other shapes, or one in the file is left over.
+        EncoderError: a layer is missing or has other shapes, or one is left over that belongs to
+            no head.
     """
     by_key = {layer.key: layer for layer in found}
-    keys = [layer.key for layer in (needed if _is_keras3(found) else found)]
+    if _is_keras3(found):
+        within = _holder(needed, by_key)
+        keys = [f"{within}{layer.key}" for layer in needed]
+    else:
+        keys = [layer.key for layer in found][: len(needed)]
     matched = []
-    for layer, key in zip(needed, _padded(keys, len(needed)), strict=False):
+    for layer, key in zip(needed, _padded(keys, len(needed)), strict=True):
         candidate = by_key.pop(key, None)
         if candidate is None:
-            raise EncoderError(f"{file} does not fit {model}: it has nothing for {_shown(layer)}")
+            raise EncoderError(
+                f"{file} does not fit {model}: {_shown(layer)}, the file has nothing there"
+            )
         shapes = [array.shape for array in candidate.arrays]
         if shapes != [shape for _, shape in layer.arrays]:
             raise EncoderError(
@@ -122,13 +135,21 @@ def match_weights(
                 f"the file has {_shapes(shapes)} there"
             )
         matched.append(candidate.arrays)
-    if by_key:
-        extra = next(iter(by_key.values()))
-        raise EncoderError(
-            f"{file} does not fit {model}: it also holds layer {extra.name!r} with "
-            f"{_shapes([a.shape for a in extra.arrays])}, which the network does not have"
-        )
+    for extra in by_key.values():
+        if _is_keras3(found) and not _HEAD.search(extra.key):
+            raise EncoderError(
+                f"{file} does not fit {model}: it also holds layer {extra.name!r} with "
+                f"{_shapes([a.shape for a in extra.arrays])}, which the network does not have"
+            )
     return matched
+
+
+def _holder(needed: Sequence[LayerShape], by_key: Mapping[str, LayerArrays]) -> str:
+    """Where the network stands in a Keras 3 file: at the top, or in a model within the model."""
+    keys = [layer.key for layer in needed]
+    prefixes = [key.removesuffix(keys[0]) for key in by_key if key.endswith(f"/{keys[0]}")]
+    whole = [p for p in prefixes if all(f"{p}{key}" in by_key for key in keys)]
+    return "" if keys[0] in by_key or not whole else whole[0]
 
 
 def layer_shapes(network: Any, within: str = "") -> Iterator[tuple[LayerShape, Any]]:
@@ -149,28 +170,8 @@ def layer_shapes(network: Any, within: str = "") -> Iterator[tuple[LayerShape, A
             yield LayerShape(key, layer.name, arrays), layer
 
 
-def classes_of_top(needed: Sequence[LayerShape], found: Sequence[LayerArrays]) -> int | None:
-    """How many classes the top in the file tells apart; None if it has no top.
-
-    Args:
-        needed: the layers of the network without its top, which comes after all of them.
-        found: what `read_weights` gave.
-    """
-    if _is_keras3(found):
-        known = {layer.key for layer in needed}
-        top = sorted((layer for layer in found if layer.key not in known), key=_count)
-    else:
-        top = list(found[len(needed) :])
-    return int(top[-1].arrays[-1].shape[-1]) if top else None
-
-
 def _is_keras3(found: Sequence[LayerArrays]) -> bool:
     return found[0].key.startswith("layers/")
-
-
-def _count(layer: LayerArrays) -> int:
-    number = re.search(r"_(\d+)$", layer.key)
-    return int(number[1]) if number else 0
 
 
 def _read_layers(file: Any) -> list[LayerArrays]:

@@ -25,11 +25,16 @@ from typing import Any
 
 from pomona._version import __version__
 from pomona.errors import EncoderError
+from pomona.location import read_file, without_password
 from pomona.preprocess import Preprocessing
 
-__all__ = ["LAYOUT_VERSION", "Encoder", "canonical_digest", "describe_preprocessing"]
+__all__ = ["LAYOUT_VERSION", "RUNTIMES", "Encoder", "canonical_digest", "describe_preprocessing"]
 
 LAYOUT_VERSION = 1
+
+RUNTIMES = ("openvino", "onnxruntime")
+"""What can compute an encoder, by their names for `--runtime`."""
+
 _MAGIC = b"POMONA\x00" + bytes([LAYOUT_VERSION])
 _LENGTH = struct.Struct("<Q")
 _DIGEST_BYTES = 32
@@ -70,8 +75,9 @@ class Encoder:
         output: name of the layer whose output is the feature vector.
         dimension: length of the feature vector.
         precision: arithmetic of the network, `f32`.
-        graph: OpenVINO's intermediate representation, XML.
-        constants: the numbers that the graph refers to.
+        graph: OpenVINO's intermediate representation, XML; or an ONNX model.
+        constants: the numbers that OpenVINO's graph refers to.
+        runtime: what computes it, one of `RUNTIMES`.
         probes: (K, dimension) float32, little-endian: the vectors of `pomona.runtime.probes` as
             they were when the encoder was built. A worker computes them again before its first
             image.
@@ -88,13 +94,15 @@ class Encoder:
     graph: bytes = field(repr=False)
     constants: bytes = field(repr=False)
     probes: bytes = field(repr=False, default=b"")
+    runtime: str = "openvino"
 
     @cached_property
     def fingerprint(self) -> str:
         """Identity of the features: two encoders with the same one give the same vectors.
 
-        64 hex digits, a SHA-256 over architecture, weights, preprocessing, output, dimension and
-        precision; not over names of files, nor when, where or by which version it was built.
+        64 hex digits, a SHA-256 over architecture, weights, preprocessing, output, dimension,
+        precision and runtime; not over names of files, nor when, where or by which version it was
+        built.
         """
         return canonical_digest(
             {
@@ -104,6 +112,7 @@ class Encoder:
                 "output": self.output,
                 "dimension": self.dimension,
                 "precision": self.precision,
+                "runtime": self.runtime,
             }
         )
 
@@ -119,6 +128,7 @@ class Encoder:
             "output": self.output,
             "dimension": str(self.dimension),
             "precision": self.precision,
+            "runtime": self.runtime,
             "pomona_version": __version__,
         }
 
@@ -134,6 +144,7 @@ class Encoder:
                 "output": self.output,
                 "dimension": self.dimension,
                 "precision": self.precision,
+                "runtime": self.runtime,
                 "sections": {name: len(getattr(self, name)) for name in _SECTIONS},
             },
             sort_keys=True,
@@ -205,13 +216,17 @@ class Encoder:
     def load(cls, path: str | os.PathLike[str]) -> Encoder:
         """Read an encoder from a file that `save` wrote.
 
+        Args:
+            path: on this machine, or a URI that `pomona.location.read_file` can read: `s3a://…`.
+
         Raises:
             EncoderError: the file is missing, unreadable, or not a whole encoder.
         """
+        name = without_password(os.fspath(path))
         try:
-            blob = Path(path).read_bytes()
+            blob = read_file(os.fspath(path))
         except OSError as error:
             raise EncoderError(
-                f"cannot read the encoder {path}: {error.strerror or error}"
+                f"cannot read the encoder {name}: {error.strerror or error}"
             ) from error
-        return cls.from_bytes(blob, name=str(path))
+        return cls.from_bytes(blob, name)

@@ -28,8 +28,6 @@ class Family:
         licence: of the ImageNet weights that Keras publishes.
         arithmetic: mean and standard deviation (pixel units) and channel order.
         options: arguments for the function of `keras.applications`, beyond Pomona's own.
-        layout: `channels_first`; `channels_last` where the network works only so; `rewritten`
-            where Keras builds it channels last only and its configuration can be turned around.
         first_layer: what the network begins with once its built-in preprocessing is cut off.
         closing: pattern of the weights that close residual branches, for untrained weights only:
             drawn smaller, they keep a deep network from amplifying every rounding.
@@ -39,7 +37,6 @@ class Family:
     licence: str
     arithmetic: dict[str, Any]
     options: dict[str, Any] = field(default_factory=dict)
-    layout: str = "channels_first"
     first_layer: str | None = None
     closing: str | None = None
 
@@ -168,7 +165,6 @@ _DENSENET = Family(
     reference="Huang et al., Densely Connected Convolutional Networks, CVPR 2017",
     licence="BSD-3-Clause",
     arithmetic=_TORCH,
-    layout="rewritten",
 )
 # Its Rescaling and Normalization are cut off: the latter freezes its constants when it is built,
 # and does not notice weights that are set afterwards.
@@ -193,14 +189,12 @@ _CONVNEXT = Family(
     licence="MIT",
     arithmetic=_TORCH,
     options=_BARE,
-    layout="channels_last",
 )
 _NASNET = Family(
     reference="Zoph et al., Learning Transferable Architectures for Scalable Image Recognition, "
     "CVPR 2018",
     licence="Apache-2.0",
     arithmetic=_scaled(127.5),
-    layout="rewritten",
     closing=r"separable_conv_2_bn_\w+/(gamma|beta)$",
 )
 
@@ -233,15 +227,24 @@ _NETWORKS: tuple[tuple[str, str, int, int, int, Family, float], ...] = (
     ("efficientnet_b1", "EfficientNetB1", 240, 1280, 6_575_232, _EFFICIENTNET, 1.0),
     ("efficientnet_b2", "EfficientNetB2", 260, 1408, 7_768_562, _EFFICIENTNET, 1.0),
     ("efficientnet_b3", "EfficientNetB3", 300, 1536, 10_783_528, _EFFICIENTNET, 1.0),
+    ("efficientnet_b4", "EfficientNetB4", 380, 1792, 17_673_816, _EFFICIENTNET, 1.0),
+    ("efficientnet_b5", "EfficientNetB5", 456, 2048, 28_513_520, _EFFICIENTNET, 1.0),
+    ("efficientnet_b6", "EfficientNetB6", 528, 2304, 40_960_136, _EFFICIENTNET, 1.0),
+    ("efficientnet_b7", "EfficientNetB7", 600, 2560, 64_097_680, _EFFICIENTNET, 1.0),
     ("efficientnet_v2_b0", "EfficientNetV2B0", 224, 1280, 5_919_312, _EFFICIENTNET_V2, 1.0),
     ("efficientnet_v2_b1", "EfficientNetV2B1", 240, 1280, 6_931_124, _EFFICIENTNET_V2, 1.0),
     ("efficientnet_v2_b2", "EfficientNetV2B2", 260, 1408, 8_769_374, _EFFICIENTNET_V2, 1.0),
     ("efficientnet_v2_b3", "EfficientNetV2B3", 300, 1536, 12_930_622, _EFFICIENTNET_V2, 1.0),
     ("efficientnet_v2_s", "EfficientNetV2S", 384, 1280, 20_331_360, _EFFICIENTNET_V2_LARGER, 1.0),
+    ("efficientnet_v2_m", "EfficientNetV2M", 480, 1280, 53_150_388, _EFFICIENTNET_V2_LARGER, 1.0),
+    ("efficientnet_v2_l", "EfficientNetV2L", 480, 1280, 117_746_848, _EFFICIENTNET_V2_LARGER, 1.0),
     ("convnext_tiny", "ConvNeXtTiny", 224, 768, 27_820_128, _CONVNEXT, 1.0),
     ("convnext_small", "ConvNeXtSmall", 224, 768, 49_454_688, _CONVNEXT, 1.0),
     ("convnext_base", "ConvNeXtBase", 224, 1024, 87_566_464, _CONVNEXT, 1.0),
+    ("convnext_large", "ConvNeXtLarge", 224, 1536, 196_230_336, _CONVNEXT, 1.0),
+    ("convnext_xlarge", "ConvNeXtXLarge", 224, 2048, 348_147_968, _CONVNEXT, 1.0),
     ("nasnet_mobile", "NASNetMobile", 224, 1056, 4_269_716, _NASNET, 1.0),
+    ("nasnet_large", "NASNetLarge", 331, 4032, 84_916_818, _NASNET, 1.0),
 )
 
 CARDS: dict[str, NetworkCard] = {

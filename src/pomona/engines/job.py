@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pomona.source import Listing, Source, local_path
+from pomona.location import local_path
+from pomona.source import Listing, Source
 
 if TYPE_CHECKING:
     from pomona.encoder.blob import Encoder
@@ -57,6 +58,7 @@ class Job:
         decode: how images become pixels.
         overwrite: replace the table rather than continue it.
         image_timeout_s: seconds that one image may take before its process is ended.
+        encoder_location: from where Spark's workers read the encoder; None to send it to them.
         started: when the caller asked for it, on the monotonic clock.
     """
 
@@ -66,6 +68,7 @@ class Job:
     decode: DecodeOptions
     overwrite: bool = False
     image_timeout_s: float = IMAGE_TIMEOUT_S
+    encoder_location: str | None = None
     started: float = field(default_factory=time.monotonic)
 
     def provenance(self) -> dict[str, str]:

@@ -15,9 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pomona.engines.job import Job, JobPaths, local_listing
-from pomona.errors import RunError
+from pomona.engines.session import is_connect
+from pomona.errors import RunError, SourceError, TableError
+from pomona.location import is_remote, local_path
 from pomona.schema import schema_with_provenance
-from pomona.source import MAX_FILE_BYTES, ImageFile, Listing, is_remote, local_path, read_batches
+from pomona.source import MAX_FILE_BYTES, ImageFile, Listing, read_batches
 from pomona.table import FeatureTable, PartWriter, part_name
 
 if TYPE_CHECKING:
@@ -160,8 +162,10 @@ def places_for(paths: JobPaths, spark: SparkSession) -> tuple[Images, Rows]:
     """Choose by the paths between this machine's file system and Hadoop's.
 
     Raises:
-        SourceError: the source is missing.
+        SourceError, TableError: the source is missing, or on Spark Connect one of them is remote.
     """
+    if is_connect(spark):
+        _refuse_remote(paths)
     from pomona.engines.hadoop import HadoopImages, HadoopRows
 
     images: Images
@@ -169,3 +173,14 @@ def places_for(paths: JobPaths, spark: SparkSession) -> tuple[Images, Rows]:
     images = HadoopImages(paths, spark) if is_remote(paths.source) else LocalImages(paths)
     rows = HadoopRows(paths.table, spark) if is_remote(paths.table) else LocalRows(paths.table)
     return images, rows
+
+
+def _refuse_remote(paths: JobPaths) -> None:
+    advice = (
+        "cannot be listed over Spark Connect, which lends no file systems: give a path that this "
+        "machine and the workers both see, or use a classic session"
+    )
+    if is_remote(paths.source):
+        raise SourceError(f"SOURCE {paths.source} {advice}")
+    if is_remote(paths.table):
+        raise TableError(f"TABLE {paths.table} {advice}")

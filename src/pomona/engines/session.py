@@ -17,7 +17,7 @@ from pomona.errors import EngineError, RunError
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-__all__ = ["check_spark", "session"]
+__all__ = ["check_spark", "is_connect", "session"]
 
 _log = logging.getLogger(__name__)
 
@@ -40,16 +40,33 @@ _JOB_CONFIG = {
 }
 
 
-def check_spark() -> None:
+_CONNECT_WITHIN_S = 20
+
+
+def is_connect(spark: Any) -> bool:
+    """Whether a session is Spark Connect's; asking for its class would import gRPC."""
+    return any(kind.__module__.startswith("pyspark.sql.connect.") for kind in type(spark).__mro__)
+
+
+def check_spark(given: SparkSession | None, master: str | None) -> None:
     """Find out, before anything is started, whether Spark can run here.
 
     Raises:
-        EngineError: PySpark or Java is missing.
+        EngineError: PySpark or what it needs is missing.
     """
     try:
-        import pyspark  # noqa: F401
+        import pyspark
     except ImportError as error:
         raise EngineError("the Spark engine needs PySpark: pip install 'pomona[spark]'") from error
+    if is_connect(given) or _connect_url(master):
+        try:
+            import pyspark.sql.connect.session  # noqa: F401 - which imports gRPC
+        except ImportError as error:
+            raise EngineError(
+                f"Spark Connect needs more than PySpark ({' '.join(str(error).split())[:100]}): "
+                "pip install 'pomona[connect]'"
+            ) from error
+        return
     home = os.environ.get("JAVA_HOME")
     if not (shutil.which("java") or (home and Path(home, "bin", "java").exists())):
         raise EngineError(
@@ -62,8 +79,9 @@ def check_spark() -> None:
 def session(given: SparkSession | None, master: str | None) -> Iterator[SparkSession]:
     """Give a session whose SQL settings may be changed.
 
-    It shares the SparkContext of the caller's session and has a copy of its settings. Where no
-    session is active, one is started, and stopped in the end.
+    A classic one shares the SparkContext of the caller's session and has a copy of its settings.
+    Spark Connect's is the caller's own, and gets its settings back in the end. Where no session is
+    active, one is started, and stopped in the end.
 
     Args:
         given: the caller's session; by default the active one.
@@ -72,28 +90,115 @@ def session(given: SparkSession | None, master: str | None) -> Iterator[SparkSes
     Raises:
         EngineError: Spark cannot start, or is active with another master.
     """
-    from pyspark import SparkContext
-    from pyspark.sql import SparkSession as Session
-
-    active = given or Session.getActiveSession()
-    if active is None and SparkContext._active_spark_context is not None:
-        active = Session.builder.getOrCreate()  # of another thread, or a bare context: not ours
+    active = given or _active_session()
     if active is not None:
-        running = active.sparkContext.master
-        if master is not None and master != running:
-            raise EngineError(
-                f"Spark is already running here on {running}: leave master {master} out, "
-                "or stop that session first"
-            )
-        with _for_job(active) as ours:
+        _check_master(active, master)
+        with _borrowed(active) if is_connect(active) else _cloned(active) as ours:
             yield ours
+    elif url := _connect_url(master):
+        with _connected(url) as ours:
+            yield ours
+    else:
+        with _started(master) as ours:
+            yield ours
+
+
+def _active_session() -> SparkSession | None:
+    from pyspark.sql import SparkSession as Session
+    from pyspark.sql.utils import is_remote
+
+    active = Session.getActiveSession()
+    if active is None and not is_remote():
+        from pyspark import SparkContext
+
+        if SparkContext._active_spark_context is not None:
+            return Session.builder.getOrCreate()  # of another thread, or a bare context: not ours
+    return active
+
+
+def _check_master(active: SparkSession, master: str | None) -> None:
+    if master is None:
         return
+    if is_connect(active):
+        raise EngineError(
+            f"a Spark Connect session is active here: leave master {master} out, or stop it first"
+        )
+    running = active.sparkContext.master
+    if master != running:
+        raise EngineError(
+            f"Spark is already running here on {running}: leave master {master} out, "
+            "or stop that session first"
+        )
+
+
+def _connect_url(master: str | None) -> str | None:
+    """The address of a Spark Connect server, where that is what was asked for."""
+    url = master or os.environ.get("SPARK_REMOTE", "")
+    return url if url.startswith("sc://") else None
+
+
+@contextmanager
+def _connected(url: str) -> Iterator[SparkSession]:
+    """A session of our own on a Spark Connect server."""
+    import grpc
+    from pyspark.errors import PySparkException
+    from pyspark.sql.connect.client import DefaultChannelBuilder
+    from pyspark.sql.connect.session import SparkSession as Session
+
+    try:
+        # The session itself would try for ten minutes.
+        channel = DefaultChannelBuilder(url).toChannel()
+        grpc.channel_ready_future(channel).result(timeout=_CONNECT_WITHIN_S)
+        channel.close()
+        ours: Any = Session.builder.remote(url).create()
+        _set(ours, _JOB_CONFIG)
+    except grpc.FutureTimeoutError as error:
+        raise EngineError(
+            f"no Spark Connect server answers at {url} within {_CONNECT_WITHIN_S} s: "
+            "is it running, and is the port right (15002 by default)?"
+        ) from error
+    except (PySparkException, grpc.RpcError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise EngineError(f"cannot connect to {url}: {reason}") from error
+    try:
+        yield ours
+    finally:
+        ours.stop()
+
+
+@contextmanager
+def _borrowed(active: SparkSession) -> Iterator[SparkSession]:
+    """The caller's Spark Connect session itself, since its artifacts and workers are its own."""
+    from pyspark.errors import PySparkException
+
+    before = active.conf.getAll
+    _set(active, _JOB_CONFIG)
+    try:
+        yield active
+    finally:
+        try:
+            after = active.conf.getAll
+            for key in after.keys() - before.keys():
+                active.conf.unset(key)
+            _set(active, {key: value for key, value in before.items() if after.get(key) != value})
+        except PySparkException as error:  # the server has gone, which the run has said
+            _log.warning("the session's settings could not be restored: %s", error)
+
+
+def _set(spark: SparkSession, config: dict[str, str]) -> None:
+    for key, value in config.items():
+        spark.conf.set(key, value)
+
+
+@contextmanager
+def _started(master: str | None) -> Iterator[SparkSession]:
+    """A classic session of our own, with its log in a file that is kept if the run fails."""
     descriptor, name = tempfile.mkstemp(prefix="pomona-spark-", suffix=".log")
     with os.fdopen(descriptor, "wb") as log:
         own = _start(master, log, name)
     failed = False
     try:
-        with _for_job(own) as ours:
+        with _cloned(own) as ours:
             yield ours
     except RunError:
         failed = True
@@ -106,13 +211,12 @@ def session(given: SparkSession | None, master: str | None) -> Iterator[SparkSes
 
 
 @contextmanager
-def _for_job(active: SparkSession) -> Iterator[SparkSession]:
+def _cloned(active: SparkSession) -> Iterator[SparkSession]:
     """Clone a session: the caller's settings hold in ours, and ours stay out of the caller's."""
     kind, jvm = type(active), active.sparkContext._jvm
     before: Any = kind._activeSession or active
     ours = kind(active.sparkContext, active._jsparkSession.cloneSession())
-    for key, value in _JOB_CONFIG.items():
-        ours.conf.set(key, value)
+    _set(ours, _JOB_CONFIG)
     try:
         yield ours
     finally:  # some of PySpark's calls make the session that they are called on the active one

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pomona.encoder.blob import Encoder
     from pomona.preprocess import Preprocessing
 
-__all__ = ["LazyRuntime", "Runtime", "load_once", "loads_since", "loads_so_far"]
+__all__ = ["LazyRuntime", "Runtime", "load_once", "loads_since", "loads_so_far", "runtime_for"]
 
 
 class Runtime(Protocol):
@@ -46,17 +46,31 @@ def load_once(fingerprint: str, fetch: Callable[[], Encoder]) -> Runtime:
             was built.
     """
     global _loads  # noqa: PLW0603 - a process-wide count is the point
-    from pomona.runtime.openvino import OpenVinoRuntime
     from pomona.runtime.probes import check_parity
 
     with _lock:
         if fingerprint not in _loaded:
             encoder = fetch()
-            runtime = OpenVinoRuntime(encoder)
+            runtime = runtime_for(encoder)
             check_parity(encoder, runtime)
             _loaded[fingerprint] = runtime
             _loads += 1
         return _loaded[fingerprint]
+
+
+def runtime_for(encoder: Encoder) -> Runtime:
+    """Load an encoder in the runtime that it was built for.
+
+    Raises:
+        EncoderError: it cannot be loaded here.
+    """
+    if encoder.runtime == "onnxruntime":
+        from pomona.runtime.onnx import OnnxRuntime
+
+        return OnnxRuntime(encoder)
+    from pomona.runtime.openvino import OpenVinoRuntime
+
+    return OpenVinoRuntime(encoder)
 
 
 class LazyRuntime:

@@ -80,8 +80,8 @@ def check_parity(encoder: Encoder, runtime: Runtime) -> None:
                 f"other features here than where it was built: a probe's vector is off by "
                 f"{difference:.2g} of its largest number (limit "
                 f"{TOLERANCE[encoder.precision]:g}), cosine {cosine:.4f}; likely causes: another "
-                "version of OpenVINO, or a processor on which it computes in a lower precision: "
-                "use the version that built the encoder, or build it again here"
+                f"version of {encoder.runtime}, or a processor on which it computes in a lower "
+                "precision: use the version that built the encoder, or build it again here"
             )
         if time.perf_counter() > deadline:
             return

@@ -1,0 +1,115 @@
+"""An OpenVINO graph, wherever it came from -> an encoder's own: pixels in, one vector out."""
+
+from __future__ import annotations
+
+import difflib
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pomona.building.transposes import sink_transposes
+from pomona.encoder.blob import Encoder
+from pomona.errors import EncoderError
+from pomona.preprocess import Preprocessing
+from pomona.runtime import runtime_for
+from pomona.runtime.probes import probe_vectors
+
+__all__ = ["flattened", "near", "serialized", "take_pixels", "with_output", "with_probes"]
+
+
+def take_pixels(model: Any, preprocessing: Preprocessing, layout: str) -> Any:
+    """Put the preprocessing's arithmetic in front of a graph.
+
+    Args:
+        model: an `openvino.Model` with one input, of rank 4.
+        preprocessing: what the network wants to see.
+        layout: of that input, NCHW or NHWC.
+
+    Returns:
+        A model that takes (1, height, width, 3) uint8, RGB.
+    """
+    import openvino
+    from openvino.preprocess import PrePostProcessor
+
+    sides = {"N": 1, "H": preprocessing.height, "W": preprocessing.width, "C": 3}
+    model.reshape([sides[axis] for axis in layout])
+    processor = PrePostProcessor(model)
+    pixels = processor.input()
+    pixels.tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
+    pixels.model().set_layout(openvino.Layout(layout))
+    steps = pixels.preprocess().convert_element_type(openvino.Type.f32)
+    if preprocessing.channel_order == "BGR":
+        steps.reverse_channels()
+    steps.mean(list(preprocessing.mean)).scale(list(preprocessing.std))
+    processor.output().tensor().set_element_type(openvino.Type.f32)
+    ready = processor.build()
+    sink_transposes(ready)
+    return ready
+
+
+def with_output(model: Any, name: str) -> Any:
+    """Cut a graph off behind the operation or the tensor of that name.
+
+    Raises:
+        EncoderError: there is none of that name; the message has near ones.
+    """
+    import openvino
+
+    names: dict[str, Any] = {}
+    for operation in model.get_ordered_ops():
+        if operation.get_type_name() in ("Constant", "Parameter", "Result"):
+            continue
+        for output in operation.outputs():
+            names.update(dict.fromkeys(output.get_names(), output))
+        names.setdefault(operation.get_friendly_name(), operation.output(0))
+    if name not in names:
+        raise EncoderError(f"the network has no layer {name!r}{near(name, names)}")
+    return openvino.Model([names[name]], model.get_parameters())
+
+
+def flattened(model: Any) -> Any:
+    """Make the one output of a graph, whatever its shape, a vector: (1, D)."""
+    import openvino
+    from openvino import opset8
+
+    output = model.output(0).get_node().input_value(0)
+    vector = opset8.reshape(output, np.array([1, -1]), special_zero=False)
+    return openvino.Model([vector.output(0)], model.get_parameters())
+
+
+def serialized(model: Any) -> tuple[bytes, bytes]:
+    """The graph and its constants, in OpenVINO's intermediate representation."""
+    import openvino
+
+    with tempfile.TemporaryDirectory(prefix="pomona-") as folder:
+        graph, constants = Path(folder, "encoder.xml"), Path(folder, "encoder.bin")
+        openvino.serialize(model, graph, constants)
+        return graph.read_bytes(), constants.read_bytes()
+
+
+def with_probes(encoder: Encoder) -> Encoder:
+    """Compute the vectors that workers will be held against.
+
+    Raises:
+        EncoderError: they are none: NaN, infinite, or nothing but zeros.
+    """
+    vectors = probe_vectors(runtime_for(encoder))
+    if not np.isfinite(vectors).all() or not vectors.any(axis=1).all():
+        raise EncoderError(
+            f"{encoder.model} with weights {encoder.weights} gives NaN, infinite or all-zero "
+            "vectors for drawn images: the weights are damaged, belong to another network, or the "
+            "preprocessing is not the one that it was trained with"
+        )
+    return replace(encoder, probes=vectors.astype("<f4").tobytes())
+
+
+def near(name: str, known: Any) -> str:
+    """The end of a sentence that names near ones, or the last few."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
+    if close:
+        return f": did you mean {', '.join(close)}?"
+    return f"; the last ones are {', '.join(known[-4:])}"

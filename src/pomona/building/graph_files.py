@@ -1,0 +1,232 @@
+"""Networks that OpenVINO reads itself -> encoders: SavedModel, ONNX, TFLite and its own format."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from pomona.building.content import content_digest
+from pomona.building.graph import flattened, serialized, take_pixels, with_output, with_probes
+from pomona.building.settings import LAYOUTS, NetworkSettings
+from pomona.encoder.blob import Encoder
+from pomona.errors import EncoderError
+from pomona.preprocess import Preprocessing
+
+__all__ = [
+    "build",
+    "describe",
+    "image_layout",
+    "image_size",
+    "needed_preprocessing",
+    "raw_pixels",
+]
+
+Sides = list[int | None]  # a shape: None for a side that is not fixed, empty if its rank is not
+
+
+def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder:  # noqa: ARG001
+    """Build an encoder from a network in a file, or in a SavedModel's folder.
+
+    Args:
+        path: where it is.
+        settings: what is said of it.
+        trust: of no matter: none of these formats runs code here.
+
+    Raises:
+        EncoderError: it cannot be read, does not give one vector for an image, or not enough is
+            said of it.
+    """
+    network = _read(path)
+    sides = _sides(network.input())
+    layout = image_layout(sides, path, settings)
+    size = image_size(sides, layout, path, settings)
+    preprocessing = needed_preprocessing(path, settings, size)
+    if settings.layer is not None:
+        network = with_output(network, settings.layer)
+    elif len(network.outputs) > 1:
+        names = ", ".join(_names(network.outputs))
+        raise EncoderError(
+            f"{path} has {len(network.outputs)} outputs ({names}), expected one vector for each "
+            "image: name one, or a layer, with --layer"
+        )
+    (output,) = _names(network.outputs)
+    try:
+        graph = take_pixels(network, preprocessing, layout)
+        _check_vector(graph, path, settings)
+        graph = flattened(graph)
+        content, constants = serialized(graph)
+        return with_probes(
+            Encoder(
+                model=path.name,
+                architecture=_FORMAT_NAMES.get(path.suffix.lower(), "TensorFlow SavedModel"),
+                weights=path.name,
+                weights_sha256=content_digest(path),
+                preprocessing=preprocessing,
+                output=settings.layer or output,
+                dimension=graph.output(0).get_shape()[1],
+                precision="f32",
+                graph=content,
+                constants=constants,
+            )
+        )
+    except RuntimeError as error:
+        raise EncoderError(
+            f"{path} cannot take one image of {size[0]}x{size[1]}: {_reason(error)}"
+        ) from error
+
+
+def describe(path: Path, trust: bool = False) -> dict[str, Any]:  # noqa: ARG001
+    """Operations with their output shapes, and the number of constants.
+
+    Raises:
+        EncoderError: it cannot be read.
+    """
+    network = _read(path)
+    operations = [o for o in network.get_ordered_ops() if o.get_type_name() != "Constant"]
+    constants = [o for o in network.get_ordered_ops() if o.get_type_name() == "Constant"]
+    return {
+        "layers": [
+            {
+                "name": _names([operation.output(0)])[0],
+                "class": operation.get_type_name(),
+                "shape": _sides(operation.output(0))[1:],
+                "parameters": 0,
+            }
+            for operation in operations
+            if operation.get_type_name() != "Result"
+        ],
+        "parameters": sum(math.prod(constant.output(0).get_shape()) for constant in constants),
+    }
+
+
+def needed_preprocessing(
+    path: Path, settings: NetworkSettings, size: tuple[int, int], hint: str = ""
+) -> Preprocessing:
+    """The preprocessing that is said; nothing is guessed.
+
+    Raises:
+        EncoderError: it is not said how pixels become the network's numbers; the message is a card
+            to fill in.
+    """
+    if not settings.tells_arithmetic:
+        raise EncoderError(
+            f"{path} does not say how its input was prepared: give --scale, --mean and --std "
+            f"(input = (pixel * scale - mean) / std, pixels 0..255), or write them into "
+            f"{path.with_suffix('.toml').name} beside it{hint}; for example scale = 1 for a "
+            "network that takes pixels as they are, scale = 0.00392156862745098 for 0..1, "
+            "mean = 127.5 and std = 127.5 for -1..1"
+        )
+    return settings.preprocessing(raw_pixels(size))
+
+
+def raw_pixels(size: tuple[int, int]) -> Preprocessing:
+    """The preprocessing of a network that takes pixels as they are."""
+    height, width = size
+    return Preprocessing(height=height, width=width, mean=(0.0,) * 3, std=(1.0,) * 3)
+
+
+_FORMAT_NAMES = {".onnx": "ONNX", ".tflite": "TensorFlow Lite", ".xml": "OpenVINO"}
+
+
+def _read(path: Path) -> Any:
+    import openvino
+
+    try:
+        network = openvino.Core().read_model(path)
+    except RuntimeError as error:
+        raise EncoderError(
+            f"OpenVINO {openvino.__version__.split('-')[0]} cannot read {path}: {_reason(error)}; "
+            "is the file whole?"
+        ) from error
+    if len(network.inputs) != 1:
+        names = ", ".join(_names(network.inputs))
+        raise EncoderError(
+            f"{path} has {len(network.inputs)} inputs ({names}), expected one: the image"
+        )
+    rank = network.input().get_partial_shape().rank
+    if rank.is_static and rank.get_length() != 4:
+        raise EncoderError(
+            f"{path} takes an input of shape {_sides(network.input())}, expected one of rank 4: "
+            "images"
+        )
+    return network
+
+
+def image_layout(sides: Sides, path: Path, settings: NetworkSettings) -> str:
+    """Tell the layout of a network's input, NCHW or NHWC, from its shape and what is said.
+
+    Raises:
+        EncoderError: there are no three channels, or either layout would do.
+    """
+    possible = [layout for layout in LAYOUTS if not sides or sides[layout.index("C")] in (3, None)]
+    if not possible:
+        raise EncoderError(
+            f"{path} takes an input of shape {sides}, which has no 3 channels: Pomona gives RGB "
+            "pixels"
+        )
+    shown = [layout for layout in possible if sides and sides[layout.index("C")] == 3]
+    if settings.layout is not None:
+        if settings.layout not in possible:
+            raise EncoderError(f"{path} takes an input of shape {sides}: not {settings.layout}")
+        return settings.layout
+    if len(shown) == 1:
+        return shown[0]
+    raise EncoderError(
+        f"{path} takes an input of shape {sides or 'unknown'}, which does not show its layout: "
+        "give --layout NCHW or --layout NHWC"
+    )
+
+
+def image_size(sides: Sides, layout: str, path: Path, settings: NetworkSettings) -> tuple[int, int]:
+    """Tell height and width of a network's input, from its shape and what is said.
+
+    Raises:
+        EncoderError: neither tells.
+    """
+    height, width = ((sides or [None] * 4)[layout.index(axis)] for axis in "HW")
+    if settings.size is not None:
+        return settings.size
+    if height is None or width is None:
+        raise EncoderError(f"{path} takes images of any size: say which with --size PIXELS")
+    return height, width
+
+
+def _check_vector(graph: Any, path: Path, settings: NetworkSettings) -> None:
+    """Refuse feature maps, unless a layer was asked for by its name."""
+    shape = graph.output(0).get_partial_shape()
+    sides = [1 if side.is_dynamic else side.get_length() for side in shape]
+    if shape.is_dynamic or not sides or sides[0] != 1:
+        raise EncoderError(
+            f"{path} gives an output of shape {shape} for one image, expected one vector: name "
+            "another layer with --layer"
+        )
+    if settings.layer is None and sum(side > 1 for side in sides) > 1:
+        raise EncoderError(
+            f"{path} gives an output of shape {tuple(sides)} for one image, expected one vector: "
+            "name a layer with --layer; this one too, if its numbers are wanted in a row"
+        )
+
+
+def _sides(output: Any) -> Sides:
+    """The shape of a tensor."""
+    shape = output.get_partial_shape()
+    if shape.rank.is_dynamic:
+        return []
+    return [None if side.is_dynamic else side.get_length() for side in shape]
+
+
+def _names(outputs: Any) -> list[str]:
+    """One name for each: the shortest of a tensor's, else its operation's."""
+    return [
+        min(output.get_names(), key=lambda name: (len(name), name))
+        if output.get_names()
+        else output.get_node().get_friendly_name()
+        for output in outputs
+    ]
+
+
+def _reason(error: RuntimeError) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
+    return " ".join((telling or lines or ["no reason given"])[-1].split())[:200]

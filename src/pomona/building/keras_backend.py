@@ -1,0 +1,56 @@
+"""Keras on its OpenVINO backend, in a process where nothing else has imported it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pomona.errors import EncoderError
+
+__all__ = ["exported", "import_keras", "weights_digest"]
+
+
+def import_keras() -> Any:
+    """Import Keras, set to TensorFlow's layout.
+
+    Raises:
+        EncoderError: it is loaded already, with another backend.
+    """
+    os.environ["KERAS_BACKEND"] = "openvino"
+    import keras
+
+    if keras.config.backend() != "openvino":
+        raise EncoderError(
+            f"Keras is already loaded here with its {keras.config.backend()} backend: "
+            "build encoders with pomona.build_encoder, which uses a process of its own"
+        )
+    # As most models are; `pomona.building.transposes` makes them fast. The other layout is not for
+    # every network: some of Keras' own refuse it, and dense layers work on the last axis.
+    keras.config.set_image_data_format("channels_last")
+    return keras
+
+
+def exported(network: Any) -> Any:
+    """Turn a Keras network into an `openvino.Model`."""
+    import openvino
+
+    with tempfile.TemporaryDirectory(prefix="pomona-") as folder:
+        path = Path(folder, "exported.xml")
+        network.export(str(path), format="openvino", verbose=False)
+        # Read whole: the file is gone afterwards, and read_model would map it.
+        constants = np.fromfile(path.with_suffix(".bin"), np.uint8)
+        return openvino.Core().read_model(path.read_bytes(), openvino.Tensor(constants))
+
+
+def weights_digest(network: Any) -> str:
+    """SHA-256 over the weights' kinds, shapes and float32 values, in the network's order."""
+    digest = hashlib.sha256()
+    for weight in network.weights:
+        digest.update(f"{weight.name} {tuple(weight.shape)}\n".encode())
+        digest.update(np.ascontiguousarray(weight.numpy(), dtype="<f4").tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,196 @@
+"""ONNX files -> encoders that run on ONNX Runtime.
+
+The preprocessing's arithmetic is put in front of the graph, in ONNX itself: the encoder takes uint8
+pixels, as those for OpenVINO do.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pomona.building.content import content_digest
+from pomona.building.graph import near, with_probes
+from pomona.building.graph_files import image_layout, image_size, needed_preprocessing
+from pomona.building.settings import NetworkSettings
+from pomona.encoder.blob import Encoder
+from pomona.errors import EncoderError
+from pomona.preprocess import Preprocessing
+from pomona.runtime.onnx import new_session
+
+__all__ = ["build"]
+
+_LARGEST = 2**31 - 1  # bytes, of any protobuf
+
+
+def build(path: Path, settings: NetworkSettings) -> Encoder:
+    """Build an encoder for ONNX Runtime.
+
+    Args:
+        path: an `.onnx` file.
+        settings: what is said of it.
+
+    Raises:
+        EncoderError: ONNX is not installed; the file cannot be read, does not give one vector for
+            an image, or not enough is said of it.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise EncoderError(
+            "--runtime onnxruntime needs ONNX and ONNX Runtime: pip install 'pomona[onnx]'"
+        ) from error
+    digest = content_digest(path)  # looks at where its arrays lie, too
+    try:
+        model = onnx.load(path)
+        onnx.checker.check_model(model)
+    except Exception as error:  # protobuf's, ONNX' and the system's
+        raise EncoderError(
+            f"ONNX {onnx.__version__} cannot read {path}: {_one_line(error)}; is the file whole?"
+        ) from error
+    image = _image(model, path)
+    sides = _sides(image)
+    layout = image_layout(sides, path, settings)
+    preprocessing = needed_preprocessing(path, settings, image_size(sides, layout, path, settings))
+    output = _cut(model, path, settings)
+    _flatten(model, output)
+    _take_pixels(model, image.name, preprocessing, layout, only_one=sides[:1] == [1])
+    if model.ByteSize() > _LARGEST:
+        raise EncoderError(f"{path} is larger than 2 GB with its arrays: use --runtime openvino")
+    graph = model.SerializeToString()
+    return with_probes(
+        Encoder(
+            model=path.name,
+            architecture="ONNX",
+            weights=path.name,
+            weights_sha256=digest,
+            preprocessing=preprocessing,
+            output=output,
+            dimension=_dimension(graph, preprocessing, path),
+            precision="f32",
+            runtime="onnxruntime",
+            graph=graph,
+            constants=b"",
+        )
+    )
+
+
+def _image(model: Any, path: Path) -> Any:
+    arrays = {array.name for array in model.graph.initializer}
+    inputs = [each for each in model.graph.input if each.name not in arrays]
+    if len(inputs) != 1:
+        names = ", ".join(each.name for each in inputs)
+        raise EncoderError(f"{path} has {len(inputs)} inputs ({names}), expected one: the image")
+    return inputs[0]
+
+
+def _sides(value: Any) -> list[int | None]:
+    return [side.dim_value or None for side in value.type.tensor_type.shape.dim]
+
+
+def _cut(model: Any, path: Path, settings: NetworkSettings) -> str:
+    """Leave one output; gives its name."""
+    outputs = [output.name for output in model.graph.output]
+    made = [name for node in model.graph.node for name in node.output if name]
+    name = settings.layer
+    if name is None and len(outputs) > 1:
+        raise EncoderError(
+            f"{path} has {len(outputs)} outputs ({', '.join(outputs)}), expected one vector for "
+            "each image: name one, or a layer, with --layer"
+        )
+    if name is not None and name not in made:
+        raise EncoderError(f"{path} has no layer {name!r}{near(name, made)}")
+    output = name or outputs[0]
+    _keep_what_makes(model.graph, output)
+    return output
+
+
+def _keep_what_makes(graph: Any, output: str) -> None:
+    """Drop the nodes, and the arrays, that an output does not need."""
+    needed, kept = {output}, []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(_read_by(node))
+    del graph.node[:]
+    graph.node.extend(reversed(kept))
+    arrays = [array for array in graph.initializer if array.name in needed]
+    del graph.initializer[:]
+    graph.initializer.extend(arrays)
+
+
+def _read_by(node: Any) -> set[str]:
+    """What a node reads, within its branches and loops too."""
+    names = set(node.input)
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                names |= _read_by(inner)
+    return names
+
+
+def _flatten(model: Any, output: str) -> None:
+    from onnx import TensorProto, helper
+
+    model.graph.node.append(helper.make_node("Flatten", [output], ["pomona_vector"], axis=1))
+    del model.graph.output[:]
+    vector = helper.make_tensor_value_info("pomona_vector", TensorProto.FLOAT, None)
+    model.graph.output.append(vector)
+    del model.graph.value_info[:]  # shapes of what may be gone
+
+
+def _take_pixels(
+    model: Any, image: str, preprocessing: Preprocessing, layout: str, only_one: bool
+) -> None:
+    """Put the arithmetic in front: uint8 RGB (N, height, width, 3) -> what the network takes."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    arrays = {
+        "pomona_mean": np.array(preprocessing.mean, np.float32),
+        "pomona_std": np.array(preprocessing.std, np.float32),
+        "pomona_order": np.array([2, 1, 0] if preprocessing.channel_order == "BGR" else [0, 1, 2]),
+    }
+    nodes = [
+        helper.make_node("Gather", ["pomona_pixels", "pomona_order"], ["pomona_ordered"], axis=3),
+        helper.make_node("Cast", ["pomona_ordered"], ["pomona_numbers"], to=TensorProto.FLOAT),
+        helper.make_node("Sub", ["pomona_numbers", "pomona_mean"], ["pomona_centred"]),
+        helper.make_node("Div", ["pomona_centred", "pomona_std"], ["pomona_scaled"]),
+        helper.make_node(
+            "Transpose",
+            ["pomona_scaled"],
+            [image],
+            perm=[0, 3, 1, 2] if layout == "NCHW" else [0, 1, 2, 3],
+        ),
+    ]
+    graph = model.graph
+    rest = list(graph.node)
+    del graph.node[:], graph.input[:]
+    graph.node.extend([*nodes, *rest])
+    shape = [1 if only_one else "N", preprocessing.height, preprocessing.width, 3]
+    graph.input.append(helper.make_tensor_value_info("pomona_pixels", TensorProto.UINT8, shape))
+    graph.initializer.extend(numpy_helper.from_array(a, name) for name, a in arrays.items())
+
+
+def _dimension(graph: bytes, preprocessing: Preprocessing, path: Path) -> int:
+    """The length of the vector, which running the network once shows."""
+    session = new_session(graph, f"of {path}")
+    image = np.zeros((1, preprocessing.height, preprocessing.width, 3), np.uint8)
+    try:
+        (vector,) = session.run(None, {"pomona_pixels": image})
+    except Exception as error:  # ONNX Runtime's are not of one kind
+        raise EncoderError(
+            f"{path} cannot take one image of {preprocessing.height}x{preprocessing.width}: "
+            f"{_one_line(error)}"
+        ) from error
+    if vector.ndim != 2 or len(vector) != 1:
+        raise EncoderError(
+            f"{path} gives an output of shape {vector.shape} for one image, expected one vector: "
+            "name another layer with --layer"
+        )
+    return int(vector.shape[1])
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,63 @@
+"""Reading images with Spark's `binaryFile`, in tasks of about equal work."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from pomona.engines.session import is_connect
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from pomona.source import ImageFile
+
+__all__ = ["read_images", "read_settings"]
+
+_GLOB_SIGN = re.compile(r"[\\{}\[\]*?]")
+_TASKS_PER_CORE = 4  # a few, so that one slow task does not hold up a core's share
+_SMALLEST_TASK = 64  # images: below that, starting a task costs more than it brings
+_SMALLEST_TASK_BYTES = 16 * 2**20  # a few photos take as long as many small images
+_OPEN_COST_BYTES = 64 * 1024  # an image costs its network run also: as much as decoding 64 kB
+_ARROW_BYTES = 16 * 2**20  # in an Arrow batch of images
+
+
+def read_images(spark: SparkSession, files: list[ImageFile], cores: int) -> DataFrame:
+    """Read just these files with `binaryFile`, in tasks of about equal work.
+
+    The session's settings are changed for it.
+    """
+    for key, value in read_settings(files, cores).items():
+        spark.conf.set(key, str(value))
+    reader = spark.read.format("binaryFile")
+    # A folder called `kind=odd` is a folder, no partition. Without this, Spark 4.3 also gives every
+    # other file twice as soon as one name has a brace in it.
+    reader = reader.option("recursiveFileLookup", "true")
+    # Names with brackets or braces are names, not patterns.
+    paths = [file.uri for file in files]
+    if is_connect(spark):  # it writes options in small letters, and Spark then overlooks this one
+        paths = [_GLOB_SIGN.sub(r"\\\g<0>", path) for path in paths]
+    else:
+        reader = reader.option("__globPaths__", "false")
+    return reader.load(paths)
+
+
+def read_settings(files: list[ImageFile], cores: int) -> dict[str, object]:
+    """Spark's settings for reading some files: how they are packed into tasks and batches."""
+    sizes = [file.size or 0 for file in files]
+    largest = max(sizes)
+    weight = sum(sizes) + len(sizes) * _OPEN_COST_BYTES
+    worth = max(len(sizes) // _SMALLEST_TASK, sum(sizes) // _SMALLEST_TASK_BYTES)
+    tasks = max(1, min(cores * _TASKS_PER_CORE, worth))
+    return {
+        "spark.sql.files.openCostInBytes": _OPEN_COST_BYTES,
+        "spark.sql.files.maxPartitionBytes": weight // tasks + _OPEN_COST_BYTES,
+        "spark.sql.files.ignoreMissingFiles": "true",
+        "spark.sql.files.ignoreCorruptFiles": "true",
+        # Explicit paths are looked at by as many tasks as there are cores, not one task for each.
+        "spark.sql.sources.parallelPartitionDiscovery.threshold": 20_000,
+        "spark.sql.sources.parallelPartitionDiscovery.parallelism": 4 * cores,
+        # By rows for Spark 3.5, by bytes where Spark knows that setting.
+        "spark.sql.execution.arrow.maxRecordsPerBatch": max(1, _ARROW_BYTES // max(largest, 65536)),
+        "spark.sql.execution.arrow.maxBytesPerBatch": _ARROW_BYTES,
+    }

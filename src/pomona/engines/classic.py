@@ -1,0 +1,76 @@
+"""The cluster behind a classic Spark session."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import uuid
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pyspark.accumulators import AccumulatorParam
+
+from pomona.engines.dataframe import LOADS_COLUMN, Task, feature_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyspark import Accumulator
+    from pyspark.sql import DataFrame, SparkSession
+
+__all__ = ["ClassicCluster"]
+
+
+class ClassicCluster:
+    """Counts with an accumulator, cancels by job group."""
+
+    largest_wave = sys.maxsize
+
+    def __init__(self, spark: SparkSession) -> None:
+        self._context = spark.sparkContext
+        self._group = (
+            self._context.getLocalProperty("spark.jobGroup.id") or f"pomona-{uuid.uuid4()}"
+        )
+        self._tally: Accumulator[Counter[str]] = self._context.accumulator(Counter(), _Sum())
+
+    def cores(self) -> int:
+        """Spark's default parallelism."""
+        return self._context.defaultParallelism
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Set the job group: the caller's, where there is one."""
+        self._context.setJobGroup(self._group, "pomona extract", True)
+        yield
+
+    def cancel(self) -> None:
+        """Cancel the job group."""
+        self._context.cancelJobGroup(self._group)
+
+    def rows(self, images: DataFrame, task: Task, files: int) -> DataFrame:  # noqa: ARG002
+        """Let each task add its counts to the accumulator when it ends."""
+        return feature_rows(images, dataclasses.replace(task, tally=self._tally))
+
+    def settle(self, written: Counter[str]) -> None:
+        """The tasks have told already."""
+
+    def done(self) -> Counter[str]:
+        """Images of tasks that ended."""
+        return Counter({k: n for k, n in self._tally.value.items() if k != LOADS_COLUMN})
+
+    def model_loads(self) -> int:
+        """Models loaded by tasks that ended."""
+        loads: int = self._tally.value[LOADS_COLUMN]
+        return loads
+
+
+class _Sum(AccumulatorParam[Counter[str]]):
+    """Adds up counters of tasks; those of a task that was done twice count twice: for show only."""
+
+    def zero(self, value: Counter[str]) -> Counter[str]:  # noqa: ARG002 - PySpark's protocol
+        return Counter()
+
+    def addInPlace(self, value1: Counter[str], value2: Counter[str]) -> Counter[str]:  # noqa: N802
+        value1.update(value2)
+        return value1

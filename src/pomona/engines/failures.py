@@ -1,0 +1,43 @@
+"""What went wrong in Spark, in one line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pomona.errors import PomonaError
+
+__all__ = ["cause_of", "spark_errors"]
+
+
+@contextmanager
+def spark_errors(kind: type[PomonaError], what: str) -> Iterator[None]:
+    """Turn Spark's exceptions into one of ours, with the cause in one line."""
+    from pyspark.errors import PySparkException
+
+    try:
+        from py4j.protocol import Py4JError
+    except ImportError:  # where PySpark is there for Spark Connect only
+        Py4JError = PySparkException  # noqa: N806
+
+    try:
+        yield
+    except (PySparkException, Py4JError) as error:
+        raise kind(f"{what}: {cause_of(str(error))}") from error
+
+
+def cause_of(story: str) -> str:
+    """Find the cause in the text of one of Spark's exceptions, which is mostly stack traces.
+
+    That is the last line of a Python traceback, else the last `Caused by:`, else the first line.
+    """
+    lines = [line.rstrip() for line in story.splitlines() if line.strip()]
+    traceback = [n for n, line in enumerate(lines) if "Traceback (most recent call" in line]
+    if traceback:
+        after = lines[traceback[-1] + 1 :]
+        cause = next((line for line in after if not line.startswith(" ")), lines[0])
+        # Our own errors say all that there is to say.
+        return re.sub(r"^pomona\.errors\.\w+: ", "", cause)[:400]
+    causes = [line.strip() for line in lines if line.strip().startswith("Caused by:")]
+    return (causes[-1].removeprefix("Caused by: ") if causes else lines[0])[:300]

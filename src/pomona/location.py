@@ -1,0 +1,55 @@
+"""Where a file lies: on this machine, or behind a URI of another file system."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+__all__ = ["is_remote", "local_path", "read_file", "without_password"]
+
+_ARROW_SCHEMES = {"s3a": "s3", "s3n": "s3"}  # Hadoop's name of a file system: Arrow's
+
+
+def is_remote(uri: str) -> bool:
+    """Whether a path names another file system than this machine's: `s3a://…`, `hdfs://…`."""
+    scheme, colon, _ = uri.partition("://")
+    return bool(colon) and scheme != "file" and not Path(uri).exists()
+
+
+def local_path(uri: str) -> str:
+    """The file system's path of a `file:` URI, or of a plain path."""
+    if uri.startswith("file:"):
+        rest = uri.removeprefix("file:")
+        return "/" + rest.lstrip("/") if rest.startswith("/") else rest
+    return uri
+
+
+def read_file(location: str) -> bytes:
+    """Read a whole file from a path, or from a URI that Arrow knows: s3, s3a, hdfs, gs, abfss.
+
+    Credentials are found where the libraries of each file system look for them: in the environment,
+    in their own files, or in the machine's role. No JVM is asked.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if not is_remote(location):
+        return Path(local_path(location)).read_bytes()
+    import pyarrow as pa
+    from pyarrow.fs import FileSystem
+
+    scheme, _, rest = location.partition("://")
+    try:
+        system, path = FileSystem.from_uri(f"{_ARROW_SCHEMES.get(scheme, scheme)}://{rest}")
+        with system.open_input_file(path) as file:
+            content: bytes = file.read()
+    except pa.ArrowInvalid as error:
+        raise OSError(f"{error}; Arrow reads s3, s3a, gs, abfss and hdfs") from error
+    except (OSError, pa.ArrowException) as error:
+        raise OSError(" ".join(str(error).split())[:200]) from error
+    return content
+
+
+def without_password(location: str) -> str:
+    """The location as it may be shown: `s3://key:secret@bucket` holds a secret."""
+    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", location)

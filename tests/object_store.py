@@ -1,0 +1,82 @@
+"""As much of an S3 service as reading one object takes, on the loopback interface."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class ObjectStore:
+    """Objects by their path `/bucket/key`, and how often each was opened.
+
+    `then` holds what takes an object's place once it has been opened: None to take it away.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.objects: dict[str, bytes | None] = {}
+        self.then: dict[str, bytes | None] = {}
+        self.opened: Counter[str] = Counter()
+        self._port = port
+
+    def uri(self, path: str, scheme: str = "s3a") -> str:
+        """The URI of an object; its query is Arrow's way of naming another server than Amazon's."""
+        return (
+            f"{scheme}://key:secret@{path.lstrip('/')}?endpoint_override=127.0.0.1:{self._port}"
+            "&scheme=http&region=us-east-1"
+        )
+
+
+@contextmanager
+def serving() -> Iterator[ObjectStore]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_HEAD(self) -> None:
+            if store.opened[self.path] and self.path in store.then:
+                store.objects[self.path] = store.then.pop(self.path)
+            content = store.objects.get(self.path)
+            store.opened[self.path] += content is not None
+            self._answer(404 if content is None else 200, content or b"", send=False)
+
+        def do_GET(self) -> None:
+            content = store.objects.get(self.path)
+            if content is None:
+                self._answer(404, b"")
+                return
+            part = re.match(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+            if part is None:
+                self._answer(200, content)
+                return
+            start, end = int(part[1]), min(int(part[2]) + 1, len(content))
+            self._answer(206, content[start:end], f"bytes {start}-{end - 1}/{len(content)}")
+
+        def _answer(
+            self, code: int, body: bytes, content_range: str | None = None, *, send: bool = True
+        ) -> None:
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Last-Modified", "Mon, 02 Jan 2023 00:00:00 GMT")
+            if content_range:
+                self.send_header("Content-Range", content_range)
+            self.end_headers()
+            if send:
+                self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    store = ObjectStore(server.server_port)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield store
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
