@@ -14,6 +14,9 @@ import queue
 import sys
 import threading
 import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,8 +31,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-_TEMPERATURE = 20.0
-_SMOOTHING = 0.1
+TEMPERATURE = 20.0
+SMOOTHING = 0.1
 _CHECKPOINT_STEPS = 100
 
 
@@ -63,7 +66,7 @@ class Heads:
         unit = features / length
         size = np.linalg.norm(prototypes, axis=1, keepdims=True) + 1e-6
         towards = prototypes / size
-        logits = _TEMPERATURE * (unit @ towards.T)
+        logits = TEMPERATURE * (unit @ towards.T)
         logits -= logits.max(1, keepdims=True)
         chance = np.exp(logits)
         chance /= chance.sum(1, keepdims=True)
@@ -71,9 +74,9 @@ class Heads:
         hit = chance[rows, classes]
         loss = float(-np.log(hit + 1e-12).mean())
         right = float((chance.argmax(1) == classes).mean())
-        chance -= _SMOOTHING / self.classes
-        chance[rows, classes] -= 1 - _SMOOTHING
-        chance *= _TEMPERATURE / n
+        chance -= SMOOTHING / self.classes
+        chance[rows, classes] -= 1 - SMOOTHING
+        chance *= TEMPERATURE / n
         d_unit = chance @ towards
         d_features = (d_unit - unit * (unit * d_unit).sum(1, keepdims=True)) / length
         d_towards = chance.T @ unit
@@ -118,8 +121,8 @@ class Run:
     def load(self, path: Path, network: Network) -> None:
         """Take up a checkpoint."""
         with np.load(path) as kept:
-            count = sum(name.startswith("network_") for name in kept)
-            arrays = [kept[f"network_{i}"] for i in range(count)]
+            arrays_kept = sum(name.startswith("network_") for name in kept)
+            arrays = [kept[f"network_{i}"] for i in range(arrays_kept)]
             self.parameters = network.from_keras(arrays)
             self.moments = kept["moment"], kept["square"]
             self.heads.parameters = kept["heads"]
@@ -129,7 +132,9 @@ class Run:
 
 def stages(text: str) -> list[tuple[int, int]]:
     """`64:3000,128:300` -> image side and steps of each stage."""
-    return [(int(side), int(steps)) for side, _, steps in (s.partition(":") for s in text.split(","))]
+    return [
+        (int(side), int(steps)) for side, _, steps in (s.partition(":") for s in text.split(","))
+    ]
 
 
 def ahead(make: Iterator[tuple[Floats, ...]], depth: int = 4) -> Iterator[tuple[Floats, ...]]:
@@ -146,14 +151,25 @@ def ahead(make: Iterator[tuple[Floats, ...]], depth: int = 4) -> Iterator[tuple[
 
 
 def prepared(
-    shards: Shards, seed: int, first: int, size: int, side: int
+    shards: Shards, seed: int, first: int, size: int, side: int, threads: int = 1
 ) -> Iterator[tuple[Floats, ...]]:
     """Batches from a step on; each depends on the seed and the step alone."""
-    step = first
-    while True:
+
+    def one(step: int) -> tuple[Floats, ...]:
         images, classes = batch(shards, np.random.default_rng([seed, 4, step]), size, side)
-        yield images, classes, descriptors(images)
-        step += 1
+        return images, classes, descriptors(images)
+
+    with ThreadPoolExecutor(threads) as pool:
+        coming = deque(pool.submit(one, first + i) for i in range(2 * threads))
+        for step in count(first + 2 * threads):
+            yield coming.popleft().result()
+            coming.append(pool.submit(one, step))
+
+
+def learning_rate(highest: float, step: int, total: int) -> float:
+    """A short warm-up, then half a cosine down to zero."""
+    warm_up = max(1, min(200, total // 20))
+    return float(highest * min(1, step / warm_up) * (0.5 + 0.5 * np.cos(np.pi * step / total)))
 
 
 def main() -> None:
@@ -199,24 +215,20 @@ def _stage(
     side, end, total = stage
     smooth: dict[str, float] = {}
     source = ahead(prepared(shards, asked.seed, run.step, asked.batch, side))
-    warm_up = max(1, min(200, total // 20))
     while run.step < end:
         images, classes, wanted = next(source)
         features = network.forward(run.parameters, images)
         told, d_features, d_heads = run.heads.loss(features, classes, wanted, asked.descriptors)
         gradient = network.backward(run.parameters, d_features)
         run.step += 1
-        progress = run.step / total
-        rate = asked.rate * min(1, run.step / warm_up) * (0.5 + 0.5 * np.cos(np.pi * progress))
-        adamw(
-            run.parameters, gradient, run.moments, run.decays, rate, asked.weight_decay, run.step
-        )
+        rate = learning_rate(asked.rate, run.step, total)
+        adamw(run.parameters, gradient, run.moments, run.decays, rate, asked.weight_decay, run.step)
         adamw(
             run.heads.parameters, d_heads, run.head_moments, run.heads.decays, rate, 0.0, run.step
         )
         smooth = {k: 0.97 * smooth.get(k, v) + 0.03 * v for k, v in told.items()}
         if run.step % 20 == 0 or run.step == end:
-            line = {"step": run.step, "side": side, "rate": round(float(rate), 6)}
+            line = {"step": run.step, "side": side, "rate": round(rate, 6)}
             line |= {k: round(v, 4) for k, v in smooth.items()}
             line["time"] = time.strftime("%H:%M:%S", time.gmtime())
             with (asked.run / "log.jsonl").open("a") as file:

@@ -73,9 +73,7 @@ def subject(seed: tuple[int, ...], textures: int, family: str | None = None) -> 
     )
 
 
-def _material(
-    rng: Generator, base: NDArray[np.float32], textures: int, plain: float
-) -> Material:
+def _material(rng: Generator, base: NDArray[np.float32], textures: int, plain: float) -> Material:
     second = palettes.near(rng, base, 0.5) if rng.random() < 0.7 else palettes.colour(rng)
     if rng.random() < plain:
         second = palettes.near(rng, base, 0.06)
@@ -148,9 +146,7 @@ class Studio:
                 colours[1] = palettes.near(rng, colours[0], 0.4)
         else:
             colours = np.stack([palettes.near(rng, c, who.recolour) for c in material.colours])
-        return Material(
-            colours, material.texture, material.scale, material.angle, material.gloss
-        )
+        return Material(colours, material.texture, material.scale, material.angle, material.gloss)
 
     def _shadow(
         self,
@@ -298,9 +294,7 @@ def _line(
     )  # fmt: skip
 
 
-def _lit(
-    surface: Image, mask: NDArray[np.uint8], light: float, dome: float, gloss: float
-) -> Image:
+def _lit(surface: Image, mask: NDArray[np.uint8], light: float, dome: float, gloss: float) -> Image:
     """Shade a part as if it rose from its edge: Lambert's law and a highlight."""
     inside = cv2.distanceTransform(mask, cv2.DIST_L2, 3)
     rise = np.minimum(inside / (float(inside.max()) * max(dome, 0.1) + 1e-3), 1)

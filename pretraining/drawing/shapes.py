@@ -269,9 +269,10 @@ def leaf(rng: Generator) -> Thing:
 
 def fruit(rng: Generator) -> Thing:
     """One round body or a bunch, with stem, leaf or calyx."""
-    body = fourier(rng) * 0.25 + _ellipse(0, 0, 0.75, 0.75 * rng.uniform(0.5, 1.3))[
-        np.arange(64) * 32 // 64
-    ]
+    body = (
+        fourier(rng) * 0.25
+        + _ellipse(0, 0, 0.75, 0.75 * rng.uniform(0.5, 1.3))[np.arange(64) * 32 // 64]
+    )
     pieces: list[Part] = []
     stem = np.array([[0, -0.3], [rng.normal(0, 0.1), -0.8], [rng.normal(0, 0.3), -1.15]])
     if rng.random() < 0.6:
@@ -301,9 +302,7 @@ def _limb(
     for length in lengths:
         end = start + length * np.array([np.cos(angle), np.sin(angle)])
         points = _capsule(start, end, thick, thick * 0.75)
-        pieces.append(
-            Part(points, material, pivot=(float(start[0]), float(start[1])), swing=swing)
-        )
+        pieces.append(Part(points, material, pivot=(float(start[0]), float(start[1])), swing=swing))
         start, angle, thick = end, angle + rng.normal(0, 0.5), thick * 0.8
         swing = 0.02  # the rest stays near the joint that turned
     return pieces
@@ -332,7 +331,9 @@ def animal(rng: Generator) -> Thing:
         if rng.random() < 0.8:
             ear = turned(_petal(rng) * size * rng.uniform(1, 3), -np.pi / 2 + side * 0.4)
             pieces.append(Part(ear + head + (side * size * 0.5, -size * 0.5), 1, swing=0.1))
-    pieces.append(Part(_ellipse(*head, size * rng.uniform(0.9, 1.7), size), int(rng.choice([0, 1]))))
+    pieces.append(
+        Part(_ellipse(*head, size * rng.uniform(0.9, 1.7), size), int(rng.choice([0, 1])))
+    )
     pieces.append(Part(_ellipse(*(head + (size * 0.3, -size * 0.2)), size * 0.2, size * 0.2), 3))
     if rng.random() < 0.5:
         pieces.append(Part(_outline(rng) * high * 0.7, 2))
@@ -382,7 +383,9 @@ def vessel(rng: Generator) -> Thing:
         low, high = sorted(rng.integers(0, 24, 2))
         if high - low > 1:
             band = right[low:high]
-            pieces.append(Part(np.concatenate([band, band[::-1] * (-1, 1)]), int(rng.integers(1, 4))))
+            pieces.append(
+                Part(np.concatenate([band, band[::-1] * (-1, 1)]), int(rng.integers(1, 4)))
+            )
     pieces.append(Part(_ellipse(0, -0.95, profile[0], profile[0] * 0.2), int(rng.integers(4))))
     return Flat(pieces, 0.02)
 

@@ -141,7 +141,7 @@ def _marble(rng: Generator) -> Grey:
 
 
 def _wood(rng: Generator) -> Grey:
-    y, x = _grids()
+    y, _ = _grids()
     rings = np.sin(noise(rng, 2) * 2 + y * 2 * np.pi * rng.integers(3, 14))
     return rings + 0.4 * _anisotropic(rng).T
 

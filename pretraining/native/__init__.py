@@ -135,7 +135,7 @@ def initial(network: Network, seed: int) -> tuple[Floats, Floats]:
     return parameters, decays
 
 
-def adamw(  # noqa: PLR0913 - the arrays and settings of the paper
+def adamw(
     parameters: Floats,
     gradient: Floats,
     moments: tuple[Floats, Floats],
