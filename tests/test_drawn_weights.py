@@ -30,7 +30,7 @@ def drawn_encoder(cache: Path) -> Encoder:  # noqa: ARG001 - built into the cach
 
 @pytest.fixture(scope="module")
 def held_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures of 16 classes of the two families that training never saw."""
+    """Pictures of 24 classes of the two families that training never saw."""
     if not PRETRAINING.is_dir():
         pytest.skip("pretraining/ is not in source distributions")
     sys.path.insert(0, str(PRETRAINING))
@@ -39,7 +39,7 @@ def held_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     finally:
         sys.path.pop(0)
     folder = tmp_path_factory.mktemp("held_out")
-    families.draw_tree(folder, classes=16, pictures=6, seed=1)
+    families.draw_tree(folder, classes=24, pictures=8)
     return folder
 
 
@@ -95,7 +95,7 @@ def test_held_out_families_are_told_apart_much_better_than_by_untrained_weights(
     assert np.isfinite(features).all()
     assert ((features > 0).mean(0) > 0).mean() > 0.5  # most numbers say something
     untrained = agreement(*features_of(held_out, tmp_path / "untrained", encoder))
-    assert agreement(features, labels) >= untrained + 0.1
+    assert agreement(features, labels) >= 2 * untrained
 
 
 def test_another_network_has_no_drawn_weights() -> None:

@@ -88,6 +88,12 @@ class Network:
         )  # fmt: skip
         return features
 
+    def last_block(self) -> Floats:
+        """What the last block gave in `forward`, pooled: (batch, 320)."""
+        pooled = np.empty((self.batch, self.layers[-1][1]), np.float32)
+        _LIBRARY.net_last_block(self._handle, _at(pooled))
+        return pooled
+
     def backward(self, parameters: Floats, gradient: Floats) -> Floats:
         """Gradient by the features -> gradient by the parameters; after `forward`."""
         result = np.empty(self.size, np.float32)

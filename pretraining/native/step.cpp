@@ -485,6 +485,16 @@ void net_forward(void* handle, const float* p, const float* images, float* featu
     }
 }
 
+// What the last block gives, pooled over pixels: (batch, channels).
+void net_last_block(void* handle, float* out) {
+    Net& n = *static_cast<Net*>(handle);
+    const Layer& l = n.layers[n.layers.size() - 2];
+    const int pixels = l.hout * l.hout, c = l.cout;
+    std::fill(out, out + size_t(n.batch) * c, 0.f);
+    for (long r = 0; r < l.rows(n.batch); r++)
+        for (int i = 0; i < c; i++) out[r / pixels * c + i] += n.sums.back()[r * c + i] / pixels;
+}
+
 // gradient by the features (batch, 1280) -> gradient by the parameters
 void net_backward(void* handle, const float* p, const float* dfeatures, float* g) {
     Net& n = *static_cast<Net*>(handle);
