@@ -14,7 +14,7 @@ help:  ## List the targets
 
 demo: $(VENV)/demo.stamp  ## Draw pictures, extract their features, inspect the table
 	$(BIN)/python examples/draw_pictures.py demo/pictures
-	$(BIN)/pomona extract demo/pictures demo/features --weights untrained:0
+	$(BIN)/pomona extract demo/pictures demo/features --weights drawn
 	$(BIN)/pomona inspect demo/features
 
 test: lint  ## Check style, types and imports, then run all tests

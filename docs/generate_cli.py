@@ -57,14 +57,14 @@ TEXTS = {
         "Spark.",
         """\
 ```console
-$ pomona extract demo/pictures demo/features --weights untrained:0
-203 images in 3.5 s (57 images/s): 200 ok, 3 failed
+$ pomona extract demo/pictures demo/features --weights drawn
+203 images in 3.3 s (62 images/s): 200 ok, 3 failed
 failed: 1 empty, 1 truncated, 1 unsupported; the column 'error' says why
-table: demo/features (encoder b45053514b0d)
+table: demo/features (encoder 02c6fad402ff)
 next: pomona inspect demo/features
-$ pomona extract demo/pictures demo/features --weights untrained:0
+$ pomona extract demo/pictures demo/features --weights drawn
 0 images in 0.3 s (0 images/s): 0 ok, 0 failed, 203 already done
-table: demo/features (encoder b45053514b0d)
+table: demo/features (encoder 02c6fad402ff)
 next: pomona inspect demo/features
 ```
 

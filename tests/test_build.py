@@ -189,7 +189,7 @@ def test_imagenet_that_cannot_be_downloaded_names_the_two_ways_on(tmp_path: Path
     answer = done.stdout.splitlines()[-1]
     assert "could not be downloaded" in answer
     assert "--weights FILE" in answer
-    assert "--weights untrained:0" in answer
+    assert "--weights drawn" in answer
 
 
 @pytest.mark.parametrize("weights", ["untrained:", "untrained:x", "untrained:-1", "untrained:²"])

@@ -45,7 +45,8 @@ _RUNTIME = click.option(
 )
 _WEIGHTS = click.option(
     "--weights",
-    help="imagenet (downloaded once), a Keras weights FILE, or untrained:SEED.  "
+    help="imagenet (downloaded once), drawn (of the package, for mobilenet_v2), a Keras weights "
+    "FILE, or untrained:SEED.  "
     "[default: imagenet]",
 )
 _PRECISIONS = click.Choice(["f32", "bf16", "int8"])

@@ -64,7 +64,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         delivery: on Spark, `broadcast` to send the encoder to the workers, or `file` to have each
             of their processes read it; by default `file` for a URI of another file system.
         model: a known network's name, by default `mobilenet_v2`, or a network's file.
-        weights: `imagenet` (the default), a Keras weights file, or `untrained:SEED`.
+        weights: `imagenet` (the default), `drawn`, a Keras weights file, or `untrained:SEED`.
         layer: take this layer's output in place of the last one before the classifier.
         trust: run code that a Keras file holds, such as a Lambda layer's.
         runtime: what computes it: `openvino` (the default), or `onnxruntime` for an ONNX file.

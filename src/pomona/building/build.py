@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pomona.building.content import content_digest
+from pomona.building.drawn import DRAWN, drawn_weights
 from pomona.building.files import file_format, with_card
 from pomona.building.seeded import parse_seed
 from pomona.building.settings import NetworkSettings
@@ -41,9 +42,10 @@ def build_encoder(
     Args:
         model: a network's name, as `pomona models` lists them, or the file of a whole network:
             `.keras`, `.h5`, `.onnx`, `.tflite`, OpenVINO's `.xml`, a TensorFlow SavedModel folder.
-        weights: `imagenet` (the default; downloaded by Keras the first time), a Keras weights file
-            with or without its classification layers, or `untrained:SEED`, whose features mean
-            little. A file of a whole network has its own.
+        weights: `imagenet` (the default; downloaded by Keras the first time), `drawn` (of the
+            package, for mobilenet_v2), a Keras weights file with or without its classification
+            layers, or `untrained:SEED`, whose features mean little. A file of a whole network has
+            its own.
         settings: what is said of the network beyond what its file or its card shows.
         trust: run code that a Keras file holds, such as a Lambda layer's.
         runtime: what will compute it: `openvino`, or `onnxruntime` for an ONNX file.
@@ -135,7 +137,7 @@ def _identity(request: dict[str, Any]) -> dict[str, Any]:
     if "file" in request:
         content = {"file": _content(Path(request["file"])), "runtime": request["runtime"]}
     else:
-        content = {"model": request["model"], "weights": _weights_identity(request["weights"])}
+        content = {"model": request["model"], "weights": _weights_identity(request)}
     return {
         **content,
         "settings": request["settings"],
@@ -146,9 +148,12 @@ def _identity(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _weights_identity(weights: str) -> str:
+def _weights_identity(request: dict[str, Any]) -> str:
+    weights: str = request["weights"]
     if weights == "imagenet":
         return weights
+    if weights == DRAWN:
+        return _content(drawn_weights(request["model"]))
     if weights.startswith("untrained:"):
         return f"untrained:{parse_seed(weights)}"
     path = Path(weights)
@@ -156,8 +161,8 @@ def _weights_identity(weights: str) -> str:
         raise EncoderError(f"{weights} is a whole network: give it in place of the network's name")
     if not path.is_file():
         raise EncoderError(
-            f"cannot read weights {weights!r} (no such file): give 'imagenet', a Keras weights "
-            "file, or 'untrained:SEED'"
+            f"cannot read weights {weights!r} (no such file): give 'imagenet', 'drawn', a "
+            "Keras weights file, or 'untrained:SEED'"
         )
     return _content(path)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pomona.building.drawn import DRAWN, drawn_weights
 from pomona.building.graph import flattened, near, serialized, take_pixels, with_probes
 from pomona.building.keras_backend import exported, import_keras, weights_digest
 from pomona.building.seeded import parse_seed, seeded_weights
@@ -30,7 +31,7 @@ def build(model: str, weights: str, settings: NetworkSettings | None = None) -> 
 
     Args:
         model: a name of `pomona.encoder.cards`.
-        weights: `imagenet`, `untrained:SEED`, or the path of a Keras weights file.
+        weights: `imagenet`, `drawn`, `untrained:SEED`, or the path of a Keras weights file.
         settings: what differs from the card.
 
     Raises:
@@ -108,7 +109,8 @@ def _network(card: NetworkCard, weights: str, size: Size | None = None) -> Any:
         return _cut(_with_imagenet(card, size), card)
     network = _without_top(card, size)
     if not weights.startswith("untrained:"):
-        _fill(network, card, Path(weights))
+        path = drawn_weights(card.name) if weights == DRAWN else Path(weights)
+        _fill(network, card, path)
         return _cut(network, card)
     network = _cut(network, card)
     shapes = [(weight.path, tuple(weight.shape)) for weight in network.weights]
@@ -140,7 +142,7 @@ def _with_imagenet(card: NetworkCard, size: Size | None) -> Any:
         raise EncoderError(
             f"the ImageNet weights of {card.name} could not be downloaded "
             f"({' '.join(str(error).split())[:160]}): give a Keras weights file with "
-            "--weights FILE, or try Pomona with --weights untrained:0"
+            "--weights FILE, or try Pomona with --weights drawn"
         ) from error
 
 
@@ -175,5 +177,5 @@ def _check_normalization(
 
 
 def _weights_name(weights: str) -> str:
-    known = weights == "imagenet" or weights.startswith("untrained:")
+    known = weights in ("imagenet", DRAWN) or weights.startswith("untrained:")
     return weights if known else Path(weights).name
