@@ -170,6 +170,11 @@ def test_an_unknown_model_names_near_ones() -> None:
         build.build_encoder("mobilenetv2", "untrained:0")
 
 
+def test_a_name_with_a_dot_is_no_file() -> None:
+    with pytest.raises(EncoderError, match="did you mean .*efficientnet_v2_s"):
+        build.build_encoder("efficientnet_v2.s", "untrained:0")
+
+
 def test_imagenet_that_cannot_be_downloaded_names_the_two_ways_on(tmp_path: Path) -> None:
     request = {"do": "build", "model": "mobilenet_v2", "weights": "imagenet", "path": "/none"}
     script = (

@@ -14,7 +14,7 @@ from typing import Any
 
 from pomona.building.content import content_digest
 from pomona.building.drawn import DRAWN, drawn_weights
-from pomona.building.files import file_format, with_card
+from pomona.building.files import FORMATS, file_format, with_card
 from pomona.building.seeded import parse_seed
 from pomona.building.settings import NetworkSettings
 from pomona.encoder.blob import LAYOUT_VERSION, Encoder, canonical_digest
@@ -88,7 +88,8 @@ def describe_network(model: str | os.PathLike[str], *, trust: bool = False) -> d
 def is_network_file(model: str | os.PathLike[str]) -> bool:
     """Whether a network is given by its file, not by its name."""
     name = os.fspath(model)
-    return name not in CARDS and ("/" in name or "." in name or Path(name).exists())
+    like_a_file = "/" in name or Path(name).suffix.lower() in FORMATS
+    return name not in CARDS and (like_a_file or Path(name).exists())
 
 
 def cache_folder() -> Path:
