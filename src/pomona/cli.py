@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from pomona._version import __version__
+from pomona.commands.console import AS_JSON, fail, results_follow, say
 from pomona.encoder.cards import DEFAULT_MODEL
 from pomona.errors import PomonaError, UsageError
 
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-_AS_JSON = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object instead of words."
-)
 _LAYER = click.option(
     "--layer",
     metavar="NAME",
@@ -168,7 +166,7 @@ def app() -> None:
     help="An image that takes longer is recorded as crashed. Local engine only.  [default: 120]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the table instead of continuing it.")
-@_AS_JSON
+@AS_JSON
 def extract(
     *,
     source: str,
@@ -201,8 +199,8 @@ def extract(
             )
     except KeyboardInterrupt:
         without = ", without --overwrite," if settings["overwrite"] else ""
-        _fail(130, f"stopped; whole part files stay, and the same command{without} continues them")
-    _results_follow()
+        fail(130, f"stopped; whole part files stay, and the same command{without} continues them")
+    results_follow()
     click.echo(json.dumps(summary.to_json()) if as_json else _in_words(summary))
 
 
@@ -306,7 +304,7 @@ def encoder_convert(file: str, precision: str, calibrate: str | None, output: st
 
 @encoder.command("show", epilog="Example: pomona encoder show fruit.encoder")
 @click.argument("file")
-@_AS_JSON
+@AS_JSON
 def encoder_show(file: str, *, as_json: bool) -> None:
     """Show what the encoder in FILE is made of, after checking it for damage."""
     from pomona.encoder.blob import Encoder
@@ -328,7 +326,7 @@ def encoder_show(file: str, *, as_json: bool) -> None:
     show_default=True,
     help="How many first rows to show.",
 )
-@_AS_JSON
+@AS_JSON
 def inspect(table: str, rows: int, *, as_json: bool) -> None:
     """Show what is in the feature table TABLE, and check its vectors.
 
@@ -338,7 +336,7 @@ def inspect(table: str, rows: int, *, as_json: bool) -> None:
     from pomona.presentation import show_inspection
     from pomona.table import FeatureTable
 
-    _results_follow()
+    results_follow()
     found = inspect_table(FeatureTable.at(table), rows)
     if as_json:
         click.echo(json.dumps(found.to_json(), ensure_ascii=False))
@@ -351,7 +349,7 @@ def inspect(table: str, rows: int, *, as_json: bool) -> None:
 @app.command(epilog="Example: pomona models mobilenet_v2")
 @click.argument("model", required=False)
 @_TRUST
-@_AS_JSON
+@AS_JSON
 def models(model: str | None, *, trust: bool, as_json: bool) -> None:
     """List the known networks, or show one of them.
 
@@ -362,7 +360,7 @@ def models(model: str | None, *, trust: bool, as_json: bool) -> None:
     from pomona.encoder.cards import CARDS, find_card
     from pomona.presentation import show_model, show_models
 
-    _results_follow()
+    results_follow()
     if model is None:
         if as_json:
             click.echo(json.dumps([card.to_json() for card in CARDS.values()]))
@@ -409,15 +407,15 @@ def _run(arguments: list[str] | None) -> NoReturn:
         sys.exit(2)
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "pomona"
-        _fail(2, f"{error.format_message()} (see {where} --help)")
+        fail(2, f"{error.format_message()} (see {where} --help)")
     except (UsageError, click.ClickException) as error:
-        _fail(2, str(error))
+        fail(2, str(error))
     except PomonaError as error:
-        _fail(1, str(error))
+        fail(1, str(error))
     except (KeyboardInterrupt, click.Abort):
-        _fail(130, "stopped")
+        fail(130, "stopped")
     except OSError as error:
-        _fail(1, f"{error.filename or 'the system'}: {error.strerror or error}")
+        fail(1, f"{error.filename or 'the system'}: {error.strerror or error}")
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -460,26 +458,9 @@ def _in_words(summary: Summary) -> str:
     return "\n".join(lines)
 
 
-def _results_follow() -> None:
-    """From here on, end in silence as other filters do when the reader of our output has gone.
-
-    Not before: a worker that dies also breaks a pipe, and its parent must live to see it.
-    """
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-
-
 def _warn_of_untrained(weights: str | None) -> None:
     if weights and weights.startswith("untrained:"):
-        _say("note: untrained weights make features that mean little; use them to try things out")
-
-
-def _say(text: str) -> None:
-    click.echo(f"pomona: {text}", err=True)
-
-
-def _fail(code: int, message: str) -> NoReturn:
-    _say(" ".join(message.split()))
-    sys.exit(code)
+        say("note: untrained weights make features that mean little; use them to try things out")
 
 
 def _on_terminate(_number: int, _frame: FrameType | None) -> Any:

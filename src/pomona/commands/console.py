@@ -1,0 +1,34 @@
+"""What all commands share: the option `--json`, words to stderr, and the end of a command."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import NoReturn
+
+import click
+
+__all__ = ["AS_JSON", "fail", "results_follow", "say"]
+
+AS_JSON = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object instead of words."
+)
+
+
+def results_follow() -> None:
+    """From here on, end in silence as other filters do when the reader of our output has gone.
+
+    Not before: a worker that dies also breaks a pipe, and its parent must live to see it.
+    """
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+
+def say(text: str) -> None:
+    """Tell the user something beside the results: on stderr."""
+    click.echo(f"pomona: {text}", err=True)
+
+
+def fail(code: int, message: str) -> NoReturn:
+    """End the program with one line on stderr."""
+    say(" ".join(message.split()))
+    sys.exit(code)
