@@ -168,7 +168,8 @@ def writing(
         finally:
             if overwrite and not table.exists():  # nothing has come in its place
                 _move(replaced, folder)
-            shutil.rmtree(staging, ignore_errors=True)
+            # And what orphans of a killed run have written since this one began.
+            _remove_stale_staging(folder)
     finally:
         if made and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
