@@ -44,9 +44,18 @@ HARD = [
 
 
 def seen(name: bytes) -> str:
-    """A name as the table has it: each byte that is no UTF-8 becomes %XX."""
+    """A label as the table has it: each byte that is no UTF-8 becomes %XX."""
     text = name.decode("utf-8", "surrogateescape")
     return "".join(f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in text)
+
+
+def uri(*parts: str | bytes) -> str:
+    """A path as the table has it: escaped where it is no text, and then begun in another way."""
+    path = b"/".join(map(os.fsencode, parts))
+    try:
+        return f"file:{path.decode()}"
+    except UnicodeDecodeError:
+        return f"file://{seen(path.replace(b'%', b'%25'))}"
 
 
 def write(root: Path, *parts: bytes) -> None:
@@ -70,7 +79,7 @@ def test_every_hard_name_of_a_file_and_of_a_folder_gets_its_row(
     expected = Counter()
     for name in HARD:
         write(source, name, name + b".png")
-        expected[f"file:{source}/{seen(name)}/{seen(name)}.png", seen(name)] = 1
+        expected[uri(str(source), name, name + b".png"), seen(name)] = 1
     summary = pomona.extract(source, tmp_path / "t", encoder=encoder, workers=2)
     assert (summary.ok, summary.failed) == (len(HARD), 0)
     assert labels_by_path(tmp_path / "t") == expected
@@ -100,8 +109,7 @@ def test_any_names_get_one_row_each(encoder: Encoder, names: list[tuple[bytes, b
             write(root / "source", folder, name + b".png")
         pomona.extract(root / "source", root / "t", encoder=encoder, workers=1)
         assert labels_by_path(root / "t") == Counter(
-            (f"file:{root}/source/{seen(folder)}/{seen(name)}.png", seen(folder))
-            for folder, name in names
+            (uri(f"{root}/source", folder, name + b".png"), seen(folder)) for folder, name in names
         )
     finally:
         shutil.rmtree(root)

@@ -118,7 +118,7 @@ def test_a_named_pipe_does_not_hang_the_run(tmp_path: Path) -> None:
 def test_a_name_that_is_no_utf8_is_listed_and_read(tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jpg")).write_bytes(b"latin")
     (batch,) = read_batches(listed(tmp_path), PARENT)
-    assert batch["path"].to_pylist() == [f"file:{tmp_path}/caf%E9.jpg"]
+    assert batch["path"].to_pylist() == [f"file://{tmp_path}/caf%E9.jpg"]
     assert batch["content"].to_pylist() == [b"latin"]
 
 
@@ -178,3 +178,23 @@ def test_a_relative_glob_knows_what_is_gone(
     monkeypatch.chdir(tmp_path)
     assert Source("*.jpg").is_gone(f"file:{tmp_path}/gone.jpg")
     assert not Source("*.jpg").is_gone("file:/elsewhere/gone.jpg")
+
+
+@given(names=st.lists(st.binary(min_size=1, max_size=4), min_size=2, max_size=2, unique=True))
+def test_no_two_files_have_the_same_uri(names: list[bytes]) -> None:
+    alphabet = [b"a", b"%", b"E", b"9", b"\xe9", b"\xc3", b"\xa9"]
+    paths = ["/" + os.fsdecode(b"".join(alphabet[b % 7] for b in name)) for name in names]
+    one, other = (ImageFile(path, 1, 1).uri for path in paths)
+    assert (one == other) == (paths[0] == paths[1])
+
+
+def test_a_name_that_is_no_text_and_one_that_looks_like_it_are_two_rows(tmp_path: Path) -> None:
+    (tmp_path / "100%").mkdir()
+    for name in (b"caf\xe9.png", b"caf%E9.png"):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/100%/" + name)).touch()
+    files = listed(tmp_path)
+    assert {file.uri for file in files} == {
+        f"file://{tmp_path}/100%25/caf%E9.png",
+        f"file:{tmp_path}/100%/caf%E9.png",
+    }
+    assert {PARENT(file.uri) for file in files} == {"100%"}

@@ -26,7 +26,10 @@ class _Parent:
 
     def __call__(self, path: str) -> str | None:
         folders = path.rsplit("/", 2)
-        return folders[-2] or None if len(folders) == 3 else None
+        if len(folders) < 3 or not folders[-2]:
+            return None
+        # See `ImageFile.uri` for names that are no text.
+        return folders[-2].replace("%25", "%") if path.startswith("file://") else folders[-2]
 
 
 @dataclass(frozen=True, slots=True)

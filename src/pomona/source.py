@@ -7,6 +7,7 @@ import glob
 import itertools
 import logging
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
+
+_NO_TEXT = re.compile("[\udc80-\udcff]")  # bytes of a name that are no UTF-8, as Python shows them
 
 IMAGE_EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
@@ -68,14 +71,17 @@ class ImageFile(NamedTuple):
     def uri(self) -> str:
         """The string of the feature table: what Spark's `binaryFile` gives, nothing escaped.
 
-        Bytes of a name that are no valid UTF-8 become `%XX`, since Parquet's strings must be valid.
+        Parquet's strings must be valid text. Where bytes of a name are not, each becomes `%XX` and
+        each `%` becomes `%25`, and the URI begins with `file://`, which no other one does: so no
+        two files have the same.
         """
         path = self.path
-        if not path.isascii():
-            path = "".join(
-                f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in path
-            )
-        return f"file:{path}" if path.startswith("/") else path
+        if not path.startswith("/"):
+            return path
+        if path.isascii() or not _NO_TEXT.search(path):
+            return f"file:{path}"
+        escaped = path.replace("%", "%25")
+        return "file://" + _NO_TEXT.sub(lambda no: f"%{ord(no[0]) - 0xDC00:02X}", escaped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,15 +128,21 @@ class Source:
 
         A file that cannot be looked at may still be there.
         """
-        path, given = uri.removeprefix("file:"), local_path(self.given)
+        given, path = local_path(self.given), uri.removeprefix("file:")
+        if path.startswith("//"):
+            path = os.fsdecode(unquote_to_bytes(path[2:]))
         if not os.path.lexists(given):
             given = "/".join([*_fixed_parts(given), ""])
         folder = os.path.abspath(given or ".")  # noqa: PTH100
         if path != folder and not path.startswith(f"{folder.rstrip('/')}/"):
             return False
-        # The URI of a name that is no valid text has %XX in it, and so have names that are.
-        names = {path, os.fsdecode(unquote_to_bytes(path))}
-        return all(map(_is_missing, names))
+        try:
+            os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except (OSError, ValueError):
+            return False
+        return False
 
     def _roots(self) -> list[str]:
         path = local_path(self.given)
@@ -292,16 +304,6 @@ def _fixed_parts(pattern: str) -> list[str]:
 def _hidden_below(match: str, pattern: str) -> bool:
     """Whether a hidden name is in that part of a match that the pattern left open."""
     return any(map(is_hidden, filter(None, match.split("/")[len(_fixed_parts(pattern)) :])))
-
-
-def _is_missing(path: str) -> bool:
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except (OSError, ValueError):
-        return False
-    return False
 
 
 def _has_parent_in(path: str, folders: Set[str]) -> bool:
