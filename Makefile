@@ -8,7 +8,7 @@ FUZZ_SECONDS ?= 600
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-networks lint format bench fuzz clean
+.PHONY: help demo test test-faults test-networks lint format bench fuzz clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,9 @@ test: lint  ## Check style, types and imports, then run all tests
 
 test-networks: $(VENV)/dev.stamp  ## Build every known network and compare it with TensorFlow's vectors
 	$(BIN)/python -m pytest tests/test_networks.py -m "networks or not networks"
+
+test-faults: $(VENV)/dev.stamp  ## Kill runs at 20 random moments of each kind, and look at their tables
+	POMONA_FAULTS=20 $(BIN)/python -m pytest tests/test_faults.py tests/test_faults_spark.py
 
 lint: $(VENV)/dev.stamp  ## Check style, types and the direction of imports
 	$(BIN)/ruff check

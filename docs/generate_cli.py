@@ -111,6 +111,12 @@ $ pomona extract demo/pictures demo/features --encoder fruit.encoder --json | py
     "ok": 200,
     "failed": 3,
     "skipped": 0,
+    "new": 203,
+    "changed": 0,
+    "retried": 0,
+    "gone": 0,
+    "pruned": 0,
+    "dry_run": false,
     "seconds": 1.973,
     "images_per_second": 102.9,
     "table": "demo/features",
@@ -131,6 +137,9 @@ $ pomona extract demo/pictures demo/features --encoder fruit.encoder --json | py
 | `files` | images that SOURCE listed |
 | `ok`, `failed` | rows that this run wrote, with and without a vector; `by_status` says more |
 | `skipped` | images that had their row already |
+| `new`, `changed`, `retried` | images without a row, with a stale one, or failed ones to be tried again |
+| `gone`, `pruned` | rows whose file was in SOURCE and is no more; those of them that were removed |
+| `dry_run` | whether all that was only found out |
 | `seconds` | of the whole job, with the building of the encoder and the start of Spark |
 | `images_per_second` | rows that this run wrote, by these seconds |
 | `table`, `encoder` | where the rows are, and the fingerprint of what made them |

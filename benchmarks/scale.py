@@ -1,0 +1,180 @@
+"""Measures how cost grows with the number of files, on both engines, and what large photos take.
+
+    python benchmarks/scale.py [--counts 8000 50000 200000] [--engines local spark] [--write]
+
+Pictures of 100x100 are drawn once, 4,000 of them; each file is one of these with some bytes of
+its own behind the end of the image, so that no two are the same and the worker computes each. The
+network is a small one with seeded weights, MobileNetV2 of width 0.35, so that what is not the
+network weighs more than in real runs. Each run is a whole process; a second one into the same table
+finds nothing to do. `--write` puts the tables into SCALE.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from run import HERE, POMONA, PeakMemory, descendants, high_water, read
+
+MODEL = ["--model", "mobilenet_v2_035", "--weights", "untrained:0"]
+BASES = 4000
+IN_A_FOLDER = 10_000
+
+
+@dataclass
+class Run:
+    engine: str
+    files: int
+    seconds: float
+    resume_s: float
+    driver_mb: float
+    jvm_mb: float
+    worker_mb: float
+    parts: list[int]
+
+    @property
+    def rate(self) -> float:
+        return self.files / self.seconds
+
+
+class Watch(PeakMemory):
+    """Watches JVMs below the driver too."""
+
+    jvm = 0.0
+
+    def run(self) -> None:
+        while not self.ended.wait(0.5):
+            self.parent = max(self.parent, high_water(self.pid))
+            for pid in descendants(self.pid):
+                line = read(f"/proc/{pid}/cmdline")
+                if b"worker_main" in line or b"pyspark.daemon" in line:
+                    self.worker = max(self.worker, high_water(pid))
+                elif b"java" in line[:60]:
+                    self.jvm = max(self.jvm, high_water(pid))
+
+
+def draw(folder: Path, count: int) -> None:
+    bases = folder.with_name("bases")
+    if not bases.exists():
+        drawing = [sys.executable, str(HERE / "draw_images.py"), str(bases), "--count", str(BASES)]
+        subprocess.run(drawing, check=True, stdout=subprocess.DEVNULL)
+    contents = [path.read_bytes() for path in sorted(bases.rglob("*.jpg"))]
+    for start in range(0, count, IN_A_FOLDER):
+        target = folder / f"class {start // IN_A_FOLDER:03d}"
+        target.mkdir(parents=True)
+        for n in range(start, min(start + IN_A_FOLDER, count)):
+            own = f"file {n}".encode()
+            (target / f"{n:07d}.jpg").write_bytes(contents[n % len(contents)] + own)
+
+
+def timed(command: list[str]) -> tuple[float, dict, Watch]:
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    watch = Watch(process.pid)
+    watch.start()
+    out, _ = process.communicate()
+    seconds = time.perf_counter() - started
+    watch.ended.set()
+    if process.returncode:
+        sys.exit(f"failed with {process.returncode}: {' '.join(command)}")
+    print(f"{seconds:7.1f} s  {' '.join(command[1:])[:110]}", file=sys.stderr, flush=True)
+    return seconds, json.loads(out.strip().splitlines()[-1]), watch
+
+
+def measure(engine: str, images: Path, count: int, table: Path) -> Run:
+    command = [*POMONA, "extract", str(images), str(table), *MODEL, "--json"]
+    if engine == "spark":
+        command += ["--master", "local[2]"]
+    seconds, told, watch = timed(command)
+    if told["ok"] != count:
+        sys.exit(f"{told['ok']} of {count} files are ok: {told}")
+    parts = [path.stat().st_size // 2**20 for path in table.glob("*.parquet")]
+    resume_s, told, _ = timed(command)
+    if told["skipped"] != count:
+        sys.exit(f"{told['skipped']} of {count} files were skipped: {told}")
+    return Run(engine, count, seconds, resume_s, watch.parent, watch.jvm, watch.worker, parts)
+
+
+def photos(folder: Path, count: int = 200) -> str:
+    """Peak memory of a worker over so many JPEGs of 24 megapixels."""
+    import numpy as np
+    from PIL import Image
+
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for n in range(4):
+        small = Image.fromarray(rng.integers(0, 255, (400, 600, 3), np.uint8))
+        large = small.resize((6000, 4000), Image.Resampling.BICUBIC)
+        large.save(folder / f"{n}.jpg", quality=92)
+    for n in range(4, count):
+        content = (folder / f"{n % 4}.jpg").read_bytes()
+        (folder / f"{n}.jpg").write_bytes(content + f"photo {n}".encode())
+    command = [*POMONA, "extract", str(folder), str(folder.with_name("t")), *MODEL, "--json"]
+    seconds, told, watch = timed(command)
+    size = sum(path.stat().st_size for path in folder.iterdir()) / count / 1e6
+    return (
+        f"{told['ok']} JPEGs of 6000x4000 pixels, {size:.1f} MB each: {seconds:.0f} s, at most "
+        f"{watch.worker:.0f} MB in a worker process, {watch.parent:.0f} MB in their parent."
+    )
+
+
+def tables(runs: list[Run]) -> str:
+    lines = [
+        "| engine | files | seconds | files/s | nothing to do | parent or driver MB | JVM MB | "
+        "worker MB | part files | their MB |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for run in runs:
+        sizes = f"{min(run.parts)} to {max(run.parts)}"
+        lines.append(
+            f"| {run.engine} | {run.files:,} | {run.seconds:.0f} | {run.rate:.0f} | "
+            f"{run.resume_s:.1f} s | {run.driver_mb:.0f} | {run.jvm_mb:.0f} | "
+            f"{run.worker_mb:.0f} | {len(run.parts)} | {sizes} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--counts", nargs="*", type=int, default=[8000, 50_000, 200_000])
+    parser.add_argument("--engines", nargs="+", default=["local", "spark"])
+    parser.add_argument("--no-photos", action="store_true")
+    parser.add_argument("--write", action="store_true", help="put the tables into SCALE.md")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="pomona-scale-") as name:
+        scratch = Path(name)
+        runs = []
+        for count in given.counts:
+            images = scratch / f"images-{count}"
+            draw(images, count)
+            runs += [
+                measure(engine, images, count, scratch / f"t-{engine}-{count}")
+                for engine in given.engines
+            ]
+        told = [tables(runs)] if runs else []
+        if not given.no_photos:
+            told.append(photos(scratch / "photos"))
+    when = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d")
+    page = (
+        "# Scale\n\nWritten by `python benchmarks/scale.py --write` on "
+        f"{when}, with {os.cpu_count()} cores. What it means: docs/scale.md.\n\n"
+        + "\n\n".join(told)
+        + "\n"
+    )
+    print(page)
+    if given.write:
+        (HERE / "SCALE.md").write_text(page)
+
+
+if __name__ == "__main__":
+    main()
