@@ -137,7 +137,7 @@ $ pomona extract demo/pictures demo/features --encoder fruit.encoder --json | py
 | `files` | images that SOURCE listed |
 | `ok`, `failed` | rows that this run wrote, with and without a vector; `by_status` says more |
 | `skipped` | images that had their row already |
-| `new`, `changed`, `retried` | images without a row, with a stale one, or failed ones to be tried again |
+| `new`, `changed`, `retried` | images without a row, with a stale one, failed ones tried again |
 | `gone`, `pruned` | rows whose file was in SOURCE and is no more; those of them that were removed |
 | `dry_run` | whether all that was only found out |
 | `seconds` | of the whole job, with the building of the encoder and the start of Spark |
