@@ -117,6 +117,13 @@ class Vectors:
             raise self._changed()
         return Block(_concatenated(paths), _concatenated(labels), matrix)
 
+    def words(self) -> Iterator[tuple[pa.Array, pa.Array]]:
+        """Paths and labels of the same rows in the same order, streamed; vectors are not read."""
+        for batch in self.table.batches(["path", "label", "status"]):
+            ok = batch.filter(pc.equal(batch["status"], "ok"))
+            if ok.num_rows:
+                yield ok["path"], ok["label"]
+
     def _read(self) -> Iterator[Block]:
         for batch in self.table.batches(_COLUMNS):
             ok = batch.filter(pc.equal(batch["status"], "ok"))
