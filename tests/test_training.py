@@ -13,7 +13,7 @@ from PIL import Image
 
 import tables
 from pomona.analysis import training
-from pomona.analysis.confusion_plot import plot_confusion
+from pomona.analysis.confusion_plot import check_plot, plot_confusion
 from pomona.analysis.evaluation import Evaluation
 from pomona.analysis.splitting import TEST, TRAIN, ShareSplit, parse_split
 from pomona.errors import ClassifierError, RunError, TableError, UsageError
@@ -195,7 +195,7 @@ def test_a_class_that_was_never_learnt_counts_as_wrong(tmp_path: Path) -> None:
 
 def test_a_class_of_one_image_is_learnt_and_said_to_be_untested(tmp_path: Path) -> None:
     vectors, labels, paths = clouds(12)
-    tables.write(tmp_path, vectors[:25], labels[:24] + ["Rare"], paths[:25])
+    tables.write(tmp_path, vectors[:25], [*labels[:24], "Rare"], paths[:25])
     found = training.train(tmp_path)
     assert "Rare" in found.classifier.classes
     assert found.untested == ("Rare",)
@@ -254,22 +254,38 @@ def test_the_interval_is_wilsons() -> None:
     assert all_right == 1
 
 
+ODD = ["a$b$", "<script>", "ÄÖ\n"]
+MANY = [f"class {i}" for i in range(30)]
+
+
 @pytest.mark.parametrize(
-    "labels", [["a$b$", "<script>", "ÄÖ\n"], [f"class {i}" for i in range(60)]]
+    ("labels", "form"),
+    [
+        (["a$b$", "<script>", "ÄÖ\n"], "png"),
+        (["a", "b"], "svg"),
+        (["a", "b"], "pdf"),
+        (MANY, "png"),
+    ],
+    ids=["odd names", "svg", "pdf", "many names"],
 )
-@pytest.mark.parametrize("form", ["png", "svg", "pdf"])
 def test_the_picture_is_drawn_whatever_the_names(
     tmp_path: Path, labels: list[str], form: str
 ) -> None:
     confusion = np.random.default_rng(0).integers(0, 9, (len(labels), len(labels)))
     file = tmp_path / f"confusion.{form}"
     plot_confusion(Evaluation(tuple(labels), confusion), str(file))
+    assert file.stat().st_size > 1000
     if form == "png":
         with Image.open(file) as image:
             colours = image.convert("RGB").getcolors(1_000_000)
-            assert colours is not None
-            assert len(colours) > 5  # cells of more and of fewer images
-    assert file.stat().st_size > 1000
+        assert colours is not None
+        assert len(colours) > 5  # cells of more and of fewer images
+
+
+@pytest.mark.parametrize("name", ["confusion.gif", "confusion", "nowhere/confusion.png"])
+def test_a_picture_that_cannot_be_written_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="--plot"):
+        check_plot(str(tmp_path / name))
 
 
 # What is refused ---------------------------------------------------------------------------------
@@ -307,7 +323,7 @@ def test_folders_may_be_named_by_patterns(folder: Path) -> None:
     assert training.train(folder, split="Tr*/Te*").learnt == 90
 
 
-def test_a_damaged_split_file_cannot_hide_that_the_table_changed(
+def test_a_table_that_loses_rows_while_it_is_read_is_an_error(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pomona.analysis.vectors import Vectors

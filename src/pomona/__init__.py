@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pomona.engines.job import Summary
     from pomona.extraction import extract
     from pomona.table import FeatureTable
+    from pomona.transformer import ImageFeaturizer
     from pomona.worker import DecodeOptions
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Encoder",
     "FeatureTable",
     "Features",
+    "ImageFeaturizer",
     "NetworkSettings",
     "Summary",
     "__version__",
@@ -57,6 +59,7 @@ _HOMES = {
     "Encoder": "pomona.encoder.blob",
     "FeatureTable": "pomona.table",
     "Features": "pomona.analysis.features",
+    "ImageFeaturizer": "pomona.transformer",
     "NetworkSettings": "pomona.building.settings",
     "Summary": "pomona.engines.job",
     "build_encoder": "pomona.building.build",

@@ -183,8 +183,10 @@ def _built_again(probe: Classifier, weights: str | None) -> Encoder:
             + (f", or --weights FILE with its weights ({had})" if model in CARDS else "")
             + ", or put it into the classifier with 'pomona train --encoder FILE'"
         )
-    settings = NetworkSettings(layer=known.get("output"))
-    encoder = build_encoder(model, weights or had, settings=settings)
+    encoder = build_encoder(model, weights or had)
+    if encoder.output != known.get("output"):
+        settings = NetworkSettings(layer=known.get("output"))
+        encoder = build_encoder(model, weights or had, settings=settings)
     encoder = lower_precision(encoder, known.get("precision", "f32"))
     probe.check_same_encoder(encoder.fingerprint, f"{model} with weights {weights or had}")
     return encoder
