@@ -19,7 +19,7 @@ from pomona import cli
 from pomona.analysis.classifier import Classifier
 from pomona.classification import Prediction, classify
 from pomona.encoder.blob import Encoder
-from pomona.errors import ClassifierError, EncoderError, SourceError
+from pomona.errors import ClassifierError, EncoderError, SourceError, TableError
 
 MADE = Classifier(
     ("Kiwi", "Plum"),
@@ -160,6 +160,12 @@ def test_a_table_of_another_encoder_is_refused(tmp_path: Path) -> None:
     tables.write(tmp_path, [[1, 2, 3]], ["Kiwi"], fingerprint="b" * 64)
     with pytest.raises(ClassifierError, match=r"drawn \(aaaaaaaaaaaa\).*another encoder \(bbbbb"):
         next(classify(MADE, tmp_path))
+
+
+def test_a_damaged_vector_is_named(tmp_path: Path) -> None:
+    tables.write(tmp_path, [[1, 2, 3], [1, np.nan, 3]], ["Kiwi", "Plum"])
+    with pytest.raises(TableError, match="Plum/1.jpg is ok and has no vector of 3 finite"):
+        list(classify(MADE, tmp_path))
 
 
 def test_an_encoder_beside_a_table_is_refused(tmp_path: Path, encoder: Encoder) -> None:

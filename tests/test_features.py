@@ -11,6 +11,7 @@ import pytest
 import pomona
 import pomona.spark
 import tables
+from pomona.encoder.blob import Encoder
 from pomona.errors import TableError
 from pomona.notebook import html_table
 
@@ -64,6 +65,12 @@ def test_a_notebook_shows_labels_as_text_and_failures_with_their_reason(folder: 
     assert "<script>" not in shown
     assert "&lt;script&gt;alert(1)" in shown
     assert "drawn as empty" in shown
+
+
+def test_encoders_and_open_tables_show_themselves_too(folder: Path, encoder: Encoder) -> None:
+    assert encoder.fingerprint in encoder._repr_html_()
+    opened = pomona.open_vectors(pomona.FeatureTable.at(str(folder)))
+    assert "9 vectors of 4 numbers" in opened._repr_html_()
 
 
 def test_an_empty_cell_is_empty_and_not_none() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import gc
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -225,3 +227,32 @@ def test_the_example_of_transfer_learning_finds_what_can_be_found(
     assert error == 0
     assert "Test error: 0.0000 on " in told
     assert "unsupported: " in told
+
+
+PROGRAM = """
+import sys
+import pomona
+from pyspark.sql import SparkSession
+
+address, encoder, pictures = sys.argv[1:]
+spark = SparkSession.builder.remote(address).getOrCreate()
+images = spark.read.format("binaryFile").load(pictures)
+featurizer = pomona.ImageFeaturizer(
+    encoder=encoder, errorCol="error", vectorOutput=True, handleInvalid="skip"
+)
+rows = featurizer.transform(images).select("features", "error").collect()
+print(len(rows), {len(row["features"]) for row in rows}, {row["error"] for row in rows})
+spark.stop()
+"""
+
+
+def test_it_works_on_spark_connect(
+    connect_server: str, encoder: Encoder, fruit: Path, tmp_path: Path
+) -> None:
+    encoder.save(tmp_path / "fruit.encoder")
+    arguments = [connect_server, str(tmp_path / "fruit.encoder"), str(fruit / "tall")]
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "6 {1280} {None}\n"

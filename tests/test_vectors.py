@@ -77,6 +77,16 @@ def test_a_vector_of_another_length_is_named(tmp_path: Path) -> None:
         open_vectors(FeatureTable(tmp_path)).matrix()
 
 
+def test_a_vector_with_a_null_in_it_is_named(tmp_path: Path) -> None:
+    tables.write(tmp_path, MATRIX, LABELS)
+    (part,) = tmp_path.glob("*.parquet")
+    table = pq.read_table(part).to_pylist()
+    table[4]["features"] = [1.0, None, 2.0, 3.0]
+    pq.write_table(pq.read_table(part).from_pylist(table, pq.read_schema(part)), part)
+    with pytest.raises(TableError, match="a/4.jpg is ok and has no vector"):
+        open_vectors(FeatureTable(tmp_path)).matrix()
+
+
 def test_a_table_that_grows_while_it_is_read_is_no_matrix(tmp_path: Path) -> None:
     tables.write(tmp_path, MATRIX, LABELS)
     vectors = open_vectors(FeatureTable(tmp_path))

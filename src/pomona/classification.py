@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pomona.analysis.classifier import Classifier
+from pomona.analysis.vectors import vectors_of
 from pomona.encoder.blob import Encoder
 from pomona.encoder.cards import CARDS
 from pomona.engines.job import no_progress
@@ -20,7 +21,8 @@ from pomona.table import FeatureTable
 from pomona.worker import DecodeOptions
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    import numpy as np
+    from numpy.typing import NDArray
 
     from pomona.engines.job import Progress
 
@@ -136,20 +138,16 @@ def _predictions(probe: Classifier, table: FeatureTable) -> Iterator[Prediction]
     import pyarrow.compute as pc
 
     for batch in table.batches(_COLUMNS):
-        ok = pc.equal(batch["status"], "ok")
-        found = _labels(probe, batch.filter(ok)["features"])
+        ok = batch.filter(pc.equal(batch["status"], "ok"))
+        found = _labels(probe, vectors_of(ok, probe.dimension, table))
         for row in batch.drop_columns(["features"]).to_pylist():
             label, probability = next(found) if row["status"] == "ok" else (None, None)
             yield Prediction(row["path"], label, probability, row["status"], row["error"])
 
 
-def _labels(probe: Classifier, features: pa.ListArray) -> Iterator[tuple[str, float]]:
-    if not len(features):
-        return
-    vectors = features.flatten().to_numpy().reshape(-1, probe.dimension)
+def _labels(probe: Classifier, vectors: NDArray[np.float32]) -> Iterator[tuple[str, float]]:
     probabilities = probe.probabilities(vectors)
-    best: Any = probabilities.argmax(axis=1)
-    for row, place in enumerate(best):
+    for row, place in enumerate(probabilities.argmax(axis=1)):
         yield probe.classes[place], float(probabilities[row, place])
 
 

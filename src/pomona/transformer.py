@@ -248,6 +248,7 @@ class _Writer(MLWriter):
 
     def saveImpl(self, path: str) -> None:  # noqa: N802 - Spark's name
         instance = self._instance
+        blob = bytearray(instance.getEncoder().to_bytes())
         params = {
             param.name: value
             for param, value in instance._paramMap.items()
@@ -255,10 +256,8 @@ class _Writer(MLWriter):
         }
         spark = self.sparkSession
         DefaultParamsWriter.saveMetadata(instance, path, spark, paramMap=params)
-        if instance.isSet(instance.encoder):
-            blob = bytearray(instance.getEncoder().to_bytes())
-            frame = spark.createDataFrame([(blob,)], "encoder binary").coalesce(1)
-            frame.write.parquet(_beside(path))
+        frame = spark.createDataFrame([(blob,)], "encoder binary").coalesce(1)
+        frame.write.parquet(_beside(path))
 
 
 class _Reader(MLReader[ImageFeaturizer]):

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pomona.errors import RunError, TableError
+from pomona.notebook import html_card, html_pairs
 from pomona.schema import FEATURE_SCHEMA
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from pomona.table import FeatureTable
 
-__all__ = ["Block", "Vectors", "open_vectors"]
+__all__ = ["Block", "Vectors", "open_vectors", "vectors_of"]
 
 _COLUMNS = ["path", "label", "features", "status"]
 
@@ -73,6 +74,10 @@ class Vectors:
     def dimension(self) -> int:
         """The length D of a vector."""
         return int(self.provenance["dimension"])
+
+    def _repr_html_(self) -> str:
+        title = f"{self.table.folder}: {self.rows:,} vectors of {self.dimension} numbers"
+        return html_card(title, html_pairs("provenance", self.provenance))
 
     def blocks(self, size: int = 8192) -> Iterator[Block]:
         """All vectors, streamed: blocks of `size` rows, the last one shorter.
@@ -128,32 +133,45 @@ class Vectors:
         for batch in self.table.batches(_COLUMNS):
             ok = batch.filter(pc.equal(batch["status"], "ok"))
             if ok.num_rows:
-                yield Block(ok["path"], ok["label"], self._vectors(ok))
-
-    def _vectors(self, ok: pa.RecordBatch) -> NDArray[np.float32]:
-        """A batch's column `features` as (B, D) float32, a view where nothing was filtered out."""
-        features = ok["features"]
-        values = features.flatten()  # leaves null vectors out
-        lengths = pc.fill_null(pc.list_value_length(features), 0).to_numpy(zero_copy_only=False)
-        wrong = lengths != self.dimension
-        if values.null_count == 0 and not wrong.any():
-            vectors: NDArray[np.float32] = values.to_numpy().reshape(-1, self.dimension)
-            # One sum a vector: a NaN or an infinity in it shows in the sum.
-            with np.errstate(all="ignore"):
-                wrong = ~np.isfinite(vectors.sum(axis=1, dtype=np.float64))
-            if not wrong.any():
-                return vectors
-        at = int(np.argmax(wrong))
-        raise TableError(
-            f"{self.table.folder}: the row of {ok['path'][at].as_py()} is ok and has no vector of "
-            f"{self.dimension} finite numbers; see 'pomona inspect', and extract the table anew"
-        )
+                vectors = vectors_of(ok, self.dimension, self.table)
+                yield Block(ok["path"], ok["label"], vectors)
 
     def _changed(self) -> RunError:
         return RunError(
             f"{self.table.folder} changed while it was read: wait until the run that writes it "
             "has ended"
         )
+
+
+def vectors_of(ok: pa.RecordBatch, dimension: int, table: FeatureTable) -> NDArray[np.float32]:
+    """The column `features` of rows that are ok, as (B, D) float32: a view of Arrow's memory.
+
+    Args:
+        ok: rows with `path` and `features`.
+        dimension: D.
+        table: where they are from, for the error.
+
+    Raises:
+        TableError: a row has no vector, or one of another length or with a NaN or infinity.
+    """
+    features = ok["features"]
+    values = features.flatten()  # leaves null vectors out
+    lengths = pc.fill_null(pc.list_value_length(features), 0).to_numpy(zero_copy_only=False)
+    wrong = lengths != dimension
+    if values.null_count:
+        wrong |= [row is None or None in row for row in features.to_pylist()]
+    if not wrong.any():
+        vectors: NDArray[np.float32] = values.to_numpy().reshape(-1, dimension)
+        # One sum a vector: a NaN or an infinity in it shows in the sum.
+        with np.errstate(all="ignore"):
+            wrong = ~np.isfinite(vectors.sum(axis=1, dtype=np.float64))
+        if not wrong.any():
+            return vectors
+    at = int(np.argmax(wrong))
+    raise TableError(
+        f"{table.folder}: the row of {ok['path'][at].as_py()} is ok and has no vector of "
+        f"{dimension} finite numbers; see 'pomona inspect', and extract the table anew"
+    )
 
 
 def open_vectors(table: FeatureTable) -> Vectors:
