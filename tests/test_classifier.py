@@ -235,8 +235,8 @@ def test_an_encoder_that_is_another_is_refused(fruit: Path, encoder: Encoder) ->
 
 
 def test_images_that_are_not_there_are_refused(fruit: Path, encoder: Encoder) -> None:
-    with pytest.raises(SourceError, match="does not exist"):
-        list(classify(fruit / "c", fruit / "none", encoder=encoder))
+    with pytest.raises(SourceError, match="does not exist"):  # though MADE's cannot be built
+        classify(MADE, fruit / "none")
     with pytest.raises(SourceError, match="is not on this machine"):
         list(classify(fruit / "c", "s3a://bucket/photos", encoder=encoder))
 

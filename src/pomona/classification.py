@@ -17,6 +17,7 @@ from pomona.encoder.cards import CARDS
 from pomona.engines.job import no_progress
 from pomona.errors import ClassifierError, EncoderError, SourceError
 from pomona.location import is_remote, local_path
+from pomona.source import Source
 from pomona.table import FeatureTable
 from pomona.worker import DecodeOptions
 
@@ -88,6 +89,7 @@ def classify(  # noqa: PLR0913 - as many as there are ways to the encoder
         if encoder is not None or weights is not None:
             raise EncoderError(f"{given} is a table of vectors: leave --encoder and --weights out")
         return _classify_table(probe, FeatureTable.at(given))
+    Source(given).check()  # before an encoder is looked for, or built
     return _classify_images(probe, given, _encoder_for(probe, encoder, weights), workers, progress)
 
 

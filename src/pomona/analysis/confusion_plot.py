@@ -87,7 +87,7 @@ def _name(axes: Any, labels: tuple[str, ...]) -> None:
 def _write_counts(axes: Any, confusion: Any, shares: Any) -> None:
     for (row, column), count in np.ndenumerate(confusion):
         if count:
-            colour = "white" if shares[row, column] > 0.5 else "black"
+            colour = "white" if shares[row, column] > 0.6 else "black"
             axes.text(column, row, f"{count:,}", ha="center", va="center", color=colour, size=9)
 
 
