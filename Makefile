@@ -4,10 +4,11 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+FUZZ_SECONDS ?= 600
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test test-networks lint format bench clean
+.PHONY: help demo test test-networks lint format bench fuzz clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +37,9 @@ format: $(VENV)/dev.stamp  ## Put the code into shape
 bench: $(VENV)/dev.stamp  ## Measure against the reference notebook: WEIGHTS=FILE REFERENCE_PYTHON=PYTHON
 	$(BIN)/python benchmarks/run.py --write --weights "$(WEIGHTS)" $(if $(REFERENCE_PYTHON),--reference-python "$(REFERENCE_PYTHON)")
 
+fuzz: $(VENV)/fuzz.stamp  ## Feed the decoder mutated images for ten minutes: FUZZ_SECONDS=600
+	$(BIN)/python fuzzing/fuzz_decode.py -max_total_time=$(FUZZ_SECONDS)
+
 clean:  ## Remove what the other targets made
 	rm -rf $(VENV) demo
 
@@ -51,3 +55,7 @@ $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) install -c constraints.txt -e '.[analysis,connect,int8,onnx,spark]' \
 		hypothesis import-linter mypy pytest ruff
 	@touch $@ $(VENV)/demo.stamp
+
+$(VENV)/fuzz.stamp: $(VENV)/demo.stamp
+	$(PIP) install -c constraints.txt atheris
+	@touch $@

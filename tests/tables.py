@@ -26,7 +26,7 @@ def rows(folder: Path) -> dict[str, dict[str, Any]]:
     return {row["path"].rpartition("/")[2]: row for row in read(folder).to_pylist()}
 
 
-def write(  # noqa: PLR0917 - the columns of a table
+def write(
     folder: Path,
     vectors: ArrayLike,
     labels: Sequence[str | None],

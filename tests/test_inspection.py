@@ -7,8 +7,9 @@ import pyarrow as pa
 import pytest
 
 from pomona.analysis.inspection import Inspection, inspect_table
+from pomona.part_files import PartWriter
 from pomona.schema import FEATURE_SCHEMA, schema_with_provenance
-from pomona.table import FeatureTable, PartWriter
+from pomona.table import FeatureTable
 
 PROVENANCE = {"fingerprint": "f" * 64, "dimension": "3", "model": "tiny", "weights": "by hand"}
 

@@ -17,7 +17,12 @@ PARENT = parse_label_rule("parent")
 def listed(given: object, *globs: str, excluded: str | None = None) -> list[ImageFile]:
     source = Source(str(given), globs, excluded)
     source.check()
-    return list(Listing(str(given), source.files).files())
+    return list(Listing(str(given), source.files, source.is_gone).files())
+
+
+def listing_of(folder: Path) -> Listing:
+    source = Source(str(folder))
+    return Listing(str(folder), source.files, source.is_gone)
 
 
 def names(files: list[ImageFile]) -> list[str]:
@@ -142,12 +147,34 @@ def test_a_source_that_is_missing_says_what_to_give(tmp_path: Path) -> None:
 def test_a_source_without_images_names_the_known_extensions(tmp_path: Path) -> None:
     touch(tmp_path / "a.txt")
     with pytest.raises(SourceError, match=r"has no images: known extensions are \.bmp .*--glob"):
-        Listing(str(tmp_path), Source(str(tmp_path)).files).check()
+        listing_of(tmp_path).check()
 
 
-def test_what_is_done_is_skipped_and_counted(tmp_path: Path) -> None:
-    touch(tmp_path / "a.jpg", tmp_path / "b.jpg")
-    listing = Listing("x", Source(str(tmp_path)).files)
-    listing.skip({f"file:{tmp_path}/a.jpg"})
-    assert names(list(listing.files())) == ["b.jpg"]
-    assert (listing.files_listed, listing.files_skipped) == (2, 1)
+@pytest.mark.parametrize("given", ["{}", "{}/", "{}/*.jpg", "{}/*/*.jpg", "{}/**"])
+def test_a_file_is_gone_if_it_lay_in_the_source_and_is_no_more(tmp_path: Path, given: str) -> None:
+    touch(tmp_path / "in" / "there.jpg", tmp_path / "in" / "x" / "there.jpg")
+    (tmp_path / "in" / "broken.jpg").symlink_to("nowhere")
+    source = Source(given.format(tmp_path / "in"))
+    assert source.is_gone(f"file:{tmp_path}/in/gone.jpg")
+    assert source.is_gone(f"file:{tmp_path}/in/x/gone.jpg")
+    assert not source.is_gone(f"file:{tmp_path}/in/there.jpg")
+    assert not source.is_gone(f"file:{tmp_path}/in/broken.jpg")
+    assert not source.is_gone(f"file:{tmp_path}/inn/gone.jpg")
+    assert not source.is_gone("s3a://bucket/gone.jpg")
+
+
+def test_a_file_whose_name_is_no_text_is_not_gone(tmp_path: Path) -> None:
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jpg")
+    Path(path).touch()
+    (file,) = listed(tmp_path)
+    assert not Source(str(tmp_path)).is_gone(file.uri)
+    Path(path).unlink()
+    assert Source(str(tmp_path)).is_gone(file.uri)
+
+
+def test_a_relative_glob_knows_what_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Source("*.jpg").is_gone(f"file:{tmp_path}/gone.jpg")
+    assert not Source("*.jpg").is_gone("file:/elsewhere/gone.jpg")

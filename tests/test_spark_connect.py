@@ -18,6 +18,7 @@ import tables
 pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
 
 import pomona
+from pomona import part_files
 from pomona.encoder.blob import Encoder
 from pomona.engines import binary_files
 from pomona.engines.job import Snapshot
@@ -78,6 +79,7 @@ def test_each_worker_process_loads_the_model_once_over_many_tasks_and_two_jobs(
     monkeypatch.setattr("pomona.extraction.parse_label_rule", lambda _: ByProcess())
     monkeypatch.setattr(binary_files, "_TASKS_PER_CORE", 15)
     monkeypatch.setattr(binary_files, "_SMALLEST_TASK", 4)
+    monkeypatch.setattr(part_files, "_SMALL_PARTS", 1000)  # one part file for each task
     for seed in range(120):
         (pictures / f"{seed}.png").write_bytes(drawn.encode(drawn.picture(9, 9, seed), "PNG"))
     fresh = dataclasses.replace(encoder, weights_sha256=uuid.uuid4().hex * 2)
@@ -181,6 +183,7 @@ PROGRAM = """
 import sys
 from pyspark.sql import SparkSession
 import pomona
+from pomona import part_files
 
 address, encoder, pictures, table = sys.argv[1:]
 spark = SparkSession.builder.remote(address).getOrCreate()

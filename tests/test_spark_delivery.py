@@ -19,6 +19,7 @@ pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
 from pyspark.sql import SparkSession
 
 import pomona
+from pomona import part_files
 from pomona.encoder.blob import Encoder
 from pomona.engines import binary_files
 from pomona.errors import EncoderError, EngineError, RunError
@@ -52,6 +53,7 @@ def many_tasks(monkeypatch: pytest.MonkeyPatch, pictures: Path) -> Path:
     """Pictures enough for ten tasks for each worker, each task of a few."""
     monkeypatch.setattr(binary_files, "_TASKS_PER_CORE", 15)
     monkeypatch.setattr(binary_files, "_SMALLEST_TASK", 4)
+    monkeypatch.setattr(part_files, "_SMALL_PARTS", 1000)  # one part file for each task
     for seed in range(120):
         (pictures / f"{seed}.png").write_bytes(drawn.encode(drawn.picture(9, 9, seed), "PNG"))
     return pictures

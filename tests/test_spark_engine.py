@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,12 +22,14 @@ import pomona
 from pomona.encoder.blob import Encoder
 from pomona.engines.binary_files import read_settings
 from pomona.engines.failures import cause_of
+from pomona.engines.hadoop_table import HadoopRows
 from pomona.engines.job import Snapshot
-from pomona.engines.places import LocalRows
+from pomona.engines.places import LocalImages
+from pomona.engines.worklist import Changes
 from pomona.errors import EngineError, TableError
 from pomona.labels import parse_label_rule
 from pomona.schema import FEATURE_SCHEMA
-from pomona.source import ImageFile, Listing, Source
+from pomona.source import ImageFile
 
 pytestmark = pytest.mark.spark
 
@@ -126,18 +131,14 @@ def test_a_file_that_goes_away_and_a_name_that_is_no_text_keep_their_rows(
 ) -> None:
     content = drawn.encode(drawn.picture(), "PNG")
     Path(os.fsdecode(os.fsencode(pictures) + b"/caf\xe9.png")).write_bytes(content)
-    real = LocalRows.paths
+    gone = pictures / "Apple Red 1" / "image 3.jpg"
+    real = LocalImages.present
 
-    def paths(self: LocalRows) -> set[str]:
-        (pictures / "Apple Red 1" / "image 3.jpg").unlink(missing_ok=True)  # it has been listed
-        return real(self)
+    def present(self: LocalImages, files: Iterable[ImageFile]) -> list[ImageFile]:
+        gone.unlink(missing_ok=True)  # it has been listed
+        return real(self, files)
 
-    monkeypatch.setattr(LocalRows, "paths", paths)
-    listing = pictures / "Apple Red 1" / "image 3.jpg"
-    assert listing.exists()
-    source = Listing(str(pictures), Source(str(pictures)).files)
-    files = list(source.files())
-    monkeypatch.setattr(Listing, "files", lambda _: iter(files))
+    monkeypatch.setattr(LocalImages, "present", present)
     summary = pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=spark)
     rows = tables.rows(tmp_path / "t")
     assert rows["caf%E9.png"]["status"] == "ok"
@@ -293,6 +294,121 @@ def test_a_remote_folder_that_is_no_table_is_never_touched(
     with pytest.raises(TableError, match="not a feature table"):
         pomona.extract(pictures, remote, encoder=encoder, spark=spark, overwrite=True)
     assert (pictures / "notes.txt").exists()
+
+
+def test_a_remote_table_is_resumed_as_a_local_one(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
+) -> None:
+    source, table = f"{remote}/{pictures.name}", f"{remote}/far"
+    pomona.extract(source, table, encoder=encoder, spark=spark)
+    (pictures / "new.png").write_bytes(drawn.encode(drawn.picture(), "PNG"))
+    os.utime(pictures / "Apple Red 1" / "image 3.jpg", (1e9, 1e9))
+    (pictures / "Apple Red 1" / "image 1.png").unlink()
+    more = {"retry_failed": True, "prune": True}
+    told = pomona.extract(source, table, encoder=encoder, spark=spark, dry_run=True, **more)
+    again = pomona.extract(source, table, encoder=encoder, spark=spark, **more)
+    assert told.changes == again.changes == Changes(1, 1, 3, 9, 1, 1)
+    pomona.extract(source, f"{remote}/anew", encoder=encoder, spark=spark)
+    assert tables.read(tmp_path / "far").equals(tables.read(tmp_path / "anew"))
+    assert {path.suffix for path in (tmp_path / "far").iterdir()} <= {".parquet", ".crc"}
+
+
+def test_small_part_files_of_a_remote_table_are_merged(
+    spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    remote: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pomona.extract(pictures, tmp_path / "near", encoder=encoder)
+    monkeypatch.setattr("pomona.part_files._SMALL_PARTS", 1)
+    monkeypatch.setattr("pomona.engines.binary_files._SMALLEST_TASK", 2)
+    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    assert len(list((tmp_path / "far").glob("*.parquet"))) == 1
+    assert tables.read(tmp_path / "far").equals(tables.read(tmp_path / "near"))
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_a_swap_in_a_remote_table_that_was_cut_off_is_completed(
+    spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    remote: str,
+    monkeypatch: pytest.MonkeyPatch,
+    renamed: bool,
+) -> None:
+    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    before = tables.read(tmp_path / "far")
+    rows = HadoopRows(f"{remote}/far", spark)
+    real = HadoopRows._rename
+
+    def killed(self: HadoopRows, folder: str, names: list[str]) -> None:
+        if renamed:
+            real(self, folder, names)
+        raise KeyboardInterrupt
+
+    parts = list(rows._parts())
+    with monkeypatch.context() as patched:
+        patched.setattr(HadoopRows, "_rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            rows._replace(parts, rows._read(parts).coalesce(1))
+    again = pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    assert (again.skipped, again.ok) == (14, 0)
+    assert tables.read(tmp_path / "far").equals(before)
+    assert not list((tmp_path / "far").glob("_*"))
+
+
+def test_a_second_writer_of_a_remote_table_is_refused_and_a_stale_mark_does_not_block(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
+) -> None:
+    (tmp_path / "far").mkdir()
+    mark = tmp_path / "far" / "_running-of-another"
+    mark.touch()
+    with pytest.raises(TableError, match="another run is writing .*holds it for 60 s"):
+        pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    assert list((tmp_path / "far").glob("_*")) == [mark]
+    os.utime(mark, (1e9, 1e9))
+    assert pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark).ok == 11
+    assert not list((tmp_path / "far").glob("_*"))
+
+
+def poison(pictures: Path, kind: str, size: tuple[int, int]) -> None:
+    content = drawn.encode(drawn.picture(*size), "PNG")
+    (pictures / "kind=bad" / f"{kind}.png").write_bytes(content)
+
+
+def test_an_image_that_ends_sparks_worker_is_the_only_one_to_pay(
+    encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    poison(pictures, "crashes", (20, 13))
+    poison(pictures, "hangs", (20, 17))
+    command = [sys.executable, "-m", "pomona", "extract", str(pictures), str(tmp_path / "t")]
+    encoder.save(tmp_path / "e")
+    more = ["--encoder", str(tmp_path / "e"), "--master", "local[2]", "--image-timeout", "3"]
+    path = str(Path(__file__).parent / "poison")
+    done = subprocess.run(
+        [*command, *more, "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([path, os.environ.get("PYTHONPATH", "")])},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "a Python worker of Spark ended" in done.stderr
+    rows = tables.rows(tmp_path / "t")
+    assert (rows["crashes.png"]["status"], rows["hangs.png"]["status"]) == ("crashed", "crashed")
+    assert "SIGSEGV" in rows["crashes.png"]["error"]
+    assert "took longer than 3 s" in rows["hangs.png"]["error"]
+    assert rows["crashes.png"]["label"] == "kind=bad"
+    for path in (tmp_path / "t", pictures / "kind=bad"):
+        assert path.exists()
+    (pictures / "kind=bad" / "crashes.png").unlink()
+    (pictures / "kind=bad" / "hangs.png").unlink()
+    pomona.extract(pictures, tmp_path / "near", encoder=encoder)
+    others = [row for name, row in rows.items() if name not in {"crashes.png", "hangs.png"}]
+    assert others == tables.read(tmp_path / "near").to_pylist()
 
 
 @pytest.mark.parametrize(("size", "rows"), [(40 * 2**20, 1), (10 * 2**20, 1), (5000, 256)])

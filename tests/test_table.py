@@ -11,9 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import tables
 from pomona.errors import TableError
+from pomona.part_files import PartWriter, part_name
 from pomona.schema import FEATURE_SCHEMA, lone_row, read_provenance, schema_with_provenance
-from pomona.table import FeatureTable, PartWriter, part_name
+from pomona.table import FeatureTable
+from pomona.table_writer import writing
 from pomona.worker import vectors_array
 
 A = {"fingerprint": "a" * 64, "model": "tiny", "weights": "by hand", "dimension": "3"}
@@ -33,11 +36,15 @@ def rows(*names: str) -> pa.RecordBatch:
 
 def add(folder: Path, provenance: dict[str, str], *names: str, overwrite: bool = False) -> None:
     table = FeatureTable(folder)
-    with table.writing(provenance, overwrite=overwrite) as staging:
-        writer = PartWriter(staging / part_name(), schema_with_provenance(provenance))
+    with writing(table, provenance, overwrite=overwrite) as open_table:
+        writer = PartWriter(open_table.staging / part_name(), schema_with_provenance(provenance))
         writer.write(rows(*names))
         writer.close()
-        table.commit(writer.path)
+        open_table.commit(writer.path)
+
+
+def paths(folder: Path) -> set[str]:
+    return set(tables.read(folder)["path"].to_pylist())
 
 
 def test_rows_read_back_as_they_were_written(tmp_path: Path) -> None:
@@ -61,14 +68,14 @@ def test_provenance_reads_back_from_arrows_footer_and_from_sparks(tmp_path: Path
 def test_a_table_is_continued_by_the_same_encoder(tmp_path: Path) -> None:
     add(tmp_path / "t", A, "a.jpg")
     add(tmp_path / "t", A, "b.jpg")
-    assert FeatureTable(tmp_path / "t").paths() == {"file:/data/a.jpg", "file:/data/b.jpg"}
+    assert paths(tmp_path / "t") == {"file:/data/a.jpg", "file:/data/b.jpg"}
 
 
 def test_another_encoder_is_refused_with_both_names(tmp_path: Path) -> None:
     add(tmp_path / "t", A, "a.jpg")
     with pytest.raises(TableError, match=r"by hand \(aaaaaaaaaaaa\).*others \(bbbbbbbbbbbb\)"):
         add(tmp_path / "t", B, "b.jpg")
-    assert FeatureTable(tmp_path / "t").paths() == {"file:/data/a.jpg"}
+    assert paths(tmp_path / "t") == {"file:/data/a.jpg"}
 
 
 def test_another_way_of_decoding_is_refused(tmp_path: Path) -> None:
@@ -80,7 +87,7 @@ def test_another_way_of_decoding_is_refused(tmp_path: Path) -> None:
 def test_overwrite_replaces_the_rows_of_any_encoder(tmp_path: Path) -> None:
     add(tmp_path / "t", A, "a.jpg")
     add(tmp_path / "t", B, "b.jpg", overwrite=True)
-    assert FeatureTable(tmp_path / "t").paths() == {"file:/data/b.jpg"}
+    assert paths(tmp_path / "t") == {"file:/data/b.jpg"}
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -96,7 +103,7 @@ def test_what_desktops_and_notebooks_leave_in_a_folder_is_left_in_peace(tmp_path
     (tmp_path / ".DS_Store").write_text("x")
     (tmp_path / ".ipynb_checkpoints").mkdir()
     add(tmp_path, A, "b.jpg", overwrite=True)
-    assert FeatureTable(tmp_path).paths() == {"file:/data/b.jpg"}
+    assert paths(tmp_path) == {"file:/data/b.jpg"}
     assert (tmp_path / ".DS_Store").exists()
 
 
@@ -149,9 +156,9 @@ def test_two_encoders_in_one_folder_are_refused_by_readers(tmp_path: Path) -> No
 def test_a_second_writer_is_refused_while_the_first_one_works(tmp_path: Path) -> None:
     table = FeatureTable(tmp_path / "t")
     with (
-        table.writing(A, overwrite=False),
+        writing(table, A, overwrite=False),
         pytest.raises(TableError, match="another run is writing"),
-        table.writing(A, overwrite=False),
+        writing(table, A, overwrite=False),
     ):
         pass
 
@@ -159,8 +166,9 @@ def test_a_second_writer_is_refused_while_the_first_one_works(tmp_path: Path) ->
 def test_the_lock_and_the_staging_of_a_killed_writer_do_not_block(tmp_path: Path) -> None:
     script = (
         "import os, sys; from pathlib import Path; from pomona.table import FeatureTable\n"
-        "with FeatureTable(Path(sys.argv[1])).writing({}, overwrite=False) as staging:\n"
-        "    (staging / 'half').write_text('x'); os.kill(os.getpid(), 9)"
+        "from pomona.table_writer import writing\n"
+        "with writing(FeatureTable(Path(sys.argv[1])), {}, overwrite=False) as open_table:\n"
+        "    (open_table.staging / 'half').write_text('x'); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "t")], check=False)
     assert list((tmp_path / "t").glob("_staging-*/half"))
@@ -169,20 +177,20 @@ def test_the_lock_and_the_staging_of_a_killed_writer_do_not_block(tmp_path: Path
 
 
 def test_a_writer_that_wrote_nothing_leaves_no_folder(tmp_path: Path) -> None:
-    with FeatureTable(tmp_path / "t").writing(A, overwrite=False):
+    with writing(FeatureTable(tmp_path / "t"), A, overwrite=False):
         pass
     assert not (tmp_path / "t").exists()
 
 
 def test_a_part_file_is_not_seen_before_it_is_whole(tmp_path: Path) -> None:
     table = FeatureTable(tmp_path)
-    with table.writing(A, overwrite=False) as staging:
-        writer = PartWriter(staging / part_name(), schema_with_provenance(A))
+    with writing(table, A, overwrite=False) as open_table:
+        writer = PartWriter(open_table.staging / part_name(), schema_with_provenance(A))
         writer.write(rows("a.jpg"))
         assert not table.exists()
         writer.close()
         assert not table.exists()
-        table.commit(writer.path)
+        open_table.commit(writer.path)
         assert table.exists()
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import drawn
 from pomona.preprocess import Preprocessing
 from pomona.schema import FEATURE_SCHEMA, INPUT_SCHEMA
-from pomona.worker import DecodeOptions, featurize, vectors_array
+from pomona.worker import DecodeOptions, Seen, _Row, featurize, vectors_array
 
 
 class MeanColour:
@@ -136,3 +136,28 @@ def test_vectors_lie_in_the_list_array_where_rows_are_ok(ok: list[bool]) -> None
     vectors = np.arange(2 * sum(ok), dtype=np.float32).reshape(-1, 2)
     found = iter(vectors.tolist())
     assert vectors_array(ok, vectors).to_pylist() == [next(found) if good else None for good in ok]
+
+
+def test_the_same_bytes_are_computed_once() -> None:
+    runtime = MeanColour()
+    first = run(batch(red(9), red(7), red(9), b"no image", b"no image"), runtime=runtime)
+    assert [row["status"] for row in first] == ["ok"] * 3 + ["unsupported"] * 2
+    assert runtime.calls == [1, 1]
+    assert first[2]["features"] == first[0]["features"] != first[1]["features"]
+    assert {**first[4], "path": ""} == {**first[3], "path": ""}
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
+@given(levels=st.lists(st.integers(0, 3), max_size=12))
+def test_copies_change_no_row_whatever_the_batch_size(batch_size: int, levels: list[int]) -> None:
+    rows = run(batch(*(red(level) for level in levels)), runtime=MeanColour(batch_size))
+    assert [row["features"] for row in rows] == [[level, 0, 0] for level in levels]
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    seen = Seen()
+    for n in range(10_000):
+        seen.add(_Row(sha256=str(n)), np.zeros(1280, np.float32))
+    assert seen.find("0") is None
+    assert seen.find("9999") is not None
+    assert len(seen._known) == 16 * 2**20 // (1280 * 4 + 1024)

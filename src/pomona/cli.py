@@ -165,9 +165,21 @@ def app() -> None:
     "--image-timeout",
     type=click.FloatRange(min=0.1),
     metavar="SECONDS",
-    help="An image that takes longer is recorded as crashed. Local engine only.  [default: 120]",
+    help="An image that takes longer is recorded as crashed.  [default: 120]",
+)
+@click.option(
+    "--wave-files",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Spark: files in one commit, which is what a lost driver costs.  "
+    "[default: 20,000 for each core]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the table instead of continuing it.")
+@click.option("--retry-failed", is_flag=True, help="Do images again whose row has no vector.")
+@click.option(
+    "--prune", is_flag=True, help="Remove rows of images that were in SOURCE and are gone."
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @AS_JSON
 def extract(
     *,
@@ -181,8 +193,8 @@ def extract(
 ) -> None:
     """Turn the images of SOURCE into the feature table TABLE, one row for every file.
 
-    SOURCE is a folder, an image, or a quoted glob. A TABLE that exists is continued: images that
-    have a row are skipped.
+    SOURCE is a folder, an image, or a quoted glob. A TABLE that exists is continued: done is what
+    has no row, and what has changed since its row was made.
     """
     from pomona.extraction import extract as run
     from pomona.progress import progress_bar
@@ -448,19 +460,36 @@ def _log_to_stderr() -> None:
 
 
 def _in_words(summary: Summary) -> str:
-    lines = [
-        f"{summary.ok + summary.failed:,} images in {summary.seconds:.1f} s "
-        f"({summary.images_per_second:.0f} images/s): {summary.ok:,} ok, {summary.failed:,} failed"
-        + (f", {summary.skipped:,} already done" if summary.skipped else "")
-    ]
+    changes = summary.changes
+    to_do = changes.new + changes.changed + changes.retried
+    kinds = {"new": changes.new, "changed": changes.changed, "failed before": changes.retried}
+    told = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count)
+    if summary.dry_run:
+        lines = [f"would do {to_do:,} images" + (f": {told}" if told else "")]
+        lines[0] += f"; {summary.skipped:,} already done"
+    else:
+        lines = [
+            f"{summary.ok + summary.failed:,} images in {summary.seconds:.1f} s "
+            f"({summary.images_per_second:.0f} images/s): {summary.ok:,} ok, "
+            f"{summary.failed:,} failed"
+            + (f", {summary.skipped:,} already done" if summary.skipped else "")
+        ]
+        if to_do > changes.new:
+            lines.append(f"of these: {told}")
     failures = {k: v for k, v in sorted(summary.by_status.items()) if k != "ok"}
     if failures:
         told = ", ".join(f"{count:,} {status}" for status, count in failures.items())
         lines.append(f"failed: {told}; the column 'error' says why")
     if summary.unlisted:
         lines.append(f"not listed: {'; '.join(summary.unlisted[:3])}")
+    if changes.pruned:
+        would = "would be" if summary.dry_run else "were"
+        lines.append(f"gone: {changes.pruned:,} rows whose images are no more {would} removed")
+    elif changes.gone:
+        lines.append(f"gone: {changes.gone:,} images are no more; --prune removes their rows")
     lines.append(f"table: {summary.table} (encoder {summary.encoder[:12]})")
-    lines.append(f"next: pomona inspect {shlex.quote(summary.table)}")
+    if not summary.dry_run:
+        lines.append(f"next: pomona inspect {shlex.quote(summary.table)}")
     return "\n".join(lines)
 
 

@@ -45,16 +45,21 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     globs: Sequence[str] = (),
     decode: DecodeOptions = EXACT,
     overwrite: bool = False,
+    retry_failed: bool = False,
+    prune: bool = False,
+    dry_run: bool = False,
     image_timeout_s: float | None = None,
     engine: Literal["local", "spark"] = "local",
     workers: int | None = None,
+    wave_files: int | None = None,
     master: str | None = None,
     spark: SparkSession | None = None,
     progress: Progress = no_progress,
 ) -> Summary:
     """Turn a tree of images into a feature table with one row for every file.
 
-    A table that exists is continued: images that have a row are skipped.
+    A table that exists is continued: done is what has no row, and what has changed since its row
+    was made.
 
     Args:
         source: a folder, an image, or a glob; with Spark, any URI that Hadoop can read.
@@ -74,9 +79,15 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         globs: patterns for file names that choose files in place of the known extensions.
         decode: how images become pixels.
         overwrite: replace the table rather than continue it.
-        image_timeout_s: seconds that one image may take, by default 120; the embedded engine only.
+        retry_failed: do images again whose row has no vector.
+        prune: remove rows whose file was in the source and is no more; without it they stay.
+        dry_run: write nothing; the summary's `changes` say what would be done.
+        image_timeout_s: seconds that one image may take before it is called `crashed`, by default
+            120.
         engine: `local` for worker processes on this machine, `spark` for Apache Spark.
         workers: worker processes of the embedded engine; by default one for each core.
+        wave_files: on Spark, how many files one commit has: what a lost driver costs; by default
+            as many as suit the cores.
         master: Spark's master; implies `engine="spark"`.
         spark: a session to use as it is; likewise. Without one, Spark's active session is used,
             and where there is none, one is made and stopped again.
@@ -93,8 +104,8 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     on_spark = engine == "spark" or master is not None or spark is not None
     if on_spark and workers is not None:
         raise EngineError("--workers is for the embedded engine: on Spark, executors decide")
-    if on_spark and image_timeout_s is not None:
-        raise EngineError("--image-timeout is for the embedded engine: on Spark, leave it out")
+    if not on_spark and wave_files is not None:
+        raise EngineError("--wave-files is for Spark: on the embedded engine, leave it out")
     if not on_spark and delivery is not None:
         raise EngineError("--delivery is for Spark: on the embedded engine, leave it out")
     paths = JobPaths(os.fspath(source), os.fspath(table), tuple(globs))
@@ -127,7 +138,20 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         _refuse_beside_encoder([f"--{name}" for name, value in beside.items() if value])
     built, location = open_encoder(encoder, delivery)
     timeout_s = image_timeout_s or IMAGE_TIMEOUT_S
-    job = Job(paths, built, rule, decode, overwrite, timeout_s, location, started)
+    job = Job(
+        paths,
+        built,
+        rule,
+        decode,
+        overwrite=overwrite,
+        retry_failed=retry_failed,
+        prune=prune,
+        dry_run=dry_run,
+        image_timeout_s=timeout_s,
+        wave_files=wave_files,
+        encoder_location=location,
+        started=started,
+    )
     if not on_spark:
         from pomona.engines import local
 

@@ -26,7 +26,7 @@ class _Parent:
 
     def __call__(self, path: str) -> str | None:
         folders = path.rsplit("/", 2)
-        return folders[-2].removeprefix("file:") or None if len(folders) == 3 else None
+        return folders[-2] or None if len(folders) == 3 else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
 
 import pyarrow as pa
 
@@ -116,6 +117,21 @@ class Source:
             else:
                 yield _look_at(root)
 
+    def is_gone(self, uri: str) -> bool:
+        """Whether a file of a table's row, which was not listed, lay in the source and is no more.
+
+        A file that cannot be looked at may still be there.
+        """
+        path, given = uri.removeprefix("file:"), local_path(self.given)
+        if not os.path.lexists(given):
+            given = "/".join([*_fixed_parts(given), ""])
+        folder = os.path.abspath(given or ".")  # noqa: PTH100
+        if path != folder and not path.startswith(f"{folder.rstrip('/')}/"):
+            return False
+        # The URI of a name that is no valid text has %XX in it, and so have names that are.
+        names = {path, os.fsdecode(unquote_to_bytes(path))}
+        return all(map(_is_missing, names))
+
     def _roots(self) -> list[str]:
         path = local_path(self.given)
         if os.path.lexists(path):
@@ -151,22 +167,31 @@ class Source:
 
 
 class Listing:
-    """The images of one run: listed once, streaming, without those that have their row already.
+    """The images of one run: listed once, streaming.
 
     Attributes:
         unlisted: folders that could not be listed, each with its reason.
         files_listed: images seen so far.
-        files_skipped: images left out so far, because they were done.
     """
 
     def __init__(
-        self, given: str, files: Callable[[Callable[[OSError], None]], Iterator[ImageFile]]
+        self,
+        given: str,
+        files: Callable[[Callable[[OSError], None]], Iterator[ImageFile]],
+        is_gone: Callable[[str], bool],
     ):
-        """Begin the listing of what the user gave as `given`."""
+        """Begin the listing.
+
+        Args:
+            given: what the user gave as the source.
+            files: lists the images, and tells of folders that could not be listed.
+            is_gone: whether a file of a table's row, which was not listed, lay in the source and is
+                no more.
+        """
+        self.is_gone = is_gone
         self.unlisted: list[str] = []
-        self.files_listed = self.files_skipped = 0
+        self.files_listed = 0
         self._given = given
-        self._done: set[str] = set()
         self._files = files(self._note)
         self._first = next(self._files, None)
 
@@ -183,19 +208,12 @@ class Listing:
                 f"{' '.join(IMAGE_EXTENSIONS)}; choose others with --glob"
             )
 
-    def skip(self, uris: set[str]) -> None:
-        """Leave these out."""
-        self._done = uris
-
     def files(self) -> Iterator[ImageFile]:
-        """The images that have no row yet; to be read once."""
+        """The images; to be read once."""
         first = (self._first,) if self._first else ()
         for file in itertools.chain(first, self._files):
             self.files_listed += 1
-            if file.uri in self._done:
-                self.files_skipped += 1
-            else:
-                yield file
+            yield file
 
     def _note(self, error: OSError) -> None:
         self.unlisted.append(f"{error.filename}: {error.strerror}")
@@ -265,11 +283,25 @@ def _batch(
     return pa.RecordBatch.from_pydict(columns, INPUT_SCHEMA)
 
 
+def _fixed_parts(pattern: str) -> list[str]:
+    """The folders that a glob names before its first wildcard."""
+    parts = pattern.split("/")
+    return list(itertools.takewhile(lambda part: not glob.has_magic(part), parts))
+
+
 def _hidden_below(match: str, pattern: str) -> bool:
     """Whether a hidden name is in that part of a match that the pattern left open."""
-    parts = pattern.split("/")
-    fixed = next((n for n, part in enumerate(parts) if glob.has_magic(part)), len(parts))
-    return any(map(is_hidden, filter(None, match.split("/")[fixed:])))
+    return any(map(is_hidden, filter(None, match.split("/")[len(_fixed_parts(pattern)) :])))
+
+
+def _is_missing(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
 
 
 def _has_parent_in(path: str, folders: Set[str]) -> bool:

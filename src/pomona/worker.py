@@ -7,6 +7,7 @@ which is why their rows are the same.
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from pomona.runtime import Runtime
 
-__all__ = ["EXACT", "DecodeOptions", "encode_images", "featurize", "vectors_array"]
+__all__ = ["EXACT", "DecodeOptions", "Seen", "encode_images", "featurize", "vectors_array"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +62,42 @@ class _Row:
     sha256: str | None = None
 
 
+class Seen:
+    """The last images that a worker did, by the digest of their bytes.
+
+    The same bytes under another name cost a look instead of a decoding and a prediction. Kept are
+    some thousand, 16 MB: copies mostly lie near each other, and a worker's memory stays bounded.
+    """
+
+    _BYTES = 16 * 2**20
+    _ROW_BYTES = 1024  # a row in Python, its strings and its place, roughly
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, tuple[_Row, NDArray[np.float32] | None]] = OrderedDict()
+
+    def find(self, digest: str) -> tuple[_Row, NDArray[np.float32] | None] | None:
+        """The row, and the vector (D,) of one with status `ok`; None for new bytes."""
+        found = self._known.get(digest)
+        if found:
+            self._known.move_to_end(digest)
+        return found
+
+    def add(self, row: _Row, vector: NDArray[np.float32] | None) -> None:
+        """Remember an image; a vector is copied."""
+        if row.sha256 is None:
+            return
+        size = 0 if vector is None else vector.nbytes
+        while len(self._known) >= self._BYTES // (size + self._ROW_BYTES):
+            self._known.popitem(last=False)
+        self._known[row.sha256] = row, None if vector is None else vector.copy()
+
+
 def featurize(
     batches: Iterator[pa.RecordBatch],
     runtime: Runtime,
     options: DecodeOptions = EXACT,
     on_image: Callable[[str], None] = lambda _: None,
+    seen: Seen | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Turn images into rows of the feature table, one for each, in their order.
 
@@ -74,23 +106,29 @@ def featurize(
         runtime: the loaded encoder.
         options: how images become pixels.
         on_image: told after each image, with its status.
+        seen: images that this worker did before, with the same runtime and options.
 
     Yields:
         One record batch of `pomona.schema.FEATURE_SCHEMA` for each that came in.
     """
+    seen = seen or Seen()
     for batch in batches:
         contents = batch["content"]
         errors = batch["read_error"] if "read_error" in batch.schema.names else None
-        rows, features = encode_images(contents, errors, runtime, options, on_image)
+        rows, features = encode_images(
+            contents, errors, runtime, options, on_image=on_image, seen=seen
+        )
         yield _to_batch(batch, rows, features)
 
 
-def encode_images(
+def encode_images(  # noqa: PLR0913 - settings, each with a sensible default
     contents: pa.Array,
     read_errors: pa.Array | None,
     runtime: Runtime,
-    options: DecodeOptions,
+    options: DecodeOptions = EXACT,
+    *,
     on_image: Callable[[str], None] = lambda _: None,
+    seen: Seen | None = None,
 ) -> tuple[list[_Row], NDArray[np.float32]]:
     """Decode, preprocess and predict.
 
@@ -100,44 +138,66 @@ def encode_images(
         runtime: the loaded encoder, of dimension D.
         options: how images become pixels.
         on_image: told after each image, with its status.
+        seen: images that were done before, with the same runtime and options.
 
     Returns:
         N rows, and the vectors of those with status `ok`: (number of ok, D) float32.
     """
+    seen = seen or Seen()
     height, width = runtime.preprocessing.height, runtime.preprocessing.width
     rows: list[_Row] = []
     features = np.empty((len(contents), runtime.dimension), np.float32)
     pixels = np.empty((runtime.batch_size, height, width, 3), np.uint8)
-    done = waiting = 0  # vectors computed, images waiting in `pixels`
+    waiting: list[_Row] = []  # images in `pixels`
+    done = 0  # vectors computed
+
+    def predict() -> None:
+        nonlocal done
+        if waiting:
+            vectors = features[done : done + len(waiting)]
+            runtime.predict(pixels[: len(waiting)], vectors)
+            for row, vector in zip(waiting, vectors, strict=True):
+                seen.add(row, vector)
+            done += len(waiting)
+            waiting.clear()
+
     with quiet_codecs():
         for index, content in enumerate(contents):
-            reason = read_errors[index].as_py() if read_errors is not None else None
-            row = _prepare(content, reason, runtime, options, pixels[waiting])
+            buffer = content.as_buffer()
+            if buffer is None:
+                reason = read_errors[index].as_py() if read_errors is not None else None
+                row = _Row("unreadable", reason or "no content")
+            elif known := seen.find(digest := hashlib.sha256(buffer).hexdigest()):
+                row, vector = known
+                if vector is not None:
+                    predict()  # vectors stand in the order of their rows
+                    features[done] = vector
+                    done += 1
+            else:
+                data = memoryview(buffer)
+                row = _prepare(data, digest, runtime, options, pixels[len(waiting)])
+                if row.status == "ok":
+                    waiting.append(row)
+                else:
+                    seen.add(row, None)
+                if len(waiting) == runtime.batch_size:
+                    predict()
             rows.append(row)
-            waiting += row.status == "ok"
-            if waiting == runtime.batch_size:
-                runtime.predict(pixels, features[done : done + waiting])
-                done, waiting = done + waiting, 0
             on_image(row.status)
-        if waiting:
-            runtime.predict(pixels[:waiting], features[done : done + waiting])
-    return rows, features[: done + waiting]
+        predict()
+    return rows, features[:done]
 
 
 def _prepare(
-    content: pa.Scalar,
-    reason: str | None,
+    data: memoryview,
+    digest: str,
     runtime: Runtime,
     options: DecodeOptions,
     pixels: NDArray[np.uint8],
 ) -> _Row:
     """Turn one file's bytes into the network's input, written into `pixels`: (H, W, 3) uint8."""
-    buffer = content.as_buffer()
-    if buffer is None:
-        return _Row("unreadable", reason or "no content")
-    data = memoryview(buffer)
     spec = runtime.preprocessing
-    row = _Row(sha256=hashlib.sha256(data).hexdigest())
+    row = _Row(sha256=digest)
     draft = (spec.width, spec.height) if options.fast else None
     known: Picture | ImageError
     try:

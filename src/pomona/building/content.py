@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +11,20 @@ from pomona.errors import EncoderError
 __all__ = ["content_digest"]
 
 _CHUNK_BYTES = 2**20
-_LOCATION = re.compile(rb"\n\x08location\x12(.)(.{0,127})", re.DOTALL)
-"""An entry of ONNX' TensorProto.external_data, in protobuf's encoding: key, length, value."""
+_DEEPEST = 64  # graphs within graphs
+
+# Where tensors stand in an ONNX file: message -> number of a field -> message within (onnx.proto).
+_MODEL, _GRAPH, _NODE, _ATTRIBUTE, _TENSOR, _SPARSE, _ENTRY, _FUNCTION, _TRAINING = range(9)
+_WITHIN: dict[int, dict[int, int]] = {
+    _MODEL: {7: _GRAPH, 20: _TRAINING, 25: _FUNCTION},
+    _GRAPH: {1: _NODE, 5: _TENSOR, 15: _SPARSE},
+    _NODE: {5: _ATTRIBUTE},
+    _ATTRIBUTE: {5: _TENSOR, 6: _GRAPH, 10: _TENSOR, 11: _GRAPH, 22: _SPARSE, 23: _SPARSE},
+    _TENSOR: {13: _ENTRY},
+    _SPARSE: {1: _TENSOR, 2: _TENSOR},
+    _FUNCTION: {7: _NODE, 11: _ATTRIBUTE},
+    _TRAINING: {1: _GRAPH, 2: _GRAPH},
+}
 
 
 def content_digest(path: Path) -> str:
@@ -43,15 +54,65 @@ def _external_data(path: Path) -> list[Path]:
     """The files beside an ONNX file that hold its large arrays.
 
     Raises:
-        EncoderError: one would lie outside the file's folder.
+        EncoderError: one would lie outside the file's folder, or the file is damaged.
     """
-    names = {
-        match[2][: match[1][0]].decode("utf-8", "replace")
-        for match in _LOCATION.finditer(path.read_bytes())
-    }
+    try:
+        names = set(_locations(memoryview(path.read_bytes()), _MODEL))
+    except (IndexError, ValueError) as error:
+        raise EncoderError(f"cannot read {path}: no ONNX ({error}); is the file whole?") from error
     folder = path.parent.resolve()
     found = [(folder / name).resolve() for name in sorted(names)]
     for file in found:
         if not file.is_relative_to(folder):
             raise EncoderError(f"{path} refers to {file}, outside its own folder: refused")
     return [file for file in found if file.is_file()]
+
+
+def _locations(message: memoryview, kind: int, depth: int = 0) -> Iterator[str]:
+    """The files that the tensors in a message name (TensorProto.external_data's `location`)."""
+    if depth > _DEEPEST:
+        raise ValueError("graphs within graphs, without an end")
+    for number, part in _parts_of(message):
+        inner = _WITHIN[kind].get(number)
+        if inner == _ENTRY:
+            entry = dict(_parts_of(part))
+            if bytes(entry.get(1, b"")) == b"location":
+                yield bytes(entry.get(2, b"")).decode("utf-8", "surrogateescape")
+        elif inner is not None:
+            yield from _locations(part, inner, depth + 1)
+
+
+def _parts_of(message: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Number and bytes of each field of a protobuf message that has a length.
+
+    Raises:
+        IndexError: it is cut short.
+        ValueError: it is no such message.
+    """
+    at = 0
+    while at < len(message):
+        tag, at = _varint(message, at)
+        if tag & 7 == 2:
+            length, at = _varint(message, at)
+            if at + length > len(message):
+                raise IndexError("a field goes on after the end")
+            yield tag >> 3, message[at : at + length]
+            at += length
+        elif tag & 7 == 0:
+            _, at = _varint(message, at)
+        elif tag & 7 in (1, 5):
+            at += 8 if tag & 7 == 1 else 4
+        else:
+            raise ValueError("no kind of field that ONNX has")
+
+
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    """A number in protobuf's encoding, and where it ends."""
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = message[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value & (2**64 - 1), at
+    raise ValueError("a number of more than 64 bits")

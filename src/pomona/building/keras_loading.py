@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pomona.building.contained import check_archive, check_hdf5, largest_content
 from pomona.building.keras2 import brought_up, modernized
 from pomona.building.keras_backend import import_keras
 from pomona.errors import EncoderError
@@ -16,6 +19,19 @@ from pomona.errors import EncoderError
 __all__ = ["load_model", "objects_in", "read_config"]
 
 _LARGEST_JSON = 256 * 2**20  # bytes; NASNetLarge's is 1.5 MB
+
+# Parts of Keras that a configuration may take classes and functions from. `utils`, `saving` and
+# `config` are not among them: versions before 3.11 call what they find there (CVE-2025-8747,
+# CVE-2025-9906).
+_MODULES = (
+    *("activations", "constraints", "dtype_policies", "initializers", "layers", "losses"),
+    *("metrics", "models", "ops", "optimizers", "quantizers", "regularizers"),
+)
+# Layers that run or read what lies outside of the configuration: programs, pickles, other files.
+_OUTSIDE = (
+    *("TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"),
+    *("StringLookup", "IntegerLookup", "TextVectorization"),
+)
 
 
 def load_model(path: Path, *, trust: bool) -> Any:
@@ -35,6 +51,7 @@ def load_model(path: Path, *, trust: bool) -> Any:
         config = modernized(config)
     if not trust:
         _refuse_code(path, config)
+        _refuse_outside(path)
     try:
         with tempfile.TemporaryDirectory(prefix="pomona-") as folder:
             file = brought_up(path, config, Path(folder)) if version.startswith("2.") else path
@@ -57,8 +74,9 @@ def read_config(path: Path) -> tuple[dict[str, Any], str]:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                if archive.getinfo("config.json").file_size > _LARGEST_JSON:
-                    raise EncoderError(f"{path} has a config.json of absurd size: refused")
+                for name in ("config.json", "metadata.json"):
+                    if archive.getinfo(name).file_size > _LARGEST_JSON:
+                        raise EncoderError(f"{path} has a {name} of absurd size: refused")
                 told = json.loads(archive.read("config.json"))
                 version = json.loads(archive.read("metadata.json"))["keras_version"]
         else:
@@ -70,7 +88,10 @@ def read_config(path: Path) -> tuple[dict[str, Any], str]:
                     )
                 told = json.loads(file.attrs["model_config"])
                 version = _text(file.attrs.get("keras_version", "2.0"))
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
+    except (
+        *(OSError, KeyError, TypeError, ValueError, RuntimeError, MemoryError),
+        *(zipfile.BadZipFile, zlib.error),
+    ) as error:
         raise EncoderError(
             f"cannot read {path}: {_one_line(error)}; expected a model that Keras saved whole, "
             ".keras or .h5: is the file whole?"
@@ -85,19 +106,57 @@ def _refuse_code(path: Path, config: dict[str, Any]) -> None:
     for part in objects_in(config):
         kind, module = part["class_name"], part.get("module")
         if kind in ("Lambda", "__lambda__"):
-            name = part.get("config", {}).get("name", kind) if kind == "Lambda" else "a function"
+            told = part.get("config")
+            name = told.get("name", kind) if isinstance(told, dict) else "a function"
             raise EncoderError(
                 f"{path} holds a Lambda layer ({name}), which is code and would run here: add "
                 "--trust if you know where the file comes from, or save the model without it"
             )
         package = part.get("registered_name")
         custom = isinstance(package, str) and ">" in package and not package.startswith("keras")
-        foreign = isinstance(module, str) and module.split(".")[0] not in ("keras", "builtins")
-        if custom or foreign:
+        if kind in _OUTSIDE:
+            raise EncoderError(
+                f"{path} holds a layer {kind!r}, which takes more than the file itself: save the "
+                "model without it, or add --trust if you know where the file comes from"
+            )
+        if custom or not _is_of_keras(module):
             raise EncoderError(
                 f"{path} uses {kind!r} of {module or package}, which Keras does not have: export "
                 "the model as ONNX or as a TensorFlow SavedModel, which need no code of yours"
             )
+
+
+def _is_of_keras(module: Any) -> bool:
+    """Whether a configuration may name this module, where it names one."""
+    if not isinstance(module, str):
+        return module is None
+    parts = module.removeprefix("keras.src.").removeprefix("keras.").split(".")
+    return module in ("keras", "builtins") or (module.startswith("keras.") and parts[0] in _MODULES)
+
+
+def _refuse_outside(path: Path) -> None:
+    """Refuse a file that reaches out of itself, or unpacks to an absurd size."""
+    import h5py
+
+    try:
+        if not zipfile.is_zipfile(path):
+            with h5py.File(path, "r") as file:
+                check_hdf5(file, path, largest_content(path))
+            return
+        with zipfile.ZipFile(path) as archive, tempfile.TemporaryFile("w+b") as weights:
+            check_archive(archive, path)
+            with archive.open("model.weights.h5") as stored:
+                shutil.copyfileobj(stored, weights)
+            with h5py.File(weights, "r") as file:
+                check_hdf5(file, path, largest_content(path))
+    except (
+        *(OSError, KeyError, TypeError, ValueError, RuntimeError, MemoryError),
+        *(zipfile.BadZipFile, zlib.error),
+    ) as error:
+        raise EncoderError(
+            f"cannot read {path}: {_one_line(error)}; expected a model that Keras saved whole, "
+            ".keras or .h5: is the file whole?"
+        ) from error
 
 
 def objects_in(config: Any) -> Iterator[dict[str, Any]]:

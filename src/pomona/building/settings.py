@@ -29,6 +29,9 @@ __all__ = ["LAYOUTS", "NetworkSettings", "card_beside"]
 
 LAYOUTS = ("NCHW", "NHWC")
 
+_LARGEST_CARD = 2**20  # bytes
+_LARGEST_SIDE = 2**14  # pixels
+
 _ANY = Preprocessing(height=1, width=1, mean=(0.0,) * 3, std=(1.0,) * 3)
 
 Triple = tuple[float, float, float]
@@ -87,10 +90,14 @@ class NetworkSettings:
             EncoderError: it cannot be read, is no TOML, or has other keys or values.
         """
         try:
-            told = tomllib.loads(path.read_text("utf-8"))
+            with path.open("rb") as file:
+                content = file.read(_LARGEST_CARD + 1)
+            if len(content) > _LARGEST_CARD:
+                raise EncoderError(f"the card {path} is larger than {_LARGEST_CARD} bytes")
+            told = tomllib.loads(content.decode())
         except OSError as error:
             raise EncoderError(f"cannot read the card {path}: {error.strerror}") from error
-        except ValueError as error:  # TOML's and UTF-8's
+        except (ValueError, RecursionError) as error:  # TOML's and UTF-8's; brackets in brackets
             raise EncoderError(f"the card {path} is no TOML: {error}") from error
         known = [field.name for field in fields(cls)]
         if unknown := sorted(set(told) - set(known)):
@@ -159,9 +166,12 @@ def _size(value: Any) -> tuple[int, int] | None:
     if (
         not isinstance(sides, list | tuple)
         or len(sides) != 2
-        or not all(type(side) is int and side > 0 for side in sides)
+        or not all(type(side) is int and 0 < side <= _LARGEST_SIDE for side in sides)
     ):
-        raise EncoderError(f"size is {value!r}, expected pixels: 224, or height and width")
+        raise EncoderError(
+            f"size is {value!r}, expected pixels, no more than {_LARGEST_SIDE}: 224, or height "
+            "and width"
+        )
     return sides[0], sides[1]
 
 
@@ -180,4 +190,9 @@ def _triple(name: str, value: Any) -> Triple | None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)
+    if not isinstance(value, int | float) or type(value) is bool:
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond any float
+        return False

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pomona.building.contained import check_hdf5, largest_content
 from pomona.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ def read_weights(path: Path) -> list[LayerArrays]:
         The layers in the file's own order; for Keras 3 files the order is by class and count.
 
     Raises:
-        EncoderError: the file is missing, is not HDF5, or holds no Keras weights.
+        EncoderError: the file is missing, is not HDF5, holds no Keras weights, or reaches out of
+            itself.
     """
     import h5py
 
@@ -83,8 +85,11 @@ def read_weights(path: Path) -> list[LayerArrays]:
         )
     try:
         with h5py.File(path, "r") as file:
+            check_hdf5(file, path, largest_content(path))
             layers = _read_layers(file)
-    except (OSError, AttributeError, KeyError, RuntimeError, ValueError, TypeError) as error:
+    except (
+        *(OSError, AttributeError, KeyError, RuntimeError, ValueError, TypeError, MemoryError),
+    ) as error:
         raise EncoderError(
             f"cannot read weights from {path}: {_one_line(error)}; expected a Keras .h5 or "
             ".weights.h5 file"

@@ -18,7 +18,7 @@ import json
 import os
 import struct
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,8 @@ _MAGIC = b"POMONA\x00" + bytes([LAYOUT_VERSION])
 _LENGTH = struct.Struct("<Q")
 _DIGEST_BYTES = 32
 _SECTIONS = ("graph", "constants", "probes")
+_LARGEST_DIMENSION = 2**24  # numbers: 64 MB for each row
+_LARGEST_INPUT = 2**24  # pixels: a worker draws the probes at that size before its first image
 _HEADER_START = len(_MAGIC) + _DIGEST_BYTES + _LENGTH.size
 
 
@@ -205,22 +207,56 @@ class Encoder:
             )
         try:
             return cls._from_body(blob)
-        except (KeyError, TypeError, ValueError, struct.error) as error:
-            raise EncoderError(f"{name} has a header that cannot be read: {error!r}") from error
+        except (
+            *(KeyError, TypeError, ValueError, struct.error, RecursionError, EncoderError),
+        ) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise EncoderError(f"{name} has a header that cannot be read: {reason}") from error
 
     @classmethod
     def _from_body(cls, blob: bytes) -> Encoder:
         (header_length,) = _LENGTH.unpack_from(blob, _HEADER_START - _LENGTH.size)
         end = _HEADER_START + header_length
-        header = json.loads(blob[_HEADER_START:end])
+        if end > len(blob):
+            raise ValueError(f"it ends at byte {end} of {len(blob)}")
+        header = json.loads(blob[_HEADER_START:end], object_pairs_hook=_each_once)
+        if not isinstance(header, dict):
+            raise TypeError(f"it is a {type(header).__name__}, expected an object")
         lengths = header.pop("sections")
         for name in _SECTIONS:
+            if name in header or type(lengths[name]) is not int or lengths[name] < 0:
+                raise ValueError(f"section {name} is {lengths[name]!r} bytes long")
             start, end = end, end + lengths[name]
             header[name] = blob[start:end]
         if end != len(blob):
             raise ValueError(f"sections end at byte {end} of {len(blob)}")
         header["preprocessing"] = Preprocessing.from_json(header["preprocessing"])
-        return cls(**header)
+        encoder = cls(**header)
+        encoder._check()
+        return encoder
+
+    def _check(self) -> None:
+        """Refuse values that no encoder has: a digest only shows that nobody changed a file since.
+
+        Raises:
+            ValueError: with the value.
+        """
+        for each in fields(self):
+            if each.type == "str" and not isinstance(getattr(self, each.name), str):
+                raise ValueError(f"{each.name} is {getattr(self, each.name)!r:.80}, expected text")
+        if type(self.dimension) is not int or not 0 < self.dimension <= _LARGEST_DIMENSION:
+            raise ValueError(f"dimension is {self.dimension!r:.80}")
+        if self.preprocessing.height * self.preprocessing.width > _LARGEST_INPUT:
+            raise ValueError(
+                f"its input is {self.preprocessing.height} x {self.preprocessing.width} pixels, "
+                f"expected no more than {_LARGEST_INPUT}"
+            )
+        if self.precision not in PRECISIONS or self.runtime not in RUNTIMES:
+            raise ValueError(f"precision {self.precision:.80} on runtime {self.runtime:.80}")
+        if len(self.probes) % (4 * self.dimension):
+            raise ValueError(
+                f"{len(self.probes)} bytes of probes are no vectors of {self.dimension} numbers"
+            )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the blob to `path`: whole or not at all.
@@ -257,3 +293,11 @@ class Encoder:
                 f"cannot read the encoder {name}: {error.strerror or error}"
             ) from error
         return cls.from_bytes(blob, name)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose keys all differ."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError(f"it has a key twice: {', '.join(key for key, _ in pairs)[:100]}")
+    return found

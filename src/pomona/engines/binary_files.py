@@ -16,18 +16,27 @@ __all__ = ["read_images", "read_settings"]
 
 _GLOB_SIGN = re.compile(r"[\\{}\[\]*?]")
 _TASKS_PER_CORE = 4  # a few, so that one slow task does not hold up a core's share
+_TASKS_PER_CORE_BETWEEN = 2  # fewer, and so larger part files, where no core waits for them
 _SMALLEST_TASK = 64  # images: below that, starting a task costs more than it brings
 _SMALLEST_TASK_BYTES = 16 * 2**20  # a few photos take as long as many small images
 _OPEN_COST_BYTES = 64 * 1024  # an image costs its network run also: as much as decoding 64 kB
 _ARROW_BYTES = 16 * 2**20  # in an Arrow batch of images
 
 
-def read_images(spark: SparkSession, files: list[ImageFile], cores: int) -> DataFrame:
+def read_images(
+    spark: SparkSession, files: list[ImageFile], cores: int, *, others_follow: bool = False
+) -> DataFrame:
     """Read just these files with `binaryFile`, in tasks of about equal work.
 
     The session's settings are changed for it.
+
+    Args:
+        spark: a session whose settings may be changed.
+        files: what to read.
+        cores: tasks that run at the same time.
+        others_follow: whether cores that have no task left find some of another query.
     """
-    for key, value in read_settings(files, cores).items():
+    for key, value in read_settings(files, cores, others_follow=others_follow).items():
         spark.conf.set(key, str(value))
     reader = spark.read.format("binaryFile")
     # A folder called `kind=odd` is a folder, no partition. Without this, Spark 4.3 also gives every
@@ -42,13 +51,16 @@ def read_images(spark: SparkSession, files: list[ImageFile], cores: int) -> Data
     return reader.load(paths)
 
 
-def read_settings(files: list[ImageFile], cores: int) -> dict[str, object]:
+def read_settings(
+    files: list[ImageFile], cores: int, *, others_follow: bool = False
+) -> dict[str, object]:
     """Spark's settings for reading some files: how they are packed into tasks and batches."""
     sizes = [file.size or 0 for file in files]
     largest = max(sizes)
     weight = sum(sizes) + len(sizes) * _OPEN_COST_BYTES
     worth = max(len(sizes) // _SMALLEST_TASK, sum(sizes) // _SMALLEST_TASK_BYTES)
-    tasks = max(1, min(cores * _TASKS_PER_CORE, worth))
+    most = cores * (_TASKS_PER_CORE_BETWEEN if others_follow else _TASKS_PER_CORE)
+    tasks = max(1, min(most, worth))
     return {
         "spark.sql.files.openCostInBytes": _OPEN_COST_BYTES,
         "spark.sql.files.maxPartitionBytes": weight // tasks + _OPEN_COST_BYTES,

@@ -48,6 +48,14 @@ class Carrier:
         """
         return load_once(self.fingerprint, self.way.fetch)
 
+    def encoder(self) -> Encoder:
+        """The encoder itself, fetched anew.
+
+        Raises:
+            EncoderError: as `runtime`.
+        """
+        return self.way.fetch()
+
     def release(self) -> None:
         """Free on the driver what carried the encoder: it will not be fetched any more."""
         self.way.release()

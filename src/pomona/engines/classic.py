@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pyspark.accumulators import AccumulatorParam
 
 from pomona.engines.dataframe import LOADS_COLUMN, Task, feature_rows
+from pomona.engines.session import clone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,7 @@ class ClassicCluster:
     largest_wave = sys.maxsize
 
     def __init__(self, spark: SparkSession) -> None:
+        self._spark = spark
         self._context = spark.sparkContext
         self._group = (
             self._context.getLocalProperty("spark.jobGroup.id") or f"pomona-{uuid.uuid4()}"
@@ -38,8 +40,12 @@ class ClassicCluster:
         """Spark's default parallelism."""
         return self._context.defaultParallelism
 
+    def sessions(self) -> list[SparkSession]:
+        """Two: the tasks of one query fill the cores that the last tasks of another leave idle."""
+        return [self._spark, clone(self._spark)]
+
     @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self, spark: SparkSession) -> Iterator[None]:  # noqa: ARG002
         """Set the job group: the caller's, where there is one."""
         self._context.setJobGroup(self._group, "pomona extract", True)
         yield

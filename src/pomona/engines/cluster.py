@@ -29,8 +29,11 @@ class Cluster(Protocol):
     def cores(self) -> int:
         """Tasks that run at the same time; executors come and go."""
 
-    def running(self) -> AbstractContextManager[object]:
-        """Make the queries of this thread those of the run."""
+    def sessions(self) -> list[SparkSession]:
+        """Sessions with settings of their own, each for one query at a time."""
+
+    def running(self, spark: SparkSession) -> AbstractContextManager[object]:
+        """Make the queries of this thread, on one of those sessions, those of the run."""
 
     def cancel(self) -> None:
         """End the run's queries, from another thread."""

@@ -45,8 +45,12 @@ class ConnectCluster:
         numbers = self._spark.range(_MOST_CORES).select(functions.spark_partition_id())
         return len(set(numbers.collect()))
 
+    def sessions(self) -> list[SparkSession]:
+        """One: workers belong to a session, and those of another would load the network again."""
+        return [self._spark]
+
     @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self, spark: SparkSession) -> Iterator[None]:  # noqa: ARG002
         """Tag this thread's queries, with the caller's tags also."""
         self._thread = threading.get_ident()
         for tag in (*self._callers_tags, self._tag):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,7 @@ import pyarrow as pa
 
 from pomona.encoder.blob import Encoder
 from pomona.engines.carrier import Carrier, Delivery, carry, open_encoder
+from pomona.engines.isolation import end_if_stuck, isolated_worker
 from pomona.errors import EngineError
 from pomona.runtime import loads_since
 from pomona.schema import INPUT_SCHEMA, SPARK_SCHEMA, column_metadata
@@ -34,13 +36,15 @@ LOADS_COLUMN = "model_loads"
 _COLUMNS = {"size": "length", "modified": "modificationTime"}  # ours: binaryFile's
 
 
-def featurize(
+def featurize(  # noqa: PLR0913 - settings, each with a sensible default
     images: DataFrame,
     encoder: Encoder | str | os.PathLike[str],
     *,
     label: LabelRule | None = None,
     decode: DecodeOptions = EXACT,
     delivery: Delivery | None = None,
+    isolated: bool = False,
+    image_timeout_s: float = math.inf,
 ) -> DataFrame:
     """Turn a DataFrame of images into rows of the feature table, lazily.
 
@@ -52,6 +56,9 @@ def featurize(
         decode: how images become pixels.
         delivery: `broadcast` to send the encoder to the workers, `file` to have each of their
             processes read it; by default `file` for a URI of another file system.
+        isolated: let each worker compute in a child process, one image at a time: an image that
+            ends it gets the status `crashed`, where it would end the query.
+        image_timeout_s: seconds that one image may take before its process is ended.
 
     Returns:
         One row for each image, the columns of the feature table, with provenance on `features`.
@@ -62,7 +69,8 @@ def featurize(
     """
     loaded, location = open_encoder(encoder, delivery)
     carrier = carry(images.sparkSession, loaded, location)
-    return feature_rows(images, Task(carrier, label, decode))
+    task = Task(carrier, label, decode, isolated=isolated, image_timeout_s=image_timeout_s)
+    return feature_rows(images, task)
 
 
 def featurize_udf(
@@ -141,6 +149,9 @@ class Task:
         decode: how images become pixels.
         tally: is told, when a task ends, of its rows by status, and of models it loaded.
         shows_loads: whether rows have the column `LOADS_COLUMN`.
+        isolated: compute in a child process, one image at a time, so that an image which ends that
+            process gets its row.
+        image_timeout_s: seconds that one image may take before its process is ended.
     """
 
     carrier: Carrier
@@ -148,6 +159,8 @@ class Task:
     decode: DecodeOptions
     tally: Accumulator[Counter[str]] | None = None
     shows_loads: bool = False
+    isolated: bool = False
+    image_timeout_s: float = math.inf
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Turn batches of images into batches of rows."""
@@ -155,14 +168,38 @@ class Task:
         first = next(inputs, None)
         if first is None:
             return  # a task without images needs no network
-        runtime = self.carrier.runtime()
+        images = chain([first], inputs)
         counts: Counter[str] = Counter()
-        for rows in featurize_batches(chain([first], inputs), runtime, self.decode):
-            loads = loads_since() if rows.num_rows else 0
+        for rows, loads in self._isolated(images) if self.isolated else self._here(images):
             counts.update(rows["status"].to_pylist(), **{LOADS_COLUMN: loads})
             yield _with_loads(rows, loads) if self.shows_loads else rows
         if self.tally is not None:
             self.tally.add(counts)
+
+    def _here(self, images: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, int]]:
+        """Rows, and models loaded for them, computed in this process."""
+        runtime = self.carrier.runtime()
+        with end_if_stuck(self.image_timeout_s) as watch:
+
+            def watched() -> Iterator[pa.RecordBatch]:
+                for batch in images:
+                    watch.busy()
+                    yield batch
+
+            for rows in featurize_batches(
+                watched(), runtime, self.decode, on_image=lambda _: watch.busy()
+            ):
+                watch.idle()
+                yield rows, loads_since() if rows.num_rows else 0
+
+    def _isolated(self, images: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, int]]:
+        """Rows, and models loaded for them, computed in a child process."""
+        worker = isolated_worker(
+            self.carrier.fingerprint, self.carrier.encoder, self.decode, self.image_timeout_s
+        )
+        for rows in worker.featurize(images):
+            loads, worker.loads = worker.loads, 0
+            yield rows, loads
 
     def _adapt(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Bring a batch of `binaryFile`'s columns into the worker's."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from pomona.errors import PomonaError
 
-__all__ = ["cause_of", "spark_errors"]
+__all__ = ["cause_of", "lost_a_worker", "spark_errors"]
 
 
 @contextmanager
@@ -41,3 +41,8 @@ def cause_of(story: str) -> str:
         return re.sub(r"^pomona\.errors\.\w+: ", "", cause)[:400]
     causes = [line.strip() for line in lines if line.strip().startswith("Caused by:")]
     return (causes[-1].removeprefix("Caused by: ") if causes else lines[0])[:300]
+
+
+def lost_a_worker(error: Exception) -> bool:
+    """Whether Spark gave up because one of its Python workers ended in the middle of a task."""
+    return "Python worker exited unexpectedly" in str(error)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pomona.engines.worklist import Changes, Worklist
 from pomona.location import local_path
 from pomona.source import Listing, Source
 
@@ -57,7 +58,11 @@ class Job:
         label: what gives an image its label.
         decode: how images become pixels.
         overwrite: replace the table rather than continue it.
+        retry_failed: do images again whose row has no vector.
+        prune: remove rows whose file was in the source and is no more.
+        dry_run: write nothing, find out what would be done.
         image_timeout_s: seconds that one image may take before its process is ended.
+        wave_files: on Spark, the files of one commit; None for a number that suits the cores.
         encoder_location: from where Spark's workers read the encoder; None to send it to them.
         started: when the caller asked for it, on the monotonic clock.
     """
@@ -67,7 +72,11 @@ class Job:
     label: LabelRule
     decode: DecodeOptions
     overwrite: bool = False
+    retry_failed: bool = False
+    prune: bool = False
+    dry_run: bool = False
     image_timeout_s: float = IMAGE_TIMEOUT_S
+    wave_files: int | None = None
     encoder_location: str | None = None
     started: float = field(default_factory=time.monotonic)
 
@@ -93,7 +102,7 @@ def local_listing(paths: JobPaths) -> Listing:
     """
     source = Source(paths.source, paths.globs, excluded=os.path.abspath(local_path(paths.table)))  # noqa: PTH100
     source.check()
-    return Listing(paths.source, source.files)
+    return Listing(paths.source, source.files, source.is_gone)
 
 
 Progress = Callable[[Snapshot], None]
@@ -112,10 +121,12 @@ class Summary:
         ok: rows written with a vector.
         failed: rows written without one; `by_status` says why.
         skipped: images that had their row already.
+        changes: how the source differed from the table before the run.
         seconds: from the call to the last row, with Spark's start and the encoder's building.
         table: where the rows are.
         encoder: fingerprint.
         model_loads: how often the network was loaded, over all processes.
+        dry_run: whether it was only found out what would be done.
         by_status: rows written, by status.
         unlisted: folders that could not be listed, each with its reason.
     """
@@ -124,10 +135,12 @@ class Summary:
     ok: int
     failed: int
     skipped: int
+    changes: Changes
     seconds: float
     table: str
     encoder: str
     model_loads: int
+    dry_run: bool = False
     by_status: Counter[str] = field(default_factory=Counter)
     unlisted: tuple[str, ...] = ()
 
@@ -143,6 +156,12 @@ class Summary:
             "ok": self.ok,
             "failed": self.failed,
             "skipped": self.skipped,
+            "new": self.changes.new,
+            "changed": self.changes.changed,
+            "retried": self.changes.retried,
+            "gone": self.changes.gone,
+            "pruned": self.changes.pruned,
+            "dry_run": self.dry_run,
             "seconds": round(self.seconds, 3),
             "images_per_second": round(self.images_per_second, 1),
             "table": self.table,
@@ -154,18 +173,25 @@ class Summary:
 
 
 def summarize(
-    job: Job, table: str, listing: Listing, counts: Counter[str], model_loads: int
+    job: Job,
+    table: str,
+    worklist: Worklist,
+    counts: Counter[str] | None = None,
+    model_loads: int = 0,
 ) -> Summary:
     """Say what a run did that has just ended: either engine's last step."""
+    counts = counts if counts is not None else Counter()
     return Summary(
-        files=listing.files_listed,
+        files=worklist.listing.files_listed,
         ok=counts["ok"],
         failed=counts.total() - counts["ok"],
-        skipped=listing.files_skipped,
+        skipped=worklist.changes.unchanged,
+        changes=worklist.changes,
         seconds=time.monotonic() - job.started,
         table=table,
         encoder=job.encoder.fingerprint,
         model_loads=model_loads,
+        dry_run=job.dry_run,
         by_status=counts,
-        unlisted=tuple(listing.unlisted),
+        unlisted=tuple(worklist.listing.unlisted),
     )

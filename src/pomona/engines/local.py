@@ -15,10 +15,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 from pomona.engines.cores import available_cores
 from pomona.engines.image_queue import ImageQueue
+from pomona.engines.isolation import STRIKES
 from pomona.engines.job import (
     Job,
     Progress,
@@ -29,10 +29,13 @@ from pomona.engines.job import (
     summarize,
 )
 from pomona.engines.worker_process import Part, Setup, State, WorkerDied, WorkerProcess
+from pomona.engines.worklist import NO_ROWS, Worklist
 from pomona.errors import RunError
+from pomona.part_files import PartWriter, part_name
 from pomona.schema import lone_row, schema_with_provenance
-from pomona.source import ImageFile, Listing
-from pomona.table import FeatureTable, PartWriter, part_name
+from pomona.source import ImageFile
+from pomona.table import FeatureTable
+from pomona.table_writer import TableWriter, check_writable, writing
 
 __all__ = ["extract"]
 
@@ -40,7 +43,6 @@ _log = logging.getLogger(__name__)
 
 _PART_BYTES = 64 * 2**20  # a part file is closed when its vectors take this much...
 _PART_SECONDS = 60.0  # ...or when it is this old: what a kill can cost
-_STRIKES = 2  # deaths on one image before it is called their cause
 _DEATHS_IN_A_ROW = 8  # processes that may die with no image done before the run gives up
 _LOOK_EVERY_S = 0.1
 
@@ -60,34 +62,42 @@ def extract(job: Job, workers: int | None = None, progress: Progress = no_progre
     table = FeatureTable.at(job.paths.table)
     listing = local_listing(job.paths)
     listing.check()
-    with table.writing(job.provenance(), overwrite=job.overwrite) as staging:
-        run = _Run(job, table, staging, workers or available_cores())
-        return run.go(listing, progress)
+    worklist = Worklist(listing, retry_failed=job.retry_failed, prune=job.prune)
+    if job.dry_run:
+        check_writable(table, job.provenance(), overwrite=job.overwrite)
+        worklist.rehearse(NO_ROWS if job.overwrite else table)
+        return summarize(job, str(table.folder), worklist)
+    with writing(table, job.provenance(), overwrite=job.overwrite) as writer:
+        run = _Run(job, writer, worklist, workers or available_cores())
+        run.go(progress)
+        writer.merge_small_parts()
+    return summarize(job, str(table.folder), worklist, run.counts, run.model_loads)
 
 
 class _Run:
     """One run: the state that its threads share."""
 
-    def __init__(self, job: Job, table: FeatureTable, staging: Path, workers: int) -> None:
+    def __init__(self, job: Job, writer: TableWriter, worklist: Worklist, workers: int) -> None:
         self.job = job
         self.queue = ImageQueue(workers)
         self.counts: Counter[str] = Counter()  # rows in the table by this run, by status
         self.model_loads = 0
-        self._table = table
+        self._writer = writer
+        self._worklist = worklist
         self._crashed: list[tuple[ImageFile, str]] = []  # verdicts that have no row yet
         self._strikes: Counter[str] = Counter()
         self._deaths_in_a_row = 0
         self._failure: BaseException | None = None
         self._lock = threading.Lock()
-        encoder_path = staging / "encoder"
+        encoder_path = writer.staging / "encoder"
         job.encoder.save(encoder_path)
-        self.setup = Setup(encoder_path, staging, job.label, job.decode)
+        self.setup = Setup(encoder_path, writer.staging, job.label, job.decode)
         self._keepers = [_Keeper(self, number) for number in range(workers)]
 
-    def go(self, listing: Listing, progress: Progress) -> Summary:
-        """Do everything, and say what was done."""
+    def go(self, progress: Progress) -> None:
+        """Do everything."""
         tasks = [keeper.keep for keeper in self._keepers]
-        tasks.append(lambda: self._list(listing))
+        tasks.append(lambda: self.queue.fill(self._worklist.files(self._writer)))
         threads = [threading.Thread(target=self._guard, args=(task,)) for task in tasks]
         for thread in threads:
             thread.start()
@@ -102,7 +112,6 @@ class _Run:
         if self._failure:
             raise self._failure
         self._write_crashed()
-        return summarize(self.job, str(self._table.folder), listing, self.counts, self.model_loads)
 
     def _guard(self, task: Callable[[], None]) -> None:
         """Run a thread's task; what it raises ends the run, and the main thread raises it."""
@@ -111,10 +120,6 @@ class _Run:
         except BaseException as error:  # noqa: BLE001 - handed to the main thread, not dropped
             self._failure = self._failure or error
             self.queue.stop()
-
-    def _list(self, listing: Listing) -> None:
-        listing.skip(self._table.paths())
-        self.queue.fill(listing.files())
 
     def _watch(self, threads: list[threading.Thread], progress: Progress) -> None:
         """Show how far the run is and end processes that hang, until the threads are done."""
@@ -139,7 +144,7 @@ class _Run:
 
     def commit(self, part: Part) -> None:
         """Take a whole part file into the table."""
-        self._table.commit(part.path)
+        self._writer.commit(part.path)
         with self._lock:
             self.counts.update(part.by_status)
             self._write_crashed()
@@ -165,12 +170,16 @@ class _Run:
                 )
             if suspect is not None:
                 self._strikes[suspect.path] += 1
-                if self._strikes[suspect.path] >= _STRIKES:
+                if self._strikes[suspect.path] >= STRIKES:
                     _log.warning("%s crashed: %s", suspect.path, death.reason)
                     self._crashed.append((suspect, death.reason))
                     files = [file for file in files if file is not suspect]
                     self.queue.settle(1)
         self.queue.give_back(files, suspect)
+
+    def has_suspect(self, chunk: list[ImageFile]) -> bool:
+        """Whether a process has died on an image of a chunk; it comes alone then."""
+        return len(chunk) == 1 and self._strikes[chunk[0].path] > 0
 
     def _write_crashed(self) -> None:
         """Give the images that ended their processes their rows.
@@ -195,7 +204,7 @@ class _Run:
                 )
             )
         writer.close()
-        self._table.commit(writer.path)
+        self._writer.commit(writer.path)
         self.counts["crashed"] += len(self._crashed)
         self._crashed.clear()
 
@@ -257,7 +266,7 @@ class _Keeper:
             if self._stopped:  # while the process was being created
                 self._process.kill("the run was stopped")
             self._run.loaded(self._process.wait_until_ready())
-        suspect = len(chunk) == 1
+        suspect = self._run.has_suspect(chunk)
         if suspect or not chunk:
             self._close_part()  # a suspect must not take the others' rows with it
         if not self._open:

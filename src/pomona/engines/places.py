@@ -5,6 +5,7 @@ Two small protocols, and their form for this machine; `pomona.engines.hadoop` ha
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -16,25 +17,29 @@ import pyarrow.parquet as pq
 
 from pomona.engines.job import Job, JobPaths, local_listing
 from pomona.engines.session import is_connect
+from pomona.engines.worklist import IndexedTable
 from pomona.errors import RunError, SourceError, TableError
 from pomona.location import is_remote, local_path
+from pomona.part_files import PartWriter, part_name
 from pomona.schema import schema_with_provenance
 from pomona.source import MAX_FILE_BYTES, ImageFile, Listing, read_batches
-from pomona.table import FeatureTable, PartWriter, part_name
+from pomona.table import FeatureTable
+from pomona.table_writer import TableWriter, check_writable, writing
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from pomona.labels import LabelRule
+    from pomona.row_index import Doomed, RowIndex
 
 __all__ = [
     "Images",
     "LocalImages",
     "LocalRows",
     "Rows",
-    "append_parquet",
     "check_local",
     "places_for",
+    "write_parquet",
     "written_once",
 ]
 
@@ -51,20 +56,23 @@ class Images(Protocol):
         """Read on the driver what Spark left out; of `pomona.schema.INPUT_SCHEMA`."""
 
 
-class Rows(Protocol):
+class Rows(IndexedTable, Protocol):
     """A feature table to add to."""
+
+    def check(self, job: Job) -> None:
+        """Find out whether the job may write it."""
 
     def writing(self, job: Job) -> AbstractContextManager[object]:
         """Check the table and hold it for this run."""
-
-    def paths(self) -> set[str]:
-        """The paths that have a row."""
 
     def append(self, rows: DataFrame) -> dict[str, str]:
         """Write rows in one commit; gives path and status of those that were written."""
 
     def append_batches(self, rows: list[pa.RecordBatch], job: Job) -> None:
         """Write rows that the driver made."""
+
+    def merge_small_parts(self) -> None:
+        """Merge part files where there are many small ones."""
 
 
 class LocalImages:
@@ -94,34 +102,60 @@ class LocalRows:
 
     def __init__(self, table: str) -> None:
         self._table = FeatureTable(Path(local_path(table)).absolute())
-        self._staging = self._table.folder  # until `writing` gives one
+        self._open: TableWriter | None = None  # until `writing` gives one
+
+    @property
+    def _writer(self) -> TableWriter:
+        if self._open is None:
+            raise RuntimeError("rows are written within `writing` only")
+        return self._open
+
+    def check(self, job: Job) -> None:
+        """Check the table."""
+        check_writable(self._table, job.provenance(), overwrite=job.overwrite)
 
     @contextmanager
     def writing(self, job: Job) -> Iterator[None]:
         """Check the table and lock its folder."""
-        with self._table.writing(job.provenance(), overwrite=job.overwrite) as self._staging:
+        with writing(self._table, job.provenance(), overwrite=job.overwrite) as self._open:
             yield
 
-    def paths(self) -> set[str]:
-        """The paths that have a row."""
-        return self._table.paths()
+    def index(self) -> RowIndex:
+        """What has a row."""
+        return self._table.index()
+
+    def paths_of(self, rows: Doomed) -> list[str]:
+        """The paths of some rows."""
+        return self._table.paths_of(rows)
+
+    def remove_rows(self, rows: Doomed) -> None:
+        """Take rows out."""
+        self._writer.remove_rows(rows)
 
     def append(self, rows: DataFrame) -> dict[str, str]:
-        """Write with Spark, then read paths and statuses of the new part files."""
-        before = set(self._table.parts())
-        append_parquet(rows, f"file:{self._table.folder}")
-        new = set(self._table.parts()) - before
-        read = [pq.read_table(part, columns=["path", "status"]) for part in new]
-        return written_once([row for part in read for row in part.to_pylist()])
+        """Write with Spark beside the table, look at what was written, and rename it in."""
+        wave = self._writer.staging / f"wave-{uuid.uuid4().hex[:12]}"
+        write_parquet(rows, f"file:{wave}")
+        parts = FeatureTable(wave).parts()
+        read = {part: pq.read_table(part, columns=["path", "status"]) for part in parts}
+        written = written_once([row for part in read.values() for row in part.to_pylist()])
+        for part, found in read.items():
+            if found.num_rows:
+                self._writer.commit(part)
+        return written
 
     def append_batches(self, rows: list[pa.RecordBatch], job: Job) -> None:
         """Write a part file beside Spark's."""
         schema = schema_with_provenance(job.provenance())
-        writer = PartWriter(self._staging / part_name(), schema)
+        writer = PartWriter(self._writer.staging / part_name(), schema)
         for batch in rows:
             writer.write(batch)
         writer.close()
-        self._table.commit(writer.path)
+        self._writer.commit(writer.path)
+
+    def merge_small_parts(self) -> None:
+        """Merge part files where there are many small ones."""
+        self._writer.merge_small_parts()
 
 
 def written_once(rows: list[dict[str, str]]) -> dict[str, str]:
@@ -140,10 +174,14 @@ def written_once(rows: list[dict[str, str]]) -> dict[str, str]:
     return written
 
 
-def append_parquet(rows: DataFrame, folder: str) -> None:
-    """Add a DataFrame to a Parquet folder, without a `_SUCCESS` file that says nothing here."""
+def write_parquet(rows: DataFrame, folder: str) -> None:
+    """Write a DataFrame to a new Parquet folder.
+
+    Only the driver's commit makes files of tasks appear, whatever the cluster's default: a task
+    that runs on after its driver has gone must not add rows.
+    """
     writer = rows.write.mode("append")
-    writer.option("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false").parquet(folder)
+    writer.option("mapreduce.fileoutputcommitter.algorithm.version", "1").parquet(folder)
 
 
 def check_local(paths: JobPaths) -> None:
@@ -166,7 +204,8 @@ def places_for(paths: JobPaths, spark: SparkSession) -> tuple[Images, Rows]:
     """
     if is_connect(spark):
         _refuse_remote(paths)
-    from pomona.engines.hadoop import HadoopImages, HadoopRows
+    from pomona.engines.hadoop import HadoopImages
+    from pomona.engines.hadoop_table import HadoopRows
 
     images: Images
     rows: Rows

@@ -17,7 +17,7 @@ from pomona.errors import EngineError, RunError
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-__all__ = ["check_spark", "is_connect", "session"]
+__all__ = ["check_spark", "clone", "is_connect", "session"]
 
 _log = logging.getLogger(__name__)
 
@@ -222,7 +222,7 @@ def _cloned(active: SparkSession) -> Iterator[SparkSession]:
     """Clone a session: the caller's settings hold in ours, and ours stay out of the caller's."""
     kind, jvm = type(active), active.sparkContext._jvm
     before: Any = kind._activeSession or active
-    ours = kind(active.sparkContext, active._jsparkSession.cloneSession())
+    ours = clone(active)
     _set(ours, _JOB_CONFIG)
     try:
         yield ours
@@ -230,6 +230,11 @@ def _cloned(active: SparkSession) -> Iterator[SparkSession]:
         kind._activeSession = before
         sessions = getattr(jvm, active._jsparkSession.getClass().getName())
         sessions.setActiveSession(before._jsparkSession)
+
+
+def clone(spark: SparkSession) -> SparkSession:
+    """A classic session on the same SparkContext, with a copy of the settings."""
+    return type(spark)(spark.sparkContext, spark._jsparkSession.cloneSession())
 
 
 def _start(master: str | None, log: IO[bytes], name: str) -> SparkSession:

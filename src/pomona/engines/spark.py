@@ -9,18 +9,23 @@ are never shuffled.
 
 from __future__ import annotations
 
-from collections import Counter
+import logging
+import threading
+from collections import Counter, deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from itertools import islice
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from pomona.engines.binary_files import read_images
 from pomona.engines.carrier import carry
 from pomona.engines.cluster import cluster_of
 from pomona.engines.dataframe import Task
-from pomona.engines.failures import spark_errors
+from pomona.engines.failures import lost_a_worker, spark_errors
 from pomona.engines.job import Job, Progress, Snapshot, Summary, no_progress, summarize
+from pomona.engines.worklist import NO_ROWS, Worklist
 from pomona.errors import RunError
 from pomona.runtime import LazyRuntime, loads_so_far
 from pomona.worker import featurize
@@ -33,7 +38,10 @@ if TYPE_CHECKING:
 
 __all__ = ["extract"]
 
-_WAVE_FILES_PER_CORE = 10_000  # a wave is one commit: what a lost driver costs
+_log = logging.getLogger(__name__)
+
+_WAVE_FILES_PER_CORE = 20_000  # a wave is one commit: what a lost driver costs
+_LARGEST_WAVE = 200_000  # files named in one query
 _UNSEEN_FILES, _UNSEEN_SHARE = 100, 0.1  # files that Spark may leave out before it is asked why
 
 
@@ -58,21 +66,30 @@ def extract(
         RunError: the run could not go on; rows written so far stay.
     """
     images.listing.check()
-    with spark_errors(RunError, "Spark could not go on"), rows.writing(job):
-        run = _Run(job, images, rows, spark)
-        _watch(run, progress)
-    return summarize(job, job.paths.table, images.listing, run.counts, run.model_loads())
+    worklist = Worklist(images.listing, retry_failed=job.retry_failed, prune=job.prune)
+    table = job.paths.table
+    with spark_errors(RunError, "Spark could not go on"):
+        if job.dry_run:
+            rows.check(job)
+            worklist.rehearse(NO_ROWS if job.overwrite else rows)
+            return summarize(job, table, worklist)
+        with rows.writing(job):
+            run = _Run(job, images, rows, worklist, spark)
+            _watch(run, progress)
+    return summarize(job, table, worklist, run.counts, run.model_loads())
 
 
 class _Run:
     """One run on Spark."""
 
-    def __init__(self, job: Job, images: Images, rows: Rows, spark: SparkSession) -> None:
+    def __init__(
+        self, job: Job, images: Images, rows: Rows, worklist: Worklist, spark: SparkSession
+    ) -> None:
         self.counts: Counter[str] = Counter()  # rows in the table by this run, by status
         self._job = job
         self._images = images
         self._rows = rows
-        self._spark = spark
+        self._worklist = worklist
         self._left_over: list[ImageFile] = []
         self._on_driver: Counter[str] = Counter()  # rows that the driver made, by status
         self._total: int | None = None
@@ -80,14 +97,16 @@ class _Run:
         self._cores = 1
         self._carrier = carry(spark, job.encoder, job.encoder_location)
         self._cluster = cluster_of(spark)
+        self._sessions = self._cluster.sessions()
+        self._lock = threading.Lock()
         self._loads_before = loads_so_far()
 
     def do(self) -> None:
         """Write the rows that are missing: wave by wave, then what Spark left out."""
-        with self._cluster.running():
-            self._do_waves()
-            if not self._stopped:
-                self._do_left_over()
+        self._do_waves()
+        if not self._stopped:
+            self._do_left_over()
+            self._rows.merge_small_parts()
         self._carrier.release()
 
     def stop(self) -> None:
@@ -96,39 +115,88 @@ class _Run:
         self._cluster.cancel()
 
     def _do_waves(self) -> None:
-        listing = self._images.listing
-        listing.skip(self._rows.paths())
-        files = listing.files()
-        wave = self._next_wave(files)
-        while wave and not self._stopped:
-            following = self._next_wave(files)
-            if not following:
-                self._total = listing.files_listed - listing.files_skipped
-            self._do_wave(wave)
-            wave = following
+        """Do wave after wave, the next one beginning while the last tasks of one still run."""
+        files = self._worklist.files(self._rows)
+        free: SimpleQueue[SparkSession] = SimpleQueue()
+        for session in self._sessions:
+            free.put(session)
+
+        def do(wave: list[ImageFile], *, last: bool) -> None:
+            session = free.get()
+            try:
+                if not self._stopped:
+                    self._do_wave(wave, session, last=last)
+            finally:
+                free.put(session)
+
+        waves: deque[Future[None]] = deque()
+        with ThreadPoolExecutor(len(self._sessions), "pomona-wave") as threads:
+            try:
+                wave = self._next_wave(files)
+                while wave and not self._stopped:
+                    following = self._next_wave(files)
+                    if not following:
+                        changes = self._worklist.changes
+                        self._total = changes.new + changes.changed + changes.retried
+                    waves.append(threads.submit(do, wave, last=not following))
+                    if len(waves) == len(self._sessions):
+                        waves.popleft().result()
+                    wave = following
+                while waves:
+                    waves.popleft().result()
+            except BaseException:
+                self.stop()
+                raise
 
     def _next_wave(self, files: Iterator[ImageFile]) -> list[ImageFile]:
         self._cores = self._cluster.cores()  # executors come and go
-        wave = min(_WAVE_FILES_PER_CORE * self._cores, self._cluster.largest_wave)
-        return list(islice(files, wave))
+        wave = self._job.wave_files or min(_WAVE_FILES_PER_CORE * self._cores, _LARGEST_WAVE)
+        return list(islice(files, min(wave, self._cluster.largest_wave)))
 
-    def _do_wave(self, wave: list[ImageFile]) -> None:
+    def _do_wave(self, wave: list[ImageFile], spark: SparkSession, *, last: bool) -> None:
         """Write the rows of some files in one commit, and find out which Spark left out."""
         readable = self._images.present(wave)
         written: dict[str, str] = {}
         if readable:
-            images = read_images(self._spark, readable, self._cores)
-            task = Task(self._carrier, self._job.label, self._job.decode)
-            written = self._rows.append(self._cluster.rows(images, task, len(readable)))
-            self._cluster.settle(Counter(written.values()))
+            written = self._append(readable, spark, last=last)
         unseen = len(readable) - len(written)
         if unseen > max(_UNSEEN_FILES, _UNSEEN_SHARE * len(readable)):
             raise RunError(
                 f"Spark's workers could not read {unseen} of {len(readable)} files that the driver "
                 "sees: is SOURCE on storage that all machines share?"
             )
-        self.counts.update(written.values())
-        self._left_over += (file for file in wave if file.uri not in written)
+        with self._lock:
+            self.counts.update(written.values())
+            self._left_over += (file for file in wave if file.uri not in written)
+
+    def _append(self, files: list[ImageFile], spark: SparkSession, *, last: bool) -> dict[str, str]:
+        """Have Spark write rows; again, image by image, where one has ended its Python worker."""
+        task = Task(
+            self._carrier,
+            self._job.label,
+            self._job.decode,
+            image_timeout_s=self._job.image_timeout_s,
+        )
+        with self._cluster.running(spark):
+            try:
+                return self._append_once(files, spark, task, last=last)
+            except Exception as error:
+                if self._stopped or not lost_a_worker(error):
+                    raise
+                _log.warning(
+                    "a Python worker of Spark ended within %d images, which are done again, each "
+                    "apart from the others",
+                    len(files),
+                )
+            return self._append_once(files, spark, replace(task, isolated=True), last=last)
+
+    def _append_once(
+        self, files: list[ImageFile], spark: SparkSession, task: Task, *, last: bool
+    ) -> dict[str, str]:
+        images = read_images(spark, files, self._cores, others_follow=not last)
+        written = self._rows.append(self._cluster.rows(images, task, len(files)))
+        self._cluster.settle(Counter(written.values()))
+        return written
 
     def _do_left_over(self) -> None:
         """Give empty files, and those that Spark could not read, their rows on the driver."""

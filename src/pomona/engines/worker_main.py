@@ -12,20 +12,20 @@ import pickle
 import signal
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from importlib.abc import MetaPathFinder
 from typing import IO, Any
 
 from pomona.encoder.blob import Encoder
+from pomona.engines.isolation import end_with
 from pomona.engines.worker_process import OpenPart, Part, Scoreboard, Setup, State
 from pomona.errors import PomonaError, RunError
+from pomona.part_files import PartWriter, part_name
 from pomona.runtime import load_once, loads_since
 from pomona.schema import schema_with_provenance
 from pomona.source import ImageFile, read_batches
-from pomona.table import PartWriter, part_name
-from pomona.worker import featurize
+from pomona.worker import Seen, featurize
 
 __all__: list[str] = []
 
@@ -39,6 +39,7 @@ class _Worker:
         self._schema = schema_with_provenance({**encoder.provenance(), **setup.decode.provenance()})
         self._setup = setup
         self._scoreboard = scoreboard
+        self._seen = Seen()
         self._writer: PartWriter | None = None
         self._statuses: Counter[str] = Counter()
         self.loads = loads_since()
@@ -66,7 +67,8 @@ class _Worker:
             self._scoreboard.write(State(read, done, failed))
 
         batches = read_batches(reading(files), self._setup.label)
-        for batch in featurize(batches, self._runtime, self._setup.decode, on_image):
+        decode = self._setup.decode
+        for batch in featurize(batches, self._runtime, decode, on_image, self._seen):
             self._writer.write(batch)
         without = self._statuses.total() - self._statuses["ok"]
         return OpenPart(self._writer.rows * self._runtime.dimension * 4, without)
@@ -113,16 +115,9 @@ class _Unneeded(MetaPathFinder):
             raise ModuleNotFoundError(f"{fullname} is not needed here", name=fullname)
 
 
-def _end_with(parent: int) -> None:
-    """End this process soon after its parent, even if an image holds it."""
-    while os.getppid() == parent:
-        time.sleep(2)
-    os._exit(1)
-
-
 def _main() -> None:
     sys.meta_path.insert(0, _Unneeded())
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints is noise, not a reply

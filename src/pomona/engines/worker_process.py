@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import mmap
 import pickle
-import signal
 import struct
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pomona.engines.isolation import ending
 from pomona.errors import PomonaError
 from pomona.labels import LabelRule
 from pomona.source import ImageFile
@@ -195,11 +195,4 @@ class WorkerProcess:
         code = self._process.wait()
         state = self._scoreboard.read()
         in_hand = state.done if state.read > state.done else None
-        return WorkerDied(in_hand, self._killed_for or self._ending(code))
-
-    def _ending(self, code: int) -> str:
-        if code < 0:
-            return f"the process was ended by {signal.Signals(-code).name}"
-        self._noise.seek(0)
-        last = self._noise.read()[-2000:].decode(errors="replace").strip().splitlines()
-        return f"the process ended with code {code}" + (f": {last[-1]}" if last else "")
+        return WorkerDied(in_hand, self._killed_for or ending(code, self._noise))

@@ -66,6 +66,7 @@ class OpenVinoRuntime:
                 f"take {taken} and give other features; use an encoder of --precision f32 or int8"
             )
         shape = (1, self.preprocessing.height, self.preprocessing.width, 3)
+        _check_shapes(encoder, compiled, shape)
         self._request = compiled.create_infer_request()
         self._input: NDArray[np.uint8] = np.zeros(shape, np.uint8)
         self._request.set_input_tensor(openvino.Tensor(self._input, shared_memory=True))
@@ -81,6 +82,28 @@ class OpenVinoRuntime:
             self._input[0] = image
             self._request.infer()
             features[row] = self._request.get_output_tensor().data[0]
+
+
+def _check_shapes(encoder: Encoder, compiled: Any, shape: tuple[int, ...]) -> None:
+    """Refuse a graph that takes or gives something else than its encoder says.
+
+    Of one number NumPy would make a whole row of equal ones, without a word.
+    """
+    taken = [
+        tuple(port.get_partial_shape().to_shape())
+        for port in compiled.inputs
+        if port.get_partial_shape().is_static
+    ]
+    given = [
+        tuple(port.get_partial_shape().to_shape())
+        for port in compiled.outputs
+        if port.get_partial_shape().is_static
+    ]
+    if taken != [shape] or given != [(1, encoder.dimension)]:
+        raise EncoderError(
+            f"{_name(encoder)} holds a graph from {taken} to {given}, expected one from {shape} "
+            f"to {(1, encoder.dimension)}: build the encoder again"
+        )
 
 
 def import_openvino() -> Any:

@@ -1,0 +1,165 @@
+"""What a run has to do: the listing of the source, held against the rows of the table.
+
+    new       no row                                  done
+    changed   size or time differ from the row's      the row is removed, then done
+    failed    a row without a vector                  likewise, if asked for
+    gone      a row, and its file is no more          the row stays, or is removed if asked for
+
+A row is removed before its image is done again, not after: whoever is killed in between leaves a
+row missing, which the next run makes, and never two rows or a wrong one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol
+
+from pomona.row_index import Doomed, IndexBuilder, RowIndex, Verdict
+from pomona.source import ImageFile, Listing
+
+__all__ = ["NO_ROWS", "Changes", "IndexedTable", "ReadableTable", "Worklist"]
+
+_LOOKED_UP = 4096  # files whose rows are looked up at once
+_SET_ASIDE = 100_000  # files whose rows are removed at once: about 30 MB
+
+
+class ReadableTable(Protocol):
+    """What a rehearsal asks of a table."""
+
+    def index(self) -> RowIndex:
+        """What has a row, and from which state of its file."""
+
+    def paths_of(self, rows: Doomed) -> list[str]:
+        """The paths of some rows."""
+
+
+class IndexedTable(ReadableTable, Protocol):
+    """What a worklist asks of a table."""
+
+    def remove_rows(self, rows: Doomed) -> None:
+        """Take rows out."""
+
+
+@dataclass(slots=True)
+class Changes:
+    """How a source differs from its table: numbers of files, or of rows.
+
+    Attributes:
+        new: files without a row.
+        changed: files that are not as they were when their row was made.
+        retried: files whose row has no vector, to be tried again.
+        unchanged: files that have their row.
+        gone: rows whose file was in the source and is no more.
+        pruned: those of them that are removed.
+    """
+
+    new: int = 0
+    changed: int = 0
+    retried: int = 0
+    unchanged: int = 0
+    gone: int = 0
+    pruned: int = 0
+
+
+class Worklist:
+    """The files to do, found while the source is listed.
+
+    Attributes:
+        listing: the images, and folders that could not be listed.
+        changes: how they differ from the table, counted while they are listed.
+    """
+
+    def __init__(self, listing: Listing, *, retry_failed: bool, prune: bool) -> None:
+        self.listing = listing
+        self.changes = Changes()
+        self._retry_failed = retry_failed
+        self._prune = prune
+
+    def rehearse(self, table: ReadableTable) -> None:
+        """Count what there is to do, and change nothing."""
+        for _ in self.files(_Unchanging(table)):
+            pass
+
+    def files(self, table: IndexedTable) -> Iterator[ImageFile]:
+        """The files to do, streaming; to be read once.
+
+        A file that has a row comes after that row was removed from the table.
+        """
+        index = table.index()
+        aside: list[ImageFile] = []
+
+        def take_out() -> None:
+            if aside:
+                table.remove_rows(index.rows_of([file.uri for file in aside]))
+
+        files = self.listing.files()
+        while chunk := list(islice(files, _LOOKED_UP if len(index) else 1)):
+            for file, verdict in zip(chunk, _look_up(index, chunk), strict=True):
+                if verdict is Verdict.NEW:
+                    self.changes.new += 1
+                    yield file
+                elif self._count(verdict):
+                    aside.append(file)
+            if len(aside) >= _SET_ASIDE:
+                take_out()
+                yield from aside
+                aside.clear()
+        take_out()
+        yield from aside
+        self._settle_gone(index, table)
+
+    def _count(self, verdict: Verdict) -> bool:
+        """Count a file that has a row; gives whether it is to be done again."""
+        changes = self.changes
+        if verdict is Verdict.CHANGED:
+            changes.changed += 1
+        elif verdict is Verdict.FAILED and self._retry_failed:
+            changes.retried += 1
+        else:
+            changes.unchanged += 1
+            return False
+        return True
+
+    def _settle_gone(self, index: RowIndex, table: IndexedTable) -> None:
+        gone = list(filter(self.listing.is_gone, table.paths_of(index.not_listed())))
+        self.changes.gone = len(gone)
+        if self._prune and gone:
+            table.remove_rows(index.rows_of(gone))
+            self.changes.pruned = len(gone)
+
+
+class _NoRows:
+    """A table without rows."""
+
+    def index(self) -> RowIndex:
+        return IndexBuilder().build()
+
+    def paths_of(self, rows: Doomed) -> list[str]:  # noqa: ARG002 - there are none
+        return []
+
+
+NO_ROWS: ReadableTable = _NoRows()
+"""What a table is that will be written, or overwritten."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Unchanging:
+    """A table whose rows stay."""
+
+    table: ReadableTable
+
+    def index(self) -> RowIndex:
+        return self.table.index()
+
+    def paths_of(self, rows: Doomed) -> list[str]:
+        return self.table.paths_of(rows)
+
+    def remove_rows(self, rows: Doomed) -> None:
+        pass
+
+
+def _look_up(index: RowIndex, files: Sequence[ImageFile]) -> list[Verdict]:
+    uris = [file.uri for file in files]
+    return index.verdicts(uris, [file.size for file in files], [file.modified for file in files])

@@ -1,0 +1,201 @@
+"""What a table knows of its rows, without their vectors: enough to see what a run must do.
+
+About 40 bytes for each row, in arrays: a million rows are 40 MB, where a set of their paths is 200.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "INDEX_COLUMNS",
+    "KEY_TYPE",
+    "Doomed",
+    "IndexBuilder",
+    "IndexColumns",
+    "RowIndex",
+    "Verdict",
+    "path_keys",
+]
+
+INDEX_COLUMNS = ["path", "size", "modified", "status"]
+"""The columns that an index is made of."""
+
+_KEY_BYTES = 16  # of SHA-256: two of a billion paths share them with a chance of 1 in 10^20
+
+KEY_TYPE = f"S{_KEY_BYTES}"
+"""NumPy's type of an array of keys."""
+
+_NONE = -1  # in place of a null size
+_NEVER = np.iinfo(np.int64).min  # in place of a null time
+
+Doomed = dict[str, set[bytes]]
+"""Rows that are to leave a table: name of the part file -> keys of their paths."""
+
+
+class Verdict(IntEnum):
+    """What a table says of a listed file."""
+
+    NEW = 0
+    """It has no row."""
+    DONE = 1
+    """It has one, made from the file as it is now."""
+    CHANGED = 2
+    """Size or time differ from the row's, or the path has several rows."""
+    FAILED = 3
+    """Its row is right, and has no vector."""
+
+
+def path_keys(paths: Iterable[str]) -> NDArray[np.bytes_]:
+    """Keys of paths: the first 16 bytes of SHA-256 of each one's UTF-8, (N,) `S16`.
+
+    Spark SQL makes the same: `substring(unhex(sha2(path, 256)), 1, 16)`.
+    """
+    digests = [hashlib.sha256(path.encode()).digest()[:_KEY_BYTES] for path in paths]
+    return np.array(digests, KEY_TYPE)
+
+
+class IndexColumns(NamedTuple):
+    """What an index holds of N rows.
+
+    Attributes:
+        keys: (N,) as `path_keys` makes them.
+        sizes: (N,) int64, bytes; -1 where the row has none.
+        modified: (N,) int64, milliseconds since 1970; the smallest integer where it has none.
+        ok: (N,) bool, whether the row has a vector.
+    """
+
+    keys: NDArray[np.bytes_]
+    sizes: NDArray[np.int64]
+    modified: NDArray[np.int64]
+    ok: NDArray[np.bool_]
+
+
+class IndexBuilder:
+    """Collects a table's rows, part file by part file."""
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._numbers: list[NDArray[np.int32]] = []
+        nothing = np.array([], np.int64)
+        self._columns = [IndexColumns(np.array([], KEY_TYPE), nothing, nothing, nothing > 0)]
+
+    def add_rows(self, part: str, rows: pa.Table) -> None:
+        """Add rows of a part file, its columns `INDEX_COLUMNS`."""
+        columns = IndexColumns(
+            path_keys(rows["path"].to_pylist()),
+            _numbers(rows["size"], _NONE),
+            _numbers(_milliseconds(rows["modified"]), _NEVER),
+            pc.equal(rows["status"], "ok").to_numpy(),
+        )
+        self.add(part, columns)
+
+    def add(self, part: str, rows: IndexColumns) -> None:
+        """Add rows of a part file; those of one file one after the other."""
+        if not self._parts or self._parts[-1] != part:
+            self._parts.append(part)
+        self._numbers.append(np.full(len(rows.keys), len(self._parts) - 1, np.int32))
+        self._columns.append(rows)
+
+    def build(self) -> RowIndex:
+        """The index of what was added."""
+        columns = [np.concatenate(column) for column in zip(*self._columns, strict=True)]
+        numbers = np.concatenate([np.array([], np.int32), *self._numbers])
+        order = np.argsort(columns[0], kind="stable")
+        ordered = IndexColumns(*(column[order] for column in columns))
+        return RowIndex(self._parts, numbers[order], ordered)
+
+
+class RowIndex:
+    """The rows of a table as they were when a run began."""
+
+    def __init__(
+        self, parts: list[str], part_numbers: NDArray[np.int32], rows: IndexColumns
+    ) -> None:
+        """Take N rows in the order of their keys: `IndexBuilder` makes this.
+
+        Args:
+            parts: names of part files.
+            part_numbers: (N,) which of them has the row.
+            rows: the rows.
+        """
+        self._parts = parts
+        self._part_numbers = part_numbers
+        self._keys, self._sizes, self._modified, self._ok = rows
+        self._seen = np.zeros(len(rows.keys), bool)
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self._keys)
+
+    def verdicts(
+        self,
+        paths: Sequence[str],
+        sizes: Sequence[int | None],
+        modified: Sequence[int | None],
+    ) -> list[Verdict]:
+        """What the table says of some files, which count as listed from here on.
+
+        Args:
+            paths: N paths, as in the table.
+            sizes: N sizes in bytes, None where there is none.
+            modified: N times in milliseconds since 1970, None likewise.
+        """
+        if not len(self):
+            return [Verdict.NEW] * len(paths)
+        keys = path_keys(paths)
+        first = np.searchsorted(self._keys, keys, "left")
+        count = np.searchsorted(self._keys, keys, "right") - first
+        at = np.minimum(first, len(self) - 1)
+        same = (self._sizes[at] == [_NONE if s is None else s for s in sizes]) & (
+            self._modified[at] == [_NEVER if m is None else m for m in modified]
+        )
+        found = np.where(self._ok[at], Verdict.DONE, Verdict.FAILED)
+        found = np.where(same & (count == 1), found, Verdict.CHANGED)
+        for start, rows in zip(first[count > 0], count[count > 0], strict=True):
+            self._seen[start : start + rows] = True
+        return [Verdict(verdict) for verdict in np.where(count == 0, Verdict.NEW, found)]
+
+    def rows_of(self, paths: Sequence[str]) -> Doomed:
+        """Where the rows of these paths are."""
+        keys = path_keys(paths)
+        places: Doomed = defaultdict(set)
+        left = np.searchsorted(self._keys, keys, "left")
+        right = np.searchsorted(self._keys, keys, "right")
+        for key, start, end in zip(keys, left, right, strict=True):
+            for number in self._part_numbers[start:end]:
+                places[self._parts[number]].add(_whole(key))
+        return dict(places)
+
+    def not_listed(self) -> Doomed:
+        """The rows whose files were not listed so far."""
+        places: Doomed = defaultdict(set)
+        for position in np.flatnonzero(~self._seen):
+            places[self._parts[self._part_numbers[position]]].add(_whole(self._keys[position]))
+        return dict(places)
+
+
+def _whole(key: np.bytes_) -> bytes:
+    """All bytes of a key: NumPy leaves zeros at the end out."""
+    return bytes(key).ljust(_KEY_BYTES, b"\0")
+
+
+def _milliseconds(times: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Whole milliseconds since 1970, whatever the unit that an engine wrote."""
+    return times.cast(pa.timestamp("ms", tz="UTC"), safe=False).cast(pa.int64())
+
+
+def _numbers(column: pa.ChunkedArray, null: int) -> NDArray[np.int64]:
+    numbers: NDArray[np.int64] = pc.fill_null(column.cast(pa.int64()), null).to_numpy()
+    return numbers

@@ -1,0 +1,212 @@
+"""Rows leave and part files merge: nothing is lost, nothing comes twice, whenever it is cut off."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tables
+from pomona import part_files
+from pomona.part_files import PartWriter, groups_to_merge, part_name
+from pomona.schema import FEATURE_SCHEMA, schema_with_provenance
+from pomona.table import FeatureTable
+from pomona.table_writer import TableWriter, writing
+from pomona.worker import vectors_array
+
+MADE_BY = {"fingerprint": "a" * 64, "model": "tiny", "weights": "by hand", "dimension": "3"}
+
+
+def rows(*names: str) -> pa.RecordBatch:
+    """Rows whose vectors begin with the number of bytes of their name."""
+    count = len(names)
+    columns = {f.name: pa.nulls(count, f.type) for f in FEATURE_SCHEMA}
+    columns["path"] = pa.array(names, pa.string())
+    columns["status"] = pa.array(["ok"] * count)
+    vectors = np.array([[len(name), 2, 3] for name in names], np.float32)
+    columns["features"] = vectors_array([True] * count, vectors)
+    return pa.RecordBatch.from_arrays(list(columns.values()), schema=FEATURE_SCHEMA)
+
+
+def add(writer: TableWriter, *names: str) -> None:
+    part = PartWriter(writer.staging / part_name(), schema_with_provenance(MADE_BY))
+    part.write(rows(*names))
+    part.close()
+    writer.commit(part.path)
+
+
+def paths(folder: Path) -> list[str]:
+    return tables.read(folder)["path"].to_pylist()
+
+
+def open_table(folder: Path) -> object:
+    return writing(FeatureTable(folder), MADE_BY, overwrite=False)
+
+
+def test_removed_rows_are_gone_and_all_others_stay_as_they_were(tmp_path: Path) -> None:
+    with open_table(tmp_path) as writer:
+        add(writer, "a", "bb", "ccc")
+        add(writer, "dddd", "eeeee")
+        add(writer, "f")
+        before = tables.read(tmp_path)
+        index = writer.index()
+        writer.remove_rows(index.rows_of(["bb", "f"]))
+    after = tables.read(tmp_path)
+    kept = before.filter(pa.array([path not in ("bb", "f") for path in before["path"].to_pylist()]))
+    assert after.equals(kept)
+    assert len(list(FeatureTable(tmp_path).parts())) == 2
+    assert FeatureTable(tmp_path).provenance() == MADE_BY
+
+
+@settings(max_examples=30)
+@given(
+    parts=st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=6), min_size=1, max_size=5),
+    doomed=st.sets(st.integers(0, 30)),
+)
+def test_whatever_is_removed_nothing_else_is(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[list[int]], doomed: set[int]
+) -> None:
+    folder = tmp_path_factory.mktemp("t")
+    with open_table(folder) as writer:
+        for part in parts:
+            add(writer, *(str(n) for n in part))
+        index = writer.index()
+        writer.remove_rows(index.rows_of([str(n) for n in sorted(doomed)]))
+    left = [str(n) for part in parts for n in part if n not in doomed]
+    assert sorted(paths(folder)) == sorted(left)
+
+
+def test_paths_are_found_by_their_rows(tmp_path: Path) -> None:
+    with open_table(tmp_path) as writer:
+        add(writer, "a", "b")
+        add(writer, "c")
+        index = writer.index()
+        index.verdicts(["b"], [None], [None])
+        assert sorted(writer.paths_of(index.not_listed())) == ["a", "c"]
+
+
+def test_a_few_small_part_files_are_left_alone() -> None:
+    assert groups_to_merge({f"{n}": 1000 for n in range(16)}) == []
+
+
+def test_many_small_part_files_become_large_ones_and_large_ones_stay() -> None:
+    mega = 2**20
+    sizes = {f"{n:02d}": 20 * mega for n in range(20)} | {"large": 64 * mega}
+    groups = groups_to_merge(sizes)
+    assert [len(group) for group in groups] == [6, 6, 6, 2]
+    assert {name for group in groups for name in group} == sizes.keys() - {"large"}
+
+
+def merged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> TableWriter:
+    """A table of four part files that is about to be merged."""
+    monkeypatch.setattr(part_files, "_SMALL_PARTS", 2)
+    with open_table(folder) as writer:
+        for name in ("a", "bb", "ccc", "dddd"):
+            add(writer, name)
+        return writer
+
+
+def test_merging_keeps_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    merged(tmp_path, monkeypatch)
+    before = tables.read(tmp_path)
+    with open_table(tmp_path) as writer:
+        writer.merge_small_parts()
+    assert tables.read(tmp_path).equals(before)
+    (part,) = tmp_path.iterdir()
+    assert FeatureTable(tmp_path).provenance() == MADE_BY
+    assert part.suffix == ".parquet"
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing catches it, and no `finally` may tidy up."""
+
+
+MOMENTS = [(call, n) for call in ("unlink", "replace", "write_text") for n in range(6)]
+
+
+@pytest.mark.parametrize(("call", "after"), MOMENTS)
+def test_a_merge_that_is_cut_off_anywhere_is_completed_by_the_next_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, after: int
+) -> None:
+    merged(tmp_path, monkeypatch)
+    before = tables.read(tmp_path)
+    real, calls = getattr(Path, call), []
+
+    def until_killed(self: Path, *arguments: object, **more: object) -> object:
+        if len(calls) >= after:
+            raise Killed
+        calls.append(self)
+        return real(self, *arguments, **more)
+
+    staging = tmp_path / "_staging-of-the-killed"
+    staging.mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, call, until_killed)
+        try:
+            TableWriter(FeatureTable(tmp_path), staging).merge_small_parts()
+        except Killed:
+            assert staging.exists()
+    seen = paths(tmp_path)
+    assert len(seen) == len(set(seen))  # never a row twice, at no moment
+    with open_table(tmp_path):
+        pass
+    assert tables.read(tmp_path).equals(before)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".parquet"}
+
+
+@pytest.mark.parametrize("after", range(3))
+def test_a_removal_that_is_cut_off_leaves_rows_to_do_again_and_none_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    with open_table(tmp_path) as writer:
+        add(writer, "a", "b")
+        add(writer, "c", "d")
+        doomed = writer.index().rows_of(["a", "c"])
+        real, calls = Path.replace, []
+
+        def until_killed(self: Path, target: Path) -> Path:
+            if len(calls) >= after:
+                raise Killed
+            calls.append(self)
+            return real(self, target)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "replace", until_killed)
+            if after < 2:
+                with pytest.raises(Killed):
+                    writer.remove_rows(doomed)
+            else:
+                writer.remove_rows(doomed)
+    found = paths(tmp_path)
+    assert len(found) == len(set(found))
+    assert {"b", "d"} <= set(found)
+
+
+def test_rows_put_away_by_an_overwrite_that_was_killed_come_back(tmp_path: Path) -> None:
+    with open_table(tmp_path) as writer:
+        add(writer, "a", "b")
+    replaced = tmp_path / "_staging-of-the-killed" / "replaced"
+    replaced.mkdir(parents=True)
+    for part in list(FeatureTable(tmp_path).parts()):
+        part.rename(replaced / part.name)
+    with open_table(tmp_path):
+        pass
+    assert paths(tmp_path) == ["a", "b"]
+    assert not replaced.parent.exists()
+
+
+def test_a_damaged_part_file_is_named_with_the_way_on(tmp_path: Path) -> None:
+    with open_table(tmp_path) as writer:
+        add(writer, "a")
+    (part,) = FeatureTable(tmp_path).parts()
+    os.truncate(part, 20)
+    with (
+        pytest.raises(Exception, match="remove it, and the next run does its images again"),
+        open_table(tmp_path),
+    ):
+        pass
