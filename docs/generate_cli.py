@@ -231,7 +231,7 @@ The last column of the rows, size and format, is cut off here.""",
 ```console
 $ pomona train demo/features -o fruit.classifier --plot confusion.png
 pomona: note: images passed over for want of a vector: 3
-learnt 5 classes from 160 images in 0.9 s (C = 1, 5-fold cross-validation on 160 images)
+learnt 5 classes from 160 images in 3.1 s (C = 1, 5-fold cross-validation on 160 images)
 accuracy: 1.0000, 40 of 40 images right (95 % Wilson interval 0.9124 to 1.0000)
 class      images  precision  recall
 Apple Red       8      1.000   1.000
@@ -252,7 +252,7 @@ next: pomona classify fruit.classifier IMAGES
         """\
 ```console
 $ pomona classify fruit.classifier demo/pictures/Plum | tail -2
-pomona: 40 images classified; not: 1 empty, 1 unsupported
+pomona: images classified: 40; not: 1 empty, 1 unsupported
 file:/data/demo/pictures/Plum/036.jpg   Plum    0.9998  ok
 file:/data/demo/pictures/Plum/page.jpg                  unsupported  not an image that ...
 ```

@@ -107,4 +107,4 @@ def _print_json(classifier: str, answers: Iterator[Prediction]) -> None:
 def _tell(counts: Counter[str]) -> None:
     failed = {status: n for status, n in sorted(counts.items()) if status != "ok"}
     bad = ", ".join(f"{n:,} {status}" for status, n in failed.items())
-    say(f"{counts['ok']:,} images classified" + (f"; not: {bad}" if bad else ""))
+    say(f"images classified: {counts['ok']:,}" + (f"; not: {bad}" if bad else ""))
