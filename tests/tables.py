@@ -1,13 +1,17 @@
-"""Reading feature tables in tests."""
+"""Feature tables in tests: reading them, and writing some with drawn vectors."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import ArrayLike
 
-from pomona.schema import FEATURE_SCHEMA
+from pomona.schema import FEATURE_SCHEMA, schema_with_provenance
 from pomona.table import FeatureTable
 
 
@@ -20,3 +24,50 @@ def read(folder: Path) -> pa.Table:
 def rows(folder: Path) -> dict[str, dict[str, Any]]:
     """Rows by the name of their file."""
     return {row["path"].rpartition("/")[2]: row for row in read(folder).to_pylist()}
+
+
+def write(
+    folder: Path,
+    vectors: ArrayLike,
+    labels: Sequence[str | None],
+    paths: Sequence[str] | None = None,
+    failed: Sequence[tuple[str, str]] = (),
+    fingerprint: str = "a" * 64,
+    parts: int = 1,
+) -> Path:
+    """Write a feature table of given vectors, as if an encoder had made them.
+
+    Args:
+        folder: of the table; part files are added to it.
+        vectors: (N, D).
+        labels: N of them.
+        paths: likewise; by default `file:/pictures/<label>/<number>.jpg`.
+        failed: path and status of rows without a vector; they come between the others.
+        fingerprint: of the encoder.
+        parts: how many part files to spread the rows over.
+    """
+    matrix = np.asarray(vectors, np.float32)
+    names = paths or [f"file:/pictures/{label}/{i}.jpg" for i, label in enumerate(labels)]
+    table = [
+        {"path": path, "label": label, "features": vector, "status": "ok"}
+        for path, label, vector in zip(names, labels, matrix, strict=True)
+    ]
+    for i, (path, status) in enumerate(failed):
+        label = path.rpartition("/")[0].rpartition("/")[2]
+        row = {"path": path, "label": label, "status": status, "error": f"drawn as {status}"}
+        table.insert(i * 2 + 1, row)
+    provenance = {
+        "fingerprint": fingerprint,
+        "model": "drawn",
+        "weights": "drawn",
+        "dimension": str(matrix.shape[1]),
+        "decode": "exact",
+        "pomona_version": "0",
+    }
+    schema = schema_with_provenance(provenance)
+    folder.mkdir(parents=True, exist_ok=True)
+    already = len(list(folder.iterdir()))
+    for part, chunk in enumerate(np.array_split(np.arange(len(table)), parts)):
+        rows_of_part = pa.Table.from_pylist([table[i] for i in chunk], schema)
+        pq.write_table(rows_of_part, folder / f"part-{already + part:06d}.parquet")
+    return folder

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from pomona._version import __version__
+from pomona.commands.classify import classify
 from pomona.commands.console import AS_JSON, fail, results_follow, say
+from pomona.commands.train import train
 from pomona.encoder.cards import DEFAULT_MODEL
 from pomona.errors import PomonaError, UsageError
 
@@ -385,6 +387,10 @@ def models(model: str | None, *, trust: bool, as_json: bool) -> None:
         click.echo(json.dumps({**(card.to_json() if card else {"name": model}), **network}))
     else:
         show_model(model, card, network)
+
+
+app.add_command(train)
+app.add_command(classify)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -5,6 +5,7 @@
     │   ├── SourceError     the images: missing, none there, not readable
     │   ├── TableError      the table: not one, of another encoder, locked, not writable
     │   ├── EncoderError    the network: unknown model, unfit weights, damaged blob
+    │   ├── ClassifierError the classifier: not one, damaged, of another encoder
     │   └── EngineError     the engine: no Java, no PySpark, wrong combination of options
     ├── RunError            a run that began well could not go on: exit code 1
     └── ImageError          one image could not become pixels; a row records it, no run ends by it
@@ -17,6 +18,7 @@ from __future__ import annotations
 from functools import partial
 
 __all__ = [
+    "ClassifierError",
     "EncoderError",
     "EngineError",
     "ImageError",
@@ -46,6 +48,10 @@ class TableError(UsageError):
 
 class EncoderError(UsageError):
     """The model is unknown, its weights do not fit, or its blob is damaged."""
+
+
+class ClassifierError(UsageError):
+    """The classifier's file is not one or is damaged, or its encoder is another."""
 
 
 class EngineError(UsageError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -18,9 +18,20 @@ if TYPE_CHECKING:
     from pomona.encoder.blob import Encoder
     from pomona.encoder.cards import NetworkCard
 
-__all__ = ["show_encoder", "show_inspection", "show_model", "show_models"]
+__all__ = ["show_columns", "show_encoder", "show_inspection", "show_model", "show_models"]
 
 _SHOWN_LABELS = 20
+
+
+_NUMBERS = {"images", "parameters", "dimension", "precision", "recall", "probability"}
+
+
+def show_columns(names: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """Print a table of plain text."""
+    table = _table(*names)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    _console().print(table)
 
 
 def show_inspection(name: str, found: Inspection) -> None:
@@ -132,6 +143,6 @@ def _print_rows(console: Console, rows: list[dict[str, Any]]) -> None:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
-        right = column in {"images", "parameters", "dimension"}
-        table.add_column(column, justify="right" if right else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if column in _NUMBERS else "left"
+        table.add_column(column, justify=justify, overflow="fold")
     return table

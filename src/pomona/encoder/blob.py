@@ -26,6 +26,7 @@ from typing import Any
 from pomona._version import __version__
 from pomona.errors import EncoderError
 from pomona.location import read_file, without_password
+from pomona.notebook import html_card, html_pairs
 from pomona.preprocess import Preprocessing
 
 __all__ = [
@@ -152,6 +153,11 @@ class Encoder:
             "runtime": self.runtime,
             "pomona_version": __version__,
         }
+
+    def _repr_html_(self) -> str:
+        size = (len(self.graph) + len(self.constants)) / 1e6
+        title = f"{self.model} with weights {self.weights}: {self.dimension} numbers, {size:.1f} MB"
+        return html_card(title, html_pairs("encoder", self.provenance()))
 
     def to_bytes(self) -> bytes:
         """The blob."""

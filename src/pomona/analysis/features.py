@@ -1,0 +1,137 @@
+"""A feature table as one matrix, for notebooks: `pomona.read_features`."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pomona.analysis.inspection import sorted_labels
+from pomona.analysis.vectors import open_vectors
+from pomona.notebook import html_card, html_pairs, html_table
+from pomona.table import FeatureTable
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+__all__ = ["Features", "read_features"]
+
+_SHOWN_LABELS = 10
+_SHOWN_FAILURES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """The rows of a feature table that have a vector, all in memory, and which have none.
+
+    Attributes:
+        name: the table's path, for people.
+        table: pyarrow Table with `path`, `label` and `features`, N rows. The vectors are a list of
+            fixed size, and their memory is that of the matrix.
+        features_matrix: (N, D) float32, C order.
+        failed: pyarrow Table of the other rows, with `path`, `label`, `status` and `error`.
+        provenance: what made the vectors; one encoder for all.
+    """
+
+    name: str
+    table: pa.Table
+    features_matrix: NDArray[np.float32] = field(repr=False)
+    failed: pa.Table
+    provenance: dict[str, str]
+
+    def __len__(self) -> int:
+        return len(self.features_matrix)
+
+    @property
+    def dimension(self) -> int:
+        """The length D of a vector."""
+        return int(self.features_matrix.shape[1])
+
+    @property
+    def labels(self) -> NDArray[np.object_]:
+        """(N,) strings, None where a row has no label; in the order of the matrix."""
+        return self._column("label")
+
+    @property
+    def paths(self) -> NDArray[np.object_]:
+        """(N,) strings, in the order of the matrix."""
+        return self._column("path")
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A DataFrame of `path`, `label` and `features`; each vector is a row of the matrix.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        frame: pd.DataFrame = self.table.select(["path", "label"]).to_pandas()
+        frame["features"] = list(self.features_matrix)  # views: Arrow would copy
+        return frame
+
+    def _column(self, name: str) -> NDArray[np.object_]:
+        values: NDArray[np.object_] = self.table[name].to_numpy(zero_copy_only=False)
+        return values
+
+    def __repr__(self) -> str:
+        return (
+            f"Features({self.name!r}: {len(self):,} x {self.dimension} float32, "
+            f"{len(self.failed):,} failed, {self.provenance.get('model', '?')} "
+            f"{self.provenance['fingerprint'][:12]})"
+        )
+
+    def _repr_html_(self) -> str:
+        labels = Counter(self.table["label"].to_pylist())
+        title = (
+            f"{self.name}: {len(self):,} vectors of {self.dimension} numbers, "
+            f"{len(labels):,} labels, {len(self.failed):,} images without a vector"
+        )
+        counts = [
+            ("(none)" if label is None else label, f"{count:,}")
+            for label, count in sorted_labels(labels)
+        ]
+        if len(counts) > _SHOWN_LABELS:
+            counts[_SHOWN_LABELS:] = [(f"... {len(counts) - _SHOWN_LABELS:,} more", "")]
+        parts = [html_table(["label", "images"], counts)]
+        if len(self.failed):
+            rows = self.failed.slice(0, _SHOWN_FAILURES).to_pylist()
+            shown = ([row["path"], row["status"], row["error"]] for row in rows)
+            parts.append(html_table(["without a vector", "status", "error"], shown))
+        return html_card(title, *parts, html_pairs("provenance", self.provenance))
+
+
+def read_features(path: str | os.PathLike[str]) -> Features:
+    """Read a feature table on this machine into memory: 4 x N x D bytes, held once.
+
+    Where that is too much, `open_vectors(FeatureTable.at(path)).blocks()` streams the same rows.
+
+    Args:
+        path: the table's folder, or its `file:` URI.
+
+    Raises:
+        TableError: it is not a feature table, mixes rows of two encoders, or has a damaged vector.
+        RunError: it was changed while it was read.
+    """
+    name = os.fspath(path)
+    source = FeatureTable.at(name)
+    vectors = open_vectors(source)
+    whole = vectors.matrix()
+    lists = pa.FixedSizeListArray.from_arrays(
+        pa.array(whole.vectors.reshape(-1)), vectors.dimension
+    )
+    table = pa.table({"path": whole.paths, "label": whole.labels, "features": lists})
+    return Features(name, table, whole.vectors, _failed(source), vectors.provenance)
+
+
+def _failed(source: FeatureTable) -> pa.Table:
+    columns = ["path", "label", "status", "error"]
+    found: list[Any] = []
+    for batch in source.batches(columns):
+        bad = batch.filter(pc.not_equal(batch["status"], "ok"))
+        if bad.num_rows:
+            found.append(bad)
+    return pa.Table.from_batches(found, pa.schema([(name, pa.string()) for name in columns]))

@@ -1,0 +1,204 @@
+"""The vectors of a feature table, in blocks or all at once: what every analysis reads.
+
+Only rows with the status `ok` have a vector; the others are passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pomona.errors import RunError, TableError
+from pomona.notebook import html_card, html_pairs
+from pomona.schema import FEATURE_SCHEMA
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pomona.table import FeatureTable
+
+__all__ = ["Block", "Vectors", "open_vectors", "vectors_of"]
+
+_COLUMNS = ["path", "label", "features", "status"]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some rows with a vector, in the table's order.
+
+    Attributes:
+        paths: pyarrow array of B strings.
+        labels: pyarrow array of B strings, null where there is no label.
+        vectors: (B, D) float32, C order. It may be a view of memory that cannot be written.
+    """
+
+    paths: pa.Array
+    labels: pa.Array
+    vectors: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def slice(self, start: int, stop: int) -> Block:
+        """Rows `start` to `stop`, without a copy."""
+        length = stop - start
+        return Block(
+            self.paths.slice(start, length),
+            self.labels.slice(start, length),
+            self.vectors[start:stop],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """The rows of a table that have a vector. Nothing is held but their number.
+
+    Attributes:
+        table: where they are.
+        rows: how many have a vector.
+        all_rows: how many rows the table has, good or bad.
+        provenance: what made them; one encoder for all.
+    """
+
+    table: FeatureTable
+    rows: int
+    all_rows: int
+    provenance: dict[str, str]
+
+    @property
+    def dimension(self) -> int:
+        """The length D of a vector."""
+        return int(self.provenance["dimension"])
+
+    def _repr_html_(self) -> str:
+        title = f"{self.table.folder}: {self.rows:,} vectors of {self.dimension} numbers"
+        return html_card(title, html_pairs("provenance", self.provenance))
+
+    def blocks(self, size: int = 8192) -> Iterator[Block]:
+        """All vectors, streamed: blocks of `size` rows, the last one shorter.
+
+        A block within one batch of the file is a view of what was read; others are put together.
+
+        Raises:
+            TableError: a row that is `ok` has no vector, or one of another length or with a NaN.
+        """
+        waiting: list[Block] = []
+        count = 0
+        for block in self._read():
+            waiting.append(block)
+            count += len(block)
+            while count >= size:
+                whole = _joined(waiting)
+                yield whole.slice(0, size)
+                count -= size
+                waiting = [whole.slice(size, len(whole))] if count else []
+        if waiting:
+            yield _joined(waiting)
+
+    def matrix(self) -> Block:
+        """All vectors as one block: (rows, D) float32, 4 x rows x D bytes, held once.
+
+        Raises:
+            TableError: as `blocks`.
+            RunError: rows were added or removed in the meantime.
+        """
+        matrix = np.empty((self.rows, self.dimension), np.float32)
+        paths, labels = [], []
+        filled = 0
+        for block in self._read():
+            end = filled + len(block)
+            if end > self.rows:
+                raise self._changed()
+            matrix[filled:end] = block.vectors
+            paths.append(block.paths)
+            labels.append(block.labels)
+            filled = end
+        if filled != self.rows:
+            raise self._changed()
+        return Block(_concatenated(paths), _concatenated(labels), matrix)
+
+    def words(self) -> Iterator[tuple[pa.Array, pa.Array]]:
+        """Paths and labels of the same rows in the same order, streamed; vectors are not read."""
+        for batch in self.table.batches(["path", "label", "status"]):
+            ok = batch.filter(pc.equal(batch["status"], "ok"))
+            if ok.num_rows:
+                yield ok["path"], ok["label"]
+
+    def _read(self) -> Iterator[Block]:
+        for batch in self.table.batches(_COLUMNS):
+            ok = batch.filter(pc.equal(batch["status"], "ok"))
+            if ok.num_rows:
+                vectors = vectors_of(ok, self.dimension, self.table)
+                yield Block(ok["path"], ok["label"], vectors)
+
+    def _changed(self) -> RunError:
+        return RunError(
+            f"{self.table.folder} changed while it was read: wait until the run that writes it "
+            "has ended"
+        )
+
+
+def vectors_of(ok: pa.RecordBatch, dimension: int, table: FeatureTable) -> NDArray[np.float32]:
+    """The column `features` of rows that are ok, as (B, D) float32: a view of Arrow's memory.
+
+    Args:
+        ok: rows with `path` and `features`.
+        dimension: D.
+        table: where they are from, for the error.
+
+    Raises:
+        TableError: a row has no vector, or one of another length or with a NaN or infinity.
+    """
+    features = ok["features"]
+    values = features.flatten()  # leaves null vectors out
+    lengths = pc.fill_null(pc.list_value_length(features), 0).to_numpy(zero_copy_only=False)
+    wrong = lengths != dimension
+    if values.null_count:
+        wrong |= [row is None or None in row for row in features.to_pylist()]
+    if not wrong.any():
+        vectors: NDArray[np.float32] = values.to_numpy().reshape(-1, dimension)
+        # One sum a vector: a NaN or an infinity in it shows in the sum.
+        with np.errstate(all="ignore"):
+            wrong = ~np.isfinite(vectors.sum(axis=1, dtype=np.float64))
+        if not wrong.any():
+            return vectors
+    at = int(np.argmax(wrong))
+    raise TableError(
+        f"{table.folder}: the row of {ok['path'][at].as_py()} is ok and has no vector of "
+        f"{dimension} finite numbers; see 'pomona inspect', and extract the table anew"
+    )
+
+
+def open_vectors(table: FeatureTable) -> Vectors:
+    """Count a table's vectors, and make sure that one encoder made them all.
+
+    Raises:
+        TableError: it is not a feature table, or mixes rows of two encoders.
+    """
+    provenance = table.provenance()
+    rows = all_rows = 0
+    for batch in table.batches(["status"]):
+        all_rows += batch.num_rows
+        rows += pc.sum(pc.equal(batch["status"], "ok")).as_py() or 0
+    return Vectors(table, rows, all_rows, provenance)
+
+
+def _joined(blocks: list[Block]) -> Block:
+    if len(blocks) == 1:
+        return blocks[0]
+    return Block(
+        _concatenated([block.paths for block in blocks]),
+        _concatenated([block.labels for block in blocks]),
+        np.concatenate([block.vectors for block in blocks]),
+    )
+
+
+def _concatenated(arrays: list[pa.Array]) -> pa.Array:
+    if not arrays:
+        return pa.array([], FEATURE_SCHEMA.field("path").type)
+    return pa.concat_arrays(arrays)

@@ -1,0 +1,192 @@
+"""Images, or a table of their vectors, -> a label and its probability for each."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pomona.analysis.classifier import Classifier
+from pomona.analysis.vectors import vectors_of
+from pomona.encoder.blob import Encoder
+from pomona.encoder.cards import CARDS
+from pomona.engines.job import no_progress
+from pomona.errors import ClassifierError, EncoderError, SourceError
+from pomona.location import is_remote, local_path
+from pomona.source import Source
+from pomona.table import FeatureTable
+from pomona.worker import DecodeOptions
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pomona.engines.job import Progress
+
+__all__ = ["Prediction", "classify"]
+
+_COLUMNS = ["path", "features", "status", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a classifier says of one image.
+
+    Attributes:
+        path: absolute URI of the image, as in a feature table.
+        label: the most probable class; None if there is no vector.
+        probability: of that class, 0 to 1; None likewise.
+        status: `ok`, or why there is no vector.
+        error: one line that says what was wrong; None if `ok`.
+    """
+
+    path: str
+    label: str | None
+    probability: float | None
+    status: str = "ok"
+    error: str | None = None
+
+
+def classify(  # noqa: PLR0913 - as many as there are ways to the encoder
+    classifier: Classifier | str | os.PathLike[str],
+    source: str | os.PathLike[str],
+    *,
+    encoder: Encoder | str | os.PathLike[str] | None = None,
+    weights: str | None = None,
+    workers: int | None = None,
+    progress: Progress = no_progress,
+) -> Iterator[Prediction]:
+    """Give each image its label. One answer for every image, streamed; bad images have a reason.
+
+    Args:
+        classifier: itself, or its file.
+        source: a feature table; else a folder of images, an image, or a glob.
+        encoder: for images: what made the table that the classifier learnt from, or its file.
+            Without it, the one in the classifier's file is taken; else a known network is built
+            again with the weights that it had.
+        weights: for images: a Keras weights file of that network, where its own cannot be found by
+            name.
+        workers: processes for images, by default one for each core.
+        progress: is told how far the images are.
+
+    Raises:
+        ClassifierError: the file is no classifier, or the vectors are of another encoder.
+        EncoderError: no encoder was given, and none can be built.
+        SourceError: there are no such images.
+    """
+    probe = classifier if isinstance(classifier, Classifier) else Classifier.load(classifier)
+    given = os.fspath(source)
+    if is_remote(given):
+        raise SourceError(
+            f"{given} is not on this machine: extract it with Spark, and classify a copy of the "
+            "table"
+        )
+    if _is_table(given):
+        if encoder is not None or weights is not None:
+            raise EncoderError(f"{given} is a table of vectors: leave --encoder and --weights out")
+        return _classify_table(probe, FeatureTable.at(given))
+    Source(given).check()  # before an encoder is looked for, or built
+    return _classify_images(probe, given, _encoder_for(probe, encoder, weights), workers, progress)
+
+
+def _is_table(source: str) -> bool:
+    folder = Path(local_path(source))
+    return folder.is_dir() and FeatureTable(folder).exists()
+
+
+def _classify_table(probe: Classifier, table: FeatureTable) -> Iterator[Prediction]:
+    provenance = table.provenance()
+    probe.check_same_encoder(provenance["fingerprint"], str(table.folder))
+    if provenance.get("decode") != probe.provenance.get("decode"):
+        raise ClassifierError(
+            f"{table.folder} was made with --decode {provenance.get('decode')}, and the classifier "
+            f"learnt from vectors of --decode {probe.provenance.get('decode')}: extract it alike"
+        )
+    return _predictions(probe, table)
+
+
+def _classify_images(
+    probe: Classifier, source: str, encoder: Encoder, workers: int | None, progress: Progress
+) -> Iterator[Prediction]:
+    from pomona.extraction import extract
+
+    decode = DecodeOptions(fast=probe.provenance.get("decode") == "fast")
+    with _temporary_table() as folder:
+        extract(
+            source,
+            folder,
+            encoder=encoder,
+            label="none",
+            decode=decode,
+            workers=workers,
+            progress=progress,
+        )
+        table = FeatureTable(folder)
+        if table.exists():
+            yield from _predictions(probe, table)
+
+
+@contextmanager
+def _temporary_table() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="pomona-") as folder:
+        yield Path(folder, "features")
+
+
+def _predictions(probe: Classifier, table: FeatureTable) -> Iterator[Prediction]:
+    import pyarrow.compute as pc
+
+    for batch in table.batches(_COLUMNS):
+        ok = batch.filter(pc.equal(batch["status"], "ok"))
+        found = _labels(probe, vectors_of(ok, probe.dimension, table))
+        for row in batch.drop_columns(["features"]).to_pylist():
+            label, probability = next(found) if row["status"] == "ok" else (None, None)
+            yield Prediction(row["path"], label, probability, row["status"], row["error"])
+
+
+def _labels(probe: Classifier, vectors: NDArray[np.float32]) -> Iterator[tuple[str, float]]:
+    probabilities = probe.probabilities(vectors)
+    for row, place in enumerate(probabilities.argmax(axis=1)):
+        yield probe.classes[place], float(probabilities[row, place])
+
+
+def _encoder_for(
+    probe: Classifier, given: Encoder | str | os.PathLike[str] | None, weights: str | None
+) -> Encoder:
+    """The encoder whose vectors the classifier takes."""
+    if given is not None and weights is not None:
+        raise EncoderError("--encoder holds its weights: leave --weights out")
+    if given is not None:
+        encoder = given if isinstance(given, Encoder) else Encoder.load(given)
+        probe.check_same_encoder(encoder.fingerprint, "the encoder given")
+        return encoder
+    if weights is None and probe.encoder is not None:
+        return probe.encoder
+    return _built_again(probe, weights)
+
+
+def _built_again(probe: Classifier, weights: str | None) -> Encoder:
+    from pomona.building.build import build_encoder
+    from pomona.building.precision import lower_precision
+    from pomona.building.settings import NetworkSettings
+
+    known = probe.provenance
+    model, had = known.get("model", ""), known.get("weights", "")
+    named = had in {"imagenet", "drawn"} or had.startswith("untrained:")
+    if model not in CARDS or not (weights or named) or known.get("precision") == "int8":
+        raise EncoderError(
+            f"to classify images, the encoder is needed that made the table: {probe.encoder_name}; "
+            "give --encoder FILE"
+            + (f", or --weights FILE with its weights ({had})" if model in CARDS else "")
+            + ", or put it into the classifier with 'pomona train --encoder FILE'"
+        )
+    encoder = build_encoder(model, weights or had)
+    if encoder.output != known.get("output"):
+        settings = NetworkSettings(layer=known.get("output"))
+        encoder = build_encoder(model, weights or had, settings=settings)
+    encoder = lower_precision(encoder, known.get("precision", "f32"))
+    probe.check_same_encoder(encoder.fingerprint, f"{model} with weights {weights or had}")
+    return encoder

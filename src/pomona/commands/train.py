@@ -1,0 +1,195 @@
+"""`pomona train`: a table of labelled vectors becomes a classifier."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pomona.commands.console import AS_JSON, results_follow, say
+
+if TYPE_CHECKING:
+    from pomona.analysis.evaluation import Evaluation
+    from pomona.analysis.training import Step, Training
+
+__all__ = ["train"]
+
+_SHOWN_MISTAKES = 5
+
+
+@click.command(epilog="Example: pomona train features/ -o fruit.classifier --plot confusion.png")
+@click.argument("table")
+@click.option(
+    "-o", "--output", required=True, metavar="FILE", help="Where to write the classifier."
+)
+@click.option(
+    "--split",
+    metavar="TRAIN/TEST",
+    help="Learn from images in folders named TRAIN, test on those in TEST: Training/Testing, or "
+    "'train*/val*'.  [default: a share of each class is drawn]",
+)
+@click.option(
+    "--test-share",
+    type=click.FloatRange(0, 0.9),
+    help="Of each class, the share to test on; 0 tests nothing.  [default: 0.2]",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of what is drawn."
+)
+@click.option(
+    "--encoder",
+    metavar="FILE",
+    help="What made the table, to go into the classifier: then that one file classifies images "
+    "anywhere.",
+)
+@click.option(
+    "--plot", metavar="PICTURE", help="Draw the confusion matrix into a .png, .svg or .pdf."
+)
+@click.option(
+    "--memory",
+    type=click.FloatRange(min=0),
+    default=2.0,
+    show_default=True,
+    metavar="GIB",
+    help="Vectors to learn from that take more are kept in a file in $TMPDIR.",
+)
+@AS_JSON
+def train(  # noqa: PLR0913 - a command has as many arguments as it has options
+    *,
+    table: str,
+    output: str,
+    split: str | None,
+    test_share: float | None,
+    seed: int,
+    encoder: str | None,
+    plot: str | None,
+    memory: float,
+    as_json: bool,
+) -> None:
+    """Learn the labels of TABLE, test that on images left out, and write a classifier.
+
+    It is a logistic regression on the vectors, standardised, as strongly regularised as
+    cross-validation says: a linear probe. Images without a vector or a label are passed over.
+    """
+    from pomona.analysis.confusion_plot import check_plot, plot_confusion
+    from pomona.analysis.training import train as run
+
+    if split is not None and test_share is not None:
+        raise click.UsageError("--split says which images to test on: leave --test-share out")
+    if plot is not None:
+        if test_share == 0:
+            raise click.UsageError("--plot draws what a test finds: leave --test-share 0 out")
+        check_plot(plot)
+    _check_output(output)
+    with _status() as progress:
+        done = run(
+            table,
+            split=split,
+            test_share=0.2 if test_share is None else test_share,
+            seed=seed,
+            memory_gib=memory,
+            encoder=encoder,
+            progress=progress,
+        )
+    done.classifier.save(output)
+    if plot is not None and done.evaluation:
+        plot_confusion(done.evaluation, plot)
+    _tell_notes(done)
+    results_follow()
+    if as_json:
+        written = {"classifier": output, "plot": plot}
+        click.echo(json.dumps({**written, **done.to_json()}, ensure_ascii=False))
+    else:
+        _show(done, output, plot)
+
+
+def _check_output(output: str) -> None:
+    folder = Path(output).absolute().parent
+    if Path(output).is_dir():
+        raise click.UsageError(f"-o {output} is a folder: give a file's name")
+    if not folder.is_dir():
+        raise click.UsageError(f"-o {output}: there is no folder {folder}")
+
+
+def _tell_notes(done: Training) -> None:
+    notes = []
+    if done.failed:
+        notes.append(f"images passed over for want of a vector: {done.failed:,}")
+    if done.unlabelled:
+        notes.append(f"images passed over for want of a label: {done.unlabelled:,}")
+    if done.outside:
+        notes.append(f"images in neither folder of --split: {done.outside:,}")
+    if done.untested and done.evaluation:
+        notes.append(
+            f"classes without an image to test on: {len(done.untested)} "
+            f"({', '.join(done.untested[:5])})"
+        )
+    if not done.converged:
+        notes.append("the solver stopped before its end: the classifier may do a little better")
+    if done.in_file:
+        notes.append("the vectors were kept in a file: see --memory")
+    for note in notes:
+        say(f"note: {note}")
+
+
+def _show(done: Training, output: str, plot: str | None) -> None:
+    strength = done.strength
+    how = (
+        f"{strength.folds}-fold cross-validation on {strength.rows:,} images"
+        if strength.folds
+        else "not chosen: too few images"
+    )
+    click.echo(
+        f"learnt {len(done.classifier.classes)} classes from {done.learnt:,} images in "
+        f"{done.seconds:.1f} s (C = {strength.value:g}, {how})"
+    )
+    if done.evaluation:
+        _show_evaluation(done.evaluation)
+    click.echo(f"classifier: {output} (encoder {done.classifier.fingerprint[:12]})")
+    if plot is not None:
+        click.echo(f"confusion matrix: {plot}")
+    click.echo(f"next: pomona classify {shlex.quote(output)} IMAGES")
+
+
+def _show_evaluation(found: Evaluation) -> None:
+    from pomona.presentation import show_columns
+
+    low, high = found.interval
+    click.echo(
+        f"accuracy: {found.accuracy:.4f}, {found.right:,} of {found.images:,} images right "
+        f"(95 % Wilson interval {low:.4f} to {high:.4f})"
+    )
+    scores = (
+        [score.label, f"{score.images:,}", _share(score.precision), _share(score.recall)]
+        for score in found.per_class()
+    )
+    show_columns(["class", "images", "precision", "recall"], scores)
+    if found.mistakes:
+        wrong = (
+            [mistake.path, mistake.label, mistake.predicted, _share(mistake.probability)]
+            for mistake in found.mistakes[:_SHOWN_MISTAKES]
+        )
+        show_columns(["the surest mistakes", "label", "given", "probability"], wrong)
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+@contextmanager
+def _status() -> Iterator[Step]:
+    """Give a function that says on stderr what is being done, where that is a terminal."""
+    from rich.console import Console
+
+    shown = Console(stderr=True)
+    with shown.status("opening the table") as status:
+
+        def show(what: str, done: int, of: int) -> None:
+            status.update(f"{what} {done:,}/{of:,}" if of > 1 else what)
+
+        yield show

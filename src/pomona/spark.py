@@ -1,0 +1,77 @@
+"""Feature tables as Spark DataFrames: `pomona.spark.read_features(spark, path)`."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from pomona.errors import TableError
+from pomona.location import is_remote
+from pomona.schema import SPARK_SCHEMA, provenance_of_column
+from pomona.table import FeatureTable
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+__all__ = ["provenance", "read_features"]
+
+
+def read_features(
+    spark: SparkSession, path: str | os.PathLike[str], *, ok_only: bool = True
+) -> DataFrame:
+    """Read a feature table as a DataFrame, lazily, after making sure that one encoder made it.
+
+    The column `features` is `array<float>`, for `pyspark.ml.functions.array_to_vector`; what made
+    it is in its metadata, see `provenance`.
+
+    Args:
+        spark: a session, classic or of Spark Connect.
+        path: the table, on any file system that Spark reads.
+        ok_only: only rows with a vector; else those of failed images too.
+
+    Raises:
+        TableError: it is not a feature table, or mixes rows of two encoders.
+    """
+    given = os.fspath(path)
+    if is_remote(given):
+        _check_parts(spark, given)
+    else:
+        given = str(FeatureTable.at(given).folder.absolute())
+        FeatureTable.at(given).provenance()
+    rows = spark.read.parquet(given)
+    names = [field.partition(" ")[0] for field in SPARK_SCHEMA.split(", ")]
+    rows = rows.select(*names)
+    return rows.where("status = 'ok'") if ok_only else rows
+
+
+def provenance(features: DataFrame) -> dict[str, str]:
+    """What made the column `features` of a DataFrame; empty where it does not say.
+
+    Raises:
+        TableError: there is no such column.
+    """
+    if "features" not in features.columns:
+        raise TableError(f"expected a column features, found {', '.join(features.columns)}")
+    return provenance_of_column(features.schema["features"].metadata or {})
+
+
+def _check_parts(spark: SparkSession, table: str) -> None:
+    """Look at every part file's footer: Spark itself takes the first one's for all."""
+    first: dict[str, str] | None = None
+    for part in sorted(spark.read.parquet(table).inputFiles()):
+        found = provenance(spark.read.parquet(unquote(part)))
+        if "fingerprint" not in found:
+            raise TableError(f"{table} is not a feature table: {part} does not say what made it")
+        if first is None:
+            first = found
+        if (found["fingerprint"], found.get("decode")) != (
+            first["fingerprint"],
+            first.get("decode"),
+        ):
+            raise TableError(
+                f"{table} mixes rows of two encoders, or of two ways of decoding: "
+                f"{first['fingerprint'][:12]} and {found['fingerprint'][:12]} in {part}"
+            )
+    if first is None:
+        raise TableError(f"{table} is not a feature table: it has no .parquet files")
