@@ -224,6 +224,13 @@ file:/data/demo/pictures/Apple Red/001.jpg  Apple Red  0.366, 2.691, 0.735, 0.00
 
 The last column of the rows, size and format, is cut off here.""",
     ),
+    "pomona search": Text(
+        "[exploring.md](exploring.md) has a picture of what it finds, and says when an index pays.",
+        """\
+```console
+$ pomona search demo/features 'Kiwi/000.jpg' -k 3
+```""",
+    ),
     "pomona models": Text(
         "The networks that `--model` knows. The licence is that of the ImageNet weights that\n"
         "Keras publishes.",

@@ -15,6 +15,7 @@ import click
 
 from pomona._version import __version__
 from pomona.commands.console import AS_JSON, fail, results_follow, say
+from pomona.commands.search import search
 from pomona.encoder.cards import DEFAULT_MODEL
 from pomona.errors import PomonaError, UsageError
 
@@ -373,6 +374,9 @@ def models(model: str | None, *, trust: bool, as_json: bool) -> None:
         click.echo(json.dumps({**(card.to_json() if card else {"name": model}), **network}))
     else:
         show_model(model, card, network)
+
+
+app.add_command(search)
 
 
 def main(arguments: list[str] | None = None) -> None:

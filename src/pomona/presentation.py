@@ -15,10 +15,11 @@ from pomona.encoder.blob import describe_preprocessing
 
 if TYPE_CHECKING:
     from pomona.analysis.inspection import Inspection
+    from pomona.analysis.search import SearchResult
     from pomona.encoder.blob import Encoder
     from pomona.encoder.cards import NetworkCard
 
-__all__ = ["show_encoder", "show_inspection", "show_model", "show_models"]
+__all__ = ["show_encoder", "show_inspection", "show_matches", "show_model", "show_models"]
 
 _SHOWN_LABELS = 20
 
@@ -93,6 +94,20 @@ def show_model(model: str, card: NetworkCard | None, network: dict[str, Any]) ->
     _print_pairs(console, "about", details.items())
 
 
+def show_matches(found: Iterable[SearchResult]) -> None:
+    """Print what was found for each image of a search."""
+    console = _console()
+    for number, result in enumerate(found):
+        query = result.query
+        label = f" ({query.label})" if query.label else ""
+        said = "" if query.is_row else ", not in the table"
+        console.print(Text(f"{chr(10) if number else ''}{query.given}{label}{said}"))
+        table = _table("similarity", "label", "path")
+        for match in result.matches:
+            table.add_row(f"{match.similarity:.4f}", Text(match.label or ""), Text(match.path))
+        console.print(table)
+
+
 def _console() -> Console:
     # In a pipe there is no width to keep to: no line is folded there.
     return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 250)
@@ -132,6 +147,6 @@ def _print_rows(console: Console, rows: list[dict[str, Any]]) -> None:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
-        right = column in {"images", "parameters", "dimension"}
+        right = column in {"images", "parameters", "dimension", "similarity"}
         table.add_column(column, justify="right" if right else "left", overflow="fold")
     return table
