@@ -231,6 +231,13 @@ The last column of the rows, size and format, is cut off here.""",
 $ pomona search demo/features 'Kiwi/000.jpg' -k 3
 ```""",
     ),
+    "pomona duplicates": Text(
+        "[exploring.md](exploring.md) says how to choose the threshold, and shows its histogram.",
+        """\
+```console
+$ pomona duplicates demo/features --threshold 0.995 --groups 2
+```""",
+    ),
     "pomona models": Text(
         "The networks that `--model` knows. The licence is that of the ImageNet weights that\n"
         "Keras publishes.",

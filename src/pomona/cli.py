@@ -15,6 +15,7 @@ import click
 
 from pomona._version import __version__
 from pomona.commands.console import AS_JSON, fail, results_follow, say
+from pomona.commands.duplicates import duplicates
 from pomona.commands.search import search
 from pomona.encoder.cards import DEFAULT_MODEL
 from pomona.errors import PomonaError, UsageError
@@ -377,6 +378,7 @@ def models(model: str | None, *, trust: bool, as_json: bool) -> None:
 
 
 app.add_command(search)
+app.add_command(duplicates)
 
 
 def main(arguments: list[str] | None = None) -> None:

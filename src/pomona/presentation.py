@@ -14,14 +14,23 @@ from pomona.analysis.inspection import sorted_labels
 from pomona.encoder.blob import describe_preprocessing
 
 if TYPE_CHECKING:
+    from pomona.analysis.duplicates import Duplicates, Group
     from pomona.analysis.inspection import Inspection
     from pomona.analysis.search import SearchResult
     from pomona.encoder.blob import Encoder
     from pomona.encoder.cards import NetworkCard
 
-__all__ = ["show_encoder", "show_inspection", "show_matches", "show_model", "show_models"]
+__all__ = [
+    "show_duplicates",
+    "show_encoder",
+    "show_inspection",
+    "show_matches",
+    "show_model",
+    "show_models",
+]
 
 _SHOWN_LABELS = 20
+_SHOWN_MEMBERS = 4
 
 
 def show_inspection(name: str, found: Inspection) -> None:
@@ -92,6 +101,47 @@ def show_model(model: str, card: NetworkCard | None, network: dict[str, Any]) ->
             "reference": card.family.reference,
         }
     _print_pairs(console, "about", details.items())
+
+
+def show_duplicates(name: str, found: Duplicates, groups: int) -> None:
+    """Print groups of duplicates, and what the threshold means in this table."""
+    console = _console()
+    for kind, made in (("exact", found.exact), ("near", found.near)):
+        if kind == "near" and found.threshold is None:
+            continue
+        spare = sum(len(group.members) - 1 for group in made)
+        differ = sum(len(group.labels) > 1 for group in made)
+        told = f"{name}: {kind} duplicates: {len(made):,} groups, {spare:,} images to spare"
+        console.print(Text(told + (f"; in {differ:,} groups labels differ" if differ else "")))
+        for number, group in enumerate(made[:groups], start=1):
+            _print_group(console, number, group)
+        if made[groups:]:
+            console.print(f"... {len(made) - groups:,} more groups: see --groups and --json")
+    if len(found.nearest):
+        rate = 1 / found.by_chance if found.by_chance else 0
+        chance = f"one in {rate:,.0f}" if rate else f"none of {len(found.random):,}"
+        console.print(
+            f"threshold {found.threshold:g}: {found.share:.1%} of the images have another one as "
+            f"near as that, of pairs at random {chance}"
+        )
+        if found.share > 0.5:
+            console.print(
+                "that is most of them: a higher --threshold finds tighter groups; see --plot"
+            )
+
+
+def _print_group(console: Console, number: int, group: Group) -> None:
+    said = f"{group.kind} {number}: {len(group.members):,} images"
+    if group.kind == "near":
+        said += f", down to {group.lowest:.4f} of the first"
+    if len(group.labels) > 1:
+        said += ", labels differ"
+    console.print(said)
+    for member in group.members[:_SHOWN_MEMBERS]:
+        label = f"  ({member.label})" if len(group.labels) > 1 else ""
+        console.print(Text(f"  {member.path}{label}"))
+    if group.members[_SHOWN_MEMBERS:]:
+        console.print(f"  ... {len(group.members) - _SHOWN_MEMBERS:,} more")
 
 
 def show_matches(found: Iterable[SearchResult]) -> None:

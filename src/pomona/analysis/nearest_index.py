@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pomona.analysis.similarity import Nearest, block_rows, nearest_rows, unit
+from pomona.analysis.similarity import Nearest, block_rows, nearest_rows, sample_rows, unit
 from pomona.analysis.steps import Step, no_steps
 from pomona.encoder.blob import canonical_digest
 from pomona.engines.cores import available_cores
@@ -116,7 +116,7 @@ class NearestIndex:
             )
             index.cp.spherical = True
             step("clustering", 0, 1)
-            index.train(_sample(vectors, about.cells * _TRAINED_ROWS_PER_CELL))
+            index.train(sample_rows(vectors, about.cells * _TRAINED_ROWS_PER_CELL))
         paths, labels = [], []
         for block in vectors.blocks():
             index.add(unit(block.vectors))
@@ -218,7 +218,7 @@ class NearestIndex:
 
     def _tuned(self, vectors: Vectors, step: Step) -> NearestIndex:
         """The same index, looking into as many cells as it takes for `AIMED_RECALL`."""
-        queries = unit(_sample(vectors, _MEASURED_ROWS))
+        queries = unit(sample_rows(vectors, _MEASURED_ROWS))
         step("measuring recall", 0, 1)
         blocks = vectors.blocks(block_rows(len(queries)))
         exact = nearest_rows(blocks, queries, _MEASURED_K).similarity
@@ -244,17 +244,6 @@ def table_state(table: FeatureTable) -> str:
     A part file never changes under its name, and names are random.
     """
     return canonical_digest([[part.name, part.stat().st_size] for part in table.parts()])
-
-
-def _sample(vectors: Vectors, count: int) -> NDArray[np.float32]:
-    """Vectors of `count` rows, evenly spread over the table: (count, D) float32, of length 1."""
-    wanted = np.unique(np.linspace(0, vectors.rows - 1, min(count, vectors.rows)).round())
-    chosen, start = [], 0
-    for block in vectors.blocks():
-        here = wanted[(wanted >= start) & (wanted < start + len(block))].astype(int) - start
-        chosen.append(unit(block.vectors[here]))
-        start += len(block)
-    return np.concatenate(chosen)
 
 
 def _faiss() -> Any:

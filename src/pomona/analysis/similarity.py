@@ -15,9 +15,9 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pomona.analysis.vectors import Block
+    from pomona.analysis.vectors import Block, Vectors
 
-__all__ = ["Nearest", "block_rows", "nearest_rows", "unit"]
+__all__ = ["Nearest", "block_rows", "nearest_rows", "sample_rows", "unit"]
 
 _SCORES = 2**25  # numbers that one product of queries and a block may have: 128 MiB
 
@@ -125,3 +125,14 @@ def nearest_rows(
 def block_rows(queries: int) -> int:
     """How many rows to compare at a time with so many queries, for 128 MiB of similarities."""
     return int(np.clip(_SCORES // max(queries, 1), 64, 8192))
+
+
+def sample_rows(vectors: Vectors, count: int) -> NDArray[np.float32]:
+    """Vectors of `count` rows, evenly spread over the table: (count, D) float32, of length 1."""
+    wanted = np.unique(np.linspace(0, vectors.rows - 1, min(count, vectors.rows)).round())
+    chosen, start = [], 0
+    for block in vectors.blocks():
+        here = wanted[(wanted >= start) & (wanted < start + len(block))].astype(int) - start
+        chosen.append(unit(block.vectors[here]))
+        start += len(block)
+    return np.concatenate(chosen)
