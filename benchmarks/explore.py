@@ -41,7 +41,9 @@ rows = np.vstack([
 del table
 rows /= np.linalg.norm(rows, axis=1, keepdims=True)
 """
-BRUTE_SEARCH = READ + """
+BRUTE_SEARCH = (
+    READ
+    + """
 import json
 found = {}
 for query in sys.argv[2:]:
@@ -50,13 +52,17 @@ for query in sys.argv[2:]:
     found[query] = [paths[i] for i in np.argsort(-cosines)[:10]]
 print(json.dumps(found))
 """
-BRUTE_DUPLICATES = READ + """
+)
+BRUTE_DUPLICATES = (
+    READ
+    + """
 pairs = 0
 for start in range(0, len(rows), 1000):
     near = rows[start:start + 1000] @ rows.T >= float(sys.argv[2])
     pairs += int(near.sum()) - len(near)
 print(pairs // 2)
 """
+)
 
 
 def draw(folder: Path, count: int, dimension: int) -> None:

@@ -238,6 +238,14 @@ $ pomona search demo/features 'Kiwi/000.jpg' -k 3
 $ pomona duplicates demo/features --threshold 0.995 --groups 2
 ```""",
     ),
+    "pomona project": Text(
+        "[exploring.md](exploring.md) shows the plot. With `--master` the tables may lie on any\n"
+        "file system that Hadoop reads, and Spark ML computes the components.",
+        """\
+```console
+$ pomona project demo/features -k 20 -o small --plot pca.png
+```""",
+    ),
     "pomona models": Text(
         "The networks that `--model` knows. The licence is that of the ImageNet weights that\n"
         "Keras publishes.",

@@ -16,6 +16,7 @@ import click
 from pomona._version import __version__
 from pomona.commands.console import AS_JSON, fail, results_follow, say
 from pomona.commands.duplicates import duplicates
+from pomona.commands.project import project
 from pomona.commands.search import search
 from pomona.encoder.cards import DEFAULT_MODEL
 from pomona.errors import PomonaError, UsageError
@@ -379,6 +380,7 @@ def models(model: str | None, *, trust: bool, as_json: bool) -> None:
 
 app.add_command(search)
 app.add_command(duplicates)
+app.add_command(project)
 
 
 def main(arguments: list[str] | None = None) -> None:

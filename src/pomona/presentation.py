@@ -16,6 +16,7 @@ from pomona.encoder.blob import describe_preprocessing
 if TYPE_CHECKING:
     from pomona.analysis.duplicates import Duplicates, Group
     from pomona.analysis.inspection import Inspection
+    from pomona.analysis.projection import Projected
     from pomona.analysis.search import SearchResult
     from pomona.encoder.blob import Encoder
     from pomona.encoder.cards import NetworkCard
@@ -27,6 +28,7 @@ __all__ = [
     "show_matches",
     "show_model",
     "show_models",
+    "show_projection",
 ]
 
 _SHOWN_LABELS = 20
@@ -158,6 +160,23 @@ def show_matches(found: Iterable[SearchResult]) -> None:
         console.print(table)
 
 
+def show_projection(made: Projected) -> None:
+    """Print what a projection keeps."""
+    console = _console()
+    shares = made.projection.explained
+    console.print(
+        Text(
+            f"{made.table}: {made.rows:,} rows, {made.projection.rows:,} vectors of {len(shares)} "
+            f"numbers, with {shares.sum():.1%} of the variance of all {len(made.projection.mean):,}"
+        )
+    )
+    table = _table("components", "variance", "of the last")
+    known = {1, 2, 3, 5, 10, 20, 50, 100, 200, 500, len(shares)}
+    for count in sorted(known & set(range(1, len(shares) + 1))):
+        table.add_row(f"{count:,}", f"{shares[:count].sum():.1%}", f"{shares[count - 1]:.2%}")
+    console.print(table)
+
+
 def _console() -> Console:
     # In a pipe there is no width to keep to: no line is folded there.
     return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 250)
@@ -197,6 +216,14 @@ def _print_rows(console: Console, rows: list[dict[str, Any]]) -> None:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
-        right = column in {"images", "parameters", "dimension", "similarity"}
+        right = column in {
+            "images",
+            "parameters",
+            "dimension",
+            "similarity",
+            "components",
+            "variance",
+            "of the last",
+        }
         table.add_column(column, justify="right" if right else "left", overflow="fold")
     return table
