@@ -246,6 +246,14 @@ $ pomona duplicates demo/features --threshold 0.995 --groups 2
 $ pomona project demo/features -k 20 -o small --plot pca.png
 ```""",
     ),
+    "pomona report": Text(
+        "[exploring.md](exploring.md) shows the page. It holds small pictures of the images: share\n"
+        "it with those who may see them.",
+        """\
+```console
+$ pomona report demo/features -o report.html
+```""",
+    ),
     "pomona models": Text(
         "The networks that `--model` knows. The licence is that of the ImageNet weights that\n"
         "Keras publishes.",

@@ -17,6 +17,7 @@ from pomona._version import __version__
 from pomona.commands.console import AS_JSON, fail, results_follow, say
 from pomona.commands.duplicates import duplicates
 from pomona.commands.project import project
+from pomona.commands.report import report
 from pomona.commands.search import search
 from pomona.encoder.cards import DEFAULT_MODEL
 from pomona.errors import PomonaError, UsageError
@@ -381,6 +382,7 @@ def models(model: str | None, *, trust: bool, as_json: bool) -> None:
 app.add_command(search)
 app.add_command(duplicates)
 app.add_command(project)
+app.add_command(report)
 
 
 def main(arguments: list[str] | None = None) -> None:

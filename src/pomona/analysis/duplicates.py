@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pomona.table import FeatureTable
 
-__all__ = ["THRESHOLD", "Duplicates", "Group", "Member", "find_duplicates"]
+__all__ = ["THRESHOLD", "Duplicates", "Group", "Member", "find_duplicates", "same_bytes"]
 
 THRESHOLD = 0.98
 """The cosine from which on two images are near, unless another is given: frames of one scene."""
@@ -140,7 +140,7 @@ def find_duplicates(
     if threshold is not None and not -1 <= threshold <= 1:
         raise UsageError(f"--threshold {threshold:g}: expected a cosine, such as {THRESHOLD}")
     vectors = open_vectors(table)
-    exact, digests = _same_bytes(table)
+    exact, digests = same_bytes(table)
     nothing = np.empty(0, np.float32)
     if threshold is None or vectors.rows < 2:
         return Duplicates(vectors.all_rows, threshold, exact, [], nothing, nothing)
@@ -157,7 +157,7 @@ def find_duplicates(
     )
 
 
-def _same_bytes(table: FeatureTable) -> tuple[list[Group], dict[str, str]]:
+def same_bytes(table: FeatureTable) -> tuple[list[Group], dict[str, str]]:
     """Groups of the same digest, and the digests of their members by path.
 
     Empty files are left out: they are all the same, and no pictures.
