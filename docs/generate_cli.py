@@ -225,7 +225,8 @@ file:/data/demo/pictures/Apple Red/001.jpg  Apple Red  0.366, 2.691, 0.735, 0.00
 The last column of the rows, size and format, is cut off here.""",
     ),
     "pomona search": Text(
-        "[exploring.md](exploring.md) has a picture of what it finds, and says when an index pays.",
+        "[exploring.md](exploring.md) has a picture of what it finds, and says when an index\n"
+        "pays.",
         """\
 ```console
 $ pomona search demo/features 'Kiwi/000.jpg' -k 3

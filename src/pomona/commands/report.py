@@ -64,6 +64,8 @@ def report(  # noqa: PLR0913 - a command has as many arguments as it has options
     with steps_bar() as step:
         found, pictures = write_report(table, FeatureTable.at(table), output, options, step)
     size = output.stat().st_size
+    # A file that failed to become a vector has no picture either: that is no news.
+    gone = len(pictures.missing - {failure.path for failure in found.failures})
     results_follow()
     if as_json:
         told = {
@@ -77,12 +79,12 @@ def report(  # noqa: PLR0913 - a command has as many arguments as it has options
             "suspected_mislabels": len(found.suspects),
             "near_duplicate_groups": len(found.near),
             "exact_duplicate_groups": len(found.exact),
-            "pictures_missing": len(pictures.missing),
+            "pictures_missing": gone,
             "seconds": {what: round(seconds, 3) for what, seconds in found.seconds.items()},
         }
         click.echo(json.dumps(told, ensure_ascii=False))
         return
     seconds = sum(found.seconds.values())
     click.echo(f"{output}: {found.rows:,} rows, {size / 1e6:.1f} MB, in {seconds:.1f} s")
-    if pictures.missing:
-        click.echo(f"{len(pictures.missing):,} pictures could not be read from where they were")
+    if gone:
+        click.echo(f"{gone:,} pictures could not be read from where their images were")

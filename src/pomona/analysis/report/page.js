@@ -48,7 +48,8 @@
     pen.clearRect(0, 0, width, height);
     const near = scale / Math.min(width, height);
     const radius = Math.min(9, Math.max(2.2, 60 / Math.sqrt(count)) * Math.pow(near, 0.35));
-    pen.globalAlpha = 0.8;
+    // What is not chosen steps back.
+    pen.globalAlpha = chosen.size ? 0.18 : 0.8;
     // Largest class first, so that small ones lie on top.
     for (let label = 0; label < data.labels.length; label++) {
       if (!shown[label]) continue;
@@ -63,9 +64,14 @@
       pen.fill();
     }
     pen.globalAlpha = 1;
-    pen.lineWidth = 1.5;
     pen.strokeStyle = style.getPropertyValue("--ink");
-    for (const i of chosen) ring(i, radius + 1.5);
+    for (const i of chosen) {
+      const [x, y] = pixel(i);
+      pen.fillStyle = colour(data.label[i]);
+      pen.beginPath();
+      pen.arc(x, y, radius + 1, 0, 2 * Math.PI);
+      pen.fill();
+    }
     if (at >= 0) {
       pen.lineWidth = 3;
       ring(at, radius + 4);

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Chosen", "choose", "sections"]
 
-_CLASSES, _SAMPLES, _SUSPECTS, _GROUPS, _OF_GROUP, _EXAMPLES = 100, 6, 24, 12, 8, 8
+_CLASSES, _SAMPLES, _SUSPECTS, _GROUPS, _OF_GROUP, _EXAMPLES = 100, 6, 24, 8, 8, 8
 
 
 class Chosen:
@@ -282,7 +282,7 @@ def _failures(found: Findings, pictures: Pictures) -> Markup:
         (failure.status, failure.error, _shown(failure.path, pictures), tag("code", failure.path))
         for failure in found.failures
     ]
-    caption = f"{len(rows):,} of {count:,}" if len(rows) < count else f"{count:,} files"
+    caption = f"{len(rows):,} of {count:,}" if len(rows) < count else "all of them"
     return join(
         [
             _note(f"Files without a vector: {told}."),
