@@ -248,8 +248,8 @@ $ pomona project demo/features -k 20 -o small --plot pca.png
 ```""",
     ),
     "pomona report": Text(
-        "[exploring.md](exploring.md) shows the page. It holds small pictures of the images: share\n"
-        "it with those who may see them.",
+        "[exploring.md](exploring.md) shows the page. It holds small pictures of the images:\n"
+        "share it with those who may see them.",
         """\
 ```console
 $ pomona report demo/features -o report.html

@@ -32,16 +32,19 @@ def draw_histogram(found: Duplicates) -> Figure:
         share = np.histogram(np.clip(values, bins[0], 1), bins)[0] / len(values)
         axes.stairs(share, bins, fill=True, color=colour, alpha=0.75, label=name)
     threshold = found.threshold if found.threshold is not None else np.nan
+    right = threshold > (bins[0] + 1) / 2
+    axes.set_ylim(0, 1.3 * axes.dataLim.ymax)  # room for words above the bars
     axes.axvline(threshold, color="#d55e00", linewidth=1.5)
     axes.annotate(
         f"threshold {threshold:g}\n{found.share:.1%} of the images",
         (threshold, 1),
-        (-6, -4),
+        (-8 if right else 8, -4),
         xycoords=("data", "axes fraction"),
         textcoords="offset points",
-        ha="right" if threshold > (bins[0] + 1) / 2 else "left",
+        ha="right" if right else "left",
         va="top",
         color="#a84300",
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 2},
     )
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     tidy(axes, "How near images are to each other", "cosine of two vectors", "share")
