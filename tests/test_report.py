@@ -319,7 +319,8 @@ def shown(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[brow
 def stage(shown: browser.Page) -> list[float]:
     """Left, top, width and height of the map."""
     box: list[float] = shown.value(
-        "(() => { scrollTo(0, 0); const b = canvas.getBoundingClientRect();"
+        "(() => { scrollTo({top: 0, behavior: 'instant'});"
+        " const b = canvas.getBoundingClientRect();"
         " return [b.x, b.y, b.width, b.height] })()"
     )
     return box
@@ -344,7 +345,7 @@ def test_the_page_loads_without_complaints_and_hovering_shows_the_picture(
 
 
 def test_the_map_is_walked_with_keys_and_speaks(shown: browser.Page) -> None:
-    shown.value("canvas.focus()")
+    shown.value("canvas.focus({preventScroll: true})")
     shown.key("ArrowRight")
     first = shown.value("said.textContent")
     shown.key("ArrowLeft")
@@ -361,8 +362,9 @@ def test_the_lasso_chooses_what_it_is_drawn_around(shown: browser.Page) -> None:
     left, top, width, height = stage(shown)
     bottom = min(top + height, 895)
     shown.value("lasso.click()")
-    corners = [(left + 2, top + 2), (left + width - 2, top + 2),
-               (left + width - 2, bottom), (left + 2, bottom)]  # fmt: skip
+    # Not in its corners, which are round.
+    near, far, up, down = left + 15, left + width - 15, top + 15, bottom - 15
+    corners = [(near, up), (far, up), (far, down), (near, down)]
     shown.drag(corners)
     paths = shown.value("document.getElementById('chosen-paths').value").splitlines()
     assert 10 < len(paths) <= 60

@@ -124,6 +124,13 @@ def test_what_is_neither_row_nor_file_is_refused_before_an_encoder_is_asked(
         search(table, [str(tmp_path)], nobody)
 
 
+def test_two_names_of_one_row_are_both_answered(table: FeatureTable) -> None:
+    one, other = path_of(17), path_of(17).replace("file:", "file://")
+    found = search(table, [one, other], nobody, k=2)
+    assert [result.query.given for result in found] == [one, other]
+    assert found[0].matches == found[1].matches
+
+
 # Image files -------------------------------------------------------------------------------------
 
 

@@ -179,7 +179,9 @@ def _uri(given: str) -> str:
 
 def _rows_named(table: FeatureTable, images: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Images that have a row: its path and status. Vectors are not read."""
-    by_uri = {_uri(given): given for given in images}
+    by_uri: dict[str, list[str]] = {}
+    for given in dict.fromkeys(images):  # `a.jpg` and `./a.jpg` are one row
+        by_uri.setdefault(_uri(given), []).append(given)
     ends = {
         given: "/" + given.removeprefix("./")
         for given in images
@@ -190,7 +192,7 @@ def _rows_named(table: FeatureTable, images: Sequence[str]) -> dict[str, tuple[s
     for batch in table.batches(["path", "status"]):
         exact = batch.filter(pc.is_in(batch["path"], wanted))
         for row in exact.to_pylist():
-            rows[by_uri[row["path"]]] = (row["path"], row["status"])
+            rows |= dict.fromkeys(by_uri[row["path"]], (row["path"], row["status"]))
         for given, end in ends.items():
             for row in batch.filter(pc.ends_with(batch["path"], end)).to_pylist():
                 if given in rows and rows[given][0] != row["path"]:
