@@ -10,6 +10,9 @@ from typing import Any
 __all__ = ["Markup", "data_script", "join", "table", "tag"]
 
 
+_SHORT = 12  # rows of a table that needs no scrolling
+
+
 class Markup(str):
     """Text that is HTML already; any other text is escaped where it becomes part of it."""
 
@@ -40,6 +43,7 @@ def table(caption: str, head: Iterable[str], rows: Iterable[Iterable[str]]) -> M
     for row in rows:
         first, *rest = row
         body.append(tag("tr", tag("th", first, scope="row"), *(tag("td", cell) for cell in rest)))
+    long = len(body) > _SHORT
     return tag(
         "div",
         tag(
@@ -49,6 +53,10 @@ def table(caption: str, head: Iterable[str], rows: Iterable[Iterable[str]]) -> M
             tag("tbody", *body),
         ),
         class_="scroll",
+        # What scrolls must be within reach of the keyboard.
+        tabindex=0 if long else None,
+        role="region" if long else None,
+        aria_label=caption if long else None,
     )
 
 

@@ -16,7 +16,9 @@
     "#c9a765", "#f0636f", "#8fce60", "#8fb0d8", "#d4a3c2"];
   const colour = (label) => {
     const known = dark.matches ? DARK : LIGHT;
-    return label < known.length ? known[label] : dark.matches ? "#8a857d" : "#9a958c";
+    if (label < known.length) return known[label];
+    // Further ones by the golden angle: neighbours in the list are far apart on the wheel.
+    return `hsl(${(label * 137.5) % 360} 40% ${dark.matches ? 68 : 48}%)`;
   };
 
   const shown = data.labels.map(() => true);
