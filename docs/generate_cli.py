@@ -269,6 +269,37 @@ file:/data/demo/pictures/Plum/page.jpg                  unsupported  not an imag
 `--json` prints one object with a list `images`, each with `path`, `label`, `probability`, `status`
 and `error`.""",
     ),
+    "pomona search": Text(
+        "[exploring.md](exploring.md) has a picture of what it finds, and says when an index\n"
+        "pays.",
+        """\
+```console
+$ pomona search demo/features 'Kiwi/000.jpg' -k 3
+```""",
+    ),
+    "pomona duplicates": Text(
+        "[exploring.md](exploring.md) says how to choose the threshold, and shows its histogram.",
+        """\
+```console
+$ pomona duplicates demo/features --threshold 0.995 --groups 2
+```""",
+    ),
+    "pomona project": Text(
+        "[exploring.md](exploring.md) shows the plot. With `--master` the tables may lie on any\n"
+        "file system that Hadoop reads, and Spark ML computes the components.",
+        """\
+```console
+$ pomona project demo/features -k 20 -o small --plot pca.png
+```""",
+    ),
+    "pomona report": Text(
+        "[exploring.md](exploring.md) shows the page. It holds small pictures of the images:\n"
+        "share it with those who may see them.",
+        """\
+```console
+$ pomona report demo/features -o report.html
+```""",
+    ),
     "pomona models": Text(
         "The networks that `--model` knows. The licence is that of the ImageNet weights that\n"
         "Keras publishes.",

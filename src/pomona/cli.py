@@ -16,6 +16,10 @@ import click
 from pomona._version import __version__
 from pomona.commands.classify import classify
 from pomona.commands.console import AS_JSON, fail, results_follow, say
+from pomona.commands.duplicates import duplicates
+from pomona.commands.project import project
+from pomona.commands.report import report
+from pomona.commands.search import search
 from pomona.commands.train import train
 from pomona.encoder.cards import DEFAULT_MODEL
 from pomona.errors import PomonaError, UsageError
@@ -391,6 +395,10 @@ def models(model: str | None, *, trust: bool, as_json: bool) -> None:
 
 app.add_command(train)
 app.add_command(classify)
+app.add_command(search)
+app.add_command(duplicates)
+app.add_command(project)
+app.add_command(report)
 
 
 def main(arguments: list[str] | None = None) -> None:

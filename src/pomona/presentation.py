@@ -14,16 +14,32 @@ from pomona.analysis.inspection import sorted_labels
 from pomona.encoder.blob import describe_preprocessing
 
 if TYPE_CHECKING:
+    from pomona.analysis.duplicates import Duplicates, Group
     from pomona.analysis.inspection import Inspection
+    from pomona.analysis.projection import Projected
+    from pomona.analysis.search import SearchResult
     from pomona.encoder.blob import Encoder
     from pomona.encoder.cards import NetworkCard
 
-__all__ = ["show_columns", "show_encoder", "show_inspection", "show_model", "show_models"]
+__all__ = [
+    "show_columns",
+    "show_duplicates",
+    "show_encoder",
+    "show_inspection",
+    "show_matches",
+    "show_model",
+    "show_models",
+    "show_projection",
+]
 
 _SHOWN_LABELS = 20
+_SHOWN_MEMBERS = 4
 
 
-_NUMBERS = {"images", "parameters", "dimension", "precision", "recall", "probability"}
+_NUMBERS = {
+    *("images", "parameters", "dimension", "precision", "recall", "probability"),
+    *("similarity", "components", "variance", "of the last"),
+}
 
 
 def show_columns(names: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
@@ -102,6 +118,78 @@ def show_model(model: str, card: NetworkCard | None, network: dict[str, Any]) ->
             "reference": card.family.reference,
         }
     _print_pairs(console, "about", details.items())
+
+
+def show_duplicates(name: str, found: Duplicates, groups: int) -> None:
+    """Print groups of duplicates, and what the threshold means in this table."""
+    console = _console()
+    for kind, made in (("exact", found.exact), ("near", found.near)):
+        if kind == "near" and found.threshold is None:
+            continue
+        spare = sum(len(group.members) - 1 for group in made)
+        differ = sum(len(group.labels) > 1 for group in made)
+        told = f"{name}: {kind} duplicates: {len(made):,} groups, {spare:,} images to spare"
+        console.print(Text(told + (f"; in {differ:,} groups labels differ" if differ else "")))
+        for number, group in enumerate(made[:groups], start=1):
+            _print_group(console, number, group)
+        if made[groups:]:
+            console.print(f"... {len(made) - groups:,} more groups: see --groups and --json")
+    if len(found.nearest):
+        rate = 1 / found.by_chance if found.by_chance else 0
+        chance = f"one in {rate:,.0f}" if rate else f"none of {len(found.random):,}"
+        console.print(
+            f"threshold {found.threshold:g}: {found.share:.1%} of the images have another one as "
+            f"near as that, of pairs at random {chance}"
+        )
+        if found.share > 0.5:
+            console.print(
+                "that is most of them: a higher --threshold finds tighter groups; see --plot"
+            )
+
+
+def _print_group(console: Console, number: int, group: Group) -> None:
+    said = f"{group.kind} {number}: {len(group.members):,} images"
+    if group.kind == "near":
+        said += f", down to {group.lowest:.4f} of the first"
+    if len(group.labels) > 1:
+        said += ", labels differ"
+    console.print(said)
+    for member in group.members[:_SHOWN_MEMBERS]:
+        label = f"  ({member.label})" if len(group.labels) > 1 else ""
+        console.print(Text(f"  {member.path}{label}"))
+    if group.members[_SHOWN_MEMBERS:]:
+        console.print(f"  ... {len(group.members) - _SHOWN_MEMBERS:,} more")
+
+
+def show_matches(found: Iterable[SearchResult]) -> None:
+    """Print what was found for each image of a search."""
+    console = _console()
+    for number, result in enumerate(found):
+        query = result.query
+        label = f" ({query.label})" if query.label else ""
+        said = "" if query.is_row else ", not in the table"
+        console.print(Text(f"{chr(10) if number else ''}{query.given}{label}{said}"))
+        table = _table("similarity", "label", "path")
+        for match in result.matches:
+            table.add_row(f"{match.similarity:.4f}", Text(match.label or ""), Text(match.path))
+        console.print(table)
+
+
+def show_projection(made: Projected) -> None:
+    """Print what a projection keeps."""
+    console = _console()
+    shares = made.projection.explained
+    console.print(
+        Text(
+            f"{made.table}: {made.rows:,} rows, {made.projection.rows:,} vectors of {len(shares)} "
+            f"numbers, with {shares.sum():.1%} of the variance of all {len(made.projection.mean):,}"
+        )
+    )
+    table = _table("components", "variance", "of the last")
+    known = {1, 2, 3, 5, 10, 20, 50, 100, 200, 500, len(shares)}
+    for count in sorted(known & set(range(1, len(shares) + 1))):
+        table.add_row(f"{count:,}", f"{shares[:count].sum():.1%}", f"{shares[count - 1]:.2%}")
+    console.print(table)
 
 
 def _console() -> Console:

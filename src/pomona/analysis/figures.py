@@ -1,0 +1,87 @@
+"""Figures in one style, drawn without a display; matplotlib is imported only here."""
+
+from __future__ import annotations
+
+import uuid
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pomona.errors import UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["check_plot", "class_colours", "new_figure", "plain", "save_figure", "tidy"]
+
+_KINDS = {".png", ".svg", ".pdf"}
+
+_COLOURS = (
+    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#6b4fa1", "#8c6d31",
+    "#b8202e", "#4d9221", "#3d5a80", "#c2a5cf",
+)  # fmt: skip
+"""Okabe and Ito's colours (2008), which the colour-blind tell apart, and then further ones."""
+
+
+def check_plot(file: Path | None) -> None:
+    """Find out, before the work, whether a figure of that name can be written.
+
+    Raises:
+        UsageError: it cannot: its kind is unknown, the folder or matplotlib is missing.
+    """
+    if file is None:
+        return
+    if file.suffix.lower() not in _KINDS:
+        raise UsageError(f"{file}: expected the name of a {', '.join(sorted(_KINDS))} file")
+    if not file.absolute().parent.is_dir():
+        raise UsageError(f"{file}: there is no folder {file.parent}")
+    try:
+        import matplotlib as _  # noqa: F401, ICN001 - only whether it is there
+    except ImportError as error:
+        raise UsageError("a plot needs matplotlib: pip install 'pomona[analysis]'") from error
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches. It knows no window, and changes nobody's settings."""
+    from matplotlib.figure import Figure as New
+
+    return New(figsize=(width, height), layout="constrained", dpi=120)
+
+
+def tidy(axes: Any, title: str, x: str, y: str) -> None:
+    """Title, names of the axes, and no frame but two lines."""
+    axes.set_title(title, fontsize=11, loc="left")
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def save_figure(figure: Figure, file: Path) -> None:
+    """Write it: whole or not at all.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    draft = file.with_name(f".{uuid.uuid4().hex}{file.suffix}")
+    try:
+        with warnings.catch_warnings():
+            # A label in a script that the font does not have is drawn as boxes: no reason to fail.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+            figure.savefig(draft)
+        draft.replace(file)
+    except OSError as error:
+        raise UsageError(f"cannot write {file}: {error.strerror or error}") from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def plain(text: str, longest: int = 28) -> str:
+    """A label as matplotlib may show it: `$` is no formula, `_` in front hides nothing."""
+    text = "".join(c if c.isprintable() else "." for c in text).replace("$", r"\$")
+    shown = text if len(text) <= longest else text[: longest - 3] + "..."
+    return f" {shown}" if shown.startswith("_") else shown
+
+
+def class_colours(count: int) -> list[str]:
+    """As many colours as there are classes to tell apart; from the 13th on they repeat."""
+    return [_COLOURS[i % len(_COLOURS)] for i in range(count)]

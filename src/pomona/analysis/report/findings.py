@@ -1,0 +1,240 @@
+"""What a report has to say of a table: counts, map, classes, doubtful labels, twins, failures."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pomona.analysis.duplicates import THRESHOLD, Group, same_bytes
+from pomona.analysis.report.neighbours import (
+    ClassScore,
+    Neighbours,
+    Suspect,
+    find_neighbours,
+    near_groups,
+    score_classes,
+    suspects,
+)
+from pomona.analysis.report.places import place_rows
+from pomona.analysis.similarity import unit
+from pomona.analysis.steps import Step, no_steps
+from pomona.analysis.vectors import Vectors, open_vectors
+from pomona.errors import TableError, UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pomona.table import FeatureTable
+
+__all__ = ["Failure", "Findings", "ReportOptions", "Sample", "look_at"]
+
+_NEIGHBOURS = 10
+_FAILURES = 60  # shown one by one; all are counted
+
+
+@dataclass(frozen=True, slots=True)
+class ReportOptions:
+    """What a report is asked for.
+
+    Attributes:
+        points: images on the map, each with its picture in the page.
+        compared: images whose neighbours are looked for; above, as many are taken.
+        threshold: two images are near duplicates from this cosine on.
+        map: `tsne` or `pca`.
+    """
+
+    points: int = 5_000
+    compared: int = 50_000
+    threshold: float = THRESHOLD
+    map: str = "tsne"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Rows with a vector that were looked at: all of them, or evenly spread ones.
+
+    Attributes:
+        paths: N of them.
+        labels: likewise, None for none.
+        vectors: (N, D) float32, of length 1.
+    """
+
+    paths: list[str]
+    labels: list[str | None]
+    vectors: NDArray[np.float32] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A row without a vector."""
+
+    path: str
+    status: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What is in a table.
+
+    Attributes:
+        name: of the table.
+        provenance: what made it.
+        statuses: rows by status.
+        labels: rows by label, whatever their status.
+        failed_labels: rows without a vector by label.
+        failures: some of them.
+        written: when its first and its last part file were written.
+        sample: the rows that the rest is about.
+        neighbours: theirs.
+        scores: classes, the least separable first.
+        suspects: rows with a doubtful label, the clearest first.
+        near: groups of near duplicates, as numbers of rows, the largest first.
+        exact: groups of the same bytes, of the whole table.
+        mapped: (M,) numbers of the rows on the map.
+        places: (M, 2) float32 between 0 and 1, where they lie.
+        options: what was asked for.
+        seconds: how long each step took.
+    """
+
+    name: str
+    provenance: dict[str, str]
+    statuses: Counter[str]
+    labels: Counter[str | None]
+    failed_labels: Counter[str | None]
+    failures: list[Failure]
+    written: tuple[dt.datetime, dt.datetime]
+    sample: Sample
+    neighbours: Neighbours
+    scores: list[ClassScore]
+    suspects: list[Suspect]
+    near: list[list[int]]
+    exact: list[Group]
+    mapped: NDArray[np.intp]
+    places: NDArray[np.float32]
+    options: ReportOptions
+    seconds: dict[str, float]
+
+    @property
+    def rows(self) -> int:
+        """Rows of the table, good and bad."""
+        return self.statuses.total()
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of labelled rows whose nearest has their label; None without labels."""
+        asked = sum(score.rows for score in self.scores)
+        return sum(score.right for score in self.scores) / asked if asked else None
+
+
+def look_at(
+    name: str, table: FeatureTable, options: ReportOptions, step: Step = no_steps
+) -> Findings:
+    """Read a table and find out what a report says of it.
+
+    Raises:
+        TableError: it is no feature table, or has no vectors at all.
+        UsageError: options that cannot be.
+    """
+    if not -1 <= options.threshold <= 1:
+        raise UsageError(f"--threshold {options.threshold:g}: expected a cosine, such as 0.98")
+    vectors = open_vectors(table)
+    if not vectors.rows:
+        raise TableError(f"{name} has no row with a vector: see 'pomona inspect'")
+    seconds: dict[str, float] = {}
+    clock = _Clock(seconds)
+    statuses, labels, failed_labels, failures = _read_rows(table)
+    exact, _ = same_bytes(table)
+    sample = _sample(vectors, options.compared, step)
+    clock.lap("reading the table")
+    neighbours = find_neighbours(sample.vectors, _NEIGHBOURS, step)
+    scores = score_classes(sample.labels, neighbours)
+    doubtful = suspects(sample.labels, neighbours)
+    near = near_groups(neighbours, options.threshold)
+    clock.lap("comparing the images")
+    step("placing", 0, 1)
+    mapped = _spread(len(sample.paths), options.points)
+    places = place_rows(sample.vectors[mapped], options.map)
+    clock.lap("drawing the map")
+    times = sorted(part.stat().st_mtime for part in table.parts())
+    written = (
+        dt.datetime.fromtimestamp(times[0], dt.UTC),
+        dt.datetime.fromtimestamp(times[-1], dt.UTC),
+    )
+    return Findings(
+        name=name,
+        provenance=vectors.provenance,
+        statuses=statuses,
+        labels=labels,
+        failed_labels=failed_labels,
+        failures=failures,
+        written=written,
+        sample=sample,
+        neighbours=neighbours,
+        scores=scores,
+        suspects=doubtful,
+        near=near,
+        exact=exact,
+        mapped=mapped,
+        places=places,
+        options=options,
+        seconds=seconds,
+    )
+
+
+class _Clock:
+    """Writes down how long each step took."""
+
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self._seconds = seconds
+        self._last = time.monotonic()
+
+    def lap(self, what: str) -> None:
+        now = time.monotonic()
+        self._seconds[what] = now - self._last
+        self._last = now
+
+
+def _read_rows(
+    table: FeatureTable,
+) -> tuple[Counter[str], Counter[str | None], Counter[str | None], list[Failure]]:
+    statuses: Counter[str] = Counter()
+    labels: Counter[str | None] = Counter()
+    failed: Counter[str | None] = Counter()
+    failures: list[Failure] = []
+    for batch in table.batches(["path", "label", "status", "error"]):
+        statuses.update(batch["status"].to_pylist())
+        labels.update(batch["label"].to_pylist())
+        for row in batch.to_pylist():
+            if row["status"] != "ok":
+                failed[row["label"]] += 1
+                if len(failures) < _FAILURES:
+                    failures.append(Failure(row["path"], row["status"], row["error"] or ""))
+    return statuses, labels, failed, failures
+
+
+def _sample(vectors: Vectors, most: int, step: Step) -> Sample:
+    wanted = _spread(vectors.rows, most)
+    paths: list[str] = []
+    labels: list[str | None] = []
+    found = np.empty((len(wanted), vectors.dimension), np.float32)
+    start = 0
+    for block in vectors.blocks():
+        low, high = np.searchsorted(wanted, [start, start + len(block)])
+        here = wanted[low:high] - start
+        found[low:high] = unit(block.vectors[here])
+        paths += block.paths.take(here).to_pylist()
+        labels += block.labels.take(here).to_pylist()
+        start += len(block)
+        step("reading", start, vectors.rows)
+    return Sample(paths, labels, found)
+
+
+def _spread(rows: int, most: int) -> NDArray[np.intp]:
+    """Numbers of at most so many rows, evenly spread over all: the table's order has no meaning."""
+    return np.unique(np.linspace(0, rows - 1, min(most, rows)).round().astype(np.intp))

@@ -1,0 +1,83 @@
+"""The encoder that made a table, to put further images beside its rows."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from pomona.building.build import build_encoder
+from pomona.building.precision import lower_precision
+from pomona.building.settings import NetworkSettings
+from pomona.encoder.blob import Encoder
+from pomona.errors import EncoderError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["encoder_of_table"]
+
+
+def encoder_of_table(
+    provenance: Mapping[str, str],
+    encoder: str | os.PathLike[str] | None = None,
+    model: str | None = None,
+    weights: str | None = None,
+) -> Encoder:
+    """Get the encoder that made a table: read, or built from what its provenance says.
+
+    Args:
+        provenance: the table's.
+        encoder: its file or URI, in place of the other two.
+        model: the network's name or file; by default as the provenance says.
+        weights: likewise; a weights file must be given, since tables keep its name only.
+
+    Raises:
+        EncoderError: it cannot be had, or is another one: fingerprints differ.
+    """
+    if "projection" in provenance:
+        raise EncoderError(
+            "the table was made by 'pomona project', and no encoder makes such vectors: take an "
+            "image that has a row, or the table that it was made from"
+        )
+    if encoder is not None:
+        if model or weights:
+            raise EncoderError(
+                "--encoder holds its network and weights: leave --model out, and --weights"
+            )
+        found = Encoder.load(encoder)
+    else:
+        found = _build(provenance, model, weights)
+    if found.fingerprint != provenance["fingerprint"]:
+        raise EncoderError(
+            f"the table was made by {_named(provenance)}, and this encoder is "
+            f"{_named(found.provenance())}: give the one that made the table, as --encoder FILE, "
+            "or by --model and --weights"
+        )
+    return found
+
+
+def _build(provenance: Mapping[str, str], model: str | None, weights: str | None) -> Encoder:
+    precision = provenance.get("precision", "f32")
+    if precision == "int8":
+        raise EncoderError("the table was made by an int8 encoder: give its file by --encoder")
+    name = provenance.get("weights", "")
+    if weights is None and model is None:
+        if not (name in {"imagenet", "drawn"} or name.startswith("untrained:")):
+            raise EncoderError(
+                f"the table was made by {_named(provenance)}, and tables hold no weights: give "
+                "the file by --weights, or the encoder by --encoder"
+            )
+        weights = name
+    wanted = model or provenance.get("model", "")
+    built = build_encoder(wanted, weights)
+    if built.output != provenance.get("output"):
+        settings = NetworkSettings(layer=provenance.get("output"))
+        built = build_encoder(wanted, weights, settings=settings)
+    return lower_precision(built, precision)
+
+
+def _named(provenance: Mapping[str, str]) -> str:
+    return (
+        f"{provenance.get('model', '?')} with weights {provenance.get('weights', '?')} "
+        f"({provenance['fingerprint'][:12]})"
+    )

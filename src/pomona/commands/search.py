@@ -1,0 +1,181 @@
+"""`pomona search`: the nearest images of an image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pomona.commands.console import AS_JSON, results_follow, say
+from pomona.commands.steps import steps_bar
+
+if TYPE_CHECKING:
+    from pomona.analysis.nearest_index import NearestIndex
+    from pomona.analysis.search import EncoderFor, SearchResult
+    from pomona.analysis.steps import Step
+    from pomona.table import FeatureTable
+
+__all__ = ["search"]
+
+
+@click.command(epilog="Example: pomona search features/ photos/Kiwi/000.jpg -k 5 --sheet near.png")
+@click.argument("table")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.option(
+    "-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many to find."
+)
+@click.option(
+    "--index",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Search this index in place of the table. It is built where it is missing.",
+)
+@click.option(
+    "--sheet",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a contact sheet, a PNG: a row for each IMAGE with what was found.",
+)
+@click.option(
+    "--encoder",
+    metavar="FILE",
+    help="For images that are not in the table: the encoder that made it, as 'pomona encoder "
+    "build' wrote it.",
+)
+@click.option("--model", help="Likewise: the network.  [default: as the table says]")
+@click.option(
+    "--weights", help="Likewise: imagenet, drawn, a FILE, untrained:SEED.  [default: likewise]"
+)
+@AS_JSON
+def search(  # noqa: PLR0913 - a command has as many arguments as it has options
+    *,
+    table: str,
+    images: tuple[str, ...],
+    k: int,
+    index: Path | None,
+    sheet: Path | None,
+    encoder: str | None,
+    model: str | None,
+    weights: str | None,
+    as_json: bool,
+) -> None:
+    """Find the images of the feature table TABLE that are nearest to each IMAGE.
+
+    An IMAGE is a row, by its path as the table has it, or by the end of that path from a slash on;
+    or any image file, which the table's own encoder then encodes. Near means a large cosine of the
+    two vectors: 1 is the same.
+
+    Without --index the whole table is read and each row compared: exact.
+    """
+    from pomona.analysis.contact_sheet import check_picture
+    from pomona.analysis.search import search as run
+    from pomona.analysis.table_encoder import encoder_of_table
+    from pomona.table import FeatureTable
+
+    if sheet:
+        check_picture(sheet)
+    where = FeatureTable.at(table)
+
+    encoder_for = partial(encoder_of_table, encoder=encoder, model=model, weights=weights)
+
+    with steps_bar() as step:
+        if index:
+            found, method = _with_index(index, where, images, encoder_for, k, step)
+        else:
+            found, method = run(where, images, encoder_for, k, step), "exact"
+    if sheet:
+        _write_sheet(sheet, found)
+    results_follow()
+    if as_json:
+        told = {"table": table, "method": method, "k": k, "results": [f.to_json() for f in found]}
+        click.echo(json.dumps(told, ensure_ascii=False))
+    else:
+        _show(found)
+
+
+def _with_index(  # noqa: PLR0913, PLR0917 - what a search takes
+    file: Path,
+    table: FeatureTable,
+    images: Sequence[str],
+    encoder_for: EncoderFor,
+    k: int,
+    step: Step,
+) -> tuple[list[SearchResult], str]:
+    import numpy as np
+
+    from pomona.analysis.search import find_queries, matches_of
+    from pomona.analysis.similarity import unit
+    from pomona.analysis.vectors import open_vectors
+
+    vectors = open_vectors(table)
+    # First of all: an index is not built for an image that is not there.
+    queries = find_queries(vectors, images, encoder_for, step)
+    index = _open_index(file, table, step)
+    matrix = unit(np.stack([query.vector for query in queries]))
+    itself = [query.path if query.is_row else None for query in queries]
+    return matches_of(queries, index.search(matrix, k, itself)), index.about.kind
+
+
+def _open_index(file: Path, table: FeatureTable, step: Step) -> NearestIndex:
+    from pomona.analysis.nearest_index import NearestIndex, table_state
+    from pomona.analysis.vectors import open_vectors
+
+    if file.exists():
+        index = NearestIndex.load(file)
+        if index.about.table_state == table_state(table):
+            say(_told(file, index))
+            return index
+        if index.about.fingerprint != table.provenance()["fingerprint"]:
+            from pomona.errors import UsageError
+
+            raise UsageError(
+                f"{file} is the index of a table of another encoder: give another FILE, or remove "
+                "it"
+            )
+        say(f"{file}: the table has changed since it was built: building it again")
+    index = NearestIndex.build(open_vectors(table), step)
+    index.save(file)
+    say(_told(file, index))
+    return index
+
+
+def _told(file: Path, index: NearestIndex) -> str:
+    about = index.about
+    if about.kind == "flat":
+        return f"{file}: flat index of {about.rows:,} rows, exact"
+    return (
+        f"{file}: IVF index of {about.rows:,} rows, looks into {about.probes:,} of {about.cells:,} "
+        f"cells; finds {about.recall:.1%} of the exact 10 nearest, measured on "
+        f"{about.measured_rows:,} rows"
+    )
+
+
+def _show(found: Sequence[SearchResult]) -> None:
+    from pomona.presentation import show_matches
+
+    show_matches(found)
+
+
+def _write_sheet(file: Path, found: Sequence[SearchResult]) -> None:
+    from pomona.analysis.contact_sheet import Cell, draw_sheet, save_picture
+
+    rows = []
+    for result in found:
+        query = result.query
+        name = _name(query.path)
+        row = [Cell(query.path, query.label or name, name if query.label else "", marked=True)]
+        row += [
+            Cell(match.path, match.label or _name(match.path), f"{match.similarity:.3f}")
+            for match in result.matches
+        ]
+        rows.append(row)
+    save_picture(draw_sheet(rows), file)
+    say(f"contact sheet: {file}")
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
