@@ -91,7 +91,7 @@ def test_paths_are_found_by_their_rows(tmp_path: Path) -> None:
 
 
 def test_a_few_small_part_files_are_left_alone() -> None:
-    assert groups_to_merge({f"{n}": 1000 for n in range(16)}) == []
+    assert groups_to_merge({f"{n}": 1000 for n in range(8)}) == []
 
 
 def test_many_small_part_files_become_large_ones_and_large_ones_stay() -> None:

@@ -32,8 +32,8 @@ ROW_GROUP_ROWS = 2048  # of 1280 float32: 10 MB held in memory by each writer
 MERGED_BYTES = 128 * 2**20
 """What merged part files have: between the 64 and 256 MB that readers like."""
 
-_SMALL_BYTES = 32 * 2**20
-_SMALL_PARTS = 16  # so many are left alone: a copy of them all would be made for each new one
+_SMALL_BYTES = 48 * 2**20
+_SMALL_PARTS = 8  # so many are left alone: a copy of them all would be made for each new one
 
 
 class PartWriter:
