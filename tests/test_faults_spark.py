@@ -190,7 +190,7 @@ def test_killed_executors_cost_no_row(
     expected: pa.Table, pictures: Path, tmp_path: Path, encoder_file: Path, cluster: Cluster
 ) -> None:
     rng = random.Random(12)
-    for number in range((faults.MOMENTS + 1) // 2):
+    for number in range(faults.MOMENTS):
         table = tmp_path / f"t{number}"
         run = command(pictures, table, encoder_file, cluster.master)
         code, said = strike_during(run, cluster.executors, rng)

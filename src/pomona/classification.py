@@ -169,24 +169,18 @@ def _encoder_for(
 
 
 def _built_again(probe: Classifier, weights: str | None) -> Encoder:
-    from pomona.building.build import build_encoder
-    from pomona.building.precision import lower_precision
-    from pomona.building.settings import NetworkSettings
+    from pomona.analysis.table_encoder import built_as, has_named_weights
 
     known = probe.provenance
     model, had = known.get("model", ""), known.get("weights", "")
-    named = had in {"imagenet", "drawn"} or had.startswith("untrained:")
-    if model not in CARDS or not (weights or named) or known.get("precision") == "int8":
+    named = weights or has_named_weights(known)
+    if model not in CARDS or not named or known.get("precision") == "int8":
         raise EncoderError(
             f"to classify images, the encoder is needed that made the table: {probe.encoder_name}; "
             "give --encoder FILE"
             + (f", or --weights FILE with its weights ({had})" if model in CARDS else "")
             + ", or put it into the classifier with 'pomona train --encoder FILE'"
         )
-    encoder = build_encoder(model, weights or had)
-    if encoder.output != known.get("output"):
-        settings = NetworkSettings(layer=known.get("output"))
-        encoder = build_encoder(model, weights or had, settings=settings)
-    encoder = lower_precision(encoder, known.get("precision", "f32"))
+    encoder = built_as(known, model, weights or had)
     probe.check_same_encoder(encoder.fingerprint, f"{model} with weights {weights or had}")
     return encoder

@@ -14,7 +14,7 @@ from pomona.errors import EncoderError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["encoder_of_table"]
+__all__ = ["built_as", "encoder_of_table", "has_named_weights"]
 
 
 def encoder_of_table(
@@ -56,24 +56,38 @@ def encoder_of_table(
     return found
 
 
+def has_named_weights(provenance: Mapping[str, str]) -> bool:
+    """Whether the weights that a provenance names can be had by that name."""
+    name = provenance.get("weights", "")
+    return name in {"imagenet", "drawn"} or name.startswith("untrained:")
+
+
 def _build(provenance: Mapping[str, str], model: str | None, weights: str | None) -> Encoder:
     precision = provenance.get("precision", "f32")
     if precision == "int8":
         raise EncoderError("the table was made by an int8 encoder: give its file by --encoder")
     name = provenance.get("weights", "")
     if weights is None and model is None:
-        if not (name in {"imagenet", "drawn"} or name.startswith("untrained:")):
+        if not has_named_weights(provenance):
             raise EncoderError(
                 f"the table was made by {_named(provenance)}, and tables hold no weights: give "
                 "the file by --weights, or the encoder by --encoder"
             )
         weights = name
-    wanted = model or provenance.get("model", "")
-    built = build_encoder(wanted, weights)
+    return built_as(provenance, model or provenance.get("model", ""), weights)
+
+
+def built_as(provenance: Mapping[str, str], model: str, weights: str | None) -> Encoder:
+    """Build a network with the output layer and the precision that a provenance names.
+
+    Raises:
+        EncoderError: it cannot be built.
+    """
+    built = build_encoder(model, weights)
     if built.output != provenance.get("output"):
         settings = NetworkSettings(layer=provenance.get("output"))
-        built = build_encoder(wanted, weights, settings=settings)
-    return lower_precision(built, precision)
+        built = build_encoder(model, weights, settings=settings)
+    return lower_precision(built, provenance.get("precision", "f32"))
 
 
 def _named(provenance: Mapping[str, str]) -> str:
