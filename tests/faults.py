@@ -1,6 +1,6 @@
 """What the fault tests share: pictures, the table that must come out, and seeded moments.
 
-`make test` takes a few moments of each kind; `make test-faults` sets POMONA_FAULTS to 20.
+`make test` takes one or two moments of each kind; `make test-faults` sets POMONA_FAULTS to 20.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import tables
 from pomona.encoder.blob import Encoder
 
 MOMENTS = int(os.environ.get("POMONA_FAULTS", "2"))
+SPARK_MOMENTS = MOMENTS if "POMONA_FAULTS" in os.environ else 1  # each takes half a minute
 PICTURES = 240
 
 # Part files are closed after a fraction of a second, as they are after a minute of a real run.

@@ -168,7 +168,7 @@ def test_a_killed_driver_costs_no_row_and_either_engine_goes_on(
     if shutil.which("java") is None:
         pytest.skip("no Java on this machine")
     rng = random.Random(11)
-    for number in range(faults.MOMENTS):
+    for number in range(faults.SPARK_MOMENTS):
         table = tmp_path / f"t{number}"
         run = command(pictures, table, encoder_file, "local[2]")
         with faults.running(run, env=submit_settings()):
@@ -190,7 +190,7 @@ def test_killed_executors_cost_no_row(
     expected: pa.Table, pictures: Path, tmp_path: Path, encoder_file: Path, cluster: Cluster
 ) -> None:
     rng = random.Random(12)
-    for number in range(faults.MOMENTS):
+    for number in range(faults.SPARK_MOMENTS):
         table = tmp_path / f"t{number}"
         run = command(pictures, table, encoder_file, cluster.master)
         code, said = strike_during(run, cluster.executors, rng)
@@ -202,7 +202,7 @@ def test_python_workers_that_are_killed_as_for_memory_cost_no_row(
     expected: pa.Table, pictures: Path, tmp_path: Path, encoder_file: Path, cluster: Cluster
 ) -> None:
     rng = random.Random(13)
-    for number in range((faults.MOMENTS + 1) // 2):
+    for number in range(faults.SPARK_MOMENTS):
         for master in (cluster.master, "local[2]"):
             table = tmp_path / f"t{number}{re.sub('[^a-z]', '', master)}"
             run = command(pictures, table, encoder_file, master)
