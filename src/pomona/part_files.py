@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator
@@ -60,15 +59,9 @@ class PartWriter:
             self._flush()
 
     def close(self) -> None:
-        """Write what waits and the footer, and have it all on the disk.
-
-        From here on the file is whole, also if the machine goes down: a rename that reaches the
-        disk before what it names would leave an empty file in the table.
-        """
+        """Write what waits and the footer: from here on the file is whole."""
         self._flush()
         self._parquet.close()
-        with self.path.open("rb") as file:
-            os.fsync(file.fileno())
 
     def _flush(self) -> None:
         if self._waiting:

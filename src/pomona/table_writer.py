@@ -43,7 +43,12 @@ class TableWriter:
     staging: Path
 
     def commit(self, staged: Path) -> None:
-        """Rename a whole part file into the table: from here on its rows count."""
+        """Rename a whole part file into the table: from here on its rows count.
+
+        It is on the disk by then, whoever wrote it. Were the rename there first when a machine goes
+        down, the table would have an empty file.
+        """
+        _sync(staged)
         staged.replace(self.table.folder / staged.name)
         _sync(self.table.folder)
 
@@ -98,6 +103,7 @@ class _Swap:
 
     def do(self, folder: Path, staging: Path) -> None:
         """Write the intention down, and carry it out."""
+        _sync(staging / self.new)
         written = staging / f"{_INTENTION}.partial"
         written.write_text(json.dumps(asdict(self)))
         _sync(written)
