@@ -203,6 +203,11 @@ def test_raw_images_get_the_labels_that_their_table_gets(fruit: Path, encoder: E
     assert len(right) == 16
 
 
+def test_images_are_answered_in_the_order_of_their_paths(fruit: Path, encoder: Encoder) -> None:
+    answers = list(classify(fruit / "c", fruit / "photos", encoder=encoder, workers=3))
+    assert [a.path for a in answers] == sorted(a.path for a in answers)
+
+
 def test_the_encoder_is_built_again_where_its_weights_have_a_name(fruit: Path) -> None:
     (answer,) = classify(fruit / "c", fruit / "photos" / "wide" / "1.png", workers=1)
     assert answer.label == "wide"

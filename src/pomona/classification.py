@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,7 +61,9 @@ def classify(  # noqa: PLR0913 - as many as there are ways to the encoder
     workers: int | None = None,
     progress: Progress = no_progress,
 ) -> Iterator[Prediction]:
-    """Give each image its label. One answer for every image, streamed; bad images have a reason.
+    """Give each image its label. One answer for every image; bad images have a reason.
+
+    Of a table the answers are streamed, in its order; of images they come in the order of paths.
 
     Args:
         classifier: itself, or its file.
@@ -127,7 +130,8 @@ def _classify_images(
         )
         table = FeatureTable(folder)
         if table.exists():
-            yield from _predictions(probe, table)
+            # Workers end in any order; answers come as the files are named.
+            yield from sorted(_predictions(probe, table), key=attrgetter("path"))
 
 
 @contextmanager
