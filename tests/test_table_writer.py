@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,11 @@ from hypothesis import strategies as st
 
 import tables
 from pomona import part_files
+from pomona.errors import TableError
 from pomona.part_files import PartWriter, groups_to_merge, part_name
 from pomona.schema import FEATURE_SCHEMA, schema_with_provenance
 from pomona.table import FeatureTable
+from pomona.table_journal import PutAway, take_up
 from pomona.table_writer import TableWriter, writing
 from pomona.worker import vectors_array
 
@@ -42,6 +46,11 @@ def add(writer: TableWriter, *names: str) -> None:
 
 def paths(folder: Path) -> list[str]:
     return tables.read(folder)["path"].to_pylist()
+
+
+def paths_in(folder: Path) -> list[str]:
+    """As `paths`, of a folder that may have no part files."""
+    return paths(folder) if FeatureTable(folder).exists() else []
 
 
 def open_table(folder: Path) -> object:
@@ -126,15 +135,10 @@ class Killed(BaseException):
     """Stands for the end of the process: nothing catches it, and no `finally` may tidy up."""
 
 
-MOMENTS = [(call, n) for call in ("unlink", "replace", "write_text") for n in range(6)]
-
-
-@pytest.mark.parametrize(("call", "after"), MOMENTS)
-def test_a_merge_that_is_cut_off_anywhere_is_completed_by_the_next_writer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, after: int
-) -> None:
-    merged(tmp_path, monkeypatch)
-    before = tables.read(tmp_path)
+def killed_after(
+    monkeypatch: pytest.MonkeyPatch, call: str, after: int, work: Callable[[], object]
+) -> bool:
+    """Do something until a method of `Path` was called so often; gives whether it came to that."""
     real, calls = getattr(Path, call), []
 
     def until_killed(self: Path, *arguments: object, **more: object) -> object:
@@ -143,14 +147,37 @@ def test_a_merge_that_is_cut_off_anywhere_is_completed_by_the_next_writer(
         calls.append(self)
         return real(self, *arguments, **more)
 
-    staging = tmp_path / "_staging-of-the-killed"
-    staging.mkdir()
     with monkeypatch.context() as patched:
         patched.setattr(Path, call, until_killed)
         try:
-            TableWriter(FeatureTable(tmp_path), staging).merge_small_parts()
+            work()
         except Killed:
-            assert staging.exists()
+            return True
+    return False
+
+
+def staging_of_the_killed(folder: Path) -> Path:
+    staging = folder / "_staging-of-the-killed"
+    staging.mkdir()
+    return staging
+
+
+# Every call that a merge of four part files makes.
+MERGING = [
+    ("write_text", 0),
+    *(("replace", n) for n in range(2)),
+    *(("unlink", n) for n in range(5)),
+]
+
+
+@pytest.mark.parametrize(("call", "after"), MERGING)
+def test_a_merge_that_is_cut_off_anywhere_is_completed_by_the_next_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, after: int
+) -> None:
+    merged(tmp_path, monkeypatch)
+    before = tables.read(tmp_path)
+    writer = TableWriter(FeatureTable(tmp_path), staging_of_the_killed(tmp_path))
+    assert killed_after(monkeypatch, call, after, writer.merge_small_parts)
     seen = paths(tmp_path)
     assert len(seen) == len(set(seen))  # never a row twice, at no moment
     with open_table(tmp_path):
@@ -187,17 +214,84 @@ def test_a_removal_that_is_cut_off_leaves_rows_to_do_again_and_none_twice(
     assert {"b", "d"} <= set(found)
 
 
-def test_rows_put_away_by_an_overwrite_that_was_killed_come_back(tmp_path: Path) -> None:
-    with open_table(tmp_path) as writer:
-        add(writer, "a", "b")
-    replaced = tmp_path / "_staging-of-the-killed" / "replaced"
-    replaced.mkdir(parents=True)
-    for part in list(FeatureTable(tmp_path).parts()):
-        part.rename(replaced / part.name)
+# Every call that putting three part files away makes.
+PUTTING_AWAY = [("mkdir", 0), ("write_text", 0), *(("replace", n) for n in range(4))]
+
+
+def table_of_three_parts(folder: Path) -> pa.Table:
+    """Write it; gives its rows."""
+    with open_table(folder) as writer:
+        for names in ("ab", "c", "d"):
+            add(writer, *names)
+    return tables.read(folder)
+
+
+@pytest.mark.parametrize(("call", "after"), PUTTING_AWAY)
+def test_rows_that_a_killed_overwrite_was_putting_away_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, after: int
+) -> None:
+    before = table_of_three_parts(tmp_path)
+    staging = staging_of_the_killed(tmp_path)
+    assert killed_after(monkeypatch, call, after, lambda: PutAway.do(tmp_path, staging))
     with open_table(tmp_path):
         pass
-    assert paths(tmp_path) == ["a", "b"]
-    assert not replaced.parent.exists()
+    assert tables.read(tmp_path).equals(before)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".parquet"}
+
+
+@pytest.mark.parametrize(("call", "after"), [*(("replace", n) for n in range(3)), ("unlink", 0)])
+def test_rows_come_back_though_the_giving_back_is_cut_off_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, after: int
+) -> None:
+    before = table_of_three_parts(tmp_path)
+    PutAway.do(tmp_path, staging_of_the_killed(tmp_path))
+    assert paths_in(tmp_path) == []
+    assert killed_after(monkeypatch, call, after, lambda: take_up(FeatureTable(tmp_path)))
+    with open_table(tmp_path):
+        pass
+    assert tables.read(tmp_path).equals(before)
+
+
+def test_rows_put_away_are_gone_once_others_have_come(tmp_path: Path) -> None:
+    with open_table(tmp_path) as writer:
+        add(writer, "a")
+    staging = staging_of_the_killed(tmp_path)
+    PutAway.do(tmp_path, staging)
+    add(TableWriter(FeatureTable(tmp_path), staging), "new")
+    with open_table(tmp_path):
+        pass
+    assert paths(tmp_path) == ["new"]
+    assert not staging.exists()
+
+
+def test_an_overwrite_that_writes_nothing_leaves_the_table_as_it_was(tmp_path: Path) -> None:
+    with open_table(tmp_path) as writer:
+        add(writer, "a")
+        add(writer, "b")
+    with writing(FeatureTable(tmp_path), MADE_BY, overwrite=True):
+        assert paths_in(tmp_path) == []
+    assert sorted(paths(tmp_path)) == ["a", "b"]
+
+
+def test_the_lock_is_on_the_folder_that_is_there_and_not_on_one_that_was_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run may remove the folder that it made between our opening it and locking it."""
+    folder = tmp_path / "t"
+    real = fcntl.flock
+    removed = []
+
+    def flock(descriptor: int, how: int) -> None:
+        if not removed:
+            removed.append(folder.rmdir())
+        real(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with open_table(folder) as writer:
+        add(writer, "a")
+        with pytest.raises(TableError, match="another run is writing"), open_table(folder):
+            pass
+    assert paths(folder) == ["a"]
 
 
 def test_a_damaged_part_file_is_named_with_the_way_on(tmp_path: Path) -> None:

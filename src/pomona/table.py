@@ -67,14 +67,24 @@ class FeatureTable:
         """Make sure that the folder is a feature table, or free to become one.
 
         Raises:
+            TableError: as `check_folder` and `provenance` do.
+        """
+        self.check_folder()
+        if self.exists():
+            self.provenance()
+
+    def check_folder(self) -> None:
+        """Make sure of the same as far as names tell: no part file is opened.
+
+        Raises:
             TableError: it is a file, holds something else, or may not be written.
         """
         try:
-            self._check_folder()
+            self._look_at_folder()
         except OSError as error:
             raise TableError(f"cannot use {self.folder}: {error.strerror or error}") from error
 
-    def _check_folder(self) -> None:
+    def _look_at_folder(self) -> None:
         if self.folder.is_dir():
             # Hidden names are left in peace: desktops and notebooks leave theirs everywhere.
             names = [p for p in self.folder.iterdir() if not p.name.startswith(".")]
@@ -84,8 +94,6 @@ class FeatureTable:
                     f"{self.folder} exists and is not a feature table (it holds {strange[0]!r}): "
                     "give another TABLE"
                 )
-            if self.exists():
-                self.provenance()
         elif self.folder.exists() or self.folder.is_symlink():
             raise TableError(f"{self.folder} is a file: TABLE must be a new or existing folder")
         existing = next(p for p in (self.folder, *self.folder.absolute().parents) if p.exists())
