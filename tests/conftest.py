@@ -28,6 +28,8 @@ settings.register_profile("pomona", deadline=None, suppress_health_check=[Health
 settings.load_profile("pomona")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+POISON = REPOSITORY / "tests" / "poison"
+"""Put on a worker's path, this makes some images deadly: its sitecustomize.py says which."""
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
 

@@ -12,7 +12,9 @@ import pytest
 import drawn
 import pomona
 import tables
+from conftest import POISON
 from pomona.encoder.blob import Encoder
+from pomona.engines.isolation import ENDS_IN_A_ROW
 from pomona.engines.job import Snapshot
 from pomona.engines.worker_process import WorkerProcess
 from pomona.errors import RunError, SourceError, TableError
@@ -87,7 +89,7 @@ def test_the_table_may_lie_in_the_source(encoder: Encoder, pictures: Path) -> No
 def test_an_image_that_ends_its_process_is_the_only_one_to_pay(
     encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "poison"))
+    monkeypatch.setenv("PYTHONPATH", str(POISON))
     for seed in (1, 2):
         poison = drawn.encode(drawn.picture(20, 13, seed), "PNG")
         (pictures / "kind=bad" / f"poison {seed}.png").write_bytes(poison)
@@ -105,7 +107,7 @@ def test_an_image_that_ends_its_process_is_the_only_one_to_pay(
 def test_an_image_that_hangs_its_process_is_ended_and_named(
     encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "poison"))
+    monkeypatch.setenv("PYTHONPATH", str(POISON))
     (pictures / "endless.png").write_bytes(drawn.encode(drawn.picture(20, 17), "PNG"))
     summary = pomona.extract(
         pictures, tmp_path / "t", encoder=encoder, workers=2, image_timeout_s=1.0
@@ -169,16 +171,46 @@ def test_a_worker_that_dies_outside_of_an_image_costs_no_row(
     assert summary.ok == 11
 
 
-def test_a_failure_that_all_images_share_ends_the_run_and_blames_none(
+def test_a_file_that_hangs_while_it_is_read_is_the_one_that_is_named(
+    encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(POISON))
+    (pictures / "stalled.png").write_bytes(drawn.encode(drawn.picture(20, 20), "PNG"))
+    summary = pomona.extract(
+        pictures, tmp_path / "t", encoder=encoder, workers=1, image_timeout_s=1.0
+    )
+    rows = tables.rows(tmp_path / "t")
+    assert [name for name, row in rows.items() if row["status"] == "crashed"] == ["stalled.png"]
+    assert summary.model_loads == 3  # it alone was tried again
+
+
+def poisonous_pictures(folder: Path, count: int) -> Path:
+    folder.mkdir()
+    for seed in range(count):
+        content = drawn.encode(drawn.picture(20, 13, seed), "PNG")
+        (folder / f"{seed}.png").write_bytes(content)
+    return folder
+
+
+def test_many_images_in_a_row_that_end_their_process_are_all_named(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "poison"))
-    (tmp_path / "pictures").mkdir()
-    for seed in range(30):
-        content = drawn.encode(drawn.picture(20, 13, seed), "PNG")
-        (tmp_path / "pictures" / f"{seed}.png").write_bytes(content)
-    with pytest.raises(RunError, match="in a row ended with nothing done, .*SIGSEGV"):
-        pomona.extract(tmp_path / "pictures", tmp_path / "t", encoder=encoder, workers=2)
+    monkeypatch.setenv("PYTHONPATH", str(POISON))
+    source = poisonous_pictures(tmp_path / "pictures", ENDS_IN_A_ROW + 1)
+    (source / "z.png").write_bytes(drawn.encode(drawn.picture(20, 20), "PNG"))
+    summary = pomona.extract(source, tmp_path / "t", encoder=encoder, workers=2)
+    assert summary.by_status == {"crashed": ENDS_IN_A_ROW + 1, "ok": 1}
+    assert set(tables.rows(tmp_path / "t")) == {path.name for path in source.iterdir()}
+
+
+def test_a_failure_that_every_image_meets_ends_the_run_and_blames_none(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(POISON))
+    monkeypatch.setenv("EVERY_IMAGE_IS_POISON", "1")
+    source = poisonous_pictures(tmp_path / "pictures", 30)
+    with pytest.raises(RunError, match="the last one over a drawn picture: .*SIGSEGV"):
+        pomona.extract(source, tmp_path / "t", encoder=encoder, workers=2)
     assert not (tmp_path / "t").exists()
 
 

@@ -1,6 +1,8 @@
 """Put on a worker's PYTHONPATH, this makes two sizes of images deadly, as a decoder's bug would.
 
-Loading a picture 13 pixels high ends the process with SIGSEGV; one 17 pixels high hangs.
+Loading a picture 13 pixels high ends the process with SIGSEGV; one 17 pixels high hangs. Opening a
+file called stalled.png hangs, as on a network file system that is gone. Where EVERY_IMAGE_IS_POISON
+is set, loading any picture ends the process.
 """
 
 from __future__ import annotations
@@ -12,15 +14,22 @@ from typing import Any
 
 from PIL import ImageFile
 
-_load = ImageFile.ImageFile.load
+_load, _open = ImageFile.ImageFile.load, os.open
 
 
 def load(self: ImageFile.ImageFile) -> Any:
-    if self.size[1] == 13:
+    if self.size[1] == 13 or "EVERY_IMAGE_IS_POISON" in os.environ:
         os.kill(os.getpid(), signal.SIGSEGV)
     if self.size[1] == 17:
         time.sleep(3600)
     return _load(self)
 
 
+def open_file(path: Any, *arguments: Any, **more: Any) -> int:
+    if str(path).endswith("stalled.png"):
+        time.sleep(3600)
+    return _open(path, *arguments, **more)
+
+
 ImageFile.ImageFile.load = load  # type: ignore[method-assign]
+os.open = open_file

@@ -5,49 +5,32 @@ python -m pomona.engines.isolated_main
 
 from __future__ import annotations
 
-import os
-import pickle
-import signal
-import sys
-import threading
-from typing import IO, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from pomona.encoder.blob import Encoder
-from pomona.engines.isolation import end_with
-from pomona.errors import PomonaError
+from pomona.engines.child_process import serve
 from pomona.runtime import load_once, loads_so_far
-from pomona.worker import featurize
+from pomona.worker import DecodeOptions, featurize
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__: list[str] = []
 
 
-def _serve(orders: IO[bytes], replies: IO[bytes]) -> None:
-    def reply(message: Any) -> None:
-        pickle.dump(message, replies)
-        replies.flush()
+def _begin(
+    order: tuple[bytes, DecodeOptions],
+) -> tuple[int, Callable[[pa.RecordBatch], pa.RecordBatch]]:
+    blob, decode = order
+    encoder = Encoder.from_bytes(blob)
+    runtime = load_once(encoder.fingerprint, lambda: encoder)
 
-    try:
-        blob, decode = pickle.load(orders)  # noqa: S301 - from our own parent
-        encoder = Encoder.from_bytes(blob)
-        runtime = load_once(encoder.fingerprint, lambda: encoder)
-        reply(loads_so_far())
-        while True:
-            image = pickle.load(orders)  # noqa: S301 - likewise
-            (row,) = featurize(iter([image]), runtime, decode)
-            reply(row)
-    except EOFError:
-        return  # the parent has ended, or wants no more
-    except PomonaError as error:
-        reply(error)
+    def row(image: pa.RecordBatch) -> pa.RecordBatch:
+        return next(featurize(iter([image]), runtime, decode))
 
-
-def _main() -> None:
-    threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints is noise, not a reply
-    _serve(sys.stdin.buffer, replies)
+    return loads_so_far(), row
 
 
 if __name__ == "__main__":
-    _main()
+    serve(_begin)

@@ -8,55 +8,40 @@ that ends its process gets its row, and all others theirs. The other side:
 
 from __future__ import annotations
 
+import io
 import math
 import os
-import pickle
-import select
-import signal
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pomona.errors import PomonaError, RunError
-from pomona.schema import FEATURE_SCHEMA, lone_row
+from pomona.engines.child_process import ChildProcess, Ended
+from pomona.errors import RunError
+from pomona.schema import FEATURE_SCHEMA, INPUT_SCHEMA, lone_row
 
 if TYPE_CHECKING:
     from pomona.encoder.blob import Encoder
     from pomona.worker import DecodeOptions
 
-__all__ = ["STRIKES", "IsolatedWorker", "end_if_stuck", "end_with", "ending", "isolated_worker"]
+__all__ = [
+    "ENDS_IN_A_ROW",
+    "STRIKES",
+    "IsolatedWorker",
+    "end_if_stuck",
+    "isolated_worker",
+    "known_image",
+    "no_image_is_to_blame",
+]
 
 STRIKES = 2
 """Processes that an image may end before it is called their cause."""
 
-_DEATHS_IN_A_ROW = 8  # processes that may die with no image done before no image is to blame
-
-
-def ending(code: int, noise: IO[bytes]) -> str:
-    """How a process ended, in one line: its signal, or its exit code and the last thing it said."""
-    if code < 0:
-        return f"the process was ended by {signal.Signals(-code).name}"
-    noise.seek(0)
-    last = noise.read()[-2000:].decode(errors="replace").strip().splitlines()
-    return f"the process ended with code {code}" + (f": {last[-1]}" if last else "")
-
-
-def end_with(parent: int) -> None:
-    """End this process soon after its parent, even if an image holds it: for a thread."""
-    while os.getppid() == parent:
-        time.sleep(2)
-    os._exit(1)
-
-
-class _Died(Exception):  # noqa: N818 - it is news to its parent, not an error to a user
-    """The process ended, or was ended, without a reply."""
+ENDS_IN_A_ROW = 8
+"""Processes that may end with nothing done before it is asked whether images are the cause."""
 
 
 class IsolatedWorker:
@@ -76,14 +61,14 @@ class IsolatedWorker:
         self._fetch = fetch
         self._decode = decode
         self._timeout_s = image_timeout_s
-        self._child: _Child | None = None
-        self._deaths_in_a_row = 0
+        self._child: ChildProcess | None = None
+        self._ends_in_a_row = 0
 
     def featurize(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Do what `pomona.worker.featurize` does, one image at a time.
 
         Raises:
-            RunError: processes keep dying and get nothing done: no image is the cause of that.
+            RunError: processes end over a known image as well: no image is the cause of that.
             EncoderError: the encoder cannot be loaded here.
         """
         for batch in batches:
@@ -98,25 +83,16 @@ class IsolatedWorker:
             self._child = None
 
     def _row(self, image: pa.RecordBatch) -> pa.RecordBatch:
-        reason = ""
         for _ in range(STRIKES):
             try:
-                if self._child is None:
-                    self._child = _Child()
-                    self.loads += self._child.start(self._fetch(), self._decode)
-                row = self._child.featurize(image, self._timeout_s)
-            except _Died as death:
-                reason = str(death)
-                self.close()
-                self._deaths_in_a_row += 1
-                if self._deaths_in_a_row > _DEATHS_IN_A_ROW:
-                    raise RunError(
-                        f"{self._deaths_in_a_row} processes in a row ended with nothing done, the "
-                        f"last one because {reason}"
-                    ) from None
+                row = self._ask(image)
+            except Ended as end:
+                reason = str(end)
             else:
-                self._deaths_in_a_row = 0
+                self._ends_in_a_row = 0
                 return row
+        if self._ends_in_a_row >= ENDS_IN_A_ROW:
+            self._try_known_image()
         (told,) = image.drop_columns(["content"]).to_pylist()
         modified = told["modified"]
         return lone_row(
@@ -128,55 +104,70 @@ class IsolatedWorker:
             error=reason,
         )
 
+    def _ask(self, image: pa.RecordBatch) -> pa.RecordBatch:
+        child = self._child or self._start()
+        limit_s = self._timeout_s if math.isfinite(self._timeout_s) else None
+        try:
+            return child.ask(image, limit_s)
+        except TimeoutError:
+            self.close()
+            self._ends_in_a_row += 1
+            raise Ended(f"one image took longer than {self._timeout_s:g} s") from None
+        except Ended:
+            self.close()
+            self._ends_in_a_row += 1
+            raise
 
-class _Child:
-    """The process, as its parent sees it: messages are pickled, each way over a pipe."""
-
-    def __init__(self) -> None:
-        self._noise = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "pomona.engines.isolated_main"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._noise,
-            # What Spark put on the path of its workers, such as --py-files, is not in the
-            # environment.
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    def _start(self) -> ChildProcess:
+        """Start a process and hand it the encoder; where it ends over that, another one."""
+        reason = ""
+        for _ in range(ENDS_IN_A_ROW):
+            # What Spark put on the path of its workers, as --py-files does, is in no environment.
+            path = os.pathsep.join(filter(None, sys.path))
+            self._child = ChildProcess(
+                "pomona.engines.isolated_main", environment={**os.environ, "PYTHONPATH": path}
+            )
+            try:
+                self.loads += self._child.ask((self._fetch().to_bytes(), self._decode))
+            except Ended as end:
+                reason = str(end)
+                self.close()
+            else:
+                return self._child
+        raise RunError(
+            f"{ENDS_IN_A_ROW} processes in a row ended before their first image, the last one "
+            f"because {reason}"
         )
 
-    def start(self, encoder: Encoder, decode: DecodeOptions) -> int:
-        """Hand over the encoder; gives the number of models loaded."""
-        loads: int = self._ask((encoder.to_bytes(), decode), None)
-        return loads
+    def _try_known_image(self) -> None:
+        """Find out whether all these ends were their images' fault.
 
-    def featurize(self, image: pa.RecordBatch, timeout_s: float) -> pa.RecordBatch:
-        """Have one image turned into its row."""
-        return self._ask(image, timeout_s)
-
-    def close(self) -> None:
-        """End the process if it still runs."""
-        self._process.kill()
-        self._process.wait()
-        for stream in filter(None, (self._process.stdin, self._process.stdout, self._noise)):
-            with suppress(BrokenPipeError):  # an order that the dead process never read
-                stream.close()
-
-    def _ask(self, message: Any, timeout_s: float | None) -> Any:
-        orders, replies = self._process.stdin, self._process.stdout
-        assert orders  # noqa: S101 - opened in __init__
-        assert replies  # noqa: S101 - likewise
-        wait_s = None if timeout_s is None or math.isinf(timeout_s) else timeout_s
+        Raises:
+            RunError: they were not.
+        """
+        columns = {name: [None] for name in INPUT_SCHEMA.names} | {"content": [known_image()]}
         try:
-            pickle.dump(message, orders)
-            orders.flush()
-            if not select.select([replies], [], [], wait_s)[0]:
-                raise _Died(f"one image took longer than {timeout_s:g} s")
-            reply = pickle.load(replies)  # noqa: S301 - from our own process
-        except (BrokenPipeError, EOFError, pickle.UnpicklingError):
-            raise _Died(ending(self._process.wait(), self._noise)) from None
-        if isinstance(reply, PomonaError):
-            raise reply
-        return reply
+            self._ask(pa.RecordBatch.from_pydict(columns, INPUT_SCHEMA))
+        except Ended as end:
+            raise RunError(no_image_is_to_blame(self._ends_in_a_row, str(end))) from None
+        self._ends_in_a_row = 0
+
+
+def known_image() -> bytes:
+    """A small JPEG, drawn here: a process that ends over this one would do so over any."""
+    from PIL import Image
+
+    opened = io.BytesIO()
+    Image.linear_gradient("L").convert("RGB").save(opened, "JPEG")
+    return opened.getvalue()
+
+
+def no_image_is_to_blame(ends: int, reason: str) -> str:
+    """What to say when processes end over a known image as well."""
+    return (
+        f"{ends} processes in a row ended with nothing done, the last one over a drawn picture: "
+        f"{reason}; see whether memory is short, or a library is broken"
+    )
 
 
 _workers: dict[tuple[str, DecodeOptions, float], IsolatedWorker] = {}

@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from pomona.engines.cores import available_cores
 from pomona.engines.image_queue import ImageQueue
-from pomona.engines.isolation import STRIKES
+from pomona.engines.isolation import ENDS_IN_A_ROW, STRIKES, known_image, no_image_is_to_blame
 from pomona.engines.job import (
     Job,
     Progress,
@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 
 _PART_BYTES = 64 * 2**20  # a part file is closed when its vectors take this much...
 _PART_SECONDS = 60.0  # ...or when it is this old: what a kill can cost
-_DEATHS_IN_A_ROW = 8  # processes that may die with no image done before the run gives up
+_STARTS_IN_A_ROW = 4  # times that each worker may end before its first image
 _LOOK_EVERY_S = 0.1
 
 
@@ -86,7 +86,9 @@ class _Run:
         self._worklist = worklist
         self._crashed: list[tuple[ImageFile, str]] = []  # verdicts that have no row yet
         self._strikes: Counter[str] = Counter()
-        self._deaths_in_a_row = 0
+        self._workers = workers
+        self._ends_in_a_row = 0  # of processes with an image in hand
+        self._starts_in_a_row = 0  # that came to nothing
         self._failure: BaseException | None = None
         self._lock = threading.Lock()
         encoder_path = writer.staging / "encoder"
@@ -153,29 +155,39 @@ class _Run:
     def healthy(self) -> None:
         """Take note that a process got images done."""
         with self._lock:
-            self._deaths_in_a_row = 0
+            self._ends_in_a_row = self._starts_in_a_row = 0
 
-    def bury(self, files: list[ImageFile], suspect: ImageFile | None, death: WorkerDied) -> None:
+    def bury(
+        self, files: list[ImageFile], suspect: ImageFile | None, death: WorkerDied
+    ) -> int | None:
         """Decide what becomes of the images that a dead process held.
 
+        Returns:
+            How many processes in a row have ended over an image with nothing done, where that is
+            so many that images may not be the cause: the next process must do a known one first.
+
         Raises:
-            RunError: processes keep dying and get nothing done: no image is the cause of that.
+            RunError: processes keep ending before they have an image.
         """
         with self._lock:
-            self._deaths_in_a_row += 1
-            if self._deaths_in_a_row > _DEATHS_IN_A_ROW:
-                raise RunError(
-                    f"{self._deaths_in_a_row} worker processes in a row ended with nothing done, "
-                    f"the last one because {death.reason}"
-                )
-            if suspect is not None:
+            if suspect is None:
+                self._starts_in_a_row += 1
+                if self._starts_in_a_row >= max(ENDS_IN_A_ROW, _STARTS_IN_A_ROW * self._workers):
+                    raise RunError(
+                        f"{self._starts_in_a_row} worker processes in a row ended with nothing "
+                        f"done, the last one because {death.reason}"
+                    )
+            else:
+                self._ends_in_a_row += 1
                 self._strikes[suspect.path] += 1
                 if self._strikes[suspect.path] >= STRIKES:
                     _log.warning("%s crashed: %s", suspect.path, death.reason)
                     self._crashed.append((suspect, death.reason))
                     files = [file for file in files if file is not suspect]
                     self.queue.settle(1)
+            ends = self._ends_in_a_row
         self.queue.give_back(files, suspect)
+        return ends if ends >= ENDS_IN_A_ROW else None
 
     def has_suspect(self, chunk: list[ImageFile]) -> bool:
         """Whether a process has died on an image of a chunk; it comes alone then."""
@@ -261,24 +273,27 @@ class _Keeper:
     def _do(self, chunk: list[ImageFile]) -> None:
         """Have a chunk done, and the part file closed where it is time for that."""
         self._in_hand = chunk  # from here on: whenever the process dies, nothing of it is lost
-        if self._process is None:
-            self._process = WorkerProcess(self._run.setup, self._number)
-            if self._stopped:  # while the process was being created
-                self._process.kill("the run was stopped")
-            self._run.loaded(self._process.wait_until_ready())
+        process = self._process or self._start()
         suspect = self._run.has_suspect(chunk)
         if suspect or not chunk:
             self._close_part()  # a suspect must not take the others' rows with it
         if not self._open:
             self._opened_at = time.monotonic()
         if chunk:
-            state = self._process.run(chunk)
+            state = process.run(chunk)
             self._run.healthy()
             self._open, self._in_hand = self._open + chunk, []
             self._open_failed = state.failed
             old = time.monotonic() - self._opened_at > _PART_SECONDS
             if suspect or old or state.vector_bytes >= _PART_BYTES:
                 self._close_part()
+
+    def _start(self) -> WorkerProcess:
+        self._process = process = WorkerProcess(self._run.setup, self._number)
+        if self._stopped:  # while the process was being created
+            process.kill("the run was stopped")
+        self._run.loaded(process.wait_until_ready())
+        return process
 
     def _close_part(self) -> None:
         if self._open and self._process:
@@ -295,4 +310,22 @@ class _Keeper:
             if death.at:
                 self._run.healthy()
         self._process, self._open, self._in_hand, self._open_failed = None, [], [], 0
-        self._run.bury(held, suspect, death)
+        ends = self._run.bury(held, suspect, death)
+        if ends and not self._stopped:
+            self._try_known_image(ends)
+
+    def _try_known_image(self, ends: int) -> None:
+        """Find out whether all these ends were their images' fault.
+
+        Raises:
+            RunError: they were not.
+        """
+        path = self._run.setup.staging / f"known-{self._number}.jpg"
+        path.write_bytes(known_image())
+        try:
+            process = self._start()
+            process.run([ImageFile(str(path), None, None)])
+            process.close_part().path.unlink()
+        except WorkerDied as death:
+            raise RunError(no_image_is_to_blame(ends, death.reason)) from None
+        self._run.healthy()

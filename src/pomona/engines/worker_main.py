@@ -7,25 +7,25 @@ It keeps one part file open over many orders, and makes it whole when it is told
 
 from __future__ import annotations
 
-import os
-import pickle
-import signal
 import sys
-import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.abc import MetaPathFinder
-from typing import IO, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pomona.encoder.blob import Encoder
-from pomona.engines.isolation import end_with
+from pomona.engines.child_process import serve
 from pomona.engines.worker_process import OpenPart, Part, Scoreboard, Setup, State
-from pomona.errors import PomonaError, RunError
+from pomona.errors import RunError
 from pomona.part_files import PartWriter, part_name
 from pomona.runtime import load_once, loads_since
 from pomona.schema import schema_with_provenance
 from pomona.source import ImageFile, read_batches
 from pomona.worker import Seen, featurize
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__: list[str] = []
 
@@ -56,8 +56,13 @@ class _Worker:
             nonlocal read
             for file in files:
                 read += 1
-                self._scoreboard.write(State(read, done, failed))
+                self._scoreboard.write(State(read, done, failed, reading=1))
                 yield file
+
+        def has_read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            for batch in batches:
+                self._scoreboard.write(State(read, done, failed))
+                yield batch
 
         def on_image(status: str) -> None:
             nonlocal done, failed
@@ -66,7 +71,7 @@ class _Worker:
             self._statuses[status] += 1
             self._scoreboard.write(State(read, done, failed))
 
-        batches = read_batches(reading(files), self._setup.label)
+        batches = has_read(read_batches(reading(files), self._setup.label))
         decode = self._setup.decode
         for batch in featurize(batches, self._runtime, decode, on_image, self._seen):
             self._writer.write(batch)
@@ -80,25 +85,6 @@ class _Worker:
         part = Part(self._writer.path, self._writer.rows, self._statuses)
         self._writer, self._statuses = None, Counter()
         return part
-
-
-def _serve(orders: IO[bytes], replies: IO[bytes]) -> None:
-    def reply(message: Any) -> None:
-        pickle.dump(message, replies)
-        replies.flush()
-
-    try:
-        setup, scoreboard_path = pickle.load(orders)  # noqa: S301 - from our own parent
-        worker = _Worker(setup, Scoreboard(scoreboard_path))
-        reply(worker.loads)
-        while True:
-            reply(worker.answer(pickle.load(orders)))  # noqa: S301 - likewise
-    except EOFError:
-        return  # the parent has ended, or wants no more
-    except PomonaError as error:
-        reply(error)
-    except OSError as error:
-        reply(RunError(f"a worker could not go on: {error}"))
 
 
 class _Unneeded(MetaPathFinder):
@@ -115,14 +101,12 @@ class _Unneeded(MetaPathFinder):
             raise ModuleNotFoundError(f"{fullname} is not needed here", name=fullname)
 
 
-def _main() -> None:
-    sys.meta_path.insert(0, _Unneeded())
-    threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints is noise, not a reply
-    _serve(sys.stdin.buffer, replies)
+def _begin(order: tuple[Setup, Path]) -> tuple[int, Callable[[Any], Any]]:
+    setup, scoreboard_path = order
+    worker = _Worker(setup, Scoreboard(scoreboard_path))
+    return worker.loads, worker.answer
 
 
 if __name__ == "__main__":
-    _main()
+    sys.meta_path.insert(0, _Unneeded())
+    serve(_begin)

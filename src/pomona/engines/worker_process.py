@@ -1,9 +1,5 @@
 """One worker process of the embedded engine, as its parent sees it.
 
-Orders go over the child's standard input and replies come over its standard output, both pickled:
-the two are one program. A plain subprocess rather than `multiprocessing`, because that runs the
-caller's `__main__` again in each child, which surprises scripts without a guard.
-
 How far the child is stands in a small shared file, the scoreboard: writing it costs the child
 nothing, and it is still there when the child is not. The other side: `pomona.engines.worker_main`.
 """
@@ -11,19 +7,13 @@ nothing, and it is still there when the child is not. The other side: `pomona.en
 from __future__ import annotations
 
 import mmap
-import pickle
 import struct
-import subprocess
-import sys
-import tempfile
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pomona.engines.isolation import ending
-from pomona.errors import PomonaError
+from pomona.engines.child_process import ChildProcess, Ended
 from pomona.labels import LabelRule
 from pomona.source import ImageFile
 from pomona.worker import DecodeOptions
@@ -65,11 +55,25 @@ class WorkerDied(Exception):  # noqa: N818 - it is news to its parent, not an er
 
 
 class State(NamedTuple):
-    """How far a process is with its chunk: images begun to be read, done, and failed of those."""
+    """How far a process is with its chunk.
 
-    read: int
-    done: int
-    failed: int
+    Attributes:
+        read: images begun to be read.
+        done: images that have their row.
+        failed: those of them without a vector.
+        reading: 1 while the last of the first is being read, 0 while one is computed.
+    """
+
+    read: int = 0
+    done: int = 0
+    failed: int = 0
+    reading: int = 0
+
+    def in_hand(self) -> int | None:
+        """Index in the chunk of the image that is being read or computed; None if none is."""
+        if self.read == self.done:
+            return None
+        return self.read - 1 if self.reading else self.done
 
 
 class OpenPart(NamedTuple):
@@ -82,7 +86,7 @@ class OpenPart(NamedTuple):
 class Scoreboard:
     """A `State` in a small shared file."""
 
-    _FORM = struct.Struct("<qqq")
+    _FORM = struct.Struct("<qqqq")
 
     def __init__(self, path: Path) -> None:
         if not path.exists():
@@ -106,15 +110,7 @@ class WorkerProcess:
         self._scoreboard_path = setup.staging / f"worker-{number}.scoreboard"
         self._scoreboard_path.unlink(missing_ok=True)
         self._scoreboard = Scoreboard(self._scoreboard_path)
-        self._killed_for: str | None = None
-        self._noise = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "pomona.engines.worker_main"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._noise,
-            process_group=0,  # Ctrl-C is for the parent, which then ends its workers
-        )
+        self._child = ChildProcess("pomona.engines.worker_main", own_group=True)
         self._setup = setup
 
     def progress(self) -> State:
@@ -128,8 +124,7 @@ class WorkerProcess:
             WorkerDied: it ended instead.
             PomonaError: it said why it cannot work.
         """
-        self._send((self._setup, self._scoreboard_path))
-        loads: int = self._receive()
+        loads: int = self._ask((self._setup, self._scoreboard_path))
         return loads
 
     def run(self, files: list[ImageFile]) -> OpenPart:
@@ -154,45 +149,18 @@ class WorkerProcess:
 
     def kill(self, reason: str) -> None:
         """End the process; whoever waits for its reply gets `WorkerDied` with this reason."""
-        self._killed_for = reason
-        self._process.kill()
+        self._child.kill(reason)
 
     def close(self) -> None:
         """End the process if it still runs, and let go of what belongs to it."""
-        self._process.kill()
-        self._process.wait()
-        for stream in filter(None, (self._process.stdin, self._process.stdout, self._noise)):
-            with suppress(BrokenPipeError):  # an order that the dead process never read
-                stream.close()
+        self._child.close()
         self._scoreboard_path.unlink(missing_ok=True)
 
-    def _ask(self, order: list[ImageFile] | None) -> Any:
-        self._scoreboard.write(State(0, 0, 0))
-        self._send(order)
-        reply = self._receive()
-        self._scoreboard.write(State(0, 0, 0))
-        return reply
-
-    def _send(self, message: Any) -> None:
-        assert self._process.stdin  # noqa: S101 - opened in __init__
+    def _ask(self, order: object) -> Any:
+        self._scoreboard.write(State())
         try:
-            pickle.dump(message, self._process.stdin)
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            raise self._death() from None
-
-    def _receive(self) -> Any:
-        assert self._process.stdout  # noqa: S101 - opened in __init__
-        try:
-            reply = pickle.load(self._process.stdout)  # noqa: S301 - from our own process
-        except (EOFError, pickle.UnpicklingError):
-            raise self._death() from None
-        if isinstance(reply, PomonaError):
-            raise reply
+            reply = self._child.ask(order)
+        except Ended as end:
+            raise WorkerDied(self._scoreboard.read().in_hand(), str(end)) from None
+        self._scoreboard.write(State())
         return reply
-
-    def _death(self) -> WorkerDied:
-        code = self._process.wait()
-        state = self._scoreboard.read()
-        in_hand = state.done if state.read > state.done else None
-        return WorkerDied(in_hand, self._killed_for or ending(code, self._noise))

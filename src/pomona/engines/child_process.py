@@ -1,0 +1,145 @@
+"""A child process that answers orders: both of its sides.
+
+Orders go over its standard input and replies come over its standard output, both pickled: the two
+are one program. A plain subprocess rather than `multiprocessing`, because that runs the caller's
+`__main__` again in each child, which surprises scripts without a guard.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import IO, Any
+
+from pomona.errors import PomonaError, RunError
+
+__all__ = ["ChildProcess", "Ended", "serve"]
+
+
+class Ended(Exception):  # noqa: N818 - it is news to its parent, not an error to a user
+    """The process ended, or was ended, without a reply; the reason is one line."""
+
+
+class ChildProcess:
+    """The parent's handle."""
+
+    def __init__(
+        self, module: str, *, own_group: bool = False, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Start it.
+
+        Args:
+            module: run as `python -m`; it calls `serve`.
+            own_group: keep the terminal's Ctrl-C from it: that is for the parent alone.
+            environment: in place of this process's own.
+        """
+        self._killed_for: str | None = None
+        self._noise = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._noise,
+            env=environment,
+            process_group=0 if own_group else None,
+        )
+
+    def ask(self, order: Any, timeout_s: float | None = None) -> Any:
+        """Give an order, and wait for its reply.
+
+        Args:
+            order: anything that can be pickled.
+            timeout_s: seconds to wait; None for as long as it takes.
+
+        Raises:
+            Ended: the process ended instead.
+            TimeoutError: it has not replied; it may still run.
+            PomonaError: it said why it cannot do that.
+        """
+        orders, replies = self._process.stdin, self._process.stdout
+        assert orders  # noqa: S101 - opened in __init__
+        assert replies  # noqa: S101 - likewise
+        try:
+            pickle.dump(order, orders)
+            orders.flush()
+            if timeout_s is not None and not _can_be_read(replies, timeout_s):
+                raise TimeoutError
+            reply = pickle.load(replies)  # noqa: S301 - from our own process
+        except (BrokenPipeError, EOFError, pickle.UnpicklingError):
+            code = self._process.wait()
+            raise Ended(self._killed_for or _ending(code, self._noise)) from None
+        if isinstance(reply, PomonaError):
+            raise reply
+        return reply
+
+    def kill(self, reason: str) -> None:
+        """End the process; whoever waits for its reply gets `Ended` with this reason."""
+        self._killed_for = reason
+        self._process.kill()
+
+    def close(self) -> None:
+        """End the process if it still runs, and let go of what belongs to it."""
+        self._process.kill()
+        self._process.wait()
+        for stream in filter(None, (self._process.stdin, self._process.stdout, self._noise)):
+            with suppress(BrokenPipeError):  # an order that the dead process never read
+                stream.close()
+
+
+def serve(begin: Callable[[Any], tuple[Any, Callable[[Any], Any]]]) -> None:
+    """Be the child, until the parent wants no more or has ended.
+
+    Args:
+        begin: is given the first order; gives its reply, and what answers each order after it.
+    """
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    orders, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a library prints is noise, not a reply
+
+    def reply(message: Any) -> None:
+        pickle.dump(message, replies)
+        replies.flush()
+
+    try:
+        first, answer = begin(pickle.load(orders))  # noqa: S301 - from our own parent
+        reply(first)
+        while True:
+            reply(answer(pickle.load(orders)))  # noqa: S301 - likewise
+    except EOFError:
+        return
+    except PomonaError as error:
+        reply(error)
+    except OSError as error:
+        reply(RunError(f"a worker could not go on: {error}"))
+
+
+def _can_be_read(replies: IO[bytes], timeout_s: float) -> bool:
+    waiting = select.poll()  # `select` itself refuses descriptors above 1023
+    waiting.register(replies, select.POLLIN)
+    return bool(waiting.poll(timeout_s * 1000))
+
+
+def _ending(code: int, noise: IO[bytes]) -> str:
+    """How a process ended, in one line: its signal, or its exit code and the last thing it said."""
+    if code < 0:
+        return f"the process was ended by {signal.Signals(-code).name}"
+    noise.seek(0)
+    last = noise.read()[-2000:].decode(errors="replace").strip().splitlines()
+    return f"the process ended with code {code}" + (f": {last[-1]}" if last else "")
+
+
+def _end_with(parent: int) -> None:
+    """End this process soon after its parent, even if an image holds it: for a thread."""
+    while os.getppid() == parent:
+        time.sleep(2)
+    os._exit(1)
