@@ -102,7 +102,10 @@ def test_pruning_leaves_the_rows_of_other_sources_and_of_other_globs(
     pomona.extract(pictures, tmp_path / "t", encoder=encoder)
     shutil.rmtree(tmp_path / "others")
     (pictures / "Apple Red 1" / "image 1.png").unlink()
-    summary = extract(pictures, tmp_path / "t", prune=True, globs=["*.webp"])
+    for source in (pictures, f"{pictures}/P*"):
+        summary = extract(source, tmp_path / "t", prune=True, globs=["*.webp", "*.jpg"])
+        assert (summary.changes.gone, summary.changes.pruned) == (0, 0)
+    summary = extract(f"{pictures}/A*", tmp_path / "t", prune=True)
     assert (summary.changes.gone, summary.changes.pruned) == (1, 1)
     assert "a.png" in tables.rows(tmp_path / "t")
     assert tables.read(tmp_path / "t").num_rows == 14

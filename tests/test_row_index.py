@@ -89,9 +89,9 @@ def test_verdicts_are_those_of_a_dictionary(
             assert verdict is Verdict.CHANGED
         else:
             assert verdict is (Verdict.DONE if rows[path][2] else Verdict.FAILED)
-    left = known.not_listed().get("part-0", set())
-    assert left == set(known.rows_of(sorted(rows.keys() - files.keys())).get("part-0", set()))
-    assert len(left) == len(rows.keys() - files.keys())
+    left = rows.keys() - files.keys()
+    assert set(known.unlisted([*rows, *files])) == left
+    assert known.parts_with_unlisted() == (["part-0"] if left else [])
 
 
 def test_keys_are_whole_where_they_end_in_zeros() -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pomona.errors import SourceError
@@ -150,7 +152,7 @@ def test_a_source_without_images_names_the_known_extensions(tmp_path: Path) -> N
         listing_of(tmp_path).check()
 
 
-@pytest.mark.parametrize("given", ["{}", "{}/", "{}/*.jpg", "{}/*/*.jpg", "{}/**"])
+@pytest.mark.parametrize("given", ["{}", "{}/", "{}/*", "{}/**/*.jpg", "{}/**"])
 def test_a_file_is_gone_if_it_lay_in_the_source_and_is_no_more(tmp_path: Path, given: str) -> None:
     touch(tmp_path / "in" / "there.jpg", tmp_path / "in" / "x" / "there.jpg")
     (tmp_path / "in" / "broken.jpg").symlink_to("nowhere")
@@ -161,6 +163,67 @@ def test_a_file_is_gone_if_it_lay_in_the_source_and_is_no_more(tmp_path: Path, g
     assert not source.is_gone(f"file:{tmp_path}/in/broken.jpg")
     assert not source.is_gone(f"file:{tmp_path}/inn/gone.jpg")
     assert not source.is_gone("s3a://bucket/gone.jpg")
+
+
+FOLDERS = st.lists(st.sampled_from(["a", "b", ".h", "_u"]), max_size=3)
+FILES = st.sampled_from(["a.jpg", "b.png", "c.txt", "_d.jpg", "e.h.jpg"])
+PATTERNS = [
+    *("", "/", "/*", "/**", "/*/", "/*/*", "/a", "/a/*", "/a*", "/?/b", "/[ab]/**", "/**/*.jpg"),
+    *("/**/a", "/.h/*", "/*/.h", "/**/b/**/*.png", "/a/a.jpg"),
+]
+GLOBS = st.sampled_from([(), ("*.png",), ("a/*.txt",), ("*.txt", "*.jpg"), ("_*",)])
+
+
+@settings(max_examples=300)
+@given(
+    files=st.sets(st.tuples(FOLDERS.map("/".join), FILES), min_size=1, max_size=8),
+    pattern=st.sampled_from(PATTERNS),
+    globs=GLOBS,
+)
+def test_what_was_listed_and_was_removed_is_gone_and_nothing_else_is(
+    tmp_path_factory: pytest.TempPathFactory,
+    files: set[tuple[str, str]],
+    pattern: str,
+    globs: tuple[str, ...],
+) -> None:
+    folder = tmp_path_factory.mktemp("tree") / "in"
+    paths = [folder / above / name for above, name in files]
+    touch(*paths)
+    source = Source(f"{folder}{pattern}", globs)
+    was_listed = {file.uri for file in Listing("", source.files, source.is_gone).files()}
+    shutil.rmtree(folder)
+    folder.mkdir()
+    assert {uri for uri in (f"file:{path}" for path in paths) if source.is_gone(uri)} == was_listed
+
+
+@pytest.fixture
+def abyss(tmp_path: Path) -> Iterator[Path]:
+    """1,500 folders, one in the other, with a picture in the last."""
+    names = ["d"] * 1_500
+    path = tmp_path
+    for name in names:
+        path.mkdir(exist_ok=True)
+        path /= name
+    path.mkdir()
+    touch(path / "a.jpg")
+    yield tmp_path
+    (path / "a.jpg").unlink()
+    for _ in names:  # neither shutil nor pytest can remove it
+        path.rmdir()
+        path = path.parent
+
+
+def test_folders_may_lie_deeper_than_pythons_stack(abyss: Path) -> None:
+    assert names(listed(abyss)) == ["a.jpg"]
+
+
+@pytest.mark.parametrize("slashes", ["//", "///", "file:/", "file://", "file:///"])
+def test_a_file_has_one_uri_however_many_slashes_are_in_front(tmp_path: Path, slashes: str) -> None:
+    touch(tmp_path / "a.jpg")
+    given = slashes + str(tmp_path).lstrip("/")
+    assert [file.uri for file in listed(given)] == [f"file:{tmp_path}/a.jpg"]
+    assert [file.uri for file in listed(f"{given}/*.jpg")] == [f"file:{tmp_path}/a.jpg"]
+    assert Source(given).is_gone(f"file:{tmp_path}/gone.jpg")
 
 
 def test_a_file_whose_name_is_no_text_is_not_gone(tmp_path: Path) -> None:

@@ -90,13 +90,16 @@ def test_whatever_is_removed_nothing_else_is(
     assert sorted(paths(folder)) == sorted(left)
 
 
-def test_paths_are_found_by_their_rows(tmp_path: Path) -> None:
+def test_paths_are_found_part_by_part(tmp_path: Path) -> None:
     with open_table(tmp_path) as writer:
         add(writer, "a", "b")
         add(writer, "c")
+        add(writer, "d", "e")
         index = writer.index()
-        index.verdicts(["b"], [None], [None])
-        assert sorted(writer.paths_of(index.not_listed())) == ["a", "c"]
+        index.verdicts(["b", "c"], [None] * 2, [None] * 2)
+        parts = index.parts_with_unlisted()
+        assert list(writer.paths_in(parts)) == [["a", "b"], ["d", "e"]]
+        assert list(index.unlisted(["a", "b", "c", "d", "e", "new"])) == ["a", "d", "e"]
 
 
 def test_a_few_small_part_files_are_left_alone() -> None:

@@ -161,3 +161,11 @@ def test_what_is_remembered_is_bounded() -> None:
     assert seen.find("0") is None
     assert seen.find("9999") is not None
     assert len(seen._known) == 16 * 2**20 // (1280 * 4 + 1024)
+
+
+def test_a_vector_larger_than_what_is_remembered_is_not() -> None:
+    seen = Seen()
+    seen.add(_Row(sha256="huge"), np.zeros(16 * 2**18, np.float32))
+    assert seen.find("huge") is None
+    seen.add(_Row(sha256="small"), np.zeros(3, np.float32))
+    assert seen.find("small") is not None

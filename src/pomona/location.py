@@ -17,11 +17,12 @@ def is_remote(uri: str) -> bool:
 
 
 def local_path(uri: str) -> str:
-    """The file system's path of a `file:` URI, or of a plain path."""
-    if uri.startswith("file:"):
-        rest = uri.removeprefix("file:")
-        return "/" + rest.lstrip("/") if rest.startswith("/") else rest
-    return uri
+    """The file system's path of a `file:` URI, or of a plain path.
+
+    Several slashes in front are one: `//photos` is `/photos`, and their rows must be the same.
+    """
+    rest = uri.removeprefix("file:")
+    return "/" + rest.lstrip("/") if rest.startswith("/") else rest
 
 
 def read_file(location: str) -> bytes:

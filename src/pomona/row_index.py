@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
+from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -178,12 +179,16 @@ class RowIndex:
                 places[self._parts[number]].add(_whole(key))
         return dict(places)
 
-    def not_listed(self) -> Doomed:
-        """The rows whose files were not listed so far."""
-        places: Doomed = defaultdict(set)
-        for position in np.flatnonzero(~self._seen):
-            places[self._parts[self._part_numbers[position]]].add(_whole(self._keys[position]))
-        return dict(places)
+    def parts_with_unlisted(self) -> list[str]:
+        """The part files with rows whose files were not listed so far."""
+        return [self._parts[number] for number in np.unique(self._part_numbers[~self._seen])]
+
+    def unlisted(self, paths: Sequence[str]) -> Iterator[str]:
+        """Those of some paths that have a row, and whose files were not listed so far."""
+        if len(self):
+            keys = path_keys(paths)
+            at = np.minimum(np.searchsorted(self._keys, keys), len(self) - 1)
+            yield from compress(paths, (self._keys[at] == keys) & ~self._seen[at])
 
 
 def _whole(key: np.bytes_) -> bytes:

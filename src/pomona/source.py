@@ -119,7 +119,7 @@ class Source:
         """
         for root in self._roots():
             if os.path.isdir(root):  # noqa: PTH112 - names may be no valid text: stay with os
-                yield from self._walk(root, root, (), on_error)
+                yield from self._walk(root, on_error)
             else:
                 yield _look_at(root)
 
@@ -128,13 +128,10 @@ class Source:
 
         A file that cannot be looked at may still be there.
         """
-        given, path = local_path(self.given), uri.removeprefix("file:")
+        path = uri.removeprefix("file:")
         if path.startswith("//"):
             path = os.fsdecode(unquote_to_bytes(path[2:]))
-        if not os.path.lexists(given):
-            given = "/".join([*_fixed_parts(given), ""])
-        folder = os.path.abspath(given or ".")  # noqa: PTH100
-        if path != folder and not path.startswith(f"{folder.rstrip('/')}/"):
+        if not path.startswith("/") or not self._would_list(path):
             return False
         try:
             os.lstat(path)
@@ -144,6 +141,24 @@ class Source:
             return False
         return False
 
+    def _would_list(self, path: str) -> bool:
+        """Whether a file of this path, were it there, would be listed."""
+        given = local_path(self.given)
+        pattern = os.path.abspath(given)  # noqa: PTH100
+        above = [str(parent) for parent in reversed(Path(path).parents)]
+        places = above if given.endswith("/") else [*above, path]
+        if os.path.lexists(given):
+            root = pattern if pattern in places else None
+        else:
+            root = next((place for place in places if _matches(place, pattern)), None)
+        return root is not None and self._takes(path, root)
+
+    def _takes(self, path: str, root: str) -> bool:
+        """Whether a file is one of those asked for: a root itself always is."""
+        below = path[len(root) :].lstrip("/")
+        hidden = any(map(is_hidden, below.split("/")))
+        return not below or (not hidden and is_chosen(below, self.globs))
+
     def _roots(self) -> list[str]:
         path = local_path(self.given)
         if os.path.lexists(path):
@@ -152,32 +167,55 @@ class Source:
         matches = {os.path.abspath(match) for match in found if not _hidden_below(match, path)}  # noqa: PTH100
         return sorted(match for match in matches if not _has_parent_in(match, matches))
 
-    def _walk(
-        self,
-        root: str,
-        folder: str,
-        above: tuple[tuple[int, int], ...],
-        on_error: Callable[[OSError], None],
-    ) -> Iterator[ImageFile]:
-        try:
-            status = os.stat(folder)  # noqa: PTH116
-            with os.scandir(folder) as listing:
-                # Names only: of a million files in one folder, entries would take 300 MB.
-                kinds = {entry.name: _is_folder(entry) for entry in listing}
-        except OSError as error:
-            on_error(error)
-            return
-        here = (status.st_dev, status.st_ino)
-        if here in above or folder == self.excluded:
-            return
-        for name in sorted(kinds):
-            path = f"{folder.rstrip('/')}/{name}"
-            if is_hidden(name):
-                continue
-            if kinds[name]:
-                yield from self._walk(root, path, (*above, here), on_error)
-            elif is_chosen(path[len(root) :].lstrip("/"), self.globs):
-                yield _look_at(path)
+    def _walk(self, root: str, on_error: Callable[[OSError], None]) -> Iterator[ImageFile]:
+        # A stack of our own: folders may lie deeper than Python's goes.
+        above: list[_Folder] = []
+
+        def enter(path: str) -> None:
+            try:
+                folder = _Folder.open(path)
+            except OSError as error:
+                on_error(error)
+                return
+            if path != self.excluded and folder.identity not in [f.identity for f in above]:
+                above.append(folder)
+
+        enter(root)
+        while above:
+            folder = above[-1]
+            for name, is_folder in folder.names:
+                path = f"{folder.path.rstrip('/')}/{name}"
+                if is_hidden(name):
+                    continue
+                if is_folder:
+                    enter(path)
+                    break  # its files come before the next name
+                if is_chosen(path[len(root) :].lstrip("/"), self.globs):
+                    yield _look_at(path)
+            else:
+                above.pop()
+
+
+class _Folder(NamedTuple):
+    """A folder that is being walked.
+
+    Attributes:
+        path: as it was reached.
+        identity: the same for every path that leads to it.
+        names: what it holds and was not walked so far, in order, and whether each is a folder.
+    """
+
+    path: str
+    identity: tuple[int, int]
+    names: Iterator[tuple[str, bool]]
+
+    @classmethod
+    def open(cls, path: str) -> _Folder:
+        status = os.stat(path)  # noqa: PTH116
+        with os.scandir(path) as listing:
+            # Names only: of a million files in one folder, entries would take 300 MB.
+            kinds = {entry.name: _is_folder(entry) for entry in listing}
+        return cls(path, (status.st_dev, status.st_ino), iter(sorted(kinds.items())))
 
 
 class Listing:
@@ -301,6 +339,23 @@ def _fixed_parts(pattern: str) -> list[str]:
     """The folders that a glob names before its first wildcard."""
     parts = pattern.split("/")
     return list(itertools.takewhile(lambda part: not glob.has_magic(part), parts))
+
+
+def _matches(path: str, pattern: str) -> bool:
+    """Whether a glob finds a path, were it there; both absolute."""
+    if _hidden_below(path, pattern):
+        return False
+    return _parts_match(path.split("/"), pattern.split("/"))
+
+
+def _parts_match(parts: Sequence[str], patterns: Sequence[str]) -> bool:
+    if not patterns:
+        return not parts
+    if patterns[0] == "**":
+        return any(_parts_match(parts[n:], patterns[1:]) for n in range(len(parts) + 1))
+    if not parts or not fnmatch.fnmatchcase(parts[0], patterns[0]):
+        return False
+    return _parts_match(parts[1:], patterns[1:])
 
 
 def _hidden_below(match: str, pattern: str) -> bool:

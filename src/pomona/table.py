@@ -6,21 +6,19 @@ join it by the renaming of a whole file, so whoever reads it sees a part file wh
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pomona.errors import TableError
 from pomona.location import is_remote, local_path
 from pomona.part_files import ROW_GROUP_ROWS
-from pomona.row_index import INDEX_COLUMNS, KEY_TYPE, Doomed, IndexBuilder, RowIndex, path_keys
+from pomona.row_index import INDEX_COLUMNS, IndexBuilder, RowIndex
 from pomona.schema import FEATURE_SCHEMA, read_provenance
 
 __all__ = ["STAGING", "FeatureTable", "check_same_maker", "is_table_file", "part_provenance"]
@@ -129,14 +127,12 @@ class FeatureTable:
                     builder.add_rows(part.name, pa.Table.from_batches([batch]))
         return builder.build()
 
-    def paths_of(self, rows: Doomed) -> list[str]:
-        """The paths of some rows."""
-        found: list[str] = []
-        for name, keys in rows.items():
-            paths = pq.read_table(self.folder / name, columns=["path"])["path"].to_pylist()
-            wanted = np.isin(path_keys(paths), np.array(list(keys), KEY_TYPE))
-            found += itertools.compress(paths, wanted)
-        return found
+    def paths_in(self, parts: Iterable[str]) -> Iterator[list[str]]:
+        """The paths of all rows in some part files, by their names; some thousand at a time."""
+        for name in parts:
+            with pq.ParquetFile(self.folder / name) as file:
+                for batch in file.iter_batches(columns=["path"], batch_size=_INDEX_ROWS):
+                    yield batch["path"].to_pylist()
 
     def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The rows, streamed, in the table's schema whichever engine wrote them."""

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,9 +47,9 @@ class TableWriter:
         """What has a row, and from which state of its file."""
         return self.table.index()
 
-    def paths_of(self, rows: Doomed) -> list[str]:
-        """The paths of some rows."""
-        return self.table.paths_of(rows)
+    def paths_in(self, parts: Iterable[str]) -> Iterator[list[str]]:
+        """The paths of all rows in some part files."""
+        return self.table.paths_in(parts)
 
     def remove_rows(self, rows: Doomed) -> None:
         """Take rows out: a copy without them takes the place of each part file that has some."""

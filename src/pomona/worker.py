@@ -84,10 +84,10 @@ class Seen:
 
     def add(self, row: _Row, vector: NDArray[np.float32] | None) -> None:
         """Remember an image; a vector is copied."""
-        if row.sha256 is None:
+        size = self._ROW_BYTES + (0 if vector is None else vector.nbytes)
+        if row.sha256 is None or size > self._BYTES:
             return
-        size = 0 if vector is None else vector.nbytes
-        while len(self._known) >= self._BYTES // (size + self._ROW_BYTES):
+        while len(self._known) >= self._BYTES // size:
             self._known.popitem(last=False)
         self._known[row.sha256] = row, None if vector is None else vector.copy()
 

@@ -98,12 +98,12 @@ class HadoopRows:
                     builder.add(part, _columns(chunk))
         return builder.build()
 
-    def paths_of(self, rows: Doomed) -> list[str]:
-        """The paths of some rows."""
-        if not rows:
-            return []
-        chosen = self._read(self._now(rows)).join(*self._keys_of(rows), "left_semi")
-        return [row["path"] for row in chosen.select("path").toLocalIterator()]
+    def paths_in(self, parts: Iterable[str]) -> Iterator[list[str]]:
+        """The paths of all rows in some part files, some thousand at a time."""
+        if now := self._now(parts):
+            rows = self._read(now).select("path").toLocalIterator()
+            while chunk := [row["path"] for row in islice(rows, _INDEX_ROWS)]:
+                yield chunk
 
     def remove_rows(self, rows: Doomed) -> None:
         """Take rows out: copies without them take the place of the part files that have some."""

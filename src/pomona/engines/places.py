@@ -124,9 +124,9 @@ class LocalRows:
         """What has a row."""
         return self._table.index()
 
-    def paths_of(self, rows: Doomed) -> list[str]:
-        """The paths of some rows."""
-        return self._table.paths_of(rows)
+    def paths_in(self, parts: Iterable[str]) -> Iterator[list[str]]:
+        """The paths of all rows in some part files."""
+        return self._table.paths_in(parts)
 
     def remove_rows(self, rows: Doomed) -> None:
         """Take rows out."""

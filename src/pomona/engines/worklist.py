@@ -11,7 +11,7 @@ row missing, which the next run makes, and never two rows or a wrong one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
@@ -31,8 +31,8 @@ class ReadableTable(Protocol):
     def index(self) -> RowIndex:
         """What has a row, and from which state of its file."""
 
-    def paths_of(self, rows: Doomed) -> list[str]:
-        """The paths of some rows."""
+    def paths_in(self, parts: Iterable[str]) -> Iterator[list[str]]:
+        """The paths of all rows in some part files, some thousand at a time."""
 
 
 class IndexedTable(ReadableTable, Protocol):
@@ -123,9 +123,15 @@ class Worklist:
         return True
 
     def _settle_gone(self, index: RowIndex, table: IndexedTable) -> None:
-        gone = list(filter(self.listing.is_gone, table.paths_of(index.not_listed())))
-        self.changes.gone = len(gone)
-        if self._prune and gone:
+        gone: list[
+            str
+        ] = []  # held to be removed: in step, a table may lose a part while it is read
+        for paths in table.paths_in(index.parts_with_unlisted()):
+            for path in filter(self.listing.is_gone, index.unlisted(paths)):
+                self.changes.gone += 1
+                if self._prune:
+                    gone.append(path)
+        if gone:
             table.remove_rows(index.rows_of(gone))
             self.changes.pruned = len(gone)
 
@@ -136,8 +142,8 @@ class _NoRows:
     def index(self) -> RowIndex:
         return IndexBuilder().build()
 
-    def paths_of(self, rows: Doomed) -> list[str]:  # noqa: ARG002 - there are none
-        return []
+    def paths_in(self, parts: Iterable[str]) -> Iterator[list[str]]:  # noqa: ARG002 - there are none
+        return iter(())
 
 
 NO_ROWS: ReadableTable = _NoRows()
@@ -153,8 +159,8 @@ class _Unchanging:
     def index(self) -> RowIndex:
         return self.table.index()
 
-    def paths_of(self, rows: Doomed) -> list[str]:
-        return self.table.paths_of(rows)
+    def paths_in(self, parts: Iterable[str]) -> Iterator[list[str]]:
+        return self.table.paths_in(parts)
 
     def remove_rows(self, rows: Doomed) -> None:
         pass
