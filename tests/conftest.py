@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import drawn
+import faults
 import pomona
 from pomona.building.build import build_encoder
 from pomona.encoder.blob import Encoder
@@ -73,6 +74,20 @@ def draw_tree(root: Path) -> Path:
     (root / "_hidden" / "a.jpg").write_bytes(whole)
     (root / ".hidden.jpg").write_bytes(whole)
     return root
+
+
+@pytest.fixture(scope="session")
+def faulty_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """241 files for runs that meet faults: pictures, some broken, some copies, one empty."""
+    return faults.draw(tmp_path_factory.mktemp("faults") / "pictures")
+
+
+@pytest.fixture(scope="session")
+def encoder_file(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The encoder, for command lines."""
+    path = tmp_path_factory.mktemp("encoder") / "encoder"
+    encoder.save(path)
+    return path
 
 
 @pytest.fixture(scope="session")
@@ -162,3 +177,11 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the real data (../shared/data) is not on this machine")
     return SHARED_DATA
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many kills met a process at work."""
+    if faults.LANDED:
+        terminalreporter.section("kills that met a process at work")
+        for what, times in sorted(faults.LANDED.items()):
+            terminalreporter.line(f"{times:4d}  {what}")

@@ -1,6 +1,8 @@
 """What the fault tests share: pictures, the table that must come out, and seeded moments.
 
-`make test` takes one or two moments of each kind; `make test-faults` sets POMONA_FAULTS to 20.
+`make test` takes one or two moments of each kind; `make test-faults` sets POMONA_FAULTS to 20. A
+kill counts only where it met a process that was at work: it is counted in `LANDED`, which the last
+lines of the tests' output show. Where the process had ended before, an earlier moment is tried.
 """
 
 from __future__ import annotations
@@ -11,9 +13,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -25,6 +29,9 @@ from pomona.encoder.blob import Encoder
 MOMENTS = int(os.environ.get("POMONA_FAULTS", "2"))
 SPARK_MOMENTS = MOMENTS if "POMONA_FAULTS" in os.environ else 1  # each takes half a minute
 PICTURES = 240
+
+LANDED: Counter[str] = Counter()
+"""Kills that met a process at work, by what was killed."""
 
 # Part files are closed after a fraction of a second, as they are after a minute of a real run.
 _EAGER = "import pomona.engines.local as local; local._PART_SECONDS = 0.2; "
@@ -54,6 +61,27 @@ def moments(seed: int, longest_s: float) -> Iterator[float]:
     rng = random.Random(seed)
     for _ in range(MOMENTS):
         yield rng.uniform(0.0, longest_s)
+
+
+def kill_at(moment_s: float, what: str, command: Sequence[str], undo: Callable[[], object]) -> None:
+    """Run a command and kill it at a moment, or, where it ends before that, at an earlier one.
+
+    Args:
+        moment_s: seconds after its start.
+        what: the name that the kill is counted by.
+        command: what to run.
+        undo: makes as if a run that ended by itself had not been.
+    """
+    while True:
+        with running(command) as process:
+            try:
+                process.wait(moment_s)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                LANDED[what] += 1
+                return
+        undo()
+        moment_s *= 0.8
 
 
 def assert_whole(table: Path, expected: pa.Table) -> None:
@@ -87,26 +115,36 @@ def running(command: Sequence[str], **more: object) -> Iterator[subprocess.Popen
         process.communicate()
 
 
-def processes(wanted: Callable[[int, int, str], bool]) -> list[int]:
-    """Processes by (pid, parent's pid, command line)."""
+class Process(NamedTuple):
+    """One process of this machine."""
+
+    pid: int
+    parent: int
+    command: str
+
+
+def processes() -> list[Process]:
+    """All processes, as they are now."""
     found = subprocess.run(
         ["ps", "-eww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True
     )
-    lines = [line.split(None, 2) for line in found.stdout.splitlines()]
-    told = ((int(pid), int(parent), line) for pid, parent, line in filter(_has_three, lines))
-    return [process[0] for process in told if wanted(*process)]
+    lines = (line.split(None, 2) for line in found.stdout.splitlines())
+    return [Process(int(words[0]), int(words[1]), words[2]) for words in lines if len(words) == 3]
 
 
-def _has_three(words: list[str]) -> bool:
-    return len(words) == 3
+def below(*ancestors: int) -> list[Process]:
+    """The processes that some have started, they or their children."""
+    every = processes()
+    known = set(ancestors)
+    while more := {p.pid for p in every if p.parent in known} - known:
+        known |= more
+    return [p for p in every if p.pid in known and p.pid not in ancestors]
 
 
-def kill(pid: int) -> None:
-    """End a process as nothing can prevent; it may have ended by itself."""
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+def kill(pid: int, what: str) -> None:
+    """End a process as nothing can prevent, and count it."""
+    os.kill(pid, signal.SIGKILL)
+    LANDED[what] += 1
 
 
 def wait_for(what: Callable[[], object], seconds: float = 60.0) -> None:

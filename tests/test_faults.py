@@ -19,27 +19,17 @@ import faults
 import pomona
 import tables
 from pomona.encoder.blob import Encoder
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return faults.draw(tmp_path_factory.mktemp("faults") / "pictures")
-
-
-@pytest.fixture(scope="module")
-def encoder_file(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("faults") / "encoder"
-    encoder.save(path)
-    return path
+from pomona.table_writer import writing
+from pomona.worker import EXACT
 
 
 @pytest.fixture(scope="module")
 def expected(
-    encoder: Encoder, pictures: Path, tmp_path_factory: pytest.TempPathFactory
+    encoder: Encoder, faulty_pictures: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[pa.Table, float]:
     """The right rows, and the seconds that a run takes."""
     started = time.monotonic()
-    found = faults.made_anew(pictures, tmp_path_factory.mktemp("right") / "t", encoder)
+    found = faults.made_anew(faulty_pictures, tmp_path_factory.mktemp("right") / "t", encoder)
     return found, time.monotonic() - started
 
 
@@ -47,54 +37,64 @@ def command(pictures: Path, table: Path, encoder_file: Path) -> list[str]:
     return [*faults.COMMAND, "extract", str(pictures), str(table), "--encoder", str(encoder_file)]
 
 
+def run(pictures: Path, table: Path, encoder_file: Path) -> None:
+    """A run that nothing happens to."""
+    subprocess.run(command(pictures, table, encoder_file), capture_output=True, check=True)
+
+
 def test_a_killed_parent_costs_no_row(
-    expected: tuple[pa.Table, float], pictures: Path, tmp_path: Path, encoder_file: Path
+    expected: tuple[pa.Table, float], faulty_pictures: Path, tmp_path: Path, encoder_file: Path
 ) -> None:
     right, lasts_s = expected
     for number, moment in enumerate(faults.moments(1, 1.5 + lasts_s)):
         table = tmp_path / f"t{number}"
-        with faults.running(command(pictures, table, encoder_file)):
-            time.sleep(moment)
+        anew = command(faulty_pictures, table, encoder_file)
+        faults.kill_at(moment, "parent", anew, undo=lambda table=table: shutil.rmtree(table))
         faults.assert_sound(table, right)
         # Its workers may still be there: they must not disturb the run that follows at once.
-        subprocess.run(command(pictures, table, encoder_file), capture_output=True, check=True)
+        run(faulty_pictures, table, encoder_file)
         faults.assert_whole(table, right)
 
 
 def test_killed_again_and_again_a_run_still_comes_to_its_end(
-    expected: tuple[pa.Table, float], pictures: Path, tmp_path: Path, encoder_file: Path
+    expected: tuple[pa.Table, float], faulty_pictures: Path, tmp_path: Path, encoder_file: Path
 ) -> None:
     right, lasts_s = expected
+    table = tmp_path / "t"
     for moment in faults.moments(2, 1.5 + lasts_s):
-        with faults.running(command(pictures, tmp_path / "t", encoder_file)):
-            time.sleep(moment)
-        faults.assert_sound(tmp_path / "t", right)
-    subprocess.run(command(pictures, tmp_path / "t", encoder_file), capture_output=True, check=True)
-    faults.assert_whole(tmp_path / "t", right)
+        anew = command(faulty_pictures, table, encoder_file)
+        faults.kill_at(moment, "parent, again", anew, undo=lambda: shutil.rmtree(table))
+        faults.assert_sound(table, right)
+    run(faulty_pictures, table, encoder_file)
+    faults.assert_whole(table, right)
 
 
 def test_killed_workers_cost_no_row(
-    expected: tuple[pa.Table, float], encoder: Encoder, pictures: Path, tmp_path: Path
+    expected: tuple[pa.Table, float], encoder: Encoder, faulty_pictures: Path, tmp_path: Path
 ) -> None:
     right, lasts_s = expected
     rng = random.Random(3)
-    for number, moment in enumerate(faults.moments(3, lasts_s)):
-        killed: list[int] = []
 
-        def strike(after_s: float, killed: list[int] = killed) -> None:
-            time.sleep(after_s)
-            workers = faults.processes(
-                lambda _, parent, line: parent == os.getpid() and "worker_main" in line
-            )
-            if workers:
-                killed.append(rng.choice(workers))
-                faults.kill(killed[0])
+    def workers() -> list[int]:
+        here = faults.below(os.getpid())
+        return [p.pid for p in here if "worker_main" in p.command]
 
-        striker = threading.Thread(target=strike, args=(moment,))
-        striker.start()
-        table = tmp_path / f"t{number}"
-        summary = pomona.extract(pictures, table, encoder=encoder, workers=2)
-        striker.join()
+    def strike(after_s: float, killed: list[int]) -> None:
+        faults.wait_for(workers)
+        time.sleep(after_s)
+        if found := workers():
+            killed.append(rng.choice(found))
+            faults.kill(killed[0], "worker")
+
+    for number, first_moment in enumerate(faults.moments(3, lasts_s)):
+        table, moment, killed = tmp_path / f"t{number}", first_moment, []
+        while not killed:
+            shutil.rmtree(table, ignore_errors=True)
+            striker = threading.Thread(target=strike, args=(moment, killed))
+            striker.start()
+            summary = pomona.extract(faulty_pictures, table, encoder=encoder, workers=2)
+            striker.join()
+            moment *= 0.8
         assert summary.by_status["crashed"] == 0
         faults.assert_whole(table, right)
 
@@ -103,33 +103,62 @@ def test_a_kill_while_changed_rows_are_replaced_costs_no_row(
     encoder: Encoder, tmp_path: Path, encoder_file: Path
 ) -> None:
     pictures = faults.draw(tmp_path / "pictures", 120)
+    table = tmp_path / "t"
     for number, moment in enumerate(faults.moments(4, 3.0)):
-        pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+        pomona.extract(pictures, table, encoder=encoder)
+        shutil.copytree(table, tmp_path / f"old{number}")
         for n in range(0, 120, 7):
             path = pictures / f"class {n % 3}" / f"picture {n}.png"
             path.write_bytes(drawn.encode(drawn.picture(24, 18, 1000 * number + n), "PNG"))
             os.utime(path, (1e9 + number, 1e9 + number))
         right = faults.made_anew(pictures, tmp_path / f"right{number}", encoder)
-        with faults.running(command(pictures, tmp_path / "t", encoder_file)):
-            time.sleep(moment)
-        subprocess.run(
-            command(pictures, tmp_path / "t", encoder_file), capture_output=True, check=True
-        )
-        faults.assert_whole(tmp_path / "t", right)
+
+        def undo(number: int = number) -> None:
+            shutil.rmtree(table)
+            shutil.copytree(tmp_path / f"old{number}", table)
+
+        anew = command(pictures, table, encoder_file)
+        faults.kill_at(moment, "parent that replaces rows", anew, undo=undo)
+        run(pictures, table, encoder_file)
+        faults.assert_whole(table, right)
+
+
+def test_a_kill_while_a_table_is_overwritten_leaves_the_old_rows_or_new_ones(
+    encoder: Encoder, tmp_path: Path, encoder_file: Path
+) -> None:
+    """Which of the two, the kill decides; the next run without --overwrite completes either."""
+    pictures = faults.draw(tmp_path / "pictures", 120)
+    old = faults.made_anew(pictures, tmp_path / "old", encoder)
+    for number, moment in enumerate(faults.moments(5, 3.0)):
+        table = tmp_path / f"t{number}"
+
+        def again(table: Path = table) -> None:
+            shutil.rmtree(table, ignore_errors=True)
+            shutil.copytree(tmp_path / "old", table)
+
+        again()
+        anew = [*command(pictures, table, encoder_file), "--overwrite"]
+        faults.kill_at(moment, "parent that overwrites", anew, undo=again)
+        faults.assert_sound(table, old)
+        run(pictures, table, encoder_file)
+        faults.assert_whole(table, old)
 
 
 def test_of_two_runs_on_one_table_one_is_refused_and_the_other_ends_well(
-    expected: tuple[pa.Table, float], pictures: Path, tmp_path: Path, encoder_file: Path
+    encoder: Encoder, faulty_pictures: Path, tmp_path: Path, encoder_file: Path
 ) -> None:
-    both = command(pictures, tmp_path / "t", encoder_file)
-    with faults.running(both) as first:
-        faults.wait_for(lambda: list(tmp_path.glob("t/_staging-*")))
-        second = subprocess.run(both, capture_output=True, text=True, check=False)
-        assert second.returncode == 2
+    made_by = {**encoder.provenance(), **EXACT.provenance()}
+    with writing(pomona.FeatureTable(tmp_path / "t"), made_by, overwrite=False):
+        second = subprocess.run(
+            command(faulty_pictures, tmp_path / "t", encoder_file),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (second.returncode, second.stderr.count("\n")) == (2, 1)
         assert "another run is writing" in second.stderr
-        _, said = first.communicate()
-        assert first.returncode == 0, said
-    faults.assert_whole(tmp_path / "t", expected[0])
+    run(faulty_pictures, tmp_path / "t", encoder_file)
+    assert tables.read(tmp_path / "t").num_rows == faults.PICTURES + 1
 
 
 @pytest.fixture
@@ -145,14 +174,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_disk_that_fills_up_ends_the_run_in_one_line_and_costs_no_row(
-    expected: tuple[pa.Table, float], pictures: Path, small_disk: Path, encoder_file: Path
+    expected: tuple[pa.Table, float], faulty_pictures: Path, small_disk: Path, encoder_file: Path
 ) -> None:
     ballast = small_disk / "ballast"
     room = shutil.disk_usage(small_disk).free - encoder_file.stat().st_size
     ballast.write_bytes(bytes(room - 700_000))
     table = small_disk / "t"
     first = subprocess.run(
-        command(pictures, table, encoder_file), capture_output=True, text=True, check=False
+        command(faulty_pictures, table, encoder_file), capture_output=True, text=True, check=False
     )
     assert first.returncode == 1
     assert first.stderr.count("\n") == 1
@@ -160,16 +189,16 @@ def test_a_disk_that_fills_up_ends_the_run_in_one_line_and_costs_no_row(
     faults.assert_sound(table, expected[0])
     assert not list(small_disk.glob("t/_staging-*"))
     ballast.unlink()
-    subprocess.run(command(pictures, table, encoder_file), capture_output=True, check=True)
+    subprocess.run(command(faulty_pictures, table, encoder_file), capture_output=True, check=True)
     faults.assert_whole(table, expected[0])
 
 
 def test_a_read_only_target_is_refused_in_one_line(
-    pictures: Path, small_disk: Path, encoder_file: Path
+    faulty_pictures: Path, small_disk: Path, encoder_file: Path
 ) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     done = subprocess.run(
-        command(pictures, small_disk / "t", encoder_file),
+        command(faulty_pictures, small_disk / "t", encoder_file),
         capture_output=True,
         text=True,
         check=False,

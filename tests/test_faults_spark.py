@@ -6,6 +6,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -35,22 +36,10 @@ WAVE = ["--wave-files", "60"]  # of 241 files: five waves
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return faults.draw(tmp_path_factory.mktemp("faults") / "pictures")
-
-
-@pytest.fixture(scope="module")
-def encoder_file(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("faults") / "encoder"
-    encoder.save(path)
-    return path
-
-
-@pytest.fixture(scope="module")
 def expected(
-    encoder: Encoder, pictures: Path, tmp_path_factory: pytest.TempPathFactory
+    encoder: Encoder, faulty_pictures: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> pa.Table:
-    return faults.made_anew(pictures, tmp_path_factory.mktemp("right") / "t", encoder)
+    return faults.made_anew(faulty_pictures, tmp_path_factory.mktemp("right") / "t", encoder)
 
 
 def environment() -> dict[str, str]:
@@ -83,10 +72,12 @@ class Cluster:
 
     def executors(self) -> list[int]:
         """The processes in which tasks run."""
-        workers = {worker.pid for worker in self.workers}
-        return faults.processes(
-            lambda _, parent, line: parent in workers and "ExecutorBackend" in line
-        )
+        below = faults.below(*(worker.pid for worker in self.workers))
+        return [p.pid for p in below if "ExecutorBackend" in p.command]
+
+    def python_workers(self) -> list[int]:
+        """The processes that the executors' Python daemons forked."""
+        return python_workers(*(worker.pid for worker in self.workers))
 
     def stop(self) -> None:
         for process in self._processes:
@@ -134,52 +125,97 @@ def submit_settings() -> dict[str, str]:
     return {**environment(), "PYSPARK_SUBMIT_ARGS": f"{words} pyspark-shell"}
 
 
+def python_workers(*ancestors: int) -> list[int]:
+    """The processes that Spark's Python daemons forked, below some processes."""
+    below = faults.below(*ancestors)
+    daemons = {p.pid for p in below if "pyspark.daemon" in p.command}
+    return [p.pid for p in below if p.parent in daemons]
+
+
 def strike_during(
-    run: list[str], victims: Callable[[], list[int]], rng: random.Random
-) -> tuple[int, str]:
-    """Run a command, kill one of its helpers at a random moment; gives exit code and stderr."""
+    run: list[str],
+    what: str,
+    victims: Callable[[int], list[int]],
+    moment_s: float,
+    *,
+    and_all_below: bool = False,
+) -> bool:
+    """Run a command to its end, and kill one of its helpers on the way.
+
+    Args:
+        run: the command; it must end well.
+        what: the name that the kill is counted by.
+        victims: gives the helpers that are there, by the command's process id.
+        moment_s: seconds to wait from when there are any.
+        and_all_below: kill also what the helper has started, first.
+
+    Returns:
+        Whether there was one to kill at that moment.
+    """
     struck: list[int] = []
 
     def strike() -> None:
-        while process.poll() is None and not victims():
+        while process.poll() is None and not victims(process.pid):
             time.sleep(0.1)
-        time.sleep(rng.uniform(0, 6))
-        if found := victims():
-            struck.append(rng.choice(found))
-            faults.kill(struck[0])
+        time.sleep(moment_s)
+        if process.poll() is None and (found := victims(process.pid)):
+            struck.append(random.Random(moment_s).choice(found))
+            for process_below in faults.below(struck[0]) if and_all_below else []:
+                os.kill(process_below.pid, signal.SIGKILL)
+            faults.kill(struck[0], what)
 
     with faults.running(run, env=submit_settings()) as process:
         striker = threading.Thread(target=strike)
         striker.start()
         _, said = process.communicate(timeout=240)
         striker.join()
-    return process.returncode, said
+    assert process.returncode == 0, said
+    return bool(struck)
 
 
-def python_workers() -> list[int]:
-    """The processes that Spark's Python daemons forked."""
-    daemons = faults.processes(lambda _pid, _parent, line: "pyspark.daemon" in line)
-    return faults.processes(lambda _pid, parent, _line: parent in daemons)
+def strike_until_it_lands(
+    run: list[str],
+    table: Path,
+    what: str,
+    victims: Callable[[int], list[int]],
+    moment_s: float,
+) -> None:
+    """As `strike_during`, at an earlier moment where nothing was there to kill."""
+    while not strike_during(run, what, victims, moment_s):
+        shutil.rmtree(table)
+        moment_s *= 0.7
+
+
+def kill_driver(run: list[str], table: Path, moment_s: float) -> None:
+    """Kill a run so long after it has begun to write, or earlier where it ends before that."""
+    while True:
+        with faults.running(run, env=submit_settings()) as process:
+            faults.wait_for(lambda: list(table.glob("_staging-*")), 120)
+            try:
+                process.wait(moment_s)
+            except subprocess.TimeoutExpired:
+                faults.kill(process.pid, "Spark driver")
+                return
+        shutil.rmtree(table)
+        moment_s *= 0.7
 
 
 def test_a_killed_driver_costs_no_row_and_either_engine_goes_on(
-    expected: pa.Table, encoder: Encoder, pictures: Path, tmp_path: Path, encoder_file: Path
+    expected: pa.Table, encoder: Encoder, faulty_pictures: Path, tmp_path: Path, encoder_file: Path
 ) -> None:
     if shutil.which("java") is None:
         pytest.skip("no Java on this machine")
     rng = random.Random(11)
     for number in range(faults.SPARK_MOMENTS):
         table = tmp_path / f"t{number}"
-        run = command(pictures, table, encoder_file, "local[2]")
-        with faults.running(run, env=submit_settings()):
-            faults.wait_for(lambda table=table: list(table.glob("_staging-*")), 120)
-            time.sleep(rng.uniform(0, 12))
+        run = command(faulty_pictures, table, encoder_file, "local[2]")
+        kill_driver(run, table, rng.uniform(0, 12))
         faults.assert_sound(table, expected)
         # At once, while the killed driver's JVM may still be there.
         if number % 2:
             subprocess.run(run, env=submit_settings(), capture_output=True, check=True)
         else:
-            pomona.extract(pictures, table, encoder=encoder)
+            pomona.extract(faulty_pictures, table, encoder=encoder)
         faults.wait_for(
             lambda table=table: {path.suffix for path in table.iterdir()} == {".parquet"}, 20
         )
@@ -187,50 +223,48 @@ def test_a_killed_driver_costs_no_row_and_either_engine_goes_on(
 
 
 def test_killed_executors_cost_no_row(
-    expected: pa.Table, pictures: Path, tmp_path: Path, encoder_file: Path, cluster: Cluster
+    expected: pa.Table, faulty_pictures: Path, tmp_path: Path, encoder_file: Path, cluster: Cluster
 ) -> None:
     rng = random.Random(12)
     for number in range(faults.SPARK_MOMENTS):
         table = tmp_path / f"t{number}"
-        run = command(pictures, table, encoder_file, cluster.master)
-        code, said = strike_during(run, cluster.executors, rng)
-        assert code == 0, said
+        run = command(faulty_pictures, table, encoder_file, cluster.master)
+        strike_until_it_lands(
+            run, table, "Spark executor", lambda _: cluster.executors(), rng.uniform(0, 6)
+        )
         faults.assert_whole(table, expected)
 
 
 def test_python_workers_that_are_killed_as_for_memory_cost_no_row(
-    expected: pa.Table, pictures: Path, tmp_path: Path, encoder_file: Path, cluster: Cluster
+    expected: pa.Table, faulty_pictures: Path, tmp_path: Path, encoder_file: Path, cluster: Cluster
 ) -> None:
     rng = random.Random(13)
     for number in range(faults.SPARK_MOMENTS):
-        for master in (cluster.master, "local[2]"):
+        for master, victims in (
+            (cluster.master, lambda _: cluster.python_workers()),
+            ("local[2]", python_workers),
+        ):
             table = tmp_path / f"t{number}{re.sub('[^a-z]', '', master)}"
-            run = command(pictures, table, encoder_file, master)
-            code, said = strike_during(run, python_workers, rng)
-            assert code == 0, said
+            run = command(faulty_pictures, table, encoder_file, master)
+            what = "Python worker of Spark"
+            strike_until_it_lands(run, table, what, victims, rng.uniform(0, 6))
             faults.assert_whole(table, expected)
 
 
 def test_a_machine_that_goes_away_costs_no_row(
-    expected: pa.Table, pictures: Path, tmp_path: Path, encoder_file: Path, cluster: Cluster
+    expected: pa.Table, faulty_pictures: Path, tmp_path: Path, encoder_file: Path, cluster: Cluster
 ) -> None:
-    lost = cluster.add_worker()
-    run = command(pictures, tmp_path / "t", encoder_file, cluster.master)
+    rng = random.Random(14)
+    for number in range(max(1, faults.SPARK_MOMENTS // 4)):
+        lost = cluster.add_worker()
+        table = tmp_path / f"t{number}"
 
-    def machine() -> list[int]:
-        """The worker and, with it, its executor and all below."""
-        return [lost.pid] if list((tmp_path / "t").glob("*.parquet")) else []
+        def machine(_: int, lost: subprocess.Popen[bytes] = lost, table: Path = table) -> list[int]:
+            """The worker, while it has work and the table has rows."""
+            at_work = faults.below(lost.pid) and list(table.glob("*.parquet"))
+            return [lost.pid] if at_work else []
 
-    below: list[int] = []
-
-    def victims() -> list[int]:
-        if found := machine():
-            below[:] = faults.processes(lambda _pid, parent, _line: parent == lost.pid)
-            for pid in below:
-                faults.kill(pid)
-        return found
-
-    code, said = strike_during(run, victims, random.Random(14))
-    assert code == 0, said
-    assert below
-    faults.assert_whole(tmp_path / "t", expected)
+        run = command(faulty_pictures, table, encoder_file, cluster.master)
+        moment = rng.uniform(0, 1)
+        assert strike_during(run, "machine of Spark", machine, moment, and_all_below=True)
+        faults.assert_whole(table, expected)
