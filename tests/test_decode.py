@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageFile, ImageOps, features
+from PIL import Image, ImageChops, ImageFile, ImageOps, features
 
 import pomona.decode
 from drawn import corners, encode, picture, png, turned, with_size
@@ -378,6 +378,17 @@ def test_palette_becomes_rgb():
 
 def test_cmyk_jpeg_comes_out_in_its_colours_and_not_inverted():
     found = pixels(decode(encode(picture().convert("CMYK"), "JPEG", quality=95)))
+    assert np.abs(found - np.asarray(picture()).astype(int)).mean() < 5
+
+
+def test_cmyk_jpeg_whose_adobe_marker_says_ycck_comes_out_in_its_colours():
+    # Adobe's inks are stored inverted, then turned into brightness and colour.
+    stored = ImageChops.invert(picture()).convert("YCbCr")
+    bands = [ImageChops.invert(band) for band in stored.split()]  # as Pillow inverts them, too
+    ycck = encode(Image.merge("CMYK", [*bands, Image.new("L", picture().size)]), "JPEG", quality=95)
+    marker = ycck.index(b"Adobe")  # its last byte, 11 on: 0 for CMYK, 2 for YCCK
+    assert ycck[marker + 11] == 0
+    found = pixels(decode(ycck[: marker + 11] + b"\2" + ycck[marker + 12 :]))
     assert np.abs(found - np.asarray(picture()).astype(int)).mean() < 5
 
 
