@@ -13,20 +13,16 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-import json
 import os
 import platform
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-POMONA = [sys.executable, "-m", "pomona"]
+from whole_process import HERE, POMONA, timed
 
 
 @dataclass
@@ -41,60 +37,13 @@ class Measured:
         return statistics.median(self.seconds)
 
 
-class PeakMemory(threading.Thread):
-    """Watches the largest resident size of a process and of each of its descendants, in MB."""
-
-    def __init__(self, pid: int) -> None:
-        super().__init__(daemon=True)
-        self.pid, self.ended = pid, threading.Event()
-        self.parent = self.worker = 0.0
-
-    def run(self) -> None:
-        while not self.ended.wait(0.2):
-            self.parent = max(self.parent, high_water(self.pid))
-            for pid in descendants(self.pid):
-                if b"pomona.engines.worker_main" in read(f"/proc/{pid}/cmdline"):
-                    self.worker = max(self.worker, high_water(pid))
-
-
-def read(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError:  # it has ended
-        return b""
-
-
-def high_water(pid: int) -> float:
-    for line in read(f"/proc/{pid}/status").splitlines():
-        if line.startswith(b"VmHWM:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
-
-
-def descendants(pid: int) -> list[int]:
-    threads = Path(f"/proc/{pid}/task").glob("*/children")  # each thread has children of its own
-    children = [int(child) for thread in threads for child in read(str(thread)).split()]
-    return children + [below for child in children for below in descendants(child)]
-
-
-def run(command: list[str], into: Measured, count: bool = True) -> None:
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    memory = PeakMemory(process.pid)
-    memory.start()
-    out, _ = process.communicate()
-    seconds = time.perf_counter() - started
-    memory.ended.set()
-    if process.returncode:
-        sys.exit(f"failed with {process.returncode}: {' '.join(command)}")
-    into.told = json.loads(out.strip().splitlines()[-1])
+def take(command: list[str], into: Measured, count: bool = True) -> None:
+    seconds, told, memory = timed(command)
+    into.told = told
     if count:
         into.seconds.append(seconds)
         into.worker_mb = max(into.worker_mb, memory.worker)
         into.parent_mb = max(into.parent_mb, memory.parent)
-    print(f"{seconds:7.1f} s  {' '.join(command[1:])[:110]}", file=sys.stderr, flush=True)
 
 
 def commands(images: Path, scratch: Path, given: argparse.Namespace, turn: int) -> dict:
@@ -139,10 +88,10 @@ def measure(given: argparse.Namespace, scratch: Path) -> dict[tuple[str, int], M
             for name, command in commands(images, scratch, given, turn).items():
                 found = results.setdefault((name, count), Measured())
                 if turn == 0 and name == "pomona, embedded":
-                    run([*command[:5], f"{command[5]}-warm", *command[6:]], found, count=False)
+                    take([*command[:5], f"{command[5]}-warm", *command[6:]], found, count=False)
                 if turn and name.startswith("reference") and not given.repeat_reference:
                     continue
-                run(command, found)
+                take(command, found)
     return results
 
 

@@ -13,16 +13,14 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-import json
 import os
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from run import HERE, POMONA, PeakMemory, descendants, high_water, read
+from whole_process import HERE, POMONA, timed
 
 MODEL = ["--model", "mobilenet_v2_035", "--weights", "untrained:0"]
 BASES = 4000
@@ -45,22 +43,6 @@ class Run:
         return self.files / self.seconds
 
 
-class Watch(PeakMemory):
-    """Watches JVMs below the driver too."""
-
-    jvm = 0.0
-
-    def run(self) -> None:
-        while not self.ended.wait(0.5):
-            self.parent = max(self.parent, high_water(self.pid))
-            for pid in descendants(self.pid):
-                line = read(f"/proc/{pid}/cmdline")
-                if b"worker_main" in line or b"pyspark.daemon" in line:
-                    self.worker = max(self.worker, high_water(pid))
-                elif b"java" in line[:60]:
-                    self.jvm = max(self.jvm, high_water(pid))
-
-
 def draw(folder: Path, count: int) -> None:
     bases = folder.with_name("bases")
     if not bases.exists():
@@ -73,22 +55,6 @@ def draw(folder: Path, count: int) -> None:
         for n in range(start, min(start + IN_A_FOLDER, count)):
             own = f"file {n}".encode()
             (target / f"{n:07d}.jpg").write_bytes(contents[n % len(contents)] + own)
-
-
-def timed(command: list[str]) -> tuple[float, dict, Watch]:
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    watch = Watch(process.pid)
-    watch.start()
-    out, _ = process.communicate()
-    seconds = time.perf_counter() - started
-    watch.ended.set()
-    if process.returncode:
-        sys.exit(f"failed with {process.returncode}: {' '.join(command)}")
-    print(f"{seconds:7.1f} s  {' '.join(command[1:])[:110]}", file=sys.stderr, flush=True)
-    return seconds, json.loads(out.strip().splitlines()[-1]), watch
 
 
 def measure(engine: str, images: Path, count: int, table: Path) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -178,20 +179,21 @@ def test_a_name_with_a_dot_is_no_file() -> None:
 def test_imagenet_that_cannot_be_downloaded_names_the_two_ways_on(tmp_path: Path) -> None:
     request = {"do": "build", "model": "mobilenet_v2", "weights": "imagenet", "path": "/none"}
     script = (
-        "import json, socket\n"
+        "import socket\n"
         "def refuse(*_): raise OSError('no network')\n"
         "socket.getaddrinfo = refuse\n"
-        "from pomona.building.__main__ import answer\n"
-        f"print(json.dumps(answer({request!r})))"
+        "from pomona.building.__main__ import answer, reply\n"
+        "reply(answer)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
         env={**os.environ, "KERAS_HOME": str(tmp_path)},
+        input=json.dumps(request),
         capture_output=True,
         text=True,
         check=True,
     )
-    answer = done.stdout.splitlines()[-1]
+    answer = json.loads(done.stdout)["error"]
     assert "could not be downloaded" in answer
     assert "--weights FILE" in answer
     assert "--weights drawn" in answer

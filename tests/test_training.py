@@ -13,7 +13,7 @@ from PIL import Image
 
 import tables
 from pomona.analysis import training
-from pomona.analysis.confusion_plot import check_plot, plot_confusion
+from pomona.analysis.confusion_plot import plot_confusion
 from pomona.analysis.evaluation import Evaluation
 from pomona.analysis.splitting import TEST, TRAIN, ShareSplit, parse_split
 from pomona.errors import ClassifierError, RunError, TableError, UsageError
@@ -284,8 +284,10 @@ def test_the_picture_is_drawn_whatever_the_names(
 
 @pytest.mark.parametrize("name", ["confusion.gif", "confusion", "nowhere/confusion.png"])
 def test_a_picture_that_cannot_be_written_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UsageError, match="--plot"):
-        check_plot(str(tmp_path / name))
+    confusion = Evaluation(("a", "b"), np.eye(2, dtype=int))
+    with pytest.raises(UsageError, match="expected the name of a|there is no folder"):
+        plot_confusion(confusion, tmp_path / name)
+    assert not list(tmp_path.iterdir())
 
 
 # What is refused ---------------------------------------------------------------------------------

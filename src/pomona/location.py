@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["is_remote", "local_path", "read_file", "without_password"]
+from pomona.errors import PomonaError
+
+__all__ = ["is_remote", "local_path", "read_file", "without_password", "written_whole"]
 
 _ARROW_SCHEMES = {"s3a": "s3", "s3n": "s3"}  # Hadoop's name of a file system: Arrow's
 
@@ -49,6 +54,25 @@ def read_file(location: str) -> bytes:
     except (OSError, pa.ArrowException) as error:
         raise OSError(" ".join(str(error).split())[:200]) from error
     return content
+
+
+@contextmanager
+def written_whole(file: Path, failure: type[PomonaError]) -> Iterator[Path]:
+    """Give the name of a draft to write; it takes the file's place if all went well.
+
+    The draft lies beside the file, hidden, and ends as the file does, since libraries go by that.
+
+    Raises:
+        failure: an `OSError`, on the way or here, made into one line.
+    """
+    draft = file.with_name(f".{uuid.uuid4().hex}{file.suffix}")
+    try:
+        yield draft
+        draft.replace(file)
+    except OSError as error:
+        raise failure(f"cannot write {file}: {error.strerror or error}") from error
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def without_password(location: str) -> str:

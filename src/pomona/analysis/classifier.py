@@ -17,7 +17,6 @@ import hashlib
 import json
 import os
 import struct
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +26,7 @@ import numpy as np
 
 from pomona.encoder.blob import Encoder
 from pomona.errors import ClassifierError
-from pomona.location import local_path
+from pomona.location import read_file, written_whole
 from pomona.notebook import html_card, html_pairs
 
 if TYPE_CHECKING:
@@ -204,16 +203,8 @@ class Classifier:
         Raises:
             ClassifierError: the folder is missing or not writable.
         """
-        target = Path(path)
-        draft = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-        try:
+        with written_whole(Path(path), ClassifierError) as draft:
             draft.write_bytes(self.to_bytes())
-            draft.replace(target)
-        except OSError as error:
-            draft.unlink(missing_ok=True)
-            raise ClassifierError(
-                f"cannot write the classifier to {path}: {error.strerror or error}"
-            ) from error
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Classifier:
@@ -223,7 +214,7 @@ class Classifier:
             ClassifierError: the file is missing, unreadable, or not a whole classifier.
         """
         try:
-            content = Path(local_path(os.fspath(path))).read_bytes()
+            content = read_file(os.fspath(path))
         except OSError as error:
             raise ClassifierError(
                 f"cannot read the classifier {path}: {error.strerror or error}"

@@ -2,57 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pomona.errors import RunError, UsageError
+from pomona.analysis.figures import check_plot, new_figure, plain, save_figure
 
 if TYPE_CHECKING:
     from pomona.analysis.evaluation import Evaluation
 
-__all__ = ["check_plot", "plot_confusion"]
+__all__ = ["plot_confusion"]
 
-_FORMATS = (".pdf", ".png", ".svg")
 _MOST_NUMBERS = 25  # classes up to which the counts can be read in their cells
-_LONGEST_NAME = 28
 
 
-def check_plot(path: str) -> None:
-    """Make sure that a picture can be written, before the work is done.
-
-    Raises:
-        UsageError: a format that is not known, no such folder, or no matplotlib.
-    """
-    file = Path(path)
-    if file.suffix.lower() not in _FORMATS:
-        raise UsageError(f"--plot {path}: expected a name that ends in {', '.join(_FORMATS)}")
-    if not file.absolute().parent.is_dir():
-        raise UsageError(f"--plot {path}: there is no folder {file.parent}")
-    try:
-        import matplotlib as mpl  # noqa: F401 - only whether it is there
-    except ImportError as error:
-        raise UsageError(
-            "--plot needs matplotlib, which is not installed: pip install 'pomona[analysis]'"
-        ) from error
-
-
-def plot_confusion(evaluation: Evaluation, path: str) -> None:
+def plot_confusion(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
     """Draw counts by label and by the label given; a cell's colour is its share of the row.
 
     Raises:
-        UsageError: as `check_plot`.
-        RunError: the file cannot be written.
+        UsageError: as `pomona.analysis.figures.check_plot`, or the file cannot be written.
     """
-    check_plot(path)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure  # not pyplot: that is global, and looks for a screen
-
+    file = Path(path)
+    check_plot(file)
     confusion = evaluation.confusion
     side = min(max(4.5, 2.2 + 0.5 * len(confusion)), 24)
-    figure = Figure(figsize=(side + 1.2, side), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(side + 1.2, side)
     axes = figure.add_subplot()
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
@@ -67,16 +43,12 @@ def plot_confusion(evaluation: Evaluation, path: str) -> None:
         f"(95 % Wilson interval {low:.2%} to {high:.2%})",
         fontsize=11,
     )
-    try:
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+    save_figure(figure, file)
 
 
 def _name(axes: Any, labels: tuple[str, ...]) -> None:
     size = 10 if len(labels) <= _MOST_NUMBERS else max(3, 250 / len(labels))
-    # matplotlib takes what stands between dollars for mathematics.
-    names = [_shortened(label).replace("$", r"\$") for label in labels]
+    names = [plain(label) for label in labels]
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(labelsize=size)
@@ -89,8 +61,3 @@ def _write_counts(axes: Any, confusion: Any, shares: Any) -> None:
         if count:
             colour = "white" if shares[row, column] > 0.6 else "black"
             axes.text(column, row, f"{count:,}", ha="center", va="center", color=colour, size=9)
-
-
-def _shortened(label: str) -> str:
-    text = "".join(c if c.isprintable() else "?" for c in label)
-    return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 3]}..."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pomona.analysis.thumbnails import read_thumbnails
 from pomona.errors import UsageError
+from pomona.location import written_whole
 
 __all__ = ["Cell", "check_picture", "draw_sheet", "save_picture"]
 
@@ -77,14 +77,8 @@ def save_picture(image: Image.Image, file: Path) -> None:
     Raises:
         UsageError: the file cannot be written.
     """
-    draft = file.with_name(f".{uuid.uuid4().hex}{file.suffix}")
-    try:
+    with written_whole(file, UsageError) as draft:
         image.save(draft, optimize=True)
-        draft.replace(file)
-    except OSError as error:
-        raise UsageError(f"cannot write {file}: {error.strerror or error}") from error
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _draw_cell(  # noqa: PLR0913, PLR0917 - what there is to draw, and with what

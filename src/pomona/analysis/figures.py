@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pomona.errors import UsageError
+from pomona.location import written_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,17 +62,10 @@ def save_figure(figure: Figure, file: Path) -> None:
     Raises:
         UsageError: the file cannot be written.
     """
-    draft = file.with_name(f".{uuid.uuid4().hex}{file.suffix}")
-    try:
-        with warnings.catch_warnings():
-            # A label in a script that the font does not have is drawn as boxes: no reason to fail.
-            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-            figure.savefig(draft)
-        draft.replace(file)
-    except OSError as error:
-        raise UsageError(f"cannot write {file}: {error.strerror or error}") from error
-    finally:
-        draft.unlink(missing_ok=True)
+    with written_whole(file, UsageError) as draft, warnings.catch_warnings():
+        # A label in a script that the font does not have is drawn as boxes: no reason to fail.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(draft)
 
 
 def plain(text: str, longest: int = 28) -> str:

@@ -12,7 +12,6 @@ and `vectors.faiss`. It holds no pickle.
 from __future__ import annotations
 
 import json
-import uuid
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -28,6 +27,7 @@ from pomona.analysis.steps import Step, no_steps
 from pomona.encoder.blob import canonical_digest
 from pomona.engines.cores import available_cores
 from pomona.errors import UsageError
+from pomona.location import written_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -177,18 +177,14 @@ class NearestIndex:
         faiss = _faiss()
         rows = pa.BufferOutputStream()
         pq.write_table(self._rows, rows)
-        draft = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
-        try:
-            with zipfile.ZipFile(draft, "x", zipfile.ZIP_STORED) as archive:
-                archive.writestr("about.json", json.dumps(asdict(self.about)))
-                archive.writestr("rows.parquet", rows.getvalue().to_pybytes())
-                with archive.open("vectors.faiss", "w", force_zip64=True) as stored:
-                    faiss.write_index(self._index, faiss.PyCallbackIOWriter(stored.write))
-            draft.replace(file)
-        except OSError as error:
-            raise UsageError(f"cannot write {file}: {error.strerror or error}") from error
-        finally:
-            draft.unlink(missing_ok=True)
+        with (
+            written_whole(file, UsageError) as draft,
+            zipfile.ZipFile(draft, "x", zipfile.ZIP_STORED) as archive,
+        ):
+            archive.writestr("about.json", json.dumps(asdict(self.about)))
+            archive.writestr("rows.parquet", rows.getvalue().to_pybytes())
+            with archive.open("vectors.faiss", "w", force_zip64=True) as stored:
+                faiss.write_index(self._index, faiss.PyCallbackIOWriter(stored.write))
 
     def search(
         self, queries: NDArray[np.float32], k: int, without: Sequence[str | None] = ()

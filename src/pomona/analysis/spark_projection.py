@@ -18,6 +18,7 @@ from pomona.analysis.projection import (
     orient,
 )
 from pomona.engines.failures import spark_errors
+from pomona.engines.places import write_parquet
 from pomona.engines.session import check_spark, is_connect, session
 from pomona.errors import EngineError, RunError, TableError
 from pomona.location import is_remote
@@ -129,7 +130,7 @@ def _write(rows: DataFrame, target: str, provenance: dict[str, str], *, overwrit
     table = FeatureTable.at(target)
     with writing(table, provenance, overwrite=overwrite) as writer:
         folder = writer.staging / "rows"
-        rows.write.parquet(f"file:{folder.absolute()}")
+        write_parquet(rows, f"file:{folder.absolute()}")
         for part in sorted(folder.glob("part-*.parquet")):
             writer.commit(part)
 

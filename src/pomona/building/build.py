@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import subprocess
-import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -15,11 +12,12 @@ from typing import Any
 from pomona.building.content import content_digest
 from pomona.building.drawn import DRAWN, drawn_weights
 from pomona.building.files import FORMATS, file_format, with_card
+from pomona.building.processes import ask
 from pomona.building.seeded import parse_seed
 from pomona.building.settings import NetworkSettings
 from pomona.encoder.blob import LAYOUT_VERSION, Encoder, canonical_digest
 from pomona.encoder.cards import CARDS, DEFAULT_MODEL, find_card
-from pomona.errors import EncoderError, RunError
+from pomona.errors import EncoderError
 
 __all__ = ["build_encoder", "cache_folder", "describe_network", "is_network_file"]
 
@@ -180,18 +178,5 @@ def _content(path: Path) -> str:
 
 
 def _ask(request: dict[str, Any]) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "pomona.building"],
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
-        what = request.get("file") or request["model"]
-        raise RunError(f"Pomona could not {request['do']} {what}: {last[0]}")
-    answer: dict[str, Any] = json.loads(done.stdout)
-    if "error" in answer:
-        raise EncoderError(answer["error"])
-    return answer
+    what = request.get("file") or request["model"]
+    return ask("pomona.building", request, f"{request['do']} {what}")

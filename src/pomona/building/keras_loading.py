@@ -8,6 +8,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def read_config(path: Path) -> tuple[dict[str, Any], str]:
     """
     import h5py
 
-    try:
+    with _readable(path):
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 for name in ("config.json", "metadata.json"):
@@ -88,14 +89,6 @@ def read_config(path: Path) -> tuple[dict[str, Any], str]:
                     )
                 told = json.loads(file.attrs["model_config"])
                 version = _text(file.attrs.get("keras_version", "2.0"))
-    except (
-        *(OSError, KeyError, TypeError, ValueError, RuntimeError, MemoryError),
-        *(zipfile.BadZipFile, zlib.error),
-    ) as error:
-        raise EncoderError(
-            f"cannot read {path}: {_one_line(error)}; expected a model that Keras saved whole, "
-            ".keras or .h5: is the file whole?"
-        ) from error
     if not isinstance(told, dict):
         raise EncoderError(f"{path} has a configuration that is no Keras model's")
     return told, str(version)
@@ -138,7 +131,7 @@ def _refuse_outside(path: Path) -> None:
     """Refuse a file that reaches out of itself, or unpacks to an absurd size."""
     import h5py
 
-    try:
+    with _readable(path):
         if not zipfile.is_zipfile(path):
             with h5py.File(path, "r") as file:
                 check_hdf5(file, path, largest_content(path))
@@ -149,14 +142,6 @@ def _refuse_outside(path: Path) -> None:
                 shutil.copyfileobj(stored, weights)
             with h5py.File(weights, "r") as file:
                 check_hdf5(file, path, largest_content(path))
-    except (
-        *(OSError, KeyError, TypeError, ValueError, RuntimeError, MemoryError),
-        *(zipfile.BadZipFile, zlib.error),
-    ) as error:
-        raise EncoderError(
-            f"cannot read {path}: {_one_line(error)}; expected a model that Keras saved whole, "
-            ".keras or .h5: is the file whole?"
-        ) from error
 
 
 def objects_in(config: Any) -> Iterator[dict[str, Any]]:
@@ -170,6 +155,21 @@ def objects_in(config: Any) -> Iterator[dict[str, Any]]:
             waiting += part.values()
         elif isinstance(part, list):
             waiting += part
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn what libraries raise over a damaged file into one error."""
+    try:
+        yield
+    except (
+        *(OSError, KeyError, TypeError, ValueError, RuntimeError, MemoryError),
+        *(zipfile.BadZipFile, zlib.error),
+    ) as error:
+        raise EncoderError(
+            f"cannot read {path}: {_one_line(error)}; expected a model that Keras saved whole, "
+            ".keras or .h5: is the file whole?"
+        ) from error
 
 
 def _one_line(error: BaseException) -> str:

@@ -8,16 +8,14 @@ The settings were measured on MobileNetV2 with ImageNet's weights; docs/precisio
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import sys
-import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pomona.building.graph import serialized, with_probes
+from pomona.building.processes import reply
 from pomona.encoder.blob import Encoder
 from pomona.errors import EncoderError
 from pomona.runtime.openvino import import_openvino
@@ -90,27 +88,14 @@ def _is_worth_care(model: Any) -> bool:
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """Do what a request asks; the answer says how it went."""
-    try:
-        encoder = Encoder.load(request["encoder"])
-        quantized = quantize(encoder, np.load(request["pixels"]))
-        quantized.save(request["quantized"])
-    except EncoderError as error:
-        return {"error": str(error)}
+    """Do what a request asks."""
+    # NNCF, like OpenVINO, reports to Google Analytics what it is used for, where it can.
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # makes an ImportError
+    encoder = Encoder.load(request["encoder"])
+    quantized = quantize(encoder, np.load(request["pixels"]))
+    quantized.save(request["quantized"])
     return {"fingerprint": quantized.fingerprint}
 
 
-def _main() -> None:
-    request = json.load(sys.stdin)
-    # NNCF, like OpenVINO, reports to Google Analytics what it is used for, where it can.
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # makes an ImportError
-    # It shows its progress on stdout: the answer must be alone there.
-    out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    warnings.simplefilter("ignore")
-    json.dump(answer(request), out)
-    out.close()
-
-
 if __name__ == "__main__":
-    _main()
+    reply(answer)

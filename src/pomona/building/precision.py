@@ -5,10 +5,7 @@ Nothing here is ever chosen silently: an encoder computes in float32 until someb
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 import tempfile
 from dataclasses import replace
 from importlib.util import find_spec
@@ -19,8 +16,9 @@ import numpy as np
 
 from pomona.building.calibration import sample_pixels
 from pomona.building.graph import with_probes
+from pomona.building.processes import ask
 from pomona.encoder.blob import PRECISIONS, Encoder
-from pomona.errors import EncoderError, RunError
+from pomona.errors import EncoderError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -110,17 +108,5 @@ def quantize(encoder: Encoder, pixels: NDArray[np.uint8]) -> Encoder:
         request["pixels"] = str(Path(folder, "pixels.npy"))
         encoder.save(request["encoder"])
         np.save(request["pixels"], pixels)
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "pomona.building.nncf_quantize"],
-            input=json.dumps(request),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-            raise RunError(f"NNCF could not quantize {encoder.model}: {last[0]}")
-        answer = json.loads(done.stdout)
-        if "error" in answer:
-            raise EncoderError(answer["error"])
+        ask("pomona.building.nncf_quantize", request, f"quantize {encoder.model} with NNCF")
         return Encoder.load(request["quantized"])

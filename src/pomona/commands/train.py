@@ -76,7 +76,8 @@ def train(  # noqa: PLR0913 - a command has as many arguments as it has options
     It is a logistic regression on the vectors, standardised, as strongly regularised as
     cross-validation says: a linear probe. Images without a vector or a label are passed over.
     """
-    from pomona.analysis.confusion_plot import check_plot, plot_confusion
+    from pomona.analysis.confusion_plot import plot_confusion
+    from pomona.analysis.figures import check_plot
     from pomona.analysis.training import train as run
 
     if split is not None and test_share is not None:
@@ -84,7 +85,7 @@ def train(  # noqa: PLR0913 - a command has as many arguments as it has options
     if plot is not None:
         if test_share == 0:
             raise click.UsageError("--plot draws what a test finds: leave --test-share 0 out")
-        check_plot(plot)
+        check_plot(Path(plot))
     _check_output(output)
     with _status() as progress:
         done = run(

@@ -17,7 +17,6 @@ import hashlib
 import json
 import os
 import struct
-import uuid
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +24,7 @@ from typing import Any
 
 from pomona._version import __version__
 from pomona.errors import EncoderError
-from pomona.location import read_file, without_password
+from pomona.location import read_file, without_password, written_whole
 from pomona.notebook import html_card, html_pairs
 from pomona.preprocess import Preprocessing
 
@@ -264,16 +263,8 @@ class Encoder:
         Raises:
             EncoderError: the folder is missing or not writable.
         """
-        path = Path(path)
-        draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        try:
+        with written_whole(Path(path), EncoderError) as draft:
             draft.write_bytes(self.to_bytes())
-            draft.replace(path)
-        except OSError as error:
-            draft.unlink(missing_ok=True)
-            raise EncoderError(
-                f"cannot write the encoder to {path}: {error.strerror or error}"
-            ) from error
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Encoder:

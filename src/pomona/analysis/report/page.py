@@ -11,7 +11,6 @@ import base64
 import datetime as dt
 import hashlib
 import time
-import uuid
 from collections import Counter
 from importlib.resources import files
 from pathlib import Path
@@ -23,6 +22,7 @@ from pomona.analysis.report.pictures import Pictures, read_pictures
 from pomona.analysis.report.sections import choose, named, sections
 from pomona.analysis.steps import Step, no_steps
 from pomona.errors import UsageError
+from pomona.location import written_whole
 
 if TYPE_CHECKING:
     from pomona.table import FeatureTable
@@ -61,14 +61,8 @@ def write_report(
     pictures = read_pictures([*chosen.paths(found), *mapped], _PICTURE_BYTES - _SHOWN_TWICE, step)
     found.seconds["reading pictures"] = time.monotonic() - started
     text = render(found, pictures, dt.datetime.now(dt.UTC))
-    draft = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
-    try:
+    with written_whole(file, UsageError) as draft:
         draft.write_text(text, encoding="utf-8")
-        draft.replace(file)
-    except OSError as error:
-        raise UsageError(f"cannot write {file}: {error.strerror or error}") from error
-    finally:
-        draft.unlink(missing_ok=True)
     return found, pictures
 
 
