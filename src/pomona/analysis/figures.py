@@ -17,10 +17,10 @@ __all__ = ["check_plot", "class_colours", "new_figure", "plain", "save_figure", 
 _KINDS = {".png", ".svg", ".pdf"}
 
 _COLOURS = (
-    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#6b4fa1", "#8c6d31",
-    "#b8202e", "#4d9221", "#3d5a80", "#c2a5cf",
+    "#0072b2", "#e69f00", "#009e73", "#b8202e", "#cc79a7", "#56b4e9", "#3d5a80", "#4d9221",
+    "#6b4fa1", "#8c6d31", "#d55e00", "#c2a5cf",
 )  # fmt: skip
-"""Okabe and Ito's colours (2008), which the colour-blind tell apart, and then further ones."""
+"""After Okabe and Ito (2008); two that are alike, to all or to the colour-blind, lie far apart."""
 
 
 def check_plot(file: Path | None) -> None:

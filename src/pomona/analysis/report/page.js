@@ -9,11 +9,12 @@
   const lassoButton = document.getElementById("lasso");
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
 
-  // Okabe and Ito's colours first; each is told apart from the paper in light and in dark.
-  const LIGHT = ["#0072b2", "#d98200", "#008f68", "#c2569b", "#d55e00", "#3aa0dd", "#6b4fa1",
-    "#8c6d31", "#b8202e", "#4d9221", "#3d5a80", "#a05d86"];
-  const DARK = ["#4fa8e0", "#e69f00", "#2fc195", "#e08fc0", "#f0803c", "#8fd0f7", "#a78be0",
-    "#c9a765", "#f0636f", "#8fce60", "#8fb0d8", "#d4a3c2"];
+  // After Okabe and Ito; each is told apart from the paper in light and in dark.
+  // Two that are alike, to all or to the colour-blind, lie far apart in the list.
+  const LIGHT = ["#0072b2", "#d98200", "#008f68", "#b8202e", "#c2569b", "#3aa0dd", "#3d5a80",
+    "#4d9221", "#6b4fa1", "#8c6d31", "#d55e00", "#a05d86"];
+  const DARK = ["#4fa8e0", "#e69f00", "#2fc195", "#f0636f", "#e08fc0", "#8fd0f7", "#8fb0d8",
+    "#8fce60", "#a78be0", "#c9a765", "#f0803c", "#d4a3c2"];
   const colour = (label) => {
     const known = dark.matches ? DARK : LIGHT;
     if (label < known.length) return known[label];
