@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -16,17 +17,18 @@ import tables
 
 pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 import pomona
+from conftest import POISON
 from pomona.encoder.blob import Encoder
+from pomona.engines import spark as engine
 from pomona.engines.binary_files import read_settings
+from pomona.engines.carrier import Carrier
 from pomona.engines.failures import cause_of
-from pomona.engines.hadoop_table import HadoopRows
 from pomona.engines.job import Snapshot
-from pomona.engines.places import LocalImages
-from pomona.engines.worklist import Changes
-from pomona.errors import EngineError, TableError
+from pomona.engines.places import LocalImages, LocalRows
+from pomona.errors import EngineError, RunError, TableError
 from pomona.labels import parse_label_rule
 from pomona.schema import FEATURE_SCHEMA
 from pomona.source import ImageFile
@@ -249,131 +251,6 @@ def test_a_table_of_another_encoder_is_refused(
         pomona.extract(pictures, both[1], encoder=other, spark=spark)
 
 
-@pytest.fixture
-def remote(spark: SparkSession, tmp_path: Path) -> str:
-    """A URI of Hadoop's view file system, which is served from a folder of this machine."""
-    configuration = spark.sparkContext._jsc.hadoopConfiguration()
-    configuration.set("fs.viewfs.mounttable.test.link./data", f"file://{tmp_path}")
-    configuration.set("fs.viewfs.impl.disable.cache", "true")
-    return "viewfs://test/data"
-
-
-def test_images_and_table_may_lie_on_a_hadoop_file_system(
-    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
-) -> None:
-    source, table = f"{remote}/{pictures.name}", f"{remote}/far"
-    summary = pomona.extract(source, table, encoder=encoder, spark=spark)
-    again = pomona.extract(source, table, encoder=encoder, spark=spark)
-    pomona.extract(pictures, tmp_path / "near", encoder=encoder)
-    far, near = tables.read(tmp_path / "far"), tables.read(tmp_path / "near")
-    for name in ("label", "features", "status", "size", "modified", "content_sha256"):
-        assert far[name].equals(near[name]), name
-    assert {p.as_py() for p in far["path"]} == {
-        p.as_py().replace(f"file:{pictures}", source) for p in near["path"]
-    }
-    assert (summary.files, again.skipped, again.ok) == (14, 14, 0)
-
-
-def test_a_remote_table_of_another_encoder_is_refused_and_overwrite_replaces_it(
-    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
-) -> None:
-    import dataclasses
-
-    other = dataclasses.replace(encoder, weights_sha256="0" * 64)
-    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
-    with pytest.raises(TableError, match="made by another encoder"):
-        pomona.extract(pictures, f"{remote}/far", encoder=other, spark=spark)
-    pomona.extract(pictures, f"{remote}/far", encoder=other, spark=spark, overwrite=True)
-    assert pomona.FeatureTable(tmp_path / "far").provenance()["weights_sha256"] == "0" * 64
-    assert len(tables.rows(tmp_path / "far")) == 14
-
-
-def test_a_remote_folder_that_is_no_table_is_never_touched(
-    spark: SparkSession, encoder: Encoder, pictures: Path, remote: str
-) -> None:
-    with pytest.raises(TableError, match="not a feature table"):
-        pomona.extract(pictures, remote, encoder=encoder, spark=spark, overwrite=True)
-    assert (pictures / "notes.txt").exists()
-
-
-def test_a_remote_table_is_resumed_as_a_local_one(
-    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
-) -> None:
-    source, table = f"{remote}/{pictures.name}", f"{remote}/far"
-    pomona.extract(source, table, encoder=encoder, spark=spark)
-    (pictures / "new.png").write_bytes(drawn.encode(drawn.picture(), "PNG"))
-    os.utime(pictures / "Apple Red 1" / "image 3.jpg", (1e9, 1e9))
-    (pictures / "Apple Red 1" / "image 1.png").unlink()
-    more = {"retry_failed": True, "prune": True}
-    told = pomona.extract(source, table, encoder=encoder, spark=spark, dry_run=True, **more)
-    again = pomona.extract(source, table, encoder=encoder, spark=spark, **more)
-    assert told.changes == again.changes == Changes(1, 1, 3, 9, 1, 1)
-    pomona.extract(source, f"{remote}/anew", encoder=encoder, spark=spark)
-    assert tables.read(tmp_path / "far").equals(tables.read(tmp_path / "anew"))
-    assert {path.suffix for path in (tmp_path / "far").iterdir()} <= {".parquet", ".crc"}
-
-
-def test_small_part_files_of_a_remote_table_are_merged(
-    spark: SparkSession,
-    encoder: Encoder,
-    pictures: Path,
-    tmp_path: Path,
-    remote: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    pomona.extract(pictures, tmp_path / "near", encoder=encoder)
-    monkeypatch.setattr("pomona.part_files._SMALL_PARTS", 1)
-    monkeypatch.setattr("pomona.engines.binary_files._SMALLEST_TASK", 2)
-    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
-    assert len(list((tmp_path / "far").glob("*.parquet"))) == 1
-    assert tables.read(tmp_path / "far").equals(tables.read(tmp_path / "near"))
-
-
-@pytest.mark.parametrize("renamed", [False, True])
-def test_a_swap_in_a_remote_table_that_was_cut_off_is_completed(
-    spark: SparkSession,
-    encoder: Encoder,
-    pictures: Path,
-    tmp_path: Path,
-    remote: str,
-    monkeypatch: pytest.MonkeyPatch,
-    renamed: bool,
-) -> None:
-    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
-    before = tables.read(tmp_path / "far")
-    rows = HadoopRows(f"{remote}/far", spark)
-    real = HadoopRows._rename
-
-    def killed(self: HadoopRows, folder: str, names: list[str]) -> None:
-        if renamed:
-            real(self, folder, names)
-        raise KeyboardInterrupt
-
-    parts = list(rows._parts())
-    with monkeypatch.context() as patched:
-        patched.setattr(HadoopRows, "_rename", killed)
-        with pytest.raises(KeyboardInterrupt):
-            rows._replace(parts, rows._read(parts).coalesce(1))
-    again = pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
-    assert (again.skipped, again.ok) == (14, 0)
-    assert tables.read(tmp_path / "far").equals(before)
-    assert not list((tmp_path / "far").glob("_*"))
-
-
-def test_a_second_writer_of_a_remote_table_is_refused_and_a_stale_mark_does_not_block(
-    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
-) -> None:
-    (tmp_path / "far").mkdir()
-    mark = tmp_path / "far" / "_running-of-another"
-    mark.touch()
-    with pytest.raises(TableError, match="another run is writing .*holds it for 60 s"):
-        pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
-    assert list((tmp_path / "far").glob("_*")) == [mark]
-    os.utime(mark, (1e9, 1e9))
-    assert pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark).ok == 11
-    assert not list((tmp_path / "far").glob("_*"))
-
-
 def poison(pictures: Path, kind: str, size: tuple[int, int]) -> None:
     content = drawn.encode(drawn.picture(*size), "PNG")
     (pictures / "kind=bad" / f"{kind}.png").write_bytes(content)
@@ -387,13 +264,15 @@ def test_an_image_that_ends_sparks_worker_is_the_only_one_to_pay(
     command = [sys.executable, "-m", "pomona", "extract", str(pictures), str(tmp_path / "t")]
     encoder.save(tmp_path / "e")
     more = ["--encoder", str(tmp_path / "e"), "--master", "local[2]", "--image-timeout", "3"]
-    path = str(Path(__file__).parent / "poison")
     done = subprocess.run(
         [*command, *more, "--json"],
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([path, os.environ.get("PYTHONPATH", "")])},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(POISON), os.environ.get("PYTHONPATH", "")]),
+        },
     )
     assert done.returncode == 0, done.stderr
     assert "a Python worker of Spark ended" in done.stderr
@@ -409,6 +288,121 @@ def test_an_image_that_ends_sparks_worker_is_the_only_one_to_pay(
     pomona.extract(pictures, tmp_path / "near", encoder=encoder)
     others = [row for name, row in rows.items() if name not in {"crashes.png", "hangs.png"}]
     assert others == tables.read(tmp_path / "near").to_pylist()
+
+
+def test_an_image_that_crashes_or_hangs_on_the_driver_gets_its_row_too(
+    spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What Spark cannot name is done on the driver, which must survive it."""
+    monkeypatch.syspath_prepend(str(POISON))
+    for name, height in ((b"crashes \xe9", 13), (b"hangs \xe9", 17), (b"good \xe9", 20)):
+        path = os.fsdecode(os.fsencode(pictures) + b"/" + name + b".png")
+        Path(path).write_bytes(drawn.encode(drawn.picture(20, height), "PNG"))
+    summary = pomona.extract(
+        pictures, tmp_path / "t", encoder=encoder, spark=spark, image_timeout_s=3
+    )
+    rows = tables.rows(tmp_path / "t")
+    assert "SIGSEGV" in rows["crashes %E9.png"]["error"]
+    assert "took longer than 3 s" in rows["hangs %E9.png"]["error"]
+    assert rows["good %E9.png"]["status"] == "ok"
+    assert (summary.by_status["crashed"], summary.ok, len(rows)) == (2, 12, 17)
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """120 pictures: more than may be out of Spark's sight without a question."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for n in range(120):
+        (folder / f"{n:03d}.png").write_bytes(drawn.encode(drawn.picture(8, 8, n), "PNG"))
+    return folder
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_files_that_go_away_after_the_listing_get_their_rows_however_many(
+    spark: SparkSession,
+    encoder: Encoder,
+    many: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    before: bool,
+) -> None:
+    """Before Spark looks for them, which refuses the query, or before it reads them."""
+    real = engine.read_images
+
+    def read_images(*arguments: Any, **more: Any) -> DataFrame:
+        images = None if before else real(*arguments, **more)
+        for n in range(110):
+            (many / f"{n:03d}.png").unlink(missing_ok=True)
+        return images or real(*arguments, **more)
+
+    monkeypatch.setattr(engine, "read_images", read_images)
+    summary = pomona.extract(many, tmp_path / "t", encoder=encoder, spark=spark)
+    assert (summary.ok, summary.by_status["unreadable"], summary.files) == (10, 110, 120)
+    errors = set(tables.read(tmp_path / "t")["error"].to_pylist())
+    assert errors == {None, "cannot be read: No such file or directory"}
+
+
+def test_files_that_only_the_driver_can_read_end_the_run(
+    spark: SparkSession,
+    encoder: Encoder,
+    many: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on a cluster where SOURCE is a folder of one machine."""
+    monkeypatch.setattr(LocalRows, "append", lambda _self, _rows: {})
+    with pytest.raises(RunError, match="120 of 120 files that the driver can read: is SOURCE on"):
+        pomona.extract(many, tmp_path / "t", encoder=encoder, spark=spark)
+    assert not (tmp_path / "t").exists()
+
+
+def test_what_carried_the_encoder_is_freed_when_a_run_fails(
+    spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    freed: list[Carrier] = []
+
+    def release(self: Carrier) -> None:
+        freed.append(self)
+
+    def fail(_self: LocalRows, _rows: DataFrame) -> None:
+        raise RunError("of the test")
+
+    monkeypatch.setattr(LocalRows, "append", fail)
+    monkeypatch.setattr(Carrier, "release", release)
+    with pytest.raises(RunError, match="of the test"):
+        pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=spark)
+    assert len(freed) == 1
+
+
+def test_queries_on_the_tables_rows_belong_to_the_run_also(
+    spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So that a run which is stopped while it removes rows ends."""
+    groups = set()
+    for name in ("index", "append", "merge_small_parts"):
+        real = getattr(LocalRows, name)
+
+        def noted(*arguments: Any, real: Any = real) -> Any:
+            groups.add(spark.sparkContext.getLocalProperty("spark.jobGroup.id"))
+            return real(*arguments)
+
+        monkeypatch.setattr(LocalRows, name, noted)
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=spark)
+    (group,) = groups
+    assert group.startswith("pomona-")
 
 
 @pytest.mark.parametrize(("size", "rows"), [(40 * 2**20, 1), (10 * 2**20, 1), (5000, 256)])

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INDEX_COLUMNS",
+    "INDEX_ROWS",
+    "KEY_IN_SQL",
     "KEY_TYPE",
+    "NEVER",
+    "NO_SIZE",
     "Doomed",
     "IndexBuilder",
     "IndexColumns",
@@ -33,13 +37,22 @@ __all__ = [
 INDEX_COLUMNS = ["path", "size", "modified", "status"]
 """The columns that an index is made of."""
 
+INDEX_ROWS = 65_536
+"""Rows that are read at once to make an index."""
+
 _KEY_BYTES = 16  # of SHA-256: two of a billion paths share them with a chance of 1 in 10^20
 
 KEY_TYPE = f"S{_KEY_BYTES}"
 """NumPy's type of an array of keys."""
 
-_NONE = -1  # in place of a null size
-_NEVER = np.iinfo(np.int64).min  # in place of a null time
+KEY_IN_SQL = f"substring(unhex(sha2(path, 256)), 1, {_KEY_BYTES})"
+"""What makes a path's key in Spark SQL, as `path_keys` does."""
+
+NO_SIZE = -1
+"""In an index, in place of a null size."""
+
+NEVER = int(np.iinfo(np.int64).min)
+"""In an index, in place of a null time."""
 
 Doomed = dict[str, set[bytes]]
 """Rows that are to leave a table: name of the part file -> keys of their paths."""
@@ -59,10 +72,7 @@ class Verdict(IntEnum):
 
 
 def path_keys(paths: Iterable[str]) -> NDArray[np.bytes_]:
-    """Keys of paths: the first 16 bytes of SHA-256 of each one's UTF-8, (N,) `S16`.
-
-    Spark SQL makes the same: `substring(unhex(sha2(path, 256)), 1, 16)`.
-    """
+    """Keys of paths: the first 16 bytes of SHA-256 of each one's UTF-8, (N,) `S16`."""
     digests = [hashlib.sha256(path.encode()).digest()[:_KEY_BYTES] for path in paths]
     return np.array(digests, KEY_TYPE)
 
@@ -96,8 +106,8 @@ class IndexBuilder:
         """Add rows of a part file, its columns `INDEX_COLUMNS`."""
         columns = IndexColumns(
             path_keys(rows["path"].to_pylist()),
-            _numbers(rows["size"], _NONE),
-            _numbers(_milliseconds(rows["modified"]), _NEVER),
+            _numbers(rows["size"], NO_SIZE),
+            _numbers(_milliseconds(rows["modified"]), NEVER),
             pc.equal(rows["status"], "ok").to_numpy(),
         )
         self.add(part, columns)
@@ -159,8 +169,8 @@ class RowIndex:
         first = np.searchsorted(self._keys, keys, "left")
         count = np.searchsorted(self._keys, keys, "right") - first
         at = np.minimum(first, len(self) - 1)
-        same = (self._sizes[at] == [_NONE if s is None else s for s in sizes]) & (
-            self._modified[at] == [_NEVER if m is None else m for m in modified]
+        same = (self._sizes[at] == [NO_SIZE if s is None else s for s in sizes]) & (
+            self._modified[at] == [NEVER if m is None else m for m in modified]
         )
         found = np.where(self._ok[at], Verdict.DONE, Verdict.FAILED)
         found = np.where(same & (count == 1), found, Verdict.CHANGED)

@@ -15,11 +15,13 @@ import pyarrow as pa
 __all__ = [
     "FEATURE_SCHEMA",
     "INPUT_SCHEMA",
+    "SPARK_FOOTER_KEY",
     "SPARK_SCHEMA",
     "STATUSES",
     "column_metadata",
     "lone_row",
     "provenance_of_column",
+    "provenance_of_footer",
     "read_provenance",
     "schema_with_provenance",
 ]
@@ -70,7 +72,9 @@ SPARK_SCHEMA = (
 """The same in Spark's words."""
 
 _PREFIX = "pomona."
-_SPARK_FOOTER_KEY = b"org.apache.spark.sql.parquet.row.metadata"
+SPARK_FOOTER_KEY = "org.apache.spark.sql.parquet.row.metadata"
+"""Where Spark keeps a schema, with the metadata of its columns, in a Parquet file's footer."""
+
 _SPARK_TYPES: dict[str, object] = {
     "string": "string",
     "int32": "integer",
@@ -100,7 +104,7 @@ def schema_with_provenance(provenance: Mapping[str, str]) -> pa.Schema:
         for field in schema
     ]
     struct = json.dumps({"type": "struct", "fields": fields})
-    return schema.with_metadata({_SPARK_FOOTER_KEY: struct.encode()})
+    return schema.with_metadata({SPARK_FOOTER_KEY: struct})
 
 
 def lone_row(  # noqa: PLR0913 - the columns of a row
@@ -127,11 +131,16 @@ def read_provenance(schema: pa.Schema) -> dict[str, str]:
         k.decode(): v.decode() for k, v in (schema.field("features").metadata or {}).items()
     }
     if f"{_PREFIX}fingerprint" not in metadata:
-        struct = json.loads((schema.metadata or {}).get(_SPARK_FOOTER_KEY, b'{"fields": []}'))
-        metadata = next(
-            (field["metadata"] for field in struct["fields"] if field["name"] == "features"), {}
-        )
+        struct = (schema.metadata or {}).get(SPARK_FOOTER_KEY.encode())
+        return provenance_of_footer(struct.decode() if struct else None)
     return provenance_of_column(metadata)
+
+
+def provenance_of_footer(struct: str | None) -> dict[str, str]:
+    """Provenance in the footer entry `SPARK_FOOTER_KEY`; empty without it."""
+    fields = json.loads(struct)["fields"] if struct else []
+    metadata = (field["metadata"] for field in fields if field["name"] == "features")
+    return provenance_of_column(next(metadata, {}))
 
 
 def provenance_of_column(metadata: Mapping[str, str]) -> dict[str, str]:

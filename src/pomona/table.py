@@ -6,7 +6,6 @@ join it by the renaming of a whole file, so whoever reads it sees a part file wh
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,15 +17,25 @@ import pyarrow.parquet as pq
 from pomona.errors import TableError
 from pomona.location import is_remote, local_path
 from pomona.part_files import ROW_GROUP_ROWS
-from pomona.row_index import INDEX_COLUMNS, IndexBuilder, RowIndex
+from pomona.row_index import INDEX_COLUMNS, INDEX_ROWS, IndexBuilder, RowIndex
 from pomona.schema import FEATURE_SCHEMA, read_provenance
 
-__all__ = ["STAGING", "FeatureTable", "check_same_maker", "is_table_file", "part_provenance"]
+__all__ = [
+    "RUNNING",
+    "STAGING",
+    "FeatureTable",
+    "check_same_maker",
+    "damaged",
+    "is_table_file",
+    "one_provenance",
+    "part_provenance",
+]
 
 STAGING = "_staging-"
 """What the name of a folder begins with in which a run writes; it goes when the run ends."""
 
-_INDEX_ROWS = 65_536
+RUNNING = "_running-"
+"""What the name of a writer's mark begins with, on a Hadoop file system, which has no locks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +95,7 @@ class FeatureTable:
         if self.folder.is_dir():
             # Hidden names are left in peace: desktops and notebooks leave theirs everywhere.
             names = [p for p in self.folder.iterdir() if not p.name.startswith(".")]
-            strange = [p.name for p in names if not is_table_file(p)]
+            strange = [p.name for p in names if not is_table_file(p.name, is_folder=p.is_dir())]
             if strange:
                 raise TableError(
                     f"{self.folder} exists and is not a feature table (it holds {strange[0]!r}): "
@@ -104,26 +113,19 @@ class FeatureTable:
         Raises:
             TableError: no part files, a part that is no feature table's, or two encoders.
         """
-        first: dict[str, str] | None = None
-        for part in self.parts():
-            found = part_provenance(part)
-            if first is None:
-                first = found
-            elif _maker(found) != _maker(first):
-                raise TableError(
-                    f"{self.folder} mixes rows of two encoders, or of two ways of decoding: "
-                    f"{_named(first)} and {_named(found)} in {part.name}"
-                )
-        if first is None:
+        found = one_provenance(
+            self.folder, ((part.name, part_provenance(part)) for part in self.parts())
+        )
+        if found is None:
             raise TableError(f"{self.folder} is not a feature table: it has no .parquet files")
-        return first
+        return found
 
     def index(self) -> RowIndex:
         """What has a row, and from which state of its file. Vectors are not read."""
         builder = IndexBuilder()
         for part in self.parts():
             with pq.ParquetFile(part) as file:
-                for batch in file.iter_batches(columns=INDEX_COLUMNS, batch_size=_INDEX_ROWS):
+                for batch in file.iter_batches(columns=INDEX_COLUMNS, batch_size=INDEX_ROWS):
                     builder.add_rows(part.name, pa.Table.from_batches([batch]))
         return builder.build()
 
@@ -131,7 +133,7 @@ class FeatureTable:
         """The paths of all rows in some part files, by their names; some thousand at a time."""
         for name in parts:
             with pq.ParquetFile(self.folder / name) as file:
-                for batch in file.iter_batches(columns=["path"], batch_size=_INDEX_ROWS):
+                for batch in file.iter_batches(columns=["path"], batch_size=INDEX_ROWS):
                     yield batch["path"].to_pylist()
 
     def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -143,6 +145,34 @@ class FeatureTable:
                 for batch in file.iter_batches(columns=names, batch_size=ROW_GROUP_ROWS):
                     table = pa.Table.from_batches([batch]).select(names).cast(schema)
                     yield from table.to_batches()
+
+
+def one_provenance(
+    table: object, parts: Iterable[tuple[str, Mapping[str, str]]]
+) -> dict[str, str] | None:
+    """What made the rows of part files that must agree on it; None where there are none.
+
+    Args:
+        table: its name, for errors.
+        parts: names of part files, each with its provenance.
+
+    Raises:
+        TableError: a part says nothing of its maker, or two say different things.
+    """
+    first: Mapping[str, str] | None = None
+    for name, found in parts:
+        if "fingerprint" not in found:
+            raise TableError(
+                f"{table} exists and is not a feature table: {name} does not say which encoder "
+                "made it"
+            )
+        first = first or found
+        if _maker(found) != _maker(first):
+            raise TableError(
+                f"{table} mixes rows of two encoders, or of two ways of decoding: "
+                f"{_named(first)} and {_named(found)} in {name}"
+            )
+    return None if first is None else dict(first)
 
 
 def check_same_maker(table: object, found: Mapping[str, str], wanted: Mapping[str, str]) -> None:
@@ -170,34 +200,33 @@ def check_same_maker(table: object, found: Mapping[str, str], wanted: Mapping[st
 
 
 def part_provenance(part: Path) -> dict[str, str]:
-    """What made the rows of one part file.
+    """What made the rows of one part file; empty where it does not say.
 
     Raises:
-        TableError: it is damaged, or no feature table's.
+        TableError: it is damaged.
     """
     try:
-        found = read_provenance(pq.read_schema(part))
-    except (OSError, pa.ArrowInvalid, json.JSONDecodeError) as error:
-        raise TableError(
-            f"{part} is not a readable Parquet file ({error}): remove it, and the next run does "
-            "its images again"
-        ) from error
-    if "fingerprint" not in found:
-        raise TableError(
-            f"{part.parent} exists and is not a feature table: {part.name} does not say which "
-            "encoder made it"
-        )
-    return found
+        return read_provenance(pq.read_schema(part))
+    except (OSError, pa.ArrowInvalid, ValueError) as error:
+        raise TableError(damaged(part, error)) from error
 
 
-def is_table_file(path: Path) -> bool:
-    """Whether a file is one that a feature table's folder may hold."""
-    name = path.name
-    if path.is_dir():
+def damaged(part: object, reason: object) -> str:
+    """What to say of a part file that cannot be read."""
+    return (
+        f"{part} is not a readable Parquet file ({reason}): remove it, and the next run does its "
+        "images again"
+    )
+
+
+def is_table_file(name: str, *, is_folder: bool) -> bool:
+    """Whether a name is one that a feature table's folder may hold."""
+    if is_folder:
         return name.startswith((STAGING, "_temporary"))
     return (
         (name.endswith(".parquet") and not name.startswith("_"))
         or name == "_SUCCESS"
+        or name.startswith(RUNNING)
         or (name.startswith(".") and name.endswith(".crc"))
     )
 

@@ -15,9 +15,11 @@ from pathlib import Path
 
 from pomona.table import STAGING, FeatureTable, is_table_file
 
-__all__ = ["PutAway", "Swap", "sync", "take_up"]
+__all__ = ["SWAP", "PutAway", "Swap", "sync", "take_up"]
 
-_SWAP = "swap.json"
+SWAP = "swap.json"
+"""The name of the file in which a merge of part files is written down."""
+
 _PUT_AWAY = "put-away.json"
 _REPLACED = "replaced"  # where the rows wait that --overwrite puts away
 
@@ -37,7 +39,7 @@ class Swap:
     def do(self, folder: Path, staging: Path) -> None:
         """Write it down, and carry it out."""
         sync(staging / self.new)
-        _write_down(staging / _SWAP, asdict(self))
+        _write_down(staging / SWAP, asdict(self))
         self.finish(folder, staging)
 
     def finish(self, folder: Path, staging: Path) -> None:
@@ -47,7 +49,7 @@ class Swap:
                 (folder / name).unlink(missing_ok=True)
             (staging / self.new).replace(folder / self.new)
             sync(folder)
-        (staging / _SWAP).unlink()
+        (staging / SWAP).unlink()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class PutAway:
 
 def take_up(table: FeatureTable) -> None:
     """Complete what a writer had begun and left, or give back what it had put away."""
-    for written in table.folder.glob(f"{STAGING}*/{_SWAP}"):
+    for written in table.folder.glob(f"{STAGING}*/{SWAP}"):
         Swap(**json.loads(written.read_text())).finish(table.folder, written.parent)
     for written in table.folder.glob(f"{STAGING}*/{_PUT_AWAY}"):
         PutAway(**json.loads(written.read_text())).give_back(table.folder, written.parent)
@@ -116,4 +118,4 @@ def _move(names: Iterable[str], source: Path, target: Path) -> None:
 
 
 def _is_file_of_table(path: Path) -> bool:
-    return path.is_file() and is_table_file(path)
+    return path.is_file() and is_table_file(path.name, is_folder=False)

@@ -42,6 +42,9 @@ def read_images(
     # A folder called `kind=odd` is a folder, no partition. Without this, Spark 4.3 also gives every
     # other file twice as soon as one name has a brace in it.
     reader = reader.option("recursiveFileLookup", "true")
+    # An image that cannot be read is no reason to fail. Not as settings of the session: it reads
+    # part files of the table too, and must not pass over any of them.
+    reader = reader.option("ignoreMissingFiles", "true").option("ignoreCorruptFiles", "true")
     # Names with brackets or braces are names, not patterns.
     paths = [file.uri for file in files]
     if is_connect(spark):  # where Spark 4.3 does not heed that option
@@ -64,8 +67,6 @@ def read_settings(
     return {
         "spark.sql.files.openCostInBytes": _OPEN_COST_BYTES,
         "spark.sql.files.maxPartitionBytes": weight // tasks + _OPEN_COST_BYTES,
-        "spark.sql.files.ignoreMissingFiles": "true",
-        "spark.sql.files.ignoreCorruptFiles": "true",
         # Explicit paths are looked at by as many tasks as there are cores, not one task for each.
         "spark.sql.sources.parallelPartitionDiscovery.threshold": 20_000,
         "spark.sql.sources.parallelPartitionDiscovery.parallelism": 4 * cores,

@@ -32,8 +32,11 @@ class Cluster(Protocol):
     def sessions(self) -> list[SparkSession]:
         """Sessions with settings of their own, each for one query at a time."""
 
-    def running(self, spark: SparkSession) -> AbstractContextManager[object]:
-        """Make the queries of this thread, on one of those sessions, those of the run."""
+    def running(self) -> AbstractContextManager[object]:
+        """For as long as the run lasts."""
+
+    def claim_thread(self) -> None:
+        """Make the queries of this thread those of the run, which `cancel` ends."""
 
     def cancel(self) -> None:
         """End the run's queries, from another thread."""

@@ -50,16 +50,18 @@ class ConnectCluster:
         return [self._spark]
 
     @contextmanager
-    def running(self, spark: SparkSession) -> Iterator[None]:  # noqa: ARG002
-        """Tag this thread's queries, with the caller's tags also."""
-        self._thread = threading.get_ident()
-        for tag in (*self._callers_tags, self._tag):
-            self._spark.addTag(tag)
+    def running(self) -> Iterator[None]:
+        """Hear how far queries are."""
         self._spark.registerProgressHandler(self._on_progress)
         try:
             yield
         finally:
             self._spark.removeProgressHandler(self._on_progress)
+
+    def claim_thread(self) -> None:
+        """Tag this thread's queries, with the caller's tags also."""
+        for tag in (*self._callers_tags, self._tag):
+            self._spark.addTag(tag)
 
     def cancel(self) -> None:
         """Interrupt what has the run's tag."""
@@ -67,7 +69,7 @@ class ConnectCluster:
 
     def rows(self, images: DataFrame, task: Task, files: int) -> DataFrame:
         """Let the tasks show their loads in a column of its own, which is not written."""
-        self._in_hand, self._share = files, 0.0
+        self._in_hand, self._share, self._thread = files, 0.0, threading.get_ident()
         rows: Any = feature_rows(images, dataclasses.replace(task, shows_loads=True))
         self._observation = Observation()
         loads = functions.sum(LOADS_COLUMN).alias(LOADS_COLUMN)

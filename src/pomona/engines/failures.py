@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from pomona.errors import PomonaError
 
-__all__ = ["cause_of", "lost_a_worker", "spark_errors"]
+__all__ = ["cause_of", "lost_a_worker", "names_a_missing_path", "spark_errors"]
 
 
 @contextmanager
@@ -46,3 +46,8 @@ def cause_of(story: str) -> str:
 def lost_a_worker(error: Exception) -> bool:
     """Whether Spark gave up because one of its Python workers ended in the middle of a task."""
     return "Python worker exited unexpectedly" in str(error)
+
+
+def names_a_missing_path(error: Exception) -> bool:
+    """Whether Spark refused a query because a file that it names is no more."""
+    return "PATH_NOT_FOUND" in str(error)

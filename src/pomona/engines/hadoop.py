@@ -6,20 +6,25 @@ All access goes through the JVM of the driver, so that the cluster's credentials
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
 
 from pomona.errors import SourceError
 from pomona.schema import INPUT_SCHEMA
 from pomona.source import MAX_FILE_BYTES, ImageFile, Listing, is_chosen, is_hidden
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from pyspark.sql import SparkSession
 
     from pomona.engines.job import JobPaths
     from pomona.labels import LabelRule
 
 __all__ = ["HadoopImages", "hadoop_path", "hadoop_system"]
+
+_ASKING = 16  # threads that ask a store, which answers each in some 50 ms
+_LARGEST_READ = 256 * 2**20  # bytes of a file that come through the JVM into this process
 
 
 class HadoopImages:
@@ -35,20 +40,52 @@ class HadoopImages:
         """Files that are not empty and fit into a byte array; asking for each would take long."""
         return [file for file in files if file.size and file.size <= MAX_FILE_BYTES]
 
-    def read(self, files: Iterable[ImageFile], label: LabelRule) -> Iterator[pa.RecordBatch]:
-        """Rows for what Spark left out: empty files, and those that it could not read."""
-        import pyarrow as pa
+    def still_there(self, files: Iterable[ImageFile]) -> list[ImageFile]:
+        """Those that exist, by asking for each."""
+        with ThreadPoolExecutor(_ASKING) as threads:
+            wanted = list(files)
+            there = threads.map(self._exists, wanted)
+            return [file for file, exists in zip(wanted, there, strict=True) if exists]
 
+    def can_be_opened(self, file: ImageFile) -> bool:
+        """Whether the driver can open it."""
+        return self._content(file, most=0)[1] is None
+
+    def read(self, files: Iterable[ImageFile], label: LabelRule) -> Iterator[pa.RecordBatch]:
+        """Read what Spark left out, through the driver's JVM, or find out why it cannot be."""
         for file in files:
+            content, error = (b"", None) if file.size == 0 else self._content(file, _LARGEST_READ)
             row = {
                 "path": file.uri,
                 "label": label(file.uri),
                 "size": file.size,
                 "modified": file.modified and file.modified * 1000,
-                "content": b"" if file.size == 0 else None,
-                "read_error": "cannot be read: Spark left it out",
+                "content": content,
+                "read_error": error,
             }
             yield pa.RecordBatch.from_pylist([row], INPUT_SCHEMA)
+
+    def _exists(self, file: ImageFile) -> bool:
+        path = hadoop_path(self._spark, file.path)
+        found: bool = hadoop_system(self._spark, path).exists(path)
+        return found
+
+    def _content(self, file: ImageFile, most: int) -> tuple[bytes | None, str | None]:
+        """The bytes of a file, up to a number of them, or why it cannot be read."""
+        from py4j.protocol import Py4JJavaError
+
+        if most and (file.size or 0) > most:
+            return None, f"holds {file.size} bytes: Spark left it out, and it is too large here"
+        try:
+            path = hadoop_path(self._spark, file.path)
+            stream = hadoop_system(self._spark, path).open(path)
+            try:
+                return bytes(stream.readNBytes(most)), None
+            finally:
+                stream.close()
+        except Py4JJavaError as error:
+            reason = str(error.java_exception.getMessage() or error.java_exception.toString())
+            return None, f"cannot be read: {' '.join(reason.split())[:200]}"
 
     def _files(self, _on_error: Callable[[OSError], None]) -> Iterator[ImageFile]:
         folder = hadoop_path(self._spark, self._paths.source)
@@ -58,6 +95,8 @@ class HadoopImages:
             raise SourceError(f"{self._paths.source} does not exist: give a folder or a glob")
         for status in sorted(roots, key=lambda status: str(status.getPath().toString())):
             root = status.getPath().toString()
+            if any(root.startswith(f"{above.rstrip('/')}/") for above in self._roots):
+                continue  # a glob that matches a folder and what is in it
             self._roots.append(root)
             if status.isFile():  # named by the user, whatever its name
                 yield ImageFile(root, status.getLen(), status.getModificationTime())

@@ -7,9 +7,9 @@ written beside the table and renamed in, and what replaces others is written dow
 from __future__ import annotations
 
 import json
-import threading
 import uuid
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import reduce
 from itertools import groupby, islice
@@ -19,13 +19,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pomona.engines.hadoop import hadoop_path, hadoop_system
+from pomona.engines.hadoop_mark import Mark
 from pomona.engines.places import write_parquet, written_once
-from pomona.errors import TableError
+from pomona.errors import RunError, TableError
 from pomona.part_files import MERGED_BYTES, groups_to_merge
-from pomona.row_index import KEY_TYPE, Doomed, IndexBuilder, IndexColumns, RowIndex
-from pomona.schema import FEATURE_SCHEMA, SPARK_SCHEMA, column_metadata, provenance_of_column
+from pomona.row_index import (
+    INDEX_ROWS,
+    KEY_IN_SQL,
+    KEY_TYPE,
+    NEVER,
+    NO_SIZE,
+    Doomed,
+    IndexBuilder,
+    IndexColumns,
+    RowIndex,
+)
+from pomona.schema import (
+    FEATURE_SCHEMA,
+    SPARK_FOOTER_KEY,
+    SPARK_SCHEMA,
+    column_metadata,
+    provenance_of_footer,
+)
 from pomona.source import is_hidden
-from pomona.table import STAGING, check_same_maker
+from pomona.table import STAGING, check_same_maker, damaged, is_table_file, one_provenance
+from pomona.table_journal import SWAP
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,12 +53,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HadoopRows"]
 
-_RUNNING = "_running-"  # a writer's mark, made anew every few seconds while it lives
-_MARK_EVERY_S, _MARK_HOLDS_S = 10.0, 60.0
-_INTENTION = "swap.json"
-_INDEX_ROWS = 65_536
-_KEY = "substring(unhex(sha2(path, 256)), 1, 16)"  # as `path_keys`
-_NONE, _NEVER = -1, int(np.iinfo(np.int64).min)  # as `IndexBuilder.add` has them
+_ASKING = 16  # threads that read footers
 
 
 class HadoopRows:
@@ -50,24 +63,25 @@ class HadoopRows:
         self._table = table.rstrip("/")
         self._spark = spark
         self._staging = f"{self._table}/{STAGING}{uuid.uuid4().hex[:12]}"
+        self._mark: Mark | None = None  # until `writing` makes one
         self._successors: dict[str, list[str]] = {}  # of part files that gave way to others
 
     def check(self, job: Job) -> None:
         """Check that the folder is a table, and of the job's encoder."""
-        strange = [name for name in self._names() if not _belongs(name)]
-        if strange:
+        if strange := self._strange_names():
             raise TableError(
                 f"{self._table} exists and is not a feature table (it holds {strange[0]!r}): "
                 "give another TABLE"
             )
-        if parts := list(self._parts()):
-            self._check_provenance(parts, job)
+        found = self._provenance()
+        if found and not job.overwrite:
+            check_same_maker(self._table, found, job.provenance())
 
     @contextmanager
     def writing(self, job: Job) -> Iterator[None]:
         """Check the table, and hold it by a mark that goes stale when its holder is no more."""
         self.check(job)
-        with self._marked():
+        with Mark(self._table, self._spark) as self._mark:
             for name in self._names():
                 if name.startswith(STAGING):
                     self._finish_swaps(name)
@@ -88,13 +102,13 @@ class HadoopRows:
         if parts := list(self._parts()):
             rows = self._read(parts).selectExpr(
                 "_metadata.file_name as part",
-                f"{_KEY} as key",
-                f"coalesce(size, {_NONE}) as size",
-                f"coalesce(unix_millis(modified), cast('{_NEVER}' as bigint)) as modified",
+                f"{KEY_IN_SQL} as key",
+                f"coalesce(size, {NO_SIZE}) as size",
+                f"coalesce(unix_millis(modified), cast('{NEVER}' as bigint)) as modified",
                 "status = 'ok' as ok",
             )
             for part, found in groupby(rows.toLocalIterator(), itemgetter("part")):
-                while chunk := list(islice(found, _INDEX_ROWS)):
+                while chunk := list(islice(found, INDEX_ROWS)):
                     builder.add(part, _columns(chunk))
         return builder.build()
 
@@ -102,7 +116,7 @@ class HadoopRows:
         """The paths of all rows in some part files, some thousand at a time."""
         if now := self._now(parts):
             rows = self._read(now).select("path").toLocalIterator()
-            while chunk := [row["path"] for row in islice(rows, _INDEX_ROWS)]:
+            while chunk := [row["path"] for row in islice(rows, INDEX_ROWS)]:
                 yield chunk
 
     def remove_rows(self, rows: Doomed) -> None:
@@ -112,15 +126,17 @@ class HadoopRows:
         parts, sizes = self._now(rows), self._parts()
         if not parts:
             return
-        kept = self._read(parts).join(*self._keys_of(rows), "left_anti")
+        before = self._read(parts)
+        doomed = before.join(*self._keys_of(rows), "left_semi").count()
+        kept = before.join(*self._keys_of(rows), "left_anti")
         files = 1 + sum(sizes[name] for name in parts) // MERGED_BYTES
-        self._replace(parts, kept.coalesce(files))
+        self._replace(parts, kept.coalesce(files), before.count() - doomed)
 
     def append(self, rows: DataFrame) -> dict[str, str]:
         """Write with Spark beside the table, look at what was written, and rename it in."""
         wave = f"{self._staging}/wave-{uuid.uuid4().hex[:12]}"
         names = self._write(rows, wave)
-        read = self._spark.read.parquet(wave).select("path", "status").collect() if names else []
+        read = self._read(names, wave).select("path", "status").collect() if names else []
         written = written_once([row.asDict() for row in read])
         self._rename(wave, names)
         return written
@@ -140,7 +156,8 @@ class HadoopRows:
     def merge_small_parts(self) -> None:
         """Merge part files where there are many small ones."""
         for group in groups_to_merge(self._parts()):
-            self._replace(group, self._read(group).coalesce(1))
+            rows = self._read(group)
+            self._replace(group, rows.coalesce(1), rows.count())
 
     def _now(self, parts: Iterable[str]) -> list[str]:
         """The part files that have now what some had when the index was made."""
@@ -156,22 +173,32 @@ class HadoopRows:
 
         keys = [(bytearray(key),) for key in sorted(reduce(or_, rows.values()))]
         frame = self._spark.createDataFrame(keys, "wanted binary")
-        return broadcast(frame), expr(f"{_KEY} = wanted")
+        return broadcast(frame), expr(f"{KEY_IN_SQL} = wanted")
 
-    def _replace(self, old: list[str], rows: DataFrame) -> None:
-        """Write rows, then let their files take the place of others.
+    def _replace(self, old: list[str], rows: DataFrame, count: int) -> None:
+        """Write rows, so many, then let their files take the place of others.
 
         The intention is written down in between, so that a swap which was cut off is completed.
         """
         folder = f"{self._staging}/swap-{uuid.uuid4().hex[:12]}"
         new = self._write(rows, folder)
-        path = hadoop_path(self._spark, f"{folder}/{_INTENTION}")
-        stream = hadoop_system(self._spark, path).create(path, True)
+        written = self._read(new, folder).count() if new else 0
+        if written != count:
+            raise RunError(
+                f"of {count} rows that were copied within {self._table}, {written} came out: "
+                "nothing was changed; see whether its storage is sound"
+            )
+        path = hadoop_path(self._spark, f"{folder}/{SWAP}")
+        draft = hadoop_path(self._spark, f"{folder}/{SWAP}.partial")
+        system = hadoop_system(self._spark, path)
+        stream = system.create(draft, True)
         stream.write(bytearray(json.dumps({"old": old, "new": new}).encode()))
         stream.close()
+        system.rename(draft, path)
         self._swap(folder, old, new)
 
     def _swap(self, folder: str, old: list[str], new: list[str]) -> None:
+        self._check_mark()
         for name in old:
             self._delete(name)
             self._successors[name] = new
@@ -179,79 +206,62 @@ class HadoopRows:
 
     def _finish_swaps(self, staging: str) -> None:
         jvm: Any = self._spark.sparkContext._jvm
-        pattern = hadoop_path(self._spark, f"{self._table}/{staging}/swap-*/{_INTENTION}")
+        pattern = hadoop_path(self._spark, f"{self._table}/{staging}/swap-*/{SWAP}")
         system = hadoop_system(self._spark, pattern)
         for status in system.globStatus(pattern) or []:
             stream = system.open(status.getPath())
-            told = json.loads(jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8"))
+            written = jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8")
             stream.close()
+            try:
+                told = json.loads(written)
+            except ValueError:
+                continue  # cut off: nothing was done yet
             folder = status.getPath().getParent().toString()
             left = [name for name in told["new"] if self._exists(f"{folder}/{name}")]
             # Where the first was renamed already, the old ones had gone before.
             old = told["old"] if left == told["new"] else []
             self._swap(folder, old, left)
 
-    @contextmanager
-    def _marked(self) -> Iterator[None]:
-        """Hold the table by a mark in its folder, and refuse where there is another fresh one.
+    def _provenance(self) -> dict[str, str] | None:
+        """What made the rows, by the footers of all part files; None where there are none."""
+        parts = list(self._parts())
+        with ThreadPoolExecutor(_ASKING) as threads:
+            found = threads.map(self._part_provenance, parts)
+            return one_provenance(self._table, zip(parts, found, strict=True))
 
-        Both of two that start together may be refused; never do both go on.
-        """
-        mark = hadoop_path(self._spark, f"{self._table}/{_RUNNING}{uuid.uuid4().hex[:12]}")
-        system = hadoop_system(self._spark, mark)
-        done = threading.Event()
+    def _part_provenance(self, name: str) -> dict[str, str]:
+        from py4j.protocol import Py4JJavaError
 
-        def make() -> None:
-            system.create(mark, True).close()
-
-        def remake() -> None:
-            while not done.wait(_MARK_EVERY_S):
-                make()
-
-        existed = self._exists(self._table)
-        make()
-        thread = threading.Thread(target=remake, daemon=True)
+        parquet: Any = self._spark.sparkContext._jvm.org.apache.parquet.hadoop  # type: ignore[union-attr]
+        path = hadoop_path(self._spark, f"{self._table}/{name}")
+        settings = self._spark._jsparkSession.sessionState().newHadoopConf()
         try:
-            now = system.getFileStatus(mark).getModificationTime()  # by the clock of the storage
-            for status in system.listStatus(mark.getParent()):
-                other = status.getPath()
-                if not other.getName().startswith(_RUNNING) or other.getName() == mark.getName():
-                    continue
-                if now - status.getModificationTime() < _MARK_HOLDS_S * 1000:
-                    raise TableError(
-                        f"another run is writing {self._table}: wait until it has ended, or give "
-                        f"another TABLE (a run that was killed holds it for {_MARK_HOLDS_S:g} s)"
-                    )
-                system.delete(other, False)
-            thread.start()
-            yield
-        finally:
-            done.set()
-            if thread.is_alive():
-                thread.join()
-            system.delete(mark, False)
-            if not existed and not self._names():
-                system.delete(mark.getParent(), False)
-
-    def _check_provenance(self, parts: list[str], job: Job) -> None:
-        schema = self._read(parts[:1]).schema
-        found = provenance_of_column(
-            schema["features"].metadata if "features" in schema.names else {}
-        )
-        if "fingerprint" not in found:
-            raise TableError(f"{self._table} exists and is not a feature table: give another TABLE")
-        if not job.overwrite:
-            check_same_maker(self._table, found, job.provenance())
+            file = parquet.util.HadoopInputFile.fromPath(path, settings)
+            reader = parquet.ParquetFileReader.open(file)
+            entries = reader.getFooter().getFileMetaData().getKeyValueMetaData()
+            reader.close()
+            return provenance_of_footer(entries.get(SPARK_FOOTER_KEY))
+        except Py4JJavaError as error:
+            reason = str(error.java_exception.getMessage()).split("\n")[0][:200]
+            raise TableError(damaged(f"{self._table}/{name}", reason)) from error
 
     def _write(self, rows: DataFrame, folder: str) -> list[str]:
         """Write a new folder; gives the names of its part files."""
         write_parquet(rows, folder)
         return sorted(name for name in self._statuses(folder) if name.endswith(".parquet"))
 
-    def _read(self, parts: Iterable[str]) -> DataFrame:
-        return self._spark.read.parquet(*(f"{self._table}/{name}" for name in parts))
+    def _read(self, parts: Iterable[str], folder: str | None = None) -> DataFrame:
+        """Read part files, whatever the caller's session says of such that cannot be read."""
+        reader = self._spark.read.option("ignoreMissingFiles", "false")
+        reader = reader.option("ignoreCorruptFiles", "false")
+        return reader.parquet(*(f"{folder or self._table}/{name}" for name in parts))
+
+    def _check_mark(self) -> None:
+        if self._mark:
+            self._mark.check()
 
     def _rename(self, folder: str, names: list[str]) -> None:
+        self._check_mark()
         for name in names:
             source = hadoop_path(self._spark, f"{folder}/{name}")
             target = hadoop_path(self._spark, f"{self._table}/{name}")
@@ -275,6 +285,18 @@ class HadoopRows:
     def _names(self) -> list[str]:
         return list(self._statuses(self._table))
 
+    def _strange_names(self) -> list[str]:
+        """Names that no feature table has; hidden ones are left in peace."""
+        folder = hadoop_path(self._spark, self._table)
+        system = hadoop_system(self._spark, folder)
+        found = system.listStatus(folder) if system.exists(folder) else []
+        names = {s.getPath().getName(): s.isDirectory() for s in found}
+        return sorted(
+            name
+            for name, is_folder in names.items()
+            if not name.startswith(".") and not is_table_file(name, is_folder=is_folder)
+        )
+
     def _statuses(self, uri: str) -> dict[str, int]:
         """Names in a folder, each with its size in bytes; none where there is no folder."""
         folder = hadoop_path(self._spark, uri)
@@ -289,11 +311,3 @@ def _columns(rows: list[Row]) -> IndexColumns:
     types = {"key": KEY_TYPE, "size": "i8", "modified": "i8", "ok": "?"}
     columns = (np.array([row[name] for row in rows], kind) for name, kind in types.items())
     return IndexColumns(*columns)
-
-
-def _belongs(name: str) -> bool:
-    return (
-        name.endswith((".parquet", ".crc"))
-        or name in {"_SUCCESS", "_temporary"}
-        or name.startswith((STAGING, _RUNNING))
-    )

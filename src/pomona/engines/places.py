@@ -52,6 +52,12 @@ class Images(Protocol):
     def present(self, files: Iterable[ImageFile]) -> list[ImageFile]:
         """Those that Spark can be asked to read: the others end its job."""
 
+    def still_there(self, files: Iterable[ImageFile]) -> list[ImageFile]:
+        """Those that are not gone by now; this may take its time."""
+
+    def can_be_opened(self, file: ImageFile) -> bool:
+        """Whether the driver can open a file."""
+
     def read(self, files: Iterable[ImageFile], label: LabelRule) -> Iterator[pa.RecordBatch]:
         """Read on the driver what Spark left out; of `pomona.schema.INPUT_SCHEMA`."""
 
@@ -91,6 +97,18 @@ class LocalImages:
             and file.has_plain_name
             and Path(file.path).exists()
         ]
+
+    def still_there(self, files: Iterable[ImageFile]) -> list[ImageFile]:
+        """Those that exist."""
+        return [file for file in files if Path(file.path).exists()]
+
+    def can_be_opened(self, file: ImageFile) -> bool:
+        """Whether the driver can open it."""
+        try:
+            with Path(file.path).open("rb"):
+                return True
+        except OSError:
+            return False
 
     def read(self, files: Iterable[ImageFile], label: LabelRule) -> Iterator[pa.RecordBatch]:
         """Read them as the embedded engine does."""

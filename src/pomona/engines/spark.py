@@ -3,8 +3,8 @@
     listing -> waves of files -> binaryFile -> mapInArrow(worker) -> Parquet -> read back
 
 The driver lists the files itself, because Spark drops empty ones in silence, and reads back which
-paths a wave has written: what is missing gets its row on the driver, with its reason. Image bytes
-are never shuffled.
+paths a wave has written: what is missing gets its row on the driver, with its reason
+(`pomona.engines.left_over`). Image bytes are never shuffled.
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ from pomona.engines.binary_files import read_images
 from pomona.engines.carrier import carry
 from pomona.engines.cluster import cluster_of
 from pomona.engines.dataframe import Task
-from pomona.engines.failures import lost_a_worker, spark_errors
+from pomona.engines.failures import lost_a_worker, names_a_missing_path, spark_errors
 from pomona.engines.job import Job, Progress, Snapshot, Summary, no_progress, summarize
+from pomona.engines.left_over import LeftOver
 from pomona.engines.worklist import NO_ROWS, Worklist
 from pomona.errors import RunError
-from pomona.runtime import LazyRuntime, loads_so_far
-from pomona.worker import featurize
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -41,8 +40,8 @@ __all__ = ["extract"]
 _log = logging.getLogger(__name__)
 
 _WAVE_FILES_PER_CORE = 20_000  # a wave is one commit: what a lost driver costs
-_LARGEST_WAVE = 200_000  # files named in one query
 _UNSEEN_FILES, _UNSEEN_SHARE = 100, 0.1  # files that Spark may leave out before it is asked why
+_UNSEEN_SAMPLE = 16  # of them that the driver tries to open
 
 
 def extract(
@@ -90,8 +89,7 @@ class _Run:
         self._images = images
         self._rows = rows
         self._worklist = worklist
-        self._left_over: list[ImageFile] = []
-        self._on_driver: Counter[str] = Counter()  # rows that the driver made, by status
+        self._left_over = LeftOver(job, images, rows)
         self._total: int | None = None
         self._stopped = False
         self._cores = 1
@@ -99,19 +97,24 @@ class _Run:
         self._cluster = cluster_of(spark)
         self._sessions = self._cluster.sessions()
         self._lock = threading.Lock()
-        self._loads_before = loads_so_far()
 
     def do(self) -> None:
-        """Write the rows that are missing: wave by wave, then what Spark left out."""
-        self._do_waves()
-        if not self._stopped:
-            self._do_left_over()
-            self._rows.merge_small_parts()
-        self._carrier.release()
+        """Write the rows that are missing, wave by wave."""
+        try:
+            with self._cluster.running():
+                self._cluster.claim_thread()  # which asks what has a row, and removes rows
+                self._do_waves()
+                if not self._stopped:
+                    self._rows.merge_small_parts()
+        finally:
+            self.counts.update(self._left_over.done)
+            self._left_over.close()
+            self._carrier.release()
 
     def stop(self) -> None:
         """Begin nothing more, and end what runs."""
         self._stopped = True
+        self._left_over.stop()
         self._cluster.cancel()
 
     def _do_waves(self) -> None:
@@ -125,6 +128,7 @@ class _Run:
             session = free.get()
             try:
                 if not self._stopped:
+                    self._cluster.claim_thread()
                     self._do_wave(wave, session, last=last)
             finally:
                 free.put(session)
@@ -150,24 +154,40 @@ class _Run:
 
     def _next_wave(self, files: Iterator[ImageFile]) -> list[ImageFile]:
         self._cores = self._cluster.cores()  # executors come and go
-        wave = self._job.wave_files or min(_WAVE_FILES_PER_CORE * self._cores, _LARGEST_WAVE)
+        wave = self._job.wave_files or _WAVE_FILES_PER_CORE * self._cores
         return list(islice(files, min(wave, self._cluster.largest_wave)))
 
     def _do_wave(self, wave: list[ImageFile], spark: SparkSession, *, last: bool) -> None:
-        """Write the rows of some files in one commit, and find out which Spark left out."""
+        """Write the rows of some files in one commit, and then those that Spark left out."""
         readable = self._images.present(wave)
         written: dict[str, str] = {}
-        if readable:
-            written = self._append(readable, spark, last=last)
-        unseen = len(readable) - len(written)
-        if unseen > max(_UNSEEN_FILES, _UNSEEN_SHARE * len(readable)):
-            raise RunError(
-                f"Spark's workers could not read {unseen} of {len(readable)} files that the driver "
-                "sees: is SOURCE on storage that all machines share?"
-            )
+        while readable:
+            try:
+                written = self._append(readable, spark, last=last)
+                break
+            except Exception as error:
+                if self._stopped or not names_a_missing_path(error):
+                    raise
+                there = self._images.still_there(readable)
+                if len(there) == len(readable):
+                    raise
+                readable = there
+        self._check_unseen([file for file in readable if file.uri not in written], len(readable))
         with self._lock:
             self.counts.update(written.values())
-            self._left_over += (file for file in wave if file.uri not in written)
+        if left_out := [file for file in wave if file.uri not in written]:
+            self._left_over.do(left_out)
+
+    def _check_unseen(self, unseen: list[ImageFile], readable: int) -> None:
+        """Find out whether files that Spark left out are bad, or merely out of its sight."""
+        if len(unseen) <= max(_UNSEEN_FILES, _UNSEEN_SHARE * readable):
+            return
+        sample = unseen[:: -(-len(unseen) // _UNSEEN_SAMPLE)]
+        if any(map(self._images.can_be_opened, sample)):
+            raise RunError(
+                f"Spark's workers could not read {len(unseen)} of {readable} files that the driver "
+                "can read: is SOURCE on storage that all machines share?"
+            )
 
     def _append(self, files: list[ImageFile], spark: SparkSession, *, last: bool) -> dict[str, str]:
         """Have Spark write rows; again, image by image, where one has ended its Python worker."""
@@ -177,18 +197,17 @@ class _Run:
             self._job.decode,
             image_timeout_s=self._job.image_timeout_s,
         )
-        with self._cluster.running(spark):
-            try:
-                return self._append_once(files, spark, task, last=last)
-            except Exception as error:
-                if self._stopped or not lost_a_worker(error):
-                    raise
-                _log.warning(
-                    "a Python worker of Spark ended within %d images, which are done again, each "
-                    "apart from the others",
-                    len(files),
-                )
-            return self._append_once(files, spark, replace(task, isolated=True), last=last)
+        try:
+            return self._append_once(files, spark, task, last=last)
+        except Exception as error:
+            if self._stopped or not lost_a_worker(error):
+                raise
+            _log.warning(
+                "a Python worker of Spark ended within %d images, which are done again, each "
+                "apart from the others",
+                len(files),
+            )
+        return self._append_once(files, spark, replace(task, isolated=True), last=last)
 
     def _append_once(
         self, files: list[ImageFile], spark: SparkSession, task: Task, *, last: bool
@@ -198,25 +217,13 @@ class _Run:
         self._cluster.settle(Counter(written.values()))
         return written
 
-    def _do_left_over(self) -> None:
-        """Give empty files, and those that Spark could not read, their rows on the driver."""
-        if not self._left_over:
-            return
-        runtime = LazyRuntime(self._job.encoder)
-        images = self._images.read(self._left_over, self._job.label)
-        rows = list(featurize(images, runtime, self._job.decode))
-        self._rows.append_batches(rows, self._job)
-        for batch in rows:
-            self._on_driver.update(batch["status"].to_pylist())
-        self.counts.update(self._on_driver)
-
     def model_loads(self) -> int:
-        """Models loaded by this run, on executors and on the driver."""
-        return self._cluster.model_loads() + loads_so_far() - self._loads_before
+        """Models loaded by this run, on executors and for the driver."""
+        return self._cluster.model_loads() + self._left_over.model_loads
 
     def snapshot(self) -> Snapshot:
         """How far the run is: tasks tell when they end."""
-        done = self._cluster.done() + self._on_driver
+        done = self._cluster.done() + self._left_over.done
         return Snapshot(done.total(), done.total() - done["ok"], self._total)
 
 

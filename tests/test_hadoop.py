@@ -1,0 +1,319 @@
+"""Images and tables on a file system of Hadoop's: nothing is lost there either."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import drawn
+import faults
+import tables
+
+pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
+
+from pyspark.sql import DataFrame, SparkSession
+
+import pomona
+from pomona.encoder.blob import Encoder
+from pomona.engines import hadoop_mark
+from pomona.engines import spark as engine
+from pomona.engines.hadoop_mark import Mark
+from pomona.engines.hadoop_table import HadoopRows
+from pomona.engines.worklist import Changes
+from pomona.errors import PomonaError, RunError, TableError
+
+pytestmark = pytest.mark.spark
+
+
+@pytest.fixture
+def remote(spark: SparkSession, tmp_path: Path) -> str:
+    """A URI of Hadoop's view file system, which is served from a folder of this machine."""
+    configuration = spark.sparkContext._jsc.hadoopConfiguration()
+    configuration.set("fs.viewfs.mounttable.test.link./data", f"file://{tmp_path}")
+    configuration.set("fs.viewfs.impl.disable.cache", "true")
+    return "viewfs://test/data"
+
+
+def test_images_and_table_may_lie_on_a_hadoop_file_system(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
+) -> None:
+    source, table = f"{remote}/{pictures.name}", f"{remote}/far"
+    summary = pomona.extract(source, table, encoder=encoder, spark=spark)
+    again = pomona.extract(source, table, encoder=encoder, spark=spark)
+    pomona.extract(pictures, tmp_path / "near", encoder=encoder)
+    far, near = tables.read(tmp_path / "far"), tables.read(tmp_path / "near")
+    for name in ("label", "features", "status", "size", "modified", "content_sha256"):
+        assert far[name].equals(near[name]), name
+    assert {p.as_py() for p in far["path"]} == {
+        p.as_py().replace(f"file:{pictures}", source) for p in near["path"]
+    }
+    assert (summary.files, again.skipped, again.ok) == (14, 14, 0)
+
+
+def test_a_remote_table_of_another_encoder_is_refused_and_overwrite_replaces_it(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
+) -> None:
+    import dataclasses
+
+    other = dataclasses.replace(encoder, weights_sha256="0" * 64)
+    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    with pytest.raises(TableError, match="made by another encoder"):
+        pomona.extract(pictures, f"{remote}/far", encoder=other, spark=spark)
+    pomona.extract(pictures, f"{remote}/far", encoder=other, spark=spark, overwrite=True)
+    assert pomona.FeatureTable(tmp_path / "far").provenance()["weights_sha256"] == "0" * 64
+    assert len(tables.rows(tmp_path / "far")) == 14
+
+
+def test_a_remote_folder_that_is_no_table_is_never_touched(
+    spark: SparkSession, encoder: Encoder, pictures: Path, remote: str
+) -> None:
+    with pytest.raises(TableError, match="not a feature table"):
+        pomona.extract(pictures, remote, encoder=encoder, spark=spark, overwrite=True)
+    assert (pictures / "notes.txt").exists()
+
+
+def test_a_remote_table_is_resumed_as_a_local_one(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
+) -> None:
+    source, table = f"{remote}/{pictures.name}", f"{remote}/far"
+    pomona.extract(source, table, encoder=encoder, spark=spark)
+    (pictures / "new.png").write_bytes(drawn.encode(drawn.picture(), "PNG"))
+    os.utime(pictures / "Apple Red 1" / "image 3.jpg", (1e9, 1e9))
+    (pictures / "Apple Red 1" / "image 1.png").unlink()
+    more = {"retry_failed": True, "prune": True}
+    told = pomona.extract(source, table, encoder=encoder, spark=spark, dry_run=True, **more)
+    again = pomona.extract(source, table, encoder=encoder, spark=spark, **more)
+    assert told.changes == again.changes == Changes(1, 1, 3, 9, 1, 1)
+    pomona.extract(source, f"{remote}/anew", encoder=encoder, spark=spark)
+    assert tables.read(tmp_path / "far").equals(tables.read(tmp_path / "anew"))
+    assert {path.suffix for path in (tmp_path / "far").iterdir()} <= {".parquet", ".crc"}
+
+
+def test_small_part_files_of_a_remote_table_are_merged(
+    spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    remote: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pomona.extract(pictures, tmp_path / "near", encoder=encoder)
+    monkeypatch.setattr("pomona.part_files._SMALL_PARTS", 1)
+    monkeypatch.setattr("pomona.engines.binary_files._SMALLEST_TASK", 2)
+    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    assert len(list((tmp_path / "far").glob("*.parquet"))) == 1
+    assert tables.read(tmp_path / "far").equals(tables.read(tmp_path / "near"))
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_a_swap_in_a_remote_table_that_was_cut_off_is_completed(
+    spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    remote: str,
+    monkeypatch: pytest.MonkeyPatch,
+    renamed: bool,
+) -> None:
+    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    before = tables.read(tmp_path / "far")
+    rows = HadoopRows(f"{remote}/far", spark)
+    real = HadoopRows._rename
+
+    def killed(self: HadoopRows, folder: str, names: list[str]) -> None:
+        if renamed:
+            real(self, folder, names)
+        raise KeyboardInterrupt
+
+    parts = list(rows._parts())
+    with monkeypatch.context() as patched:
+        patched.setattr(HadoopRows, "_rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            rows._replace(parts, rows._read(parts).coalesce(1), 14)
+    again = pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    assert (again.skipped, again.ok) == (14, 0)
+    assert tables.read(tmp_path / "far").equals(before)
+    assert not list((tmp_path / "far").glob("_*"))
+
+
+def test_a_second_writer_of_a_remote_table_is_refused_and_a_stale_mark_does_not_block(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
+) -> None:
+    (tmp_path / "far").mkdir()
+    mark = tmp_path / "far" / "_running-of-another"
+    mark.touch()
+    with pytest.raises(TableError, match="another run is writing .*holds it for 60 s"):
+        pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    assert list((tmp_path / "far").glob("_*")) == [mark]
+    os.utime(mark, (1e9, 1e9))
+    assert pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark).ok == 11
+    assert not list((tmp_path / "far").glob("_*"))
+
+
+@pytest.mark.parametrize("written", ["", '{"old": ["part'])
+def test_a_swap_that_was_not_written_down_whole_was_never_made(
+    spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    remote: str,
+    written: str,
+) -> None:
+    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    before = tables.read(tmp_path / "far")
+    swap = tmp_path / "far" / "_staging-of-the-killed" / "swap-1"
+    swap.mkdir(parents=True)
+    (swap / "swap.json").write_text(written)
+    assert pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark).skipped == 14
+    assert tables.read(tmp_path / "far").equals(before)
+    assert not swap.exists()
+
+
+def test_a_part_file_that_cannot_be_read_is_never_dropped_whatever_the_session_says(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
+) -> None:
+    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    contents = {part: bytearray(part.read_bytes()) for part in (tmp_path / "far").glob("*.parquet")}
+    for part, content in contents.items():
+        content[4:400] = bytes(396)  # pages; the footer stays
+        part.write_bytes(content)
+        part.with_name(f".{part.name}.crc").unlink(missing_ok=True)
+    os.utime(pictures / "Apple Red 1" / "image 3.jpg", (1e9, 1e9))
+    careless = spark.newSession()
+    careless.conf.set("spark.sql.files.ignoreCorruptFiles", "true")
+    careless.conf.set("spark.sql.files.ignoreMissingFiles", "true")
+    with pytest.raises(PomonaError):
+        pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=careless)
+    assert {part: part.read_bytes() for part in contents} == contents
+
+
+def test_a_copy_that_lost_rows_does_not_take_the_place_of_part_files(
+    spark: SparkSession, encoder: Encoder, pictures: Path, remote: str
+) -> None:
+    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    rows = HadoopRows(f"{remote}/far", spark)
+    parts = list(rows._parts())
+    with pytest.raises(RunError, match="of 14 rows that were copied .*, 13 came out"):
+        rows._replace(parts, rows._read(parts).limit(13).coalesce(1), 14)
+    assert list(rows._parts()) == parts
+
+
+def test_a_table_of_two_encoders_is_refused_whichever_part_comes_first(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
+) -> None:
+    import dataclasses
+
+    other = dataclasses.replace(encoder, weights_sha256="0" * 64)
+    pomona.extract(pictures, tmp_path / "far", encoder=encoder)
+    pomona.extract(pictures, tmp_path / "other", encoder=other)
+    (part, *_) = (tmp_path / "other").glob("*.parquet")
+    part.rename(tmp_path / "far" / f"z{part.name}")
+    with pytest.raises(TableError, match="mixes rows of two encoders"):
+        pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+
+
+def test_a_damaged_part_file_is_named_with_the_way_on(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
+) -> None:
+    pomona.extract(pictures, tmp_path / "far", encoder=encoder)
+    (tmp_path / "far" / "part-0.parquet").write_bytes(b"PAR1 cut off")
+    with pytest.raises(TableError, match="part-0.parquet is not a readable .*remove it"):
+        pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+
+
+def test_a_mark_that_was_taken_away_stops_its_holder(
+    spark: SparkSession, tmp_path: Path, remote: str
+) -> None:
+    with Mark(f"{remote}/far", spark) as mark:
+        mark.check()
+        marks = [path for path in (tmp_path / "far").iterdir() if "_running-" in path.name]
+        assert marks
+        for path in marks:
+            path.unlink()
+        with pytest.raises(RunError, match="another run may be writing"):
+            mark.check()
+    assert not (tmp_path / "far").exists()
+
+
+def test_a_mark_is_renewed_again_after_a_failure(
+    spark: SparkSession, remote: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hadoop_mark, "_EVERY_S", 0.05)
+    real, failed = Mark._make, []
+
+    def make(self: Mark) -> None:
+        if 0 < len(failed) < 3:
+            failed.append(True)
+            raise OSError("the storage does not answer")
+        real(self)
+        failed.append(True)
+
+    monkeypatch.setattr(Mark, "_make", make)
+    with Mark(f"{remote}/far", spark):
+        faults.wait_for(lambda: len(failed) > 4)
+
+
+def test_a_mark_that_could_not_be_renewed_for_long_stops_its_holder(
+    spark: SparkSession, remote: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Mark(f"{remote}/far", spark) as mark:
+        monkeypatch.setattr(mark, "_made_at", mark._made_at - 100)
+        with pytest.raises(RunError, match="last made 100 s ago, and holds for 60"):
+            mark.check()
+
+
+def test_nested_roots_of_a_glob_list_each_file_once(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
+) -> None:
+    both = f"{remote}/{{{pictures.name},{pictures.name}/kind=bad}}"
+    summary = pomona.extract(both, f"{remote}/far", encoder=encoder, spark=spark)
+    assert summary.files == len(tables.rows(tmp_path / "far")) == 14
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_files_deleted_cut_off_or_replaced_after_the_listing_have_rows_that_say_so(
+    spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    remote: str,
+    monkeypatch: pytest.MonkeyPatch,
+    before: bool,
+) -> None:
+    real = engine.read_images
+    deleted, cut = (
+        pictures / "Apple Red 1" / "image 1.png",
+        pictures / "Apple Red 1" / "image 3.jpg",
+    )
+    replaced = pictures / "Apple Red 1" / "image 5.webp"
+    anew = drawn.encode(drawn.picture(40, 40, 77), "WEBP")
+
+    def change() -> None:
+        deleted.unlink(missing_ok=True)
+        os.truncate(cut, 200)
+        replaced.write_bytes(anew)
+
+    def read_images(*arguments: Any, **more: Any) -> DataFrame:
+        if before:
+            change()
+            return real(*arguments, **more)
+        images = real(*arguments, **more)
+        change()
+        return images
+
+    monkeypatch.setattr(engine, "read_images", read_images)
+    source, table = f"{remote}/{pictures.name}", f"{remote}/far"
+    pomona.extract(source, table, encoder=encoder, spark=spark)
+    rows = tables.rows(tmp_path / "far")
+    assert len(rows) == 14
+    assert rows["image 1.png"]["status"] == "unreadable"
+    assert "cannot be read: " in rows["image 1.png"]["error"]
+    assert rows["image 3.jpg"]["status"] != "ok"
+    monkeypatch.undo()
+    again = pomona.extract(source, table, encoder=encoder, spark=spark, prune=True)
+    assert (again.changes.pruned, again.files) == (1, 13)
+    pomona.extract(source, f"{remote}/anew", encoder=encoder, spark=spark)
+    assert tables.read(tmp_path / "far").equals(tables.read(tmp_path / "anew"))
