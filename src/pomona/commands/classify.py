@@ -35,7 +35,7 @@ __all__ = ["classify"]
     "--workers", type=click.IntRange(min=1), help="Processes for images.  [default: cores]"
 )
 @AS_JSON
-def classify(  # noqa: PLR0913 - a command has as many arguments as it has options
+def classify(
     *,
     classifier: str,
     source: str,

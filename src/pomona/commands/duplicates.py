@@ -49,7 +49,7 @@ _SHEET_ROWS, _SHEET_COLUMNS = 100, 10
     help="Write a contact sheet, a PNG: a row for each group that is shown.",
 )
 @AS_JSON
-def duplicates(  # noqa: PLR0913 - a command has as many arguments as it has options
+def duplicates(
     *,
     table: str,
     threshold: float,

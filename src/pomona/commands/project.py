@@ -38,7 +38,7 @@ __all__ = ["project"]
 )
 @click.option("--overwrite", is_flag=True, help="Replace the new table where it exists.")
 @AS_JSON
-def project(  # noqa: PLR0913 - a command has as many arguments as it has options
+def project(
     *,
     table: str,
     k: int,

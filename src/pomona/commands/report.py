@@ -47,7 +47,7 @@ __all__ = ["report"]
     help="For near duplicates: see 'pomona duplicates'.",
 )
 @AS_JSON
-def report(  # noqa: PLR0913 - a command has as many arguments as it has options
+def report(
     *, table: str, output: Path, points: int, kind: str, threshold: float, as_json: bool
 ) -> None:
     """Write a page that shows what is in the feature table TABLE.

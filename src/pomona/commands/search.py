@@ -51,7 +51,7 @@ __all__ = ["search"]
     "--weights", help="Likewise: imagenet, drawn, a FILE, untrained:SEED.  [default: likewise]"
 )
 @AS_JSON
-def search(  # noqa: PLR0913 - a command has as many arguments as it has options
+def search(
     *,
     table: str,
     images: tuple[str, ...],
@@ -97,7 +97,7 @@ def search(  # noqa: PLR0913 - a command has as many arguments as it has options
         _show(found)
 
 
-def _with_index(  # noqa: PLR0913, PLR0917 - what a search takes
+def _with_index(  # noqa: PLR0917 - what a search takes
     file: Path,
     table: FeatureTable,
     images: Sequence[str],

@@ -59,7 +59,7 @@ _SHOWN_MISTAKES = 5
     help="Vectors to learn from that take more are kept in a file in $TMPDIR.",
 )
 @AS_JSON
-def train(  # noqa: PLR0913 - a command has as many arguments as it has options
+def train(
     *,
     table: str,
     output: str,

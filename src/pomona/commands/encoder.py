@@ -1,0 +1,134 @@
+"""`pomona encoder`: build, convert and show the files that hold an encoder."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from pomona.commands.console import AS_JSON
+from pomona.commands.options import (
+    CALIBRATE,
+    LAYER,
+    PRECISIONS,
+    RUNTIME,
+    TRUST,
+    WEIGHTS,
+    Numbers,
+    Size,
+    warn_of_untrained,
+)
+
+__all__ = ["encoder"]
+
+
+@click.group()
+def encoder() -> None:
+    """Build encoders, convert them, and show what is in one."""
+
+
+@encoder.command(
+    "build",
+    epilog="Example: pomona encoder build mobilenet_v2 --weights fruit.weights.h5 -o fruit.encoder",
+)
+@click.argument("model")
+@WEIGHTS
+@LAYER
+@click.option("--size", type=Size(), help="Of the network's input: 224, or height x width 240x320.")
+@click.option(
+    "--resize",
+    type=click.Choice(["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]),
+    help="How images are brought to that size.  [default: bicubic]",
+)
+@click.option(
+    "--channel-order", type=click.Choice(["RGB", "BGR"]), help="Of the input.  [default: RGB]"
+)
+@click.option("--scale", type=float, help="Input = (pixel * scale - mean) / std, pixels 0..255.")
+@click.option("--mean", type=Numbers(), help="One number, or one for each channel: 0.4,0.4,0.4.")
+@click.option("--std", type=Numbers(), help="Likewise.")
+@click.option(
+    "--layout",
+    type=click.Choice(["NCHW", "NHWC"]),
+    help="Of the input, where the network does not show it.",
+)
+@TRUST
+@RUNTIME
+@click.option(
+    "--precision",
+    type=PRECISIONS,
+    default="f32",
+    show_default=True,
+    help="bf16 and int8 are faster; their features differ.",
+)
+@CALIBRATE
+@click.option("-o", "--output", required=True, metavar="FILE", help="Where to write the encoder.")
+def build(
+    *,
+    model: str,
+    weights: str | None,
+    trust: bool,
+    runtime: str | None,
+    precision: str,
+    calibrate: str | None,
+    output: str,
+    **settings: Any,
+) -> None:
+    """Build the encoder of the network MODEL, and write it to a file.
+
+    MODEL is a name that 'pomona models' lists, with --weights, or the file of a whole network:
+    .keras, .h5, .onnx, .tflite, OpenVINO's .xml, or a TensorFlow SavedModel folder. How the input
+    of such a network was prepared is said in options, or in a card beside it: fruit.toml beside
+    fruit.onnx, with size, resize, channel_order, scale, mean, std, layout and layer.
+
+    The encoder's file holds the network, its weights and its preprocessing. 'pomona extract
+    --encoder' takes it, on machines without Keras and without the weights.
+    """
+    from pomona.building.build import build_encoder
+    from pomona.building.precision import check_precision, lower_precision
+    from pomona.building.settings import NetworkSettings
+    from pomona.presentation import show_encoder
+
+    warn_of_untrained(weights)
+    check_precision(precision, calibrate)
+    told = NetworkSettings(**settings)
+    built = build_encoder(model, weights, settings=told, trust=trust, runtime=runtime or "openvino")
+    built = lower_precision(built, precision, calibrate)
+    built.save(output)
+    show_encoder(output, built)
+
+
+@encoder.command(
+    "convert",
+    epilog="Example: pomona encoder convert fruit.encoder --precision bf16 -o fruit-bf16.encoder",
+)
+@click.argument("file")
+@click.option(
+    "--precision", type=click.Choice(["bf16", "int8"]), required=True, help="What to compute in."
+)
+@CALIBRATE
+@click.option("-o", "--output", required=True, metavar="FILE", help="Where to write the encoder.")
+def convert(file: str, precision: str, calibrate: str | None, output: str) -> None:
+    """Write the float32 encoder in FILE in a lower precision: faster, with other features."""
+    from pomona.building.precision import lower_precision
+    from pomona.encoder.blob import Encoder
+    from pomona.presentation import show_encoder
+
+    converted = lower_precision(Encoder.load(file), precision, calibrate)
+    converted.save(output)
+    show_encoder(output, converted)
+
+
+@encoder.command("show", epilog="Example: pomona encoder show fruit.encoder")
+@click.argument("file")
+@AS_JSON
+def show(file: str, *, as_json: bool) -> None:
+    """Show what the encoder in FILE is made of, after checking it for damage."""
+    from pomona.encoder.blob import Encoder
+    from pomona.presentation import show_encoder
+
+    loaded = Encoder.load(file)
+    if as_json:
+        click.echo(json.dumps(loaded.provenance()))
+    else:
+        show_encoder(file, loaded)
