@@ -114,6 +114,15 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     del os.environ["PYSPARK_PYTHON"]
 
 
+@pytest.fixture
+def remote(spark: SparkSession, tmp_path: Path) -> str:
+    """A URI of Hadoop's view file system, which is served from a folder of this machine."""
+    configuration = spark.sparkContext._jsc.hadoopConfiguration()
+    configuration.set("fs.viewfs.mounttable.test.link./data", f"file://{tmp_path}")
+    configuration.set("fs.viewfs.impl.disable.cache", "true")
+    return "viewfs://test/data"
+
+
 @pytest.fixture(scope="session")
 def connect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a real Spark Connect server, the one that PySpark brings."""

@@ -28,15 +28,6 @@ from pomona.errors import PomonaError, RunError, TableError
 pytestmark = pytest.mark.spark
 
 
-@pytest.fixture
-def remote(spark: SparkSession, tmp_path: Path) -> str:
-    """A URI of Hadoop's view file system, which is served from a folder of this machine."""
-    configuration = spark.sparkContext._jsc.hadoopConfiguration()
-    configuration.set("fs.viewfs.mounttable.test.link./data", f"file://{tmp_path}")
-    configuration.set("fs.viewfs.impl.disable.cache", "true")
-    return "viewfs://test/data"
-
-
 def test_images_and_table_may_lie_on_a_hadoop_file_system(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
 ) -> None:

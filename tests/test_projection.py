@@ -246,3 +246,25 @@ def test_spark_replaces_a_table_only_when_told(
     project_on_spark(str(source.folder), str(tmp_path / "small"), 3, spark=spark, overwrite=True)
     assert FeatureTable(tmp_path / "small").provenance()["dimension"] == "3"
     assert tables.read(tmp_path / "small").num_rows == 91
+
+
+@pytest.mark.spark
+def test_spark_writes_to_a_hadoop_file_system_and_replaces_only_a_table_and_only_when_told(
+    source: FeatureTable, tmp_path: Path, spark: SparkSession, remote: str
+) -> None:
+    from pomona.analysis.spark_projection import project_on_spark
+
+    given, target = str(source.folder), f"{remote}/far"
+    project_on_spark(given, target, 2, spark=spark)
+    with pytest.raises(TableError, match="far exists: give another -o TABLE, or --overwrite"):
+        project_on_spark(given, target, 3, spark=spark)
+    project_on_spark(given, target, 3, spark=spark, overwrite=True)
+    assert FeatureTable(tmp_path / "far").provenance()["dimension"] == "3"
+    assert tables.read(tmp_path / "far").num_rows == 91
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"mine")
+    with pytest.raises(TableError, match="not a feature table .it holds 'a.jpg'"):
+        project_on_spark(given, f"{remote}/photos", 2, spark=spark, overwrite=True)
+    assert (tmp_path / "photos" / "a.jpg").read_bytes() == b"mine"
+    with pytest.raises(TableError, match="is the table to project"):
+        project_on_spark(target, target, 2, spark=spark, overwrite=True)

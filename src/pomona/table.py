@@ -117,7 +117,8 @@ class FeatureTable:
             self.folder, ((part.name, part_provenance(part)) for part in self.parts())
         )
         if found is None:
-            raise TableError(f"{self.folder} is not a feature table: it has no .parquet files")
+            what = "has no .parquet files" if self.folder.is_dir() else "does not exist"
+            raise TableError(f"{self.folder} is not a feature table: it {what}")
         return found
 
     def index(self) -> RowIndex:

@@ -18,6 +18,7 @@ from pomona.analysis.projection import (
     orient,
 )
 from pomona.engines.failures import spark_errors
+from pomona.engines.hadoop_table import HadoopRows
 from pomona.engines.places import write_parquet
 from pomona.engines.session import check_spark, is_connect, session
 from pomona.errors import EngineError, RunError, TableError
@@ -69,6 +70,8 @@ def project_on_spark(  # noqa: PLR0913 - as `project`, and on which Spark
         with spark_errors(TableError, f"Spark cannot read {source}"):
             rows = active.read.parquet(source)
         found = _provenance(rows, source)
+        if is_remote(target):
+            _check_remote(source, target, active, overwrite=overwrite)
         with spark_errors(RunError, "Spark could not go on"):
             projection = _fit(rows, k, int(found["dimension"]))
             provenance = projection.provenance(found)
@@ -103,6 +106,14 @@ def _provenance(rows: DataFrame, source: str) -> dict[str, str]:
     raise TableError(f"{source} is not a feature table: it does not say which encoder made it")
 
 
+def _check_remote(source: str, target: str, spark: SparkSession, *, overwrite: bool) -> None:
+    """As `check_target`, on a Hadoop file system."""
+    if source.rstrip("/") == target.rstrip("/"):
+        raise TableError(f"{target} is the table to project: give another -o TABLE")
+    if not overwrite and HadoopRows(target, spark).exists():
+        raise TableError(f"{target} exists: give another -o TABLE, or --overwrite")
+
+
 def _fit(rows: DataFrame, k: int, dimension: int) -> Projection:
     from pyspark.ml.feature import PCA
     from pyspark.ml.functions import array_to_vector
@@ -123,9 +134,9 @@ def _fit(rows: DataFrame, k: int, dimension: int) -> Projection:
 
 def _write(rows: DataFrame, target: str, provenance: dict[str, str], *, overwrite: bool) -> None:
     if is_remote(target):
-        if overwrite:
-            _check_replaceable(rows, target)
-        rows.write.mode("overwrite" if overwrite else "errorifexists").parquet(target)
+        far = HadoopRows(target, rows.sparkSession)
+        with far.held(provenance, overwrite=overwrite):
+            far.replace_all(rows)
         return
     table = FeatureTable.at(target)
     with writing(table, provenance, overwrite=overwrite) as writer:
@@ -133,17 +144,6 @@ def _write(rows: DataFrame, target: str, provenance: dict[str, str], *, overwrit
         write_parquet(rows, f"file:{folder.absolute()}")
         for part in sorted(folder.glob("part-*.parquet")):
             writer.commit(part)
-
-
-def _check_replaceable(rows: DataFrame, target: str) -> None:
-    """Only a feature table is ever replaced."""
-    from pyspark.errors import AnalysisException
-
-    try:
-        present = rows.sparkSession.read.parquet(target)
-    except AnalysisException:
-        return  # nothing there; of anything else, "overwrite" finds no Parquet to be afraid of
-    _provenance(present, target)
 
 
 def _points(rows: DataFrame, count: int) -> MapPoints:

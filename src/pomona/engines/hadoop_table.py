@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import reduce
@@ -66,35 +66,58 @@ class HadoopRows:
         self._mark: Mark | None = None  # until `writing` makes one
         self._successors: dict[str, list[str]] = {}  # of part files that gave way to others
 
+    def exists(self) -> bool:
+        """Whether there are part files."""
+        return bool(self._parts())
+
     def check(self, job: Job) -> None:
         """Check that the folder is a table, and of the job's encoder."""
-        if strange := self._strange_names():
-            raise TableError(
-                f"{self._table} exists and is not a feature table (it holds {strange[0]!r}): "
-                "give another TABLE"
-            )
-        found = self._provenance()
-        if found and not job.overwrite:
-            check_same_maker(self._table, found, job.provenance())
+        self._check(job.provenance(), overwrite=job.overwrite)
 
     @contextmanager
     def writing(self, job: Job) -> Iterator[None]:
-        """Check the table, and hold it by a mark that goes stale when its holder is no more."""
-        self.check(job)
+        """Check the table and hold it."""
+        with self.held(job.provenance(), overwrite=job.overwrite):
+            if job.overwrite:
+                for name in self._parts():
+                    self._delete(name)
+            yield
+
+    @contextmanager
+    def held(self, provenance: Mapping[str, str], *, overwrite: bool) -> Iterator[None]:
+        """Hold the table by a mark that goes stale when its holder is no more.
+
+        What a writer left that was killed is completed, or removed.
+
+        Args:
+            provenance: of the rows that are to join.
+            overwrite: whether they may take the place of others.
+
+        Raises:
+            TableError: the folder is no table, has rows of another encoder, or is held.
+        """
+        self._check(provenance, overwrite=overwrite)
         with Mark(self._table, self._spark) as self._mark:
             for name in self._names():
                 if name.startswith(STAGING):
                     self._finish_swaps(name)
                 if name.startswith(STAGING) or name == "_temporary":
                     self._delete(name)
-            self.check(job)
-            if job.overwrite:
-                for name in self._parts():
-                    self._delete(name)
+            self._check(provenance, overwrite=overwrite)
             try:
                 yield
             finally:
                 self._delete(self._staging.rpartition("/")[2])
+
+    def _check(self, provenance: Mapping[str, str], *, overwrite: bool) -> None:
+        if strange := self._strange_names():
+            raise TableError(
+                f"{self._table} exists and is not a feature table (it holds {strange[0]!r}): "
+                "give another TABLE"
+            )
+        found = self._provenance()
+        if found and not overwrite:
+            check_same_maker(self._table, found, provenance)
 
     def index(self) -> RowIndex:
         """What has a row. Keys are made by the executors: the driver sees no path."""
@@ -153,6 +176,10 @@ class HadoopRows:
         named = (features if name == "features" else name for name in FEATURE_SCHEMA.names)
         self.append(frame.select(*named).coalesce(1))
 
+    def replace_all(self, rows: DataFrame) -> None:
+        """Write rows, and let them take the place of all that the table has."""
+        self._replace(list(self._parts()), rows)
+
     def merge_small_parts(self) -> None:
         """Merge part files where there are many small ones."""
         for group in groups_to_merge(self._parts()):
@@ -175,19 +202,20 @@ class HadoopRows:
         frame = self._spark.createDataFrame(keys, "wanted binary")
         return broadcast(frame), expr(f"{KEY_IN_SQL} = wanted")
 
-    def _replace(self, old: list[str], rows: DataFrame, count: int) -> None:
-        """Write rows, so many, then let their files take the place of others.
+    def _replace(self, old: list[str], rows: DataFrame, count: int | None = None) -> None:
+        """Write rows, so many where that is known, then let them take the place of others.
 
         The intention is written down in between, so that a swap which was cut off is completed.
         """
         folder = f"{self._staging}/swap-{uuid.uuid4().hex[:12]}"
         new = self._write(rows, folder)
-        written = self._read(new, folder).count() if new else 0
-        if written != count:
-            raise RunError(
-                f"of {count} rows that were copied within {self._table}, {written} came out: "
-                "nothing was changed; see whether its storage is sound"
-            )
+        if count is not None:
+            written = self._read(new, folder).count() if new else 0
+            if written != count:
+                raise RunError(
+                    f"of {count} rows that were copied within {self._table}, {written} came out: "
+                    "nothing was changed; see whether its storage is sound"
+                )
         path = hadoop_path(self._spark, f"{folder}/{SWAP}")
         draft = hadoop_path(self._spark, f"{folder}/{SWAP}.partial")
         system = hadoop_system(self._spark, path)
