@@ -21,6 +21,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 import pomona
 from conftest import POISON
+from pomona import extraction
 from pomona.encoder.blob import Encoder
 from pomona.engines import spark as engine
 from pomona.engines.binary_files import read_settings
@@ -345,6 +346,33 @@ def test_files_that_go_away_after_the_listing_get_their_rows_however_many(
     assert (summary.ok, summary.by_status["unreadable"], summary.files) == (10, 110, 120)
     errors = set(tables.read(tmp_path / "t")["error"].to_pylist())
     assert errors == {None, "cannot be read: No such file or directory"}
+
+
+def test_spark_is_not_started_where_there_is_nothing_to_do(
+    encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+
+    def session(*_: object) -> None:
+        started.append(True)
+        raise EngineError("of the test")
+
+    monkeypatch.setattr(extraction, "active_session", lambda: None)
+    monkeypatch.setattr(extraction, "session", session)
+    settings: dict[str, Any] = {"encoder": encoder, "master": "local[2]"}
+    told = pomona.extract(pictures, tmp_path / "t", dry_run=True, **settings)
+    assert (told.changes.new, told.dry_run) == (14, True)
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    again = pomona.extract(pictures, tmp_path / "t", **settings)
+    assert (again.skipped, again.ok, again.dry_run, started) == (14, 0, False, [])
+    (pictures / "Apple Red 1" / "image 1.png").unlink()
+    assert pomona.extract(pictures, tmp_path / "t", **settings).changes.gone == 1
+    for more in ({"prune": True}, {"retry_failed": True}, {"overwrite": True}):
+        with pytest.raises(EngineError, match="of the test"):
+            pomona.extract(pictures, tmp_path / "t", **settings, **more)
+    (tmp_path / "t" / "_staging-of-the-killed").mkdir()
+    with pytest.raises(EngineError, match="of the test"):
+        pomona.extract(pictures, tmp_path / "t", **settings)
 
 
 def test_files_that_only_the_driver_can_read_end_the_run(

@@ -15,7 +15,8 @@ from pomona.engines.carrier import Delivery, open_encoder
 from pomona.engines.failures import spark_errors
 from pomona.engines.job import IMAGE_TIMEOUT_S, Job, JobPaths, Progress, Summary, no_progress
 from pomona.engines.places import check_local, places_for
-from pomona.engines.session import check_spark, session
+from pomona.engines.rehearsal import has_work, rehearse
+from pomona.engines.session import active_session, check_spark, session
 from pomona.errors import EncoderError, EngineError, SourceError, TableError
 from pomona.labels import parse_label_rule
 from pomona.location import is_remote
@@ -158,6 +159,11 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         return local.extract(job, workers, progress)
     from pomona.engines import spark as spark_engine
 
+    local_paths = not is_remote(paths.source) and not is_remote(paths.table)
+    if local_paths and spark is None and active_session() is None:
+        rehearsed = rehearse(job)  # a second of 70,000 files, where Spark takes eight to start
+        if dry_run or not has_work(job, rehearsed):
+            return rehearsed
     with session(spark, master) as active:
         with spark_errors(EngineError, "Spark cannot reach SOURCE or TABLE"):
             images, rows = places_for(paths, active)

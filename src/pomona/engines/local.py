@@ -28,14 +28,15 @@ from pomona.engines.job import (
     no_progress,
     summarize,
 )
+from pomona.engines.rehearsal import rehearse
 from pomona.engines.worker_process import Part, Setup, State, WorkerDied, WorkerProcess
-from pomona.engines.worklist import NO_ROWS, Worklist
+from pomona.engines.worklist import Worklist
 from pomona.errors import RunError
 from pomona.part_files import PartWriter, part_name
 from pomona.schema import lone_row, schema_with_provenance
 from pomona.source import ImageFile
 from pomona.table import FeatureTable
-from pomona.table_writer import TableWriter, check_writable, writing
+from pomona.table_writer import TableWriter, writing
 
 __all__ = ["extract"]
 
@@ -59,14 +60,12 @@ def extract(job: Job, workers: int | None = None, progress: Progress = no_progre
         SourceError, TableError: before anything is written.
         RunError: the run could not go on; the rows written so far stay.
     """
+    if job.dry_run:
+        return rehearse(job)
     table = FeatureTable.at(job.paths.table)
     listing = local_listing(job.paths)
     listing.check()
     worklist = Worklist(listing, retry_failed=job.retry_failed, prune=job.prune)
-    if job.dry_run:
-        check_writable(table, job.provenance(), overwrite=job.overwrite)
-        worklist.rehearse(NO_ROWS if job.overwrite else table)
-        return summarize(job, str(table.folder), worklist)
     with writing(table, job.provenance(), overwrite=job.overwrite) as writer:
         run = _Run(job, writer, worklist, workers or available_cores())
         run.go(progress)

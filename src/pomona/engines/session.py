@@ -17,7 +17,7 @@ from pomona.errors import EngineError, RunError
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-__all__ = ["check_spark", "clone", "is_connect", "session"]
+__all__ = ["active_session", "check_spark", "clone", "is_connect", "session"]
 
 _log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def session(given: SparkSession | None, master: str | None) -> Iterator[SparkSes
     Raises:
         EngineError: Spark cannot start, or is active with another master.
     """
-    active = given or _active_session()
+    active = given or active_session()
     if active is not None:
         _check_master(active, master)
         with _borrowed(active) if is_connect(active) else _cloned(active) as ours:
@@ -104,7 +104,8 @@ def session(given: SparkSession | None, master: str | None) -> Iterator[SparkSes
             yield ours
 
 
-def _active_session() -> SparkSession | None:
+def active_session() -> SparkSession | None:
+    """The session that a caller's code has running, whatever thread started it."""
     from pyspark.sql import SparkSession as Session
     from pyspark.sql.utils import is_remote
 
