@@ -375,6 +375,31 @@ def test_spark_is_not_started_where_there_is_nothing_to_do(
         pomona.extract(pictures, tmp_path / "t", **settings)
 
 
+def test_a_file_that_may_not_be_read_on_hdfs_is_a_row_and_not_the_end(
+    spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Spark gives up on its job there, whatever it is asked to ignore."""
+    secret = pictures / "Apple Red 1" / "image 1.png"
+    real_append, real_open = LocalRows.append, LocalImages.can_be_opened
+
+    def append(self: LocalRows, rows: DataFrame) -> dict[str, str]:
+        if any(secret.name in path for path in rows.inputFiles()):
+            raise RuntimeError("Caused by: org.apache.hadoop.security.AccessControlException: no")
+        return real_append(self, rows)
+
+    def can_be_opened(self: LocalImages, file: ImageFile) -> bool:
+        return file.path != str(secret) and real_open(self, file)
+
+    monkeypatch.setattr(LocalRows, "append", append)
+    monkeypatch.setattr(LocalImages, "can_be_opened", can_be_opened)
+    summary = pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=spark)
+    assert (summary.files, len(tables.rows(tmp_path / "t"))) == (14, 14)
+
+
 def test_files_that_only_the_driver_can_read_end_the_run(
     spark: SparkSession,
     encoder: Encoder,

@@ -8,7 +8,13 @@ from contextlib import contextmanager
 
 from pomona.errors import PomonaError
 
-__all__ = ["cause_of", "lost_a_worker", "names_a_missing_path", "spark_errors"]
+__all__ = [
+    "cause_of",
+    "lost_a_worker",
+    "names_a_forbidden_file",
+    "names_a_missing_path",
+    "spark_errors",
+]
 
 
 @contextmanager
@@ -51,3 +57,12 @@ def lost_a_worker(error: Exception) -> bool:
 def names_a_missing_path(error: Exception) -> bool:
     """Whether Spark refused a query because a file that it names is no more."""
     return "PATH_NOT_FOUND" in str(error)
+
+
+def names_a_forbidden_file(error: Exception) -> bool:
+    """Whether Spark gave up on a file that may not be read, as it does on HDFS.
+
+    Asked to ignore files that cannot be read, it makes an exception for Hadoop's
+    `AccessControlException` (its `FileScanRDD`).
+    """
+    return "AccessControlException" in str(error)

@@ -15,7 +15,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
-from itertools import islice
+from itertools import compress, islice
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,12 @@ from pomona.engines.binary_files import read_images
 from pomona.engines.carrier import carry
 from pomona.engines.cluster import cluster_of
 from pomona.engines.dataframe import Task
-from pomona.engines.failures import lost_a_worker, names_a_missing_path, spark_errors
+from pomona.engines.failures import (
+    lost_a_worker,
+    names_a_forbidden_file,
+    names_a_missing_path,
+    spark_errors,
+)
 from pomona.engines.job import Job, Progress, Snapshot, Summary, no_progress, summarize
 from pomona.engines.left_over import LeftOver
 from pomona.engines.worklist import NO_ROWS, Worklist
@@ -42,6 +47,7 @@ _log = logging.getLogger(__name__)
 _WAVE_FILES_PER_CORE = 20_000  # a wave is one commit: what a lost driver costs
 _UNSEEN_FILES, _UNSEEN_SHARE = 100, 0.1  # files that Spark may leave out before it is asked why
 _UNSEEN_SAMPLE = 16  # of them that the driver tries to open
+_OPENING = 16  # threads that try files one by one: a store answers each in some 50 ms
 
 
 def extract(
@@ -166,17 +172,24 @@ class _Run:
                 written = self._append(readable, spark, last=last)
                 break
             except Exception as error:
-                if self._stopped or not names_a_missing_path(error):
+                good = None if self._stopped else self._without_cause(readable, error)
+                if good is None or len(good) == len(readable):
                     raise
-                there = self._images.still_there(readable)
-                if len(there) == len(readable):
-                    raise
-                readable = there
+                readable = good
         self._check_unseen([file for file in readable if file.uri not in written], len(readable))
         with self._lock:
             self.counts.update(written.values())
         if left_out := [file for file in wave if file.uri not in written]:
             self._left_over.do(left_out)
+
+    def _without_cause(self, files: list[ImageFile], error: Exception) -> list[ImageFile] | None:
+        """Files without those over which Spark gave up; None where it was for another reason."""
+        if names_a_missing_path(error):
+            return self._images.still_there(files)
+        if names_a_forbidden_file(error):
+            with ThreadPoolExecutor(_OPENING) as threads:
+                return list(compress(files, threads.map(self._images.can_be_opened, files)))
+        return None
 
     def _check_unseen(self, unseen: list[ImageFile], readable: int) -> None:
         """Find out whether files that Spark left out are bad, or merely out of its sight."""
