@@ -1,0 +1,67 @@
+"""What the tests of decoding share: a file of each kind, and how to look at what comes out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from PIL import Image, features
+
+from drawn import encode, picture
+from pomona.decode import FAILURES, Picture, decode
+from pomona.errors import ImageError
+from pomona.pillow import quiet_codecs
+
+WHITE = (255, 255, 255)
+
+AVIF = pytest.param("AVIF", marks=pytest.mark.skipif(not features.check("avif"), reason="no AVIF"))
+LOSSLESS = {
+    "PNG": {},
+    "BMP": {},
+    "TIFF": {},
+    "PPM": {},
+    "WEBP": {"lossless": True},
+    "JPEG2000": {},
+    "ICO": {"sizes": [(48, 32)]},
+}
+FILES = {name: encode(picture(), name, **options) for name, options in LOSSLESS.items()}
+FILES["JPEG"] = encode(picture(), "JPEG")
+FILES["GIF"] = encode(picture(), "GIF")
+FILES["TIFF in JPEG strips"] = encode(picture(), "TIFF", compression="jpeg")
+FILES["TIFF in LZW strips"] = encode(picture(), "TIFF", compression="tiff_lzw")
+FILES["progressive JPEG"] = encode(picture(), "JPEG", progressive=True)
+
+any_file = st.sampled_from(sorted(FILES)).map(FILES.__getitem__)
+quick = settings(deadline=None, max_examples=150)
+
+
+def pixels(found: Picture) -> np.ndarray:
+    assert found.image.mode == "RGB"
+    return np.asarray(found.image)
+
+
+def failure(content: bytes, **options: object) -> ImageError:
+    with pytest.raises(ImageError) as caught:
+        decode(content, **options)
+    message = str(caught.value)
+    assert caught.value.status in FAILURES
+    assert message.isprintable()  # one line, too
+    assert 0 < len(message) <= 200
+    assert "object at 0x" not in message
+    return caught.value
+
+
+def decoded_or_failed(content: bytes, **options: object) -> Picture | ImageError:
+    with quiet_codecs():
+        try:
+            found = decode(content, **options)
+        except ImageError:
+            return failure(content, **options)
+    pixels(found)
+    return found
+
+
+def grey(levels: list[list[float]], mode: str) -> Image.Image:
+    kinds = {"I;16": np.uint16, "I;16B": ">u2", "I": np.int32, "F": np.float32}
+    return Image.fromarray(np.asarray(levels, kinds[mode]))
