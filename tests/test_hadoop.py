@@ -247,6 +247,26 @@ def test_a_mark_is_renewed_again_after_a_failure(
         faults.wait_for(lambda: len(failed) > 4)
 
 
+@pytest.mark.parametrize("lapse", ["taken away", "too old"])
+def test_a_mark_that_lapsed_is_not_renewed_behind_another_runs_back(
+    spark: SparkSession, remote: str, monkeypatch: pytest.MonkeyPatch, lapse: str
+) -> None:
+    monkeypatch.setattr(hadoop_mark, "_EVERY_S", 0.05)
+
+    def let_lapse(mark: Mark) -> None:  # before the thread that renews it has begun
+        if lapse == "taken away":
+            mark._system.delete(mark._path, False)
+        else:
+            mark._made_at -= 100
+
+    monkeypatch.setattr(Mark, "_refuse_others", let_lapse)
+    with Mark(f"{remote}/far", spark) as mark:
+        mark._thread.join(5)
+        assert not mark._thread.is_alive()
+        with pytest.raises(RunError, match="another run may be writing"):
+            mark.check()
+
+
 def test_a_mark_that_could_not_be_renewed_for_long_stops_its_holder(
     spark: SparkSession, remote: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,7 +96,11 @@ class Mark:
     def _make_anew(self) -> None:
         while not self._ended.wait(_EVERY_S):
             try:
+                self.check()  # one that lapsed stays so: another run may have begun
                 self._make()
+            except RunError as error:
+                _log.warning("%s", error)
+                return
             except Exception as error:  # noqa: BLE001 - whatever a storage raises may pass
                 _log.warning("cannot renew the mark in %s: %s", self._table, str(error)[:200])
 
