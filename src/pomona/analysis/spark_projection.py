@@ -66,7 +66,10 @@ def project_on_spark(  # noqa: PLR0913 - as `project`, and on which Spark
         check_target(FeatureTable.at(source), FeatureTable.at(target), overwrite=overwrite)
     with session(spark, master) as active:
         if is_connect(active):
-            raise EngineError("Spark ML's PCA needs a classic session: give its --master")
+            raise EngineError(
+                "Spark ML's PCA needs a classic session, and this one is Spark Connect's: give "
+                "--master local[4], spark://host:7077 or yarn"
+            )
         with spark_errors(TableError, f"Spark cannot read {source}"):
             rows = active.read.parquet(source)
         found = _provenance(rows, source)
