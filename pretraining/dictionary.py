@@ -4,11 +4,17 @@ The dictionary is learned from drawn pictures alone, by k-means of whitened patc
 Ng, AISTATS 2011). Where in a picture which patches are, together with `batches.descriptors`, is
 what the network is asked for: a neighbour by this description alone is more often of the same kind
 than one by a network that learned classes. RESULTS.md has the figures.
+
+    python dictionary.py SHARDS dictionary.npz stamps/ held_out/
+
+learns it from shards, or reads it, and measures it as evaluate.py measures weights.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
@@ -16,8 +22,6 @@ import numpy as np
 from batches import Shards, augment, descriptors
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.random import Generator
     from numpy.typing import NDArray
 
@@ -171,3 +175,33 @@ def _spherical_k_means(points: Floats, rng: Generator, rounds: int) -> Floats:
         words = moved
     result: Floats = words / (np.linalg.norm(words, axis=1, keepdims=True) + 1e-9)
     return result
+
+
+def main() -> None:
+    """Print the agreement of nearest neighbours by descriptions alone, for every folder."""
+    from evaluate import agreement
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("shards", type=Path)
+    parser.add_argument("dictionary", type=Path)
+    parser.add_argument("folders", type=Path, nargs="*", help="trees with a folder for each class")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    describe = Dictionary.load(asked.dictionary, Shards(asked.shards), asked.seed)
+    print("| folder | images | description |\n|---|---|---|")
+    for folder in asked.folders:
+        paths = sorted(path for path in folder.glob("*/*") if path.stat().st_size)
+        told = np.concatenate([describe(_read(path)[None]) for path in paths])
+        labels = np.array([path.parent.name for path in paths])
+        print(f"| {folder.name} | {len(paths)} | {agreement(told, labels):.3f} |", flush=True)
+
+
+def _read(path: Path) -> Floats:
+    pixels = cv2.cvtColor(cv2.imread(str(path), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    side = 2 * _SIDE
+    shrunk = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
+    return shrunk.astype(np.float32) / np.float32(127.5) - 1
+
+
+if __name__ == "__main__":
+    main()

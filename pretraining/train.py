@@ -137,7 +137,7 @@ class Run:
             self.parameters = network.from_keras([kept[f"network_{i}"] for i in range(arrays_kept)])
             split = FEATURES * self.heads.classes
             # Heads of another version differ behind the prototypes: by far fewer than a class more.
-            if 0 <= kept["heads"].size - split < FEATURES * 1000:
+            if "heads" in kept and 0 <= kept["heads"].size - split < FEATURES * 1000:
                 self.heads.parameters[:split] = kept["heads"][:split]
 
     def load(self, path: Path, network: Network) -> None:
