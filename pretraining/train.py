@@ -16,13 +16,16 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from batches import DESCRIPTOR, Shards, batch, descriptors
+from batches import Shards, batch
+from dictionary import SIZE, Dictionary
 from native import FEATURES, Network, adamw, initial
+from schedule import learning_rate, stages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,34 +36,43 @@ if TYPE_CHECKING:
 
 TEMPERATURE = 20.0
 SMOOTHING = 0.1
+DESCRIPTION_SCALE = 20.0
 _CHECKPOINT_STEPS = 100
 
 
+@dataclass(frozen=True)
+class Shares:
+    """Weights of the losses."""
+
+    classes: float
+    descriptions: float
+
+
 class Heads:
-    """What is asked of the features: the class by cosine, and the descriptor of the crop."""
+    """What is asked of the features: the class by cosine, and the description of the crop."""
 
     def __init__(self, classes: int, seed: int) -> None:
         rng = np.random.default_rng([seed, 5])
         self.classes = classes
-        size = FEATURES * classes + FEATURES * DESCRIPTOR + DESCRIPTOR
+        size = FEATURES * classes + FEATURES * SIZE + SIZE
         self.parameters = rng.normal(0, 0.02, size).astype(np.float32)
         self.decays = np.zeros(size, np.float32)
 
     def loss(
-        self, features: Floats, classes: NDArray[np.int64], wanted: Floats, share: float
+        self, features: Floats, classes: NDArray[np.int64], wanted: Floats, shares: Shares
     ) -> tuple[dict[str, float], Floats, Floats]:
         """Losses, gradient by the features and by the heads' parameters.
 
         Args:
             features: (N, 1280).
             classes: (N,).
-            wanted: descriptors, (N, 208).
-            share: weight of the descriptors' loss.
+            wanted: descriptions, (N, 384).
+            shares: weights of the losses.
         """
         n = len(features)
         split = FEATURES * self.classes
         prototypes = self.parameters[:split].reshape(self.classes, FEATURES)
-        regression = self.parameters[split:-DESCRIPTOR].reshape(FEATURES, DESCRIPTOR)
+        regression = self.parameters[split:-SIZE].reshape(FEATURES, SIZE)
         gradient = np.empty_like(self.parameters)
         length = np.linalg.norm(features, axis=1, keepdims=True) + 1e-6
         unit = features / length
@@ -76,19 +88,19 @@ class Heads:
         right = float((chance.argmax(1) == classes).mean())
         chance -= SMOOTHING / self.classes
         chance[rows, classes] -= 1 - SMOOTHING
-        chance *= TEMPERATURE / n
+        chance *= TEMPERATURE * shares.classes / n
         d_unit = chance @ towards
         d_features = (d_unit - unit * (unit * d_unit).sum(1, keepdims=True)) / length
         d_towards = chance.T @ unit
         d_prototypes = (d_towards - towards * (towards * d_towards).sum(1, keepdims=True)) / size
         gradient[:split] = d_prototypes.ravel()
-        error = features @ regression + self.parameters[-DESCRIPTOR:] - wanted
+        error = features @ regression + self.parameters[-SIZE:] - wanted
         described = float((error**2).mean())
-        error *= 2 * share / (n * DESCRIPTOR) * 20
-        gradient[split:-DESCRIPTOR] = (features.T @ error).ravel()
-        gradient[-DESCRIPTOR:] = error.sum(0)
+        error *= 2 * shares.descriptions * DESCRIPTION_SCALE / (n * SIZE)
+        gradient[split:-SIZE] = (features.T @ error).ravel()
+        gradient[-SIZE:] = error.sum(0)
         d_features += error @ regression.T
-        told = {"class": loss, "right": right, "descriptor": described}
+        told = {"class": loss, "right": right, "description": described}
         return told, np.ascontiguousarray(d_features), gradient
 
 
@@ -118,6 +130,16 @@ class Run:
             np.savez(file, **arrays)
         partial.rename(path)
 
+    def start_from(self, path: Path, network: Network) -> None:
+        """Take the network of another run, and its classes' prototypes if they are as many."""
+        with np.load(path) as kept:
+            arrays_kept = sum(name.startswith("network_") for name in kept)
+            self.parameters = network.from_keras([kept[f"network_{i}"] for i in range(arrays_kept)])
+            split = FEATURES * self.heads.classes
+            # Heads of another version differ behind the prototypes: by far fewer than a class more.
+            if "heads" in kept and 0 <= kept["heads"].size - split < FEATURES * 1000:
+                self.heads.parameters[:split] = kept["heads"][:split]
+
     def load(self, path: Path, network: Network) -> None:
         """Take up a checkpoint."""
         with np.load(path) as kept:
@@ -128,13 +150,6 @@ class Run:
             self.heads.parameters = kept["heads"]
             self.head_moments = kept["head_moment"], kept["head_square"]
             self.step, self.cpu_seconds = int(kept["step"]), float(kept["cpu_seconds"])
-
-
-def stages(text: str) -> list[tuple[int, int]]:
-    """`64:3000,128:300` -> image side and steps of each stage."""
-    return [
-        (int(side), int(steps)) for side, _, steps in (s.partition(":") for s in text.split(","))
-    ]
 
 
 def ahead(make: Iterator[tuple[Floats, ...]], depth: int = 4) -> Iterator[tuple[Floats, ...]]:
@@ -151,25 +166,27 @@ def ahead(make: Iterator[tuple[Floats, ...]], depth: int = 4) -> Iterator[tuple[
 
 
 def prepared(
-    shards: Shards, seed: int, first: int, size: int, side: int, threads: int = 1
+    shards: Shards,
+    dictionary: Dictionary,
+    seed: int,
+    first: int,
+    crops: tuple[int, int],
+    threads: int = 1,
 ) -> Iterator[tuple[Floats, ...]]:
-    """Batches from a step on; each depends on the seed and the step alone."""
+    """Batches from a step on, of `crops`: how many, and their side.
+
+    Each depends on the seed and the step alone.
+    """
 
     def one(step: int) -> tuple[Floats, ...]:
-        images, classes = batch(shards, np.random.default_rng([seed, 4, step]), size, side)
-        return images, classes, descriptors(images)
+        images, classes = batch(shards, np.random.default_rng([seed, 4, step]), *crops)
+        return images, classes, dictionary(images)
 
     with ThreadPoolExecutor(threads) as pool:
         coming = deque(pool.submit(one, first + i) for i in range(2 * threads))
         for step in count(first + 2 * threads):
             yield coming.popleft().result()
             coming.append(pool.submit(one, step))
-
-
-def learning_rate(highest: float, step: int, total: int) -> float:
-    """A short warm-up, then half a cosine down to zero."""
-    warm_up = max(1, min(200, total // 20))
-    return float(highest * min(1, step / warm_up) * (0.5 + 0.5 * np.cos(np.pi * step / total)))
 
 
 def main() -> None:
@@ -182,22 +199,26 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--weight-decay", type=float, default=0.02)
-    parser.add_argument("--descriptors", type=float, default=1.0, help="weight of their loss")
+    parser.add_argument("--class-share", type=float, default=0.3, help="weight of their loss")
+    parser.add_argument("--description-share", type=float, default=1.0, help="likewise")
+    parser.add_argument("--start", type=Path, help="another run's checkpoint to begin with")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     asked.run.mkdir(parents=True, exist_ok=True)
     (asked.run / "train.pid").write_text(f"{os.getpid()}\n")
     shards = Shards(asked.shards, asked.use)
-    total = sum(steps for _, steps in asked.stages)
+    dictionary = Dictionary.load(asked.run / "dictionary.npz", shards, asked.seed)
     checkpoint, log = asked.run / "last.npz", asked.run / "log.jsonl"
     run, begun = None, 0
     for side, steps in asked.stages:
         network = Network(asked.batch, side)
         if run is None:
             run = Run(network, shards.classes, asked.seed)
+            if asked.start and not checkpoint.exists():
+                run.start_from(asked.start, network)
         if checkpoint.exists():
             run.load(checkpoint, network)
-        _stage(asked, shards, network, run, (side, begun + steps, total))
+        _stage(asked, (shards, dictionary), network, run, (side, begun + steps))
         begun += steps
         run.save(checkpoint, network)
         run.cpu_seconds -= time.process_time()  # `save` adds the whole process's again
@@ -207,21 +228,23 @@ def main() -> None:
 
 def _stage(
     asked: argparse.Namespace,
-    shards: Shards,
+    pictures: tuple[Shards, Dictionary],
     network: Network,
     run: Run,
-    stage: tuple[int, int, int],
+    stage: tuple[int, int],
 ) -> None:
-    side, end, total = stage
+    side, end = stage
+    total = sum(steps for _, steps in asked.stages)
+    shares = Shares(asked.class_share, asked.description_share)
     smooth: dict[str, float] = {}
-    source = ahead(prepared(shards, asked.seed, run.step, asked.batch, side))
+    source = ahead(prepared(*pictures, asked.seed, run.step, (asked.batch, side)))
     while run.step < end:
         images, classes, wanted = next(source)
         features = network.forward(run.parameters, images)
-        told, d_features, d_heads = run.heads.loss(features, classes, wanted, asked.descriptors)
+        told, d_features, d_heads = run.heads.loss(features, classes, wanted, shares)
         gradient = network.backward(run.parameters, d_features)
         run.step += 1
-        rate = learning_rate(asked.rate, run.step, total)
+        rate = learning_rate(asked.rate, run.step, asked.stages)
         adamw(run.parameters, gradient, run.moments, run.decays, rate, asked.weight_decay, run.step)
         adamw(
             run.heads.parameters, d_heads, run.head_moments, run.heads.decays, rate, 0.0, run.step

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
-from batches import DESCRIPTOR, Shards
+from batches import Shards
+from dictionary import SIZE, Dictionary
 from keras import ops
-from train import SMOOTHING, TEMPERATURE, ahead, learning_rate, prepared, stages
+from schedule import learning_rate, stages
+from train import DESCRIPTION_SCALE, SMOOTHING, TEMPERATURE, ahead, prepared
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 _CHECKPOINT_STEPS = 500
-_DESCRIPTOR_SCALE = 20.0
 
 
 @keras.saving.register_keras_serializable("pretraining")
@@ -68,12 +69,12 @@ def training_model(classes: int, asked: argparse.Namespace) -> Any:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.99  # 0.999 is for runs of millions of steps
     score = CosineClassifier(classes, name="class", dtype="float32")(backbone.output)
-    told = keras.layers.Dense(DESCRIPTOR, name="descriptor", dtype="float32")(backbone.output)
-    model = keras.Model(backbone.input, {"class": score, "descriptor": told})
+    told = keras.layers.Dense(SIZE, name="description", dtype="float32")(backbone.output)
+    model = keras.Model(backbone.input, {"class": score, "description": told})
     optimizer = keras.optimizers.AdamW(
         asked.rate, weight_decay=asked.weight_decay, beta_2=0.99, epsilon=1e-8
     )
-    still = ("gamma", "beta", "depthwise", "bias", "class", "descriptor")
+    still = ("gamma", "beta", "depthwise", "bias", "class", "description")
     optimizer.exclude_from_weight_decay(
         var_list=[v for v in model.trainable_variables if any(word in v.path for word in still)]
     )
@@ -83,12 +84,28 @@ def training_model(classes: int, asked: argparse.Namespace) -> Any:
             "class": keras.losses.CategoricalCrossentropy(
                 from_logits=True, label_smoothing=SMOOTHING
             ),
-            "descriptor": "mse",
+            "description": "mse",
         },
-        loss_weights={"class": 1.0, "descriptor": _DESCRIPTOR_SCALE * asked.descriptors},
+        loss_weights={
+            "class": asked.class_share,
+            "description": DESCRIPTION_SCALE * asked.description_share,
+        },
         metrics={"class": ["accuracy"]},
     )
     return model
+
+
+def backbone_layers(model: Any) -> list[Any]:
+    """The layers of the network without its heads, which come after it and are not exported."""
+    return [layer for layer in model.layers if layer.name not in ("class", "description")]
+
+
+def start_from(path: Path, model: Any) -> None:
+    """Take the network of another run, of train.py or of this program."""
+    with np.load(path) as kept:
+        left = iter([kept[f"network_{i}"] for i in range(sum(k[:8] == "network_" for k in kept))])
+    for layer in backbone_layers(model):
+        layer.set_weights([next(left) for _ in layer.get_weights()])
 
 
 def save(folder: Path, model: Any, step: int) -> None:
@@ -96,9 +113,7 @@ def save(folder: Path, model: Any, step: int) -> None:
     partial = folder / "partial.keras"
     model.save(partial)
     partial.rename(folder / "last.keras")
-    # The heads come after the network, and are not exported.
-    layers = [layer for layer in model.layers if layer.name not in ("class", "descriptor")]
-    values = [array for layer in layers for array in layer.get_weights()]
+    values = [array for layer in backbone_layers(model) for array in layer.get_weights()]
     arrays = {f"network_{i}": array for i, array in enumerate(values)}
     with (folder / "last.partial").open("wb") as file:
         np.savez(file, step=np.array(step), **arrays)
@@ -115,7 +130,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--weight-decay", type=float, default=0.02)
-    parser.add_argument("--descriptors", type=float, default=1.0, help="weight of their loss")
+    parser.add_argument("--class-share", type=float, default=0.3, help="weight of their loss")
+    parser.add_argument("--description-share", type=float, default=1.0, help="likewise")
+    parser.add_argument("--start", type=Path, help="another run's checkpoint to begin with")
     parser.add_argument("--threads", type=int, default=8, help="that prepare batches")
     parser.add_argument("--precision", default="float32", help="mixed_bfloat16 on a recent GPU")
     parser.add_argument("--seed", type=int, default=0)
@@ -129,29 +146,36 @@ def main() -> None:
     model = keras.models.load_model(kept) if kept.exists() else training_model(
         shards.classes, asked
     )  # fmt: skip
-    total, begun = sum(steps for _, steps in asked.stages), 0
+    if asked.start and not kept.exists():
+        start_from(asked.start, model)
+    dictionary = Dictionary.load(asked.run / "dictionary.npz", shards, asked.seed)
+    begun = 0
     for side, steps in asked.stages:
-        _stage(asked, shards, model, (side, begun + steps, total))
+        _stage(asked, (shards, dictionary), model, (side, begun + steps))
         begun += steps
     print(f"done: {asked.run / 'last.npz'}", file=sys.stderr)
 
 
 def _stage(
-    asked: argparse.Namespace, shards: Shards, model: Any, stage: tuple[int, int, int]
+    asked: argparse.Namespace,
+    pictures: tuple[Shards, Dictionary],
+    model: Any,
+    stage: tuple[int, int],
 ) -> None:
-    side, end, total = stage
+    side, end = stage
+    total, classes_drawn = sum(steps for _, steps in asked.stages), pictures[0].classes
     step = int(model.optimizer.iterations)
     if step >= end:
         return
     source = ahead(
-        prepared(shards, asked.seed, step, asked.batch, side, threads=asked.threads), depth=8
+        prepared(*pictures, asked.seed, step, (asked.batch, side), threads=asked.threads), depth=8
     )
     while step < end:
         images, classes, wanted = next(source)
-        model.optimizer.learning_rate = learning_rate(asked.rate, step + 1, total)
-        one_hot = np.eye(shards.classes, dtype=np.float32)[classes]
+        model.optimizer.learning_rate = learning_rate(asked.rate, step + 1, asked.stages)
+        one_hot = np.eye(classes_drawn, dtype=np.float32)[classes]
         told = model.train_on_batch(
-            images, {"class": one_hot, "descriptor": wanted}, return_dict=True
+            images, {"class": one_hot, "description": wanted}, return_dict=True
         )
         step += 1
         if step % 50 == 0 or step == end:
