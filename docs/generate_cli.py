@@ -60,11 +60,11 @@ TEXTS = {
 $ pomona extract demo/pictures demo/features --weights drawn
 203 images in 3.3 s (62 images/s): 200 ok, 3 failed
 failed: 1 empty, 1 truncated, 1 unsupported; the column 'error' says why
-table: demo/features (encoder 02c6fad402ff)
+table: demo/features (encoder 7140144fbcd8)
 next: pomona inspect demo/features
 $ pomona extract demo/pictures demo/features --weights drawn
 0 images in 0.3 s (0 images/s): 0 ok, 0 failed, 203 already done
-table: demo/features (encoder 02c6fad402ff)
+table: demo/features (encoder 7140144fbcd8)
 next: pomona inspect demo/features
 ```
 
@@ -105,7 +105,7 @@ The line above labels by the folder above the image's own.
 `--json` in detail:
 
 ```console
-$ pomona extract demo/pictures demo/features --encoder fruit.encoder --json | python -m json.tool
+$ pomona extract demo/pictures demo/features --weights drawn --json | python -m json.tool
 {
     "files": 203,
     "ok": 200,
@@ -120,7 +120,7 @@ $ pomona extract demo/pictures demo/features --encoder fruit.encoder --json | py
     "seconds": 1.973,
     "images_per_second": 102.9,
     "table": "demo/features",
-    "encoder": "b45053514b0d2db7b022bf3641c67ff0ea75ed698bf8848446f869d5c2613707",
+    "encoder": "7140144fbcd86a20e64bd31d17c4bf9b22cbce7a93e03744999210e5c0be618c",
     "model_loads": 2,
     "by_status": {
         "ok": 200,
@@ -211,11 +211,11 @@ Kiwi           41
 Plum           42
 Pêche          40
 provenance
-fingerprint     b45053514b0d2db7b022bf3641c67ff0ea75ed698bf8848446f869d5c2613707
+fingerprint     7140144fbcd86a20e64bd31d17c4bf9b22cbce7a93e03744999210e5c0be618c
 model           mobilenet_v2
 architecture    keras.applications.MobileNetV2
-weights         untrained:0
-weights_sha256  878b9f7db2400f4fe5976e7ff5966f93b34535d143aa8941ff5bbbcedefde35d
+weights         drawn
+weights_sha256  32b7bbb67334293f24594e53412372fc85a1435ec7896ae0250d0c1817bdbccd
 input_size      224x224
 resize          bicubic, squash
 channel_order   RGB
@@ -224,11 +224,12 @@ std             127.5, 127.5, 127.5
 output          global_average_pooling2d
 dimension       1280
 precision       f32
+runtime         openvino
 pomona_version  0.1.0
 decode          exact
 path                                        label      features                         status
-file:/data/demo/pictures/Apple Red/000.jpg  Apple Red  0.332, 2.417, 0.312, 0.000, ...  ok
-file:/data/demo/pictures/Apple Red/001.jpg  Apple Red  0.366, 2.691, 0.735, 0.000, ...  ok
+file:/data/demo/pictures/Apple Red/000.jpg  Apple Red  0.853, 1.003, 0.786, 0.702, ...  ok
+file:/data/demo/pictures/Apple Red/001.jpg  Apple Red  0.871, 0.908, 0.867, 0.675, ...  ok
 ```
 
 The last column of the rows, size and format, is cut off here.""",
@@ -248,7 +249,7 @@ Banana          8      1.000   1.000
 Kiwi            8      1.000   1.000
 Plum            8      1.000   1.000
 Pêche           8      1.000   1.000
-classifier: fruit.classifier (encoder 02c6fad402ff)
+classifier: fruit.classifier (encoder 7140144fbcd8)
 confusion matrix: confusion.png
 next: pomona classify fruit.classifier IMAGES
 ```
