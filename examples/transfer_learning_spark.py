@@ -34,7 +34,8 @@ def run(
     rows.write.mode("overwrite").parquet(table)
     rows = spark.read.parquet(table)
 
-    # 2. What could not be read is told, not lost.
+    # 2. What could not be read is told. (Empty files are not among these: `binaryFile` passes over
+    # them in silence, where `pomona.extract` gives them a row too.)
     rows.where("error is not null").select("path", "error").show(truncate=False)
     good = rows.where("error is null").withColumn("vector", array_to_vector("features"))
 
