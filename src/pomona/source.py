@@ -30,6 +30,7 @@ __all__ = [
     "Source",
     "is_chosen",
     "is_hidden",
+    "is_taken",
     "read_batches",
 ]
 
@@ -156,8 +157,7 @@ class Source:
     def _takes(self, path: str, root: str) -> bool:
         """Whether a file is one of those asked for: a root itself always is."""
         below = path[len(root) :].lstrip("/")
-        hidden = any(map(is_hidden, below.split("/")))
-        return not below or (not hidden and is_chosen(below, self.globs))
+        return not below or is_taken(below, self.globs)
 
     def _roots(self) -> list[str]:
         path = local_path(self.given)
@@ -285,6 +285,11 @@ def is_chosen(relative: str, globs: Sequence[str]) -> bool:
     return any(
         fnmatch.fnmatchcase(relative if "/" in pattern else name, pattern) for pattern in globs
     )
+
+
+def is_taken(relative: str, globs: Sequence[str]) -> bool:
+    """Whether a file, by its path below the source, is chosen and no part of that is hidden."""
+    return not any(map(is_hidden, relative.split("/"))) and is_chosen(relative, globs)
 
 
 def read_batches(files: Iterable[ImageFile], label: LabelRule) -> Iterator[pa.RecordBatch]:

@@ -6,14 +6,13 @@ All access goes through the JVM of the driver, so that the cluster's credentials
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from pomona.errors import SourceError
 from pomona.schema import INPUT_SCHEMA
-from pomona.source import MAX_FILE_BYTES, ImageFile, Listing, is_chosen, is_hidden
+from pomona.source import MAX_FILE_BYTES, ImageFile, Listing, is_taken
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["HadoopImages", "hadoop_path", "hadoop_system"]
 
-_ASKING = 16  # threads that ask a store, which answers each in some 50 ms
 _LARGEST_READ = 256 * 2**20  # bytes of a file that come through the JVM into this process
 
 
@@ -40,12 +38,11 @@ class HadoopImages:
         """Files that are not empty and fit into a byte array; asking for each would take long."""
         return [file for file in files if file.size and file.size <= MAX_FILE_BYTES]
 
-    def still_there(self, files: Iterable[ImageFile]) -> list[ImageFile]:
-        """Those that exist, by asking for each."""
-        with ThreadPoolExecutor(_ASKING) as threads:
-            wanted = list(files)
-            there = threads.map(self._exists, wanted)
-            return [file for file, exists in zip(wanted, there, strict=True) if exists]
+    def exists(self, file: ImageFile) -> bool:
+        """Whether it is there."""
+        path = hadoop_path(self._spark, file.path)
+        found: bool = hadoop_system(self._spark, path).exists(path)
+        return found
 
     def can_be_opened(self, file: ImageFile) -> bool:
         """Whether the driver can open it."""
@@ -64,11 +61,6 @@ class HadoopImages:
                 "read_error": error,
             }
             yield pa.RecordBatch.from_pylist([row], INPUT_SCHEMA)
-
-    def _exists(self, file: ImageFile) -> bool:
-        path = hadoop_path(self._spark, file.path)
-        found: bool = hadoop_system(self._spark, path).exists(path)
-        return found
 
     def _content(self, file: ImageFile, most: int) -> tuple[bytes | None, str | None]:
         """The bytes of a file, up to a number of them, or why it cannot be read."""
@@ -109,9 +101,7 @@ class HadoopImages:
                     yield ImageFile(path, file.getLen(), file.getModificationTime())
 
     def _takes(self, path: str, root: str) -> bool:
-        relative = path[len(root) :].lstrip("/")
-        hidden = any(map(is_hidden, relative.split("/")))
-        return not hidden and is_chosen(relative, self._paths.globs)
+        return is_taken(path[len(root) :].lstrip("/"), self._paths.globs)
 
     def _is_gone(self, uri: str) -> bool:
         """Whether the listing, which raises where it cannot see, would have shown it."""

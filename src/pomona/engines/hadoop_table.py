@@ -315,10 +315,7 @@ class HadoopRows:
 
     def _strange_names(self) -> list[str]:
         """Names that no feature table has; hidden ones are left in peace."""
-        folder = hadoop_path(self._spark, self._table)
-        system = hadoop_system(self._spark, folder)
-        found = system.listStatus(folder) if system.exists(folder) else []
-        names = {s.getPath().getName(): s.isDirectory() for s in found}
+        names = {s.getPath().getName(): s.isDirectory() for s in self._listed(self._table)}
         return sorted(
             name
             for name, is_folder in names.items()
@@ -327,12 +324,14 @@ class HadoopRows:
 
     def _statuses(self, uri: str) -> dict[str, int]:
         """Names in a folder, each with its size in bytes; none where there is no folder."""
+        found = {s.getPath().getName(): s.getLen() for s in self._listed(uri)}
+        return dict(sorted(found.items()))
+
+    def _listed(self, uri: str) -> list[Any]:
+        """Hadoop's statuses of what is in a folder."""
         folder = hadoop_path(self._spark, uri)
         system = hadoop_system(self._spark, folder)
-        if not system.exists(folder):
-            return {}
-        found = {s.getPath().getName(): s.getLen() for s in system.listStatus(folder)}
-        return dict(sorted(found.items()))
+        return list(system.listStatus(folder)) if system.exists(folder) else []
 
 
 def _columns(rows: list[Row]) -> IndexColumns:

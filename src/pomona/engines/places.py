@@ -52,8 +52,8 @@ class Images(Protocol):
     def present(self, files: Iterable[ImageFile]) -> list[ImageFile]:
         """Those that Spark can be asked to read: the others end its job."""
 
-    def still_there(self, files: Iterable[ImageFile]) -> list[ImageFile]:
-        """Those that are not gone by now; this may take its time."""
+    def exists(self, file: ImageFile) -> bool:
+        """Whether a file is not gone by now."""
 
     def can_be_opened(self, file: ImageFile) -> bool:
         """Whether the driver can open a file."""
@@ -95,12 +95,12 @@ class LocalImages:
             if file.size
             and file.size <= MAX_FILE_BYTES
             and file.has_plain_name
-            and Path(file.path).exists()
+            and self.exists(file)
         ]
 
-    def still_there(self, files: Iterable[ImageFile]) -> list[ImageFile]:
-        """Those that exist."""
-        return [file for file in files if Path(file.path).exists()]
+    def exists(self, file: ImageFile) -> bool:
+        """Whether it is there."""
+        return Path(file.path).exists()
 
     def can_be_opened(self, file: ImageFile) -> bool:
         """Whether the driver can open it."""

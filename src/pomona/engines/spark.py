@@ -47,7 +47,7 @@ _log = logging.getLogger(__name__)
 _WAVE_FILES_PER_CORE = 20_000  # a wave is one commit: what a lost driver costs
 _UNSEEN_FILES, _UNSEEN_SHARE = 100, 0.1  # files that Spark may leave out before it is asked why
 _UNSEEN_SAMPLE = 16  # of them that the driver tries to open
-_OPENING = 16  # threads that try files one by one: a store answers each in some 50 ms
+_ASKING = 16  # threads that ask for files one by one: a store answers each in some 50 ms
 
 
 def extract(
@@ -185,11 +185,13 @@ class _Run:
     def _without_cause(self, files: list[ImageFile], error: Exception) -> list[ImageFile] | None:
         """Files without those over which Spark gave up; None where it was for another reason."""
         if names_a_missing_path(error):
-            return self._images.still_there(files)
-        if names_a_forbidden_file(error):
-            with ThreadPoolExecutor(_OPENING) as threads:
-                return list(compress(files, threads.map(self._images.can_be_opened, files)))
-        return None
+            is_good = self._images.exists
+        elif names_a_forbidden_file(error):
+            is_good = self._images.can_be_opened
+        else:
+            return None
+        with ThreadPoolExecutor(_ASKING) as threads:
+            return list(compress(files, threads.map(is_good, files)))
 
     def _check_unseen(self, unseen: list[ImageFile], readable: int) -> None:
         """Find out whether files that Spark left out are bad, or merely out of its sight."""

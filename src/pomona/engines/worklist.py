@@ -123,9 +123,7 @@ class Worklist:
         return True
 
     def _settle_gone(self, index: RowIndex, table: IndexedTable) -> None:
-        gone: list[
-            str
-        ] = []  # held to be removed: in step, a table may lose a part while it is read
+        gone: list[str] = []  # removed in the end: not while their part files are read
         for paths in table.paths_in(index.parts_with_unlisted()):
             for path in filter(self.listing.is_gone, index.unlisted(paths)):
                 self.changes.gone += 1
