@@ -11,12 +11,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pomona.errors import TableError
-from pomona.part_files import copy_rows, groups_to_merge, part_name
+from pomona.part_files import PartWriter, copy_rows, groups_to_merge, part_name
 from pomona.row_index import Doomed, RowIndex
+from pomona.schema import schema_with_provenance
 from pomona.table import STAGING, FeatureTable, check_same_maker, part_provenance
 from pomona.table_journal import PutAway, Swap, sync, take_up
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["TableWriter", "check_writable", "writing"]
 
@@ -42,6 +47,14 @@ class TableWriter:
         sync(staged)
         staged.replace(self.table.folder / staged.name)
         sync(self.table.folder)
+
+    def append(self, batches: Iterable[pa.RecordBatch], provenance: Mapping[str, str]) -> None:
+        """Write rows as a part file of their own, and commit it."""
+        part = PartWriter(self.staging / part_name(), schema_with_provenance(provenance))
+        for batch in batches:
+            part.write(batch)
+        part.close()
+        self.commit(part.path)
 
     def index(self) -> RowIndex:
         """What has a row, and from which state of its file."""

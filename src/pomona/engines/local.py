@@ -32,8 +32,7 @@ from pomona.engines.rehearsal import rehearse
 from pomona.engines.worker_process import Part, Setup, State, WorkerDied, WorkerProcess
 from pomona.engines.worklist import Worklist
 from pomona.errors import RunError
-from pomona.part_files import PartWriter, part_name
-from pomona.schema import lone_row, schema_with_provenance
+from pomona.schema import lone_row
 from pomona.source import ImageFile
 from pomona.table import FeatureTable
 from pomona.table_writer import TableWriter, writing
@@ -199,23 +198,18 @@ class _Run:
         """
         if not self._crashed:
             return
-        writer = PartWriter(
-            self.setup.staging / part_name(),
-            schema_with_provenance(self.job.provenance()),
-        )
-        for file, reason in self._crashed:
-            writer.write(
-                lone_row(
-                    path=file.uri,
-                    label=self.job.label(file.uri),
-                    size=file.size,
-                    modified_ms=file.modified,
-                    status="crashed",
-                    error=reason,
-                )
+        rows = (
+            lone_row(
+                path=file.uri,
+                label=self.job.label(file.uri),
+                size=file.size,
+                modified_ms=file.modified,
+                status="crashed",
+                error=reason,
             )
-        writer.close()
-        self._writer.commit(writer.path)
+            for file, reason in self._crashed
+        )
+        self._writer.append(rows, self.job.provenance())
         self.counts["crashed"] += len(self._crashed)
         self._crashed.clear()
 

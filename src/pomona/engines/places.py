@@ -20,8 +20,6 @@ from pomona.engines.session import is_connect
 from pomona.engines.worklist import IndexedTable
 from pomona.errors import RunError, SourceError, TableError
 from pomona.location import is_remote, local_path
-from pomona.part_files import PartWriter, part_name
-from pomona.schema import schema_with_provenance
 from pomona.source import MAX_FILE_BYTES, ImageFile, Listing, read_batches
 from pomona.table import FeatureTable
 from pomona.table_writer import TableWriter, check_writable, writing
@@ -164,12 +162,7 @@ class LocalRows:
 
     def append_batches(self, rows: list[pa.RecordBatch], job: Job) -> None:
         """Write a part file beside Spark's."""
-        schema = schema_with_provenance(job.provenance())
-        writer = PartWriter(self._writer.staging / part_name(), schema)
-        for batch in rows:
-            writer.write(batch)
-        writer.close()
-        self._writer.commit(writer.path)
+        self._writer.append(rows, job.provenance())
 
     def merge_small_parts(self) -> None:
         """Merge part files where there are many small ones."""
