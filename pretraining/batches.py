@@ -37,12 +37,18 @@ class Shards:
         return self._maps[number // self._per_shard][number % self._per_shard, which]
 
 
-def batch(shards: Shards, rng: Generator, size: int, side: int) -> tuple[Floats, NDArray[np.int64]]:
-    """Draw a batch: crops (size, side, side, 3) in -1..1, and their classes (size,)."""
-    classes = rng.integers(shards.classes, size=size)
+def batch(
+    shards: Shards, rng: Generator, size: int, pictures: int, side: int
+) -> tuple[Floats, NDArray[np.int64]]:
+    """Draw a batch: crops (size, side, side, 3) in -1..1, and their classes (size,).
+
+    Crops of one picture, size / pictures of each, are next to one another.
+    """
+    classes = np.repeat(rng.integers(shards.classes, size=pictures), size // pictures)
     images = np.empty((size, side, side, 3), np.float32)
     for i, number in enumerate(classes):
-        picture = shards.picture(int(number), int(rng.integers(shards.pictures)))
+        if i % (size // pictures) == 0:
+            picture = shards.picture(int(number), int(rng.integers(shards.pictures)))
         images[i] = augment(picture, rng, side)
     return images, classes
 

@@ -16,7 +16,6 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from batches import Shards, batch
 from dictionary import SIZE, Dictionary
+from heads import Heads, Shares
 from native import FEATURES, Network, adamw, initial
 from schedule import learning_rate, stages
 
@@ -34,74 +34,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-TEMPERATURE = 20.0
-SMOOTHING = 0.1
-DESCRIPTION_SCALE = 20.0
 _CHECKPOINT_STEPS = 100
-
-
-@dataclass(frozen=True)
-class Shares:
-    """Weights of the losses."""
-
-    classes: float
-    descriptions: float
-
-
-class Heads:
-    """What is asked of the features: the class by cosine, and the description of the crop."""
-
-    def __init__(self, classes: int, seed: int) -> None:
-        rng = np.random.default_rng([seed, 5])
-        self.classes = classes
-        size = FEATURES * classes + FEATURES * SIZE + SIZE
-        self.parameters = rng.normal(0, 0.02, size).astype(np.float32)
-        self.decays = np.zeros(size, np.float32)
-
-    def loss(
-        self, features: Floats, classes: NDArray[np.int64], wanted: Floats, shares: Shares
-    ) -> tuple[dict[str, float], Floats, Floats]:
-        """Losses, gradient by the features and by the heads' parameters.
-
-        Args:
-            features: (N, 1280).
-            classes: (N,).
-            wanted: descriptions, (N, 384).
-            shares: weights of the losses.
-        """
-        n = len(features)
-        split = FEATURES * self.classes
-        prototypes = self.parameters[:split].reshape(self.classes, FEATURES)
-        regression = self.parameters[split:-SIZE].reshape(FEATURES, SIZE)
-        gradient = np.empty_like(self.parameters)
-        length = np.linalg.norm(features, axis=1, keepdims=True) + 1e-6
-        unit = features / length
-        size = np.linalg.norm(prototypes, axis=1, keepdims=True) + 1e-6
-        towards = prototypes / size
-        logits = TEMPERATURE * (unit @ towards.T)
-        logits -= logits.max(1, keepdims=True)
-        chance = np.exp(logits)
-        chance /= chance.sum(1, keepdims=True)
-        rows = np.arange(n)
-        hit = chance[rows, classes]
-        loss = float(-np.log(hit + 1e-12).mean())
-        right = float((chance.argmax(1) == classes).mean())
-        chance -= SMOOTHING / self.classes
-        chance[rows, classes] -= 1 - SMOOTHING
-        chance *= TEMPERATURE * shares.classes / n
-        d_unit = chance @ towards
-        d_features = (d_unit - unit * (unit * d_unit).sum(1, keepdims=True)) / length
-        d_towards = chance.T @ unit
-        d_prototypes = (d_towards - towards * (towards * d_towards).sum(1, keepdims=True)) / size
-        gradient[:split] = d_prototypes.ravel()
-        error = features @ regression + self.parameters[-SIZE:] - wanted
-        described = float((error**2).mean())
-        error *= 2 * shares.descriptions * DESCRIPTION_SCALE / (n * SIZE)
-        gradient[split:-SIZE] = (features.T @ error).ravel()
-        gradient[-SIZE:] = error.sum(0)
-        d_features += error @ regression.T
-        told = {"class": loss, "right": right, "description": described}
-        return told, np.ascontiguousarray(d_features), gradient
 
 
 class Run:
@@ -109,7 +42,8 @@ class Run:
 
     def __init__(self, network: Network, classes: int, seed: int) -> None:
         self.parameters, self.decays = initial(network, seed)
-        self.heads = Heads(classes, seed)
+        self.classes = classes
+        self.heads = Heads(FEATURES, classes, SIZE, seed)
         self.moments = (np.zeros_like(self.parameters), np.zeros_like(self.parameters))
         shape = self.heads.parameters
         self.head_moments = (np.zeros_like(shape), np.zeros_like(shape))
@@ -135,7 +69,7 @@ class Run:
         with np.load(path) as kept:
             arrays_kept = sum(name.startswith("network_") for name in kept)
             self.parameters = network.from_keras([kept[f"network_{i}"] for i in range(arrays_kept)])
-            split = FEATURES * self.heads.classes
+            split = FEATURES * self.classes
             # Heads of another version differ behind the prototypes: by far fewer than a class more.
             if "heads" in kept and 0 <= kept["heads"].size - split < FEATURES * 1000:
                 self.heads.parameters[:split] = kept["heads"][:split]
@@ -170,10 +104,10 @@ def prepared(
     dictionary: Dictionary,
     seed: int,
     first: int,
-    crops: tuple[int, int],
+    crops: tuple[int, int, int],
     threads: int = 1,
 ) -> Iterator[tuple[Floats, ...]]:
-    """Batches from a step on, of `crops`: how many, and their side.
+    """Batches from a step on, of `crops`: how many, of how many pictures, and their side.
 
     Each depends on the seed and the step alone.
     """
@@ -201,6 +135,12 @@ def main() -> None:
     parser.add_argument("--weight-decay", type=float, default=0.02)
     parser.add_argument("--class-share", type=float, default=0.3, help="weight of their loss")
     parser.add_argument("--description-share", type=float, default=1.0, help="likewise")
+    parser.add_argument(
+        "--crop-share",
+        type=float,
+        default=0.0,
+        help="of telling two crops of a picture from others",
+    )
     parser.add_argument("--start", type=Path, help="another run's checkpoint to begin with")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
@@ -235,21 +175,23 @@ def _stage(
 ) -> None:
     side, end = stage
     total = sum(steps for _, steps in asked.stages)
-    shares = Shares(asked.class_share, asked.description_share)
+    shares = Shares(asked.class_share, asked.description_share, asked.crop_share)
     smooth: dict[str, float] = {}
-    source = ahead(prepared(*pictures, asked.seed, run.step, (asked.batch, side)))
+    crops = (asked.batch, asked.batch // 2 if asked.crop_share else asked.batch, side)
+    source = ahead(prepared(*pictures, asked.seed, run.step, crops))
     while run.step < end:
         images, classes, wanted = next(source)
         features = network.forward(run.parameters, images)
-        told, d_features, d_heads = run.heads.loss(features, classes, wanted, shares)
-        gradient = network.backward(run.parameters, d_features)
+        loss = run.heads.loss(features, classes, wanted, shares)
+        gradient = network.backward(run.parameters, np.ascontiguousarray(loss.by_features))
         run.step += 1
         rate = learning_rate(asked.rate, run.step, asked.stages)
         adamw(run.parameters, gradient, run.moments, run.decays, rate, asked.weight_decay, run.step)
         adamw(
-            run.heads.parameters, d_heads, run.head_moments, run.heads.decays, rate, 0.0, run.step
-        )
-        smooth = {k: 0.97 * smooth.get(k, v) + 0.03 * v for k, v in told.items()}
+            run.heads.parameters, loss.by_parameters, run.head_moments, run.heads.decays, rate, 0.0,
+            run.step,
+        )  # fmt: skip
+        smooth = {k: 0.97 * smooth.get(k, v) + 0.03 * v for k, v in loss.told.items()}
         if run.step % 20 == 0 or run.step == end:
             line = {"step": run.step, "side": side, "rate": round(rate, 6)}
             line |= {k: round(v, 4) for k, v in smooth.items()}

@@ -20,9 +20,10 @@ import keras
 import numpy as np
 from batches import Shards
 from dictionary import SIZE, Dictionary
+from heads import DESCRIPTION_SCALE, SHARPNESS, SMOOTHING
 from keras import ops
 from schedule import learning_rate, stages
-from train import DESCRIPTION_SCALE, SMOOTHING, TEMPERATURE, ahead, prepared
+from train import ahead, prepared
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,7 +49,7 @@ class CosineClassifier(keras.layers.Layer):
     def call(self, features: Any) -> Any:
         """(N, D) -> (N, classes)."""
         towards = ops.normalize(self.prototypes, axis=0)
-        return TEMPERATURE * ops.matmul(ops.normalize(features, axis=-1), towards)
+        return SHARPNESS * ops.matmul(ops.normalize(features, axis=-1), towards)
 
     def get_config(self) -> dict[str, Any]:
         """What makes it again."""
@@ -168,7 +169,10 @@ def _stage(
     if step >= end:
         return
     source = ahead(
-        prepared(*pictures, asked.seed, step, (asked.batch, side), threads=asked.threads), depth=8
+        prepared(
+            *pictures, asked.seed, step, (asked.batch, asked.batch, side), threads=asked.threads
+        ),
+        depth=8,
     )
     while step < end:
         images, classes, wanted = next(source)

@@ -128,3 +128,46 @@ def test_a_description_tells_where_what_is(tmp_path: Path) -> None:
     told, alike, moved = describe(np.concatenate([image, brighter, elsewhere]))
     assert told.shape == (dictionary.SIZE,)
     assert np.linalg.norm(told - alike) < 0.5 * np.linalg.norm(told - moved)
+
+
+@pytest.mark.parametrize(
+    ("share", "told"), [("classes", "class"), ("descriptions", "description"), ("crops", "crop")]
+)
+def test_gradients_of_what_is_asked_are_the_slopes_of_the_loss(
+    share: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads = of_pretraining("heads")
+    monkeypatch.setattr(heads, "SMOOTHING", 0.0)  # what is told is without it
+    monkeypatch.setattr(heads, "DESCRIPTION_SCALE", 1.0)
+    rng = np.random.default_rng(3)
+    features, descriptions = rng.normal(0.4, 1, (6, 20)), rng.normal(size=(6, 7))
+    classes = rng.integers(5, size=6)
+    shares = heads.Shares(**{"classes": 0, "descriptions": 0, "crops": 0} | {share: 2})
+
+    def asked(features: np.ndarray, parameters: np.ndarray | None = None):
+        fresh = heads.Heads(features=20, classes=5, description=7, seed=0)  # remembers no batch
+        fresh.parameters = fresh.parameters.astype(float) if parameters is None else parameters
+        return fresh.parameters, fresh.loss(features, classes, descriptions, shares)
+
+    parameters, answer = asked(features)
+    along = rng.normal(size=features.shape), rng.normal(size=parameters.shape)
+    for by_features, by_parameters in ((1e-6, 0), (0, 1e-6)):
+        ends = [
+            asked(features + s * by_features * along[0], parameters + s * by_parameters * along[1])
+            for s in (-1, 1)
+        ]
+        low, high = (end[1].told[told] for end in ends)
+        slope = (answer.by_features * along[0]).sum() * (by_features > 0)
+        slope += (answer.by_parameters * along[1]).sum() * (by_parameters > 0)
+        assert 2 * (high - low) / 2e-6 == pytest.approx(slope, rel=1e-3)
+
+
+def test_crops_of_one_picture_are_told_from_those_of_the_last_batches() -> None:
+    heads = of_pretraining("heads")
+    head = heads.CropHead(features=20)
+    flat = head.initial(np.random.default_rng(0))
+    pictures = np.random.default_rng(1).normal(size=(4, 20)).astype(np.float32)
+    first = head(np.repeat(pictures[:2], 2, axis=0), flat)
+    assert first.told["paired"] == 1
+    again = head(np.repeat(pictures[:2], 2, axis=0), flat)  # now the last batch has them too
+    assert again.told["crop"] > first.told["crop"] + 0.5
