@@ -149,7 +149,7 @@ $ pomona extract demo/pictures demo/features --weights drawn --json | python -m 
     "pomona encoder": Text(
         "An encoder is everything that decides a feature vector, in one file: network, weights,\n"
         "preprocessing. `extract` builds one where it is needed and keeps it in a cache:\n"
-        "`$POMONA_CACHE`, or `pomona/encoders` in the user's cache folder."
+        "`encoders` in `$POMONA_CACHE`, or in `pomona` in the user's cache folder."
     ),
     "pomona encoder build": Text(
         "For machines that have no Keras, no network access or no weights at hand, and to keep\n"

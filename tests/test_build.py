@@ -153,7 +153,7 @@ def test_a_second_build_comes_from_the_cache_without_keras(
 
 
 def test_a_damaged_cache_is_built_anew(encoder: Encoder, cache: Path) -> None:
-    (cached,) = (p for p in cache.glob("*.encoder") if Encoder.load(p) == encoder)
+    (cached,) = (p for p in cache.glob("encoders/*.encoder") if Encoder.load(p) == encoder)
     cached.write_bytes(cached.read_bytes()[:1000])
     assert build.build_encoder("mobilenet_v2", "untrained:7") == encoder
     assert Encoder.load(cached) == encoder

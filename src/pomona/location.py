@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import uuid
 from collections.abc import Iterator
@@ -10,9 +11,27 @@ from pathlib import Path
 
 from pomona.errors import PomonaError
 
-__all__ = ["is_remote", "local_path", "read_file", "without_password", "written_whole"]
+__all__ = [
+    "cache_folder",
+    "is_remote",
+    "local_path",
+    "read_file",
+    "without_password",
+    "written_whole",
+]
 
 _ARROW_SCHEMES = {"s3a": "s3", "s3n": "s3"}  # Hadoop's name of a file system: Arrow's
+
+
+def cache_folder(kind: str) -> Path:
+    """Where things of a kind are kept that can be made again; it need not exist.
+
+    In `$POMONA_CACHE`, else in `pomona` in the user's cache folder.
+    """
+    if given := os.environ.get("POMONA_CACHE"):
+        return Path(given, kind)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "pomona" / kind
 
 
 def is_remote(uri: str) -> bool:

@@ -18,8 +18,9 @@ from pomona.building.settings import NetworkSettings
 from pomona.encoder.blob import LAYOUT_VERSION, Encoder, canonical_digest
 from pomona.encoder.cards import CARDS, DEFAULT_MODEL, find_card
 from pomona.errors import EncoderError
+from pomona.location import cache_folder
 
-__all__ = ["build_encoder", "cache_folder", "describe_network", "is_network_file"]
+__all__ = ["build_encoder", "describe_network", "is_network_file"]
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ def build_encoder(
             name; a file that does not give one vector for an image, or of which too little is said.
     """
     request = _request(model, weights, settings or NetworkSettings(), trust, runtime)
-    cached = cache_folder() / f"{canonical_digest(_identity(request))}.encoder"
+    cached = cache_folder("encoders") / f"{canonical_digest(_identity(request))}.encoder"
     if cached.is_file():
         try:
             return Encoder.load(cached)
@@ -88,14 +89,6 @@ def is_network_file(model: str | os.PathLike[str]) -> bool:
     name = os.fspath(model)
     like_a_file = "/" in name or Path(name).suffix.lower() in FORMATS
     return name not in CARDS and (like_a_file or Path(name).exists())
-
-
-def cache_folder() -> Path:
-    """Where built encoders are kept: `$POMONA_CACHE`, else `pomona` in the user's cache folder."""
-    if given := os.environ.get("POMONA_CACHE"):
-        return Path(given)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "pomona" / "encoders"
 
 
 def _request(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pomona.engines.session import is_connect
 
@@ -48,10 +48,15 @@ def read_images(
     # Names with brackets or braces are names, not patterns.
     paths = [file.uri for file in files]
     if is_connect(spark):  # where Spark 4.3 does not heed that option
-        paths = [_GLOB_SIGN.sub(r"\\\g<0>", path) for path in paths]
-    else:
-        reader = reader.option("__globPaths__", "false")
-    return reader.load(paths)
+        return reader.load([_GLOB_SIGN.sub(r"\\\g<0>", path) for path in paths])
+    named: Any = reader.option("__globPaths__", "false")
+    return named._df(named._jreader.load(_java_strings(spark, paths)))  # type: ignore[no-any-return]
+
+
+def _java_strings(spark: SparkSession, paths: list[str]) -> Any:
+    """A Java array of strings, sent as one text: PySpark's way is a call for each, of 0.15 ms."""
+    jvm: Any = spark.sparkContext._jvm
+    return jvm.java.util.regex.Pattern.compile("\0").split("\0".join(paths))
 
 
 def read_settings(

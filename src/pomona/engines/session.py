@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from pomona.engines.jvm_archive import archive_options
 from pomona.errors import EngineError, RunError
+from pomona.location import cache_folder
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -28,12 +30,10 @@ _CONFIG = {
     "spark.log.level": "ERROR",
 }
 
-_LOCAL_CONFIG = {
-    # The JVM of local[...] only moves bytes, and shares its cores with the Python workers, which do
-    # the work. Without the concurrent collector's threads 2,000 images on two cores take 23 s, not
-    # 26. Without the optimizing compiler's the JVM uses 10 to 18 s less of the cores for 8,000.
-    "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
-}
+# The JVM of local[...] only moves bytes, and shares its cores with the Python workers, which do the
+# work. Without the concurrent collector's threads 2,000 images on two cores take 23 s, not 26.
+# Without the optimizing compiler's the JVM uses 10 to 18 s less of the cores for 8,000.
+_LOCAL_JAVA = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 
 _JOB_CONFIG = {
     # As the embedded engine writes them, not as the INT96 that Spark still defaults to.
@@ -251,8 +251,8 @@ def _start(master: str | None, log: IO[bytes], name: str) -> SparkSession:
     local = master.startswith("local") if master else not submitted
     python = sys.executable if local else None
     if local and "PYSPARK_SUBMIT_ARGS" not in os.environ:
-        for key, value in _LOCAL_CONFIG.items():
-            builder = builder.config(key, value)
+        java = f"{_LOCAL_JAVA} {archive_options(cache_folder('jvm'))}"
+        builder = builder.config("spark.driver.extraJavaOptions", java)
     try:
         with _stderr_into(log), _workers_python(python):
             return builder.getOrCreate()
