@@ -6,7 +6,6 @@ with its gradients by the features and by the head's own parameters, which are o
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -26,7 +25,6 @@ SHARPNESS = 20.0
 DESCRIPTION_SCALE = 20.0
 _TEMPERATURE = 0.2
 _HIDDEN, _PROJECTED = 512, 128
-_REMEMBERED = 64  # batches
 _TINY = 1e-6
 
 
@@ -128,18 +126,16 @@ class DescriptionHead:
 
 
 class CropHead:
-    """Which crop is of the same picture, among all others of this batch and of the last ones.
+    """Which crop is of the same picture, among all others of the batch.
 
     Rows 2i and 2i + 1 are of one picture. InfoNCE behind a projection (Chen et al., *SimCLR*, ICML
-    2020), with a memory of former batches as others (He et al., *MoCo*, CVPR 2020, but by the same
-    network). A run that is continued begins with an empty memory.
+    2020).
     """
 
     def __init__(self, features: int) -> None:
         self._shapes = ((features, _HIDDEN), (1, _HIDDEN), (_HIDDEN, _PROJECTED))
         self._ends = list(accumulate(a * b for a, b in self._shapes))
         self.size = self._ends[-1]
-        self._memory: deque[Floats] = deque(maxlen=_REMEMBERED)
 
     def initial(self, rng: Generator) -> Floats:
         """Parameters to begin with, scaled as He et al. (ICCV 2015) say."""
@@ -150,7 +146,7 @@ class CropHead:
         ])  # fmt: skip
 
     def __call__(self, features: Floats, flat: Floats) -> Asked:
-        """Ask which are pairs, and remember the batch."""
+        """Ask which are pairs."""
         count = len(features)
         inner, bias, outer = (
             part.reshape(shape)
@@ -158,9 +154,7 @@ class CropHead:
         )
         hidden = np.maximum(features @ inner + bias, 0)
         unit, by_length = _unit(hidden @ outer)
-        keys = np.concatenate([unit, *self._memory])
-        self._memory.append(unit)
-        logits = unit @ keys.T / np.float32(_TEMPERATURE)
+        logits = unit @ unit.T / np.float32(_TEMPERATURE)
         rows = np.arange(count)
         logits[rows, rows] = -np.inf
         chance = _softmax(logits)
@@ -171,7 +165,7 @@ class CropHead:
         }
         chance[rows, pairs] -= 1
         chance *= np.float32(1 / (_TEMPERATURE * count))
-        by_projected = by_length(chance @ keys + chance[:, :count].T @ unit)
+        by_projected = by_length((chance + chance.T) @ unit)
         by_hidden = (by_projected @ outer.T) * (hidden > 0)
         gradient = (features.T @ by_hidden, by_hidden.sum(0), hidden.T @ by_projected)
         by_parameters = np.concatenate([part.ravel() for part in gradient])

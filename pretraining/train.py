@@ -77,6 +77,10 @@ class Run:
     def load(self, path: Path, network: Network) -> None:
         """Take up a checkpoint."""
         with np.load(path) as kept:
+            if kept["heads"].shape != self.heads.parameters.shape:
+                raise SystemExit(
+                    f"{path} is of a version that asked for other things: begin a run with --start"
+                )
             arrays_kept = sum(name.startswith("network_") for name in kept)
             arrays = [kept[f"network_{i}"] for i in range(arrays_kept)]
             self.parameters = network.from_keras(arrays)

@@ -145,9 +145,9 @@ def test_gradients_of_what_is_asked_are_the_slopes_of_the_loss(
     shares = heads.Shares(**{"classes": 0, "descriptions": 0, "crops": 0} | {share: 2})
 
     def asked(features: np.ndarray, parameters: np.ndarray | None = None):
-        fresh = heads.Heads(features=20, classes=5, description=7, seed=0)  # remembers no batch
-        fresh.parameters = fresh.parameters.astype(float) if parameters is None else parameters
-        return fresh.parameters, fresh.loss(features, classes, descriptions, shares)
+        head = heads.Heads(features=20, classes=5, description=7, seed=0)
+        head.parameters = head.parameters.astype(float) if parameters is None else parameters
+        return head.parameters, head.loss(features, classes, descriptions, shares)
 
     parameters, answer = asked(features)
     along = rng.normal(size=features.shape), rng.normal(size=parameters.shape)
@@ -162,12 +162,12 @@ def test_gradients_of_what_is_asked_are_the_slopes_of_the_loss(
         assert 2 * (high - low) / 2e-6 == pytest.approx(slope, rel=1e-3)
 
 
-def test_crops_of_one_picture_are_told_from_those_of_the_last_batches() -> None:
+def test_crops_of_one_picture_are_told_from_all_others() -> None:
     heads = of_pretraining("heads")
     head = heads.CropHead(features=20)
     flat = head.initial(np.random.default_rng(0))
     pictures = np.random.default_rng(1).normal(size=(4, 20)).astype(np.float32)
-    first = head(np.repeat(pictures[:2], 2, axis=0), flat)
-    assert first.told["paired"] == 1
-    again = head(np.repeat(pictures[:2], 2, axis=0), flat)  # now the last batch has them too
-    assert again.told["crop"] > first.told["crop"] + 0.5
+    in_pairs = head(np.repeat(pictures, 2, axis=0), flat)
+    assert in_pairs.told["paired"] == 1
+    apart = head(np.tile(pictures, (2, 1)), flat)
+    assert apart.told["crop"] > in_pairs.told["crop"] + 0.5

@@ -242,19 +242,21 @@ def _start(master: str | None, log: IO[bytes], name: str) -> SparkSession:
     from pyspark.sql import SparkSession as Session
 
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has set what holds
-    builder = Session.builder
-    if not submitted:
-        for key, value in _CONFIG.items():
-            builder = builder.config(key, value)
+    config = {} if submitted else dict(_CONFIG)
     if master is not None:
-        builder = builder.master(master)
+        config["spark.master"] = master
     local = master.startswith("local") if master else not submitted
     python = sys.executable if local else None
     if local and "PYSPARK_SUBMIT_ARGS" not in os.environ:
         java = f"{_LOCAL_JAVA} {archive_options(cache_folder('jvm'))}"
-        builder = builder.config("spark.driver.extraJavaOptions", java)
+        config["spark.driver.extraJavaOptions"] = java
+    builder = Session.builder
+    for key, value in config.items():
+        builder = builder.config(key, value)
     try:
-        with _stderr_into(log), _workers_python(python):
+        with _workers_python(python):
+            if not submitted:
+                _start_jvm(config, log)
             return builder.getOrCreate()
     except Exception as error:  # py4j, PySpark and the JVM raise what they like
         reason = " ".join(str(error).split())[:200]
@@ -262,6 +264,22 @@ def _start(master: str | None, log: IO[bytes], name: str) -> SparkSession:
             f"Spark could not start{f' on {master}' if master else ''} "
             f"({type(error).__name__}: {reason}); its log is in {name}"
         ) from error
+
+
+def _start_jvm(config: dict[str, str], log: IO[bytes]) -> None:
+    """Start the JVM, unless a former session has left one, with its output going into a file.
+
+    What it and the Python workers below it say must not come between the lines of the progress
+    bar, nor must a reader of our standard output have to wait for the JVM's end.
+    """
+    from pyspark import SparkConf, SparkContext
+    from pyspark.java_gateway import launch_gateway
+
+    if SparkContext._gateway is None:
+        conf = SparkConf().setAll(list(config.items()))
+        launch: Any = launch_gateway  # which has no types
+        gateway = launch(conf, {"stdout": log, "stderr": log})
+        SparkContext._ensure_initialized(gateway=gateway)
 
 
 @contextmanager
@@ -275,20 +293,3 @@ def _workers_python(executable: str | None) -> Iterator[None]:
         yield
     finally:
         del os.environ["PYSPARK_PYTHON"]
-
-
-@contextmanager
-def _stderr_into(log: IO[bytes]) -> Iterator[None]:
-    """Let a process that is started here inherit a file as its stderr.
-
-    The JVM and the Python workers below it write there for as long as they live, and not through
-    the progress bar.
-    """
-    sys.stderr.flush()
-    before = os.dup(2)
-    os.dup2(log.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(before, 2)
-        os.close(before)
