@@ -23,7 +23,7 @@ __all__ = ["ClassicCluster"]
 class ClassicCluster:
     """Counts with an accumulator, cancels by job group."""
 
-    largest_wave = 200_000  # Spark looks at each for 0.11 ms before the first task (docs/scale.md)
+    largest_wave = 200_000  # Spark looks at each for 0.14 ms before the first task (docs/scale.md)
 
     def __init__(self, spark: SparkSession) -> None:
         self._spark = spark
