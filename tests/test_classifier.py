@@ -17,9 +17,11 @@ import pomona
 import tables
 from pomona import cli
 from pomona.analysis.classifier import Classifier
+from pomona.analysis.projection import project
 from pomona.classification import Prediction, classify
 from pomona.encoder.blob import Encoder
 from pomona.errors import ClassifierError, EncoderError, SourceError, TableError
+from pomona.table import FeatureTable
 
 MADE = Classifier(
     ("Kiwi", "Plum"),
@@ -103,11 +105,18 @@ def test_another_layout_is_named() -> None:
         ("header", b"[]"),
         ("header", b"{}"),
         ("header", b"\xff"),
+        ("header", b"[" * 100_000),
         ("classes", ["Kiwi"]),
+        ("classes", [1, 2]),
+        ("provenance", {}),
+        ("provenance", {"fingerprint": 5}),
+        ("training", "long"),
         ("classes", ["Kiwi", "Kiwi"]),
         ("dimension", 0),
         ("dimension", 4),
         ("sections", {}),
+        ("sections", {"mean": -8, "scale": 0, "coefficients": 0, "intercept": 0, "encoder": 0}),
+        ("sections", {"mean": 1e400}),
     ],
 )
 def test_a_header_that_cannot_be_is_refused_though_its_digest_is_right(
@@ -231,6 +240,21 @@ def test_weights_that_cannot_be_named_are_asked_for(fruit: Path) -> None:
     probe = replace(probe, provenance={**probe.provenance, "weights": "fruit.weights.h5"})
     with pytest.raises(EncoderError, match="give --encoder FILE, or --weights FILE"):
         list(classify(probe, fruit / "photos"))
+
+
+def test_no_encoder_is_looked_for_that_makes_projected_vectors(
+    fruit: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def unwanted(*_: object, **__: object) -> None:
+        pytest.fail("an encoder was built")
+
+    monkeypatch.setattr("pomona.analysis.table_encoder.build_encoder", unwanted)
+    project(FeatureTable(fruit / "t"), FeatureTable(tmp_path / "small"), 2)
+    probe = pomona.train(tmp_path / "small").classifier
+    with pytest.raises(EncoderError, match="no encoder makes such vectors: classify a table"):
+        list(classify(probe, fruit / "photos"))
+    with pytest.raises(EncoderError, match="no encoder makes such vectors: leave the encoder out"):
+        pomona.train(tmp_path / "small", encoder=encoder)
 
 
 def test_an_encoder_that_is_another_is_refused(fruit: Path, encoder: Encoder) -> None:

@@ -126,10 +126,14 @@ def test_a_near_copy_joins_the_group_of_the_same_bytes(folder: Path) -> None:
     assert paths(found.exact) == [["10.jpg", "11.jpg"]]
 
 
-def test_similarity_is_that_with_the_first_and_lowest_the_lowest(tmp_path: Path) -> None:
+@pytest.mark.parametrize("order", [[0, 1, 2], [1, 2, 0], [2, 0, 1]])
+def test_similarity_is_that_with_the_first_whatever_the_order_of_the_rows(
+    tmp_path: Path, order: list[int]
+) -> None:
     angles = np.radians([0, 5, 10])  # a chain: its ends are farther apart than its links
     matrix = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    folder = tables.write(tmp_path / "t", matrix, ["x"] * 3)
+    names = [f"file:/x/{number}.jpg" for number in order]
+    folder = tables.write(tmp_path / "t", matrix[order], ["x"] * 3, names)
     (group,) = find_duplicates(FeatureTable(folder), np.cos(np.radians(6))).near
     assert [m.similarity for m in group.members] == pytest.approx(np.cos(angles), abs=1e-6)
     assert group.lowest == pytest.approx(np.cos(np.radians(10)), abs=1e-6)

@@ -166,6 +166,40 @@ def test_functions_of_keras_that_are_no_layers_are_refused(tmp_path: Path, modul
         load_model(path, trust=False)
 
 
+@pytest.mark.parametrize(
+    ("module", "kind", "config"),
+    [
+        ("keras", "function", "utils.get_file"),
+        ("keras", "utils.get_file", {}),
+        ("keras.layers", "..utils.get_file", {}),
+        ("keras.models", "load_model", {}),
+        ("keras.models", "function", "load_model"),
+        ("keras.src.models.model", "function", "model_from_json"),
+        ("keras", "function", "config"),
+    ],
+)
+def test_a_name_that_leads_to_another_function_of_keras_is_refused(
+    tmp_path: Path, module: str, kind: str, config: object
+) -> None:
+    path = configured(tmp_path / "a.keras", module=module, class_name=kind, config=config)
+    with pytest.raises(EncoderError, match="of keras.*, which Keras does not have"):
+        load_model(path, trust=False)
+
+
+def test_a_file_that_is_two_models_at_once_is_looked_at_as_keras_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "both.h5"
+    with h5py.File(path, "w") as file:
+        layer = {"class_name": "Lambda", "config": {"name": "evil"}}
+        file.attrs["model_config"] = json.dumps(
+            {"class_name": "Sequential", "config": {"layers": [layer]}}
+        )
+        file.attrs["keras_version"] = "3.15.1"
+    path.write_bytes(path.read_bytes() + KERAS.read_bytes())
+    assert zipfile.is_zipfile(path)
+    with pytest.raises(EncoderError, match="holds a Lambda layer"):
+        load_model(path, trust=False)
+
+
 @pytest.mark.parametrize("kind", ["TFSMLayer", "TorchModuleWrapper", "StringLookup"])
 def test_layers_that_read_other_files_are_refused(tmp_path: Path, kind: str) -> None:
     path = configured(tmp_path / "a.keras", class_name=kind)
@@ -211,6 +245,13 @@ def test_an_array_outside_is_found_however_it_is_written(
     location = b"../" + b"x" * length
     path.write_bytes(onnx_with_array_in(location, swapped=swapped, padding=padding))
     with pytest.raises(EncoderError, match="outside its own folder: refused"):
+        content_digest(path)
+
+
+def test_an_array_in_a_file_whose_name_cannot_be_is_one_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.onnx"
+    path.write_bytes(onnx_with_array_in(b"da\0ta"))
+    with pytest.raises(EncoderError, match="null byte"):
         content_digest(path)
 
 

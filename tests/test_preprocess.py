@@ -98,6 +98,7 @@ def test_whole_numbers_and_lists_make_an_equal_preprocessing():
         ("resize", None),
         ("channel_order", "GBR"),
         ("mean", (0.0, 0.0)),
+        ("mean", (10**400, 0, 0)),
         ("mean", 127.5),
         ("mean", "rgb"),
         ("mean", (0.0, float("nan"), 0.0)),

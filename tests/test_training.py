@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -326,18 +327,19 @@ def test_folders_may_be_named_by_patterns(folder: Path) -> None:
 
 
 def test_a_table_that_loses_rows_while_it_is_read_is_an_error(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pomona.analysis.vectors import Vectors
+    table = tables.write(tmp_path / "t", *clouds(12), parts=3)
+    split = training.split_rows
 
-    blocks = Vectors.blocks
+    def and_then_one_goes(*given: Any) -> object:
+        found = split(*given)
+        next(table.glob("*.parquet")).unlink()
+        return found
 
-    def fewer(self: Vectors, size: int = 8192) -> object:
-        yield from (block.slice(0, len(block) - 1) for block in blocks(self, size))
-
-    monkeypatch.setattr(Vectors, "blocks", fewer)
+    monkeypatch.setattr(training, "split_rows", and_then_one_goes)
     with pytest.raises(RunError, match="changed while it was read"):
-        training.train(folder)
+        training.train(table)
 
 
 def test_an_encoder_that_did_not_make_the_table_is_refused(folder: Path, encoder: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tables
-from pomona.analysis.vectors import open_vectors
+from pomona.analysis.pairs import compare_pairs
+from pomona.analysis.similarity import sample_rows
+from pomona.analysis.vectors import Vectors, open_vectors
 from pomona.errors import RunError, TableError
 from pomona.table import FeatureTable
 
@@ -87,12 +90,29 @@ def test_a_vector_with_a_null_in_it_is_named(tmp_path: Path) -> None:
         open_vectors(FeatureTable(tmp_path)).matrix()
 
 
-def test_a_table_that_grows_while_it_is_read_is_no_matrix(tmp_path: Path) -> None:
-    tables.write(tmp_path, MATRIX, LABELS)
-    vectors = open_vectors(FeatureTable(tmp_path))
-    tables.write(tmp_path, MATRIX, LABELS)
+READERS: list[Callable[[Vectors], object]] = [
+    Vectors.matrix,
+    lambda vectors: list(vectors.blocks(5)),
+    lambda vectors: list(vectors.words()),
+    lambda vectors: compare_pairs(vectors, 0.9),
+    lambda vectors: compare_pairs(vectors, 0.9, held_rows=4),
+    lambda vectors: sample_rows(vectors, 3),
+]
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize("by", [-1, 1])
+def test_a_table_that_grows_or_shrinks_while_it_is_read_is_one_clear_error(
+    tmp_path: Path, by: int, read: Callable[[Vectors], object]
+) -> None:
+    folder = tables.write(tmp_path / "t", MATRIX, LABELS, parts=23)
+    vectors = open_vectors(FeatureTable(folder))
+    if by > 0:
+        tables.write(folder, MATRIX[:1], ["c"])
+    else:
+        next(folder.glob("*.parquet")).unlink()
     with pytest.raises(RunError, match="changed while it was read"):
-        vectors.matrix()
+        read(vectors)
 
 
 def test_a_table_without_any_vector_is_an_empty_matrix(tmp_path: Path) -> None:

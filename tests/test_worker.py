@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import hashlib
+import tracemalloc
 from collections.abc import Iterator
 
 import numpy as np
@@ -8,6 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import drawn
 from pomona.preprocess import Preprocessing
@@ -51,8 +54,6 @@ def run(*batches: pa.RecordBatch, runtime: MeanColour | None = None) -> list[dic
 
 
 def red(level: int = 255) -> bytes:
-    from PIL import Image
-
     return drawn.encode(Image.new("RGB", (20, 10), (level, 0, 0)), "PNG")
 
 
@@ -169,3 +170,23 @@ def test_a_vector_larger_than_what_is_remembered_is_not() -> None:
     assert seen.find("huge") is None
     seen.add(_Row(sha256="small"), np.zeros(3, np.float32))
     assert seen.find("small") is not None
+
+
+def test_broken_images_are_freed_at_once_not_when_the_collector_comes_by() -> None:
+    rng = np.random.default_rng(0)
+    cut_off = [
+        drawn.encode(Image.fromarray(rng.integers(0, 256, (400, 400, 3), np.uint8)), "PNG")[:-9000]
+        for _ in range(12)
+    ]
+    batches = [batch(content) for content in cut_off]
+    run(batches[0])  # imports Pillow's plugin
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        assert {row["status"] for row in run(*batches)} == {"truncated"}
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert held < 2 * len(cut_off[0])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pomona.analysis.classifier import Classifier
+from pomona.analysis.table_encoder import built_as, has_named_weights, refuse_projected
 from pomona.analysis.vectors import vectors_of
 from pomona.encoder.blob import Encoder
 from pomona.encoder.cards import CARDS
@@ -163,6 +164,11 @@ def _encoder_for(
     """The encoder whose vectors the classifier takes."""
     if given is not None and weights is not None:
         raise EncoderError("--encoder holds its weights: leave --weights out")
+    refuse_projected(
+        probe.provenance,
+        "classify a table that is projected in the same way, or train on the table that it was "
+        "made from",
+    )
     if given is not None:
         encoder = given if isinstance(given, Encoder) else Encoder.load(given)
         probe.check_same_encoder(encoder.fingerprint, "the encoder given")
@@ -173,8 +179,6 @@ def _encoder_for(
 
 
 def _built_again(probe: Classifier, weights: str | None) -> Encoder:
-    from pomona.analysis.table_encoder import built_as, has_named_weights
-
     known = probe.provenance
     model, had = known.get("model", ""), known.get("weights", "")
     named = weights or has_named_weights(known)

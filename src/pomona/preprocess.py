@@ -158,7 +158,7 @@ def _channels(name: str, values: Any) -> tuple[float, float, float]:
     """Three finite numbers as floats."""
     try:
         first, second, third = (float(value) for value in values)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         first = second = third = math.nan
     if not all(map(math.isfinite, (first, second, third))):
         raise EncoderError(

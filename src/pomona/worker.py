@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from pomona.decode import MAX_PIXELS, Picture, decode
+from pomona.decode import MAX_PIXELS, decode
 from pomona.errors import ImageError
 from pomona.pillow import quiet_codecs
 from pomona.preprocess import fit
@@ -199,13 +199,15 @@ def _prepare(
     spec = runtime.preprocessing
     row = _Row(sha256=digest)
     draft = (spec.width, spec.height) if options.fast else None
-    known: Picture | ImageError
     try:
-        known = decode(data, max_pixels=options.max_pixels, draft=draft)
-        pixels[:] = fit(known, spec.height, spec.width, spec.resize)
+        picture = decode(data, max_pixels=options.max_pixels, draft=draft)
+        pixels[:] = fit(picture, spec.height, spec.width, spec.resize)
+        row.width, row.height, row.format = picture.width, picture.height, picture.format
     except ImageError as error:
-        known, row.status, row.error = error, error.status, str(error)
-    row.width, row.height, row.format = known.width, known.height, known.format
+        # Nothing here may hold on to the error: through its traceback it holds this very frame, and
+        # with it the file's bytes and the pixels, until the cyclic collector comes by.
+        row.status, row.error = error.status, str(error)
+        row.width, row.height, row.format = error.width, error.height, error.format
     return row
 
 

@@ -173,7 +173,10 @@ class Classifier:
             )
         try:
             return cls._from_body(content[_BODY:])
-        except (KeyError, TypeError, ValueError, AttributeError, struct.error) as error:
+        except (
+            *(KeyError, TypeError, ValueError, AttributeError, struct.error),
+            *(OverflowError, RecursionError),
+        ) as error:
             raise ClassifierError(f"{name} has a header that cannot be read: {error!r}") from error
 
     @classmethod
@@ -183,10 +186,17 @@ class Classifier:
         header = json.loads(body[_LENGTH.size : end])
         found: dict[str, bytes] = {}
         for name in (*_ARRAYS, "encoder"):
-            start, end = end, end + header["sections"][name]
+            size = header["sections"][name]
+            if not isinstance(size, int) or size < 0:
+                raise ValueError(f"section {name} has {size!r} bytes")
+            start, end = end, end + size
             found[name] = body[start:end]
         if end != len(body):
             raise ValueError(f"sections end at byte {end} of {len(body)}")
+        _check_words("classes", header["classes"])
+        _check_words("provenance", [*header["provenance"], *header["provenance"].values()])
+        if "fingerprint" not in header["provenance"] or not isinstance(header["training"], dict):
+            raise ValueError("no fingerprint, or no account of the training")
         arrays = {name: np.frombuffer(found[name], _FLOAT) for name in _ARRAYS}
         arrays["coefficients"] = arrays["coefficients"].reshape(-1, header["dimension"])
         return cls(
@@ -229,3 +239,8 @@ class Classifier:
             **self.training,
         }
         return html_card(title, html_pairs("training", known))
+
+
+def _check_words(what: str, words: Any) -> None:
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise TypeError(f"{what} that are no texts")

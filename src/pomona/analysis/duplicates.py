@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -177,25 +178,41 @@ def same_bytes(table: FeatureTable) -> tuple[list[Group], dict[str, str]]:
     return _largest_first(groups), digests
 
 
-def _connected(vectors: Vectors, component: NDArray[np.int32]) -> Iterable[tuple[Member, ...]]:
-    """The groups of rows with more than one member, streaming the table once more."""
-    sizes = np.bincount(component)
-    in_group = sizes[component] > 1
-    first: dict[int, NDArray[np.float32]] = {}
-    groups: dict[int, list[Member]] = {}
+def _connected(vectors: Vectors, component: NDArray[np.int32]) -> Iterator[tuple[Member, ...]]:
+    """The groups of rows with more than one member, each by path, streaming the table anew."""
+    in_group = np.bincount(component)[component] > 1
+    if not in_group.any():
+        return
+    members: dict[int, list[tuple[str, str | None, int]]] = {}  # by group: path, label, row
+    start = 0
+    for paths, labels in vectors.words():
+        for at in np.flatnonzero(in_group[start : start + len(paths)]):
+            member = (paths[int(at)].as_py(), labels[int(at)].as_py(), start + int(at))
+            members.setdefault(int(component[start + at]), []).append(member)
+        start += len(paths)
+    groups = [sorted(found, key=itemgetter(0)) for found in members.values()]
+    cosine = _cosines_to(vectors, {row: rows[0][2] for rows in groups for _, _, row in rows})
+    for group in groups:
+        yield tuple(Member(path, label, cosine[row]) for path, label, row in group)
+
+
+def _cosines_to(vectors: Vectors, to: dict[int, int]) -> dict[int, float]:
+    """The cosine of each row with another, both by number, streaming the table twice."""
+    others = dict(_vectors_of(vectors, set(to.values())))
+    return {row: float(vector @ others[to[row]]) for row, vector in _vectors_of(vectors, to)}
+
+
+def _vectors_of(
+    vectors: Vectors, rows: Collection[int]
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Some rows' vectors, of length 1, with their numbers."""
+    wanted = np.array(sorted(rows))
     start = 0
     for block in vectors.blocks():
-        chosen = np.flatnonzero(in_group[start : start + len(block)])
-        found = unit(block.vectors[chosen])
-        paths = block.paths.take(pa.array(chosen)).to_pylist()
-        labels = block.labels.take(pa.array(chosen)).to_pylist()
-        for at, vector, path, label in zip(chosen, found, paths, labels, strict=True):
-            group = int(component[start + at])
-            similarity = float(first.setdefault(group, vector.copy()) @ vector)
-            groups.setdefault(group, []).append(Member(path, label, similarity))
+        low, high = np.searchsorted(wanted, [start, start + len(block)])
+        here = wanted[low:high]
+        yield from zip(here.tolist(), unit(block.vectors[here - start]), strict=True)
         start += len(block)
-    for members in groups.values():
-        yield tuple(sorted(members, key=lambda member: member.path))
 
 
 def _largest_first(groups: list[Group]) -> list[Group]:

@@ -14,7 +14,7 @@ from pomona.errors import EncoderError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["built_as", "encoder_of_table", "has_named_weights"]
+__all__ = ["built_as", "encoder_of_table", "has_named_weights", "refuse_projected"]
 
 
 def encoder_of_table(
@@ -34,11 +34,7 @@ def encoder_of_table(
     Raises:
         EncoderError: it cannot be had, or is another one: fingerprints differ.
     """
-    if "projection" in provenance:
-        raise EncoderError(
-            "the table was made by 'pomona project', and no encoder makes such vectors: take an "
-            "image that has a row, or the table that it was made from"
-        )
+    refuse_projected(provenance, "take an image that has a row, or the table that it was made from")
     if encoder is not None:
         if model or weights:
             raise EncoderError(
@@ -54,6 +50,22 @@ def encoder_of_table(
             "or by --model and --weights"
         )
     return found
+
+
+def refuse_projected(provenance: Mapping[str, str], instead: str) -> None:
+    """Refuse to look for the encoder of a table that none has made.
+
+    Args:
+        provenance: of a table, or of a classifier that was trained on it.
+        instead: what to do, for the error.
+
+    Raises:
+        EncoderError: the table is a projection.
+    """
+    if "projection" in provenance:
+        raise EncoderError(
+            f"the table was made by 'pomona project', and no encoder makes such vectors: {instead}"
+        )
 
 
 def has_named_weights(provenance: Mapping[str, str]) -> bool:

@@ -86,6 +86,7 @@ class Vectors:
 
         Raises:
             TableError: a row that is `ok` has no vector, or one of another length or with a NaN.
+            RunError: rows were added or removed since they were counted.
         """
         waiting: list[Block] = []
         count = 0
@@ -104,37 +105,44 @@ class Vectors:
         """All vectors as one block: (rows, D) float32, 4 x rows x D bytes, held once.
 
         Raises:
-            TableError: as `blocks`.
-            RunError: rows were added or removed in the meantime.
+            TableError, RunError: as `blocks`.
         """
         matrix = np.empty((self.rows, self.dimension), np.float32)
         paths, labels = [], []
         filled = 0
         for block in self._read():
             end = filled + len(block)
-            if end > self.rows:
-                raise self._changed()
             matrix[filled:end] = block.vectors
             paths.append(block.paths)
             labels.append(block.labels)
             filled = end
-        if filled != self.rows:
-            raise self._changed()
         return Block(_concatenated(paths), _concatenated(labels), matrix)
 
     def words(self) -> Iterator[tuple[pa.Array, pa.Array]]:
-        """Paths and labels of the same rows in the same order, streamed; vectors are not read."""
-        for batch in self.table.batches(["path", "label", "status"]):
-            ok = batch.filter(pc.equal(batch["status"], "ok"))
-            if ok.num_rows:
-                yield ok["path"], ok["label"]
+        """Paths and labels of the same rows in the same order, streamed; vectors are not read.
+
+        Raises:
+            RunError: as `blocks`.
+        """
+        for ok in self._ok(["path", "label", "status"]):
+            yield ok["path"], ok["label"]
 
     def _read(self) -> Iterator[Block]:
-        for batch in self.table.batches(_COLUMNS):
+        for ok in self._ok(_COLUMNS):
+            yield Block(ok["path"], ok["label"], vectors_of(ok, self.dimension, self.table))
+
+    def _ok(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """Rows that have a vector, which must be as many as were counted."""
+        rows = 0
+        for batch in self.table.batches(columns):
             ok = batch.filter(pc.equal(batch["status"], "ok"))
+            rows += ok.num_rows
+            if rows > self.rows:
+                raise self._changed()
             if ok.num_rows:
-                vectors = vectors_of(ok, self.dimension, self.table)
-                yield Block(ok["path"], ok["label"], vectors)
+                yield ok
+        if rows != self.rows:
+            raise self._changed()
 
     def _changed(self) -> RunError:
         return RunError(

@@ -56,12 +56,12 @@ def _external_data(path: Path) -> list[Path]:
     Raises:
         EncoderError: one would lie outside the file's folder, or the file is damaged.
     """
+    folder = path.parent.resolve()
     try:
         names = set(_locations(memoryview(path.read_bytes()), _MODEL))
+        found = [(folder / name).resolve() for name in sorted(names)]
     except (IndexError, ValueError) as error:
         raise EncoderError(f"cannot read {path}: no ONNX ({error}); is the file whole?") from error
-    folder = path.parent.resolve()
-    found = [(folder / name).resolve() for name in sorted(names)]
     for file in found:
         if not file.is_relative_to(folder):
             raise EncoderError(f"{path} refers to {file}, outside its own folder: refused")

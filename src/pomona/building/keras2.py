@@ -8,13 +8,21 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-__all__ = ["brought_up", "modernized"]
+__all__ = ["brought_up", "is_archive", "modernized"]
 
 _MODELS = {
     "Functional": "keras.src.models.functional",
     "Model": "keras.src.models.functional",
     "Sequential": "keras",
 }
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a model's file is read as a ZIP archive, or else as HDF5.
+
+    Keras goes by the name, so what looks for code in the file must, too: a file can be both.
+    """
+    return path.suffix == ".keras"
 
 
 def brought_up(path: Path, config: dict[str, Any], folder: Path) -> Path:
@@ -30,7 +38,7 @@ def brought_up(path: Path, config: dict[str, Any], folder: Path) -> Path:
     """
     copy = folder / f"model{path.suffix}"
     text = json.dumps(config)
-    if not zipfile.is_zipfile(path):
+    if not is_archive(path):
         import h5py
 
         shutil.copyfile(path, copy)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pomona.building.contained import check_archive, check_hdf5, largest_content
-from pomona.building.keras2 import brought_up, modernized
+from pomona.building.keras2 import brought_up, is_archive, modernized
 from pomona.building.keras_backend import import_keras
 from pomona.errors import EncoderError
 
@@ -22,12 +22,13 @@ __all__ = ["load_model", "objects_in", "read_config"]
 _LARGEST_JSON = 256 * 2**20  # bytes; NASNetLarge's is 1.5 MB
 
 # Parts of Keras that a configuration may take classes and functions from. `utils`, `saving` and
-# `config` are not among them: versions before 3.11 call what they find there (CVE-2025-8747,
-# CVE-2025-9906).
+# `config` are not among them: versions of Keras have called what they found there (CVE-2025-8747,
+# CVE-2025-9906), and the next such hole should find nothing to call.
 _MODULES = (
     *("activations", "constraints", "dtype_policies", "initializers", "layers", "losses"),
     *("metrics", "models", "ops", "optimizers", "quantizers", "regularizers"),
 )
+_MODELS = ("Functional", "Model", "Sequential")  # of `keras.models`, which also loads files
 # Layers that run or read what lies outside of the configuration: programs, pickles, other files.
 _OUTSIDE = (
     *("TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"),
@@ -73,7 +74,7 @@ def read_config(path: Path) -> tuple[dict[str, Any], str]:
     import h5py
 
     with _readable(path):
-        if zipfile.is_zipfile(path):
+        if is_archive(path):
             with zipfile.ZipFile(path) as archive:
                 for name in ("config.json", "metadata.json"):
                     if archive.getinfo(name).file_size > _LARGEST_JSON:
@@ -112,19 +113,29 @@ def _refuse_code(path: Path, config: dict[str, Any]) -> None:
                 f"{path} holds a layer {kind!r}, which takes more than the file itself: save the "
                 "model without it, or add --trust if you know where the file comes from"
             )
-        if custom or not _is_of_keras(module):
+        if custom or not _is_of_keras(kind, module, part.get("config")):
             raise EncoderError(
                 f"{path} uses {kind!r} of {module or package}, which Keras does not have: export "
                 "the model as ONNX or as a TensorFlow SavedModel, which need no code of yours"
             )
 
 
-def _is_of_keras(module: Any) -> bool:
-    """Whether a configuration may name this module, where it names one."""
-    if not isinstance(module, str):
-        return module is None
-    parts = module.removeprefix("keras.src.").removeprefix("keras.").split(".")
-    return module in ("keras", "builtins") or (module.startswith("keras.") and parts[0] in _MODULES)
+def _is_of_keras(kind: str, module: Any, config: Any) -> bool:
+    """Whether a configuration may name this class, or this function, of this module.
+
+    Keras looks up `module.name`, so a dot in the name would lead on to another module.
+    """
+    name = config if kind == "function" and isinstance(config, str) else kind
+    if "." in name or not isinstance(module, str | None):
+        return False
+    if module in (None, "builtins"):
+        return True
+    if module == "keras":
+        return kind != "function"
+    part = module.removeprefix("keras.src.").removeprefix("keras.").partition(".")[0]
+    if part == "models" and name not in _MODELS:
+        return False
+    return module.startswith("keras.") and part in _MODULES
 
 
 def _refuse_outside(path: Path) -> None:
@@ -132,7 +143,7 @@ def _refuse_outside(path: Path) -> None:
     import h5py
 
     with _readable(path):
-        if not zipfile.is_zipfile(path):
+        if not is_archive(path):
             with h5py.File(path, "r") as file:
                 check_hdf5(file, path, largest_content(path))
             return

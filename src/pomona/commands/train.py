@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from pomona.commands.console import AS_JSON, results_follow, say
+from pomona.commands.steps import steps_bar
 
 if TYPE_CHECKING:
     from pomona.analysis.evaluation import Evaluation
-    from pomona.analysis.training import Step, Training
+    from pomona.analysis.training import Training
 
 __all__ = ["train"]
 
@@ -87,7 +86,7 @@ def train(
             raise click.UsageError("--plot draws what a test finds: leave --test-share 0 out")
         check_plot(Path(plot))
     _check_output(output)
-    with _status() as progress:
+    with steps_bar() as progress:
         done = run(
             table,
             split=split,
@@ -180,17 +179,3 @@ def _show_evaluation(found: Evaluation) -> None:
 
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
-
-
-@contextmanager
-def _status() -> Iterator[Step]:
-    """Give a function that says on stderr what is being done, where that is a terminal."""
-    from rich.console import Console
-
-    shown = Console(stderr=True)
-    with shown.status("opening the table") as status:
-
-        def show(what: str, done: int, of: int) -> None:
-            status.update(f"{what} {done:,}/{of:,}" if of > 1 else what)
-
-        yield show
