@@ -10,9 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import queue
 import sys
-import threading
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from ahead import ahead
 from batches import Shards, batch
 from dictionary import SIZE, Dictionary
 from heads import Heads, Shares
@@ -57,6 +56,7 @@ class Run:
             "moment": self.moments[0], "square": self.moments[1],
             "heads": self.heads.parameters, "head_moment": self.head_moments[0],
             "head_square": self.head_moments[1], "step": np.array(self.step),
+            "classes": np.array(self.classes),
             "cpu_seconds": np.array(self.cpu_seconds + time.process_time()),
         }  # fmt: skip
         partial = path.with_suffix(".partial")
@@ -69,9 +69,8 @@ class Run:
         with np.load(path) as kept:
             arrays_kept = sum(name.startswith("network_") for name in kept)
             self.parameters = network.from_keras([kept[f"network_{i}"] for i in range(arrays_kept)])
-            split = FEATURES * self.classes
-            # Heads of another version differ behind the prototypes: by far fewer than a class more.
-            if "heads" in kept and 0 <= kept["heads"].size - split < FEATURES * 1000:
+            if "classes" in kept and kept["classes"] == self.classes:
+                split = FEATURES * self.classes  # what is asked besides may differ
                 self.heads.parameters[:split] = kept["heads"][:split]
 
     def load(self, path: Path, network: Network) -> None:
@@ -88,19 +87,6 @@ class Run:
             self.heads.parameters = kept["heads"]
             self.head_moments = kept["head_moment"], kept["head_square"]
             self.step, self.cpu_seconds = int(kept["step"]), float(kept["cpu_seconds"])
-
-
-def ahead(make: Iterator[tuple[Floats, ...]], depth: int = 4) -> Iterator[tuple[Floats, ...]]:
-    """Prepare batches in a thread of their own."""
-    ready: queue.Queue[tuple[Floats, ...]] = queue.Queue(depth)
-
-    def work() -> None:
-        for item in make:
-            ready.put(item)
-
-    threading.Thread(target=work, daemon=True).start()
-    while True:
-        yield ready.get()
 
 
 def prepared(

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
+from ahead import ahead
 from batches import Shards
 from dictionary import SIZE, Dictionary
 from heads import DESCRIPTION_SCALE, SHARPNESS, SMOOTHING
 from keras import ops
 from schedule import learning_rate, stages
-from train import ahead, prepared
+from train import prepared
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

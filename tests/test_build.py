@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -159,16 +160,56 @@ def test_a_damaged_cache_is_built_anew(encoder: Encoder, cache: Path) -> None:
     assert Encoder.load(cached) == encoder
 
 
-def test_without_a_writable_cache_the_encoder_is_built_all_the_same(
-    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def cannot_be_made(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POMONA_CACHE", "/proc/nowhere")
+
+
+def cannot_be_looked_into(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POMONA_CACHE", "/" + "long" * 100)
+
+
+def takes_no_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POMONA_CACHE", str(folder))
+    monkeypatch.setattr(build, "canonical_digest", lambda _: "name")
+    (folder / "encoders" / "name.encoder").mkdir(parents=True)
+
+
+def is_nobodys(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(_: int) -> None:
+        raise KeyError("no such user")
+
+    for name in ("POMONA_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+
+
+@pytest.mark.parametrize(
+    "cache_that", [cannot_be_made, cannot_be_looked_into, takes_no_file, is_nobodys]
+)
+def test_without_a_cache_the_encoder_is_built_all_the_same(
+    encoder: Encoder,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    cache_that: Callable[[Path, pytest.MonkeyPatch], None],
+) -> None:
+    def ask(_package: str, request: dict[str, str], _what: str) -> None:
+        encoder.save(request["path"])
+
+    monkeypatch.setattr(build, "ask", ask)  # building it takes seconds
+    cache_that(tmp_path, monkeypatch)
     assert build.build_encoder("mobilenet_v2", "untrained:7") == encoder
+    assert not list(tmp_path.rglob(".*"))  # drafts
 
 
 def test_an_unknown_model_names_near_ones() -> None:
     with pytest.raises(EncoderError, match="did you mean mobilenet_v2"):
         build.build_encoder("mobilenetv2", "untrained:0")
+
+
+@pytest.mark.parametrize("weights", ["imagenet", "drawn", "untrained:0"])
+def test_a_size_that_the_network_cannot_have_is_told_as_such(weights: str) -> None:
+    with pytest.raises(EncoderError, match="cannot be built for images of 16 x 16 pixels: Input"):
+        keras_build.build("mobilenet_v2", weights, NetworkSettings(size=(16, 16)))
 
 
 def test_a_name_with_a_dot_is_no_file() -> None:

@@ -263,6 +263,11 @@ def test_an_encoder_that_is_another_is_refused(fruit: Path, encoder: Encoder) ->
         list(classify(fruit / "c", fruit / "photos", encoder=other))
 
 
+def test_the_limit_of_pixels_can_be_chosen(fruit: Path) -> None:
+    (answer,) = classify(fruit / "c", fruit / "photos" / "wide" / "1.png", max_pixels=9, workers=1)
+    assert (answer.label, answer.status) == (None, "too_large")
+
+
 def test_images_that_are_not_there_are_refused(fruit: Path, encoder: Encoder) -> None:
     with pytest.raises(SourceError, match="does not exist"):  # though MADE's cannot be built
         classify(MADE, fruit / "none")
@@ -330,6 +335,7 @@ BAD_USE = [
     (["train", "{fruit}/t", "-o", "{tmp}/none/c"], "there is no folder"),
     (["train", "{fruit}/t", "-o", "{tmp}/c", "--plot", "{tmp}/c.gif"], ".png, .svg"),
     (["train", "{fruit}/t", "-o", "{tmp}/c", "--split", "Training"], "Training/Testing"),
+    (["train", "{fruit}/t", "-o", "{tmp}/c", "--seed", "4294967296"], "4294967295"),
     (
         ["train", "{fruit}/t", "-o", "{tmp}/c", "--split", "a/b", "--test-share", "0.5"],
         "leave --test-share out",

@@ -239,11 +239,9 @@ def test_python_workers_that_are_killed_as_for_memory_cost_no_row(
     expected: pa.Table, faulty_pictures: Path, tmp_path: Path, encoder_file: Path, cluster: Cluster
 ) -> None:
     rng = random.Random(13)
+    kinds = (("local[2]", python_workers), (cluster.master, lambda _: cluster.python_workers()))
     for number in range(faults.SPARK_MOMENTS):
-        for master, victims in (
-            (cluster.master, lambda _: cluster.python_workers()),
-            ("local[2]", python_workers),
-        ):
+        for master, victims in kinds if faults.SPARK_MOMENTS > 1 else kinds[:1]:
             table = tmp_path / f"t{number}{re.sub('[^a-z]', '', master)}"
             run = command(faulty_pictures, table, encoder_file, master)
             what = "Python worker of Spark"

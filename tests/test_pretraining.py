@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -29,6 +30,11 @@ def of_pretraining(name: str) -> ModuleType:
 @pytest.fixture
 def guides() -> ModuleType:
     return of_pretraining("guides")
+
+
+@pytest.fixture
+def ahead() -> ModuleType:
+    return of_pretraining("ahead")
 
 
 @pytest.fixture
@@ -171,3 +177,18 @@ def test_crops_of_one_picture_are_told_from_all_others() -> None:
     assert in_pairs.told["paired"] == 1
     apart = head(np.tile(pictures, (2, 1)), flat)
     assert apart.told["crop"] > in_pairs.told["crop"] + 0.5
+
+
+def test_what_is_made_ahead_comes_in_its_order_and_ends(ahead: ModuleType) -> None:
+    assert list(ahead.ahead(iter(range(10)), depth=3)) == list(range(10))
+
+
+def test_what_goes_wrong_ahead_is_raised_where_it_is_waited_for(ahead: ModuleType) -> None:
+    def batches() -> Iterator[int]:
+        yield 1
+        raise OSError("no space left")
+
+    coming = ahead.ahead(batches())
+    assert next(coming) == 1
+    with pytest.raises(OSError, match="no space left"):
+        next(coming)

@@ -149,7 +149,7 @@ def test_a_map_shows_an_even_share_of_the_rows(sizes: list[int], most: int) -> N
 
     points = MapPoints(sum(sizes))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pomona.analysis.projection._MAP_POINTS", most)
+        patch.setattr("pomona.analysis.projection.MAP_POINTS", most)
         start = 0
         for size in sizes:
             rows = [{"features": [float(start + i), 0.0, 1.0], "label": "x"} for i in range(size)]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import browser
 import drawn
 import tables
+from pomona.analysis.interval import wilson
 from pomona.analysis.report.findings import Findings, ReportOptions, look_at
 from pomona.analysis.report.markup import data_script, tag
 from pomona.analysis.report.neighbours import (
@@ -23,7 +24,6 @@ from pomona.analysis.report.neighbours import (
     near_groups,
     score_classes,
     suspects,
-    wilson,
 )
 from pomona.analysis.report.page import write_report
 from pomona.analysis.report.pictures import Pictures

@@ -17,7 +17,7 @@ from PIL import Image
 import drawn
 import pomona
 import tables
-from pomona.analysis.contact_sheet import Cell, draw_sheet
+from pomona.analysis.contact_sheet import Cell, draw_sheet, save_picture
 from pomona.analysis.nearest_index import NearestIndex, table_state
 from pomona.analysis.search import search
 from pomona.analysis.similarity import Nearest, nearest_rows, unit
@@ -325,6 +325,30 @@ def test_a_sheet_that_cannot_be_written_is_refused_first(
     assert (code, out) == (2, "")
     assert str(file) in err
     assert err.count("\n") == 1
+
+
+def test_a_sheet_wider_than_a_webp_can_be_is_refused(tmp_path: Path) -> None:
+    sheet = draw_sheet([[Cell("none", "", "")] * 140])
+    with pytest.raises(UsageError, match=r"17372 x \d+ pixels are more than a .webp can have"):
+        save_picture(sheet, tmp_path / "near.webp")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(UsageError, match="is too large: ask for fewer images"):
+        draw_sheet([[Cell("none", "", "")] * 1000])
+
+
+@pytest.mark.parametrize("more", [[], ["--index", "i"]])
+def test_more_than_there_are_may_be_asked_for(
+    capfd: pytest.CaptureFixture[str],
+    table: FeatureTable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    more: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    k = ["-k", 10**12, "--json"]
+    code, out, _ = run(capfd, "search", table.folder, path_of(3), *k, *more)
+    assert code == 0
+    assert len(json.loads(out)["results"][0]["matches"]) == 399
 
 
 def test_the_sheet_shows_the_pictures(

@@ -6,11 +6,12 @@ import ctypes
 import hashlib
 import os
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from pomona.location import cache_folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,8 +26,9 @@ _FLAGS = ["-O3", "-march=native", "-ffast-math", "-fopenmp", "-shared", "-fPIC",
 def _library() -> ctypes.CDLL:
     source = Path(__file__).with_name("step.cpp")
     digest = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
-    built = Path(tempfile.gettempdir(), f"mobilenet-step-{os.getuid()}-{digest}.so")
+    built = cache_folder("pretraining") / f"mobilenet-step-{digest}.so"
     if not built.exists():
+        built.parent.mkdir(parents=True, exist_ok=True)
         partial = built.with_suffix(f".{os.getpid()}")
         subprocess.run(["g++", *_FLAGS, str(source), "-o", str(partial)], check=True)
         partial.rename(built)

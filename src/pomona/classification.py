@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from pomona.analysis.classifier import Classifier
 from pomona.analysis.table_encoder import built_as, has_named_weights, refuse_projected
 from pomona.analysis.vectors import vectors_of
+from pomona.decode import MAX_PIXELS
 from pomona.encoder.blob import Encoder
 from pomona.encoder.cards import CARDS
 from pomona.engines.job import no_progress
@@ -60,6 +61,7 @@ def classify(  # noqa: PLR0913 - as many as there are ways to the encoder
     encoder: Encoder | str | os.PathLike[str] | None = None,
     weights: str | None = None,
     workers: int | None = None,
+    max_pixels: int = MAX_PIXELS,
     progress: Progress = no_progress,
 ) -> Iterator[Prediction]:
     """Give each image its label. One answer for every image; bad images have a reason.
@@ -75,6 +77,7 @@ def classify(  # noqa: PLR0913 - as many as there are ways to the encoder
         weights: for images: a Keras weights file of that network, where its own cannot be found by
             name.
         workers: processes for images, by default one for each core.
+        max_pixels: larger images are not decoded: their status is `too_large`.
         progress: is told how far the images are.
 
     Raises:
@@ -94,7 +97,9 @@ def classify(  # noqa: PLR0913 - as many as there are ways to the encoder
             raise EncoderError(f"{given} is a table of vectors: leave --encoder and --weights out")
         return _classify_table(probe, FeatureTable.at(given))
     Source(given).check()  # before an encoder is looked for, or built
-    return _classify_images(probe, given, _encoder_for(probe, encoder, weights), workers, progress)
+    found = _encoder_for(probe, encoder, weights)
+    decode = DecodeOptions(max_pixels, fast=probe.provenance.get("decode") == "fast")
+    return _classify_images(probe, given, found, decode, workers, progress)
 
 
 def _is_table(source: str) -> bool:
@@ -113,12 +118,16 @@ def _classify_table(probe: Classifier, table: FeatureTable) -> Iterator[Predicti
     return _predictions(probe, table)
 
 
-def _classify_images(
-    probe: Classifier, source: str, encoder: Encoder, workers: int | None, progress: Progress
+def _classify_images(  # noqa: PLR0913, PLR0917 - what an extraction takes
+    probe: Classifier,
+    source: str,
+    encoder: Encoder,
+    decode: DecodeOptions,
+    workers: int | None,
+    progress: Progress,
 ) -> Iterator[Prediction]:
     from pomona.extraction import extract
 
-    decode = DecodeOptions(fast=probe.provenance.get("decode") == "fast")
     with _temporary_table() as folder:
         extract(
             source,

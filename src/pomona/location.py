@@ -27,11 +27,18 @@ def cache_folder(kind: str) -> Path:
     """Where things of a kind are kept that can be made again; it need not exist.
 
     In `$POMONA_CACHE`, else in `pomona` in the user's cache folder.
+
+    Raises:
+        OSError: the user has no home folder.
     """
     if given := os.environ.get("POMONA_CACHE"):
         return Path(given, kind)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "pomona" / kind
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base, "pomona", kind)
+    try:
+        return Path.home() / ".cache" / "pomona" / kind
+    except RuntimeError as error:
+        raise OSError("this user has no home folder: set POMONA_CACHE") from error
 
 
 def is_remote(uri: str) -> bool:

@@ -16,7 +16,8 @@ __all__ = ["Cell", "check_picture", "draw_sheet", "save_picture"]
 
 _SIDE, _GAP, _LINE = 112, 12, 15
 _PAPER, _INK, _FAINT, _EMPTY, _MARK = "#ffffff", "#1a1a1a", "#6b6b6b", "#ececec", "#0b6bcb"
-_TALLEST = 65_000  # pixels; a PNG may be taller, viewers give up
+_LONGEST = 65_000  # pixels; a PNG may be larger, viewers give up
+_LONGEST_WEBP = 16_383
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +54,14 @@ def draw_sheet(rows: Sequence[Sequence[Cell]]) -> Image.Image:
     """Draw rows of pictures, white below them, grey where a picture is missing.
 
     Raises:
-        UsageError: more rows than a picture can have.
+        UsageError: more rows or columns than a picture can have.
     """
     width = _GAP + max(map(len, rows)) * (_SIDE + _GAP)
     height = _GAP + len(rows) * (_SIDE + 2 * _LINE + _GAP)
-    if height > _TALLEST:
-        raise UsageError(f"{len(rows)} rows make too tall a sheet: ask for fewer images at once")
+    if max(width, height) > _LONGEST:
+        raise UsageError(
+            f"a sheet of {width} x {height} pixels is too large: ask for fewer images at once"
+        )
     sheet = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(12)
@@ -75,8 +78,13 @@ def save_picture(image: Image.Image, file: Path) -> None:
     """Write it: whole or not at all.
 
     Raises:
-        UsageError: the file cannot be written.
+        UsageError: the file cannot be written, or not in that format.
     """
+    if file.suffix.lower() == ".webp" and max(image.size) > _LONGEST_WEBP:
+        raise UsageError(
+            f"{file}: {image.width} x {image.height} pixels are more than a .webp can have "
+            f"({_LONGEST_WEBP}): give the name of a .png, or ask for fewer images at once"
+        )
     with written_whole(file, UsageError) as draft:
         image.save(draft, optimize=True)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pomona.analysis.interval import wilson
 from pomona.analysis.splitting import TEST
 
 if TYPE_CHECKING:
@@ -79,15 +80,8 @@ class Evaluation:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval of the accuracy (Wilson, JASA 22, 1927).
-
-        It keeps to 0 ... 1 and has a width also where every image is right. It takes the images as
-        independent: frames of one film are not, and make it too narrow.
-        """
-        from scipy.stats import binomtest
-
-        found = binomtest(self.right, self.images).proportion_ci(0.95, method="wilson")
-        return float(found.low), float(found.high)
+        """Wilson's 95 % interval of the accuracy."""
+        return wilson(self.right, self.images)
 
     def per_class(self) -> list[ClassScore]:
         """Precision and recall of each class."""

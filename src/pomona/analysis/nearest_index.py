@@ -196,6 +196,7 @@ class NearestIndex:
             k: how many.
             without: for each query the path of the row that it is itself.
         """
+        k = min(k, self.about.rows)
         similarity, numbers = self._index.search(queries, min(k + 1, self.about.rows))
         nearest = Nearest.none(len(queries), k)
         for query, (scores, found) in enumerate(zip(similarity, numbers, strict=True)):
@@ -214,18 +215,19 @@ class NearestIndex:
 
     def _tuned(self, vectors: Vectors, step: Step) -> NearestIndex:
         """The same index, looking into as many cells as it takes for `AIMED_RECALL`."""
-        queries = unit(sample_rows(vectors, _MEASURED_ROWS))
+        queries = sample_rows(vectors, _MEASURED_ROWS)
         step("measuring recall", 0, 1)
         blocks = vectors.blocks(block_rows(len(queries)))
-        exact = nearest_rows(blocks, queries, _MEASURED_K).similarity
-        # Rows as near as the last of the exact ones count as found: twins may trade places.
+        exact = nearest_rows(blocks, queries, _MEASURED_K + 1).similarity
+        # Rows as near as the last of the exact ones count as found: twins may trade places. The row
+        # itself is always found, in its own cell, and does not count.
         enough = exact[:, -1:] - 1e-5
         probes, recall = 0, 0.0
         while recall < AIMED_RECALL and probes < self.about.cells:
             probes = min(max(1, 2 * probes), self.about.cells)
             self._index.nprobe = probes
-            found, _ = self._index.search(queries, _MEASURED_K)
-            recall = float((found >= enough).mean())
+            found, _ = self._index.search(queries, _MEASURED_K + 1)
+            recall = float(((found >= enough).sum(axis=1) - 1).mean() / _MEASURED_K)
         told = asdict(self.about) | {
             "probes": probes,
             "recall": round(recall, 4),
@@ -237,7 +239,7 @@ class NearestIndex:
 def table_state(table: FeatureTable) -> str:
     """A digest that differs when rows were added or removed: of the part files' names and sizes.
 
-    A part file never changes under its name, and names are random.
+    Names are random; a file that loses rows is replaced under its name by a smaller one.
     """
     return canonical_digest([[part.name, part.stat().st_size] for part in table.parts()])
 

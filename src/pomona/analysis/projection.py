@@ -30,11 +30,19 @@ from pomona.worker import vectors_array
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MapPoints", "Projected", "Projection", "check_target", "fit_projection", "project"]
+__all__ = [
+    "MAP_POINTS",
+    "MapPoints",
+    "Projected",
+    "Projection",
+    "check_target",
+    "fit_projection",
+    "project",
+]
 
 _LARGEST_D = 16_384  # D x D in float64 is 2 GB there
 _PART_ROWS = 250_000
-_MAP_POINTS = 20_000
+MAP_POINTS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +122,7 @@ class MapPoints:
     def take(self, batch: pa.RecordBatch) -> None:
         """Keep every so many of the rows with a vector."""
         ok = batch.filter(batch["features"].is_valid())
-        every = max(1, -(-self.of // _MAP_POINTS))
+        every = max(1, -(-self.of // MAP_POINTS))
         chosen = np.arange(-self._seen % every, ok.num_rows, every)
         self._seen += ok.num_rows
         if len(chosen):

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from pomona.analysis.similarity import Nearest, block_rows, nearest_rows, unit
 from pomona.analysis.steps import Step, no_steps
 from pomona.analysis.vectors import Vectors, open_vectors
+from pomona.decode import MAX_PIXELS
 from pomona.errors import SourceError
 from pomona.location import local_path, read_file
 from pomona.runtime import load_once
@@ -82,12 +83,14 @@ class SearchResult:
         }
 
 
-def search(
+def search(  # noqa: PLR0913 - settings, each with a sensible default
     table: FeatureTable,
     images: Sequence[str],
     encoder_for: EncoderFor,
     k: int = 10,
     step: Step = no_steps,
+    *,
+    max_pixels: int = MAX_PIXELS,
 ) -> list[SearchResult]:
     """Find the nearest images of each image exactly, streaming the table once more.
 
@@ -97,6 +100,7 @@ def search(
         encoder_for: gives the table's encoder, for images that have no row.
         k: how many to find. A row is not among its own nearest.
         step: told how far it is.
+        max_pixels: larger images are not decoded.
 
     Raises:
         TableError: it is not a feature table.
@@ -104,7 +108,7 @@ def search(
         EncoderError: the encoder cannot be had, or is another one.
     """
     vectors = open_vectors(table)
-    queries = find_queries(vectors, images, encoder_for, step)
+    queries = find_queries(vectors, images, encoder_for, step, max_pixels=max_pixels)
     done = 0
 
     def blocks() -> Any:
@@ -116,7 +120,7 @@ def search(
 
     matrix = unit(np.stack([query.vector for query in queries]))
     itself = [query.path if query.is_row else None for query in queries]
-    return matches_of(queries, nearest_rows(blocks(), matrix, k, itself))
+    return matches_of(queries, nearest_rows(blocks(), matrix, min(k, vectors.rows), itself))
 
 
 def matches_of(queries: Sequence[Query], nearest: Nearest) -> list[SearchResult]:
@@ -137,7 +141,12 @@ def matches_of(queries: Sequence[Query], nearest: Nearest) -> list[SearchResult]
 
 
 def find_queries(
-    vectors: Vectors, images: Sequence[str], encoder_for: EncoderFor, step: Step = no_steps
+    vectors: Vectors,
+    images: Sequence[str],
+    encoder_for: EncoderFor,
+    step: Step = no_steps,
+    *,
+    max_pixels: int = MAX_PIXELS,
 ) -> list[Query]:
     """Get the vectors of some images: from their rows, and of the others from the encoder.
 
@@ -162,7 +171,7 @@ def find_queries(
     contents = [_content(given, vectors) for given in others]
     if others:
         encoder = encoder_for(vectors.provenance)
-        options = DecodeOptions(fast=vectors.provenance.get("decode") == "fast")
+        options = DecodeOptions(max_pixels, fast=vectors.provenance.get("decode") == "fast")
         for number, (given, content) in enumerate(zip(others, contents, strict=True)):
             step("encoding", number, len(others))
             vector = _encode(given, content, encoder, options)

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from pomona.analysis.projection import (
+    MAP_POINTS,
     MapPoints,
     Projected,
     Projection,
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 __all__ = ["project_on_spark"]
-
-_MAP_POINTS = 20_000
 
 
 def project_on_spark(  # noqa: PLR0913 - as `project`, and on which Spark
@@ -150,11 +149,11 @@ def _write(rows: DataFrame, target: str, provenance: dict[str, str], *, overwrit
 
 
 def _points(rows: DataFrame, count: int) -> MapPoints:
-    points = MapPoints(min(count, _MAP_POINTS))
-    share = min(1.0, _MAP_POINTS / max(count, 1))
+    points = MapPoints(count)
+    share = min(1.0, MAP_POINTS / max(count, 1))
     some = rows.where("status = 'ok'").selectExpr("slice(features, 1, 2) AS place", "label")
     chosen = (
-        (some if share == 1.0 else some.sample(fraction=share, seed=0)).limit(_MAP_POINTS).collect()
+        (some if share == 1.0 else some.sample(fraction=share, seed=0)).limit(MAP_POINTS).collect()
     )
     points.places.append(np.array([row["place"] for row in chosen], np.float32))
     points.labels += [row["label"] for row in chosen]

@@ -128,7 +128,7 @@ def train(  # noqa: PLR0913 - the training's settings, each with a sensible defa
         split: names of the folders to learn from and to test on: `Training/Testing`. Without it, a
             share of each class is drawn.
         test_share: share of each class to test on, 0 to below 1; 0 tests nothing.
-        seed: for what is drawn.
+        seed: for what is drawn, 0 to 2**32 - 1.
         memory_gib: vectors to learn from that take more are kept in a file without a name, in the
             folder for temporary files (`$TMPDIR`), while it lasts.
         encoder: what made the table, or its path, to go into the classifier's file, so that this
@@ -147,6 +147,8 @@ def train(  # noqa: PLR0913 - the training's settings, each with a sensible defa
 
     if not 0 <= test_share < 1:
         raise UsageError(f"the share to test on is {test_share}, expected 0 to below 1")
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"the seed is {seed}, expected 0 to 2**32 - 1")
     how: FolderSplit | ShareSplit = parse_split(split) if split else ShareSplit(test_share, seed)
     vectors = open_vectors(FeatureTable.at(os.fspath(table)))
     inside = _open_encoder(encoder, vectors.provenance, table)

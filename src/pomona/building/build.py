@@ -54,20 +54,17 @@ def build_encoder(
             name; a file that does not give one vector for an image, or of which too little is said.
     """
     request = _request(model, weights, settings or NetworkSettings(), trust, runtime)
-    cached = cache_folder("encoders") / f"{canonical_digest(_identity(request))}.encoder"
-    if cached.is_file():
-        try:
-            return Encoder.load(cached)
-        except EncoderError as error:
-            _log.warning("building again: %s", error)
+    name = f"{canonical_digest(_identity(request))}.encoder"
+    if found := _cached(name):
+        return found
     what = request.get("file") or f"{model} with weights {request['weights']}"
     _log.info("building %s (the first time only)", what)
-    try:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        _ask({**request, "do": "build", "path": str(cached)})
-        return Encoder.load(cached)
-    except OSError:
-        return _build_uncached(request)
+    with tempfile.TemporaryDirectory(prefix="pomona-") as folder:
+        path = Path(folder, name)
+        _ask({**request, "do": "build", "path": str(path)})
+        built = Encoder.load(path)
+    _keep(built, name)
+    return built
 
 
 def describe_network(model: str | os.PathLike[str], *, trust: bool = False) -> dict[str, Any]:
@@ -116,12 +113,24 @@ def _request(
     return {"file": str(path), "settings": told, "trust": trust, "runtime": runtime}
 
 
-def _build_uncached(request: dict[str, Any]) -> Encoder:
-    """For users without a writable cache folder, such as service accounts."""
-    with tempfile.TemporaryDirectory(prefix="pomona-") as folder:
-        path = Path(folder, "built.encoder")
-        _ask({**request, "do": "build", "path": str(path)})
-        return Encoder.load(path)
+def _cached(name: str) -> Encoder | None:
+    """The encoder of that name in the user's cache, if there is one that can be read."""
+    try:
+        path = cache_folder("encoders") / name
+        return Encoder.load(path) if path.is_file() else None
+    except (OSError, EncoderError) as error:
+        _log.warning("building again: %s", error)
+        return None
+
+
+def _keep(encoder: Encoder, name: str) -> None:
+    """Put an encoder into the cache, where there is room: service accounts have none."""
+    try:
+        path = cache_folder("encoders") / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        encoder.save(path)
+    except (OSError, EncoderError) as error:
+        _log.info("not kept for the next time: %s", error)
 
 
 def _identity(request: dict[str, Any]) -> dict[str, Any]:

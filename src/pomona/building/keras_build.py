@@ -86,17 +86,30 @@ def describe(model: str) -> dict[str, Any]:
 
 
 def _without_top(card: NetworkCard, size: Size | None = None, weights: str | None = None) -> Any:
-    """Build the network up to its feature vector."""
+    """Build the network up to its feature vector.
+
+    Raises:
+        EncoderError: it cannot be had for images of this size.
+    """
     keras = import_keras()
     keras.backend.clear_session()  # names are counted from 1 again
     function = getattr(keras.applications, card.keras_class)
-    return function(
-        input_shape=(*(size or _own_size(card)), 3),
-        include_top=False,
-        pooling="avg",
-        weights=weights,
-        **card.options,
-    )
+    height, width = size or _own_size(card)
+    try:
+        return function(
+            input_shape=(height, width, 3),
+            include_top=False,
+            pooling="avg",
+            weights=weights,
+            **card.options,
+        )
+    except ValueError as error:
+        if weights is not None:
+            raise
+        raise EncoderError(
+            f"{card.name} cannot be built for images of {height} x {width} pixels: "
+            f"{' '.join(str(error).split())[:160]}"
+        ) from error
 
 
 def _own_size(card: NetworkCard) -> Size:
@@ -135,6 +148,7 @@ def _up_to(network: Any, name: str) -> Any:
 
 
 def _with_imagenet(card: NetworkCard, size: Size | None) -> Any:
+    _without_top(card, size)  # what is wrong with the size is said before anything is downloaded
     socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_S)
     try:
         return _without_top(card, size, weights="imagenet")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pomona.commands.console import AS_JSON, results_follow, say
+from pomona.commands.options import MAX_PIXELS
 
 if TYPE_CHECKING:
     from pomona.classification import Prediction
@@ -34,6 +35,7 @@ __all__ = ["classify"]
 @click.option(
     "--workers", type=click.IntRange(min=1), help="Processes for images.  [default: cores]"
 )
+@MAX_PIXELS
 @AS_JSON
 def classify(
     *,
@@ -42,6 +44,7 @@ def classify(
     encoder: str | None,
     weights: str | None,
     workers: int | None,
+    max_pixels: int,
     as_json: bool,
 ) -> None:
     """Give a label and its probability to each image of SOURCE, by the file CLASSIFIER.
@@ -61,6 +64,7 @@ def classify(
             encoder=encoder,
             weights=weights,
             workers=workers,
+            max_pixels=max_pixels,
             progress=progress,
         )
         first = next(found, None)  # the work on images is done when the first answer comes

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pomona.commands.console import AS_JSON, fail, results_follow
-from pomona.commands.options import LAYER, PRECISIONS, RUNTIME, TRUST, WEIGHTS, warn_of_untrained
+from pomona.commands.options import (
+    LAYER,
+    MAX_PIXELS,
+    PRECISIONS,
+    RUNTIME,
+    TRUST,
+    WEIGHTS,
+    warn_of_untrained,
+)
 from pomona.encoder.cards import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -81,13 +89,7 @@ __all__ = ["extract"]
     show_default=True,
     help="fast scales large JPEGs while it decodes them; features differ slightly.",
 )
-@click.option(
-    "--max-pixels",
-    type=click.IntRange(min=1),
-    default=178_000_000,
-    show_default=True,
-    help="Larger images are not decoded but recorded as too_large.",
-)
+@MAX_PIXELS
 @click.option(
     "--image-timeout",
     type=click.FloatRange(min=0.1),

@@ -11,6 +11,7 @@ from pomona.commands.console import say
 __all__ = [
     "CALIBRATE",
     "LAYER",
+    "MAX_PIXELS",
     "PRECISIONS",
     "RUNTIME",
     "TRUST",
@@ -46,6 +47,15 @@ CALIBRATE = click.option(
     "--calibrate",
     metavar="IMAGES",
     help="For int8: a folder, a glob or an image; up to 300 of them decide its ranges.",
+)
+
+
+MAX_PIXELS = click.option(
+    "--max-pixels",
+    type=click.IntRange(min=1),
+    default=178_000_000,
+    show_default=True,
+    help="Larger images are not decoded: they are too_large.",
 )
 
 

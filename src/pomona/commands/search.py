@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 import click
 
 from pomona.commands.console import AS_JSON, results_follow, say
+from pomona.commands.options import MAX_PIXELS
 from pomona.commands.steps import steps_bar
 
 if TYPE_CHECKING:
     from pomona.analysis.nearest_index import NearestIndex
-    from pomona.analysis.search import EncoderFor, SearchResult
+    from pomona.analysis.search import Query, SearchResult
     from pomona.analysis.steps import Step
+    from pomona.analysis.vectors import Vectors
     from pomona.table import FeatureTable
 
 __all__ = ["search"]
@@ -38,7 +40,7 @@ __all__ = ["search"]
     "--sheet",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write a contact sheet, a PNG: a row for each IMAGE with what was found.",
+    help="Write a contact sheet, .png, .jpg or .webp: a row for each IMAGE with what was found.",
 )
 @click.option(
     "--encoder",
@@ -50,6 +52,7 @@ __all__ = ["search"]
 @click.option(
     "--weights", help="Likewise: imagenet, drawn, a FILE, untrained:SEED.  [default: likewise]"
 )
+@MAX_PIXELS
 @AS_JSON
 def search(
     *,
@@ -61,6 +64,7 @@ def search(
     encoder: str | None,
     model: str | None,
     weights: str | None,
+    max_pixels: int,
     as_json: bool,
 ) -> None:
     """Find the images of the feature table TABLE that are nearest to each IMAGE.
@@ -72,6 +76,7 @@ def search(
     Without --index the whole table is read and each row compared: exact.
     """
     from pomona.analysis.contact_sheet import check_picture
+    from pomona.analysis.search import find_queries
     from pomona.analysis.search import search as run
     from pomona.analysis.table_encoder import encoder_of_table
     from pomona.table import FeatureTable
@@ -84,9 +89,17 @@ def search(
 
     with steps_bar() as step:
         if index:
-            found, method = _with_index(index, where, images, encoder_for, k, step)
+            find = partial(
+                find_queries,
+                images=images,
+                encoder_for=encoder_for,
+                step=step,
+                max_pixels=max_pixels,
+            )
+            found, method = _with_index(index, where, find, k, step)
         else:
-            found, method = run(where, images, encoder_for, k, step), "exact"
+            found = run(where, images, encoder_for, k, step, max_pixels=max_pixels)
+            method = "exact"
     if sheet:
         _write_sheet(sheet, found)
     results_follow()
@@ -97,23 +110,22 @@ def search(
         _show(found)
 
 
-def _with_index(  # noqa: PLR0917 - what a search takes
+def _with_index(
     file: Path,
     table: FeatureTable,
-    images: Sequence[str],
-    encoder_for: EncoderFor,
+    find: Callable[[Vectors], Sequence[Query]],
     k: int,
     step: Step,
 ) -> tuple[list[SearchResult], str]:
     import numpy as np
 
-    from pomona.analysis.search import find_queries, matches_of
+    from pomona.analysis.search import matches_of
     from pomona.analysis.similarity import unit
     from pomona.analysis.vectors import open_vectors
 
     vectors = open_vectors(table)
     # First of all: an index is not built for an image that is not there.
-    queries = find_queries(vectors, images, encoder_for, step)
+    queries = find(vectors)
     index = _open_index(file, table, step)
     matrix = unit(np.stack([query.vector for query in queries]))
     itself = [query.path if query.is_row else None for query in queries]

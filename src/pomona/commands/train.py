@@ -38,7 +38,11 @@ _SHOWN_MISTAKES = 5
     help="Of each class, the share to test on; 0 tests nothing.  [default: 0.2]",
 )
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of what is drawn."
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of what is drawn.",
 )
 @click.option(
     "--encoder",

@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -248,8 +248,10 @@ def _start(master: str | None, log: IO[bytes], name: str) -> SparkSession:
     local = master.startswith("local") if master else not submitted
     python = sys.executable if local else None
     if local and "PYSPARK_SUBMIT_ARGS" not in os.environ:
-        java = f"{_LOCAL_JAVA} {archive_options(cache_folder('jvm'))}"
-        config["spark.driver.extraJavaOptions"] = java
+        java = [_LOCAL_JAVA]
+        with suppress(OSError):  # no place for an archive
+            java.append(archive_options(cache_folder("jvm")))
+        config["spark.driver.extraJavaOptions"] = " ".join(java)
     builder = Session.builder
     for key, value in config.items():
         builder = builder.config(key, value)

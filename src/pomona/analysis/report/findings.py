@@ -12,7 +12,7 @@ import numpy as np
 
 from pomona.analysis.duplicates import THRESHOLD, Group, same_bytes
 from pomona.analysis.report.neighbours import (
-    ClassScore,
+    ClassSeparation,
     Neighbours,
     Suspect,
     find_neighbours,
@@ -111,7 +111,7 @@ class Findings:
     written: tuple[dt.datetime, dt.datetime]
     sample: Sample
     neighbours: Neighbours
-    scores: list[ClassScore]
+    scores: list[ClassSeparation]
     suspects: list[Suspect]
     near: list[list[int]]
     exact: list[Group]

@@ -4,30 +4,28 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from math import sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pomona.analysis.interval import wilson
 from pomona.analysis.steps import Step, no_steps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "ClassScore",
+    "ClassSeparation",
     "Neighbours",
     "Suspect",
     "find_neighbours",
     "near_groups",
     "score_classes",
     "suspects",
-    "wilson",
 ]
 
 _TILE_ROWS = 512  # against 50,000 rows: 100 MB of cosines
 _SURE = 0.6  # a share of the neighbours with one other label that makes a label doubtful
-_Z = 1.96  # of a normal distribution, for an interval that holds 95 % of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,7 @@ class Neighbours:
 
 
 @dataclass(frozen=True, slots=True)
-class ClassScore:
+class ClassSeparation:
     """How well a class stands apart: how often a row's nearest has its label, leaving it out.
 
     Attributes:
@@ -118,7 +116,7 @@ def find_neighbours(vectors: NDArray[np.float32], k: int, step: Step = no_steps)
     return Neighbours(rows, similarity)
 
 
-def score_classes(labels: list[str | None], neighbours: Neighbours) -> list[ClassScore]:
+def score_classes(labels: list[str | None], neighbours: Neighbours) -> list[ClassSeparation]:
     """Leave-one-out nearest-neighbour accuracy of each class, the lowest first.
 
     A row without a label is neither asked nor an answer; nor is a row none of whose neighbours has
@@ -141,7 +139,7 @@ def score_classes(labels: list[str | None], neighbours: Neighbours) -> list[Clas
         answers = wrong.get(label, Counter())
         other = max(answers, key=lambda answer: answers[answer], default=None)
         times = answers[other] if other is not None else 0
-        scores.append(ClassScore(label, rows, right[label], other, times))
+        scores.append(ClassSeparation(label, rows, right[label], other, times))
     return sorted(scores, key=lambda score: (score.accuracy, score.label))
 
 
@@ -173,11 +171,3 @@ def near_groups(neighbours: Neighbours, threshold: float) -> list[list[int]]:
     borders = np.flatnonzero(np.diff(component[order])) + 1
     groups = [part.tolist() for part in np.split(order, borders) if len(part) > 1]
     return sorted(groups, key=lambda group: (-len(group), group[0]))
-
-
-def wilson(right: int, rows: int) -> tuple[float, float]:
-    """95 % interval of a share (E. B. Wilson, J. Am. Stat. Assoc. 22, 1927)."""
-    share, square = right / rows, _Z * _Z
-    middle = (share + square / (2 * rows)) / (1 + square / rows)
-    half = _Z * sqrt(share * (1 - share) / rows + square / (4 * rows * rows)) / (1 + square / rows)
-    return max(0.0, middle - half), min(1.0, middle + half)

@@ -11,7 +11,7 @@ from pomona.analysis.report.markup import Markup, join, table, tag
 
 if TYPE_CHECKING:
     from pomona.analysis.report.findings import Findings
-    from pomona.analysis.report.neighbours import ClassScore
+    from pomona.analysis.report.neighbours import ClassSeparation
     from pomona.analysis.report.pictures import Pictures
 
 __all__ = ["Chosen", "choose", "sections"]
@@ -145,7 +145,7 @@ def _classes(found: Findings, chosen: Chosen, pictures: Pictures) -> Markup:
     )
 
 
-def _accuracy(score: ClassScore | None) -> Markup:
+def _accuracy(score: ClassSeparation | None) -> Markup:
     if score is None:
         return tag("span", "not asked", class_="quiet")
     low, high = score.interval
