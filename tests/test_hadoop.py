@@ -130,6 +130,50 @@ def test_a_swap_in_a_remote_table_that_was_cut_off_is_completed(
     assert not list((tmp_path / "far").glob("_*"))
 
 
+def test_a_swap_in_a_remote_table_that_failed_is_completed_by_the_same_run(
+    spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    remote: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    before = tables.read(tmp_path / "far")
+    rows = HadoopRows(f"{remote}/far", spark)
+    real = HadoopRows._rename
+    failures = iter([TableError("the storage is away for a moment")])
+
+    def failing(self: HadoopRows, folder: str, names: list[str]) -> None:
+        for error in failures:
+            raise error
+        real(self, folder, names)
+
+    monkeypatch.setattr(HadoopRows, "_rename", failing)
+    parts = list(rows._parts())
+    with (
+        pytest.raises(TableError, match="away for a moment"),
+        rows.held(encoder.provenance(), overwrite=True),
+    ):
+        rows._replace(parts, rows._read(parts).coalesce(1), 14)
+    assert tables.read(tmp_path / "far").equals(before)
+    assert not list((tmp_path / "far").glob("_*"))
+
+
+def test_a_written_down_swap_that_leads_out_of_a_remote_table_is_refused(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
+) -> None:
+    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    precious = tmp_path / "precious.parquet"
+    precious.touch()
+    swap = tmp_path / "far" / "_staging-of-a-stranger" / "swap-1"
+    swap.mkdir(parents=True)
+    (swap / "swap.json").write_text('{"old": ["../precious.parquet"], "new": []}')
+    with pytest.raises(TableError, match=r"swap.json does not say which of the table's files"):
+        pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    assert precious.exists()
+
+
 def test_a_second_writer_of_a_remote_table_is_refused_and_a_stale_mark_does_not_block(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
 ) -> None:

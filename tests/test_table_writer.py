@@ -255,6 +255,42 @@ def test_rows_come_back_though_the_giving_back_is_cut_off_as_well(
     assert tables.read(tmp_path).equals(before)
 
 
+@pytest.mark.parametrize("file", ["swap.json", "put-away.json"])
+@pytest.mark.parametrize(
+    "written",
+    [
+        "",
+        "[" * 100_000,
+        "[]",
+        "{}",
+        '{"names": ["ROOT/precious.parquet"]}',
+        '{"names": ["../precious.parquet"]}',
+        '{"names": ["notes.txt"]}',
+        '{"names": "part-0.parquet"}',
+        '{"names": [{}]}',
+        '{"old": ["ROOT/precious.parquet"], "new": []}',
+        '{"old": ["../precious.parquet"], "new": []}',
+        '{"old": [], "new": ["../precious.parquet"]}',
+        '{"old": [".."], "new": []}',
+        '{"old": [], "new": [], "more": []}',
+    ],
+)
+def test_what_is_written_down_is_refused_where_it_leads_out_of_the_table(
+    tmp_path: Path, file: str, written: str
+) -> None:
+    precious = tmp_path / "precious.parquet"
+    precious.touch()
+    folder = tmp_path / "table"
+    folder.mkdir()
+    staging = staging_of_the_killed(folder)
+    (folder / "notes.txt").touch()
+    (staging / file).write_text(written.replace("ROOT", str(tmp_path)))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(TableError, match=f"{file} does not say which of the table's files"):
+        take_up(FeatureTable(folder))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_rows_put_away_are_gone_once_others_have_come(tmp_path: Path) -> None:
     with open_table(tmp_path) as writer:
         add(writer, "a")

@@ -13,9 +13,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pomona.errors import TableError
 from pomona.table import STAGING, FeatureTable, is_table_file
 
-__all__ = ["SWAP", "PutAway", "Swap", "sync", "take_up"]
+__all__ = ["SWAP", "PutAway", "Swap", "names_written_down", "sync", "take_up"]
 
 SWAP = "swap.json"
 """The name of the file in which a merge of part files is written down."""
@@ -26,29 +27,30 @@ _REPLACED = "replaced"  # where the rows wait that --overwrite puts away
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """Part files that give way to one that has all of their rows.
+    """Part files that give way to others that have all of their rows.
 
     Attributes:
         old: their names, in the table.
-        new: the name of the one, in the staging folder until it takes their place.
+        new: the names of the others, in the staging folder until they take their place.
     """
 
     old: list[str]
-    new: str
+    new: list[str]
 
     def do(self, folder: Path, staging: Path) -> None:
         """Write it down, and carry it out."""
-        sync(staging / self.new)
+        for name in self.new:
+            sync(staging / name)
         _write_down(staging / SWAP, asdict(self))
         self.finish(folder, staging)
 
     def finish(self, folder: Path, staging: Path) -> None:
         """Carry it out, from wherever it was cut off."""
-        if (staging / self.new).exists():
+        # Where the first was moved already, the old ones had gone before.
+        if all((staging / name).exists() for name in self.new):
             for name in self.old:
                 (folder / name).unlink(missing_ok=True)
-            (staging / self.new).replace(folder / self.new)
-            sync(folder)
+        _move(self.new, staging, folder)
         (staging / SWAP).unlink()
 
 
@@ -81,11 +83,48 @@ class PutAway:
 
 
 def take_up(table: FeatureTable) -> None:
-    """Complete what a writer had begun and left, or give back what it had put away."""
+    """Complete what a writer had begun and left, or give back what it had put away.
+
+    Raises:
+        TableError: what is written down is nothing that a writer writes.
+    """
     for written in table.folder.glob(f"{STAGING}*/{SWAP}"):
-        Swap(**json.loads(written.read_text())).finish(table.folder, written.parent)
+        names = names_written_down(_text_of(written), ("old", "new"), written)
+        Swap(**names).finish(table.folder, written.parent)
     for written in table.folder.glob(f"{STAGING}*/{_PUT_AWAY}"):
-        PutAway(**json.loads(written.read_text())).give_back(table.folder, written.parent)
+        names = names_written_down(_text_of(written), ("names",), written)
+        PutAway(**names).give_back(table.folder, written.parent)
+
+
+def names_written_down(text: str, keys: tuple[str, ...], path: object) -> dict[str, list[str]]:
+    """Read names of a table's files that were written down as JSON.
+
+    A table may come from anywhere: a name that leads out of it is never followed.
+
+    Args:
+        text: what was written down.
+        keys: what names there are of.
+        path: where, for errors.
+
+    Raises:
+        TableError: it is something else.
+    """
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError):
+        told = None
+    if not (
+        isinstance(told, dict)
+        and told.keys() == set(keys)
+        and all(isinstance(names, list) for names in told.values())
+        and all(_names_file_of_table(name) for names in told.values() for name in names)
+    ):
+        raise TableError(
+            f"{path} does not say which of the table's files are to be moved, as a run does that "
+            "was cut off: see where the table comes from, and remove that file, or give another "
+            "TABLE"
+        )
+    return told
 
 
 def sync(path: Path) -> None:
@@ -117,5 +156,18 @@ def _move(names: Iterable[str], source: Path, target: Path) -> None:
     sync(source)
 
 
+def _text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
 def _is_file_of_table(path: Path) -> bool:
-    return path.is_file() and is_table_file(path.name, is_folder=False)
+    return path.is_file() and _names_file_of_table(path.name)
+
+
+def _names_file_of_table(name: object) -> bool:
+    return (
+        isinstance(name, str)
+        and "/" not in name
+        and "\0" not in name
+        and is_table_file(name, is_folder=False)
+    )

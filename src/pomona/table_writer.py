@@ -92,7 +92,7 @@ class TableWriter:
             for group in groups_to_merge(sizes):
                 merged = self.staging / part_name()
                 copy_rows(group, merged)
-                swap = Swap([part.name for part in group], merged.name)
+                swap = Swap([part.name for part in group], [merged.name])
                 swap.do(self.table.folder, self.staging)
 
 

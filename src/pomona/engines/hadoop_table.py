@@ -43,7 +43,7 @@ from pomona.schema import (
 )
 from pomona.source import is_hidden
 from pomona.table import STAGING, check_same_maker, damaged, is_table_file, one_provenance
-from pomona.table_journal import SWAP
+from pomona.table_journal import SWAP, names_written_down
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -107,7 +107,9 @@ class HadoopRows:
             try:
                 yield
             finally:
-                self._delete(self._staging.rpartition("/")[2])
+                staging = self._staging.rpartition("/")[2]
+                self._finish_swaps(staging)  # where this fails, the next writer does it
+                self._delete(staging)
 
     def _check(self, provenance: Mapping[str, str], *, overwrite: bool) -> None:
         if strange := self._strange_names():
@@ -222,7 +224,8 @@ class HadoopRows:
         stream = system.create(draft, True)
         stream.write(bytearray(json.dumps({"old": old, "new": new}).encode()))
         stream.close()
-        system.rename(draft, path)
+        if not system.rename(draft, path):
+            raise TableError(f"cannot rename {draft.toString()} to {SWAP}: nothing was changed")
         self._swap(folder, old, new)
 
     def _swap(self, folder: str, old: list[str], new: list[str]) -> None:
@@ -231,6 +234,8 @@ class HadoopRows:
             self._delete(name)
             self._successors[name] = new
         self._rename(folder, new)
+        written = hadoop_path(self._spark, f"{folder}/{SWAP}")
+        hadoop_system(self._spark, written).delete(written, False)
 
     def _finish_swaps(self, staging: str) -> None:
         jvm: Any = self._spark.sparkContext._jvm
@@ -240,10 +245,9 @@ class HadoopRows:
             stream = system.open(status.getPath())
             written = jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8")
             stream.close()
-            try:
-                told = json.loads(written)
-            except ValueError:
+            if not _is_json(written):
                 continue  # cut off: nothing was done yet
+            told = names_written_down(written, ("old", "new"), status.getPath().toString())
             folder = status.getPath().getParent().toString()
             left = [name for name in told["new"] if self._exists(f"{folder}/{name}")]
             # Where the first was renamed already, the old ones had gone before.
@@ -338,3 +342,11 @@ def _columns(rows: list[Row]) -> IndexColumns:
     types = {"key": KEY_TYPE, "size": "i8", "modified": "i8", "ok": "?"}
     columns = (np.array([row[name] for row in rows], kind) for name, kind in types.items())
     return IndexColumns(*columns)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
