@@ -328,6 +328,20 @@ def test_nested_roots_of_a_glob_list_each_file_once(
     assert summary.files == len(tables.rows(tmp_path / "far")) == 14
 
 
+def test_hidden_folders_that_a_glob_finds_and_the_table_itself_are_no_images(
+    spark: SparkSession, encoder: Encoder, pictures: Path, remote: str
+) -> None:
+    for name in ("_trash", ".thumbnails"):
+        (pictures / name).mkdir()
+        (pictures / name / "image.png").write_bytes(drawn.encode(drawn.picture(), "PNG"))
+    every, table = f"{remote}/{pictures.name}/*", f"{remote}/{pictures.name}/features"
+    globs = ["*.png", "*.parquet"]
+    first = pomona.extract(every, table, encoder=encoder, spark=spark, globs=globs)
+    again = pomona.extract(every, table, encoder=encoder, spark=spark, globs=globs)
+    near = pomona.extract(f"{pictures}/*", pictures / "near", encoder=encoder, globs=["*.png"])
+    assert first.files == again.files == near.files > 0
+
+
 @pytest.mark.parametrize("before", [True, False])
 def test_files_deleted_cut_off_or_replaced_after_the_listing_have_rows_that_say_so(
     spark: SparkSession,

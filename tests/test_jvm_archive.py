@@ -22,6 +22,12 @@ def archive_in(folder: Path) -> Path:
     return note.with_suffix(".jsa")
 
 
+def lay_archive(path: Path) -> None:
+    """Write a file that begins as the JVM's do."""
+    path.write_bytes(b"\xf0\x0b\xab\xa8 and more")
+    path.chmod(0o444)
+
+
 def test_the_first_run_on_a_machine_writes_no_archive(tmp_path: Path) -> None:
     assert archive_options(tmp_path / "new") == ""
 
@@ -29,7 +35,7 @@ def test_the_first_run_on_a_machine_writes_no_archive(tmp_path: Path) -> None:
 def test_the_second_run_writes_it_and_later_ones_use_it(tmp_path: Path) -> None:
     archive_options(tmp_path)
     assert f'-XX:ArchiveClassesAtExit="{archive_in(tmp_path)}"' in archive_options(tmp_path)
-    archive_in(tmp_path).write_bytes(b"\xf0\x0b\xab\xa8 and more")
+    lay_archive(archive_in(tmp_path))
     assert f'-XX:SharedArchiveFile="{archive_in(tmp_path)}"' in archive_options(tmp_path)
 
 
@@ -38,6 +44,46 @@ def test_an_archive_that_was_cut_off_is_written_again(tmp_path: Path, cut_off: b
     archive_options(tmp_path)
     archive_in(tmp_path).write_bytes(cut_off)
     assert "ArchiveClassesAtExit" in archive_options(tmp_path)
+
+
+def test_a_jvm_that_never_comes_to_write_it_is_not_asked_for_ever(tmp_path: Path) -> None:
+    assert archive_options(tmp_path) == ""
+    assert all("ArchiveClassesAtExit" in archive_options(tmp_path) for _ in range(2))
+    assert archive_options(tmp_path) == ""
+
+
+def test_where_settings_lie_on_the_class_path_the_jvm_would_write_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf = tmp_path / "conf"
+    conf.mkdir()
+    monkeypatch.setenv("SPARK_CONF_DIR", str(conf))
+    assert archive_options(tmp_path / "cache") == ""
+    assert "ArchiveClassesAtExit" in archive_options(tmp_path / "cache")
+    (conf / "log4j2.properties").touch()
+    assert archive_options(tmp_path / "cache") == ""
+
+
+@pytest.mark.parametrize("writable", ["folder", "archive"])
+def test_an_archive_that_others_can_have_written_is_not_used(tmp_path: Path, writable: str) -> None:
+    archive_options(tmp_path)
+    archive = archive_in(tmp_path)
+    lay_archive(archive)
+    assert "SharedArchiveFile" in archive_options(tmp_path)
+    if writable == "folder":
+        tmp_path.chmod(0o770)
+    else:
+        archive.chmod(0o664)
+    assert archive_options(tmp_path) == ""
+
+
+def test_an_archive_of_another_user_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive_options(tmp_path)
+    lay_archive(archive_in(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert archive_options(tmp_path) == ""
 
 
 def test_another_pyspark_has_an_archive_of_its_own(

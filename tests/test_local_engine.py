@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,8 @@ from pomona.encoder.blob import Encoder
 from pomona.engines.isolation import ENDS_IN_A_ROW
 from pomona.engines.job import Snapshot
 from pomona.engines.worker_process import WorkerProcess
-from pomona.errors import RunError, SourceError, TableError
+from pomona.errors import EngineError, RunError, SourceError, TableError
+from pomona.table_writer import TableWriter
 
 STATUSES = {
     "empty.jpg": "empty",
@@ -35,6 +38,38 @@ def test_every_file_gets_its_row(encoder: Encoder, pictures: Path, tmp_path: Pat
     assert rows["image 3.jpg"]["path"] == f"file:{pictures}/Apple Red 1/image 3.jpg"
     assert rows["image 2.webp"]["label"] == "Poire d'été"
     assert rows["image 2.webp"]["format"] == "WEBP"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"workers": 0},
+        {"workers": -1},
+        {"image_timeout_s": 0.0},
+        {"image_timeout_s": float("nan")},
+        {"engine": "dask"},
+        {"engine": "spark", "wave_files": 0},
+        {"engine": "spark", "delivery": "pigeon"},
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(
+    encoder: Encoder, pictures: Path, tmp_path: Path, wrong: dict[str, Any]
+) -> None:
+    (*_, (name, value)) = wrong.items()
+    with pytest.raises(EngineError, match=f"{name} is {value!r}: give"):
+        pomona.extract(pictures, tmp_path / "t", encoder=encoder, **wrong)
+    assert not (tmp_path / "t").exists()
+
+
+def test_a_broken_disk_ends_a_run_with_an_error_of_ours(
+    encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def commit(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error", "part.parquet")
+
+    monkeypatch.setattr(TableWriter, "commit", commit)
+    with pytest.raises(RunError, match="^part.parquet: Input/output error; rows written so far"):
+        pomona.extract(pictures, tmp_path / "t", encoder=encoder)
 
 
 def test_only_part_files_are_left(encoder: Encoder, pictures: Path, tmp_path: Path) -> None:

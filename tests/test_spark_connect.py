@@ -23,6 +23,7 @@ from pomona.encoder.blob import Encoder
 from pomona.engines import binary_files
 from pomona.engines.job import Snapshot
 from pomona.engines.places import LocalImages
+from pomona.engines.session import check_spark
 from pomona.errors import EngineError, RunError, SourceError
 from pomona.schema import FEATURE_SCHEMA
 
@@ -177,6 +178,18 @@ def test_a_master_beside_a_session_of_spark_connect_is_refused(
 ) -> None:
     with pytest.raises(EngineError, match="a Spark Connect session is active here: leave master"):
         pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=connect, master="local[2]")
+
+
+def test_a_session_of_spark_connect_that_is_merely_active_needs_no_java(
+    connect: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setattr("pomona.engines.session.active_session", lambda: None)
+    with pytest.raises(EngineError, match="needs Java"):
+        check_spark(None, None)
+    monkeypatch.setattr("pomona.engines.session.active_session", lambda: connect)
+    check_spark(None, None)
 
 
 PROGRAM = """

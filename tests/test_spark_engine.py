@@ -240,6 +240,9 @@ def test_another_master_than_the_running_one_is_refused(
 ) -> None:
     with pytest.raises(EngineError, match=re.escape("already running here on local[2]")):
         pomona.extract(pictures, tmp_path / "t", encoder=encoder, master="local[7]")
+    address = "sc://127.0.0.1/;token=secret"
+    with pytest.raises(EngineError, match="leave master sc://127.0.0.1 out"):
+        pomona.extract(pictures, tmp_path / "t", encoder=encoder, master=address)
 
 
 def test_a_table_of_another_encoder_is_refused(

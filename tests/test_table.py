@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -45,6 +47,17 @@ def add(folder: Path, provenance: dict[str, str], *names: str, overwrite: bool =
 
 def paths(folder: Path) -> set[str]:
     return set(tables.read(folder)["path"].to_pylist())
+
+
+def test_a_file_system_without_locks_is_said_to_be_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(TableError, match="cannot lock .*No locks available"):
+        add(tmp_path / "t", A, "a.jpg")
 
 
 def test_rows_read_back_as_they_were_written(tmp_path: Path) -> None:

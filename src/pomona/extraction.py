@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from pomona.building.build import build_encoder
@@ -17,13 +18,13 @@ from pomona.engines.job import IMAGE_TIMEOUT_S, Job, JobPaths, Progress, Summary
 from pomona.engines.places import check_local, places_for
 from pomona.engines.rehearsal import has_work, rehearse
 from pomona.engines.session import active_session, check_spark, session
-from pomona.errors import EncoderError, EngineError, SourceError, TableError
+from pomona.errors import EncoderError, EngineError, RunError, SourceError, TableError
 from pomona.labels import parse_label_rule
 from pomona.location import is_remote
 from pomona.worker import EXACT, DecodeOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pyspark.sql import SparkSession
 
@@ -109,6 +110,11 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         raise EngineError("--wave-files is for Spark: on the embedded engine, leave it out")
     if not on_spark and delivery is not None:
         raise EngineError("--delivery is for Spark: on the embedded engine, leave it out")
+    _check_choice("engine", engine, ("local", "spark"))
+    _check_choice("delivery", delivery, (None, "broadcast", "file"))
+    _check_number("workers", workers, 1)
+    _check_number("wave_files", wave_files, 1)
+    _check_number("image_timeout_s", image_timeout_s, 0.1)
     paths = JobPaths(os.fspath(source), os.fspath(table), tuple(globs))
     rule = parse_label_rule(label)
     if on_spark:
@@ -138,7 +144,6 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         }
         _refuse_beside_encoder([f"--{name}" for name, value in beside.items() if value])
     built, location = open_encoder(encoder, delivery)
-    timeout_s = image_timeout_s or IMAGE_TIMEOUT_S
     job = Job(
         paths,
         built,
@@ -148,7 +153,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         retry_failed=retry_failed,
         prune=prune,
         dry_run=dry_run,
-        image_timeout_s=timeout_s,
+        image_timeout_s=image_timeout_s or IMAGE_TIMEOUT_S,
         wave_files=wave_files,
         encoder_location=location,
         started=started,
@@ -156,7 +161,8 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     if not on_spark:
         from pomona.engines import local
 
-        return local.extract(job, workers, progress)
+        with _system_errors():
+            return local.extract(job, workers, progress)
     from pomona.engines import spark as spark_engine
 
     local_paths = not is_remote(paths.source) and not is_remote(paths.table)
@@ -167,7 +173,28 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     with session(spark, master) as active:
         with spark_errors(EngineError, "Spark cannot reach SOURCE or TABLE"):
             images, rows = places_for(paths, active)
-        return spark_engine.extract(job, images, rows, active, progress)
+        with _system_errors():
+            return spark_engine.extract(job, images, rows, active, progress)
+
+
+@contextmanager
+def _system_errors() -> Iterator[None]:
+    """Turn what a full or broken disk raises into one of ours."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or "the system"
+        raise RunError(f"{where}: {error.strerror or error}; rows written so far stay") from error
+
+
+def _check_choice(name: str, given: object, choices: tuple[str | None, ...]) -> None:
+    if given not in choices:
+        raise EngineError(f"{name} is {given!r}: give one of {', '.join(filter(None, choices))}")
+
+
+def _check_number(name: str, given: float | None, least: float) -> None:
+    if given is not None and not given >= least:  # so that NaN is refused as well
+        raise EngineError(f"{name} is {given!r}: give a number from {least:g} up")
 
 
 def _refuse_int8(precision: str | None) -> None:

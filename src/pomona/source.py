@@ -30,6 +30,7 @@ __all__ = [
     "Source",
     "is_chosen",
     "is_hidden",
+    "is_hidden_below",
     "is_taken",
     "read_batches",
 ]
@@ -164,7 +165,7 @@ class Source:
         if os.path.lexists(path):
             return [os.path.abspath(path)]  # noqa: PTH100 - links stay as they were given
         found = glob.iglob(path, recursive=True)  # noqa: PTH207 - names may be no valid text
-        matches = {os.path.abspath(match) for match in found if not _hidden_below(match, path)}  # noqa: PTH100
+        matches = {os.path.abspath(match) for match in found if not is_hidden_below(match, path)}  # noqa: PTH100
         return sorted(match for match in matches if not _has_parent_in(match, matches))
 
     def _walk(self, root: str, on_error: Callable[[OSError], None]) -> Iterator[ImageFile]:
@@ -277,6 +278,11 @@ def is_hidden(name: str) -> bool:
     return name.startswith((".", "_"))
 
 
+def is_hidden_below(match: str, pattern: str) -> bool:
+    """Whether a hidden name is in that part of a glob's match that the pattern left open."""
+    return any(map(is_hidden, filter(None, match.split("/")[len(_fixed_parts(pattern)) :])))
+
+
 def is_chosen(relative: str, globs: Sequence[str]) -> bool:
     """Whether a file, by its path below the source, is one of those asked for."""
     name = relative.rpartition("/")[2]
@@ -348,7 +354,7 @@ def _fixed_parts(pattern: str) -> list[str]:
 
 def _matches(path: str, pattern: str) -> bool:
     """Whether a glob finds a path, were it there; both absolute."""
-    if _hidden_below(path, pattern):
+    if is_hidden_below(path, pattern):
         return False
     return _parts_match(path.split("/"), pattern.split("/"))
 
@@ -361,11 +367,6 @@ def _parts_match(parts: Sequence[str], patterns: Sequence[str]) -> bool:
     if not parts or not fnmatch.fnmatchcase(parts[0], patterns[0]):
         return False
     return _parts_match(parts[1:], patterns[1:])
-
-
-def _hidden_below(match: str, pattern: str) -> bool:
-    """Whether a hidden name is in that part of a match that the pattern left open."""
-    return any(map(is_hidden, filter(None, match.split("/")[len(_fixed_parts(pattern)) :])))
 
 
 def _has_parent_in(path: str, folders: Set[str]) -> bool:

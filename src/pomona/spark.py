@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from pomona.errors import TableError
 from pomona.location import is_remote
 from pomona.schema import SPARK_SCHEMA, provenance_of_column
-from pomona.table import FeatureTable
+from pomona.table import FeatureTable, one_provenance
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -58,20 +58,7 @@ def provenance(features: DataFrame) -> dict[str, str]:
 
 def _check_parts(spark: SparkSession, table: str) -> None:
     """Look at every part file's footer: Spark itself takes the first one's for all."""
-    first: dict[str, str] | None = None
-    for part in sorted(spark.read.parquet(table).inputFiles()):
-        found = provenance(spark.read.parquet(unquote(part)))
-        if "fingerprint" not in found:
-            raise TableError(f"{table} is not a feature table: {part} does not say what made it")
-        if first is None:
-            first = found
-        if (found["fingerprint"], found.get("decode")) != (
-            first["fingerprint"],
-            first.get("decode"),
-        ):
-            raise TableError(
-                f"{table} mixes rows of two encoders, or of two ways of decoding: "
-                f"{first['fingerprint'][:12]} and {found['fingerprint'][:12]} in {part}"
-            )
-    if first is None:
+    parts = sorted(spark.read.parquet(table).inputFiles())
+    found = ((part, provenance(spark.read.parquet(unquote(part)))) for part in parts)
+    if one_provenance(table, found) is None:
         raise TableError(f"{table} is not a feature table: it has no .parquet files")

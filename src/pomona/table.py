@@ -192,11 +192,11 @@ def check_same_maker(table: object, found: Mapping[str, str], wanted: Mapping[st
             f"{table} was made by another encoder: it has {_named(found)}, this run has "
             f"{_named(wanted)}; give another TABLE, or --overwrite to replace it"
         )
-    if found.get("decode") != wanted.get("decode"):
+    (_, before), (_, now) = _maker(found), _maker(wanted)
+    if before != now:
         raise TableError(
-            f"{table} was made with --decode {found.get('decode')}, this run has --decode "
-            f"{wanted.get('decode')}, and their features differ slightly; give the same, another "
-            "TABLE, or --overwrite to replace it"
+            f"{table} was made with --decode {before}, this run has --decode {now}, and their "
+            "features differ slightly; give the same, another TABLE, or --overwrite to replace it"
         )
 
 
@@ -245,4 +245,5 @@ def _named(provenance: Mapping[str, str]) -> str:
 
 
 def _maker(provenance: Mapping[str, str]) -> tuple[str, str]:
+    """What rows of one table must share: the encoder, and the way of decoding."""
     return provenance["fingerprint"], provenance.get("decode", "exact")

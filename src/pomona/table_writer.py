@@ -167,6 +167,12 @@ def _hold(folder: Path) -> int:
             raise TableError(
                 f"another run is writing {folder}: wait until it has ended, or give another TABLE"
             ) from error
+        except OSError as error:
+            os.close(descriptor)
+            raise TableError(
+                f"cannot lock {folder} ({error.strerror or error}): its file system has no locks, "
+                "or is out of them; give a TABLE on another one"
+            ) from error
         # A run that wrote nothing removes the folder that it made: the lock may be on that one.
         if folder.is_dir() and os.path.samestat(os.fstat(descriptor), folder.stat()):
             return descriptor

@@ -72,7 +72,8 @@ def read_settings(
     return {
         "spark.sql.files.openCostInBytes": _OPEN_COST_BYTES,
         "spark.sql.files.maxPartitionBytes": weight // tasks + _OPEN_COST_BYTES,
-        # Explicit paths are looked at by as many tasks as there are cores, not one task for each.
+        # Up to this many explicit paths the driver's own threads look at. For more Spark has a job,
+        # with a task for each of them unless it is told how many.
         "spark.sql.sources.parallelPartitionDiscovery.threshold": 20_000,
         "spark.sql.sources.parallelPartitionDiscovery.parallelism": 4 * cores,
         # The list of files is used once: to keep it, Spark weighs it, for half a second of 8,000.

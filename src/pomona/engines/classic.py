@@ -62,7 +62,9 @@ class ClassicCluster:
 
     def done(self) -> Counter[str]:
         """Images of tasks that ended."""
-        return Counter({k: n for k, n in self._tally.value.items() if k != LOADS_COLUMN})
+        done = self._tally.value.copy()  # a thread of PySpark's adds to it
+        del done[LOADS_COLUMN]
+        return done
 
     def model_loads(self) -> int:
         """Models loaded by tasks that ended."""

@@ -86,7 +86,7 @@ class ConnectCluster:
 
     def done(self) -> Counter[str]:
         """Rows that were written, and a share of those in hand: that of the tasks that ended."""
-        return self._written + Counter(ok=round(self._share * self._in_hand))
+        return self._written.copy() + Counter(ok=round(self._share * self._in_hand))
 
     def model_loads(self) -> int:
         """Models loaded by tasks whose rows were written."""

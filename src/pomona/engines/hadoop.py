@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from pomona.errors import SourceError
+from pomona.location import is_remote
 from pomona.schema import INPUT_SCHEMA
-from pomona.source import MAX_FILE_BYTES, ImageFile, Listing, is_taken
+from pomona.source import MAX_FILE_BYTES, ImageFile, Listing, is_hidden_below, is_taken
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -32,6 +33,8 @@ class HadoopImages:
         self._paths = paths
         self._spark = spark
         self._roots: list[str] = []
+        # A table that lies in the source is no image.
+        self._table = f"{_qualified(spark, paths.table)}/" if is_remote(paths.table) else None
         self.listing = Listing(paths.source, self._files, self._is_gone)
 
     def present(self, files: Iterable[ImageFile]) -> list[ImageFile]:
@@ -85,8 +88,11 @@ class HadoopImages:
         roots = system.globStatus(folder)
         if not roots:
             raise SourceError(f"{self._paths.source} does not exist: give a folder or a glob")
+        pattern = _qualified(self._spark, self._paths.source)
         for status in sorted(roots, key=lambda status: str(status.getPath().toString())):
             root = status.getPath().toString()
+            if is_hidden_below(root, pattern):
+                continue
             if any(root.startswith(f"{above.rstrip('/')}/") for above in self._roots):
                 continue  # a glob that matches a folder and what is in it
             self._roots.append(root)
@@ -101,6 +107,8 @@ class HadoopImages:
                     yield ImageFile(path, file.getLen(), file.getModificationTime())
 
     def _takes(self, path: str, root: str) -> bool:
+        if self._table and path.startswith(self._table):
+            return False
         return is_taken(path[len(root) :].lstrip("/"), self._paths.globs)
 
     def _is_gone(self, uri: str) -> bool:
@@ -114,6 +122,13 @@ class HadoopImages:
 def hadoop_path(spark: SparkSession, uri: str) -> Any:
     """Hadoop's `Path`."""
     return spark.sparkContext._jvm.org.apache.hadoop.fs.Path(uri)  # type: ignore[union-attr]
+
+
+def _qualified(spark: SparkSession, uri: str) -> str:
+    """A URI as Hadoop shows paths, with the file system's own scheme and authority."""
+    path = hadoop_path(spark, uri)
+    shown: str = hadoop_system(spark, path).makeQualified(path).toString()
+    return shown
 
 
 def hadoop_system(spark: SparkSession, path: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import shutil
@@ -10,10 +11,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from pomona.engines.jvm_archive import archive_options
-from pomona.errors import EngineError, RunError
+from pomona.engines.spark_setup import has_java_options, master_in_settings
+from pomona.errors import EngineError, UsageError
 from pomona.location import cache_folder
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ def check_spark(given: SparkSession | None, master: str | None) -> None:
         import pyspark
     except ImportError as error:
         raise EngineError("the Spark engine needs PySpark: pip install 'pomona[spark]'") from error
-    if is_connect(given) or _connect_url(master):
+    if is_connect(given) or _connect_url(master) or is_connect(active_session()):
         try:
             import pyspark.sql.connect.session  # noqa: F401 - which imports gRPC
         except ImportError as error:
@@ -129,7 +131,7 @@ def _check_master(active: SparkSession, master: str | None) -> None:
     running = active.sparkContext.master
     if master != running:
         raise EngineError(
-            f"Spark is already running here on {running}: leave master {master} out, "
+            f"Spark is already running here on {running}: leave master {_shown(master)} out, "
             "or stop that session first"
         )
 
@@ -200,22 +202,62 @@ def _set(spark: SparkSession, config: dict[str, str]) -> None:
 
 @contextmanager
 def _started(master: str | None) -> Iterator[SparkSession]:
-    """A classic session of our own, with its log in a file that is kept if the run fails."""
-    descriptor, name = tempfile.mkstemp(prefix="pomona-spark-", suffix=".log")
-    with os.fdopen(descriptor, "wb") as log:
-        own = _start(master, log, name)
-    failed = False
+    """A classic session of our own."""
+    own = _start(master)
     try:
         with _cloned(own) as ours:
             yield ours
-    except RunError:
-        failed = True
-        _log.error("Spark's own log is in %s", name)
+    except UsageError:
+        raise
+    except Exception:
+        if log := _jvm_log.keep():
+            _log.error("Spark's own log is in %s", log)
         raise
     finally:
-        own.stop()
-        if not failed:
-            Path(name).unlink()
+        with _unless_the_jvm_has_gone():
+            own.stop()
+
+
+class _JvmLog:
+    """The file that takes what the JVM says which this process has started, and its workers.
+
+    It must not come between the lines of the progress bar, nor must a reader of our standard output
+    have to wait for the JVM's end. The JVM outlives sessions, so the file goes with the process,
+    unless a run has failed.
+    """
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+
+    def open(self) -> int:
+        """Make the file; gives its descriptor."""
+        descriptor, name = tempfile.mkstemp(prefix="pomona-spark-", suffix=".log")
+        self._path = Path(name)
+        atexit.register(self._remove, self._path)
+        return descriptor
+
+    def keep(self) -> Path | None:
+        """Have the file stay; gives its path, or None where the JVM is not ours."""
+        atexit.unregister(self._remove)
+        return self._path
+
+    @staticmethod
+    def _remove(path: Path) -> None:
+        path.unlink(missing_ok=True)
+
+
+_jvm_log = _JvmLog()
+
+
+@contextmanager
+def _unless_the_jvm_has_gone() -> Iterator[None]:
+    """Let cleaning up not hide what went wrong: where the JVM has died, the run has said so."""
+    from py4j.protocol import Py4JError
+
+    try:
+        yield
+    except (Py4JError, OSError) as error:
+        _log.debug("Spark's JVM has gone: %s", error)
 
 
 @contextmanager
@@ -229,8 +271,9 @@ def _cloned(active: SparkSession) -> Iterator[SparkSession]:
         yield ours
     finally:  # some of PySpark's calls make the session that they are called on the active one
         kind._activeSession = before
-        sessions = getattr(jvm, active._jsparkSession.getClass().getName())
-        sessions.setActiveSession(before._jsparkSession)
+        with _unless_the_jvm_has_gone():
+            sessions = getattr(jvm, active._jsparkSession.getClass().getName())
+            sessions.setActiveSession(before._jsparkSession)
 
 
 def clone(spark: SparkSession) -> SparkSession:
@@ -238,16 +281,17 @@ def clone(spark: SparkSession) -> SparkSession:
     return type(spark)(spark.sparkContext, spark._jsparkSession.cloneSession())
 
 
-def _start(master: str | None, log: IO[bytes], name: str) -> SparkSession:
+def _start(master: str | None) -> SparkSession:
     from pyspark.sql import SparkSession as Session
 
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has set what holds
     config = {} if submitted else dict(_CONFIG)
     if master is not None:
         config["spark.master"] = master
-    local = master.startswith("local") if master else not submitted
+    # Where nobody names a master, Spark's own default is local[*].
+    local = not submitted and (master or master_in_settings() or "local").startswith("local")
     python = sys.executable if local else None
-    if local and "PYSPARK_SUBMIT_ARGS" not in os.environ:
+    if local and not has_java_options():
         java = [_LOCAL_JAVA]
         with suppress(OSError):  # no place for an archive
             java.append(archive_options(cache_folder("jvm")))
@@ -258,29 +302,27 @@ def _start(master: str | None, log: IO[bytes], name: str) -> SparkSession:
     try:
         with _workers_python(python):
             if not submitted:
-                _start_jvm(config, log)
+                _start_jvm(config)
             return builder.getOrCreate()
     except Exception as error:  # py4j, PySpark and the JVM raise what they like
         reason = " ".join(str(error).split())[:200]
+        log = _jvm_log.keep()
         raise EngineError(
-            f"Spark could not start{f' on {master}' if master else ''} "
-            f"({type(error).__name__}: {reason}); its log is in {name}"
+            f"Spark could not start{f' on {_shown(master)}' if master else ''} "
+            f"({type(error).__name__}: {reason}){f'; its log is in {log}' if log else ''}"
         ) from error
 
 
-def _start_jvm(config: dict[str, str], log: IO[bytes]) -> None:
-    """Start the JVM, unless a former session has left one, with its output going into a file.
-
-    What it and the Python workers below it say must not come between the lines of the progress
-    bar, nor must a reader of our standard output have to wait for the JVM's end.
-    """
+def _start_jvm(config: dict[str, str]) -> None:
+    """Start the JVM, unless a former session has left one, with its output going into a file."""
     from pyspark import SparkConf, SparkContext
     from pyspark.java_gateway import launch_gateway
 
     if SparkContext._gateway is None:
         conf = SparkConf().setAll(list(config.items()))
         launch: Any = launch_gateway  # which has no types
-        gateway = launch(conf, {"stdout": log, "stderr": log})
+        with os.fdopen(_jvm_log.open(), "wb") as log:
+            gateway = launch(conf, {"stdout": log, "stderr": log})
         SparkContext._ensure_initialized(gateway=gateway)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from itertools import compress, islice
@@ -47,6 +47,7 @@ _log = logging.getLogger(__name__)
 _WAVE_FILES_PER_CORE = 20_000  # a wave is one commit: what a lost driver costs
 _UNSEEN_FILES, _UNSEEN_SHARE = 100, 0.1  # files that Spark may leave out before it is asked why
 _UNSEEN_SAMPLE = 16  # of them that the driver tries to open
+_LOOK_EVERY_S = 0.3
 _ASKING = 16  # threads that ask for files one by one: a store answers each in some 50 ms
 
 
@@ -123,6 +124,12 @@ class _Run:
         self._left_over.stop()
         self._cluster.cancel()
 
+    def stop_until_done(self, futures: Collection[Future[None]]) -> None:
+        """Stop, again and again: a job may have begun in between."""
+        self.stop()
+        while wait(futures, timeout=_LOOK_EVERY_S).not_done:
+            self.stop()
+
     def _do_waves(self) -> None:
         """Do wave after wave, the next one beginning while the last tasks of one still run."""
         files = self._worklist.files(self._rows)
@@ -155,7 +162,7 @@ class _Run:
                 while waves:
                     waves.popleft().result()
             except BaseException:
-                self.stop()
+                self.stop_until_done(waves)
                 raise
 
     def _next_wave(self, files: Iterator[ImageFile]) -> list[ImageFile]:
@@ -238,7 +245,7 @@ class _Run:
 
     def snapshot(self) -> Snapshot:
         """How far the run is: tasks tell when they end."""
-        done = self._cluster.done() + self._left_over.done
+        done = self._cluster.done() + self._left_over.done.copy()  # other threads add to it
         return Snapshot(done.total(), done.total() - done["ok"], self._total)
 
 
@@ -250,12 +257,10 @@ def _watch(run: _Run, progress: Progress) -> None:
     with ThreadPoolExecutor(1, "pomona") as thread:
         future = thread.submit(run.do)
         try:
-            while not wait([future], timeout=0.3).done:
+            while not wait([future], timeout=_LOOK_EVERY_S).done:
                 progress(run.snapshot())
         except BaseException:  # Ctrl-C, SIGTERM, a notebook's stop button
-            run.stop()
-            while not wait([future], timeout=0.3).done:
-                run.stop()  # a job may have begun in between
+            run.stop_until_done([future])
             raise
         progress(run.snapshot())
         future.result()
