@@ -5,6 +5,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 FUZZ_SECONDS ?= 600
+TEST_PROCESSES ?= 2
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
@@ -19,7 +20,7 @@ demo: $(VENV)/demo.stamp  ## Draw pictures, extract their features, inspect the 
 	$(BIN)/pomona inspect demo/features
 
 test: lint  ## Check style, types and imports, then run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-networks: $(VENV)/dev.stamp  ## Build every known network and compare it with TensorFlow's vectors
 	$(BIN)/python -m pytest tests/test_networks.py -m "networks or not networks"
@@ -56,7 +57,7 @@ $(VENV)/demo.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) install -c constraints.txt -e '.[analysis,connect,int8,onnx,spark]' \
-		hypothesis import-linter mypy pytest ruff
+		hypothesis import-linter mypy pytest pytest-xdist ruff
 	@touch $@ $(VENV)/demo.stamp
 
 $(VENV)/fuzz.stamp: $(VENV)/demo.stamp

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -186,6 +186,18 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the real data (../shared/data) is not on this machine")
     return SHARED_DATA
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand on, from one of several processes that run tests, how many kills met a process."""
+    if output := getattr(session.config, "workeroutput", None):
+        output["landed"] = dict(faults.LANDED)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take what one of several processes has handed on."""
+    faults.LANDED.update(node.workeroutput["landed"])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -72,7 +72,10 @@ def run(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.spark
-def test_options_of_java_in_sparks_defaults_hold(defaults: Path, tmp_path: Path) -> None:
+def test_options_of_java_in_sparks_defaults_hold_and_no_log_is_left(
+    defaults: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    temporary = tmp_path_factory.mktemp("temporary")
     defaults.write_text("spark.driver.extraJavaOptions -XX:+UseG1GC -Dof.the.user=kept")
     program = """
 from pomona.engines.session import session
@@ -80,8 +83,9 @@ from pomona.engines.session import session
 with session(None, None) as spark:
     print(spark.sparkContext._jvm.System.getProperty("of.the.user"), spark.range(3).count())
 """
-    done = run(program, SPARK_CONF_DIR=str(defaults.parent), TMPDIR=str(tmp_path))
+    done = run(program, SPARK_CONF_DIR=str(defaults.parent), TMPDIR=str(temporary))
     assert done.stdout == "kept 3\n", done.stderr
+    assert not list(temporary.glob("*.log"))
 
 
 @pytest.mark.spark
@@ -111,16 +115,3 @@ except RunError as error:
     told = re.search("Spark's own log is in (.*)", done.stderr)
     assert told, done.stderr
     assert Path(told[1]).exists()
-
-
-@pytest.mark.spark
-def test_where_all_goes_well_nothing_is_left_in_the_temporary_folder(tmp_path: Path) -> None:
-    program = """
-from pomona.engines.session import session
-
-with session(None, "local[1]") as spark:
-    print(spark.range(3).count())
-"""
-    done = run(program, TMPDIR=str(tmp_path))
-    assert done.stdout == "3\n", done.stderr
-    assert not list(tmp_path.iterdir())
