@@ -159,7 +159,7 @@ $ pomona extract demo/pictures demo/features --weights drawn --json | python -m 
 $ pomona encoder build mobilenet_v2 --weights untrained:0 -o fruit.encoder
 fruit.encoder: mobilenet_v2, 9.3 MB
 encoder
-fingerprint     b45053514b0d2db7b022bf3641c67ff0ea75ed698bf8848446f869d5c2613707
+fingerprint     710847ef024b9ae6df42232b0a52f334e1be5719a9ed7526a415c39ac87c58cf
 model           mobilenet_v2
 architecture    keras.applications.MobileNetV2
 weights         untrained:0
@@ -172,6 +172,7 @@ std             127.5, 127.5, 127.5
 output          global_average_pooling2d
 dimension       1280
 precision       f32
+runtime         openvino
 pomona_version  0.1.0
 $ pomona extract demo/pictures demo/features --encoder fruit.encoder
 ```""",

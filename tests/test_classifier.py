@@ -299,6 +299,7 @@ def test_from_a_table_to_labels_on_the_command_line(
     assert code == 0
     lines = [line.split("\t") for line in out.splitlines()]
     assert len(lines) == 17
+    assert {len(line) for line in lines} == {5}
     assert [line[1:] for line in lines if line[0].endswith("/empty.png")] == [
         ["", "", "empty", "the file is empty: 0 bytes"]
     ]
@@ -325,7 +326,7 @@ def test_a_name_with_a_tab_stays_one_field(
     tables.write(tmp_path / "t", [[1, 2, 3]], ["Kiwi"], ["file:/a\tb\n.jpg"])
     MADE.save(tmp_path / "c")
     _, out, _ = run(capfd, "classify", tmp_path / "c", tmp_path / "t")
-    assert out == "file:/a?b?.jpg\tKiwi\t0.7311\tok\n"
+    assert out == "file:/a?b?.jpg\tKiwi\t0.7311\tok\t\n"
 
 
 BAD_USE = [

@@ -98,6 +98,17 @@ def test_spark_reads_the_rows_with_a_vector_and_what_made_them(
 
 
 @pytest.mark.spark
+def test_spark_reads_a_table_on_this_machine_whatever_its_name_and_sparks_default(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    folder = tmp_path / "set [1] {a,b}*"
+    tables.write(folder, MATRIX, LABELS)
+    elsewhere = spark.newSession()
+    elsewhere.conf.set("fs.defaultFS", "hdfs://nowhere.invalid:1")
+    assert pomona.spark.read_features(elsewhere, folder).count() == len(MATRIX)
+
+
+@pytest.mark.spark
 @pytest.mark.parametrize("scheme", ["", "file://"])
 def test_spark_refuses_two_encoders_on_any_file_system(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str

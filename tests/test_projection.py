@@ -268,3 +268,7 @@ def test_spark_writes_to_a_hadoop_file_system_and_replaces_only_a_table_and_only
     assert (tmp_path / "photos" / "a.jpg").read_bytes() == b"mine"
     with pytest.raises(TableError, match="is the table to project"):
         project_on_spark(target, target, 2, spark=spark, overwrite=True)
+    before = tables.read(source.folder)
+    with pytest.raises(TableError, match="exists: give another -o TABLE, or --overwrite"):
+        project_on_spark(target, given, 2, spark=spark)
+    assert tables.read(source.folder).equals(before)

@@ -19,12 +19,13 @@ import pomona
 import tables
 from pomona.analysis.contact_sheet import Cell, draw_sheet, save_picture
 from pomona.analysis.nearest_index import NearestIndex, table_state
-from pomona.analysis.search import search
+from pomona.analysis.search import Match, Query, SearchResult, search
 from pomona.analysis.similarity import Nearest, nearest_rows, unit
 from pomona.analysis.table_encoder import encoder_of_table
 from pomona.analysis.vectors import Block, open_vectors
 from pomona.encoder.blob import Encoder
 from pomona.errors import EncoderError, SourceError, UsageError
+from pomona.presentation import show_matches
 from pomona.table import FeatureTable
 from test_cli import run
 
@@ -180,8 +181,29 @@ def test_another_encoder_is_refused(photos: FeatureTable) -> None:
 
 def test_weights_that_were_a_file_are_asked_for(photos: FeatureTable) -> None:
     told = photos.provenance() | {"weights": "fruit.weights.h5"}
-    with pytest.raises(EncoderError, match="tables hold no weights: give the file by --weights"):
+    with pytest.raises(EncoderError, match="no weights: give the file by --weights"):
         encoder_of_table(told)
+
+
+def test_a_network_that_was_a_file_is_asked_for(photos: FeatureTable) -> None:
+    told = photos.provenance() | {"model": "fruit.keras", "weights": "fruit.keras"}
+    with pytest.raises(EncoderError, match="no weights: give the file by --model, or the encoder"):
+        encoder_of_table(told)
+
+
+def test_weights_are_the_tables_where_only_the_network_is_named(
+    photos: FeatureTable, encoder: Encoder
+) -> None:
+    found = encoder_of_table(photos.provenance(), model="mobilenet_v2")
+    assert found.fingerprint == encoder.fingerprint
+
+
+def test_in_a_pipe_no_line_is_folded(capsys: pytest.CaptureFixture[str]) -> None:
+    path = f"file:/{'very/' * 100}long.jpg"
+    query = Query("a.jpg", "file:/a.jpg", None, True, np.zeros(3, np.float32))
+    show_matches([SearchResult(query, (Match(path, "Kiwi", 0.5),))])
+    *_, line = capsys.readouterr().out.splitlines()
+    assert line.split() == ["0.5000", "Kiwi", path]
 
 
 # The index ---------------------------------------------------------------------------------------

@@ -49,6 +49,36 @@ def paths(folder: Path) -> set[str]:
     return set(tables.read(folder)["path"].to_pylist())
 
 
+@pytest.mark.parametrize("dropped", ["label", "status"])
+def test_a_part_file_without_all_columns_is_refused_by_name(tmp_path: Path, dropped: str) -> None:
+    add(tmp_path / "t", A, "a.jpg")
+    (part,) = FeatureTable(tmp_path / "t").parts()
+    pq.write_table(pq.read_table(part).drop_columns([dropped]), part)
+    with pytest.raises(TableError, match=f"{part.name} is no part .* no column '{dropped}'"):
+        list(FeatureTable(tmp_path / "t").batches())
+
+
+def test_a_part_file_whose_pages_are_damaged_is_named(tmp_path: Path) -> None:
+    add(tmp_path / "t", A, "a.jpg", "b.jpg")
+    (part,) = FeatureTable(tmp_path / "t").parts()
+    content = bytearray(part.read_bytes())
+    content[4:200] = b"\xff" * 196
+    part.write_bytes(content)
+    table = FeatureTable(tmp_path / "t")
+    with pytest.raises(TableError, match=f"{part.name} is not a readable Parquet file"):
+        list(table.batches())
+    with pytest.raises(TableError, match=f"{part.name} is not a readable Parquet file"):
+        table.index()
+
+
+def test_a_part_file_that_goes_away_while_the_table_is_read_is_named(tmp_path: Path) -> None:
+    add(tmp_path / "t", A, "a.jpg")
+    (part,) = FeatureTable(tmp_path / "t").parts()
+    part.unlink()
+    with pytest.raises(TableError, match=f"{part.name} went away"):
+        list(FeatureTable(tmp_path / "t").paths_in([part.name]))
+
+
 def test_a_file_system_without_locks_is_said_to_be_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,6 +54,14 @@ def fruit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def test_two_columns_of_one_name_are_refused(
+    spark: SparkSession, encoder: Encoder, pictures: Path
+) -> None:
+    featurizer = ImageFeaturizer(encoder=encoder, outputCol="f", errorCol="f")
+    with pytest.raises(EngineError, match="'f' for outputCol and errorCol: give two names"):
+        featurizer.transform(images(spark, pictures))
+
+
 def test_vectors_are_those_of_extract_and_other_columns_stay(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:

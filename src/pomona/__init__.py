@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pomona.engines.job import Summary
     from pomona.extraction import extract
     from pomona.table import FeatureTable
-    from pomona.transformer import ImageFeaturizer
+    from pomona.transformer import ImageFeaturizer as ImageFeaturizer
     from pomona.worker import DecodeOptions
 
 __all__ = [
@@ -37,7 +37,6 @@ __all__ = [
     "Encoder",
     "FeatureTable",
     "Features",
-    "ImageFeaturizer",
     "NetworkSettings",
     "Summary",
     "__version__",
@@ -87,4 +86,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return [*__all__, "ImageFeaturizer"]  # which is none of `import *`: it needs PySpark

@@ -139,9 +139,9 @@ def _classify_images(  # noqa: PLR0913, PLR0917 - what an extraction takes
             progress=progress,
         )
         table = FeatureTable(folder)
-        if table.exists():
-            # Workers end in any order; answers come as the files are named.
-            yield from sorted(_predictions(probe, table), key=attrgetter("path"))
+        # Workers end in any order; answers come as the files are named.
+        found = sorted(_predictions(probe, table), key=attrgetter("path"))
+    yield from found  # a reader that goes away finds nothing of ours left to remove
 
 
 @contextmanager

@@ -14,8 +14,10 @@ from pomona.errors import PomonaError
 __all__ = [
     "cache_folder",
     "is_remote",
+    "literal_glob",
     "local_path",
     "read_file",
+    "spark_path",
     "without_password",
     "written_whole",
 ]
@@ -54,6 +56,18 @@ def local_path(uri: str) -> str:
     """
     rest = uri.removeprefix("file:")
     return "/" + rest.lstrip("/") if rest.startswith("/") else rest
+
+
+def literal_glob(path: str) -> str:
+    """A glob of Hadoop's that means this path and no other: Spark takes every path for a glob."""
+    return re.sub(r"[\\{}\[\]*?]", r"\\\g<0>", path)
+
+
+def spark_path(path: str) -> str:
+    """Where Spark is to read: a path of this machine stays one, whatever Spark's default is."""
+    if is_remote(path):
+        return path
+    return literal_glob(f"file:{Path(local_path(path)).absolute()}")
 
 
 def read_file(location: str) -> bytes:

@@ -135,8 +135,12 @@ def show_duplicates(name: str, found: Duplicates, groups: int) -> None:
         if made[groups:]:
             console.print(f"... {len(made) - groups:,} more groups: see --groups and --json")
     if len(found.nearest):
-        rate = 1 / found.by_chance if found.by_chance else 0
-        chance = f"one in {rate:,.0f}" if rate else f"none of {len(found.random):,}"
+        if found.by_chance > 0.1:
+            chance = f"{found.by_chance:.0%}"
+        elif found.by_chance:
+            chance = f"one in {1 / found.by_chance:,.0f}"
+        else:
+            chance = f"none of {len(found.random):,}"
         console.print(
             f"threshold {found.threshold:g}: {found.share:.1%} of the images have another one as "
             f"near as that, of pairs at random {chance}"
@@ -194,7 +198,7 @@ def show_projection(made: Projected) -> None:
 
 def _console() -> Console:
     # In a pipe there is no width to keep to: no line is folded there.
-    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 250)
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 100_000)
 
 
 def _print_counts(console: Console, what: str, counts: list[tuple[str | None, int]]) -> None:

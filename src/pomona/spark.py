@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from pomona.errors import TableError
-from pomona.location import is_remote
+from pomona.location import is_remote, spark_path
 from pomona.schema import SPARK_SCHEMA, provenance_of_column
 from pomona.table import FeatureTable, one_provenance
 
@@ -37,9 +37,8 @@ def read_features(
     if is_remote(given):
         _check_parts(spark, given)
     else:
-        given = str(FeatureTable.at(given).folder.absolute())
         FeatureTable.at(given).provenance()
-    rows = spark.read.parquet(given)
+    rows = spark.read.parquet(spark_path(given))
     names = [field.partition(" ")[0] for field in SPARK_SCHEMA.split(", ")]
     rows = rows.select(*names)
     return rows.where("status = 'ok'") if ok_only else rows

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,7 +126,7 @@ class FeatureTable:
         """What has a row, and from which state of its file. Vectors are not read."""
         builder = IndexBuilder()
         for part in self.parts():
-            with pq.ParquetFile(part) as file:
+            with _opened(part, INDEX_COLUMNS) as file:
                 for batch in file.iter_batches(columns=INDEX_COLUMNS, batch_size=INDEX_ROWS):
                     builder.add_rows(part.name, pa.Table.from_batches([batch]))
         return builder.build()
@@ -133,16 +134,20 @@ class FeatureTable:
     def paths_in(self, parts: Iterable[str]) -> Iterator[list[str]]:
         """The paths of all rows in some part files, by their names; some thousand at a time."""
         for name in parts:
-            with pq.ParquetFile(self.folder / name) as file:
+            with _opened(self.folder / name, ["path"]) as file:
                 for batch in file.iter_batches(columns=["path"], batch_size=INDEX_ROWS):
                     yield batch["path"].to_pylist()
 
     def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """The rows, streamed, in the table's schema whichever engine wrote them."""
+        """The rows, streamed, in the table's schema whichever engine wrote them.
+
+        Raises:
+            TableError: a part file is damaged, or lacks a column.
+        """
         names = columns or FEATURE_SCHEMA.names
         schema = pa.schema([FEATURE_SCHEMA.field(name) for name in names])
         for part in self.parts():
-            with pq.ParquetFile(part) as file:
+            with _opened(part, names) as file:
                 for batch in file.iter_batches(columns=names, batch_size=ROW_GROUP_ROWS):
                     table = pa.Table.from_batches([batch]).select(names).cast(schema)
                     yield from table.to_batches()
@@ -209,6 +214,24 @@ def part_provenance(part: Path) -> dict[str, str]:
     try:
         return read_provenance(pq.read_schema(part))
     except (OSError, pa.ArrowInvalid, ValueError) as error:
+        raise TableError(damaged(part, error)) from error
+
+
+@contextmanager
+def _opened(part: Path, columns: Iterable[str]) -> Iterator[pq.ParquetFile]:
+    """A part file to read columns of; what Arrow raises on the way becomes a `TableError`."""
+    try:
+        with pq.ParquetFile(part) as file:
+            found = file.schema_arrow.names
+            if missing := [name for name in columns if name not in found]:
+                raise TableError(
+                    f"{part} is no part of a feature table: it has no column {missing[0]!r}, but "
+                    f"{', '.join(found)}; give a TABLE that pomona wrote, with all its columns"
+                )
+            yield file
+    except FileNotFoundError as error:
+        raise TableError(f"{part} went away: is a run writing the table? Try again") from error
+    except (OSError, pa.ArrowException) as error:
         raise TableError(damaged(part, error)) from error
 
 

@@ -225,6 +225,11 @@ class ImageFeaturizer(
                 f"ImageFeaturizer takes bytes of images, and column {name!r} is of type {kind}: "
                 "read them with spark.read.format('binaryFile')"
             )
+        if self.getOutputCol() == self.getErrorCol():
+            raise EngineError(
+                f"ImageFeaturizer has {self.getOutputCol()!r} for outputCol and errorCol: give two "
+                "names"
+            )
         for new in filter(None, (self.getOutputCol(), self.getErrorCol())):
             if new in dataset.columns:
                 raise EngineError(

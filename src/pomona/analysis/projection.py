@@ -268,13 +268,18 @@ def project(
     return Projected(table, projection, done, provenance["fingerprint"], points)
 
 
-def check_target(source: FeatureTable, target: FeatureTable, *, overwrite: bool) -> None:
+def check_target(source: FeatureTable | None, target: FeatureTable, *, overwrite: bool) -> None:
     """Make sure that the new table may be written.
+
+    Args:
+        source: the table to project; None where it is not on this machine.
+        target: the new one.
+        overwrite: whether it may take the place of one that is there.
 
     Raises:
         TableError: it is the source itself, is there already, or is no place for a table.
     """
-    if source.folder.resolve() == target.folder.resolve():
+    if source is not None and source.folder.resolve() == target.folder.resolve():
         raise TableError(f"{target.folder} is the table to project: give another -o TABLE")
     target.check()
     if target.exists() and not overwrite:

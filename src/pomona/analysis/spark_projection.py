@@ -23,7 +23,7 @@ from pomona.engines.hadoop_table import HadoopRows
 from pomona.engines.places import write_parquet
 from pomona.engines.session import check_spark, is_connect, session
 from pomona.errors import EngineError, RunError, TableError
-from pomona.location import is_remote
+from pomona.location import is_remote, spark_path
 from pomona.schema import FEATURE_SCHEMA, SPARK_SCHEMA, column_metadata, provenance_of_column
 from pomona.table import FeatureTable
 from pomona.table_writer import writing
@@ -60,9 +60,11 @@ def project_on_spark(  # noqa: PLR0913 - as `project`, and on which Spark
         RunError: Spark could not go on.
     """
     check_spark(spark, master)
-    if not is_remote(source) and not is_remote(target):
-        FeatureTable.at(source).provenance()
-        check_target(FeatureTable.at(source), FeatureTable.at(target), overwrite=overwrite)
+    near = None if is_remote(source) else FeatureTable.at(source)
+    if near:
+        near.provenance()
+    if not is_remote(target):
+        check_target(near, FeatureTable.at(target), overwrite=overwrite)
     with session(spark, master) as active:
         if is_connect(active):
             raise EngineError(
@@ -70,7 +72,7 @@ def project_on_spark(  # noqa: PLR0913 - as `project`, and on which Spark
                 "--master local[4], spark://host:7077 or yarn"
             )
         with spark_errors(TableError, f"Spark cannot read {source}"):
-            rows = active.read.parquet(source)
+            rows = active.read.parquet(spark_path(source))
         found = _provenance(rows, source)
         if is_remote(target):
             _check_remote(source, target, active, overwrite=overwrite)
@@ -82,7 +84,7 @@ def project_on_spark(  # noqa: PLR0913 - as `project`, and on which Spark
             )
             projected = projected.withMetadata("features", column_metadata(provenance))
             _write(projected, target, provenance, overwrite=overwrite)
-            written = active.read.parquet(target)
+            written = active.read.parquet(spark_path(target))
             count, points = written.count(), _points(written, projection.rows)
     return Projected(target, projection, count, provenance["fingerprint"], points)
 

@@ -9,6 +9,7 @@ from pomona.building.build import build_encoder
 from pomona.building.precision import lower_precision
 from pomona.building.settings import NetworkSettings
 from pomona.encoder.blob import Encoder
+from pomona.encoder.cards import CARDS
 from pomona.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def encoder_of_table(
         raise EncoderError(
             f"the table was made by {_named(provenance)}, and this encoder is "
             f"{_named(found.provenance())}: give the one that made the table, as --encoder FILE, "
-            "or by --model and --weights"
+            "or by --model and --weights, which is for networks with preprocessing as it came"
         )
     return found
 
@@ -78,15 +79,16 @@ def _build(provenance: Mapping[str, str], model: str | None, weights: str | None
     precision = provenance.get("precision", "f32")
     if precision == "int8":
         raise EncoderError("the table was made by an int8 encoder: give its file by --encoder")
-    name = provenance.get("weights", "")
-    if weights is None and model is None:
+    name = model or provenance.get("model", "")
+    if weights is None and (model is None or model in CARDS):
         if not has_named_weights(provenance):
+            file = "--weights" if name in CARDS else "--model"
             raise EncoderError(
-                f"the table was made by {_named(provenance)}, and tables hold no weights: give "
-                "the file by --weights, or the encoder by --encoder"
+                f"the table was made by {_named(provenance)}, and tables hold no networks and no "
+                f"weights: give the file by {file}, or the encoder by --encoder"
             )
-        weights = name
-    return built_as(provenance, model or provenance.get("model", ""), weights)
+        weights = provenance["weights"]
+    return built_as(provenance, name, weights)
 
 
 def built_as(provenance: Mapping[str, str], model: str, weights: str | None) -> Encoder:

@@ -276,7 +276,10 @@ def _in_file(shape: tuple[int, int], dtype: type[np.float32]) -> NDArray[np.floa
     with tempfile.TemporaryFile(dir=folder) as file:
         try:
             # A page that has no place on the disk would end the process when it is written.
-            os.posix_fallocate(file.fileno(), 0, size)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:  # macOS
+                file.truncate(size)
         except OSError as error:
             raise RunError(
                 f"the vectors to learn from take {size / _GIB:.1f} GiB, and {folder} cannot hold "

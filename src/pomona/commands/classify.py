@@ -50,8 +50,8 @@ def classify(
     """Give a label and its probability to each image of SOURCE, by the file CLASSIFIER.
 
     SOURCE is a folder, an image, a quoted glob, or a feature table of the same encoder. Each line
-    has path, label, probability and status, with tabs between. Images that cannot be read have a
-    line with their status, and no label.
+    has path, label, probability, status and error, with tabs between. Images that cannot be read
+    have no label: their status and error say why.
     """
     from pomona.classification import classify as run
     from pomona.progress import progress_bar
@@ -92,9 +92,7 @@ def _counted(
 def _words(answer: Prediction) -> list[str]:
     """A line's fields; a tab or a line's end in a name would break it."""
     probability = "" if answer.probability is None else f"{answer.probability:.4f}"
-    fields = [answer.path, answer.label or "", probability, answer.status]
-    if answer.error:
-        fields.append(answer.error)
+    fields = [answer.path, answer.label or "", probability, answer.status, answer.error or ""]
     return ["".join(c if c.isprintable() else "?" for c in field) for field in fields]
 
 

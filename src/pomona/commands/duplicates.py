@@ -46,7 +46,8 @@ _SHEET_ROWS, _SHEET_COLUMNS = 100, 10
     "--sheet",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write a contact sheet, a PNG: a row for each group that is shown.",
+    help="Write a contact sheet, .png, .jpg or .webp: a row for each group that is shown, of up to "
+    "ten images.",
 )
 @AS_JSON
 def duplicates(

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pomona.commands.console import AS_JSON
+from pomona.commands.console import AS_JSON, results_follow
 from pomona.commands.options import (
     CALIBRATE,
     LAYER,
@@ -95,6 +95,7 @@ def build(
     built = build_encoder(model, weights, settings=told, trust=trust, runtime=runtime or "openvino")
     built = lower_precision(built, precision, calibrate)
     built.save(output)
+    results_follow()
     show_encoder(output, built)
 
 
@@ -116,6 +117,7 @@ def convert(file: str, precision: str, calibrate: str | None, output: str) -> No
 
     converted = lower_precision(Encoder.load(file), precision, calibrate)
     converted.save(output)
+    results_follow()
     show_encoder(output, converted)
 
 
@@ -128,6 +130,7 @@ def show(file: str, *, as_json: bool) -> None:
     from pomona.presentation import show_encoder
 
     loaded = Encoder.load(file)
+    results_follow()
     if as_json:
         click.echo(json.dumps(loaded.provenance()))
     else:

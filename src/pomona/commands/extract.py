@@ -101,7 +101,7 @@ __all__ = ["extract"]
     type=click.IntRange(min=1),
     metavar="N",
     help="Spark: files in one commit, which is what a lost driver costs.  "
-    "[default: 20,000 for each core]",
+    "[default: 20,000 for each core, at most 200,000]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the table instead of continuing it.")
 @click.option("--retry-failed", is_flag=True, help="Do images again whose row has no vector.")

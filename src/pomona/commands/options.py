@@ -67,7 +67,7 @@ class Size(click.ParamType[tuple[int, int]]):
     def convert(self, value: Any, *_: Any) -> tuple[int, int]:
         """Parse."""
         sides = str(value).lower().split("x")
-        if len(sides) > 2 or not all(side.isdigit() for side in sides):
+        if len(sides) > 2 or not all(side.isdecimal() for side in sides):
             self.fail(f"{value!r} is no size: expected 224, or height x width as in 240x320")
         return int(sides[0]), int(sides[-1])
 

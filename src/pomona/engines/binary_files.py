@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from pomona.engines.session import is_connect
+from pomona.location import literal_glob
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["read_images", "read_settings"]
 
-_GLOB_SIGN = re.compile(r"[\\{}\[\]*?]")
 _TASKS_PER_CORE = 4  # a few, so that one slow task does not hold up a core's share
 _TASKS_PER_CORE_BETWEEN = 2  # fewer, and so larger part files, where no core waits for them
 _SMALLEST_TASK = 64  # images: below that, starting a task costs more than it brings
@@ -48,7 +47,7 @@ def read_images(
     # Names with brackets or braces are names, not patterns.
     paths = [file.uri for file in files]
     if is_connect(spark):  # where Spark 4.3 does not heed that option
-        return reader.load([_GLOB_SIGN.sub(r"\\\g<0>", path) for path in paths])
+        return reader.load([literal_glob(path) for path in paths])
     named: Any = reader.option("__globPaths__", "false")
     return named._df(named._jreader.load(_java_strings(spark, paths)))  # type: ignore[no-any-return]
 
