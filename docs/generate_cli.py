@@ -75,9 +75,10 @@ SOURCE in detail:
 - The known extensions are bmp, gif, jpeg, jpg, png, tif, tiff and webp, in any letter case. They
   only choose files; what a file is, its bytes decide.
 - `--glob` chooses by name instead, and letter case counts. A PATTERN with a slash is held against
-  the path below SOURCE. `--glob '*'` takes every file.
-- A glob as SOURCE is for Pomona to expand, so put it into quotes. `**` stands for any number of
-  folders. A file that is named or matched directly is taken whatever its extension.
+  the path below SOURCE, and its `*` takes slashes as well. `--glob '*'` takes every file.
+- A glob as SOURCE is for Pomona to expand, so put it into quotes. Its `*` ends at a slash, and
+  `**` stands for any number of folders. A file that is named or matched directly is taken
+  whatever its extension.
 
 ```console
 $ pomona extract 'demo/pictures/**/00*.jpg' few/ --encoder fruit.encoder

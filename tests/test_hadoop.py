@@ -320,6 +320,17 @@ def test_a_mark_that_could_not_be_renewed_for_long_stops_its_holder(
             mark.check()
 
 
+def test_signs_of_a_glob_may_be_in_a_remote_tables_name(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
+) -> None:
+    table = f"{remote}/run [1] {{a,b}}"
+    first = pomona.extract(pictures, table, encoder=encoder, spark=spark)
+    os.utime(pictures / "Apple Red 1" / "image 3.jpg", (1e9, 1e9))
+    again = pomona.extract(pictures, table, encoder=encoder, spark=spark)
+    assert (first.files, again.skipped, again.ok) == (14, 13, 1)
+    assert len(tables.rows(tmp_path / "run [1] {a,b}")) == 14
+
+
 def test_nested_roots_of_a_glob_list_each_file_once(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
 ) -> None:

@@ -65,6 +65,13 @@ def test_whoever_holds_work_is_told_to_settle_it_when_nothing_waits() -> None:
     assert queue.take(holds_work=True) == []
 
 
+def test_one_thread_that_waits_can_be_roused() -> None:
+    queue = filled(5)
+    queue.rouse()
+    assert queue.take(holds_work=False) == []
+    assert queue.take(holds_work=False) != []
+
+
 def test_it_ends_when_everything_is_settled() -> None:
     queue = filled(5)
     queue.settle(len(take_all(queue)))

@@ -53,6 +53,8 @@ def test_rules_travel_to_workers(rule: str) -> None:
         ("folder", "expected parent, none, regex:PATTERN or csv:FILE"),
         ("regex:", "expected parent"),
         ("regex:(", "not a regular expression"),
+        ("regex:(a{5000000000})", "not a regular expression"),
+        ("regex:" + "(" * 5000 + ")" * 5000, "not a regular expression"),
         ("regex:abc", "put the label in a group"),
         ("csv:/nowhere/labels.csv", "cannot be read"),
     ],

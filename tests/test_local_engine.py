@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,36 @@ def test_a_worker_that_dies_outside_of_an_image_costs_no_row(
     assert died
     assert len(tables.rows(tmp_path / "t")) == summary.files == 14
     assert summary.ok == 11
+
+
+def test_workers_that_die_whenever_they_write_end_the_run(
+    encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(self: WorkerProcess) -> object:
+        self.kill("there is no memory for a whole part")
+        return real(self)
+
+    real = WorkerProcess.close_part
+    monkeypatch.setattr(WorkerProcess, "close_part", dies)
+    with pytest.raises(RunError, match="in a row .* there is no memory for a whole part"):
+        pomona.extract(pictures, tmp_path / "t", encoder=encoder, workers=1)
+
+
+def test_a_thread_that_cannot_start_ends_the_run(
+    encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, started = threading.Thread.start, []
+
+    def start(self: threading.Thread) -> None:
+        started.append(self)
+        if len(started) == 2:
+            raise RuntimeError("can't start new thread")
+        real(self)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        pomona.extract(pictures, tmp_path / "t", encoder=encoder, workers=2)
+    assert not any(thread.is_alive() for thread in started)
 
 
 def test_a_file_that_hangs_while_it_is_read_is_the_one_that_is_named(

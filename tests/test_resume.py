@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,8 @@ import tables
 from pomona.encoder.blob import Encoder
 from pomona.engines import worklist
 from pomona.engines.job import Summary
-from pomona.errors import RunError, TableError
+from pomona.engines.worker_process import WorkerProcess
+from pomona.errors import EncoderError, RunError, TableError
 
 Extract = Callable[..., Summary]
 
@@ -182,18 +185,53 @@ def test_many_changed_files_are_set_aside_in_bounded_lots(
     assert_as_made_anew(tmp_path / "t", pictures, encoder)
 
 
+def test_workers_that_cannot_start_cost_no_row(
+    encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    before = tables.read(tmp_path / "t")
+    draw(pictures / "Apple Red 1" / "image 3.jpg", 2)
+    draw(pictures / "new.png", 1)
+    (pictures / "Apple Red 1" / "image 1.png").unlink()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "openvino.py").write_text("raise ImportError('half installed')")
+    with monkeypatch.context() as patched:
+        patched.setenv("PYTHONPATH", str(tmp_path / "broken"))
+        with pytest.raises(RunError, match="half installed"):
+            pomona.extract(pictures, tmp_path / "t", encoder=encoder, prune=True)
+    assert tables.read(tmp_path / "t").equals(before)
+    done = pomona.extract(pictures, tmp_path / "t", encoder=encoder, prune=True)
+    assert done.changes.to_do == 2
+    assert_as_made_anew(tmp_path / "t", pictures, encoder)
+
+
+def test_an_encoder_that_is_not_itself_here_costs_no_row(
+    encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    before = tables.read(tmp_path / "t")
+    for picture in pictures.rglob("*.*"):
+        os.utime(picture, (1e9, 1e9))
+    elsewhere = dataclasses.replace(encoder, probes=bytes(len(encoder.probes)))
+    with pytest.raises(EncoderError, match="likely causes"):
+        pomona.extract(pictures, tmp_path / "t", encoder=elsewhere)
+    assert tables.read(tmp_path / "t").equals(before)
+
+
 def test_a_run_that_fails_after_rows_were_removed_costs_only_those(
     encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pomona.extract(pictures, tmp_path / "t", encoder=encoder)
     draw(pictures / "Apple Red 1" / "image 3.jpg", 2)
-    (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "openvino.py").write_text("raise ImportError('half installed')")
+
+    def run(*_: object) -> None:
+        raise RunError("it breaks now")
+
     with monkeypatch.context() as patched:
-        patched.setenv("PYTHONPATH", str(tmp_path / "broken"))
-        with pytest.raises(RunError):
+        patched.setattr(WorkerProcess, "run", run)
+        with pytest.raises(RunError, match="it breaks now"):
             pomona.extract(pictures, tmp_path / "t", encoder=encoder)
-    assert tables.read(tmp_path / "t").num_rows >= 13
+    assert tables.read(tmp_path / "t").num_rows == 13
     pomona.extract(pictures, tmp_path / "t", encoder=encoder)
     assert_as_made_anew(tmp_path / "t", pictures, encoder)
 
@@ -203,8 +241,8 @@ def test_a_file_replaced_between_listing_and_reading_is_done_again_by_the_next_r
 ) -> None:
     real = worklist.Worklist.files
 
-    def files(self: worklist.Worklist, table: worklist.IndexedTable) -> object:
-        listed = list(real(self, table))
+    def files(self: worklist.Worklist, *given: Any) -> object:
+        listed = list(real(self, *given))
         draw(pictures / "Apple Red 1" / "image 3.jpg", 9)  # replaced
         os.truncate(pictures / "Apple Red 1" / "image 1.png", 100)  # cut off
         (pictures / "Apple Red 1" / "image 5.webp").unlink()  # deleted

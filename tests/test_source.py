@@ -4,6 +4,8 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from pomona.errors import SourceError
 from pomona.labels import parse_label_rule
-from pomona.source import BATCH_BYTES, ImageFile, Listing, Source, read_batches
+from pomona.source import BATCH_BYTES, ImageFile, Listing, Source, is_for_spark, read_batches
 
 PARENT = parse_label_rule("parent")
 
@@ -88,11 +90,43 @@ def test_size_and_modified_are_those_of_the_file(tmp_path: Path) -> None:
     assert (file.size, file.modified) == (1, 1_234_567_890_123)
 
 
+@pytest.mark.parametrize("seconds", [10**13, -(10**13)])
+def test_a_time_that_no_calendar_has_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    touch(tmp_path / "a.jpg")
+    real = os.stat
+
+    def stat(path: Any, **more: Any) -> Any:
+        found = real(path, **more)
+        if not str(path).endswith("a.jpg"):
+            return found
+        times = {"st_mtime_ns": seconds * 10**9}
+        return SimpleNamespace(st_mode=found.st_mode, st_size=found.st_size, **times)
+
+    monkeypatch.setattr(os, "stat", stat)
+    (file,) = listed(tmp_path)
+    assert (file.size, file.modified) == (1, None)
+    assert not is_for_spark(file)  # whose time has no more room
+
+
 def test_a_circle_of_links_ends(tmp_path: Path) -> None:
     touch(tmp_path / "x" / "a.jpg")
     (tmp_path / "x" / "round").symlink_to(tmp_path)
     (tmp_path / "self").symlink_to(tmp_path / "self")
     assert names(listed(tmp_path)) == ["a.jpg"]
+
+
+@pytest.mark.parametrize("pattern", ["**/*.jpg", "**", "*/**", "**/x/**/*.jpg", "**/**/a.jpg"])
+def test_a_recursive_glob_goes_round_no_circle_of_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str
+) -> None:
+    touch(tmp_path / "x" / "a.jpg")
+    for name in ("here", "there"):  # with two, ways double at every step
+        (tmp_path / "x" / name).symlink_to(tmp_path / "x")
+    assert names(listed(f"{tmp_path}/{pattern}")) == ["a.jpg"]
+    monkeypatch.chdir(tmp_path)
+    assert names(listed(pattern)) == ["a.jpg"]
 
 
 def test_links_to_files_and_folders_are_followed(tmp_path: Path) -> None:
@@ -168,7 +202,21 @@ def test_a_file_is_gone_if_it_lay_in_the_source_and_is_no_more(tmp_path: Path, g
 FOLDERS = st.lists(st.sampled_from(["a", "b", ".h", "_u"]), max_size=3)
 FILES = st.sampled_from(["a.jpg", "b.png", "c.txt", "_d.jpg", "e.h.jpg"])
 PATTERNS = [
-    *("", "/", "/*", "/**", "/*/", "/*/*", "/a", "/a/*", "/a*", "/?/b", "/[ab]/**", "/**/*.jpg"),
+    *(
+        "",
+        "/",
+        "/*",
+        "/**",
+        "/*/**",
+        "/*/",
+        "/*/*",
+        "/a",
+        "/a/*",
+        "/a*",
+        "/?/b",
+        "/[ab]/**",
+        "/**/*.jpg",
+    ),
     *("/**/a", "/.h/*", "/*/.h", "/**/b/**/*.png", "/a/a.jpg"),
 ]
 GLOBS = st.sampled_from([(), ("*.png",), ("a/*.txt",), ("*.txt", "*.jpg"), ("_*",)])

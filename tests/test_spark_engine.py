@@ -54,6 +54,20 @@ def test_both_engines_give_the_same_rows(both: tuple[Path, Path]) -> None:
     assert local.num_rows == 14
 
 
+def test_files_too_large_for_spark_are_the_same_rows_made_by_the_driver(
+    spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pomona.extract(pictures, tmp_path / "local", encoder=encoder, workers=2)
+    sizes = sorted(path.stat().st_size for path in pictures.rglob("*.*"))
+    monkeypatch.setattr("pomona.source._SPARK_FILE_BYTES", sizes[len(sizes) // 2])
+    pomona.extract(pictures, tmp_path / "spark", encoder=encoder, spark=spark)
+    assert tables.read(tmp_path / "local").equals(tables.read(tmp_path / "spark"))
+
+
 def test_both_engines_write_the_same_columns_and_provenance(both: tuple[Path, Path]) -> None:
     local, spark_made = (pomona.FeatureTable(folder) for folder in both)
     assert local.provenance() == spark_made.provenance()

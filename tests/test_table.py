@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,13 @@ import pytest
 import tables
 from pomona.errors import TableError
 from pomona.part_files import PartWriter, part_name
-from pomona.schema import FEATURE_SCHEMA, lone_row, read_provenance, schema_with_provenance
+from pomona.schema import (
+    FEATURE_SCHEMA,
+    SPARK_FOOTER_KEY,
+    lone_row,
+    read_provenance,
+    schema_with_provenance,
+)
 from pomona.table import FeatureTable
 from pomona.table_writer import writing
 from pomona.worker import vectors_array
@@ -49,6 +56,18 @@ def paths(folder: Path) -> set[str]:
     return set(tables.read(folder)["path"].to_pylist())
 
 
+@pytest.mark.parametrize(
+    "footer", ["{}", "[]", '"x"', '{"fields": [1]}', '{"fields": 1}', "{", "[" * 100_000]
+)
+def test_a_footer_that_spark_did_not_write_is_a_damaged_part(tmp_path: Path, footer: str) -> None:
+    add(tmp_path / "t", A, "a.jpg")
+    (part,) = FeatureTable(tmp_path / "t").parts()
+    plain = pa.table(pq.read_table(part).to_pydict())
+    pq.write_table(plain.replace_schema_metadata({SPARK_FOOTER_KEY: footer}), part)
+    with pytest.raises(TableError, match=f"{part.name} is not a readable Parquet file"):
+        FeatureTable(tmp_path / "t").provenance()
+
+
 @pytest.mark.parametrize("dropped", ["label", "status"])
 def test_a_part_file_without_all_columns_is_refused_by_name(tmp_path: Path, dropped: str) -> None:
     add(tmp_path / "t", A, "a.jpg")
@@ -56,6 +75,22 @@ def test_a_part_file_without_all_columns_is_refused_by_name(tmp_path: Path, drop
     pq.write_table(pq.read_table(part).drop_columns([dropped]), part)
     with pytest.raises(TableError, match=f"{part.name} is no part .* no column '{dropped}'"):
         list(FeatureTable(tmp_path / "t").batches())
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [("path", [None]), ("path", [["a.jpg"]]), ("size", ["large"]), ("modified", [[1]])],
+)
+def test_a_part_file_with_other_values_is_named(
+    tmp_path: Path, column: str, values: list[Any]
+) -> None:
+    add(tmp_path / "t", A, "a.jpg")
+    (part,) = FeatureTable(tmp_path / "t").parts()
+    rows = pq.read_table(part)
+    changed = rows.set_column(rows.schema.get_field_index(column), column, pa.array(values))
+    pq.write_table(changed, part)
+    with pytest.raises(TableError, match=f"{part.name} is not a readable Parquet file"):
+        FeatureTable(tmp_path / "t").index()
 
 
 def test_a_part_file_whose_pages_are_damaged_is_named(tmp_path: Path) -> None:
@@ -219,10 +254,15 @@ def test_the_lock_and_the_staging_of_a_killed_writer_do_not_block(tmp_path: Path
     assert [p.suffix for p in (tmp_path / "t").iterdir()] == [".parquet"]
 
 
-def test_a_writer_that_wrote_nothing_leaves_no_folder(tmp_path: Path) -> None:
-    with writing(FeatureTable(tmp_path / "t"), A, overwrite=False):
+@pytest.mark.parametrize("below", ["t", "new/newer/t"])
+def test_a_writer_that_wrote_nothing_leaves_no_folder(tmp_path: Path, below: str) -> None:
+    with writing(FeatureTable(tmp_path / below), A, overwrite=False):
         pass
-    assert not (tmp_path / "t").exists()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "t" / "mine").mkdir(parents=True)
+    with writing(FeatureTable(tmp_path / "t" / "mine" / "new" / "t"), A, overwrite=False):
+        pass
+    assert list((tmp_path / "t" / "mine").iterdir()) == []
 
 
 def test_a_part_file_is_not_seen_before_it_is_whole(tmp_path: Path) -> None:

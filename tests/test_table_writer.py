@@ -291,6 +291,55 @@ def test_what_is_written_down_is_refused_where_it_leads_out_of_the_table(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_link_in_a_strangers_staging_folder_moves_nothing_of_another_folder(
+    tmp_path: Path,
+) -> None:
+    precious = tmp_path / "datasets" / "data.parquet"
+    precious.parent.mkdir()
+    precious.touch()
+    folder = tmp_path / "table"
+    folder.mkdir()
+    staging = staging_of_the_killed(folder)
+    (staging / "put-away.json").write_text('{"names": ["data.parquet"]}')
+    (staging / "replaced").symlink_to(precious.parent)
+    with pytest.raises(TableError, match="replaced is a link, which no run leaves"):
+        take_up(FeatureTable(folder))
+    assert precious.exists()
+
+
+def test_a_link_for_a_staging_folder_is_no_part_of_a_table(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    folder = tmp_path / "table"
+    folder.mkdir()
+    (folder / "_staging-x").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(TableError, match="not a feature table .it holds '_staging-x'"):
+        FeatureTable(folder).check_folder()
+
+
+def test_checksums_that_hadoop_left_go_with_what_they_are_of(tmp_path: Path) -> None:
+    with open_table(tmp_path) as writer:
+        add(writer, "a", "b")
+        add(writer, "c")
+        for part in FeatureTable(tmp_path).parts():
+            part.with_name(f".{part.name}.crc").touch()
+        writer.remove_rows(writer.index().rows_of(["a", "c"]))
+    assert paths(tmp_path) == ["b"]
+    assert not list(tmp_path.glob(".*.crc"))
+
+
+def test_a_damaged_part_file_is_named_when_rows_are_to_leave_it(tmp_path: Path) -> None:
+    with open_table(tmp_path) as writer:
+        add(writer, "a", "b")
+        (part,) = FeatureTable(tmp_path).parts()
+        doomed = writer.index().rows_of(["a"])
+        content = bytearray(part.read_bytes())
+        content[4:100] = b"\xff" * 96
+        part.write_bytes(content)
+        with pytest.raises(TableError, match=f"{part.name} is not a readable Parquet file"):
+            writer.remove_rows(doomed)
+        assert part.read_bytes() == content
+
+
 def test_rows_put_away_are_gone_once_others_have_come(tmp_path: Path) -> None:
     with open_table(tmp_path) as writer:
         add(writer, "a")

@@ -94,6 +94,16 @@ def test_a_failed_row_has_no_vector_and_says_why() -> None:
     assert row["content_sha256"]
 
 
+def test_an_image_for_which_memory_runs_out_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    def decode(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("pomona.worker.decode", decode)
+    (row,) = run(batch(red()))
+    assert (row["status"], row["features"]) == ("too_large", None)
+    assert row["error"] == "takes more memory than this process has"
+
+
 def test_what_could_not_be_read_keeps_its_reason() -> None:
     (row,) = run(batch(None, read_error="cannot be read: Permission denied"))
     assert (row["status"], row["error"]) == ("unreadable", "cannot be read: Permission denied")

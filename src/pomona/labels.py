@@ -94,7 +94,7 @@ def parse_label_rule(text: str) -> LabelRule:
 def _pattern(text: str) -> re.Pattern[str]:
     try:
         pattern = re.compile(text)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise UsageError(f"--label regex:{text}: not a regular expression ({error})") from error
     if not pattern.groups:
         raise UsageError(

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pomona.errors import TableError
 from pomona.row_index import KEY_TYPE, path_keys
 from pomona.schema import read_provenance, schema_with_provenance
 
@@ -22,8 +23,11 @@ __all__ = [
     "ROW_GROUP_ROWS",
     "PartWriter",
     "copy_rows",
+    "damaged",
     "groups_to_merge",
     "part_name",
+    "remove_checksum",
+    "remove_part",
 ]
 
 ROW_GROUP_ROWS = 2048  # of 1280 float32: 10 MB held in memory by each writer
@@ -91,7 +95,7 @@ def copy_rows(parts: Iterable[Path], target: Path, without: Collection[bytes] = 
     for part in parts:
         with pq.ParquetFile(part) as file:
             schema = schema_with_provenance(read_provenance(file.schema_arrow))
-            for batch in _batches(file):
+            for batch in _batches(file, part):
                 keep = ~np.isin(path_keys(batch["path"].to_pylist()), doomed)
                 kept = batch.select(schema.names).filter(pa.array(keep))
                 if kept.num_rows:
@@ -104,8 +108,37 @@ def copy_rows(parts: Iterable[Path], target: Path, without: Collection[bytes] = 
     return writer.rows
 
 
-def _batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
-    for batch in file.iter_batches(batch_size=ROW_GROUP_ROWS):
+def remove_part(part: Path) -> None:
+    """Remove a part file, and the checksum that Hadoop may have left beside it.
+
+    Hadoop would hold that against any other file of the same name.
+    """
+    part.unlink(missing_ok=True)
+    remove_checksum(part)
+
+
+def remove_checksum(part: Path) -> None:
+    """Remove the checksum that Hadoop may have left beside a part file."""
+    part.with_name(f".{part.name}.crc").unlink(missing_ok=True)
+
+
+def damaged(part: object, reason: object) -> str:
+    """What to say of a part file that cannot be read."""
+    return (
+        f"{part} is not a readable Parquet file ({reason}): remove it, and the next run does its "
+        "images again"
+    )
+
+
+def _batches(file: pq.ParquetFile, part: Path) -> Iterator[pa.RecordBatch]:
+    batches = file.iter_batches(batch_size=ROW_GROUP_ROWS)
+    while True:
+        try:
+            batch = next(batches, None)
+        except (OSError, pa.ArrowException) as error:
+            raise TableError(damaged(part, error)) from error
+        if batch is None:
+            return
         if batch.num_rows:
             yield batch
 

@@ -137,10 +137,17 @@ def read_provenance(schema: pa.Schema) -> dict[str, str]:
 
 
 def provenance_of_footer(struct: str | None) -> dict[str, str]:
-    """Provenance in the footer entry `SPARK_FOOTER_KEY`; empty without it."""
-    fields = json.loads(struct)["fields"] if struct else []
-    metadata = (field["metadata"] for field in fields if field["name"] == "features")
-    return provenance_of_column(next(metadata, {}))
+    """Provenance in the footer entry `SPARK_FOOTER_KEY`; empty without it.
+
+    Raises:
+        ValueError: the entry is not as Spark writes it.
+    """
+    try:
+        fields = json.loads(struct)["fields"] if struct else []
+        metadata = (field["metadata"] for field in fields if field["name"] == "features")
+        return provenance_of_column(next(metadata, {}))
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"its footer's {SPARK_FOOTER_KEY} is not as Spark writes it") from error
 
 
 def provenance_of_column(metadata: Mapping[str, str]) -> dict[str, str]:

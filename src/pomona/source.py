@@ -29,6 +29,7 @@ __all__ = [
     "Listing",
     "Source",
     "is_chosen",
+    "is_for_spark",
     "is_hidden",
     "is_hidden_below",
     "is_taken",
@@ -51,13 +52,21 @@ MAX_FILE_BYTES = 2**31 - 1
 """What fits into one value of Arrow's binary type, and into one of Java's byte arrays."""
 
 
+_SPARK_FILE_BYTES = 128 * 2**20
+"""The most that Spark is to read of one file: it holds each up to three times on the JVM's heap,
+of 1 GiB by default, in every task at once."""
+
+_MODIFIED_MS = range(-62_135_596_800_000, 253_402_300_800_000)  # the years 1 to 9999
+
+
 class ImageFile(NamedTuple):
     """One file as it was listed.
 
     Attributes:
         path: absolute path on this machine, or URI of another file system.
         size: bytes; None where the file could not be looked at, or is no regular file.
-        modified: milliseconds since 1970 (Hadoop's resolution), UTC; None likewise.
+        modified: milliseconds since 1970 (Hadoop's resolution), UTC; None likewise, and where no
+            calendar has that time.
     """
 
     path: str
@@ -119,7 +128,7 @@ class Source:
         Args:
             on_error: is told of each folder that could not be listed.
         """
-        for root in self._roots():
+        for root in self._roots(on_error):
             if os.path.isdir(root):  # noqa: PTH112 - names may be no valid text: stay with os
                 yield from self._walk(root, on_error)
             else:
@@ -148,7 +157,8 @@ class Source:
         given = local_path(self.given)
         pattern = os.path.abspath(given)  # noqa: PTH100
         above = [str(parent) for parent in reversed(Path(path).parents)]
-        places = above if given.endswith("/") else [*above, path]
+        of_folders = given.rpartition("/")[2] in {"", "**"}
+        places = above if of_folders else [*above, path]
         if os.path.lexists(given):
             root = pattern if pattern in places else None
         else:
@@ -160,41 +170,18 @@ class Source:
         below = path[len(root) :].lstrip("/")
         return not below or is_taken(below, self.globs)
 
-    def _roots(self) -> list[str]:
+    def _roots(self, on_error: Callable[[OSError], None] = lambda _: None) -> list[str]:
         path = local_path(self.given)
         if os.path.lexists(path):
             return [os.path.abspath(path)]  # noqa: PTH100 - links stay as they were given
-        found = glob.iglob(path, recursive=True)  # noqa: PTH207 - names may be no valid text
+        found = _expand(path, on_error)
         matches = {os.path.abspath(match) for match in found if not is_hidden_below(match, path)}  # noqa: PTH100
         return sorted(match for match in matches if not _has_parent_in(match, matches))
 
     def _walk(self, root: str, on_error: Callable[[OSError], None]) -> Iterator[ImageFile]:
-        # A stack of our own: folders may lie deeper than Python's goes.
-        above: list[_Folder] = []
-
-        def enter(path: str) -> None:
-            try:
-                folder = _Folder.open(path)
-            except OSError as error:
-                on_error(error)
-                return
-            if path != self.excluded and folder.identity not in [f.identity for f in above]:
-                above.append(folder)
-
-        enter(root)
-        while above:
-            folder = above[-1]
-            for name, is_folder in folder.names:
-                path = f"{folder.path.rstrip('/')}/{name}"
-                if is_hidden(name):
-                    continue
-                if is_folder:
-                    enter(path)
-                    break  # its files come before the next name
-                if is_chosen(path[len(root) :].lstrip("/"), self.globs):
-                    yield _look_at(path)
-            else:
-                above.pop()
+        for path, is_folder in _tree(root, on_error, self.excluded):
+            if not is_folder and is_chosen(path[len(root) :].lstrip("/"), self.globs):
+                yield _look_at(path)
 
 
 class _Folder(NamedTuple):
@@ -212,11 +199,72 @@ class _Folder(NamedTuple):
 
     @classmethod
     def open(cls, path: str) -> _Folder:
-        status = os.stat(path)  # noqa: PTH116
-        with os.scandir(path) as listing:
+        status = os.stat(path or os.curdir)  # noqa: PTH116
+        with os.scandir(path or os.curdir) as listing:
             # Names only: of a million files in one folder, entries would take 300 MB.
             kinds = {entry.name: _is_folder(entry) for entry in listing}
         return cls(path, (status.st_dev, status.st_ino), iter(sorted(kinds.items())))
+
+
+def _tree(
+    root: str, on_error: Callable[[OSError], None], excluded: str | None = None
+) -> Iterator[tuple[str, bool]]:
+    """A folder and all below it that is not hidden, in a fixed order; whether each is a folder.
+
+    Links are followed, but never round in a circle.
+    """
+    # A stack of our own: folders may lie deeper than Python's goes.
+    above: list[_Folder] = []
+
+    def enter(path: str) -> bool:
+        try:
+            folder = _Folder.open(path)
+        except OSError as error:
+            on_error(error)
+            return False
+        if path == excluded or folder.identity in [f.identity for f in above]:
+            return False
+        above.append(folder)
+        return True
+
+    if enter(root):
+        yield root, True
+    while above:
+        for name, is_folder in above[-1].names:
+            if is_hidden(name):
+                continue
+            path = os.path.join(above[-1].path, name)  # noqa: PTH118 - it is called for every file
+            if not is_folder:
+                yield path, False
+            elif enter(path):
+                yield path, True
+                break  # what it holds comes before the next name
+        else:
+            above.pop()
+
+
+def _expand(pattern: str, on_error: Callable[[OSError], None], folder: str = "") -> Iterator[str]:
+    """What a glob finds below a folder, by default the current one.
+
+    Python's own follows links round in circles where it meets `**`.
+    """
+    parts = pattern.split("/")
+    if "**" not in parts:
+        for match in glob.iglob(pattern, root_dir=folder or None):  # noqa: PTH207 - nor here
+            yield os.path.join(folder, match)  # noqa: PTH118
+        return
+    at = parts.index("**")
+    top = "/".join(parts[:at]) or "/" * at  # nothing before it: the root, or the folder itself
+    rest = "/".join(itertools.dropwhile("**".__eq__, parts[at:]))
+    for root in _expand(top, on_error, folder) if top else [folder]:
+        if not os.path.isdir(root or os.curdir):  # noqa: PTH112
+            continue
+        if not rest:
+            yield root  # and by that all below it
+            continue
+        for below, is_folder in _tree(root, on_error):
+            if is_folder:
+                yield from _expand(rest, on_error, below)
 
 
 class Listing:
@@ -269,7 +317,10 @@ class Listing:
             yield file
 
     def _note(self, error: OSError) -> None:
-        self.unlisted.append(f"{error.filename}: {error.strerror}")
+        told = f"{error.filename}: {error.strerror}"
+        if told in self.unlisted:  # where a glob and the walk meet it
+            return
+        self.unlisted.append(told)
         _log.warning("cannot list %s: %s", error.filename, error.strerror)
 
 
@@ -281,6 +332,11 @@ def is_hidden(name: str) -> bool:
 def is_hidden_below(match: str, pattern: str) -> bool:
     """Whether a hidden name is in that part of a glob's match that the pattern left open."""
     return any(map(is_hidden, filter(None, match.split("/")[len(_fixed_parts(pattern)) :])))
+
+
+def is_for_spark(file: ImageFile) -> bool:
+    """Whether Spark can be asked for a file: not for an empty one, nor for a very large one."""
+    return file.modified is not None and 0 < (file.size or 0) <= _SPARK_FILE_BYTES
 
 
 def is_chosen(relative: str, globs: Sequence[str]) -> bool:
@@ -387,4 +443,5 @@ def _look_at(path: str) -> ImageFile:
     except OSError:  # a broken link still gets its row
         return ImageFile(path, None, None)
     size = status.st_size if stat.S_ISREG(status.st_mode) else None
-    return ImageFile(path, size, status.st_mtime_ns // 1_000_000)
+    modified = status.st_mtime_ns // 1_000_000
+    return ImageFile(path, size, modified if modified in _MODIFIED_MS else None)

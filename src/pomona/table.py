@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from pomona.errors import TableError
 from pomona.location import is_remote, local_path
-from pomona.part_files import ROW_GROUP_ROWS
+from pomona.part_files import ROW_GROUP_ROWS, damaged
 from pomona.row_index import INDEX_COLUMNS, INDEX_ROWS, IndexBuilder, RowIndex
 from pomona.schema import FEATURE_SCHEMA, read_provenance
 
@@ -26,7 +26,6 @@ __all__ = [
     "STAGING",
     "FeatureTable",
     "check_same_maker",
-    "damaged",
     "is_table_file",
     "one_provenance",
     "part_provenance",
@@ -96,7 +95,8 @@ class FeatureTable:
         if self.folder.is_dir():
             # Hidden names are left in peace: desktops and notebooks leave theirs everywhere.
             names = [p for p in self.folder.iterdir() if not p.name.startswith(".")]
-            strange = [p.name for p in names if not is_table_file(p.name, is_folder=p.is_dir())]
+            folders = {p.name: p.is_dir() and not p.is_symlink() for p in names}
+            strange = [n for n, folder in folders.items() if not is_table_file(n, is_folder=folder)]
             if strange:
                 raise TableError(
                     f"{self.folder} exists and is not a feature table (it holds {strange[0]!r}): "
@@ -126,17 +126,15 @@ class FeatureTable:
         """What has a row, and from which state of its file. Vectors are not read."""
         builder = IndexBuilder()
         for part in self.parts():
-            with _opened(part, INDEX_COLUMNS) as file:
-                for batch in file.iter_batches(columns=INDEX_COLUMNS, batch_size=INDEX_ROWS):
-                    builder.add_rows(part.name, pa.Table.from_batches([batch]))
+            for rows in _rows(part, INDEX_COLUMNS, INDEX_ROWS):
+                builder.add_rows(part.name, rows)
         return builder.build()
 
     def paths_in(self, parts: Iterable[str]) -> Iterator[list[str]]:
         """The paths of all rows in some part files, by their names; some thousand at a time."""
         for name in parts:
-            with _opened(self.folder / name, ["path"]) as file:
-                for batch in file.iter_batches(columns=["path"], batch_size=INDEX_ROWS):
-                    yield batch["path"].to_pylist()
+            for rows in _rows(self.folder / name, ["path"], INDEX_ROWS):
+                yield rows["path"].to_pylist()
 
     def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The rows, streamed, in the table's schema whichever engine wrote them.
@@ -144,13 +142,9 @@ class FeatureTable:
         Raises:
             TableError: a part file is damaged, or lacks a column.
         """
-        names = columns or FEATURE_SCHEMA.names
-        schema = pa.schema([FEATURE_SCHEMA.field(name) for name in names])
         for part in self.parts():
-            with _opened(part, names) as file:
-                for batch in file.iter_batches(columns=names, batch_size=ROW_GROUP_ROWS):
-                    table = pa.Table.from_batches([batch]).select(names).cast(schema)
-                    yield from table.to_batches()
+            for rows in _rows(part, columns or FEATURE_SCHEMA.names, ROW_GROUP_ROWS):
+                yield from rows.to_batches()
 
 
 def one_provenance(
@@ -217,6 +211,17 @@ def part_provenance(part: Path) -> dict[str, str]:
         raise TableError(damaged(part, error)) from error
 
 
+def _rows(part: Path, columns: list[str], at_once: int) -> Iterator[pa.Table]:
+    """The rows of a part file, some at once, in the table's schema whichever engine wrote them."""
+    schema = pa.schema([FEATURE_SCHEMA.field(name) for name in columns])
+    with _opened(part, columns) as file:
+        for batch in file.iter_batches(columns=columns, batch_size=at_once):
+            rows = pa.Table.from_batches([batch]).select(columns).cast(schema)
+            if "path" in columns and rows["path"].null_count:
+                raise TableError(damaged(part, "a row has no path"))
+            yield rows
+
+
 @contextmanager
 def _opened(part: Path, columns: Iterable[str]) -> Iterator[pq.ParquetFile]:
     """A part file to read columns of; what Arrow raises on the way becomes a `TableError`."""
@@ -233,14 +238,6 @@ def _opened(part: Path, columns: Iterable[str]) -> Iterator[pq.ParquetFile]:
         raise TableError(f"{part} went away: is a run writing the table? Try again") from error
     except (OSError, pa.ArrowException) as error:
         raise TableError(damaged(part, error)) from error
-
-
-def damaged(part: object, reason: object) -> str:
-    """What to say of a part file that cannot be read."""
-    return (
-        f"{part} is not a readable Parquet file ({reason}): remove it, and the next run does its "
-        "images again"
-    )
 
 
 def is_table_file(name: str, *, is_folder: bool) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pomona.errors import TableError
+from pomona.part_files import remove_part
 from pomona.table import STAGING, FeatureTable, is_table_file
 
 __all__ = ["SWAP", "PutAway", "Swap", "names_written_down", "sync", "take_up"]
@@ -49,7 +50,7 @@ class Swap:
         # Where the first was moved already, the old ones had gone before.
         if all((staging / name).exists() for name in self.new):
             for name in self.old:
-                (folder / name).unlink(missing_ok=True)
+                remove_part(folder / name)
         _move(self.new, staging, folder)
         (staging / SWAP).unlink()
 
@@ -89,9 +90,11 @@ def take_up(table: FeatureTable) -> None:
         TableError: what is written down is nothing that a writer writes.
     """
     for written in table.folder.glob(f"{STAGING}*/{SWAP}"):
+        _refuse_links(written, written.parent)
         names = names_written_down(_text_of(written), ("old", "new"), written)
         Swap(**names).finish(table.folder, written.parent)
     for written in table.folder.glob(f"{STAGING}*/{_PUT_AWAY}"):
+        _refuse_links(written, written.parent, written.parent / _REPLACED)
         names = names_written_down(_text_of(written), ("names",), written)
         PutAway(**names).give_back(table.folder, written.parent)
 
@@ -154,6 +157,15 @@ def _move(names: Iterable[str], source: Path, target: Path) -> None:
             (source / name).replace(target / name)
     sync(target)
     sync(source)
+
+
+def _refuse_links(*paths: Path) -> None:
+    """No run leaves links: behind one, files of another folder would be moved."""
+    if link := next(filter(Path.is_symlink, paths), None):
+        raise TableError(
+            f"{link} is a link, which no run leaves: see where the table comes from, and remove "
+            "it, or give another TABLE"
+        )
 
 
 def _text_of(path: Path) -> str:

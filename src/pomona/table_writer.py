@@ -8,13 +8,20 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pomona.errors import TableError
-from pomona.part_files import PartWriter, copy_rows, groups_to_merge, part_name
+from pomona.part_files import (
+    PartWriter,
+    copy_rows,
+    groups_to_merge,
+    part_name,
+    remove_checksum,
+    remove_part,
+)
 from pomona.row_index import Doomed, RowIndex
 from pomona.schema import schema_with_provenance
 from pomona.table import STAGING, FeatureTable, check_same_maker, part_provenance
@@ -69,9 +76,10 @@ class TableWriter:
         for name, keys in rows.items():
             part, copy = self.table.folder / name, self.staging / name
             if copy_rows([part], copy, without=keys):
+                remove_checksum(part)
                 self.commit(copy)
             else:
-                part.unlink()
+                remove_part(part)
                 sync(self.table.folder)
 
     def merge_small_parts(self) -> None:
@@ -116,7 +124,7 @@ def writing(
     """Hold a table for one writer, whose staging folder is gone afterwards.
 
     The lock is the kernel's, on the folder itself: it ends with the process that holds it, whatever
-    ends that, and leaves no file behind. A folder that this run made and wrote nothing into is
+    ends that, and leaves no file behind. Folders that this run made and wrote nothing into are
     removed again.
 
     Args:
@@ -130,8 +138,8 @@ def writing(
     """
     folder = table.folder
     table.check_folder()
-    made = not folder.exists()
-    descriptor = _hold(folder)
+    made = [path for path in (folder, *folder.absolute().parents) if not path.exists()]
+    descriptor = _hold(folder, made)
     try:
         take_up(table)
         check_writable(table, provenance, overwrite=overwrite)
@@ -147,18 +155,18 @@ def writing(
             # And what orphans of a killed run have written since this one began.
             _remove_stale_staging(folder)
     finally:
-        if made and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+        _remove_empty(made)
         os.close(descriptor)
 
 
-def _hold(folder: Path) -> int:
+def _hold(folder: Path, made: Iterable[Path]) -> int:
     """Make the folder if need be, and lock it; gives the descriptor that holds the lock."""
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(folder, os.O_RDONLY)
         except OSError as error:
+            _remove_empty(made)
             raise TableError(f"cannot make {folder}: {error.strerror or error}") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -169,6 +177,7 @@ def _hold(folder: Path) -> int:
             ) from error
         except OSError as error:
             os.close(descriptor)
+            _remove_empty(made)
             raise TableError(
                 f"cannot lock {folder} ({error.strerror or error}): its file system has no locks, "
                 "or is out of them; give a TABLE on another one"
@@ -177,6 +186,13 @@ def _hold(folder: Path) -> int:
         if folder.is_dir() and os.path.samestat(os.fstat(descriptor), folder.stat()):
             return descriptor
         os.close(descriptor)
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders, each below the next, up to the first that holds something."""
+    with suppress(OSError):
+        for folder in filter(Path.exists, folders):
+            folder.rmdir()
 
 
 def _remove_stale_staging(folder: Path) -> None:

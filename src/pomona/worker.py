@@ -208,6 +208,8 @@ def _prepare(
         # with it the file's bytes and the pixels, until the cyclic collector comes by.
         row.status, row.error = error.status, str(error)
         row.width, row.height, row.format = error.width, error.height, error.format
+    except MemoryError:
+        row.status, row.error = "too_large", "takes more memory than this process has"
     return row
 
 

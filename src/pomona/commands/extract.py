@@ -149,11 +149,10 @@ def extract(
 
 def _in_words(summary: Summary) -> str:
     changes = summary.changes
-    to_do = changes.new + changes.changed + changes.retried
     kinds = {"new": changes.new, "changed": changes.changed, "failed before": changes.retried}
     told = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count)
     if summary.dry_run:
-        lines = [f"would do {to_do:,} images" + (f": {told}" if told else "")]
+        lines = [f"would do {changes.to_do:,} images" + (f": {told}" if told else "")]
         lines[0] += f"; {summary.skipped:,} already done"
     else:
         lines = [
@@ -162,7 +161,7 @@ def _in_words(summary: Summary) -> str:
             f"{summary.failed:,} failed"
             + (f", {summary.skipped:,} already done" if summary.skipped else "")
         ]
-        if to_do > changes.new:
+        if changes.to_do > changes.new:
             lines.append(f"of these: {told}")
     failures = {k: v for k, v in sorted(summary.by_status.items()) if k != "ok"}
     if failures:

@@ -16,13 +16,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import IO, Any
 
 from pomona.errors import PomonaError, RunError
 
 __all__ = ["ChildProcess", "Ended", "serve"]
+
+_LONGEST_POLL_MS = 2**31 - 1  # what the kernel's int holds: 24 days
 
 
 class Ended(Exception):  # noqa: N818 - it is news to its parent, not an error to a user
@@ -33,7 +35,12 @@ class ChildProcess:
     """The parent's handle."""
 
     def __init__(
-        self, module: str, *, own_group: bool = False, environment: Mapping[str, str] | None = None
+        self,
+        module: str,
+        *,
+        own_group: bool = False,
+        environment: Mapping[str, str] | None = None,
+        descriptors: Sequence[int] = (),
     ) -> None:
         """Start it.
 
@@ -41,6 +48,7 @@ class ChildProcess:
             module: run as `python -m`; it calls `serve`.
             own_group: keep the terminal's Ctrl-C from it: that is for the parent alone.
             environment: in place of this process's own.
+            descriptors: of open files, which it shall have under the same numbers.
         """
         self._killed_for: str | None = None
         self._noise = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
@@ -51,6 +59,7 @@ class ChildProcess:
             stderr=self._noise,
             env=environment,
             process_group=0 if own_group else None,
+            pass_fds=descriptors,
         )
 
     def ask(self, order: Any, timeout_s: float | None = None) -> Any:
@@ -126,7 +135,7 @@ def serve(begin: Callable[[Any], tuple[Any, Callable[[Any], Any]]]) -> None:
 def _can_be_read(replies: IO[bytes], timeout_s: float) -> bool:
     waiting = select.poll()  # `select` itself refuses descriptors above 1023
     waiting.register(replies, select.POLLIN)
-    return bool(waiting.poll(timeout_s * 1000))
+    return bool(waiting.poll(min(timeout_s * 1000, _LONGEST_POLL_MS)))
 
 
 def _ending(code: int, noise: IO[bytes]) -> str:

@@ -50,8 +50,9 @@ def cause_of(story: str) -> str:
 
 
 def lost_a_worker(error: Exception) -> bool:
-    """Whether Spark gave up because one of its Python workers ended in the middle of a task."""
-    return "Python worker exited unexpectedly" in str(error)
+    """Whether Spark gave up because a Python worker ended within a task, or was out of memory."""
+    told = str(error)
+    return "Python worker exited unexpectedly" in told or bool(re.search(r"\bMemoryError\b", told))
 
 
 def names_a_missing_path(error: Exception) -> bool:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pomona.errors import SourceError
 from pomona.location import is_remote
 from pomona.schema import INPUT_SCHEMA
-from pomona.source import MAX_FILE_BYTES, ImageFile, Listing, is_hidden_below, is_taken
+from pomona.source import ImageFile, Listing, is_for_spark, is_hidden_below, is_taken
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -38,8 +38,8 @@ class HadoopImages:
         self.listing = Listing(paths.source, self._files, self._is_gone)
 
     def present(self, files: Iterable[ImageFile]) -> list[ImageFile]:
-        """Files that are not empty and fit into a byte array; asking for each would take long."""
-        return [file for file in files if file.size and file.size <= MAX_FILE_BYTES]
+        """Files that suit Spark; asking for each whether it is still there would take long."""
+        return [file for file in files if is_for_spark(file)]
 
     def exists(self, file: ImageFile) -> bool:
         """Whether it is there."""
@@ -49,12 +49,17 @@ class HadoopImages:
 
     def can_be_opened(self, file: ImageFile) -> bool:
         """Whether the driver can open it."""
-        return self._content(file, most=0)[1] is None
+        return self._content(file, most=1)[1] is None  # a store answers when a byte is asked for
 
     def read(self, files: Iterable[ImageFile], label: LabelRule) -> Iterator[pa.RecordBatch]:
         """Read what Spark left out, through the driver's JVM, or find out why it cannot be."""
         for file in files:
-            content, error = (b"", None) if file.size == 0 else self._content(file, _LARGEST_READ)
+            if (file.size or 0) > _LARGEST_READ:
+                content, error = None, f"holds {file.size} bytes: too large for Spark, and for here"
+            elif file.size == 0:
+                content, error = b"", None
+            else:
+                content, error = self._content(file, _LARGEST_READ)
             row = {
                 "path": file.uri,
                 "label": label(file.uri),
@@ -69,8 +74,6 @@ class HadoopImages:
         """The bytes of a file, up to a number of them, or why it cannot be read."""
         from py4j.protocol import Py4JJavaError
 
-        if most and (file.size or 0) > most:
-            return None, f"holds {file.size} bytes: Spark left it out, and it is too large here"
         try:
             path = hadoop_path(self._spark, file.path)
             stream = hadoop_system(self._spark, path).open(path)

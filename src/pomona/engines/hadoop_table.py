@@ -22,7 +22,8 @@ from pomona.engines.hadoop import hadoop_path, hadoop_system
 from pomona.engines.hadoop_mark import Mark
 from pomona.engines.places import write_parquet, written_once
 from pomona.errors import RunError, TableError
-from pomona.part_files import MERGED_BYTES, groups_to_merge
+from pomona.location import literal_glob
+from pomona.part_files import MERGED_BYTES, damaged, groups_to_merge
 from pomona.row_index import (
     INDEX_ROWS,
     KEY_IN_SQL,
@@ -42,7 +43,7 @@ from pomona.schema import (
     provenance_of_footer,
 )
 from pomona.source import is_hidden
-from pomona.table import STAGING, check_same_maker, damaged, is_table_file, one_provenance
+from pomona.table import STAGING, check_same_maker, is_table_file, one_provenance
 from pomona.table_journal import SWAP, names_written_down
 
 if TYPE_CHECKING:
@@ -239,7 +240,8 @@ class HadoopRows:
 
     def _finish_swaps(self, staging: str) -> None:
         jvm: Any = self._spark.sparkContext._jvm
-        pattern = hadoop_path(self._spark, f"{self._table}/{staging}/swap-*/{SWAP}")
+        swaps = f"{literal_glob(f'{self._table}/{staging}')}/swap-*/{SWAP}"
+        pattern = hadoop_path(self._spark, swaps)
         system = hadoop_system(self._spark, pattern)
         for status in system.globStatus(pattern) or []:
             stream = system.open(status.getPath())
@@ -276,6 +278,8 @@ class HadoopRows:
         except Py4JJavaError as error:
             reason = str(error.java_exception.getMessage()).split("\n")[0][:200]
             raise TableError(damaged(f"{self._table}/{name}", reason)) from error
+        except ValueError as error:
+            raise TableError(damaged(f"{self._table}/{name}", error)) from error
 
     def _write(self, rows: DataFrame, folder: str) -> list[str]:
         """Write a new folder; gives the names of its part files."""
@@ -286,7 +290,7 @@ class HadoopRows:
         """Read part files, whatever the caller's session says of such that cannot be read."""
         reader = self._spark.read.option("ignoreMissingFiles", "false")
         reader = reader.option("ignoreCorruptFiles", "false")
-        return reader.parquet(*(f"{folder or self._table}/{name}" for name in parts))
+        return reader.parquet(*(literal_glob(f"{folder or self._table}/{name}") for name in parts))
 
     def _check_mark(self) -> None:
         if self._mark:

@@ -28,6 +28,7 @@ class ImageQueue:
         self._unsettled = 0
         self._listed = 0
         self._listing = True
+        self._roused = False
         self._stopped = False
         self._changed = threading.Condition()
 
@@ -56,13 +57,16 @@ class ImageQueue:
 
         Args:
             holds_work: whether the caller still holds unsettled images. If so and nothing waits,
-                it gets an empty chunk: settle first, then ask again.
+                it gets an empty chunk: settle first, then ask again. So does one who is roused.
 
         Returns:
             Images, or None when all are settled or the run was stopped.
         """
         with self._changed:
             while not self._stopped:
+                if self._roused:
+                    self._roused = False
+                    return []
                 if self._suspects:
                     return self._hand_out(self._suspects, 1)
                 if self._waiting and (len(self._waiting) >= _LARGEST or not self._listing):
@@ -74,6 +78,12 @@ class ImageQueue:
                     return None
                 self._changed.wait()
         return None
+
+    def rouse(self) -> None:
+        """Give an empty chunk to one caller of `take`, so that it gets ready."""
+        with self._changed:
+            self._roused = True
+            self._changed.notify_all()
 
     def settle(self, images: int) -> None:
         """Say that the rows of so many images are in the table."""

@@ -56,8 +56,9 @@ def archive_options(folder: Path) -> str:
         use = "ArchiveClassesAtExit" if _note(path.with_suffix(".seen")) else ""
     if not use:
         return ""
-    # What the JVM has to say of it is no error of the run.
-    return f'-XX:{use}="{path}" -Xlog:cds=off -Xlog:cds+dynamic=off'
+    # What the JVM has to say of it is no error of the run; one before Java 13 knows nothing of it.
+    quietly = "-XX:+IgnoreUnrecognizedVMOptions -Xlog:cds=off -Xlog:cds+dynamic=off"
+    return f'{quietly} -XX:{use}="{path}"'
 
 
 def _is_whole(path: Path) -> bool:

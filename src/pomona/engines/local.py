@@ -86,8 +86,9 @@ class _Run:
         self._strikes: Counter[str] = Counter()
         self._workers = workers
         self._ends_in_a_row = 0  # of processes with an image in hand
-        self._starts_in_a_row = 0  # that came to nothing
+        self._starts_in_a_row = 0  # that added no row to the table, through no image's fault
         self._failure: BaseException | None = None
+        self._tried = threading.Event()  # a process could load the encoder, or the run has ended
         self._lock = threading.Lock()
         encoder_path = writer.staging / "encoder"
         job.encoder.save(encoder_path)
@@ -97,18 +98,19 @@ class _Run:
     def go(self, progress: Progress) -> None:
         """Do everything."""
         tasks = [keeper.keep for keeper in self._keepers]
-        tasks.append(lambda: self.queue.fill(self._worklist.files(self._writer)))
+        tasks.append(lambda: self.queue.fill(self._worklist.files(self._writer, self._try)))
         threads = [threading.Thread(target=self._guard, args=(task,)) for task in tasks]
-        for thread in threads:
-            thread.start()
         try:
+            for thread in threads:
+                thread.start()
             self._watch(threads, progress)
         finally:
-            self.queue.stop()
+            self._stop()
             for keeper in self._keepers:
                 keeper.stop("the run was stopped")
             for thread in threads:
-                thread.join()
+                if thread.ident is not None:  # else it never began
+                    thread.join()
         if self._failure:
             raise self._failure
         self._write_crashed()
@@ -119,7 +121,18 @@ class _Run:
             task()
         except BaseException as error:  # noqa: BLE001 - handed to the main thread, not dropped
             self._failure = self._failure or error
-            self.queue.stop()
+            self._stop()
+
+    def _stop(self) -> None:
+        self.queue.stop()
+        self._tried.set()
+
+    def _try(self) -> None:
+        """Wait until a worker process has found that the encoder works on this machine."""
+        self.queue.rouse()
+        self._tried.wait()
+        if self.model_loads == 0:
+            raise RunError("the run was stopped before rows were removed")
 
     def _watch(self, threads: list[threading.Thread], progress: Progress) -> None:
         """Show how far the run is and end processes that hang, until the threads are done."""
@@ -141,11 +154,13 @@ class _Run:
         """Count models that a new process loaded."""
         with self._lock:
             self.model_loads += models
+        self._tried.set()
 
     def commit(self, part: Part) -> None:
         """Take a whole part file into the table."""
         self._writer.commit(part.path)
         with self._lock:
+            self._starts_in_a_row = 0
             self.counts.update(part.by_status)
             self._write_crashed()
         self.queue.settle(part.rows)
@@ -153,7 +168,7 @@ class _Run:
     def healthy(self) -> None:
         """Take note that a process got images done."""
         with self._lock:
-            self._ends_in_a_row = self._starts_in_a_row = 0
+            self._ends_in_a_row = 0
 
     def bury(
         self, files: list[ImageFile], suspect: ImageFile | None, death: WorkerDied
@@ -170,6 +185,8 @@ class _Run:
         with self._lock:
             if suspect is None:
                 self._starts_in_a_row += 1
+                if not self.model_loads:
+                    self.queue.rouse()  # whoever was roused may be this one
                 if self._starts_in_a_row >= max(ENDS_IN_A_ROW, _STARTS_IN_A_ROW * self._workers):
                     raise RunError(
                         f"{self._starts_in_a_row} worker processes in a row ended with nothing "
@@ -282,7 +299,7 @@ class _Keeper:
                 self._close_part()
 
     def _start(self) -> WorkerProcess:
-        self._process = process = WorkerProcess(self._run.setup, self._number)
+        self._process = process = WorkerProcess(self._run.setup)
         if self._stopped:  # while the process was being created
             process.kill("the run was stopped")
         self._run.loaded(process.wait_until_ready())

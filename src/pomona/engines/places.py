@@ -21,7 +21,7 @@ from pomona.engines.session import is_connect
 from pomona.engines.worklist import IndexedTable
 from pomona.errors import RunError, SourceError, TableError
 from pomona.location import is_remote, local_path
-from pomona.source import MAX_FILE_BYTES, ImageFile, Listing, read_batches
+from pomona.source import ImageFile, Listing, is_for_spark, read_batches
 from pomona.table import FeatureTable
 from pomona.table_writer import TableWriter, check_writable, writing
 
@@ -87,14 +87,11 @@ class LocalImages:
         self.listing = local_listing(paths)
 
     def present(self, files: Iterable[ImageFile]) -> list[ImageFile]:
-        """Files that are still there, whose names are text, and that fit into a byte array."""
+        """Files that are still there, whose names are text, and that suit Spark."""
         return [
             file
             for file in files
-            if file.size
-            and file.size <= MAX_FILE_BYTES
-            and file.has_plain_name
-            and self.exists(file)
+            if is_for_spark(file) and file.has_plain_name and self.exists(file)
         ]
 
     def exists(self, file: ImageFile) -> bool:

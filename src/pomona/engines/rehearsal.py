@@ -28,6 +28,6 @@ def rehearse(job: Job) -> Summary:
 def has_work(job: Job, rehearsed: Summary) -> bool:
     """Whether a run would change anything, tidying up after one that was killed included."""
     changes = rehearsed.changes
-    images = changes.new + changes.changed + changes.retried + changes.pruned
+    images = changes.to_do + changes.pruned
     left = FeatureTable.at(job.paths.table).folder.glob(f"{STAGING}*")
     return bool(images) or job.overwrite or any(left)

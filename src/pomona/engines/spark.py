@@ -153,8 +153,7 @@ class _Run:
                 while wave and not self._stopped:
                     following = self._next_wave(files)
                     if not following:
-                        changes = self._worklist.changes
-                        self._total = changes.new + changes.changed + changes.retried
+                        self._total = self._worklist.changes.to_do
                     waves.append(threads.submit(do, wave, last=not following))
                     if len(waves) == len(self._sessions):
                         waves.popleft().result()

@@ -11,7 +11,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from importlib.abc import MetaPathFinder
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pomona.encoder.blob import Encoder
@@ -101,9 +100,9 @@ class _Unneeded(MetaPathFinder):
             raise ModuleNotFoundError(f"{fullname} is not needed here", name=fullname)
 
 
-def _begin(order: tuple[Setup, Path]) -> tuple[int, Callable[[Any], Any]]:
-    setup, scoreboard_path = order
-    worker = _Worker(setup, Scoreboard(scoreboard_path))
+def _begin(order: tuple[Setup, int]) -> tuple[int, Callable[[Any], Any]]:
+    setup, shared_as = order
+    worker = _Worker(setup, Scoreboard(shared_as))
     return worker.loads, worker.answer
 
 

@@ -1,6 +1,6 @@
 """One worker process of the embedded engine, as its parent sees it.
 
-How far the child is stands in a small shared file, the scoreboard: writing it costs the child
+How far the child is stands in a little shared memory, the scoreboard: writing it costs the child
 nothing, and it is still there when the child is not. The other side: `pomona.engines.worker_main`.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,15 +85,18 @@ class OpenPart(NamedTuple):
 
 
 class Scoreboard:
-    """A `State` in a small shared file."""
+    """A `State` in memory that two processes share."""
 
     _FORM = struct.Struct("<qqqq")
+    EMPTY = bytes(_FORM.size)
 
-    def __init__(self, path: Path) -> None:
-        if not path.exists():
-            path.write_bytes(bytes(self._FORM.size))
-        with path.open("r+b") as file:
-            self._map = mmap.mmap(file.fileno(), self._FORM.size)
+    def __init__(self, descriptor: int) -> None:
+        """Share it.
+
+        Args:
+            descriptor: of an open file that begins with `EMPTY`; it may be closed afterwards.
+        """
+        self._map = mmap.mmap(descriptor, self._FORM.size)
 
     def write(self, state: State) -> None:
         """Say how far it is."""
@@ -106,12 +110,17 @@ class Scoreboard:
 class WorkerProcess:
     """The parent's handle of one worker process."""
 
-    def __init__(self, setup: Setup, number: int) -> None:
-        self._scoreboard_path = setup.staging / f"worker-{number}.scoreboard"
-        self._scoreboard_path.unlink(missing_ok=True)
-        self._scoreboard = Scoreboard(self._scoreboard_path)
-        self._child = ChildProcess("pomona.engines.worker_main", own_group=True)
+    def __init__(self, setup: Setup) -> None:
         self._setup = setup
+        # Not beside the table: not every network's file system can share memory.
+        with tempfile.TemporaryFile() as shared:
+            shared.write(Scoreboard.EMPTY)
+            shared.flush()
+            self._shared_as = shared.fileno()
+            self._scoreboard = Scoreboard(self._shared_as)
+            self._child = ChildProcess(
+                "pomona.engines.worker_main", own_group=True, descriptors=[self._shared_as]
+            )
 
     def progress(self) -> State:
         """How far the process is with its chunk."""
@@ -124,7 +133,7 @@ class WorkerProcess:
             WorkerDied: it ended instead.
             PomonaError: it said why it cannot work.
         """
-        loads: int = self._ask((self._setup, self._scoreboard_path))
+        loads: int = self._ask((self._setup, self._shared_as))
         return loads
 
     def run(self, files: list[ImageFile]) -> OpenPart:
@@ -154,7 +163,6 @@ class WorkerProcess:
     def close(self) -> None:
         """End the process if it still runs, and let go of what belongs to it."""
         self._child.close()
-        self._scoreboard_path.unlink(missing_ok=True)
 
     def _ask(self, order: object) -> Any:
         self._scoreboard.write(State())

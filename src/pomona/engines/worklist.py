@@ -11,7 +11,7 @@ row missing, which the next run makes, and never two rows or a wrong one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
@@ -62,6 +62,11 @@ class Changes:
     gone: int = 0
     pruned: int = 0
 
+    @property
+    def to_do(self) -> int:
+        """Files to do."""
+        return self.new + self.changed + self.retried
+
 
 class Worklist:
     """The files to do, found while the source is listed.
@@ -82,16 +87,24 @@ class Worklist:
         for _ in self.files(_Unchanging(table)):
             pass
 
-    def files(self, table: IndexedTable) -> Iterator[ImageFile]:
+    def files(
+        self, table: IndexedTable, check: Callable[[], None] = lambda: None
+    ) -> Iterator[ImageFile]:
         """The files to do, streaming; to be read once.
 
         A file that has a row comes after that row was removed from the table.
+
+        Args:
+            table: what has rows.
+            check: called before rows are removed where files are to be done; raises if they
+                cannot be.
         """
         index = table.index()
         aside: list[ImageFile] = []
 
         def take_out() -> None:
             if aside:
+                check()
                 table.remove_rows(index.rows_of([file.uri for file in aside]))
 
         files = self.listing.files()
@@ -108,7 +121,11 @@ class Worklist:
                 aside.clear()
         take_out()
         yield from aside
-        self._settle_gone(index, table)
+        if gone := self._gone(index, table):
+            if self.changes.to_do:
+                check()
+            table.remove_rows(index.rows_of(gone))
+            self.changes.pruned = len(gone)
 
     def _count(self, verdict: Verdict) -> bool:
         """Count a file that has a row; gives whether it is to be done again."""
@@ -122,16 +139,18 @@ class Worklist:
             return False
         return True
 
-    def _settle_gone(self, index: RowIndex, table: IndexedTable) -> None:
-        gone: list[str] = []  # removed in the end: not while their part files are read
+    def _gone(self, index: RowIndex, table: IndexedTable) -> list[str]:
+        """Count the rows whose files are no more; gives their paths if they are to be removed.
+
+        They are removed in the end: not while their part files are read.
+        """
+        gone: list[str] = []
         for paths in table.paths_in(index.parts_with_unlisted()):
             for path in filter(self.listing.is_gone, index.unlisted(paths)):
                 self.changes.gone += 1
                 if self._prune:
                     gone.append(path)
-        if gone:
-            table.remove_rows(index.rows_of(gone))
-            self.changes.pruned = len(gone)
+        return gone
 
 
 class _NoRows:
