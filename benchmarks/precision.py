@@ -23,9 +23,10 @@ import numpy as np
 import pyarrow as pa
 
 from pomona import Encoder, build_encoder, lower_precision
+from pomona.image_file import read_batches
 from pomona.labels import parse_label_rule
 from pomona.runtime.openvino import OpenVinoRuntime
-from pomona.source import Source, read_batches
+from pomona.source import Source
 from pomona.worker import EXACT, encode_images
 from run import machine
 

@@ -103,8 +103,8 @@ def steps(encoder: Path, images: Path) -> str:
     from pomona.encoder.blob import Encoder
     from pomona.engines.binary_files import read_images
     from pomona.engines.session import session
+    from pomona.image_file import ImageFile
     from pomona.runtime import runtime_for
-    from pomona.source import ImageFile
 
     runtime = runtime_for(Encoder.load(encoder))
     pixels = np.random.default_rng(0).integers(0, 256, (200, 224, 224, 3), np.uint8)

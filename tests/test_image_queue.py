@@ -3,7 +3,7 @@ from __future__ import annotations
 import threading
 
 from pomona.engines.image_queue import ImageQueue
-from pomona.source import ImageFile
+from pomona.image_file import ImageFile
 
 
 def images(count: int) -> list[ImageFile]:

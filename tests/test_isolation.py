@@ -13,9 +13,9 @@ from conftest import POISON
 from pomona.encoder.blob import Encoder
 from pomona.engines.isolation import ENDS_IN_A_ROW, IsolatedWorker
 from pomona.errors import RunError
+from pomona.image_file import ImageFile, read_batches
 from pomona.labels import parse_label_rule
 from pomona.runtime import runtime_for
-from pomona.source import ImageFile, read_batches
 from pomona.worker import EXACT, featurize
 
 

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pomona.errors import SourceError
+from pomona.image_file import BATCH_BYTES, ImageFile, is_for_spark, read_batches
 from pomona.labels import parse_label_rule
-from pomona.source import BATCH_BYTES, ImageFile, Listing, Source, is_for_spark, read_batches
+from pomona.source import Listing, Source
 
 PARENT = parse_label_rule("parent")
 

@@ -30,9 +30,9 @@ from pomona.engines.failures import cause_of
 from pomona.engines.job import Snapshot
 from pomona.engines.places import LocalImages, LocalRows
 from pomona.errors import EngineError, RunError, TableError
+from pomona.image_file import ImageFile
 from pomona.labels import parse_label_rule
 from pomona.schema import FEATURE_SCHEMA
-from pomona.source import ImageFile
 
 pytestmark = pytest.mark.spark
 
@@ -63,7 +63,7 @@ def test_files_too_large_for_spark_are_the_same_rows_made_by_the_driver(
 ) -> None:
     pomona.extract(pictures, tmp_path / "local", encoder=encoder, workers=2)
     sizes = sorted(path.stat().st_size for path in pictures.rglob("*.*"))
-    monkeypatch.setattr("pomona.source._SPARK_FILE_BYTES", sizes[len(sizes) // 2])
+    monkeypatch.setattr("pomona.image_file._SPARK_FILE_BYTES", sizes[len(sizes) // 2])
     pomona.extract(pictures, tmp_path / "spark", encoder=encoder, spark=spark)
     assert tables.read(tmp_path / "local").equals(tables.read(tmp_path / "spark"))
 

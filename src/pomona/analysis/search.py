@@ -17,9 +17,9 @@ from pomona.analysis.steps import Step, no_steps
 from pomona.analysis.vectors import Vectors, open_vectors
 from pomona.decode import MAX_PIXELS
 from pomona.errors import SourceError
+from pomona.image_file import ImageFile
 from pomona.location import local_path, read_file
 from pomona.runtime import load_once
-from pomona.source import ImageFile
 from pomona.worker import DecodeOptions, encode_images
 
 if TYPE_CHECKING:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pomona.errors import EncoderError, SourceError
+from pomona.image_file import read_batches
 from pomona.location import is_remote
 from pomona.preprocess import Preprocessing
-from pomona.source import Source, read_batches
+from pomona.source import Source
 from pomona.worker import EXACT, encode_images
 
 if TYPE_CHECKING:

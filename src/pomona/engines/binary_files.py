@@ -10,7 +10,7 @@ from pomona.location import literal_glob
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-    from pomona.source import ImageFile
+    from pomona.image_file import ImageFile
 
 __all__ = ["read_images", "read_settings"]
 

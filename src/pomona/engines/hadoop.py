@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from pomona.errors import SourceError
+from pomona.image_file import ImageFile, is_for_spark
 from pomona.location import is_remote
 from pomona.schema import INPUT_SCHEMA
-from pomona.source import ImageFile, Listing, is_for_spark, is_hidden_below, is_taken
+from pomona.source import Listing, is_hidden_below, is_taken
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

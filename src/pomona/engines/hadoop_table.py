@@ -22,6 +22,7 @@ from pomona.engines.hadoop import hadoop_path, hadoop_system
 from pomona.engines.hadoop_mark import Mark
 from pomona.engines.places import write_parquet, written_once
 from pomona.errors import RunError, TableError
+from pomona.folder_tree import is_hidden
 from pomona.location import literal_glob
 from pomona.part_files import MERGED_BYTES, damaged, groups_to_merge
 from pomona.row_index import (
@@ -42,7 +43,6 @@ from pomona.schema import (
     column_metadata,
     provenance_of_footer,
 )
-from pomona.source import is_hidden
 from pomona.table import STAGING, check_same_maker, is_table_file, one_provenance
 from pomona.table_journal import SWAP, names_written_down
 

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable
 
-from pomona.source import ImageFile
+from pomona.image_file import ImageFile
 
 __all__ = ["ImageQueue"]
 

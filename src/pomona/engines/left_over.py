@@ -22,7 +22,7 @@ from pomona.worker import featurize
 if TYPE_CHECKING:
     from pomona.engines.job import Job
     from pomona.engines.places import Images, Rows
-    from pomona.source import ImageFile
+    from pomona.image_file import ImageFile
 
 __all__ = ["LeftOver"]
 

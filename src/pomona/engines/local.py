@@ -32,8 +32,8 @@ from pomona.engines.rehearsal import rehearse
 from pomona.engines.worker_process import Part, Setup, State, WorkerDied, WorkerProcess
 from pomona.engines.worklist import Worklist
 from pomona.errors import RunError
+from pomona.image_file import ImageFile
 from pomona.schema import lone_row
-from pomona.source import ImageFile
 from pomona.table import FeatureTable
 from pomona.table_writer import TableWriter, writing
 

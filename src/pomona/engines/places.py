@@ -20,8 +20,9 @@ from pomona.engines.job import Job, JobPaths, local_listing
 from pomona.engines.session import is_connect
 from pomona.engines.worklist import IndexedTable
 from pomona.errors import RunError, SourceError, TableError
+from pomona.image_file import ImageFile, is_for_spark, read_batches
 from pomona.location import is_remote, local_path
-from pomona.source import ImageFile, Listing, is_for_spark, read_batches
+from pomona.source import Listing
 from pomona.table import FeatureTable
 from pomona.table_writer import TableWriter, check_writable, writing
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from pomona.engines.places import Images, Rows
-    from pomona.source import ImageFile
+    from pomona.image_file import ImageFile
 
 __all__ = ["extract"]
 

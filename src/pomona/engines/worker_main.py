@@ -17,10 +17,10 @@ from pomona.encoder.blob import Encoder
 from pomona.engines.child_process import serve
 from pomona.engines.worker_process import OpenPart, Part, Scoreboard, Setup, State
 from pomona.errors import RunError
+from pomona.image_file import ImageFile, read_batches
 from pomona.part_files import PartWriter, part_name
 from pomona.runtime import load_once, loads_since
 from pomona.schema import schema_with_provenance
-from pomona.source import ImageFile, read_batches
 from pomona.worker import Seen, featurize
 
 if TYPE_CHECKING:

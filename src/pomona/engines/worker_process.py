@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pomona.engines.child_process import ChildProcess, Ended
+from pomona.image_file import ImageFile
 from pomona.labels import LabelRule
-from pomona.source import ImageFile
 from pomona.worker import DecodeOptions
 
 __all__ = ["OpenPart", "Part", "Scoreboard", "Setup", "State", "WorkerDied", "WorkerProcess"]

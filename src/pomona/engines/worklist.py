@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
+from pomona.image_file import ImageFile
 from pomona.row_index import Doomed, IndexBuilder, RowIndex, Verdict
-from pomona.source import ImageFile, Listing
+from pomona.source import Listing
 
 __all__ = ["NO_ROWS", "Changes", "IndexedTable", "ReadableTable", "Worklist"]
 

@@ -1,0 +1,106 @@
+"""Folders and all that lies below them; what a glob finds there."""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+__all__ = ["expand", "is_hidden", "tree"]
+
+
+def tree(
+    root: str, on_error: Callable[[OSError], None], excluded: str | None = None
+) -> Iterator[tuple[str, bool]]:
+    """A folder and all below it that is not hidden, in a fixed order; whether each is a folder.
+
+    Links are followed, but never round in a circle.
+    """
+    # A stack of our own: folders may lie deeper than Python's goes.
+    above: list[_Folder] = []
+
+    def enter(path: str) -> bool:
+        try:
+            folder = _Folder.open(path)
+        except OSError as error:
+            on_error(error)
+            return False
+        if path == excluded or folder.identity in [f.identity for f in above]:
+            return False
+        above.append(folder)
+        return True
+
+    if enter(root):
+        yield root, True
+    while above:
+        for name, is_folder in above[-1].names:
+            if is_hidden(name):
+                continue
+            path = os.path.join(above[-1].path, name)  # noqa: PTH118 - it is called for every file
+            if not is_folder:
+                yield path, False
+            elif enter(path):
+                yield path, True
+                break  # what it holds comes before the next name
+        else:
+            above.pop()
+
+
+def expand(pattern: str, on_error: Callable[[OSError], None], folder: str = "") -> Iterator[str]:
+    """What a glob finds below a folder, by default the current one.
+
+    Python's own follows links round in circles where it meets `**`.
+    """
+    parts = pattern.split("/")
+    if "**" not in parts:
+        for match in glob.iglob(pattern, root_dir=folder or None):  # noqa: PTH207 - names may be no text
+            yield os.path.join(folder, match)  # noqa: PTH118
+        return
+    at = parts.index("**")
+    top = "/".join(parts[:at]) or "/" * at  # nothing before it: the root, or the folder itself
+    rest = "/".join(itertools.dropwhile("**".__eq__, parts[at:]))
+    for root in expand(top, on_error, folder) if top else [folder]:
+        if not os.path.isdir(root or os.curdir):  # noqa: PTH112
+            continue
+        if not rest:
+            yield root  # and by that all below it
+            continue
+        for below, is_folder in tree(root, on_error):
+            if is_folder:
+                yield from expand(rest, on_error, below)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether Spark, and so Pomona, passes over files and folders of this name."""
+    return name.startswith((".", "_"))
+
+
+class _Folder(NamedTuple):
+    """A folder that is being walked.
+
+    Attributes:
+        path: as it was reached.
+        identity: the same for every path that leads to it.
+        names: what it holds and was not walked so far, in order, and whether each is a folder.
+    """
+
+    path: str
+    identity: tuple[int, int]
+    names: Iterator[tuple[str, bool]]
+
+    @classmethod
+    def open(cls, path: str) -> _Folder:
+        status = os.stat(path or os.curdir)  # noqa: PTH116
+        with os.scandir(path or os.curdir) as listing:
+            # Names only: of a million files in one folder, entries would take 300 MB.
+            kinds = {entry.name: _is_folder(entry) for entry in listing}
+        return cls(path, (status.st_dev, status.st_ino), iter(sorted(kinds.items())))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that points to itself
+        return False
