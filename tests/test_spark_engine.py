@@ -431,6 +431,52 @@ def test_files_that_only_the_driver_can_read_end_the_run(
     assert not (tmp_path / "t").exists()
 
 
+@pytest.fixture
+def ascii_spark(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> SparkSession:
+    """Spark as it is where no locale is set: it looks for other names than those beyond ASCII."""
+    real = engine.read_images
+
+    def read_images(session: SparkSession, files: list[ImageFile], *more: Any, **most: Any) -> Any:
+        named = [f._replace(path=f.path.encode("ascii", "ignore").decode()) for f in files]
+        return real(session, named, *more, **most)
+
+    monkeypatch.setattr(engine, "read_images", read_images)
+    return spark
+
+
+def test_names_that_java_does_not_know_are_left_to_the_driver(
+    ascii_spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    pomona.extract(pictures, tmp_path / "local", encoder=encoder, workers=2)
+    pomona.extract(pictures, tmp_path / "spark", encoder=encoder, spark=ascii_spark, wave_files=5)
+    assert tables.read(tmp_path / "local").equals(tables.read(tmp_path / "spark"))
+
+
+def test_many_names_that_java_does_not_know_end_the_run_with_advice(
+    ascii_spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine, "_UNSEEN_FILES", 3)
+    with pytest.raises(RunError, match=r"does not find 5 of \d+ files .*set LC_ALL=C\.UTF-8"):
+        pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=ascii_spark)
+
+
+def test_a_table_whose_name_java_does_not_know_is_refused(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    system = spark.sparkContext._jvm.System
+    known = system.setProperty("sun.jnu.encoding", "ANSI_X3.4-1968")
+    try:
+        with pytest.raises(TableError, match=r"in ANSI_X3\.4-1968: set LC_ALL=C\.UTF-8"):
+            pomona.extract(pictures, tmp_path / "été", encoder=encoder, spark=spark)
+    finally:
+        system.setProperty("sun.jnu.encoding", known)
+    assert not (tmp_path / "été").exists()
+
+
 def test_what_carried_the_encoder_is_freed_when_a_run_fails(
     spark: SparkSession,
     encoder: Encoder,

@@ -9,12 +9,17 @@ from contextlib import contextmanager
 from pomona.errors import PomonaError
 
 __all__ = [
+    "NAMES_IN_UTF8",
     "cause_of",
     "lost_a_worker",
     "names_a_forbidden_file",
     "names_a_missing_path",
     "spark_errors",
 ]
+
+NAMES_IN_UTF8 = (
+    "set LC_ALL=C.UTF-8 where Spark's JVMs start, for Java to know the names that are not ASCII"
+)
 
 
 @contextmanager

@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pomona.engines.failures import NAMES_IN_UTF8
 from pomona.engines.job import Job, JobPaths, local_listing
 from pomona.engines.session import is_connect
 from pomona.engines.worklist import IndexedTable
@@ -217,11 +218,22 @@ def places_for(paths: JobPaths, spark: SparkSession) -> tuple[Images, Rows]:
     from pomona.engines.hadoop import HadoopImages
     from pomona.engines.hadoop_table import HadoopRows
 
+    if not is_remote(paths.table):
+        _check_name(str(FeatureTable.at(paths.table).folder), spark)
     images: Images
     rows: Rows
     images = HadoopImages(paths, spark) if is_remote(paths.source) else LocalImages(paths)
     rows = HadoopRows(paths.table, spark) if is_remote(paths.table) else LocalRows(paths.table)
     return images, rows
+
+
+def _check_name(table: str, spark: SparkSession) -> None:
+    if table.isascii() or is_connect(spark):
+        return
+    jvm: Any = spark.sparkContext._jvm
+    encoding = jvm.System.getProperty("sun.jnu.encoding")
+    if encoding.upper() not in {"UTF-8", "UTF8"}:
+        raise TableError(f"{table}: Spark would write another name, in {encoding}: {NAMES_IN_UTF8}")
 
 
 def _refuse_remote(paths: JobPaths) -> None:

@@ -24,6 +24,7 @@ from pomona.engines.carrier import carry
 from pomona.engines.cluster import cluster_of
 from pomona.engines.dataframe import Task
 from pomona.engines.failures import (
+    NAMES_IN_UTF8,
     lost_a_worker,
     names_a_forbidden_file,
     names_a_missing_path,
@@ -99,6 +100,7 @@ class _Run:
         self._left_over = LeftOver(job, images, rows)
         self._total: int | None = None
         self._stopped = False
+        self._only_ascii = False  # whether Spark's JVM finds no other names
         self._cores = 1
         self._carrier = carry(spark, job.encoder, job.encoder_location)
         self._cluster = cluster_of(spark)
@@ -171,7 +173,7 @@ class _Run:
 
     def _do_wave(self, wave: list[ImageFile], spark: SparkSession, *, last: bool) -> None:
         """Write the rows of some files in one commit, and then those that Spark left out."""
-        readable = self._images.present(wave)
+        readable = self._can_be_named(self._images.present(wave))
         written: dict[str, str] = {}
         while readable:
             try:
@@ -197,17 +199,38 @@ class _Run:
         else:
             return None
         with ThreadPoolExecutor(_ASKING) as threads:
-            return list(compress(files, threads.map(is_good, files)))
+            good = list(compress(files, threads.map(is_good, files)))
+        if len(good) == len(files) and names_a_missing_path(error):
+            self._only_ascii = True
+            good = self._can_be_named(files)
+        return good
+
+    def _can_be_named(self, files: list[ImageFile]) -> list[ImageFile]:
+        """Files whose names Spark's JVM can turn into those of this machine.
+
+        Raises:
+            RunError: they are too few to leave the others to the driver.
+        """
+        if not self._only_ascii:
+            return files
+        named = [file for file in files if file.path.isascii()]
+        if _are_many(len(files) - len(named), len(files)):
+            raise RunError(
+                f"Spark does not find {len(files) - len(named)} of {len(files)} files that are "
+                f"there: {NAMES_IN_UTF8}"
+            )
+        return named
 
     def _check_unseen(self, unseen: list[ImageFile], readable: int) -> None:
         """Find out whether files that Spark left out are bad, or merely out of its sight."""
-        if len(unseen) <= max(_UNSEEN_FILES, _UNSEEN_SHARE * readable):
+        if not _are_many(len(unseen), readable):
             return
         sample = unseen[:: -(-len(unseen) // _UNSEEN_SAMPLE)]
         if any(map(self._images.can_be_opened, sample)):
+            else_try = "" if any(file.path.isascii() for file in unseen) else f" Or {NAMES_IN_UTF8}"
             raise RunError(
                 f"Spark's workers could not read {len(unseen)} of {readable} files that the driver "
-                "can read: is SOURCE on storage that all machines share?"
+                f"can read: is SOURCE on storage that all machines share?{else_try}"
             )
 
     def _append(self, files: list[ImageFile], spark: SparkSession, *, last: bool) -> dict[str, str]:
@@ -246,6 +269,11 @@ class _Run:
         """How far the run is: tasks tell when they end."""
         done = self._cluster.done() + self._left_over.done.copy()  # other threads add to it
         return Snapshot(done.total(), done.total() - done["ok"], self._total)
+
+
+def _are_many(left_out: int, files: int) -> bool:
+    """Whether Spark leaves out so many files that it is no matter of theirs."""
+    return left_out > max(_UNSEEN_FILES, _UNSEEN_SHARE * files)
 
 
 def _watch(run: _Run, progress: Progress) -> None:
