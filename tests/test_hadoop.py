@@ -18,8 +18,10 @@ from pyspark.sql import DataFrame, SparkSession
 
 import pomona
 from pomona.encoder.blob import Encoder
-from pomona.engines import hadoop_mark
+from pomona.engines import hadoop_listing, hadoop_mark
 from pomona.engines import spark as engine
+from pomona.engines.hadoop import hadoop_path, hadoop_system
+from pomona.engines.hadoop_listing import Found, HadoopListing
 from pomona.engines.hadoop_mark import Mark
 from pomona.engines.hadoop_table import HadoopRows
 from pomona.engines.worklist import Changes
@@ -329,6 +331,28 @@ def test_signs_of_a_glob_may_be_in_a_remote_tables_name(
     again = pomona.extract(pictures, table, encoder=encoder, spark=spark)
     assert (first.files, again.skipped, again.ok) == (14, 13, 1)
     assert len(tables.rows(tmp_path / "run [1] {a,b}")) == 14
+
+
+def test_files_are_drawn_from_a_listing_many_at_once_as_they_would_be_one_by_one(
+    spark: SparkSession, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hadoop_listing, "_AT_ONCE", 3)
+
+    def files() -> list[Found]:
+        folder = hadoop_path(spark, f"file:{pictures}")
+        found = hadoop_system(spark, folder).listFiles(folder, True)
+        return sorted(HadoopListing(spark).files(found))
+
+    at_once = files()
+    monkeypatch.setattr(hadoop_listing, "_compiled", lambda _: None)
+    assert at_once == files()
+    every = [path for path in pictures.rglob("*") if path.is_file()]
+    assert [f.path for f in at_once] == sorted(f"file:{path}" for path in every)
+    assert sum(f.size for f in at_once) == sum(path.stat().st_size for path in every)
+
+
+def test_sparks_jvm_compiles_what_draws_many_at_once(spark: SparkSession) -> None:
+    assert hadoop_listing._compiled(spark) is not None
 
 
 def test_nested_roots_of_a_glob_list_each_file_once(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import glob
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from typing import NamedTuple
 
-__all__ = ["expand", "is_hidden", "tree"]
+__all__ = ["expand", "folders_above", "has_parent_in", "is_hidden", "tree"]
 
 
 def tree(
@@ -70,6 +70,18 @@ def expand(pattern: str, on_error: Callable[[OSError], None], folder: str = "") 
         for below, is_folder in tree(root, on_error):
             if is_folder:
                 yield from expand(rest, on_error, below)
+
+
+def folders_above(path: str) -> Iterator[str]:
+    """The folders that a path or a URI lies in, the nearest first; none ends with a slash."""
+    while path:
+        path = path.rpartition("/")[0]
+        yield path
+
+
+def has_parent_in(path: str, folders: Set[str]) -> bool:
+    """Whether a folder above a path is among these, none of which ends with a slash."""
+    return any(above in folders for above in folders_above(path))
 
 
 def is_hidden(name: str) -> bool:

@@ -7,13 +7,13 @@ import glob
 import itertools
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 from pomona.errors import SourceError
-from pomona.folder_tree import expand, is_hidden, tree
+from pomona.folder_tree import expand, has_parent_in, is_hidden, tree
 from pomona.image_file import ImageFile, look_at
 from pomona.location import local_path
 
@@ -52,7 +52,7 @@ class Source:
         Raises:
             SourceError: missing, or a glob without matches.
         """
-        if not self._roots():
+        if next(self._found(lambda _: None), None) is None:
             raise SourceError(f"{self.given} does not exist: give a folder, an image or a glob")
 
     def files(self, on_error: Callable[[OSError], None]) -> Iterator[ImageFile]:
@@ -106,13 +106,19 @@ class Source:
         below = path[len(root) :].lstrip("/")
         return not below or is_taken(below, self.globs)
 
-    def _roots(self, on_error: Callable[[OSError], None] = lambda _: None) -> list[str]:
+    def _roots(self, on_error: Callable[[OSError], None]) -> list[str]:
+        """Files and folders that were given, but for those that lie in others of them."""
+        found = {root.rstrip("/") for root in self._found(on_error)}
+        return sorted(root or "/" for root in found if not has_parent_in(root, found))
+
+    def _found(self, on_error: Callable[[OSError], None]) -> Iterator[str]:
         path = local_path(self.given)
         if os.path.lexists(path):
-            return [os.path.abspath(path)]  # noqa: PTH100 - links stay as they were given
-        found = expand(path, on_error)
-        matches = {os.path.abspath(match) for match in found if not is_hidden_below(match, path)}  # noqa: PTH100
-        return sorted(match for match in matches if not _has_parent_in(match, matches))
+            yield os.path.abspath(path)  # noqa: PTH100 - links stay as they were given
+            return
+        for match in expand(path, on_error):
+            if not is_hidden_below(match, path):
+                yield os.path.abspath(match)  # noqa: PTH100
 
     def _walk(self, root: str, on_error: Callable[[OSError], None]) -> Iterator[ImageFile]:
         for path, is_folder in tree(root, on_error, self.excluded):
@@ -218,8 +224,3 @@ def _parts_match(parts: Sequence[str], patterns: Sequence[str]) -> bool:
     if not parts or not fnmatch.fnmatchcase(parts[0], patterns[0]):
         return False
     return _parts_match(parts[1:], patterns[1:])
-
-
-def _has_parent_in(path: str, folders: Set[str]) -> bool:
-    """Whether a folder above the path is among these, so that walking it finds the path."""
-    return any(str(parent) in folders for parent in Path(path).parents)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from pomona.engines.hadoop_listing import HadoopListing
 from pomona.errors import SourceError
+from pomona.folder_tree import folders_above, has_parent_in
 from pomona.image_file import ImageFile, is_for_spark
 from pomona.location import is_remote
 from pomona.schema import INPUT_SCHEMA
@@ -33,7 +35,7 @@ class HadoopImages:
     def __init__(self, paths: JobPaths, spark: SparkSession) -> None:
         self._paths = paths
         self._spark = spark
-        self._roots: list[str] = []
+        self._roots: set[str] = set()  # without a slash in the end
         # A table that lies in the source is no image.
         self._table = f"{_qualified(spark, paths.table)}/" if is_remote(paths.table) else None
         self.listing = Listing(paths.source, self._files, self._is_gone)
@@ -93,22 +95,20 @@ class HadoopImages:
         if not roots:
             raise SourceError(f"{self._paths.source} does not exist: give a folder or a glob")
         pattern = _qualified(self._spark, self._paths.source)
-        for status in sorted(roots, key=lambda status: str(status.getPath().toString())):
-            root = status.getPath().toString()
+        listing = HadoopListing(self._spark)
+        named = {str(status.getPath().toString()): status for status in roots}
+        for root, status in sorted(named.items()):
             if is_hidden_below(root, pattern):
                 continue
-            if any(root.startswith(f"{above.rstrip('/')}/") for above in self._roots):
+            if has_parent_in(root, self._roots):
                 continue  # a glob that matches a folder and what is in it
-            self._roots.append(root)
+            self._roots.add(root.rstrip("/"))
             if status.isFile():  # named by the user, whatever its name
                 yield ImageFile(root, status.getLen(), status.getModificationTime())
                 continue
-            found = system.listFiles(status.getPath(), True)
-            while found.hasNext():
-                file = found.next()
-                path = file.getPath().toString()
-                if self._takes(path, root):
-                    yield ImageFile(path, file.getLen(), file.getModificationTime())
+            for file in listing.files(system.listFiles(status.getPath(), True)):
+                if self._takes(file.path, root):
+                    yield ImageFile(*file)
 
     def _takes(self, path: str, root: str) -> bool:
         if self._table and path.startswith(self._table):
@@ -117,10 +117,10 @@ class HadoopImages:
 
     def _is_gone(self, uri: str) -> bool:
         """Whether the listing, which raises where it cannot see, would have shown it."""
-        return any(
-            uri == root or (uri.startswith(f"{root.rstrip('/')}/") and self._takes(uri, root))
-            for root in self._roots
-        )
+        if uri in self._roots:
+            return True
+        root = next((above for above in folders_above(uri) if above in self._roots), None)
+        return root is not None and self._takes(uri, root)
 
 
 def hadoop_path(spark: SparkSession, uri: str) -> Any:

@@ -1,0 +1,52 @@
+"""Measures what a file costs between Hadoop's listing and Pomona's, beside what the store takes.
+
+    python benchmarks/hadoop_listing.py
+
+The listing lies in the JVM's memory, so that nothing but the way out of it is measured: by a call
+for each thing that is asked of a file, and by thousands of files in one call.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pomona.engines.hadoop import hadoop_path, hadoop_system
+from pomona.engines.hadoop_listing import Found, HadoopListing, _one_by_one
+from pomona.engines.session import session
+
+FILES, TIMES = 500, 64
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name, session(None, "local[1]") as spark:
+        for n in range(FILES):
+            Path(name, f"a photo with a name of usual length {n:07d}.jpg").touch()
+        folder = hadoop_path(spark, f"file:{name}")
+        jvm: Any = spark.sparkContext._jvm
+        statuses = jvm.java.util.ArrayList()
+        for status in hadoop_system(spark, folder).listStatus(folder):
+            statuses.add(status)
+        listing = jvm.java.util.ArrayList()
+        for _ in range(TIMES):
+            listing.addAll(statuses)
+        iterators = jvm.org.apache.hadoop.util.functional.RemoteIterators
+
+        def report(way: str, draw: Callable[[Any], Iterator[Found]]) -> None:
+            files = iterators.remoteIteratorFromIterable(listing)
+            begun = time.perf_counter()
+            count = sum(1 for _ in draw(files))
+            each_us = (time.perf_counter() - begun) / count * 1e6
+            print(f"{way}: {each_us:.0f} µs for each of {count:,} files")
+
+        at_once = HadoopListing(spark).files
+        report("warming up", at_once)
+        report("thousands in one call", at_once)
+        report("one by one", _one_by_one)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Listing a Hadoop file system, thousands of files in one call to the JVM.
+
+Six calls for each file take 0.35 ms, three times as long as an object store takes to list it, and
+this way takes 0.016 (`benchmarks/hadoop_listing.py`). A few lines of Java draw the files from
+Hadoop's own listing. They are compiled in the driver's JVM, by the compiler that Spark has for the
+code that it generates itself.
+"""
+
+from __future__ import annotations
+
+import struct
+import uuid
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+__all__ = ["Found", "HadoopListing"]
+
+_AT_ONCE = 4096  # an answer of more than some kilobytes takes 40 ms, whatever its length
+
+_JAVA = """
+public Object apply(Object source, Object most) {
+    java.io.ByteArrayOutputStream bytes = new java.io.ByteArrayOutputStream();
+    java.io.DataOutputStream out = new java.io.DataOutputStream(bytes);
+    try {
+        org.apache.hadoop.fs.RemoteIterator files = (org.apache.hadoop.fs.RemoteIterator) source;
+        int left = ((Integer) most).intValue();
+        for (; left > 0 && files.hasNext(); left--) {
+            org.apache.hadoop.fs.FileStatus file = (org.apache.hadoop.fs.FileStatus) files.next();
+            byte[] path = file.getPath().toString().getBytes("UTF-8");
+            out.writeInt(path.length);
+            out.writeLong(file.getLen());
+            out.writeLong(file.getModificationTime());
+            out.write(path);
+        }
+    } catch (java.io.IOException error) {
+        throw new java.io.UncheckedIOException(error);
+    }
+    return bytes.toByteArray();
+}
+"""
+_RECORD = struct.Struct(">iqq")
+
+
+class Found(NamedTuple):
+    """A file of a listing: its URI, its bytes, and when it was modified, in ms since 1970, UTC."""
+
+    path: str
+    size: int
+    modified: int
+
+
+class HadoopListing:
+    """Draws files from Hadoop's listings."""
+
+    def __init__(self, spark: SparkSession) -> None:
+        self._drawing = _compiled(spark)
+
+    def files(self, listing: Any) -> Iterator[Found]:
+        """The files of a `RemoteIterator` of Hadoop's `FileStatus`, streaming."""
+        if self._drawing is None:
+            yield from _one_by_one(listing)
+            return
+        while packed := self._drawing.apply(listing, _AT_ONCE):
+            yield from _unpacked(packed)
+
+
+def _compiled(spark: SparkSession) -> Any:
+    """An object with the method `apply` of `_JAVA`; None where the JVM lets nobody compile."""
+    from py4j.protocol import Py4JError
+
+    context: Any = spark.sparkContext
+    jvm = context._jvm
+    try:
+        compiler = jvm.org.codehaus.janino.ClassBodyEvaluator()
+        interfaces = context._gateway.new_array(jvm.java.lang.Class, 1)
+        interfaces[0] = jvm.java.lang.Class.forName("java.util.function.BiFunction")
+        compiler.setImplementedInterfaces(interfaces)
+        # Py4J knows a class by its name; one of the same name from before would be another.
+        compiler.setClassName(f"pomona.Drawing_{uuid.uuid4().hex}")
+        # The loader that has Hadoop's classes.
+        compiler.setParentClassLoader(spark._jsparkSession.getClass().getClassLoader())
+        return compiler.createInstance(jvm.java.io.StringReader(_JAVA))
+    except (Py4JError, TypeError):  # not allowed to, or py4j knows no such class
+        return None
+
+
+def _unpacked(packed: bytes) -> Iterator[Found]:
+    at = 0
+    while at < len(packed):
+        length, size, modified = _RECORD.unpack_from(packed, at)
+        at += _RECORD.size
+        yield Found(packed[at : at + length].decode(), size, modified)
+        at += length
+
+
+def _one_by_one(listing: Any) -> Iterator[Found]:
+    while listing.hasNext():
+        file = listing.next()
+        yield Found(file.getPath().toString(), file.getLen(), file.getModificationTime())
