@@ -18,7 +18,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 import pomona
 from pomona.encoder.blob import Encoder
-from pomona.engines import hadoop_listing, hadoop_mark
+from pomona.engines import binary_files, hadoop_listing, hadoop_mark
 from pomona.engines import spark as engine
 from pomona.engines.hadoop import hadoop_path, hadoop_system
 from pomona.engines.hadoop_listing import Found, HadoopListing
@@ -31,8 +31,14 @@ pytestmark = pytest.mark.spark
 
 
 def test_images_and_table_may_lie_on_a_hadoop_file_system(
-    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
+    spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    remote: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(binary_files, "_LEAST_LOOKS", 3)  # so that several threads look at them
     source, table = f"{remote}/{pictures.name}", f"{remote}/far"
     summary = pomona.extract(source, table, encoder=encoder, spark=spark)
     again = pomona.extract(source, table, encoder=encoder, spark=spark)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
 from pomona.engines.session import is_connect
-from pomona.location import literal_glob
+from pomona.location import is_remote, literal_glob
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.readwriter import DataFrameReader
 
     from pomona.image_file import ImageFile
 
@@ -20,6 +23,8 @@ _SMALLEST_TASK = 64  # images: below that, starting a task costs more than it br
 _SMALLEST_TASK_BYTES = 16 * 2**20  # a few photos take as long as many small images
 _OPEN_COST_BYTES = 64 * 1024  # an image costs its network run also: as much as decoding 64 kB
 _ARROW_BYTES = 16 * 2**20  # in an Arrow batch of images
+_LOOKS_AT_ONCE = 64  # at paths of another file system: fewer than the connections of `s3a`
+_LEAST_LOOKS = 16  # that a thread is worth: a query of its own takes as long as one or two
 
 
 def read_images(
@@ -35,21 +40,40 @@ def read_images(
         cores: tasks that run at the same time.
         others_follow: whether cores that have no task left find some of another query.
     """
-    for key, value in read_settings(files, cores, others_follow=others_follow).items():
+    settings = read_settings(files, cores, others_follow=others_follow)
+    for key, value in settings.items():
         spark.conf.set(key, str(value))
+    paths = [file.uri for file in files]
+    if is_connect(spark):  # where Spark 4.3 does not heed `__globPaths__`
+        return _reader(spark).load([literal_glob(path) for path in paths])
+    if not is_remote(paths[0]):
+        return _load(spark, paths)
+    # Spark looks at one path after the other, and a store takes 25 ms and more for an answer.
+    looks = min(_LOOKS_AT_ONCE, -(-len(paths) // _LEAST_LOOKS))
+    with ThreadPoolExecutor(looks, "pomona-look") as threads:
+        shares = [paths[first::looks] for first in range(looks)]
+        every = reduce(_union, threads.map(partial(_load, spark), shares))
+    return every.coalesce(max(cores, _tasks(files, cores, others_follow=others_follow)))
+
+
+def _reader(spark: SparkSession) -> DataFrameReader:
     reader = spark.read.format("binaryFile")
     # A folder called `kind=odd` is a folder, no partition. Without this, Spark 4.3 also gives every
     # other file twice as soon as one name has a brace in it.
     reader = reader.option("recursiveFileLookup", "true")
     # An image that cannot be read is no reason to fail. Not as settings of the session: it reads
     # part files of the table too, and must not pass over any of them.
-    reader = reader.option("ignoreMissingFiles", "true").option("ignoreCorruptFiles", "true")
+    return reader.option("ignoreMissingFiles", "true").option("ignoreCorruptFiles", "true")
+
+
+def _load(spark: SparkSession, paths: list[str]) -> DataFrame:
     # Names with brackets or braces are names, not patterns.
-    paths = [file.uri for file in files]
-    if is_connect(spark):  # where Spark 4.3 does not heed that option
-        return reader.load([literal_glob(path) for path in paths])
-    named: Any = reader.option("__globPaths__", "false")
+    named: Any = _reader(spark).option("__globPaths__", "false")
     return named._df(named._jreader.load(_java_strings(spark, paths)))  # type: ignore[no-any-return]
+
+
+def _union(some: DataFrame, others: DataFrame) -> DataFrame:
+    return some.union(others)
 
 
 def _java_strings(spark: SparkSession, paths: list[str]) -> Any:
@@ -65,9 +89,7 @@ def read_settings(
     sizes = [file.size or 0 for file in files]
     largest = max(sizes)
     weight = sum(sizes) + len(sizes) * _OPEN_COST_BYTES
-    worth = max(len(sizes) // _SMALLEST_TASK, sum(sizes) // _SMALLEST_TASK_BYTES)
-    most = cores * (_TASKS_PER_CORE_BETWEEN if others_follow else _TASKS_PER_CORE)
-    tasks = max(1, min(most, worth))
+    tasks = _tasks(files, cores, others_follow=others_follow)
     return {
         "spark.sql.files.openCostInBytes": _OPEN_COST_BYTES,
         "spark.sql.files.maxPartitionBytes": weight // tasks + _OPEN_COST_BYTES,
@@ -81,3 +103,10 @@ def read_settings(
         "spark.sql.execution.arrow.maxRecordsPerBatch": max(1, _ARROW_BYTES // max(largest, 65536)),
         "spark.sql.execution.arrow.maxBytesPerBatch": _ARROW_BYTES,
     }
+
+
+def _tasks(files: list[ImageFile], cores: int, *, others_follow: bool) -> int:
+    size = sum(file.size or 0 for file in files)
+    worth = max(len(files) // _SMALLEST_TASK, size // _SMALLEST_TASK_BYTES)
+    most = cores * (_TASKS_PER_CORE_BETWEEN if others_follow else _TASKS_PER_CORE)
+    return max(1, min(most, worth))
