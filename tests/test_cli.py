@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import drawn
 import tables
 from pomona import cli
 from pomona.encoder.blob import Encoder
@@ -123,6 +125,10 @@ BAD_USE = [
     ),
     (["encoder", "show", "{src}/notes.txt"], "not a Pomona encoder"),
     (["encoder", "build", "mobilenet_v2", "--weights", "untrained:7", "-o", "/proc/x"], "cannot"),
+    (["encoder", "build", "no_such", "-o", "{tmp}/none/x"], "there is no folder"),
+    (["encoder", "build", "no_such", "-o", "{src}"], "is a folder: give a file's name"),
+    (["encoder", "build", "no_such", "-o", "/dev/null"], "no file but a device or a pipe"),
+    (["extract", "{src}", "{tmp}/t", "--master", "loc"], "no master of Spark's: give local[N]"),
     (["extract", "{tmp}/nowhere", "{tmp}/t"], "does not exist"),
     (["extract", "{tmp}/void", "{tmp}/t"], "has no images"),
     (["extract", "{src}", "{tmp}/t", "--weights", "{tmp}/no.h5"], "cannot read weights"),
@@ -241,6 +247,54 @@ def test_a_reader_that_goes_away_ends_the_program_in_silence(
     )
     assert done.returncode in (0, 141)  # 0 where the pipe took it all
     assert done.stderr == b""
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", ">&- 2>&-"])
+def test_a_run_whose_caller_has_closed_its_streams_is_done(
+    pictures: Path, tmp_path: Path, closed: str
+) -> None:
+    command = (
+        f"{sys.executable} -m pomona extract {pictures} {tmp_path / 't'} --weights untrained:7"
+    )
+    done = subprocess.run(["bash", "-c", f"exec {command} --json {closed}"], check=False)
+    assert done.returncode == 0
+    assert len(tables.rows(tmp_path / "t")) == 14
+
+
+def test_names_are_shown_to_whatever_the_terminal_can_encode(
+    capfd: pytest.CaptureFixture[str], pictures: Path, tmp_path: Path
+) -> None:
+    extract(capfd, pictures, tmp_path / "t")
+    done = subprocess.run(
+        [sys.executable, "-m", "pomona", "inspect", str(tmp_path / "t")],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=True,
+    )
+    assert b"Poire d'\\xe9t\\xe9" in done.stdout
+
+
+def test_a_terminal_is_told_nothing_by_a_files_name(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    hostile = tmp_path / "in" / "\x1b[31mred\x07\nline"
+    hostile.mkdir(parents=True)
+    (hostile / "a\x1b.png").write_bytes(drawn.encode(drawn.picture(), "PNG"))
+    extract(capfd, tmp_path / "in", tmp_path / "t")
+    _, out, _ = run(capfd, "inspect", tmp_path / "t")
+    assert not set("\x1b\x07") & set(out)
+    assert "?[31mred??line/a?.png" in out
+
+
+def test_labels_that_fit_no_image_are_told_of(
+    capfd: pytest.CaptureFixture[str], pictures: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "labels.csv").write_text("path,label\nelsewhere.jpg,pear\n")
+    rule = f"csv:{tmp_path / 'labels.csv'}"
+    _, _, err = extract(capfd, pictures, tmp_path / "t", "--label", rule)
+    assert "note: no image has a label" in err
+    _, _, err = extract(capfd, pictures, tmp_path / "t2", "--label", "none")
+    assert "no image has a label" not in err
 
 
 def test_signals_are_handled_as_before_when_the_command_has_ended(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -53,3 +54,8 @@ def test_a_bad_vector_is_counted_by_its_fault(
     check = inspected(tmp_path, [1, 2, 3], vector, [4, 5, 6]).check
     assert not check.passed
     assert getattr(check, fault) == 1
+
+
+def test_what_is_printed_is_json_also_where_a_vector_is_not_finite(tmp_path: Path) -> None:
+    told = json.dumps(inspected(tmp_path, [1, np.nan, -np.inf]).to_json(), allow_nan=False)
+    assert json.loads(told)["first_rows"][0]["features"] == [1, None, None]

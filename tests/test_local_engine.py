@@ -17,6 +17,7 @@ import pomona
 import tables
 from conftest import POISON
 from pomona.encoder.blob import Encoder
+from pomona.engines import local
 from pomona.engines.isolation import ENDS_IN_A_ROW
 from pomona.engines.job import Snapshot
 from pomona.engines.worker_process import WorkerProcess
@@ -113,6 +114,34 @@ def test_a_run_with_nothing_to_do_changes_nothing(
     before = sorted((tmp_path / "t").iterdir())
     again = pomona.extract(pictures, tmp_path / "t", encoder=encoder)
     assert (again.ok, again.skipped, sorted((tmp_path / "t").iterdir())) == (0, 14, before)
+
+
+def test_one_pattern_need_not_be_in_a_list(
+    encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    chosen = len(list(pictures.rglob("*.jpeg")))
+    assert pomona.extract(pictures, tmp_path / "t", encoder=encoder, globs="*.jpeg").files == chosen
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), SystemExit(143)])
+def test_what_fails_after_a_stop_does_not_hide_the_stop(
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stop: BaseException,
+) -> None:
+    """As where a signal to the whole group of processes has also ended Spark's JVM."""
+
+    def extract(*_: object) -> None:
+        try:
+            raise stop
+        finally:
+            raise ConnectionRefusedError(111, "Connection refused")
+
+    monkeypatch.setattr(local, "extract", extract)
+    with pytest.raises(type(stop)):
+        pomona.extract(pictures, tmp_path / "t", encoder=encoder)
 
 
 def test_the_table_may_lie_in_the_source(encoder: Encoder, pictures: Path) -> None:

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import object_store
 import pomona
 from pomona.encoder.blob import Encoder
-from pomona.errors import EncoderError
-from pomona.location import is_remote, read_file, without_password
+from pomona.errors import EncoderError, UsageError
+from pomona.image_file import ImageFile
+from pomona.location import is_remote, path_of_row, read_file, without_password, written_whole
 
 
 @pytest.fixture
@@ -70,3 +74,32 @@ def test_a_scheme_that_arrow_does_not_know_is_answered_with_those_it_does() -> N
 def test_a_location_without_a_password_is_shown_as_it_is() -> None:
     for location in ("/a:b@c/d", "s3a://bucket/a:b@c", "abfss://container@account/x"):
         assert without_password(location) == location
+
+
+@given(st.binary(min_size=1, max_size=50).filter(lambda name: b"\0" not in name))
+def test_every_rows_path_leads_back_to_its_file(name: bytes) -> None:
+    path = "/" + os.fsdecode(name).lstrip("/")
+    assert path_of_row(ImageFile(path, None, None).uri) == path
+
+
+def test_what_a_link_leads_to_is_written_and_the_link_stays(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "old")
+    with written_whole(tmp_path / "link", UsageError) as draft:
+        draft.write_text("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "old").read_text() == "new"
+
+
+def test_a_pipe_or_a_folder_is_never_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    before = sorted(tmp_path.iterdir())
+    for name in ("pipe", "folder"):
+        with (
+            pytest.raises(UsageError, match=f"cannot write .*{name}: it is"),
+            written_whole(tmp_path / name, UsageError) as draft,
+        ):
+            draft.write_text("x")
+    assert sorted(tmp_path.iterdir()) == before
+    assert (tmp_path / "pipe").is_fifo()

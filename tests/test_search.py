@@ -104,6 +104,21 @@ def test_the_end_of_a_path_is_enough_where_it_is_the_only_one(table: FeatureTabl
     assert found.query.is_row
 
 
+def test_the_end_of_a_path_may_have_a_colon(tmp_path: Path) -> None:
+    paths = ["file:/x/10:30/1.jpg", "file:/x/10:31/1.jpg"]
+    two = FeatureTable(tables.write(tmp_path / "t", MATRIX[:2], ["a", "a"], paths))
+    (found,) = search(two, ["10:31/1.jpg"], nobody)
+    assert found.query.path == "file:/x/10:31/1.jpg"
+
+
+def test_a_row_whose_files_name_is_no_text_is_found_by_its_path(tmp_path: Path) -> None:
+    paths = ["file:///x/100%25 caf%E9.jpg", "file:/x/1.jpg"]
+    two = FeatureTable(tables.write(tmp_path / "t", MATRIX[:2], ["a", "a"], paths))
+    (found,) = search(two, paths[:1], nobody)
+    assert found.query.is_row
+    assert [match.path for match in found.matches] == ["file:/x/1.jpg"]
+
+
 def test_the_end_of_two_paths_is_refused_with_both(tmp_path: Path) -> None:
     paths = ["file:/x/a/1.jpg", "file:/y/a/1.jpg"]
     two = FeatureTable(tables.write(tmp_path / "t", MATRIX[:2], ["a", "a"], paths))
@@ -229,6 +244,12 @@ def test_an_index_finds_what_an_exact_search_finds(
     assert not any(itself[q] in found.paths[q] for q in range(50))
     known = {path_of(row): LABELS[row] for row in range(400)}
     assert [known[path] for path in found.paths.flat] == found.labels.flatten().tolist()
+
+
+def test_an_index_of_no_vectors_finds_nothing(tmp_path: Path) -> None:
+    none = FeatureTable(tables.write(tmp_path / "t", MATRIX[:0], [], failed=FAILED))
+    index = NearestIndex.build(open_vectors(none))
+    assert index.search(unit(MATRIX[:2]), 5).paths.shape == (2, 0)
 
 
 def test_recall_is_measured_not_assumed(table: FeatureTable) -> None:

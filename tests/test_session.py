@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from pomona.engines import session
 from pomona.engines.spark_setup import has_java_options, master_in_settings
 
 pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
@@ -115,3 +117,26 @@ except RunError as error:
     told = re.search("Spark's own log is in (.*)", done.stderr)
     assert told, done.stderr
     assert Path(told[1]).exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_signals_wait_for_the_jvm_that_is_being_started(
+    number: signal.Signals, raised: type[BaseException]
+) -> None:
+    """Or else PySpark forgets it, and it waits for ever."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    started = []
+
+    def start() -> None:
+        with session._signals_wait():
+            signal.raise_signal(number)
+            started.append("the JVM")
+
+    try:
+        with pytest.raises(raised):
+            start()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert started

@@ -31,7 +31,6 @@ from pomona.engines.job import Snapshot
 from pomona.engines.places import LocalImages, LocalRows
 from pomona.errors import EngineError, RunError, TableError
 from pomona.image_file import ImageFile
-from pomona.labels import parse_label_rule
 from pomona.schema import FEATURE_SCHEMA
 
 pytestmark = pytest.mark.spark
@@ -204,8 +203,7 @@ def test_featurize_turns_a_dataframe_of_images_into_rows(
 ) -> None:
     pomona.extract(pictures, tmp_path / "t", encoder=encoder)
     expected = tables.rows(tmp_path / "t")
-    label = parse_label_rule("parent")
-    made = pomona.featurize(images(spark, pictures), encoder, label=label)
+    made = pomona.featurize(images(spark, pictures), encoder, label="parent")
     assert made.columns == FEATURE_SCHEMA.names
     rows = made.collect()
     assert len(rows) == 9  # not .webp, not .JPG, not the empty file, which binaryFile drops

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import tables
-from pomona.errors import TableError
+from pomona.errors import TableError, UsageError
 from pomona.part_files import PartWriter, part_name
 from pomona.schema import (
     FEATURE_SCHEMA,
@@ -24,7 +24,7 @@ from pomona.schema import (
     read_provenance,
     schema_with_provenance,
 )
-from pomona.table import FeatureTable
+from pomona.table import FeatureTable, check_output
 from pomona.table_writer import writing
 from pomona.worker import vectors_array
 
@@ -220,6 +220,24 @@ def test_a_folder_without_permission_is_refused(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_one_clear_error() -> None:
     with pytest.raises(TableError, match="cannot make /proc/t"):
         add(Path("/proc/t"), A, "a.jpg")
+
+
+def test_a_table_holds_no_other_table_and_no_other_file(tmp_path: Path) -> None:
+    add(tmp_path / "t", A, "a.jpg")
+    with pytest.raises(TableError, match="is in a feature table"):
+        add(tmp_path / "t" / "below", A, "a.jpg")
+    with pytest.raises(UsageError, match="is in a feature table, which holds rows only"):
+        check_output(tmp_path / "t" / "report.html")
+    check_output(tmp_path / "report.html")
+    (tmp_path / "t" / "near.index").touch()
+    with pytest.raises(TableError, match=r"is a feature table that holds 'near.index' also"):
+        add(tmp_path / "t", A, "b.jpg")
+
+
+def test_a_table_may_lie_beside_parquet_files_of_others(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "mine.parquet")
+    add(tmp_path / "t", A, "a.jpg")
+    assert paths(FeatureTable.at(tmp_path / "t").folder) == {"file:/data/a.jpg"}
 
 
 def test_two_encoders_in_one_folder_are_refused_by_readers(tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -52,9 +55,20 @@ def main(arguments: list[str] | None = None) -> None:
     0: done. 1: a run could not go on, or a check failed. 2: bad use, one line on stderr, nothing
     written. 130 and 143: stopped by Ctrl-C or SIGTERM; whole part files stay.
     """
+    _open_streams()
     _log_to_stderr()
     with _signals():
         _run(arguments)
+
+
+def _open_streams() -> None:
+    """Have somewhere to write, whatever the caller has closed, and whatever it can encode."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - for as long as we run
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager
@@ -109,7 +123,11 @@ def _log_to_stderr() -> None:
     log = logging.getLogger("pomona")
     log.handlers = [handler]
     log.setLevel(logging.INFO)
-    logging.getLogger("py4j").setLevel(logging.CRITICAL)
+    # Py4J writes to the root's log also, such as stack traces where Ctrl-C met it.
+    root = logging.getLogger()
+    root.addHandler(logging.NullHandler())
+    for silent in (root, logging.getLogger("py4j")):
+        silent.setLevel(logging.CRITICAL)
 
 
 def _on_terminate(_number: int, _frame: FrameType | None) -> Any:

@@ -11,7 +11,7 @@ from pomona.building.build import build_encoder
 from pomona.building.precision import check_precision, lower_precision
 from pomona.building.settings import NetworkSettings
 from pomona.encoder.blob import Encoder
-from pomona.encoder.cards import DEFAULT_MODEL
+from pomona.encoder.names import DEFAULT_MODEL
 from pomona.engines.carrier import Delivery, open_encoder
 from pomona.engines.failures import spark_errors
 from pomona.engines.job import IMAGE_TIMEOUT_S, Job, JobPaths, Progress, Summary, no_progress
@@ -44,7 +44,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     runtime: str | None = None,
     precision: str | None = None,
     label: str = "parent",
-    globs: Sequence[str] = (),
+    globs: str | Sequence[str] = (),
     decode: DecodeOptions = EXACT,
     overwrite: bool = False,
     retry_failed: bool = False,
@@ -78,7 +78,8 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         precision: `f32` (the default) or `bf16`; an int8 encoder is calibrated once, and given as
             `encoder`.
         label: `parent`, `none`, `regex:PATTERN` or `csv:FILE`.
-        globs: patterns for file names that choose files in place of the known extensions.
+        globs: a pattern for file names, or several, to choose files in place of the known
+            extensions.
         decode: how images become pixels.
         overwrite: replace the table rather than continue it.
         retry_failed: do images again whose row has no vector.
@@ -115,7 +116,8 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     _check_number("workers", workers, 1)
     _check_number("wave_files", wave_files, 1)
     _check_number("image_timeout_s", image_timeout_s, 0.1)
-    paths = JobPaths(os.fspath(source), os.fspath(table), tuple(globs))
+    patterns = (globs,) if isinstance(globs, str) else tuple(globs)
+    paths = JobPaths(os.fspath(source), os.fspath(table), patterns)
     rule = parse_label_rule(label)
     if on_spark:
         check_spark(spark, master)
@@ -183,8 +185,18 @@ def _system_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if stopped := _stop_before(error):
+            raise stopped from None
         where = error.filename or "the system"
         raise RunError(f"{where}: {error.strerror or error}; rows written so far stay") from error
+
+
+def _stop_before(error: BaseException) -> BaseException | None:
+    """Ctrl-C or SIGTERM, where an error is only what came of cleaning up after it."""
+    earlier = error.__context__
+    while earlier and not isinstance(earlier, (KeyboardInterrupt, SystemExit)):
+        earlier = earlier.__context__
+    return earlier
 
 
 def _check_choice(name: str, given: object, choices: tuple[str | None, ...]) -> None:

@@ -6,8 +6,9 @@ import os
 import re
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 from pomona.errors import PomonaError
 
@@ -16,6 +17,7 @@ __all__ = [
     "is_remote",
     "literal_glob",
     "local_path",
+    "path_of_row",
     "read_file",
     "spark_path",
     "without_password",
@@ -56,6 +58,16 @@ def local_path(uri: str) -> str:
     """
     rest = uri.removeprefix("file:")
     return "/" + rest.lstrip("/") if rest.startswith("/") else rest
+
+
+def path_of_row(uri: str) -> str:
+    """The path of this machine that a row's `path` stands for; of another system, the URI itself.
+
+    See `pomona.image_file.ImageFile.uri`: behind `file://` stand bytes of a name that is no text.
+    """
+    if uri.startswith("file:///"):
+        return os.fsdecode(unquote_to_bytes(uri.removeprefix("file://")))
+    return uri.removeprefix("file:")
 
 
 def literal_glob(path: str) -> str:
@@ -101,18 +113,24 @@ def written_whole(file: Path, failure: type[PomonaError]) -> Iterator[Path]:
     """Give the name of a draft to write; it takes the file's place if all went well.
 
     The draft lies beside the file, hidden, and ends as the file does, since libraries go by that.
+    Where the name is a link, what it leads to is written.
 
     Raises:
-        failure: an `OSError`, on the way or here, made into one line.
+        failure: it is a folder or a device; or an `OSError`, here or on the way, in one line.
     """
-    draft = file.with_name(f".{uuid.uuid4().hex}{file.suffix}")
+    place = Path(os.path.realpath(file))
+    if place.exists() and not place.is_file():
+        kind = "a folder" if place.is_dir() else "no file but a device or a pipe"
+        raise failure(f"cannot write {file}: it is {kind}; give the name of a file")
+    draft = place.with_name(f".{uuid.uuid4().hex}{file.suffix}")
     try:
         yield draft
-        draft.replace(file)
+        draft.replace(place)
     except OSError as error:
         raise failure(f"cannot write {file}: {error.strerror or error}") from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):  # which would hide what went wrong
+            draft.unlink(missing_ok=True)
 
 
 def without_password(location: str) -> str:

@@ -160,7 +160,7 @@ def _print_group(console: Console, number: int, group: Group) -> None:
     console.print(said)
     for member in group.members[:_SHOWN_MEMBERS]:
         label = f"  ({member.label})" if len(group.labels) > 1 else ""
-        console.print(Text(f"  {member.path}{label}"))
+        console.print(Text(shown(f"  {member.path}{label}")))
     if group.members[_SHOWN_MEMBERS:]:
         console.print(f"  ... {len(group.members) - _SHOWN_MEMBERS:,} more")
 
@@ -172,10 +172,12 @@ def show_matches(found: Iterable[SearchResult]) -> None:
         query = result.query
         label = f" ({query.label})" if query.label else ""
         said = "" if query.is_row else ", not in the table"
-        console.print(Text(f"{chr(10) if number else ''}{query.given}{label}{said}"))
+        console.print(Text(chr(10) * bool(number) + shown(f"{query.given}{label}{said}")))
         table = _table("similarity", "label", "path")
         for match in result.matches:
-            table.add_row(f"{match.similarity:.4f}", Text(match.label or ""), Text(match.path))
+            table.add_row(
+                f"{match.similarity:.4f}", Text(shown(match.label)), Text(shown(match.path))
+            )
         console.print(table)
 
 
@@ -196,6 +198,11 @@ def show_projection(made: Projected) -> None:
     console.print(table)
 
 
+def shown(text: str | None) -> str:
+    """Text of somebody else's on one line: a terminal obeys what some names hold."""
+    return "".join(c if c.isprintable() else "?" for c in text or "")
+
+
 def _console() -> Console:
     # In a pipe there is no width to keep to: no line is folded there.
     return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 100_000)
@@ -204,7 +211,7 @@ def _console() -> Console:
 def _print_counts(console: Console, what: str, counts: list[tuple[str | None, int]]) -> None:
     table = _table(what, "images")
     for name, count in counts[:_SHOWN_LABELS]:
-        table.add_row(Text(name if name is not None else "(none)"), f"{count:,}")
+        table.add_row(Text(shown("(none)" if name is None else name)), f"{count:,}")
     if len(counts) > _SHOWN_LABELS:
         table.add_row(f"... {len(counts) - _SHOWN_LABELS:,} more", "")
     console.print(table)
@@ -213,7 +220,7 @@ def _print_counts(console: Console, what: str, counts: list[tuple[str | None, in
 def _print_pairs(console: Console, title: str, pairs: Iterable[tuple[str, str]]) -> None:
     table = _table(title, "")
     for key, value in pairs:
-        table.add_row(Text(key), Text(value))
+        table.add_row(Text(shown(key)), Text(shown(value)))
     console.print(table)
 
 
@@ -223,8 +230,8 @@ def _print_rows(console: Console, rows: list[dict[str, Any]]) -> None:
         vector = row["features"]
         size = f"{row['width']}x{row['height']}" if row["width"] else ""
         table.add_row(
-            Text(row["path"]),
-            Text(row["label"] or ""),
+            Text(shown(row["path"])),
+            Text(shown(row["label"])),
             Text(", ".join(f"{value:.3f}" for value in vector) + ", ..." if vector else "-"),
             Text(row["status"]),
             Text(f"{size} {row['format'] or ''}".strip()),

@@ -10,12 +10,11 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote_to_bytes
 
 from pomona.errors import SourceError
 from pomona.folder_tree import expand, has_parent_in, is_hidden, tree
 from pomona.image_file import ImageFile, look_at
-from pomona.location import local_path
+from pomona.location import local_path, path_of_row
 
 __all__ = [
     "IMAGE_EXTENSIONS",
@@ -75,9 +74,7 @@ class Source:
 
         A file that cannot be looked at may still be there.
         """
-        path = uri.removeprefix("file:")
-        if path.startswith("//"):
-            path = os.fsdecode(unquote_to_bytes(path[2:]))
+        path = path_of_row(uri)
         if not path.startswith("/") or not self._would_list(path):
             return False
         try:

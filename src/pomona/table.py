@@ -10,12 +10,13 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pomona.errors import TableError
+from pomona.errors import TableError, UsageError
 from pomona.location import is_remote, local_path
 from pomona.part_files import ROW_GROUP_ROWS, damaged
 from pomona.row_index import INDEX_COLUMNS, INDEX_ROWS, IndexBuilder, RowIndex
@@ -25,6 +26,7 @@ __all__ = [
     "RUNNING",
     "STAGING",
     "FeatureTable",
+    "check_output",
     "check_same_maker",
     "is_table_file",
     "one_provenance",
@@ -38,6 +40,9 @@ RUNNING = "_running-"
 """What the name of a writer's mark begins with, on a Hadoop file system, which has no locks."""
 
 
+_LOOKED_AT = 1000  # names of a folder that is asked whether it is a table
+
+
 @dataclass(frozen=True, slots=True)
 class FeatureTable:
     """A feature table on this machine's file system, present or yet to be written."""
@@ -45,12 +50,13 @@ class FeatureTable:
     folder: Path
 
     @classmethod
-    def at(cls, path: str) -> FeatureTable:
+    def at(cls, path: str | os.PathLike[str]) -> FeatureTable:
         """The table at a path or a `file:` URI.
 
         Raises:
             TableError: the path is on another file system.
         """
+        path = os.fspath(path)
         if is_remote(path):
             raise TableError(f"TABLE {path} is not on this machine: read it with Spark")
         if not path or not path.isprintable():
@@ -97,6 +103,11 @@ class FeatureTable:
             names = [p for p in self.folder.iterdir() if not p.name.startswith(".")]
             folders = {p.name: p.is_dir() and not p.is_symlink() for p in names}
             strange = [n for n, folder in folders.items() if not is_table_file(n, is_folder=folder)]
+            if strange and self._has_rows():
+                raise TableError(
+                    f"{self.folder} is a feature table that holds {strange[0]!r} also: move that "
+                    "away, since readers take all that is in a table for rows"
+                )
             if strange:
                 raise TableError(
                     f"{self.folder} exists and is not a feature table (it holds {strange[0]!r}): "
@@ -104,9 +115,30 @@ class FeatureTable:
                 )
         elif self.folder.exists() or self.folder.is_symlink():
             raise TableError(f"{self.folder} is a file: TABLE must be a new or existing folder")
+        elif FeatureTable(self.folder.absolute().parent).is_table():
+            raise TableError(
+                f"{self.folder} is in a feature table, whose readers would take it for rows of "
+                "theirs: give another TABLE"
+            )
         existing = next(p for p in (self.folder, *self.folder.absolute().parents) if p.exists())
         if not os.access(existing, os.W_OK | os.X_OK):
             raise TableError(f"no permission to write in {existing}: give another TABLE")
+
+    def is_table(self) -> bool:
+        """Whether the folder holds a feature table and nothing else."""
+        if not self.folder.is_dir():
+            return False
+        with os.scandir(self.folder) as entries:
+            names = {e.name: e.is_dir() for e in islice(entries, _LOOKED_AT)}
+        seen = (is_table_file(n, is_folder=d) for n, d in names.items() if not n.startswith("."))
+        return all(seen) and self._has_rows()
+
+    def _has_rows(self) -> bool:
+        part = next(self.parts(), None)
+        try:
+            return part is not None and "fingerprint" in part_provenance(part)
+        except TableError:
+            return False
 
     def provenance(self) -> dict[str, str]:
         """What made the rows: of every part file, which must agree on the fingerprint.
@@ -238,6 +270,26 @@ def _opened(part: Path, columns: Iterable[str]) -> Iterator[pq.ParquetFile]:
         raise TableError(f"{part} went away: is a run writing the table? Try again") from error
     except (OSError, pa.ArrowException) as error:
         raise TableError(damaged(part, error)) from error
+
+
+def check_output(file: Path) -> None:
+    """Find out, before anything costs time, whether a file can be written.
+
+    Raises:
+        UsageError: it is a folder or a device, it is in no folder or in one that may not be
+            written, or it would be in a feature table.
+    """
+    folder = file.absolute().parent
+    if file.is_dir():
+        raise UsageError(f"{file} is a folder: give a file's name")
+    if file.exists() and not file.is_file():
+        raise UsageError(f"{file} is no file but a device or a pipe: give a file's name")
+    if not folder.is_dir():
+        raise UsageError(f"{file}: there is no folder {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"{file}: no permission to write in {folder}")
+    if FeatureTable(folder).is_table():
+        raise UsageError(f"{file} is in a feature table, which holds rows only: write it elsewhere")
 
 
 def is_table_file(name: str, *, is_folder: bool) -> bool:

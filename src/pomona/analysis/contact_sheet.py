@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pomona.analysis.thumbnails import read_thumbnails
 from pomona.errors import UsageError
 from pomona.location import written_whole
+from pomona.table import check_output
 
 __all__ = ["Cell", "check_picture", "draw_sheet", "save_picture"]
 
@@ -46,8 +47,7 @@ def check_picture(file: Path) -> None:
     kinds = Image.registered_extensions()
     if file.suffix.lower() not in {".png", ".jpg", ".jpeg", ".webp"} & kinds.keys():
         raise UsageError(f"{file}: expected the name of a .png, .jpg or .webp file")
-    if not file.absolute().parent.is_dir():
-        raise UsageError(f"{file}: there is no folder {file.parent}")
+    check_output(file)
 
 
 def draw_sheet(rows: Sequence[Sequence[Cell]]) -> Image.Image:

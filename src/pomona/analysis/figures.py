@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pomona.errors import UsageError
 from pomona.location import written_whole
+from pomona.table import check_output
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,8 +34,7 @@ def check_plot(file: Path | None) -> None:
         return
     if file.suffix.lower() not in _KINDS:
         raise UsageError(f"{file}: expected the name of a {', '.join(sorted(_KINDS))} file")
-    if not file.absolute().parent.is_dir():
-        raise UsageError(f"{file}: there is no folder {file.parent}")
+    check_output(file)
     try:
         import matplotlib as _  # noqa: F401, ICN001 - only whether it is there
     except ImportError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -123,5 +124,9 @@ def _check_vectors(batch: pa.RecordBatch, check: VectorCheck) -> None:
 def _shorten(row: dict[str, Any]) -> dict[str, Any]:
     vector = row["features"]
     if vector is not None:
-        row["features"] = [round(value, 4) for value in vector[:_SHOWN_COMPONENTS]]
+        # JSON has no name for a NaN.
+        row["features"] = [
+            round(value, 4) if value is not None and math.isfinite(value) else None
+            for value in vector[:_SHOWN_COMPONENTS]
+        ]
     return row

@@ -197,6 +197,8 @@ class NearestIndex:
             without: for each query the path of the row that it is itself.
         """
         k = min(k, self.about.rows)
+        if k == 0:
+            return Nearest.none(len(queries), 0)
         similarity, numbers = self._index.search(queries, min(k + 1, self.about.rows))
         nearest = Nearest.none(len(queries), k)
         for query, (scores, found) in enumerate(zip(similarity, numbers, strict=True)):

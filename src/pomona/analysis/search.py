@@ -183,6 +183,8 @@ def _uri(given: str) -> str:
     """The string that a table's `path` would have for it."""
     if "://" in given and not given.startswith("file:"):
         return given
+    if given.startswith("file:///") and "%" in given:  # a row's, whose name is no text
+        return given
     return ImageFile(os.path.abspath(local_path(given)), None, None).uri  # noqa: PTH100
 
 
@@ -194,7 +196,7 @@ def _rows_named(table: FeatureTable, images: Sequence[str]) -> dict[str, tuple[s
     ends = {
         given: "/" + given.removeprefix("./")
         for given in images
-        if not given.startswith("/") and ":" not in given and not Path(given).exists()
+        if not given.startswith(("/", "file:")) and "://" not in given and not Path(given).exists()
     }
     wanted = pa.array(list(by_uri), pa.string())
     rows: dict[str, tuple[str, str]] = {}

@@ -12,7 +12,7 @@ from PIL import Image
 from pomona.decode import decode
 from pomona.engines.cores import available_cores
 from pomona.errors import ImageError
-from pomona.location import is_remote, local_path, read_file
+from pomona.location import is_remote, path_of_row, read_file
 from pomona.pillow import quiet_codecs
 
 __all__ = ["as_webp", "read_thumbnails", "thumbnail"]
@@ -30,10 +30,11 @@ def thumbnail(path: str, side: int) -> Image.Image | None:
     Returns:
         The picture, or None if the file is not there any more, or is no image.
     """
-    if not is_remote(path) and not Path(local_path(path)).is_file():
+    place = path_of_row(path)
+    if not is_remote(place) and not Path(place).is_file():
         return None  # nor a pipe, which would be waited for
     try:
-        picture = decode(read_file(path), draft=(side, side))
+        picture = decode(read_file(place), draft=(side, side))
     except (OSError, ValueError, ImageError):
         return None
     image = picture.image

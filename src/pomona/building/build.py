@@ -16,7 +16,8 @@ from pomona.building.processes import ask
 from pomona.building.seeded import parse_seed
 from pomona.building.settings import NetworkSettings
 from pomona.encoder.blob import LAYOUT_VERSION, Encoder, canonical_digest
-from pomona.encoder.cards import CARDS, DEFAULT_MODEL, find_card
+from pomona.encoder.cards import CARDS, find_card
+from pomona.encoder.names import DEFAULT_MODEL
 from pomona.errors import EncoderError
 from pomona.location import cache_folder
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
@@ -88,7 +89,9 @@ def build(
     from pomona.building.precision import check_precision, lower_precision
     from pomona.building.settings import NetworkSettings
     from pomona.presentation import show_encoder
+    from pomona.table import check_output
 
+    check_output(Path(output))
     warn_of_untrained(weights)
     check_precision(precision, calibrate)
     told = NetworkSettings(**settings)
@@ -114,7 +117,9 @@ def convert(file: str, precision: str, calibrate: str | None, output: str) -> No
     from pomona.building.precision import lower_precision
     from pomona.encoder.blob import Encoder
     from pomona.presentation import show_encoder
+    from pomona.table import check_output
 
+    check_output(Path(output))
     converted = lower_precision(Encoder.load(file), precision, calibrate)
     converted.save(output)
     results_follow()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pomona.commands.console import AS_JSON, fail, results_follow
+from pomona.commands.console import AS_JSON, fail, results_follow, say
 from pomona.commands.options import (
     LAYER,
     MAX_PIXELS,
@@ -18,7 +18,7 @@ from pomona.commands.options import (
     WEIGHTS,
     warn_of_untrained,
 )
-from pomona.encoder.cards import DEFAULT_MODEL
+from pomona.encoder.names import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from pomona.engines.job import Summary
@@ -143,8 +143,21 @@ def extract(
     except KeyboardInterrupt:
         without = ", without --overwrite," if settings["overwrite"] else ""
         fail(130, f"stopped; whole part files stay, and the same command{without} continues them")
+    labelled = settings["label"] == "none" or summary.dry_run or _has_label(summary.table)
+    if not labelled:
+        say(f"note: no image has a label: what does --label {settings['label']} stand for?")
     results_follow()
     click.echo(json.dumps(summary.to_json()) if as_json else _in_words(summary))
+
+
+def _has_label(table: str) -> bool:
+    from pomona.location import is_remote
+    from pomona.table import FeatureTable
+
+    if is_remote(table):
+        return True  # nobody looks
+    labels = (batch["label"] for batch in FeatureTable.at(table).batches(["label"]))
+    return any(len(some) > some.null_count for some in labels)
 
 
 def _in_words(summary: Summary) -> str:

@@ -135,6 +135,7 @@ def _with_index(
 def _open_index(file: Path, table: FeatureTable, step: Step) -> NearestIndex:
     from pomona.analysis.nearest_index import NearestIndex, table_state
     from pomona.analysis.vectors import open_vectors
+    from pomona.table import check_output
 
     if file.exists():
         index = NearestIndex.load(file)
@@ -149,6 +150,7 @@ def _open_index(file: Path, table: FeatureTable, step: Step) -> NearestIndex:
                 "it"
             )
         say(f"{file}: the table has changed since it was built: building it again")
+    check_output(file)
     index = NearestIndex.build(open_vectors(table), step)
     index.save(file)
     say(_told(file, index))

@@ -82,6 +82,7 @@ def train(
     from pomona.analysis.confusion_plot import plot_confusion
     from pomona.analysis.figures import check_plot
     from pomona.analysis.training import train as run
+    from pomona.table import check_output
 
     if split is not None and test_share is not None:
         raise click.UsageError("--split says which images to test on: leave --test-share out")
@@ -89,7 +90,7 @@ def train(
         if test_share == 0:
             raise click.UsageError("--plot draws what a test finds: leave --test-share 0 out")
         check_plot(Path(plot))
-    _check_output(output)
+    check_output(Path(output))
     with steps_bar() as progress:
         done = run(
             table,
@@ -110,14 +111,6 @@ def train(
         click.echo(json.dumps({**written, **done.to_json()}, ensure_ascii=False))
     else:
         _show(done, output, plot)
-
-
-def _check_output(output: str) -> None:
-    folder = Path(output).absolute().parent
-    if Path(output).is_dir():
-        raise click.UsageError(f"-o {output} is a folder: give a file's name")
-    if not folder.is_dir():
-        raise click.UsageError(f"-o {output}: there is no folder {folder}")
 
 
 def _tell_notes(done: Training) -> None:

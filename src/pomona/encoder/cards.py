@@ -14,9 +14,7 @@ from typing import Any
 from pomona.errors import EncoderError
 from pomona.preprocess import Preprocessing
 
-__all__ = ["CARDS", "DEFAULT_MODEL", "NetworkCard", "find_card"]
-
-DEFAULT_MODEL = "mobilenet_v2"
+__all__ = ["CARDS", "NetworkCard", "find_card"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from pomona.encoder.blob import Encoder
 from pomona.engines.carrier import Carrier, Delivery, carry, open_encoder
 from pomona.engines.isolation import end_if_stuck, isolated_worker
 from pomona.errors import EngineError
+from pomona.labels import parse_label_rule
 from pomona.runtime import loads_since
 from pomona.schema import INPUT_SCHEMA, SPARK_SCHEMA, column_metadata
 from pomona.worker import EXACT, DecodeOptions, encode_images
@@ -40,7 +41,7 @@ def featurize(  # noqa: PLR0913 - settings, each with a sensible default
     images: DataFrame,
     encoder: Encoder | str | os.PathLike[str],
     *,
-    label: LabelRule | None = None,
+    label: LabelRule | str | None = None,
     decode: DecodeOptions = EXACT,
     delivery: Delivery | None = None,
     isolated: bool = False,
@@ -52,7 +53,7 @@ def featurize(  # noqa: PLR0913 - settings, each with a sensible default
         images: columns `path` string and `content` binary, as `binaryFile` gives; `label`,
             `length` or `size`, and `modificationTime` or `modified` are kept where present.
         encoder: what turns images into vectors, or its path or URI.
-        label: gives labels in place of a column `label`.
+        label: gives labels in place of a column `label`: a rule, or what `extract` takes.
         decode: how images become pixels.
         delivery: `broadcast` to send the encoder to the workers, `file` to have each of their
             processes read it; by default `file` for a URI of another file system.
@@ -69,7 +70,8 @@ def featurize(  # noqa: PLR0913 - settings, each with a sensible default
     """
     loaded, location = open_encoder(encoder, delivery)
     carrier = carry(images.sparkSession, loaded, location)
-    task = Task(carrier, label, decode, isolated=isolated, image_timeout_s=image_timeout_s)
+    rule = parse_label_rule(label) if isinstance(label, str) else label
+    task = Task(carrier, rule, decode, isolated=isolated, image_timeout_s=image_timeout_s)
     return feature_rows(images, task)
 
 

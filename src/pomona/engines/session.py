@@ -5,9 +5,12 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import re
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["active_session", "check_spark", "clone", "is_connect", "session"]
 
 _log = logging.getLogger(__name__)
+
+_MASTER = re.compile(r"(local(-cluster)?(\[.*\])?|yarn)$")
 
 _CONFIG = {
     "spark.app.name": "pomona",
@@ -73,6 +78,11 @@ def check_spark(given: SparkSession | None, master: str | None) -> None:
                 "pip install 'pomona[connect]'"
             ) from error
         return
+    if master and "://" not in master and not _MASTER.match(master):
+        raise EngineError(
+            f"--master {master} is no master of Spark's: give local[N], spark://HOST:PORT, yarn, "
+            "k8s://URL or, for Spark Connect, sc://HOST:PORT"
+        )
     home = os.environ.get("JAVA_HOME")
     if not (shutil.which("java") or (home and Path(home, "bin", "java").exists())):
         raise EngineError(
@@ -255,11 +265,9 @@ _jvm_log = _JvmLog()
 @contextmanager
 def _unless_the_jvm_has_gone() -> Iterator[None]:
     """Let cleaning up not hide what went wrong: where the JVM has died, the run has said so."""
-    from py4j.protocol import Py4JError
-
     try:
         yield
-    except (Py4JError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - a call that a signal broke into leaves its answer
         _log.debug("Spark's JVM has gone: %s", error)
 
 
@@ -308,11 +316,13 @@ def _start(master: str | None) -> SparkSession:
                 _start_jvm(config)
             return builder.getOrCreate()
     except Exception as error:  # py4j, PySpark and the JVM raise what they like
-        reason = " ".join(str(error).split())[:200]
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        if "stopped SparkContext" in reason:  # which Spark stops where it is refused
+            reason = "no master answers there, or it is one of another version"
         log = _jvm_log.keep()
         raise EngineError(
             f"Spark could not start{f' on {_shown(master)}' if master else ''} "
-            f"({type(error).__name__}: {reason}){f'; its log is in {log}' if log else ''}"
+            f"({reason}){f'; its log is in {log}' if log else ''}"
         ) from error
 
 
@@ -324,9 +334,32 @@ def _start_jvm(config: dict[str, str]) -> None:
     if SparkContext._gateway is None:
         conf = SparkConf().setAll(list(config.items()))
         launch: Any = launch_gateway  # which has no types
-        with os.fdopen(_jvm_log.open(), "wb") as log, _names_in_utf8():
+        with os.fdopen(_jvm_log.open(), "wb") as log, _names_in_utf8(), _signals_wait():
             gateway = launch(conf, {"stdout": log, "stderr": log})
-        SparkContext._ensure_initialized(gateway=gateway)
+            SparkContext._ensure_initialized(gateway=gateway)
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait for the JVM's first word, some seconds.
+
+    PySpark forgets a JVM that it is about to start, and that one then waits for ever.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # to which no signal comes
+        return
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number in numbers:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+        if came:
+            signal.raise_signal(came[0])
 
 
 @contextmanager

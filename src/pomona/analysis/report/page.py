@@ -23,11 +23,12 @@ from pomona.analysis.report.sections import choose, named, sections
 from pomona.analysis.steps import Step, no_steps
 from pomona.errors import UsageError
 from pomona.location import written_whole
+from pomona.table import check_output
 
 if TYPE_CHECKING:
     from pomona.table import FeatureTable
 
-__all__ = ["check_page", "render", "write_report"]
+__all__ = ["render", "write_report"]
 
 _PICTURE_BYTES = 20_000_000  # of 30 MB that a page may weigh
 _SHOWN_TWICE = 3_000_000  # kept back for those that are on the map and in a section
@@ -53,7 +54,7 @@ def write_report(
         TableError: it is no feature table, or has no vectors.
         UsageError: the page cannot be written, or options that cannot be.
     """
-    check_page(file)
+    check_output(file)
     found = look_at(name, table, options, step)
     started = time.monotonic()
     chosen = choose(found)
@@ -64,18 +65,6 @@ def write_report(
     with written_whole(file, UsageError) as draft:
         draft.write_text(text, encoding="utf-8")
     return found, pictures
-
-
-def check_page(file: Path) -> None:
-    """Find out, before the work, whether the page can be written.
-
-    Raises:
-        UsageError: it is a folder, or in none.
-    """
-    if file.is_dir():
-        raise UsageError(f"{file} is a folder: give the name of a file, such as report.html")
-    if not file.absolute().parent.is_dir():
-        raise UsageError(f"{file}: there is no folder {file.parent}")
 
 
 def render(found: Findings, pictures: Pictures, now: dt.datetime) -> str:
