@@ -128,6 +128,10 @@ BAD_USE = [
     (["encoder", "build", "no_such", "-o", "{tmp}/none/x"], "there is no folder"),
     (["encoder", "build", "no_such", "-o", "{src}"], "is a folder: give a file's name"),
     (["encoder", "build", "no_such", "-o", "/dev/null"], "no file but a device or a pipe"),
+    (
+        ["encoder", "build", "{src}/notes.txt", "-o", "{src}/notes.txt"],
+        "is the network itself: give another name",
+    ),
     (["extract", "{src}", "{tmp}/t", "--master", "loc"], "no master of Spark's: give local[N]"),
     (["extract", "{tmp}/nowhere", "{tmp}/t"], "does not exist"),
     (["extract", "{tmp}/void", "{tmp}/t"], "has no images"),

@@ -160,6 +160,51 @@ def sequential(path: Path, *layers: object, shape: tuple[int | None, ...] = (32,
     return path
 
 
+@pytest.mark.parametrize("kind", ["RandomCrop", "Solarization"])
+def test_what_augments_does_what_it_does_when_keras_predicts(tmp_path: Path, kind: str) -> None:
+    layers = import_keras().layers
+    augments = {
+        "RandomCrop": lambda: layers.RandomCrop(32, 32),
+        "Solarization": lambda: layers.Solarization(value_range=(0, 255)),
+    }[kind]()
+    shape = (40, 40, 3) if kind == "RandomCrop" else (32, 32, 3)
+    rest = (layers.Rescaling(1 / 255), layers.Conv2D(8, 3), layers.GlobalAveragePooling2D())
+    path = sequential(tmp_path / "m.keras", augments, *rest, layers.Dense(3), shape=shape)
+    encoder = made(path)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, *shape), np.uint8)
+    found = np.empty((2, 8), np.float32)
+    runtime_for(encoder).predict(pixels, found)
+    expected = np.concatenate(
+        [import_keras().Sequential(rest)(one[None].astype(np.float32)) for one in pixels]
+    )
+    assert np.abs(found - expected).max() < 1e-5
+
+
+def test_scores_by_a_function_of_kerass_are_stepped_back_over(tmp_path: Path) -> None:
+    keras = import_keras()
+    image = keras.Input((32, 32, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(image))
+    scores = keras.ops.sigmoid(keras.layers.Dense(1)(keras.layers.Dense(5)(pooled)))
+    keras.Model(image, scores).save(tmp_path / "m.keras")
+    assert made(tmp_path / "m.keras").dimension == 5
+
+
+def test_the_kind_of_number_that_a_graph_computes_in_is_in_the_fingerprint(tmp_path: Path) -> None:
+    keras = import_keras()
+    image = keras.Input((32, 32, 3), name="image")
+    found = set()
+    for kind in ("int32", "float32"):
+        cut = keras.ops.cast(keras.layers.Rescaling(1 / 25, name="scale")(image), kind)
+        back = keras.ops.cast(cut, "float32")
+        pooled = keras.layers.GlobalMaxPooling2D(name="pool")(back)
+        model = keras.Model(image, pooled, name="m")
+        for operation, name in zip(model.operations, "abcdef", strict=False):
+            operation.name = name
+        model.save(tmp_path / "m.keras")
+        found.add(made(tmp_path / "m.keras").fingerprint)
+    assert len(found) == 2
+
+
 def test_a_lambda_layer_is_refused_unless_it_is_trusted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,7 @@ __all__ = ["build_encoder", "describe_network", "is_network_file"]
 
 _log = logging.getLogger(__name__)
 
-_BUILDER_REVISION = 3
+_BUILDER_REVISION = 4
 """Raised when the builder changes what it builds from the same input, so that caches renew."""
 
 
@@ -107,6 +107,7 @@ def _request(
             "settings": settings.to_json(),
         }
     path = Path(model)
+    path = path if path.name else path.absolute()  # `.` has no name
     file_format(path)
     if weights is not None:
         raise EncoderError(f"{path} is a whole network with weights of its own: leave weights out")
@@ -138,6 +139,7 @@ def _identity(request: dict[str, Any]) -> dict[str, Any]:
     """What decides the encoder that a request brings about."""
     if "file" in request:
         content = {"file": _content(Path(request["file"])), "runtime": request["runtime"]}
+        content["trust"] = request["trust"]  # or else it would be built without being asked
     else:
         content = {"model": request["model"], "weights": _weights_identity(request)}
     return {

@@ -36,6 +36,12 @@ def take_pixels(model: Any, preprocessing: Preprocessing, layout: str) -> Any:
     from openvino.preprocess import PrePostProcessor
 
     sides = {"N": 1, "H": preprocessing.height, "W": preprocessing.width, "C": 3}
+    numbers = model.input().get_element_type()
+    if numbers.is_integral() and not _is_whole(preprocessing):
+        raise EncoderError(
+            f"the network takes whole numbers ({numbers.to_string()}), and by what is said of its "
+            "input the pixels are none: give --scale 1, no --std and a whole --mean"
+        )
     model.reshape([sides[axis] for axis in layout])
     processor = PrePostProcessor(model)
     pixels = processor.input()
@@ -49,6 +55,11 @@ def take_pixels(model: Any, preprocessing: Preprocessing, layout: str) -> Any:
     ready = processor.build()
     sink_transposes(ready)
     return ready
+
+
+def _is_whole(preprocessing: Preprocessing) -> bool:
+    whole = all(mean == round(mean) for mean in preprocessing.mean)
+    return whole and all(std == 1 for std in preprocessing.std)
 
 
 def with_output(model: Any, name: str) -> Any:

@@ -31,10 +31,12 @@ _ONLY_TRAINING = (
     *("GaussianNoise", "ActivityRegularization", "RandAugment", "AugMix", "MixUp", "CutMix"),
 )
 # What can stand between a classifier's scores and the end: nothing that has weights.
-_AFTER_SCORES = ("Activation", "Softmax", "Flatten", "Reshape", "ReLU", "Identity")
+_AFTER_SCORES = (
+    *("Activation", "Softmax", "Flatten", "Reshape", "ReLU", "Identity"),
+    *("Sigmoid", "LogSoftmax", "LogSigmoid", "Squeeze"),  # functions of `keras.ops`
+)
 _ARITHMETIC = (
     *("Rescaling", "Normalization", "Add", "Subtract", "Multiply", "Divide", "TrueDivide"),
-    *("GetItem", "Negative"),
 )
 _UNIMPORTANT = {"build_config", "compile_config", "trainable", "dtype"}
 _TRAINING_ENDINGS = ("_initializer", "_regularizer", "_constraint")
@@ -172,6 +174,8 @@ def _unnested(network: Any, size: tuple[int, int], layout: str) -> _Flat:
             owners[layer.name] = id(layer)
         _to_float32(layer)
         kwargs.pop("training", None)
+        if getattr(layer, "_call_has_training_arg", False):
+            kwargs["training"] = False  # what some of Keras' layers take for true: RandomCrop
         made = layer(*args, **kwargs)
         steps.append(_Step(layer, args[0] if args else None, made))
         return made
@@ -198,7 +202,7 @@ def _does_nothing(layer: Any) -> bool:
 
 
 def _only_augments(kind: str) -> bool:
-    return kind.startswith("Random") and kind != "RandomCrop"  # which crops the centre otherwise
+    return kind.startswith("Random") and kind != "RandomCrop"  # after which sizes differ
 
 
 def _to_float32(layer: Any) -> None:
@@ -275,6 +279,8 @@ def _hint(config: dict[str, Any]) -> str:
 def _architecture(part: Any) -> Any:
     """A configuration without what does not decide features: how it was trained and saved."""
     if isinstance(part, dict):
+        if part.get("class_name") == "Cast":  # whose kind of number is not how it was trained
+            return part
         return {
             key: _architecture(value)
             for key, value in part.items()

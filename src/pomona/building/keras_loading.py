@@ -19,7 +19,7 @@ from pomona.errors import EncoderError
 
 __all__ = ["load_model", "objects_in", "read_config"]
 
-_LARGEST_JSON = 256 * 2**20  # bytes; NASNetLarge's is 1.5 MB
+_LARGEST_JSON = 16 * 2**20  # bytes; NASNetLarge's is 1.5 MB
 
 # Parts of Keras that a configuration may take classes and functions from. `utils`, `saving` and
 # `config` are not among them: versions of Keras have called what they found there (CVE-2025-8747,

@@ -83,6 +83,11 @@ def _image(model: Any, path: Path) -> Any:
     if len(inputs) != 1:
         names = ", ".join(each.name for each in inputs)
         raise EncoderError(f"{path} has {len(inputs)} inputs ({names}), expected one: the image")
+    if (rank := len(inputs[0].type.tensor_type.shape.dim)) != 4:
+        raise EncoderError(
+            f"{path} takes an input of {rank} dimensions, expected 4: number, height, width and "
+            "channels, in the order of --layout"
+        )
     return inputs[0]
 
 

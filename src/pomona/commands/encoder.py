@@ -92,6 +92,9 @@ def build(
     from pomona.table import check_output
 
     check_output(Path(output))
+    for given in filter(None, (model, weights)):
+        if Path(output).exists() and Path(given).exists() and Path(output).samefile(given):
+            raise click.UsageError(f"-o {output} is the network itself: give another name")
     warn_of_untrained(weights)
     check_precision(precision, calibrate)
     told = NetworkSettings(**settings)
