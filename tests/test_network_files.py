@@ -455,6 +455,25 @@ def test_an_inner_tensor_of_an_onnx_network_can_be_the_output(tmp_path: Path, ru
 
 
 @RUNTIMES
+def test_an_onnx_network_that_ends_in_a_map_is_refused_unless_it_is_named(
+    tmp_path: Path, runtime: str
+) -> None:
+    onnx = pytest.importorskip("onnx", reason="needs ONNX")
+    onnx_network(tmp_path / "n.onnx")
+    model = onnx.load(tmp_path / "n.onnx")
+    (convolution,) = [node.output[0] for node in model.graph.node if node.op_type == "Conv"][:1]
+    del model.graph.output[:]
+    shape = ["n", "c", "h", "w"]
+    told = onnx.helper.make_tensor_value_info(convolution, onnx.TensorProto.FLOAT, shape)
+    model.graph.output.append(told)
+    onnx.save(model, tmp_path / "map.onnx")
+    with pytest.raises(EncoderError, match="for one image, expected one vector: name a layer"):
+        made(tmp_path / "map.onnx", SCALED, runtime=runtime)
+    named = NetworkSettings(mean=127.5, std=127.5, layer=convolution)
+    assert made(tmp_path / "map.onnx", named, runtime=runtime).dimension > 1000
+
+
+@RUNTIMES
 def test_bgr_swaps_the_channels_of_any_network(tmp_path: Path, runtime: str) -> None:
     onnx_network(tmp_path / "fruit.onnx")
     told = NetworkSettings(scale=1 / 255, mean=[0.1, 0.2, 0.3], channel_order="BGR")

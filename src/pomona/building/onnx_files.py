@@ -68,7 +68,7 @@ def build(path: Path, settings: NetworkSettings) -> Encoder:
             weights_sha256=digest,
             preprocessing=preprocessing,
             output=output,
-            dimension=_dimension(graph, preprocessing, path),
+            dimension=_dimension(model, output, preprocessing, path, settings),
             precision="f32",
             runtime="onnxruntime",
             graph=graph,
@@ -178,12 +178,19 @@ def _take_pixels(
     graph.initializer.extend(numpy_helper.from_array(a, name) for name, a in arrays.items())
 
 
-def _dimension(graph: bytes, preprocessing: Preprocessing, path: Path) -> int:
+def _dimension(
+    model: Any, output: str, preprocessing: Preprocessing, path: Path, settings: NetworkSettings
+) -> int:
     """The length of the vector, which running the network once shows."""
-    session = new_session(graph, f"of {path}")
+    from onnx import ModelProto, TensorProto, helper
+
+    both = ModelProto()
+    both.CopyFrom(model)
+    both.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, None))
+    session = new_session(both.SerializeToString(), f"of {path}")
     image = np.zeros((1, preprocessing.height, preprocessing.width, 3), np.uint8)
     try:
-        (vector,) = session.run(None, {"pomona_pixels": image})
+        vector, whole = session.run(None, {"pomona_pixels": image})
     except Exception as error:  # ONNX Runtime's are not of one kind
         raise EncoderError(
             f"{path} cannot take one image of {preprocessing.height}x{preprocessing.width}: "
@@ -193,6 +200,11 @@ def _dimension(graph: bytes, preprocessing: Preprocessing, path: Path) -> int:
         raise EncoderError(
             f"{path} gives an output of shape {vector.shape} for one image, expected one vector: "
             "name another layer with --layer"
+        )
+    if settings.layer is None and sum(side > 1 for side in whole.shape) > 1:
+        raise EncoderError(
+            f"{path} gives an output of shape {whole.shape} for one image, expected one vector: "
+            "name a layer with --layer; this one too, if its numbers are wanted in a row"
         )
     return int(vector.shape[1])
 
