@@ -158,7 +158,7 @@ def test_the_same_images_make_the_same_int8_encoder_and_others_another(
 
 
 @pytest.mark.parametrize("instructions", ["AVX512_CORE", "AVX2"])
-def test_int8_gives_the_same_features_on_a_processor_without_vnni(
+def test_sums_of_int8_do_not_overflow_on_a_processor_without_vnni(
     int8: Encoder, photos: Path, tmp_path: Path, instructions: str
 ) -> None:
     int8.save(tmp_path / "int8.encoder")
@@ -180,7 +180,11 @@ def test_int8_gives_the_same_features_on_a_processor_without_vnni(
         env={**os.environ, "ONEDNN_MAX_CPU_ISA": instructions},
         check=True,
     )
-    np.testing.assert_array_equal(np.load(tmp_path / "features.npy"), features_of(int8, pixels))
+    # The same bits on all of them but AMX, whose ties round otherwise (docs/precision.md). Sums that
+    # overflow are off by 0.3 and more.
+    here = features_of(int8, pixels)
+    off = np.abs(np.load(tmp_path / "features.npy") - here).max(axis=1) / here.max(axis=1)
+    assert off.max() < 0.05
 
 
 def test_a_network_that_cannot_be_quantized_is_one_clear_error(

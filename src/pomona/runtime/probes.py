@@ -26,8 +26,8 @@ TOLERANCE = {"f32": 1e-3, "bf16": 0.03, "int8": 0.1}
 
 Each lets pass what other processors may do, and stops what they may not (docs/precision.md).
 Float32 sums in another order differ by about 1e-5 between processors; bf16 in place of f32 by up to
-1e-1. In bf16, units that have it and the emulation by AVX-512 differ by up to 0.011 in six
-networks. In int8, AVX2 and VNNI differ by up to 0.033; sums that overflow, by 0.3 and more.
+1e-1. In bf16, units that have it and the emulation by AVX-512 differ by up to 0.014. In int8, AVX2
+and VNNI differ by up to 0.033; sums that overflow, by 0.3 and more.
 """
 
 _PROBES = 3
