@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from pomona.engines.hadoop import hadoop_path, hadoop_system
-from pomona.engines.hadoop_listing import Found, HadoopListing, _one_by_one
+from pomona.engines.hadoop_listing import HadoopListing, _one_by_one
 from pomona.engines.session import session
+from pomona.image_file import ImageFile
 
 FILES, TIMES = 500, 64
 
@@ -35,7 +36,7 @@ def main() -> None:
             listing.addAll(statuses)
         iterators = jvm.org.apache.hadoop.util.functional.RemoteIterators
 
-        def report(way: str, draw: Callable[[Any], Iterator[Found]]) -> None:
+        def report(way: str, draw: Callable[[Any], Iterator[ImageFile]]) -> None:
             files = iterators.remoteIteratorFromIterable(listing)
             begun = time.perf_counter()
             count = sum(1 for _ in draw(files))

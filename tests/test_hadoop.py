@@ -21,11 +21,12 @@ from pomona.encoder.blob import Encoder
 from pomona.engines import binary_files, hadoop_listing, hadoop_mark
 from pomona.engines import spark as engine
 from pomona.engines.hadoop import hadoop_path, hadoop_system
-from pomona.engines.hadoop_listing import Found, HadoopListing
+from pomona.engines.hadoop_listing import HadoopListing
 from pomona.engines.hadoop_mark import Mark
 from pomona.engines.hadoop_table import HadoopRows
 from pomona.engines.worklist import Changes
 from pomona.errors import PomonaError, RunError, TableError
+from pomona.image_file import ImageFile
 
 pytestmark = pytest.mark.spark
 
@@ -344,7 +345,7 @@ def test_files_are_drawn_from_a_listing_many_at_once_as_they_would_be_one_by_one
 ) -> None:
     monkeypatch.setattr(hadoop_listing, "_AT_ONCE", 3)
 
-    def files() -> list[Found]:
+    def files() -> list[ImageFile]:
         folder = hadoop_path(spark, f"file:{pictures}")
         found = hadoop_system(spark, folder).listFiles(folder, True)
         return sorted(HadoopListing(spark).files(found))

@@ -125,7 +125,8 @@ def _log_to_stderr() -> None:
     log.setLevel(logging.INFO)
     # Py4J writes to the root's log also, such as stack traces where Ctrl-C met it.
     root = logging.getLogger()
-    root.addHandler(logging.NullHandler())
+    if not root.handlers:
+        root.addHandler(logging.NullHandler())
     for silent in (root, logging.getLogger("py4j")):
         silent.setLevel(logging.CRITICAL)
 

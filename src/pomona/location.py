@@ -17,6 +17,7 @@ __all__ = [
     "is_remote",
     "literal_glob",
     "local_path",
+    "other_kind",
     "path_of_row",
     "read_file",
     "spark_path",
@@ -108,6 +109,13 @@ def read_file(location: str) -> bytes:
     return content
 
 
+def other_kind(place: Path) -> str | None:
+    """What is there in place of a file; None where there is one, or nothing."""
+    if not place.exists() or place.is_file():
+        return None
+    return "a folder" if place.is_dir() else "no file but a device or a pipe"
+
+
 @contextmanager
 def written_whole(file: Path, failure: type[PomonaError]) -> Iterator[Path]:
     """Give the name of a draft to write; it takes the file's place if all went well.
@@ -119,8 +127,7 @@ def written_whole(file: Path, failure: type[PomonaError]) -> Iterator[Path]:
         failure: it is a folder or a device; or an `OSError`, here or on the way, in one line.
     """
     place = Path(os.path.realpath(file))
-    if place.exists() and not place.is_file():
-        kind = "a folder" if place.is_dir() else "no file but a device or a pipe"
+    if kind := other_kind(place):
         raise failure(f"cannot write {file}: it is {kind}; give the name of a file")
     draft = place.with_name(f".{uuid.uuid4().hex}{file.suffix}")
     try:

@@ -10,14 +10,13 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pomona.errors import TableError, UsageError
-from pomona.location import is_remote, local_path
+from pomona.location import is_remote, local_path, other_kind
 from pomona.part_files import ROW_GROUP_ROWS, damaged
 from pomona.row_index import INDEX_COLUMNS, INDEX_ROWS, IndexBuilder, RowIndex
 from pomona.schema import FEATURE_SCHEMA, read_provenance
@@ -38,9 +37,6 @@ STAGING = "_staging-"
 
 RUNNING = "_running-"
 """What the name of a writer's mark begins with, on a Hadoop file system, which has no locks."""
-
-
-_LOOKED_AT = 1000  # names of a folder that is asked whether it is a table
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,18 +95,15 @@ class FeatureTable:
 
     def _look_at_folder(self) -> None:
         if self.folder.is_dir():
-            # Hidden names are left in peace: desktops and notebooks leave theirs everywhere.
-            names = [p for p in self.folder.iterdir() if not p.name.startswith(".")]
-            folders = {p.name: p.is_dir() and not p.is_symlink() for p in names}
-            strange = [n for n, folder in folders.items() if not is_table_file(n, is_folder=folder)]
+            strange = next(self._strange_names(), None)
             if strange and self._has_rows():
                 raise TableError(
-                    f"{self.folder} is a feature table that holds {strange[0]!r} also: move that "
+                    f"{self.folder} is a feature table that holds {strange!r} also: move that "
                     "away, since readers take all that is in a table for rows"
                 )
             if strange:
                 raise TableError(
-                    f"{self.folder} exists and is not a feature table (it holds {strange[0]!r}): "
+                    f"{self.folder} exists and is not a feature table (it holds {strange!r}): "
                     "give another TABLE"
                 )
         elif self.folder.exists() or self.folder.is_symlink():
@@ -126,12 +119,20 @@ class FeatureTable:
 
     def is_table(self) -> bool:
         """Whether the folder holds a feature table and nothing else."""
-        if not self.folder.is_dir():
-            return False
+        return (
+            self.folder.is_dir() and next(self._strange_names(), None) is None and self._has_rows()
+        )
+
+    def _strange_names(self) -> Iterator[str]:
+        """Names in the folder that are no feature table's.
+
+        Hidden ones are left in peace: desktops and notebooks leave theirs everywhere.
+        """
         with os.scandir(self.folder) as entries:
-            names = {e.name: e.is_dir() for e in islice(entries, _LOOKED_AT)}
-        seen = (is_table_file(n, is_folder=d) for n, d in names.items() if not n.startswith("."))
-        return all(seen) and self._has_rows()
+            for entry in entries:
+                is_folder = entry.is_dir(follow_symlinks=False)
+                if not (entry.name[0] == "." or is_table_file(entry.name, is_folder=is_folder)):
+                    yield entry.name
 
     def _has_rows(self) -> bool:
         part = next(self.parts(), None)
@@ -280,10 +281,8 @@ def check_output(file: Path) -> None:
             written, or it would be in a feature table.
     """
     folder = file.absolute().parent
-    if file.is_dir():
-        raise UsageError(f"{file} is a folder: give a file's name")
-    if file.exists() and not file.is_file():
-        raise UsageError(f"{file} is no file but a device or a pipe: give a file's name")
+    if kind := other_kind(file):
+        raise UsageError(f"{file} is {kind}: give a file's name")
     if not folder.is_dir():
         raise UsageError(f"{file}: there is no folder {folder}")
     if not os.access(folder, os.W_OK | os.X_OK):

@@ -18,7 +18,7 @@ from pomona.analysis.vectors import Vectors, open_vectors
 from pomona.decode import MAX_PIXELS
 from pomona.errors import SourceError
 from pomona.image_file import ImageFile
-from pomona.location import local_path, read_file
+from pomona.location import local_path, path_of_row, read_file
 from pomona.runtime import load_once
 from pomona.worker import DecodeOptions, encode_images
 
@@ -183,7 +183,7 @@ def _uri(given: str) -> str:
     """The string that a table's `path` would have for it."""
     if "://" in given and not given.startswith("file:"):
         return given
-    if given.startswith("file:///") and "%" in given:  # a row's, whose name is no text
+    if ImageFile(path_of_row(given), None, None).uri == given:  # as a row has it
         return given
     return ImageFile(os.path.abspath(local_path(given)), None, None).uri  # noqa: PTH100
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,15 @@ from pomona.runtime import runtime_for
 from pomona.runtime.openvino import import_openvino
 from pomona.runtime.probes import probe_vectors
 
-__all__ = ["flattened", "near", "serialized", "take_pixels", "with_output", "with_probes"]
+__all__ = [
+    "flattened",
+    "near",
+    "refuse_map",
+    "serialized",
+    "take_pixels",
+    "with_output",
+    "with_probes",
+]
 
 
 def take_pixels(model: Any, preprocessing: Preprocessing, layout: str) -> Any:
@@ -60,6 +69,19 @@ def take_pixels(model: Any, preprocessing: Preprocessing, layout: str) -> Any:
 def _is_whole(preprocessing: Preprocessing) -> bool:
     whole = all(mean == round(mean) for mean in preprocessing.mean)
     return whole and all(std == 1 for std in preprocessing.std)
+
+
+def refuse_map(shape: Sequence[int], path: Path, layer: str | None) -> None:
+    """Refuse feature maps, unless a layer was asked for by its name.
+
+    Raises:
+        EncoderError: the output, for one image, has more than one side longer than 1.
+    """
+    if layer is None and sum(side > 1 for side in shape) > 1:
+        raise EncoderError(
+            f"{path} gives an output of shape {tuple(shape)} for one image, expected one vector: "
+            "name a layer with --layer; this one too, if its numbers are wanted in a row"
+        )
 
 
 def with_output(model: Any, name: str) -> Any:

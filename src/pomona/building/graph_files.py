@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from pomona.building.content import content_digest
-from pomona.building.graph import flattened, serialized, take_pixels, with_output, with_probes
+from pomona.building.graph import (
+    flattened,
+    refuse_map,
+    serialized,
+    take_pixels,
+    with_output,
+    with_probes,
+)
 from pomona.building.settings import LAYOUTS, NetworkSettings
 from pomona.encoder.blob import Encoder
 from pomona.errors import EncoderError
@@ -201,11 +208,7 @@ def _check_vector(graph: Any, path: Path, settings: NetworkSettings) -> None:
             f"{path} gives an output of shape {shape} for one image, expected one vector: name "
             "another layer with --layer"
         )
-    if settings.layer is None and sum(side > 1 for side in sides) > 1:
-        raise EncoderError(
-            f"{path} gives an output of shape {tuple(sides)} for one image, expected one vector: "
-            "name a layer with --layer; this one too, if its numbers are wanted in a row"
-        )
+    refuse_map(sides, path, settings.layer)
 
 
 def _sides(output: Any) -> Sides:

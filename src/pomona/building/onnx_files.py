@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pomona.building.content import content_digest
-from pomona.building.graph import near, with_probes
+from pomona.building.graph import near, refuse_map, with_probes
 from pomona.building.graph_files import image_layout, image_size, needed_preprocessing
 from pomona.building.settings import NetworkSettings
 from pomona.encoder.blob import Encoder
@@ -68,7 +68,7 @@ def build(path: Path, settings: NetworkSettings) -> Encoder:
             weights_sha256=digest,
             preprocessing=preprocessing,
             output=output,
-            dimension=_dimension(model, output, preprocessing, path, settings),
+            dimension=_dimension(model, output, preprocessing, path, settings.layer),
             precision="f32",
             runtime="onnxruntime",
             graph=graph,
@@ -179,7 +179,7 @@ def _take_pixels(
 
 
 def _dimension(
-    model: Any, output: str, preprocessing: Preprocessing, path: Path, settings: NetworkSettings
+    model: Any, output: str, preprocessing: Preprocessing, path: Path, layer: str | None
 ) -> int:
     """The length of the vector, which running the network once shows."""
     from onnx import ModelProto, TensorProto, helper
@@ -201,11 +201,7 @@ def _dimension(
             f"{path} gives an output of shape {vector.shape} for one image, expected one vector: "
             "name another layer with --layer"
         )
-    if settings.layer is None and sum(side > 1 for side in whole.shape) > 1:
-        raise EncoderError(
-            f"{path} gives an output of shape {whole.shape} for one image, expected one vector: "
-            "name a layer with --layer; this one too, if its numbers are wanted in a row"
-        )
+    refuse_map(whole.shape, path, layer)
     return int(vector.shape[1])
 
 

@@ -143,8 +143,7 @@ def extract(
     except KeyboardInterrupt:
         without = ", without --overwrite," if settings["overwrite"] else ""
         fail(130, f"stopped; whole part files stay, and the same command{without} continues them")
-    labelled = settings["label"] == "none" or summary.dry_run or _has_label(summary.table)
-    if not labelled:
+    if not (settings["label"] == "none" or summary.dry_run or _has_label(summary.table)):
         say(f"note: no image has a label: what does --label {settings['label']} stand for?")
     results_follow()
     click.echo(json.dumps(summary.to_json()) if as_json else _in_words(summary))

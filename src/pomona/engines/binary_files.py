@@ -40,8 +40,7 @@ def read_images(
         cores: tasks that run at the same time.
         others_follow: whether cores that have no task left find some of another query.
     """
-    settings = read_settings(files, cores, others_follow=others_follow)
-    for key, value in settings.items():
+    for key, value in read_settings(files, cores, others_follow=others_follow).items():
         spark.conf.set(key, str(value))
     paths = [file.uri for file in files]
     if is_connect(spark):  # where Spark 4.3 does not heed `__globPaths__`

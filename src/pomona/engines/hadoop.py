@@ -108,7 +108,7 @@ class HadoopImages:
                 continue
             for file in listing.files(system.listFiles(status.getPath(), True)):
                 if self._takes(file.path, root):
-                    yield ImageFile(*file)
+                    yield file
 
     def _takes(self, path: str, root: str) -> bool:
         if self._table and path.startswith(self._table):

@@ -11,12 +11,14 @@ from __future__ import annotations
 import struct
 import uuid
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from pomona.image_file import ImageFile
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-__all__ = ["Found", "HadoopListing"]
+__all__ = ["HadoopListing"]
 
 _AT_ONCE = 4096  # an answer of more than some kilobytes takes 40 ms, whatever its length
 
@@ -44,21 +46,13 @@ public Object apply(Object source, Object most) {
 _RECORD = struct.Struct(">iqq")
 
 
-class Found(NamedTuple):
-    """A file of a listing: its URI, its bytes, and when it was modified, in ms since 1970, UTC."""
-
-    path: str
-    size: int
-    modified: int
-
-
 class HadoopListing:
     """Draws files from Hadoop's listings."""
 
     def __init__(self, spark: SparkSession) -> None:
         self._drawing = _compiled(spark)
 
-    def files(self, listing: Any) -> Iterator[Found]:
+    def files(self, listing: Any) -> Iterator[ImageFile]:
         """The files of a `RemoteIterator` of Hadoop's `FileStatus`, streaming."""
         if self._drawing is None:
             yield from _one_by_one(listing)
@@ -87,16 +81,16 @@ def _compiled(spark: SparkSession) -> Any:
         return None
 
 
-def _unpacked(packed: bytes) -> Iterator[Found]:
+def _unpacked(packed: bytes) -> Iterator[ImageFile]:
     at = 0
     while at < len(packed):
         length, size, modified = _RECORD.unpack_from(packed, at)
         at += _RECORD.size
-        yield Found(packed[at : at + length].decode(), size, modified)
+        yield ImageFile(packed[at : at + length].decode(), size, modified)
         at += length
 
 
-def _one_by_one(listing: Any) -> Iterator[Found]:
+def _one_by_one(listing: Any) -> Iterator[ImageFile]:
     while listing.hasNext():
         file = listing.next()
-        yield Found(file.getPath().toString(), file.getLen(), file.getModificationTime())
+        yield ImageFile(file.getPath().toString(), file.getLen(), file.getModificationTime())

@@ -209,7 +209,7 @@ class _Run:
         """Files whose names Spark's JVM can turn into those of this machine.
 
         Raises:
-            RunError: they are too few to leave the others to the driver.
+            RunError: the others are too many to be left to the driver.
         """
         if not self._only_ascii:
             return files
