@@ -180,8 +180,8 @@ def test_sums_of_int8_do_not_overflow_on_a_processor_without_vnni(
         env={**os.environ, "ONEDNN_MAX_CPU_ISA": instructions},
         check=True,
     )
-    # The same bits on all of them but AMX, whose ties round otherwise (docs/precision.md). Sums that
-    # overflow are off by 0.3 and more.
+    # The same bits on all of them but AMX, which rounds some ties otherwise (docs/precision.md).
+    # Sums that overflow are off by 0.3 and more.
     here = features_of(int8, pixels)
     off = np.abs(np.load(tmp_path / "features.npy") - here).max(axis=1) / here.max(axis=1)
     assert off.max() < 0.05
