@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pomona.building.weights import LayerShape, match_weights, read_weights
+from pomona.building.weights import LayerShape, _counted, match_weights, read_weights
 from pomona.errors import EncoderError
 
 CONV = LayerShape("layers/conv2d", "Conv1", (("kernel", (3, 3, 3, 2)),))
@@ -108,6 +108,62 @@ def test_layers_within_layers_are_read_in_keras_2_files(tmp_path: Path) -> None:
             for weight, layer in weights.items():
                 group[weight] = full(layer.arrays[0][1], 1)
     assert matched(path) == [[1], [1, 1], [1]]
+
+
+def within_a_model(path: Path, names: list[str], head: bool = True) -> Path:
+    """A model within a model, whose arrays Keras 2 keeps in one list: `name/kind:0` for each."""
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [b"inner", b"dense"] if head else [b"inner"]
+        inner = file.create_group("inner")
+        inner.attrs["weight_names"] = [name.encode() for name in names]
+        for name in names:
+            layer, _, kind = name.removesuffix(":0").partition("/")
+            number = int(layer.rpartition("_")[2]) if layer[-1].isdigit() else 0
+            inner[name] = full((3,) if kind != "kernel" else (2, 2), number)
+        if head:
+            dense = file.create_group("dense")
+            dense.attrs["weight_names"] = [b"dense/kernel:0"]
+            dense["dense/kernel:0"] = full((2, 2), 99)
+    return path
+
+
+COUNTED = [
+    LayerShape(f"layers/conv2d_{n}", name, (("kernel", (2, 2)),))
+    for n, name in enumerate(["conv2d", "conv2d_1", "conv2d_2", "conv2d_10"])
+]
+
+
+@pytest.mark.parametrize("frozen", [0, 1, 2, 3])
+def test_frozen_layers_of_a_model_within_a_model_find_their_arrays(
+    tmp_path: Path, frozen: int
+) -> None:
+    # Counted on from 7 in that session; the ones that training changes come first in the file.
+    names = [f"conv2d_{number}/kernel:0" for number in (7, 8, 9, 17)]
+    path = within_a_model(tmp_path / "a.h5", names[frozen:] + names[:frozen])
+    assert matched(path, COUNTED) == [[7], [8], [9], [17]]
+
+
+def test_a_normalization_that_stands_last_in_its_model_is_found(tmp_path: Path) -> None:
+    needed = [LayerShape("layers/normalization", "normalization", (("mean", (3,)),)), *COUNTED[:2]]
+    names = ["conv2d_3/kernel:0", "conv2d_5/kernel:0", "normalization_4/mean:0"]
+    assert matched(within_a_model(tmp_path / "a.h5", names), needed) == [[4], [3], [5]]
+
+
+def test_a_model_within_a_model_of_other_layers_is_refused(tmp_path: Path) -> None:
+    path = within_a_model(tmp_path / "a.h5", ["conv2d/kernel:0", "other/kernel:0"], head=False)
+    with pytest.raises(EncoderError, match="layer 'conv2d_2' needs kernel .* has nothing there"):
+        matched(path, COUNTED)
+
+
+@given(
+    st.lists(st.sampled_from(["conv2d", "bn", "Conv_1x", "block1_conv1"]), max_size=9),
+    st.integers(0, 50),
+)
+def test_numbers_that_keras_counts_on_change_no_pair(kinds: list[str], start: int) -> None:
+    def counted_from(first: int) -> list[str]:
+        return [f"{k}_{first + n}" if first + n else k for n, k in enumerate(kinds)]
+
+    assert _counted(counted_from(0)) == _counted(counted_from(start))
 
 
 def test_another_width_is_refused_by_the_name_of_the_layer(tmp_path: Path) -> None:

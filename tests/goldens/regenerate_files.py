@@ -6,6 +6,10 @@
 One network after the manner of transfer learning: augmentation and rescaling, a backbone that is a
 model of its own, pooling, two dense layers. It is written in every form in which people keep such
 networks, and its vectors are what Keras on TensorFlow gives in float32.
+
+Others are functional, as TensorFlow's own tutorials have them: `preprocess_input` within, a
+backbone that is half frozen, normalisation in its head; and one has each of TensorFlow's functions
+that Pomona knows.
 """
 
 from __future__ import annotations
@@ -53,6 +57,97 @@ def transfer(k, *, scaled=True):
     )
 
 
+def half_frozen(k):
+    """A backbone whose layers have the names that Keras counts, and a Normalization of images."""
+    convnext = (keras if k is keras else tf_keras).src.applications.convnext
+    image = k.Input((SIZE, SIZE, 3))
+    x = k.layers.Normalization(axis=-1)(image)
+    x = k.layers.Conv2D(8, 3, strides=2, padding="same")(x)
+    x = k.layers.BatchNormalization()(x)
+    skip = x = k.layers.ReLU()(x)
+    x = k.layers.SeparableConv2D(8, 3, padding="same")(x)
+    x = k.layers.LayerNormalization()(x)
+    x = k.layers.LeakyReLU()(x)
+    x = k.layers.Conv2D(8, 3, padding="same")(x)
+    x = convnext.LayerScale(0.5, 8)(x)
+    network = k.Model(image, x + skip, name="half_frozen")
+    for layer in network.layers[:4]:
+        layer.trainable = False
+    return network
+
+
+def functional(k):
+    image = k.Input((SIZE, SIZE, 3))
+    x = k.Sequential([k.layers.RandomFlip("horizontal"), k.layers.RandomRotation(0.2)])(image)
+    x = k.applications.mobilenet_v2.preprocess_input(x)
+    x = half_frozen(k)(x, training=False)
+    x = k.layers.GlobalAveragePooling2D()(x)
+    x = k.layers.BatchNormalization()(x)
+    x = k.layers.Dropout(0.2)(x)
+    x = k.layers.BatchNormalization()(k.layers.Dense(6)(x))
+    x = k.layers.Activation("relu", name="features")(x)
+    x = k.layers.BatchNormalization()(k.layers.Dense(3)(x))
+    return k.Model(image, k.layers.Activation("softmax")(x))
+
+
+def caffe(k):
+    image = k.Input((SIZE, SIZE, 3))
+    x = k.applications.resnet50.preprocess_input(image)
+    x = k.layers.Conv2D(4, 3)(x)
+    x = k.layers.GlobalAveragePooling2D(name="features")(x)
+    return k.Model(image, k.layers.Dense(2, activation="softmax")(x))
+
+
+def resizing():
+    """Ways of resizing that Keras' OpenVINO backend computes otherwise than TensorFlow."""
+    layers = keras.layers
+    image = keras.Input((SIZE, SIZE, 3))
+    x = layers.Rescaling(1 / 255)(image)
+    small = layers.Resizing(4, 6)(x)
+    several = [
+        layers.Resizing(5, 7, interpolation="nearest")(x),
+        layers.Resizing(7, 3, interpolation="bicubic")(x),
+        layers.UpSampling2D(2, interpolation="nearest")(small),
+        layers.UpSampling2D(2, interpolation="bicubic")(small),
+    ]
+    flat = [layers.Flatten()(each) for each in several]
+    features = layers.Concatenate(name="features")(flat)
+    return keras.Model(image, layers.Dense(2)(features))
+
+
+def functions():
+    """Each function of TensorFlow's that Pomona knows, in a model of Keras 2."""
+    image = tf_keras.Input((SIZE, SIZE, 3))
+    x = image / 255.0
+    y = x - 0.5
+    whole = tf.cast(x, "int32")
+    maps = [
+        *(1.0 - x, tf.math.divide(x, 3.0), x * y, x + y, tf.math.add(x, 2.0)),
+        *(tf.maximum(x, 0.3), tf.minimum(x, y + 0.4), tf.pow(x, 2.5)),
+        *(tf.nn.relu(y), tf.nn.relu6(y * 20), tf.sigmoid(y), tf.nn.silu(y), tf.nn.elu(y)),
+        *(tf.nn.softplus(y), tf.tanh(y), tf.abs(y), tf.exp(y), tf.math.log(x + 1.0)),
+        *(tf.negative(y), tf.sqrt(x), tf.square(y), tf.clip_by_value(x, 0.2, 0.7)),
+        *(tf.nn.softmax(x), tf.nn.softmax(x, axis=1), tf.nn.gelu(y), tf.nn.gelu(y, True)),
+        *(tf.nn.leaky_relu(y), tf.nn.leaky_relu(y, 0.3), tf.nn.bias_add(x, [1.0, 2.0, 3.0])),
+        *(tf.math.l2_normalize(x, axis=-1), tf.image.resize(x, [20, 24]), tf.identity(y)),
+        *(
+            tf.stop_gradient(x),
+            x[..., ::-1],
+            x[:, 2:, ::3, :],
+            tf.cast(whole, "float32"),
+        ),
+        *(tf.concat([x, y], axis=-1), tf.transpose(x, [0, 2, 1, 3])[:, :4, :, :]),
+        tf.reshape(x, [-1, 4, SIZE * SIZE // 4, 3])[:, 1:, :, :],
+        tf.squeeze(tf.expand_dims(x, axis=1), axis=[1]),
+    ]
+    pooled = [tf_keras.layers.GlobalMaxPooling2D()(each) for each in maps]
+    reducing = (tf.reduce_mean, tf.reduce_max, tf.reduce_min, tf.reduce_sum)
+    pooled += [reduce(y, axis=[1, 2]) for reduce in reducing]
+    pooled.append(tf_keras.layers.Flatten()(tf.reduce_mean(x, axis=[1, 2], keepdims=True)))
+    features = tf_keras.layers.Concatenate(name="features")(pooled)
+    return tf_keras.Model(image, tf_keras.layers.Dense(2)(features))
+
+
 def fill(network, rng):
     for weight in network.weights:
         if "seed" in weight.name or weight.dtype in ("uint32", "int64"):
@@ -66,10 +161,14 @@ def clear(folder):
     folder.mkdir()
 
 
-def main():
-    clear(HERE)
+def drawn():
     images = np.random.default_rng(5).integers(0, 256, (3, SIZE, SIZE, 3)).astype("float32")
     images[0] = np.linspace(0, 255, SIZE).round()[:, None, None]  # one that is no noise
+    return images
+
+
+def transfer_files():
+    images = drawn()
     vectors = {"images": images.astype("uint8")}
 
     network = transfer(keras)
@@ -108,9 +207,43 @@ def main():
         older.get_layer("backbone").predict(pixels, verbose=0).mean(axis=(1, 2))
     )
 
+    keep("vectors.npz", vectors)
+
+
+def functional_files():
+    images = drawn()
+    vectors = {"images": images.astype("uint8")}
+    networks = {
+        "functional": (functional(keras), ("keras", "h5")),
+        "caffe": (caffe(keras), ("keras", "h5")),
+        "resizing": (resizing(), ("keras",)),
+        "keras2_functional": (functional(tf_keras), ("keras", "h5")),
+        "keras2_caffe": (caffe(tf_keras), ("h5",)),  # Keras 2 cannot write its `...` to `.keras`
+        "keras2_functions": (functions(), ("h5",)),
+    }
+    for number, (name, (network, forms)) in enumerate(networks.items(), start=1):
+        k = tf_keras if name.startswith("keras2") else keras
+        fill(network, np.random.default_rng(number))
+        for layer in network.get_layer("half_frozen").layers if "functional" in name else ():
+            if type(layer).__name__ == "Normalization":
+                layer.finalize_state()  # which has been filled, too
+        for form in forms:
+            network.save(HERE / f"{name}.{form}")
+        part = k.Model(network.inputs, network.get_layer("features").output)
+        vectors[name] = part.predict(images, verbose=0)
+    keep("functional.npz", vectors)
+
+
+def keep(file, vectors):
     for name, array in vectors.items():
         print(f"{name}: {array.shape}, largest {np.abs(array).max():.3g}")
-    np.savez_compressed(HERE / "vectors.npz", **vectors)
+    np.savez_compressed(HERE / file, **vectors)
+
+
+def main():
+    clear(HERE)
+    transfer_files()
+    functional_files()
 
 
 if __name__ == "__main__":

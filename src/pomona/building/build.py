@@ -25,7 +25,7 @@ __all__ = ["build_encoder", "describe_network", "is_network_file"]
 
 _log = logging.getLogger(__name__)
 
-_BUILDER_REVISION = 4
+_BUILDER_REVISION = 5
 """Raised when the builder changes what it builds from the same input, so that caches renew."""
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pomona.building.resizes import resize_as_tensorflow
 from pomona.errors import EncoderError
 from pomona.runtime.openvino import import_openvino
 
@@ -45,13 +47,15 @@ def exported(network: Any) -> Any:
         network.export(str(path), format="openvino", verbose=False)
         # Read whole: the file is gone afterwards, and read_model would map it.
         constants = np.fromfile(path.with_suffix(".bin"), np.uint8)
-        return openvino.Core().read_model(path.read_bytes(), openvino.Tensor(constants))
+        model = openvino.Core().read_model(path.read_bytes(), openvino.Tensor(constants))
+    resize_as_tensorflow(model)
+    return model
 
 
-def weights_digest(network: Any) -> str:
-    """SHA-256 over the weights' kinds, shapes and float32 values, in the network's order."""
+def weights_digest(weights: Iterable[Any]) -> str:
+    """SHA-256 (hex) over the weights' kinds, shapes and float32 values, in their order."""
     digest = hashlib.sha256()
-    for weight in network.weights:
+    for weight in weights:
         digest.update(f"{weight.name} {tuple(weight.shape)}\n".encode())
         digest.update(np.ascontiguousarray(weight.numpy(), dtype="<f4").tobytes())
     return digest.hexdigest()

@@ -1,45 +1,49 @@
 """Whole Keras models in files -> encoders: `.keras`, and `.h5` of Keras 2 and 3.
 
-    file -> checked for code -> loaded -> unnested -> cut before its classifier -> exported
-
-What a person trained is usually a Sequential of augmentation, rescaling, a network that is itself a
-model, pooling and dense layers. It is laid out flat first, so that every layer can be named,
-whatever model it is in, and so that it can be given an input of fixed size.
+file -> checked for code -> loaded -> laid flat -> cut before its classifier -> exported
 """
 
 from __future__ import annotations
 
-import functools
-from dataclasses import dataclass
+import itertools
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from pomona.building.graph import flattened, near, serialized, take_pixels, with_probes
 from pomona.building.graph_files import needed_preprocessing, raw_pixels
 from pomona.building.keras_backend import exported, import_keras, weights_digest
-from pomona.building.keras_loading import load_model, objects_in, read_config
+from pomona.building.keras_config import objects_in
+from pomona.building.keras_flat import FlatNetwork, Step, laid_flat, name_of
+from pomona.building.keras_identity import architecture_digest, layers_in_order
+from pomona.building.keras_loading import load_model, read_config
 from pomona.building.settings import NetworkSettings
-from pomona.encoder.blob import Encoder, canonical_digest
+from pomona.encoder.blob import Encoder
 from pomona.encoder.cards import CARDS
 from pomona.errors import EncoderError
+from pomona.preprocess import Preprocessing
 
 __all__ = ["build", "describe"]
 
-# Layers that do nothing once a network is trained.
-_ONLY_TRAINING = (
-    *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "AlphaDropout", "GaussianDropout"),
-    *("GaussianNoise", "ActivityRegularization", "RandAugment", "AugMix", "MixUp", "CutMix"),
-)
-# What can stand between a classifier's scores and the end: nothing that has weights.
-_AFTER_SCORES = (
-    *("Activation", "Softmax", "Flatten", "Reshape", "ReLU", "Identity"),
-    *("Sigmoid", "LogSoftmax", "LogSigmoid", "Squeeze"),  # functions of `keras.ops`
+# What turns a classifier's numbers into scores: layers, functions of `keras.ops`, activations.
+_SCORES = ("Softmax", "Sigmoid", "LogSoftmax", "LogSigmoid", "Sparsemax")
+_SCORING = ("softmax", "sigmoid", "log_softmax", "log_sigmoid", "sparsemax", "hard_sigmoid")
+# What can stand between these numbers and the end of any network.
+_AFTER_DENSE = ("Activation", "Flatten", "Reshape", "ReLU", "Identity", "Squeeze")
+# And only where the end is a score, since an embedding can end in them.
+_BEFORE_SCORES = (
+    *("BatchNormalization", "LayerNormalization", "Rescaling"),
+    *("Add", "Subtract", "Multiply", "Divide", "TrueDivide"),  # with a number
 )
 _ARITHMETIC = (
     *("Rescaling", "Normalization", "Add", "Subtract", "Multiply", "Divide", "TrueDivide"),
 )
-_UNIMPORTANT = {"build_config", "compile_config", "trainable", "dtype"}
-_TRAINING_ENDINGS = ("_initializer", "_regularizer", "_constraint")
+_COLOUR = re.compile(r"\x1b\[\d*m")
+_LARGEST_SCALED = 256.0  # what a network may make of pixels 0..255 if it was trained on those
 
 
 def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder:
@@ -56,30 +60,25 @@ def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder
             enough is said of it.
     """
     network = load_model(path, trust=trust)
-    config, _ = read_config(path)
     layout, size = _input(network, path, settings)
-    try:
-        flat = _unnested(network, size, layout)
-    except (ValueError, TypeError) as error:
-        raise EncoderError(
-            f"{path} cannot take one image of {size[0]}x{size[1]}: {_one_line(error)}"
-        ) from error
-    output = _output(flat, path, settings)
-    cut = import_keras().Model(flat.image, output)
-    if _scales_itself(cut) and not settings.tells_arithmetic:
-        preprocessing = settings.preprocessing(raw_pixels(size))
-    else:
-        preprocessing = needed_preprocessing(path, settings, size, _hint(config))
-    graph = flattened(take_pixels(exported(cut), preprocessing, layout))
+    with _computable(path, size):
+        flat = laid_flat(network, size, layout)
+        output = _output(flat, path, settings)
+        steps = flat.before(output)
+        preprocessing = _preprocessing(flat, steps, path, settings, size)
+        cut = import_keras().Model(flat.image, output)
+        graph = flattened(take_pixels(exported(cut), preprocessing, layout))
     content, constants = serialized(graph)
+    weights = itertools.chain(*(getattr(e, "weights", ()) for e in layers_in_order(steps)))
     return with_probes(
         Encoder(
             model=path.name,
-            architecture=f"Keras model {canonical_digest(_architecture(config))}",
+            architecture=f"Keras model {architecture_digest(steps)}",
             weights=path.name,
-            weights_sha256=weights_digest(cut),
+            weights_sha256=weights_digest(weights),
             preprocessing=preprocessing,
-            output=_name(output),
+            output=name_of(output),
+            ends_at_output=True,
             dimension=graph.output(0).get_shape()[1],
             precision="f32",
             graph=content,
@@ -96,12 +95,12 @@ def describe(path: Path, trust: bool = False) -> dict[str, Any]:
     """
     network = load_model(path, trust=trust)
     layout, size = _input(network, path, NetworkSettings(size=(224, 224)), describing=True)
-    steps = _unnested(network, size, layout).steps
+    steps = laid_flat(network, size, layout).steps
     return {
         "layers": [
             {
                 "name": step.layer.name,
-                "class": type(step.layer).__name__,
+                "class": step.kind,
                 "shape": list(step.made.shape[1:]),
                 "parameters": step.layer.count_params() if hasattr(step.layer, "weights") else 0,
             }
@@ -109,24 +108,6 @@ def describe(path: Path, trust: bool = False) -> dict[str, Any]:
         ],
         "parameters": network.count_params(),
     }
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """One layer at work: what it was given first, and what it made."""
-
-    layer: Any
-    given: Any
-    made: Any
-
-
-@dataclass(frozen=True, slots=True)
-class _Flat:
-    """A model laid out flat, in the order of its work."""
-
-    image: Any
-    steps: list[_Step]
-    results: list[Any]
 
 
 def _input(
@@ -154,64 +135,7 @@ def _input(
     return layout, settings.size
 
 
-def _unnested(network: Any, size: tuple[int, int], layout: str) -> _Flat:
-    """Lay a model out flat, without what only training needs, on an input of fixed size.
-
-    Layers keep their names; where two models within it have one of the same name, the later one
-    has that of its model in front.
-    """
-    keras = import_keras()
-    owners: dict[str, int] = {}  # name: which layer has it
-    steps: list[_Step] = []
-
-    def call(layer: Any, *args: Any, within: str, **kwargs: Any) -> Any:
-        if isinstance(layer, keras.Model):
-            return run(layer, args[0])
-        if _does_nothing(layer):
-            return args[0]
-        if owners.setdefault(layer.name, id(layer)) != id(layer):
-            layer.name = f"{within}/{layer.name}"
-            owners[layer.name] = id(layer)
-        _to_float32(layer)
-        kwargs.pop("training", None)
-        if getattr(layer, "_call_has_training_arg", False):
-            kwargs["training"] = False  # what some of Keras' layers take for true: RandomCrop
-        made = layer(*args, **kwargs)
-        steps.append(_Step(layer, args[0] if args else None, made))
-        return made
-
-    def run(model: Any, given: Any) -> Any:
-        within = functools.partial(call, within=model.name)
-        if isinstance(model, keras.Sequential):
-            return functools.reduce(
-                lambda tensor, layer: within(layer, tensor), model.layers, given
-            )
-        # Keras' own way to walk a graph; `clone_model`, which is public, then insists on making a
-        # model of each part, and fails for parts in the middle.
-        return model._run_through_graph(given, operation_fn=lambda layer: layer, call_fn=within)
-
-    shape = (*size, 3) if layout == "NHWC" else (3, *size)
-    image = keras.Input(shape, name="image")
-    results = run(network, image)
-    return _Flat(image, steps, results if isinstance(results, list) else [results])
-
-
-def _does_nothing(layer: Any) -> bool:
-    kind = type(layer).__name__
-    return kind in _ONLY_TRAINING or _only_augments(kind)
-
-
-def _only_augments(kind: str) -> bool:
-    return kind.startswith("Random") and kind != "RandomCrop"  # after which sizes differ
-
-
-def _to_float32(layer: Any) -> None:
-    """Compute in float32 what was trained in mixed precision: its weights are float32 already."""
-    if getattr(layer, "compute_dtype", None) not in (None, "float32"):
-        layer.dtype_policy = "float32"
-
-
-def _output(flat: _Flat, path: Path, settings: NetworkSettings) -> Any:
+def _output(flat: FlatNetwork, path: Path, settings: NetworkSettings) -> Any:
     """The tensor that is the feature vector."""
     if settings.layer is not None:
         made = {step.layer.name: step.made for step in flat.steps}
@@ -220,48 +144,108 @@ def _output(flat: _Flat, path: Path, settings: NetworkSettings) -> Any:
             raise EncoderError(f"{path} has no layer {settings.layer!r}{close}")
         return made[settings.layer]
     if len(flat.results) > 1:
-        names = [_name(tensor) for tensor in flat.results]
+        names = [name_of(tensor) for tensor in flat.results]
         raise EncoderError(
             f"{path} has {len(names)} outputs ({', '.join(names)}), expected one: name a layer "
             "with --layer"
         )
-    return _before_classifier(flat)
+    return _before_classifier(flat, path)
 
 
-def _before_classifier(flat: _Flat) -> Any:
+def _before_classifier(flat: FlatNetwork, path: Path) -> Any:
     """Step back over a classifier's last layer; a network that has none is taken to its end.
 
     The classifier is the last layer with weights, if it is dense or a convolution over one pixel
-    (MobileNet's), and if nothing but activations and reshaping follows it.
+    (MobileNet's), and if nothing but activations and reshaping follows it. Where the end is a
+    score, normalisation and a temperature may stand in between, too.
+
+    Raises:
+        EncoderError: the network ends in scores that no such layer makes.
     """
-    makers = {id(step.made): step for step in flat.steps}
     (tensor,) = flat.results
-    while step := makers.get(id(tensor)):
-        kind = type(step.layer).__name__
-        if kind == "Dense" or (kind == "Conv2D" and _is_one_pixel(step.given)):
+    is_score = False
+    while (step := flat.maker(tensor)) and step.given is not None:
+        if step.kind == "Dense" or (step.kind == "Conv2D" and _is_one_pixel(step.given)):
             return step.given
-        if kind not in _AFTER_SCORES:
+        is_score = is_score or _scores(step)
+        passed = (*_SCORES, *_AFTER_DENSE, *(_BEFORE_SCORES if is_score else ()))
+        if step.kind not in passed:
             break
         tensor = step.given
+    if is_score:
+        last = ", ".join(each.layer.name for each in flat.steps[-6:])
+        raise EncoderError(
+            f"{path} ends in scores that no dense layer makes, so which layer gives its features "
+            f"cannot be seen: name one with --layer; the last ones are {last}"
+        )
     return flat.results[0]
+
+
+def _scores(step: Step) -> bool:
+    activation = getattr(getattr(step.layer, "activation", None), "__name__", None)
+    return step.kind in _SCORES or (step.kind == "Activation" and activation in _SCORING)
 
 
 def _is_one_pixel(tensor: Any) -> bool:
     return len([side for side in tensor.shape[1:] if side > 1]) <= 1
 
 
-def _scales_itself(network: Any) -> bool:
-    """Whether a network's own layers turn pixels 0..255 into what its first weights take."""
-    for operation in network.operations:
-        if type(operation).__name__ in _ARITHMETIC:
-            return True
-        if getattr(operation, "weights", None):
-            return False
-    return False
+def _preprocessing(
+    flat: FlatNetwork,
+    steps: list[Step],
+    path: Path,
+    settings: NetworkSettings,
+    size: tuple[int, int],
+) -> Preprocessing:
+    """What is said of the input; of a network that scales pixels itself nothing need be."""
+    own = _own_range(flat, steps)
+    if settings.tells_arithmetic or (own and max(map(abs, own)) <= _LARGEST_SCALED):
+        return settings.preprocessing(raw_pixels(size))
+    return needed_preprocessing(path, settings, size, _hint(path, own))
 
 
-def _hint(config: dict[str, Any]) -> str:
+def _own_range(flat: FlatNetwork, steps: list[Step]) -> tuple[float, float] | None:
+    """What a network's own arithmetic makes of pixels 0..255 before its first weights.
+
+    Returns:
+        The smallest and the largest number; None where no arithmetic stands there.
+    """
+    before = list(itertools.takewhile(lambda step: not _has_trained(step), steps))
+    if not any(step.kind in _ARITHMETIC for step in before):
+        return None
+    front = import_keras().Model(flat.image, before[-1].made)
+    shape = flat.image.shape[1:]
+    pixels = np.stack([np.zeros(shape, np.float32), np.full(shape, 255, np.float32)])
+    numbers = np.asarray(import_keras().ops.convert_to_numpy(front(pixels)))
+    return float(numbers.min()), float(numbers.max())
+
+
+def _has_trained(step: Step) -> bool:
+    """Whether a layer has weights of its own; a Normalization's are of the images, not learned."""
+    return bool(getattr(step.layer, "weights", None)) and step.kind != "Normalization"
+
+
+@contextmanager
+def _computable(path: Path, size: tuple[int, int]) -> Iterator[None]:
+    """Turn what Keras and OpenVINO raise over a network into one error."""
+    try:
+        yield
+    except EncoderError:
+        raise
+    except Exception as error:  # of whatever kind the layer, or the backend, has chosen
+        raise EncoderError(
+            f"{path} cannot take one image of {size[0]}x{size[1]}: {_one_line(error)}"
+        ) from error
+
+
+def _hint(path: Path, own: tuple[float, float] | None) -> str:
     """What is known of a network within that was published: advice, not a guess."""
+    if own is not None:
+        return (
+            f" (its own layers would turn pixels 0..255 into {own[0]:g}..{own[1]:g}, so it was "
+            "trained on other numbers than pixels)"
+        )
+    config, _ = read_config(path)
     names = {part.get("config", {}).get("name") for part in objects_in(config)}
     for name in sorted(name for name in names if isinstance(name, str)):
         for card in CARDS.values():
@@ -276,22 +260,6 @@ def _hint(config: dict[str, Any]) -> str:
     return ""
 
 
-def _architecture(part: Any) -> Any:
-    """A configuration without what does not decide features: how it was trained and saved."""
-    if isinstance(part, dict):
-        if part.get("class_name") == "Cast":  # whose kind of number is not how it was trained
-            return part
-        return {
-            key: _architecture(value)
-            for key, value in part.items()
-            if key not in _UNIMPORTANT and not key.endswith(_TRAINING_ENDINGS)
-        }
-    return [_architecture(value) for value in part] if isinstance(part, list) else part
-
-
-def _name(tensor: Any) -> str:
-    return str(tensor._keras_history.operation.name)
-
-
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:240]
+    reason = str(error).rpartition("Exception encountered when calling ")[2]
+    return _COLOUR.sub("", " ".join(reason.split()))[:240]

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from pomona.building.contained import check_archive, check_hdf5, largest_content
-from pomona.building.keras2 import brought_up, is_archive, modernized
 from pomona.building.keras_backend import import_keras
+from pomona.building.keras_config import objects_in, readable
 from pomona.errors import EncoderError
 
-__all__ = ["load_model", "objects_in", "read_config"]
+__all__ = ["load_model", "read_config"]
 
 _LARGEST_JSON = 16 * 2**20  # bytes; NASNetLarge's is 1.5 MB
 
@@ -48,15 +48,15 @@ def load_model(path: Path, *, trust: bool) -> Any:
     """
     keras = import_keras()
     keras.backend.clear_session()
-    config, version = read_config(path)
-    if version.startswith("2."):
-        config = modernized(config)
+    told, version = read_config(path)
+    with _readable(path):
+        config = readable(told, version)
     if not trust:
         _refuse_code(path, config)
         _refuse_outside(path)
     try:
         with tempfile.TemporaryDirectory(prefix="pomona-") as folder:
-            file = brought_up(path, config, Path(folder)) if version.startswith("2.") else path
+            file = _copy(path, config, Path(folder))
             network = keras.saving.load_model(file, compile=False, safe_mode=not trust)
     except Exception as error:  # Keras raises what it meets: zip, HDF5, JSON, its own
         raise EncoderError(f"Keras cannot read {path}: {_one_line(error)}") from error
@@ -74,7 +74,7 @@ def read_config(path: Path) -> tuple[dict[str, Any], str]:
     import h5py
 
     with _readable(path):
-        if is_archive(path):
+        if _is_archive(path):
             with zipfile.ZipFile(path) as archive:
                 for name in ("config.json", "metadata.json"):
                     if archive.getinfo(name).file_size > _LARGEST_JSON:
@@ -95,6 +95,36 @@ def read_config(path: Path) -> tuple[dict[str, Any], str]:
     return told, str(version)
 
 
+def _is_archive(path: Path) -> bool:
+    """Whether a model's file is read as a ZIP archive, or else as HDF5.
+
+    Keras goes by the name, so what looks for code in the file must, too: a file can be both.
+    """
+    return path.suffix == ".keras"
+
+
+def _copy(path: Path, config: dict[str, Any], folder: Path) -> Path:
+    """Write a copy of a model's file into a folder, with another configuration."""
+    copy = folder / f"model{path.suffix}"
+    text = json.dumps(config)
+    if not _is_archive(path):
+        import h5py
+
+        shutil.copyfile(path, copy)
+        with h5py.File(copy, "r+") as file:
+            file.attrs["model_config"] = text
+        return copy
+    with zipfile.ZipFile(path) as before, zipfile.ZipFile(copy, "w") as after:
+        after.writestr("metadata.json", before.read("metadata.json"))
+        after.writestr("config.json", text)
+        with (
+            before.open("model.weights.h5") as weights,
+            after.open("model.weights.h5", "w", force_zip64=True) as there,
+        ):
+            shutil.copyfileobj(weights, there)
+    return copy
+
+
 def _refuse_code(path: Path, config: dict[str, Any]) -> None:
     """Refuse what would run code from the file, before anything reads it for good."""
     for part in objects_in(config):
@@ -105,6 +135,12 @@ def _refuse_code(path: Path, config: dict[str, Any]) -> None:
             raise EncoderError(
                 f"{path} holds a Lambda layer ({name}), which is code and would run here: add "
                 "--trust if you know where the file comes from, or save the model without it"
+            )
+        if kind in ("TFOpLambda", "SlicingOpLambda"):
+            function = part.get("config", {}).get("function", "a function")
+            raise EncoderError(
+                f"{path} computes with tf.{function}, which Pomona does not know here: export the "
+                "model as a TensorFlow SavedModel or as ONNX"
             )
         package = part.get("registered_name")
         custom = isinstance(package, str) and ">" in package and not package.startswith("keras")
@@ -132,6 +168,8 @@ def _is_of_keras(kind: str, module: Any, config: Any) -> bool:
         return True
     if module == "keras":
         return kind != "function"
+    if module == "keras.src.applications.convnext":
+        return kind in ("LayerScale", "StochasticDepth")
     part = module.removeprefix("keras.src.").removeprefix("keras.").partition(".")[0]
     if part == "models" and name not in _MODELS:
         return False
@@ -143,7 +181,7 @@ def _refuse_outside(path: Path) -> None:
     import h5py
 
     with _readable(path):
-        if not is_archive(path):
+        if not _is_archive(path):
             with h5py.File(path, "r") as file:
                 check_hdf5(file, path, largest_content(path))
             return
@@ -155,26 +193,13 @@ def _refuse_outside(path: Path) -> None:
                 check_hdf5(file, path, largest_content(path))
 
 
-def objects_in(config: Any) -> Iterator[dict[str, Any]]:
-    """Every object that a configuration asks Keras to make, nested ones too."""
-    waiting = [config]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, dict):
-            if isinstance(part.get("class_name"), str):
-                yield part
-            waiting += part.values()
-        elif isinstance(part, list):
-            waiting += part
-
-
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     """Turn what libraries raise over a damaged file into one error."""
     try:
         yield
     except (
-        *(OSError, KeyError, TypeError, ValueError, RuntimeError, MemoryError),
+        *(OSError, LookupError, AttributeError, TypeError, ValueError, RuntimeError, MemoryError),
         *(zipfile.BadZipFile, zlib.error),
     ) as error:
         raise EncoderError(

@@ -42,6 +42,9 @@ _HEAD = re.compile(r"layers/(dense|conv2d|batch_normalization|layer_normalizatio
 layer that stood anywhere else would have pushed the network's own out of their places."""
 
 
+_NUMBER = re.compile(r"(.*?)(?:_(\d{1,9}))?", re.DOTALL)
+
+
 @dataclass(frozen=True, slots=True)
 class LayerShape:
     """What a layer of the network needs.
@@ -125,7 +128,7 @@ def match_weights(
         within = _holder(needed, by_key)
         keys = [f"{within}{layer.key}" for layer in needed]
     else:
-        keys = [layer.key for layer in found][: len(needed)]
+        keys = _by_names(needed, found) or [layer.key for layer in found][: len(needed)]
     matched = []
     for layer, key in zip(needed, _padded(keys, len(needed)), strict=True):
         candidate = by_key.pop(key, None)
@@ -155,6 +158,39 @@ def _holder(needed: Sequence[LayerShape], by_key: Mapping[str, LayerArrays]) -> 
     prefixes = [key.removesuffix(keys[0]) for key in by_key if key.endswith(f"/{keys[0]}")]
     whole = [p for p in prefixes if all(f"{p}{key}" in by_key for key in keys)]
     return "" if keys[0] in by_key or not whole else whole[0]
+
+
+def _by_names(needed: Sequence[LayerShape], found: Sequence[LayerArrays]) -> list[str] | None:
+    """Where a network's layers stand in a model within the model, in a file of the older layout.
+
+    Such a model's arrays stand in one list, those that training changes first: layers that were
+    frozen, and a Normalization's, come after all others. So they are told by their names, which
+    end in numbers that Keras counted within a session: the order of these is the network's own.
+
+    Returns:
+        Their keys; None where no model within the model has just these layers.
+    """
+    wanted = _counted([layer.name for layer in needed])
+    groups: dict[str, list[LayerArrays]] = {}
+    for layer in found:
+        group, slash, _ = layer.key.partition("/")
+        if slash:
+            groups.setdefault(group, []).append(layer)
+    for layers in groups.values():
+        there = dict(zip(_counted([layer.name for layer in layers]), layers, strict=True))
+        if set(there) == set(wanted):
+            return [there[each].key for each in wanted]
+    return None
+
+
+def _counted(names: Sequence[str]) -> list[tuple[str, int]]:
+    """Each name without its number, and how many others of that kind have a smaller one."""
+    apart = [_NUMBER.fullmatch(name.rpartition("/")[2]) for name in names]
+    parts = [(each[1], int(each[2] or 0)) for each in apart if each]
+    kinds: dict[str, list[int]] = {}
+    for kind, number in sorted(set(parts)):
+        kinds.setdefault(kind, []).append(number)
+    return [(kind, kinds[kind].index(number)) for kind, number in parts]
 
 
 def layer_shapes(network: Any, within: str = "") -> Iterator[tuple[LayerShape, Any]]:

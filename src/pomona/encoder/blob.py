@@ -85,6 +85,8 @@ class Encoder:
         weights_sha256: digest of the weights' values, whatever file they came in.
         preprocessing: input size, resize filter, channel order, mean and standard deviation.
         output: name of the layer whose output is the feature vector.
+        ends_at_output: whether `architecture` is a digest of the network up to that layer, so that
+            its name, which Keras may have counted, says nothing more.
         dimension: length of the feature vector.
         precision: arithmetic of the network, one of `PRECISIONS`.
         graph: OpenVINO's intermediate representation, XML; or an ONNX model.
@@ -111,6 +113,7 @@ class Encoder:
     runtime: str = "openvino"
     calibration: str = ""
     quantized_sha256: str = ""
+    ends_at_output: bool = False
 
     @cached_property
     def fingerprint(self) -> str:
@@ -125,7 +128,7 @@ class Encoder:
             "architecture": self.architecture,
             "weights_sha256": self.weights_sha256,
             "preprocessing": self.preprocessing.to_json(),
-            "output": self.output,
+            "output": "" if self.ends_at_output else self.output,
             "dimension": self.dimension,
             "precision": self.precision,
             "runtime": self.runtime,
@@ -168,6 +171,7 @@ class Encoder:
                 "weights_sha256": self.weights_sha256,
                 "preprocessing": self.preprocessing.to_json(),
                 "output": self.output,
+                "ends_at_output": self.ends_at_output,
                 "dimension": self.dimension,
                 "precision": self.precision,
                 "calibration": self.calibration,
@@ -243,6 +247,10 @@ class Encoder:
         for each in fields(self):
             if each.type == "str" and not isinstance(getattr(self, each.name), str):
                 raise ValueError(f"{each.name} is {getattr(self, each.name)!r:.80}, expected text")
+        if type(self.ends_at_output) is not bool:
+            raise ValueError(
+                f"ends_at_output is {self.ends_at_output!r:.80}, expected true or false"
+            )
         if type(self.dimension) is not int or not 0 < self.dimension <= _LARGEST_DIMENSION:
             raise ValueError(f"dimension is {self.dimension!r:.80}")
         if self.preprocessing.height * self.preprocessing.width > _LARGEST_INPUT:

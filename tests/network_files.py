@@ -1,0 +1,86 @@
+"""Small networks in files, and what their own libraries make of three pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pomona.building import files
+from pomona.building.keras_backend import import_keras
+from pomona.building.settings import NetworkSettings
+from pomona.encoder.blob import Encoder
+from pomona.runtime import runtime_for
+
+FILES = Path(__file__).parent / "goldens" / "files"
+VECTORS = np.load(FILES / "vectors.npz")
+FUNCTIONAL = np.load(FILES / "functional.npz")  # of the same pictures
+SCALED = NetworkSettings(mean=127.5, std=127.5)
+UNIT = NetworkSettings(scale=1 / 255, mean=0.5)
+NOTHING_SAID = NetworkSettings()
+
+
+def made(path: Path, settings: NetworkSettings = NOTHING_SAID, **options: Any) -> Encoder:
+    return files.build(path, settings, **options)
+
+
+def features(encoder: Encoder) -> np.ndarray:
+    vectors = np.empty((3, encoder.dimension), np.float32)
+    runtime_for(encoder).predict(VECTORS["images"], vectors)
+    return vectors
+
+
+def assert_gives(encoder: Encoder, expected: np.ndarray) -> None:
+    vectors = features(encoder)
+    assert vectors.shape == expected.shape
+    assert np.abs(vectors - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+def sequential(path: Path, *layers: object, shape: tuple[int | None, ...] = (32, 32, 3)) -> Path:
+    keras = import_keras()
+    keras.Sequential([keras.Input(shape), *layers]).save(path)
+    return path
+
+
+def onnx_network(path: Path, *, height: int | str = 32, extra_input: bool = False) -> np.ndarray:
+    """Write a small convolutional network; gives its vectors as ONNX' own reference computes them.
+
+    Channels first, as PyTorch exports: convolution, ReLU (`features`), mean (`embedding`), dense.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+    from onnx.reference import ReferenceEvaluator
+
+    rng = np.random.default_rng(3)
+    arrays = {
+        "kernel": rng.normal(size=(8, 3, 3, 3)),
+        "bias": rng.normal(size=8),
+        "dense": rng.normal(size=(8, 5)),
+    }
+    nodes = [
+        helper.make_node("Conv", ["image", "kernel", "bias"], ["conv"], strides=[2, 2]),
+        helper.make_node("Relu", ["conv"], ["features"]),
+        helper.make_node("GlobalAveragePool", ["features"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["embedding"]),
+        helper.make_node("MatMul", ["embedding", "dense"], ["logits"]),
+    ]
+    inputs = [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, height, 32])]
+    if extra_input:
+        inputs.append(helper.make_tensor_value_info("age", TensorProto.FLOAT, ["n", 5]))
+        nodes[-1].output[0] = "scores"
+        nodes.append(helper.make_node("Add", ["scores", "age"], ["logits"]))
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        inputs,
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 5])],
+        [numpy_helper.from_array(a.astype(np.float32), name) for name, a in arrays.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    onnx.save(model, path)
+    if extra_input:
+        return np.empty(0)
+    pixels = (VECTORS["images"].transpose(0, 3, 1, 2) / np.float32(255) - 0.5).astype(np.float32)
+    reference = ReferenceEvaluator(model)
+    return np.concatenate([reference.run(None, {"image": p[None]})[0] for p in pixels])

@@ -1,0 +1,108 @@
+"""Encoders from SavedModel, TensorFlow Lite and OpenVINO, and what no network file may be."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from network_files import FILES, NOTHING_SAID, SCALED, VECTORS, assert_gives, made
+from pomona.building import build
+from pomona.building.settings import NetworkSettings
+from pomona.errors import EncoderError
+
+
+@pytest.mark.parametrize("file", ["transfer.keras", "bare.tflite"])
+def test_an_unknown_layer_names_near_ones(file: str) -> None:
+    with pytest.raises(EncoderError, match="has no layer 'hiddn'"):
+        made(FILES / file, NetworkSettings(mean=1.0, layer="hiddn"))
+    with pytest.raises(EncoderError, match="did you mean hidden"):
+        made(FILES / "transfer.keras", NetworkSettings(layer="hiddn"))
+
+
+@pytest.mark.parametrize("file", ["bare.keras", "bare.tflite", "bare_saved"])
+def test_preprocessing_that_nobody_told_is_asked_for(file: str) -> None:
+    with pytest.raises(EncoderError, match=r"give --scale, --mean and --std .* bare.*\.toml"):
+        made(FILES / file)
+
+
+def test_the_fingerprint_does_not_depend_on_names_or_folders(tmp_path: Path) -> None:
+    for file, settings in (("transfer.keras", NOTHING_SAID), ("bare.tflite", SCALED)):
+        other = tmp_path / f"other{Path(file).suffix}"
+        shutil.copy(FILES / file, other)
+        assert (
+            made(other, settings).fingerprint
+            == made(FILES / file, settings).fingerprint
+            != made(other, NetworkSettings(mean=100.0)).fingerprint
+        )
+
+
+def test_a_savedmodel_that_changes_is_another_encoder(tmp_path: Path) -> None:
+    shutil.copytree(FILES / "bare_saved", tmp_path / "saved")
+    before = made(tmp_path / "saved", SCALED)
+    (data,) = (tmp_path / "saved" / "variables").glob("*.data-*")
+    content = bytearray(data.read_bytes())
+    content[2000:2004] = np.float32(0.25).tobytes()
+    data.write_bytes(content)
+    assert made(tmp_path / "saved", SCALED).fingerprint != before.fingerprint
+
+
+def test_openvinos_own_format_is_read(tmp_path: Path) -> None:
+    import openvino
+
+    network = openvino.Core().read_model(FILES / "bare.tflite")
+    openvino.serialize(network, tmp_path / "fruit.xml")
+    assert_gives(made(tmp_path / "fruit.xml", SCALED), VECTORS["backbone"])
+
+
+@pytest.mark.parametrize("file", ["transfer.keras", "bare.tflite"])
+def test_a_layout_that_the_input_does_not_have_is_refused(file: str) -> None:
+    with pytest.raises(EncoderError, match=r"input of shape .*32, 32, 3.*: not NCHW"):
+        made(FILES / file, NetworkSettings(layout="NCHW", scale=1))
+
+
+@pytest.mark.parametrize(
+    "file", ["transfer.keras", "transfer.h5", "keras2.h5", "bare.tflite", "bare_saved"]
+)
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_a_truncated_file_is_one_clear_error(tmp_path: Path, file: str, share: float) -> None:
+    whole = FILES / file
+    path = tmp_path / file
+    if whole.is_dir():
+        shutil.copytree(whole, path)
+        path /= "saved_model.pb"
+        whole /= "saved_model.pb"
+    content = whole.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(EncoderError) as caught:
+        made(tmp_path / file, SCALED)
+    assert "\n" not in str(caught.value)
+    assert file in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("fruit.onnx", "does not exist"),
+        ("", "is a folder, but no SavedModel"),
+        ("fruit.pt", "is of no known kind: expected .*keras, .h5, .* or a TensorFlow SavedModel"),
+        ("fruit.weights.h5", "holds weights without their network"),
+    ],
+)
+def test_what_is_no_network_is_refused(tmp_path: Path, name: str, message: str) -> None:
+    if name not in ("", "fruit.onnx"):
+        (tmp_path / name).touch()
+    with pytest.raises(EncoderError, match=message):
+        build.build_encoder(tmp_path / name)
+
+
+def test_weights_for_a_whole_network_are_refused() -> None:
+    with pytest.raises(EncoderError, match="weights of its own"):
+        build.build_encoder(FILES / "transfer.keras", "imagenet")
+
+
+def test_a_whole_network_given_as_weights_says_where_it_belongs() -> None:
+    with pytest.raises(EncoderError, match="in place of the network's name"):
+        build.build_encoder("mobilenet_v2", str(FILES / "transfer.keras"))

@@ -1,0 +1,82 @@
+"""What is said of a network in a file: in options, and in a card beside it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from network_files import FILES, VECTORS, assert_gives, made
+from pomona.building import build
+from pomona.building.settings import NetworkSettings
+from pomona.errors import EncoderError
+
+KEYS = ("size", "resize", "channel_order", "scale", "mean", "std", "layout", "layer")
+
+
+def test_a_card_beside_the_file_tells_what_options_would(tmp_path: Path) -> None:
+    shutil.copy(FILES / "bare.tflite", tmp_path / "fruit.tflite")
+    card = "mean = [127.5, 127.5, 127.5]\nstd = 127.5\nresize = 'bilinear'\n"
+    (tmp_path / "fruit.toml").write_text(card)
+    encoder = build.build_encoder(tmp_path / "fruit.tflite")
+    assert encoder.preprocessing.resize == "bilinear"
+    assert_gives(encoder, VECTORS["backbone"])
+    told = NetworkSettings(resize="lanczos")
+    assert build.build_encoder(tmp_path / "fruit.tflite", settings=told).preprocessing.resize == (
+        "lanczos"
+    )
+    (tmp_path / "fruit.tflite.toml").write_text(card.replace("bilinear", "box"))
+    assert build.build_encoder(tmp_path / "fruit.tflite").preprocessing.resize == "box"
+
+
+def test_scale_mean_and_std_are_taken_together() -> None:
+    told = NetworkSettings(scale=1 / 255, mean=[0.5, 0.25, 0.0], std=0.5)
+    spec = made(FILES / "bare.tflite", told).preprocessing
+    assert spec.mean == pytest.approx((127.5, 63.75, 0))
+    assert spec.std == pytest.approx((127.5,) * 3)
+    assert told.over(NetworkSettings(mean=9.0, resize="box")) == NetworkSettings(
+        scale=1 / 255, mean=[0.5, 0.25, 0.0], std=0.5, resize="box"
+    )
+    assert NetworkSettings(scale=2.0).over(told) == NetworkSettings(scale=2.0)
+
+
+@pytest.mark.parametrize(
+    ("card", "message"),
+    [
+        ("size = 0", "size is 0"),
+        ("size = [1, 2, 3]", "size is"),
+        ("mean = 'x'", "mean is 'x'"),
+        ("std = [1, 2]", r"std is \[1, 2\]"),
+        ("scale = -1", "scale is -1"),
+        ("layout = 'CHW'", "layout is 'CHW'"),
+        ("layer = 3", "layer is 3"),
+        ("sise = 224", "has the key 'sise', expected size, resize"),
+        ("size = ", "is no TOML"),
+        ("std = 0", "std is"),
+        ("resize = 'cubic'", "resize is 'cubic'"),
+    ],
+)
+def test_a_card_that_cannot_be_is_refused(tmp_path: Path, card: str, message: str) -> None:
+    shutil.copy(FILES / "bare.tflite", tmp_path / "fruit.tflite")
+    (tmp_path / "fruit.toml").write_text(f"{card}\n")
+    with pytest.raises(EncoderError, match=f"the card .*fruit.toml.*{message}"):
+        build.build_encoder(tmp_path / "fruit.tflite")
+
+
+ANYTHING = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.floats())
+)
+
+
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys(KEYS, ANYTHING)))
+def test_settings_are_refused_or_travel_unchanged(told: dict[str, Any]) -> None:
+    try:
+        settings = NetworkSettings(**told)
+    except EncoderError:
+        return
+    assert NetworkSettings.from_json(json.loads(json.dumps(settings.to_json()))) == settings

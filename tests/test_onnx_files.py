@@ -1,0 +1,198 @@
+"""Encoders from ONNX files, on both runtimes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pomona
+from network_files import FILES, SCALED, UNIT, VECTORS, assert_gives, features, made, onnx_network
+from pomona.building import build
+from pomona.building.settings import NetworkSettings
+from pomona.encoder.blob import Encoder
+from pomona.errors import EncoderError
+from pomona.runtime import runtime_for
+
+RUNTIMES = pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+
+
+@RUNTIMES
+def test_an_onnx_network_gives_the_references_vectors(tmp_path: Path, runtime: str) -> None:
+    expected = onnx_network(tmp_path / "fruit.onnx")
+    assert_gives(made(tmp_path / "fruit.onnx", UNIT, runtime=runtime), expected)
+
+
+@RUNTIMES
+def test_an_inner_tensor_of_an_onnx_network_can_be_the_output(tmp_path: Path, runtime: str) -> None:
+    onnx_network(tmp_path / "fruit.onnx")
+    settings = NetworkSettings(scale=1 / 255, mean=0.5, layer="embedding")
+    assert made(tmp_path / "fruit.onnx", settings, runtime=runtime).dimension == 8
+    maps = made(
+        tmp_path / "fruit.onnx", NetworkSettings(scale=1, layer="features"), runtime=runtime
+    )
+    assert maps.dimension == 8 * 15 * 15
+
+
+@RUNTIMES
+def test_an_onnx_network_that_ends_in_a_map_is_refused_unless_it_is_named(
+    tmp_path: Path, runtime: str
+) -> None:
+    onnx = pytest.importorskip("onnx", reason="needs ONNX")
+    onnx_network(tmp_path / "n.onnx")
+    model = onnx.load(tmp_path / "n.onnx")
+    (convolution,) = [node.output[0] for node in model.graph.node if node.op_type == "Conv"][:1]
+    del model.graph.output[:]
+    shape = ["n", "c", "h", "w"]
+    told = onnx.helper.make_tensor_value_info(convolution, onnx.TensorProto.FLOAT, shape)
+    model.graph.output.append(told)
+    onnx.save(model, tmp_path / "map.onnx")
+    with pytest.raises(EncoderError, match="for one image, expected one vector: name a layer"):
+        made(tmp_path / "map.onnx", SCALED, runtime=runtime)
+    named = NetworkSettings(mean=127.5, std=127.5, layer=convolution)
+    assert made(tmp_path / "map.onnx", named, runtime=runtime).dimension > 1000
+
+
+@RUNTIMES
+def test_bgr_swaps_the_channels_of_any_network(tmp_path: Path, runtime: str) -> None:
+    onnx_network(tmp_path / "fruit.onnx")
+    told = NetworkSettings(scale=1 / 255, mean=[0.1, 0.2, 0.3], channel_order="BGR")
+    swapped = made(tmp_path / "fruit.onnx", told, runtime=runtime)
+    mirrored = VECTORS["images"][..., ::-1].copy()
+    plain = made(
+        tmp_path / "fruit.onnx",
+        NetworkSettings(scale=1 / 255, mean=[0.1, 0.2, 0.3]),
+        runtime=runtime,
+    )
+    vectors = np.empty((3, 5), np.float32)
+    runtime_for(plain).predict(mirrored, vectors)
+    assert np.abs(features(swapped) - vectors).max() < 1e-4
+
+
+@RUNTIMES
+def test_an_onnx_network_for_any_height_needs_a_size(tmp_path: Path, runtime: str) -> None:
+    expected = onnx_network(tmp_path / "fruit.onnx", height="h")
+    with pytest.raises(EncoderError, match="images of any size"):
+        made(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
+    assert_gives(
+        made(tmp_path / "fruit.onnx", UNIT.over(NetworkSettings(size=32)), runtime=runtime),
+        expected,
+    )
+
+
+@RUNTIMES
+def test_an_onnx_network_with_two_inputs_is_refused(tmp_path: Path, runtime: str) -> None:
+    onnx_network(tmp_path / "fruit.onnx", extra_input=True)
+    with pytest.raises(EncoderError, match=r"has 2 inputs \(image, age\), expected one"):
+        made(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
+
+
+@RUNTIMES
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_a_truncated_onnx_file_is_one_clear_error(
+    tmp_path: Path, share: float, runtime: str
+) -> None:
+    path = tmp_path / "fruit.onnx"
+    onnx_network(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(EncoderError, match=r"cannot read .*fruit.onnx: .*; is the file whole\?"):
+        made(path, UNIT, runtime=runtime)
+
+
+@RUNTIMES
+def test_arrays_beside_an_onnx_file_are_part_of_the_encoder(tmp_path: Path, runtime: str) -> None:
+    import onnx
+
+    path = tmp_path / "fruit.onnx"
+    expected = onnx_network(path)
+    onnx.save(
+        onnx.load(path), path, save_as_external_data=True, location="fruit.data", size_threshold=0
+    )
+    before = made(path, UNIT, runtime=runtime)
+    assert_gives(before, expected)
+    data = bytearray((tmp_path / "fruit.data").read_bytes())
+    data[0:4] = np.float32(2).tobytes()
+    (tmp_path / "fruit.data").write_bytes(data)
+    assert made(path, UNIT, runtime=runtime).fingerprint != before.fingerprint
+
+
+@RUNTIMES
+def test_an_onnx_file_that_reaches_out_of_its_folder_is_refused(
+    tmp_path: Path, runtime: str
+) -> None:
+    import onnx
+
+    path = tmp_path / "inner" / "fruit.onnx"
+    path.parent.mkdir()
+    onnx_network(path)
+    onnx.save(
+        onnx.load(path), path, save_as_external_data=True, location="x" * 14, size_threshold=0
+    )
+    path.write_bytes(path.read_bytes().replace(b"x" * 14, b"../secret.data"))
+    (tmp_path / "secret.data").write_bytes(bytes(10_000))
+    with pytest.raises(EncoderError, match="outside its own folder|cannot read"):
+        made(path, UNIT, runtime=runtime)
+
+
+@RUNTIMES
+def test_a_batch_that_is_fixed_to_another_number_is_set_to_one(
+    tmp_path: Path, runtime: str
+) -> None:
+    import onnx
+
+    path = tmp_path / "fruit.onnx"
+    onnx_network(path)
+    model = onnx.load(path)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 8
+    onnx.save(model, path)
+    assert made(path, UNIT, runtime=runtime).dimension == 5
+
+
+def test_the_two_runtimes_are_two_encoders_with_the_same_features(tmp_path: Path) -> None:
+    onnx_network(tmp_path / "fruit.onnx")
+    one = build.build_encoder(tmp_path / "fruit.onnx", settings=UNIT)
+    other = build.build_encoder(tmp_path / "fruit.onnx", settings=UNIT, runtime="onnxruntime")
+    assert one.fingerprint != other.fingerprint
+    assert other.provenance()["runtime"] == "onnxruntime"
+    assert Encoder.from_bytes(other.to_bytes()) == other
+    np.testing.assert_allclose(features(one), features(other), rtol=1e-4, atol=1e-5)
+
+
+def test_onnx_runtime_gives_a_vector_that_does_not_depend_on_its_neighbours(tmp_path: Path) -> None:
+    onnx_network(tmp_path / "fruit.onnx")
+    runtime = runtime_for(made(tmp_path / "fruit.onnx", UNIT, runtime="onnxruntime"))
+    together, alone = np.empty((3, 5), np.float32), np.empty((1, 5), np.float32)
+    runtime.predict(VECTORS["images"], together)
+    for image, vector in zip(VECTORS["images"], together, strict=True):
+        runtime.predict(image[None], alone)
+        np.testing.assert_array_equal(alone[0], vector)
+
+
+def test_a_table_is_made_by_onnx_runtime(tmp_path: Path, pictures: Path) -> None:
+    onnx_network(tmp_path / "fruit.onnx")
+    made(tmp_path / "fruit.onnx", UNIT, runtime="onnxruntime").save(tmp_path / "fruit.encoder")
+    summary = pomona.extract(
+        pictures, tmp_path / "features", encoder=tmp_path / "fruit.encoder", workers=1
+    )
+    assert (summary.ok, summary.failed) == (11, 3)
+    provenance = pomona.FeatureTable.at(str(tmp_path / "features")).provenance()
+    assert provenance["runtime"] == "onnxruntime"
+
+
+@pytest.mark.parametrize("model", ["mobilenet_v2", str(FILES / "transfer.keras")])
+def test_onnx_runtime_is_for_onnx_files(model: str) -> None:
+    with pytest.raises(EncoderError, match="--runtime onnxruntime is for .onnx files"):
+        build.build_encoder(model, runtime="onnxruntime")
+
+
+def test_without_onnx_runtime_a_worker_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx_network(tmp_path / "fruit.onnx")
+    encoder = made(tmp_path / "fruit.onnx", UNIT, runtime="onnxruntime")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(EncoderError, match=r"needs ONNX Runtime: pip install 'pomona\[onnx\]'"):
+        runtime_for(encoder)
