@@ -43,16 +43,31 @@ def sequential(path: Path, *layers: object, shape: tuple[int | None, ...] = (32,
     return path
 
 
-def onnx_network(path: Path, *, height: int | str = 32, extra_input: bool = False) -> np.ndarray:
+def onnx_network(
+    path: Path,
+    *,
+    height: int | str = 32,
+    extra_input: bool = False,
+    kind: str = "float32",
+    end: tuple[str, ...] = (),
+) -> np.ndarray:
     """Write a small convolutional network; gives its vectors as ONNX' own reference computes them.
 
     Channels first, as PyTorch exports: convolution, ReLU (`features`), mean (`embedding`), dense.
+
+    Args:
+        path: where to write it.
+        height: of its input, or that side's name.
+        extra_input: whether it takes an age, too.
+        kind: of the numbers that it computes in.
+        end: operations after the dense layer, each of one tensor; the last gives `end`.
     """
     import onnx
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import helper, numpy_helper
     from onnx.reference import ReferenceEvaluator
 
     rng = np.random.default_rng(3)
+    number = helper.np_dtype_to_tensor_dtype(np.dtype(kind))
     arrays = {
         "kernel": rng.normal(size=(8, 3, 3, 3)),
         "bias": rng.normal(size=8),
@@ -65,22 +80,29 @@ def onnx_network(path: Path, *, height: int | str = 32, extra_input: bool = Fals
         helper.make_node("Flatten", ["pooled"], ["embedding"]),
         helper.make_node("MatMul", ["embedding", "dense"], ["logits"]),
     ]
-    inputs = [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, height, 32])]
+    last = "logits"
+    for index, operation in enumerate(end, start=1):
+        name = "end" if index == len(end) else f"end{index}"
+        nodes.append(helper.make_node(operation, [last], [name]))
+        last = name
+    inputs = [helper.make_tensor_value_info("image", number, ["n", 3, height, 32])]
     if extra_input:
-        inputs.append(helper.make_tensor_value_info("age", TensorProto.FLOAT, ["n", 5]))
+        inputs.append(helper.make_tensor_value_info("age", number, ["n", 5]))
         nodes[-1].output[0] = "scores"
         nodes.append(helper.make_node("Add", ["scores", "age"], ["logits"]))
+    made = onnx.TensorProto.INT64 if end[-1:] == ("ArgMax",) else number
+    shape = [1, 5] if end[-1:] == ("ArgMax",) else ["n", 5]  # the largest of a batch, for each
     graph = helper.make_graph(
         nodes,
         "small",
         inputs,
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 5])],
-        [numpy_helper.from_array(a.astype(np.float32), name) for name, a in arrays.items()],
+        [helper.make_tensor_value_info(last, made, shape)],
+        [numpy_helper.from_array(a.astype(kind), name) for name, a in arrays.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     onnx.save(model, path)
     if extra_input:
         return np.empty(0)
-    pixels = (VECTORS["images"].transpose(0, 3, 1, 2) / np.float32(255) - 0.5).astype(np.float32)
+    pixels = (VECTORS["images"].transpose(0, 3, 1, 2) / np.float32(255) - 0.5).astype(kind)
     reference = ReferenceEvaluator(model)
     return np.concatenate([reference.run(None, {"image": p[None]})[0] for p in pixels])

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -192,8 +193,9 @@ def test_without_a_cache_the_encoder_is_built_all_the_same(
     tmp_path: Path,
     cache_that: Callable[[Path, pytest.MonkeyPatch], None],
 ) -> None:
-    def ask(_package: str, request: dict[str, str], _what: str) -> None:
+    def ask(_package: str, request: dict[str, str], _what: str) -> dict[str, Any]:
         encoder.save(request["path"])
+        return {"notes": []}
 
     monkeypatch.setattr(build, "ask", ask)  # building it takes seconds
     cache_that(tmp_path, monkeypatch)

@@ -103,3 +103,12 @@ def test_a_pipe_or_a_folder_is_never_replaced(tmp_path: Path) -> None:
             draft.write_text("x")
     assert sorted(tmp_path.iterdir()) == before
     assert (tmp_path / "pipe").is_fifo()
+
+
+@pytest.mark.parametrize("scheme", ["", "file:"])
+def test_of_a_file_without_its_mark_no_more_than_that_is_read(tmp_path: Path, scheme: str) -> None:
+    (tmp_path / "a").write_bytes(b"POMONA and the rest")
+    (tmp_path / "b").write_bytes(b"PK\3\4 and gigabytes")
+    assert read_file(f"{scheme}{tmp_path}/a", b"POMONA") == b"POMONA and the rest"
+    assert read_file(f"{scheme}{tmp_path}/b", b"POMONA") == b"PK\3\4 a"
+    assert read_file(f"{scheme}{tmp_path}/b") == b"PK\3\4 and gigabytes"

@@ -34,6 +34,17 @@ def test_a_card_beside_the_file_tells_what_options_would(tmp_path: Path) -> None
     assert build.build_encoder(tmp_path / "fruit.tflite").preprocessing.resize == "box"
 
 
+@pytest.mark.parametrize("other", ["fruit.keras", "fruit.h5", "fruit.onnx"])
+def test_a_card_that_could_be_another_networks_is_not_taken(tmp_path: Path, other: str) -> None:
+    shutil.copy(FILES / "bare.tflite", tmp_path / "fruit.tflite")
+    (tmp_path / other).touch()
+    (tmp_path / "fruit.toml").write_text("mean = 127.5\nstd = 127.5\n")
+    with pytest.raises(EncoderError, match=rf"beside fruit.tflite and {other}.*fruit.tflite.toml"):
+        build.build_encoder(tmp_path / "fruit.tflite")
+    (tmp_path / "fruit.toml").rename(tmp_path / "fruit.tflite.toml")
+    assert_gives(build.build_encoder(tmp_path / "fruit.tflite"), VECTORS["backbone"])
+
+
 def test_scale_mean_and_std_are_taken_together() -> None:
     told = NetworkSettings(scale=1 / 255, mean=[0.5, 0.25, 0.0], std=0.5)
     spec = made(FILES / "bare.tflite", told).preprocessing

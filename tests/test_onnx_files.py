@@ -196,3 +196,124 @@ def test_without_onnx_runtime_a_worker_says_what_to_install(
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(EncoderError, match=r"needs ONNX Runtime: pip install 'pomona\[onnx\]'"):
         runtime_for(encoder)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "kind", "tolerance"),
+    [
+        ("openvino", "float16", 2e-3),
+        ("onnxruntime", "float16", 2e-3),
+        ("openvino", "float64", 1e-5),  # of which ONNX Runtime has no convolution
+    ],
+)
+def test_a_network_of_other_floats_is_computed(
+    tmp_path: Path, runtime: str, kind: str, tolerance: float
+) -> None:
+    expected = onnx_network(tmp_path / "fruit.onnx", kind=kind)
+    found = features(made(tmp_path / "fruit.onnx", UNIT, runtime=runtime))
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() < tolerance * np.abs(expected).max()
+
+
+@RUNTIMES
+@pytest.mark.parametrize("end", [("Softmax",), ("Identity", "LogSoftmax"), ("Sigmoid", "Identity")])
+def test_scores_are_refused_with_the_name_of_what_comes_before(
+    tmp_path: Path, runtime: str, end: tuple[str, ...]
+) -> None:
+    onnx_network(tmp_path / "fruit.onnx", end=end)
+    with pytest.raises(
+        EncoderError,
+        match=r"ends in scores \('end', a \w+\).*; --layer 'embedding' is what its last dense",
+    ):
+        made(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
+    named = UNIT.over(NetworkSettings(layer="embedding"))
+    assert made(tmp_path / "fruit.onnx", named, runtime=runtime).dimension == 8
+    scores = UNIT.over(NetworkSettings(layer="end"))
+    assert made(tmp_path / "fruit.onnx", scores, runtime=runtime).dimension == 5
+
+
+@RUNTIMES
+def test_scores_that_no_dense_layer_makes_are_refused(tmp_path: Path, runtime: str) -> None:
+    import onnx
+
+    onnx_network(tmp_path / "fruit.onnx")
+    model = onnx.load(tmp_path / "fruit.onnx")
+    model.graph.node[-1].CopyFrom(onnx.helper.make_node("Softmax", ["embedding"], ["logits"]))
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 8
+    onnx.save(model, tmp_path / "fruit.onnx")
+    with pytest.raises(EncoderError, match="whose output is wanted with --layer$"):
+        made(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
+
+
+@RUNTIMES
+def test_an_end_that_may_be_a_classifier_is_taken_and_noted(
+    tmp_path: Path, runtime: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    onnx_network(tmp_path / "fruit.onnx")
+    with caplog.at_level("INFO", "pomona"):
+        encoder = build.build_encoder(tmp_path / "fruit.onnx", settings=UNIT, runtime=runtime)
+    assert encoder.dimension == 5
+    (note,) = [text for text in caplog.messages if "dense layer" in text]
+    assert "output 'logits' of" in note
+    assert "--layer 'embedding' is what that layer is given" in note
+
+
+@RUNTIMES
+def test_whole_numbers_are_no_features(tmp_path: Path, runtime: str) -> None:
+    onnx_network(tmp_path / "fruit.onnx", end=("ArgMax",))
+    with pytest.raises(EncoderError, match=r"gives whole numbers \((i64|int64)\).*--layer"):
+        made(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
+
+
+@RUNTIMES
+@pytest.mark.parametrize("kind", ["uint8", "int64"])
+def test_a_network_that_takes_pixels_as_whole_numbers_gets_them(
+    tmp_path: Path, runtime: str, kind: str
+) -> None:
+    takes_whole_numbers(tmp_path / "fruit.onnx", kind)
+    encoder = made(tmp_path / "fruit.onnx", NetworkSettings(scale=1), runtime=runtime)
+    expected = VECTORS["images"].mean(axis=(1, 2))
+    assert np.abs(features(encoder) - expected).max() < 1e-3
+    with pytest.raises(EncoderError, match=r"takes whole numbers .*give --scale 1"):
+        made(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
+
+
+@RUNTIMES
+def test_a_network_whose_whole_numbers_hold_no_pixels_is_refused(
+    tmp_path: Path, runtime: str
+) -> None:
+    takes_whole_numbers(tmp_path / "fruit.onnx", "int8")
+    with pytest.raises(EncoderError, match="which does not hold pixels 0..255"):
+        made(tmp_path / "fruit.onnx", NetworkSettings(scale=1), runtime=runtime)
+
+
+def takes_whole_numbers(path: Path, kind: str) -> None:
+    """Write a network that gives the mean of each channel."""
+    import onnx
+    from onnx import helper
+
+    number = helper.np_dtype_to_tensor_dtype(np.dtype(kind))
+    nodes = [
+        helper.make_node("Cast", ["image"], ["floats"], to=onnx.TensorProto.FLOAT),
+        helper.make_node("GlobalAveragePool", ["floats"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["vector"]),
+    ]
+    image = helper.make_tensor_value_info("image", number, ["n", 3, 32, 32])
+    vector = helper.make_tensor_value_info("vector", onnx.TensorProto.FLOAT, ["n", 3])
+    graph = helper.make_graph(nodes, "whole", [image], [vector])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+
+
+@RUNTIMES
+def test_a_network_of_the_first_onnx_is_built(runtime: str) -> None:
+    """Published networks of 2018 list their arrays among their inputs; ONNX' package has some."""
+    import onnx
+
+    light = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+    path = light / "light_shufflenet.onnx"
+    if not path.exists():
+        pytest.skip("this ONNX comes without its test data")
+    with pytest.raises(EncoderError, match="ends in scores .*--layer 'r200'"):
+        made(path, UNIT, runtime=runtime)
+    named = UNIT.over(NetworkSettings(layer="r200"))
+    assert made(path, named, runtime=runtime).dimension == 544

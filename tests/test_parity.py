@@ -48,6 +48,12 @@ def test_other_features_stop_the_job_with_the_numbers_and_the_cause(encoder: Enc
         runtime.load_once(other.fingerprint, lambda: other)
 
 
+def test_an_encoder_without_probes_does_not_pass(encoder: Encoder) -> None:
+    without = dataclasses.replace(encoder, probes=b"")
+    with pytest.raises(EncoderError, match="holds no vectors .*build it again"):
+        runtime.load_once(without.fingerprint, lambda: without)
+
+
 def test_what_failed_the_gate_is_not_kept(encoder: Encoder) -> None:
     other = with_vectors_times(encoder, 2)
     for _ in range(2):

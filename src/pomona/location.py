@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 from urllib.parse import unquote_to_bytes
 
 from pomona.errors import PomonaError
@@ -83,17 +84,22 @@ def spark_path(path: str) -> str:
     return literal_glob(f"file:{Path(local_path(path)).absolute()}")
 
 
-def read_file(location: str) -> bytes:
+def read_file(location: str, mark: bytes = b"") -> bytes:
     """Read a whole file from a path, or from a URI that Arrow knows: s3, s3a, hdfs, gs, abfss.
 
     Credentials are found where the libraries of each file system look for them: in the environment,
     in their own files, or in the machine's role. No JVM is asked.
 
+    Args:
+        location: where it is.
+        mark: what it should begin with; of a file that does not, only so many bytes are read.
+
     Raises:
         OSError: it cannot be read.
     """
     if not is_remote(location):
-        return Path(local_path(location)).read_bytes()
+        with Path(local_path(location)).open("rb") as file:
+            return _read(file, mark)
     import pyarrow as pa
     from pyarrow.fs import FileSystem
 
@@ -101,12 +107,16 @@ def read_file(location: str) -> bytes:
     try:
         system, path = FileSystem.from_uri(f"{_ARROW_SCHEMES.get(scheme, scheme)}://{rest}")
         with system.open_input_file(path) as file:
-            content: bytes = file.read()
+            return _read(file, mark)
     except pa.ArrowInvalid as error:
         raise OSError(f"{error}; Arrow reads s3, s3a, gs, abfss and hdfs") from error
     except (OSError, pa.ArrowException) as error:
         raise OSError(" ".join(str(error).split())[:200]) from error
-    return content
+
+
+def _read(file: IO[bytes], mark: bytes) -> bytes:
+    start = file.read(len(mark)) if mark else b""
+    return start + file.read() if start == mark else start
 
 
 def other_kind(place: Path) -> str | None:

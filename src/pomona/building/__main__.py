@@ -21,7 +21,9 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Do what a request asks."""
     from pomona.building import files, keras_build
 
-    logging.disable(logging.WARNING)  # of Keras and its download
+    notes = _Notes()
+    logging.getLogger("pomona").addHandler(notes)
+    logging.getLogger("pomona").setLevel(logging.INFO)
     settings = NetworkSettings.from_json(request.get("settings", {}))
     trust = request.get("trust", False)
     if request["do"] == "describe":
@@ -34,7 +36,18 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     else:
         encoder = keras_build.build(request["model"], request["weights"], settings)
     encoder.save(request["path"])
-    return {"fingerprint": encoder.fingerprint}
+    return {"fingerprint": encoder.fingerprint, "notes": notes.texts}
+
+
+class _Notes(logging.Handler):
+    """Keeps what was logged, for the process that asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
 
 
 if __name__ == "__main__":

@@ -62,8 +62,10 @@ def build_encoder(
     _log.info("building %s (the first time only)", what)
     with tempfile.TemporaryDirectory(prefix="pomona-") as folder:
         path = Path(folder, name)
-        _ask({**request, "do": "build", "path": str(path)})
+        answer = _ask({**request, "do": "build", "path": str(path)})
         built = Encoder.load(path)
+    for note in answer["notes"]:
+        _log.info("%s", note)
     _keep(built, name)
     return built
 

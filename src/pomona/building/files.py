@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pomona.building.settings import NetworkSettings, card_beside
+from pomona.building.settings import NetworkSettings
 from pomona.encoder.blob import Encoder
 from pomona.errors import EncoderError
 
@@ -91,7 +91,24 @@ def with_card(path: Path, settings: NetworkSettings) -> NetworkSettings:
     """Settings over those in the card beside a file.
 
     Raises:
-        EncoderError: the card cannot be read.
+        EncoderError: the card cannot be read, or could be that of another network.
     """
-    card = card_beside(path)
+    card = _card_beside(path)
     return settings if card is None else settings.over(NetworkSettings.from_toml(card))
+
+
+def _card_beside(path: Path) -> Path | None:
+    """Find the card of a network's file: `fruit.onnx.toml`, else `fruit.toml`."""
+    own = path.with_name(f"{path.name}.toml")
+    if own.is_file() or path.is_dir():
+        return own if own.is_file() else None
+    shared = path.with_suffix(".toml")
+    if not shared.is_file():
+        return None
+    others = [path.with_suffix(ending) for ending in FORMATS if ending != path.suffix.lower()]
+    if found := [other.name for other in others if other.is_file()]:
+        raise EncoderError(
+            f"the card {shared} is beside {path.name} and {', '.join(found)}, which can take "
+            f"different input: call it {own.name} if it is that of {path.name}"
+        )
+    return shared

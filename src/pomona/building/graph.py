@@ -23,11 +23,14 @@ __all__ = [
     "flattened",
     "near",
     "refuse_map",
+    "refuse_whole_numbers",
     "serialized",
     "take_pixels",
     "with_output",
     "with_probes",
 ]
+
+_TOO_SMALL = {"i8", "int8", "i4", "int4", "u4", "uint4", "u1", "boolean", "bool"}
 
 
 def take_pixels(model: Any, preprocessing: Preprocessing, layout: str) -> Any:
@@ -45,12 +48,6 @@ def take_pixels(model: Any, preprocessing: Preprocessing, layout: str) -> Any:
     from openvino.preprocess import PrePostProcessor
 
     sides = {"N": 1, "H": preprocessing.height, "W": preprocessing.width, "C": 3}
-    numbers = model.input().get_element_type()
-    if numbers.is_integral() and not _is_whole(preprocessing):
-        raise EncoderError(
-            f"the network takes whole numbers ({numbers.to_string()}), and by what is said of its "
-            "input the pixels are none: give --scale 1, no --std and a whole --mean"
-        )
     model.reshape([sides[axis] for axis in layout])
     processor = PrePostProcessor(model)
     pixels = processor.input()
@@ -66,9 +63,37 @@ def take_pixels(model: Any, preprocessing: Preprocessing, layout: str) -> Any:
     return ready
 
 
-def _is_whole(preprocessing: Preprocessing) -> bool:
+def refuse_whole_numbers(
+    path: Path, taken: str | None, given: str | None, preprocessing: Preprocessing
+) -> None:
+    """Refuse whole numbers where they would be cut off, or where they only stand for others.
+
+    Args:
+        path: what to call the network.
+        taken: the kind of number that its input takes, if that is whole: `u8`, `i64`.
+        given: likewise what its output gives.
+        preprocessing: what is said of its input.
+
+    Raises:
+        EncoderError: pixels, prepared so, are none that it takes; or its vector is of whole
+            numbers, which a quantized network means times a scale, less a zero point.
+    """
+    if given:
+        raise EncoderError(
+            f"{path} gives whole numbers ({given}), as quantized networks do, and features are "
+            "none: name another layer with --layer, or convert it with float input and output"
+        )
+    if taken and taken.lower() in _TOO_SMALL:
+        raise EncoderError(
+            f"{path} takes {taken}, which does not hold pixels 0..255: convert it with uint8 or "
+            "float input"
+        )
     whole = all(mean == round(mean) for mean in preprocessing.mean)
-    return whole and all(std == 1 for std in preprocessing.std)
+    if taken and not (whole and all(std == 1 for std in preprocessing.std)):
+        raise EncoderError(
+            f"{path} takes whole numbers ({taken}), and by what is said of its input the pixels "
+            "are none: give --scale 1, no --std and a whole --mean"
+        )
 
 
 def refuse_map(shape: Sequence[int], path: Path, layer: str | None) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from pomona.building.content import content_digest
+from pomona.building.ending import check_end, in_openvino, tensor_name
 from pomona.building.graph import (
     flattened,
     refuse_map,
+    refuse_whole_numbers,
     serialized,
     take_pixels,
     with_output,
@@ -53,15 +55,19 @@ def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder
     if settings.layer is not None:
         network = with_output(network, settings.layer)
     elif len(network.outputs) > 1:
-        names = ", ".join(_names(network.outputs))
+        names = ", ".join(map(tensor_name, network.outputs))
         raise EncoderError(
             f"{path} has {len(network.outputs)} outputs ({names}), expected one vector for each "
             "image: name one, or a layer, with --layer"
         )
-    (output,) = _names(network.outputs)
+    (output,) = map(tensor_name, network.outputs)
+    taken, given = _whole(network.input()), _whole(network.output())
+    refuse_whole_numbers(path, taken, given, preprocessing)
     try:
         graph = take_pixels(network, preprocessing, layout)
         _check_vector(graph, path, settings)
+        if settings.layer is None:
+            check_end(*in_openvino(graph), path)
         graph = flattened(graph)
         content, constants = serialized(graph)
         return with_probes(
@@ -96,7 +102,7 @@ def describe(path: Path, trust: bool = False) -> dict[str, Any]:  # noqa: ARG001
     return {
         "layers": [
             {
-                "name": _names([operation.output(0)])[0],
+                "name": tensor_name(operation.output(0)),
                 "class": operation.get_type_name(),
                 "shape": _sides(operation.output(0))[1:],
                 "parameters": 0,
@@ -147,7 +153,7 @@ def _read(path: Path) -> Any:
             "is the file whole?"
         ) from error
     if len(network.inputs) != 1:
-        names = ", ".join(_names(network.inputs))
+        names = ", ".join(map(tensor_name, network.inputs))
         raise EncoderError(
             f"{path} has {len(network.inputs)} inputs ({names}), expected one: the image"
         )
@@ -219,14 +225,10 @@ def _sides(output: Any) -> Sides:
     return [None if side.is_dynamic else side.get_length() for side in shape]
 
 
-def _names(outputs: Any) -> list[str]:
-    """One name for each: the shortest of a tensor's, else its operation's."""
-    return [
-        min(output.get_names(), key=lambda name: (len(name), name))
-        if output.get_names()
-        else output.get_node().get_friendly_name()
-        for output in outputs
-    ]
+def _whole(port: Any) -> str | None:
+    """The kind of number of an input or output, if it is whole."""
+    kind = port.get_element_type()
+    return str(kind.to_string()) if kind.is_integral() else None
 
 
 def _reason(error: RuntimeError) -> str:

@@ -7,12 +7,13 @@ pixels, as those for OpenVINO do.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pomona.building.content import content_digest
-from pomona.building.graph import near, refuse_map, with_probes
+from pomona.building.ending import check_end, in_onnx
+from pomona.building.graph import near, refuse_map, refuse_whole_numbers, with_probes
 from pomona.building.graph_files import image_layout, image_size, needed_preprocessing
 from pomona.building.settings import NetworkSettings
 from pomona.encoder.blob import Encoder
@@ -20,9 +21,13 @@ from pomona.errors import EncoderError
 from pomona.preprocess import Preprocessing
 from pomona.runtime.onnx import new_session
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 __all__ = ["build"]
 
 _LARGEST = 2**31 - 1  # bytes, of any protobuf
+_FLOATS = (1, 10, 11, 16)  # TensorProto's FLOAT, FLOAT16, DOUBLE and BFLOAT16
 
 
 def build(path: Path, settings: NetworkSettings) -> Encoder:
@@ -55,10 +60,15 @@ def build(path: Path, settings: NetworkSettings) -> Encoder:
     layout = image_layout(sides, path, settings)
     preprocessing = needed_preprocessing(path, settings, image_size(sides, layout, path, settings))
     output = _cut(model, path, settings)
+    if settings.layer is None:
+        check_end(*in_onnx(model), path)
     _flatten(model, output)
-    _take_pixels(model, image.name, preprocessing, layout, only_one=sides[:1] == [1])
+    _take_pixels(model, image, preprocessing, layout, only_one=sides[:1] == [1])
     if model.ByteSize() > _LARGEST:
         raise EncoderError(f"{path} is larger than 2 GB with its arrays: use --runtime openvino")
+    given = _given_for_one_image(model, output, preprocessing, path)
+    refuse_whole_numbers(path, _whole(image), _whole_array(given), preprocessing)
+    refuse_map(given.shape, path, settings.layer)
     graph = model.SerializeToString()
     return with_probes(
         Encoder(
@@ -68,7 +78,7 @@ def build(path: Path, settings: NetworkSettings) -> Encoder:
             weights_sha256=digest,
             preprocessing=preprocessing,
             output=output,
-            dimension=_dimension(model, output, preprocessing, path, settings.layer),
+            dimension=given.size,
             precision="f32",
             runtime="onnxruntime",
             graph=graph,
@@ -139,7 +149,9 @@ def _read_by(node: Any) -> set[str]:
 def _flatten(model: Any, output: str) -> None:
     from onnx import TensorProto, helper
 
-    model.graph.node.append(helper.make_node("Flatten", [output], ["pomona_vector"], axis=1))
+    to_float = helper.make_node("Cast", ["pomona_flat"], ["pomona_vector"], to=TensorProto.FLOAT)
+    flat = helper.make_node("Flatten", [output], ["pomona_flat"], axis=1)
+    model.graph.node.extend([flat, to_float])
     del model.graph.output[:]
     vector = helper.make_tensor_value_info("pomona_vector", TensorProto.FLOAT, None)
     model.graph.output.append(vector)
@@ -147,7 +159,7 @@ def _flatten(model: Any, output: str) -> None:
 
 
 def _take_pixels(
-    model: Any, image: str, preprocessing: Preprocessing, layout: str, only_one: bool
+    model: Any, image: Any, preprocessing: Preprocessing, layout: str, *, only_one: bool
 ) -> None:
     """Put the arithmetic in front: uint8 RGB (N, height, width, 3) -> what the network takes."""
     from onnx import TensorProto, helper, numpy_helper
@@ -165,9 +177,10 @@ def _take_pixels(
         helper.make_node(
             "Transpose",
             ["pomona_scaled"],
-            [image],
+            ["pomona_placed"],
             perm=[0, 3, 1, 2] if layout == "NCHW" else [0, 1, 2, 3],
         ),
+        helper.make_node("Cast", ["pomona_placed"], [image.name], to=_kind(image)),
     ]
     graph = model.graph
     rest = list(graph.node)
@@ -178,31 +191,45 @@ def _take_pixels(
     graph.initializer.extend(numpy_helper.from_array(a, name) for name, a in arrays.items())
 
 
-def _dimension(
-    model: Any, output: str, preprocessing: Preprocessing, path: Path, layer: str | None
-) -> int:
-    """The length of the vector, which running the network once shows."""
-    from onnx import ModelProto, TensorProto, helper
+def _given_for_one_image(
+    model: Any, output: str, preprocessing: Preprocessing, path: Path
+) -> NDArray[Any]:
+    """What the network itself gives, before it is laid out flat, which running it once shows."""
+    from onnx import ModelProto, ValueInfoProto
 
     both = ModelProto()
     both.CopyFrom(model)
-    both.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, None))
+    both.graph.output.append(ValueInfoProto(name=output))  # of whatever kind of number it is
     session = new_session(both.SerializeToString(), f"of {path}")
     image = np.zeros((1, preprocessing.height, preprocessing.width, 3), np.uint8)
     try:
-        vector, whole = session.run(None, {"pomona_pixels": image})
+        given: NDArray[Any] = session.run([output], {"pomona_pixels": image})[0]
     except Exception as error:  # ONNX Runtime's are not of one kind
         raise EncoderError(
             f"{path} cannot take one image of {preprocessing.height}x{preprocessing.width}: "
             f"{_one_line(error)}"
         ) from error
-    if vector.ndim != 2 or len(vector) != 1:
+    if given.ndim < 1 or len(given) != 1:
         raise EncoderError(
-            f"{path} gives an output of shape {vector.shape} for one image, expected one vector: "
+            f"{path} gives an output of shape {given.shape} for one image, expected one vector: "
             "name another layer with --layer"
         )
-    refuse_map(whole.shape, path, layer)
-    return int(vector.shape[1])
+    return given
+
+
+def _kind(image: Any) -> int:
+    return int(image.type.tensor_type.elem_type)
+
+
+def _whole(image: Any) -> str | None:
+    """The kind of number of an input, if it is whole."""
+    from onnx import TensorProto
+
+    return None if _kind(image) in _FLOATS else TensorProto.DataType.Name(_kind(image)).lower()
+
+
+def _whole_array(given: NDArray[Any]) -> str | None:
+    return None if given.dtype.kind == "f" else str(given.dtype)
 
 
 def _one_line(error: BaseException) -> str:

@@ -25,7 +25,7 @@ from typing import Any
 from pomona.errors import EncoderError
 from pomona.preprocess import Preprocessing
 
-__all__ = ["LAYOUTS", "NetworkSettings", "card_beside"]
+__all__ = ["LAYOUTS", "NetworkSettings"]
 
 LAYOUTS = ("NCHW", "NHWC")
 
@@ -149,14 +149,6 @@ class NetworkSettings:
             changed["mean"] = tuple(value / scale for value in self.mean or (0.0,) * 3)
             changed["std"] = tuple(value / scale for value in self.std or (1.0,) * 3)
         return replace(base, **changed)
-
-
-def card_beside(path: Path) -> Path | None:
-    """Find the card of a network's file: `fruit.onnx.toml`, else `fruit.toml`."""
-    for card in (path.with_name(f"{path.name}.toml"), path.with_suffix(".toml")):
-        if card.is_file():
-            return card
-    return None
 
 
 def _size(value: Any) -> tuple[int, int] | None:

@@ -286,7 +286,7 @@ class Encoder:
         """
         name = without_password(os.fspath(path))
         try:
-            blob = read_file(os.fspath(path))
+            blob = read_file(os.fspath(path), mark=_MAGIC[:7])
         except OSError as error:
             raise EncoderError(
                 f"cannot read the encoder {name}: {error.strerror or error}"

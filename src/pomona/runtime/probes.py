@@ -64,8 +64,14 @@ def check_parity(encoder: Encoder, runtime: Runtime) -> None:
     Large networks check as many of the probes as a short time allows, at least one.
 
     Raises:
-        EncoderError: they differ by more than `TOLERANCE`; with the numbers and likely causes.
+        EncoderError: they differ by more than `TOLERANCE`; with the numbers and likely causes. Or
+            it has none.
     """
+    if not encoder.probes:
+        raise EncoderError(
+            f"encoder {encoder.fingerprint[:12]} ({encoder.model}) holds no vectors to hold this "
+            "machine's against: build it again"
+        )
     expected = np.frombuffer(encoder.probes, "<f4").reshape(-1, encoder.dimension)
     images = probe_images(encoder.preprocessing.height, encoder.preprocessing.width)
     found = np.empty((1, encoder.dimension), np.float32)
