@@ -1,0 +1,32 @@
+"""Measures what the parity gate adds to a worker's start: the probes of each known network.
+
+    python benchmarks/parity_gate.py [MODEL ...]
+
+One process with one thread, as each worker is; weights are seeded, which changes no speed. What it
+prints of all networks takes half an hour, most of it for building them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from pomona import build_encoder
+from pomona.encoder.cards import CARDS
+from pomona.runtime import runtime_for
+from pomona.runtime.probes import check_parity
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="*", metavar="MODEL", default=list(CARDS))
+    for model in parser.parse_args().models:
+        encoder = build_encoder(model, "untrained:0")
+        runtime = runtime_for(encoder)
+        begun = time.perf_counter()
+        check_parity(encoder, runtime)
+        print(f"{model:22} {(time.perf_counter() - begun) * 1000:6.0f} ms", flush=True)
+
+
+if __name__ == "__main__":
+    main()
