@@ -25,9 +25,10 @@ import pyarrow as pa
 from pomona import Encoder, build_encoder, lower_precision
 from pomona.image_file import read_batches
 from pomona.labels import parse_label_rule
+from pomona.prepare import EXACT
 from pomona.runtime.openvino import OpenVinoRuntime
 from pomona.source import Source
-from pomona.worker import EXACT, encode_images
+from pomona.worker import encode_images
 from run import machine
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "precision.md"

@@ -19,8 +19,8 @@ import faults
 import pomona
 import tables
 from pomona.encoder.blob import Encoder
+from pomona.prepare import EXACT
 from pomona.table_writer import writing
-from pomona.worker import EXACT
 
 
 @pytest.fixture(scope="module")

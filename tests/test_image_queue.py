@@ -55,8 +55,16 @@ def test_chunks_grow_small_towards_the_end() -> None:
 def test_a_suspect_comes_back_alone_and_first() -> None:
     queue = filled(20)
     chunk = take_all(queue)
-    queue.give_back(chunk, suspect=chunk[3])
+    queue.give_back(chunk, [chunk[3]])
     assert queue.take(holds_work=False) == [chunk[3]]
+
+
+def test_suspects_that_were_in_hand_together_come_back_one_by_one() -> None:
+    queue = filled(20)
+    chunk = take_all(queue)
+    queue.give_back(chunk, chunk[3:6])
+    assert [queue.take(holds_work=False) for _ in range(3)] == [[each] for each in chunk[3:6]]
+    assert len(queue.take(holds_work=False) or []) > 1
 
 
 def test_whoever_holds_work_is_told_to_settle_it_when_nothing_waits() -> None:

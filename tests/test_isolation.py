@@ -15,8 +15,9 @@ from pomona.engines.isolation import ENDS_IN_A_ROW, IsolatedWorker
 from pomona.errors import RunError
 from pomona.image_file import ImageFile, read_batches
 from pomona.labels import parse_label_rule
+from pomona.prepare import EXACT
 from pomona.runtime import runtime_for
-from pomona.worker import EXACT, featurize
+from pomona.worker import featurize
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from pomona.encoder.blob import Encoder
 from pomona.engines import local
 from pomona.engines.isolation import ENDS_IN_A_ROW
 from pomona.engines.job import Snapshot
-from pomona.engines.worker_process import WorkerProcess
+from pomona.engines.worker_process import State, WorkerProcess
 from pomona.errors import EngineError, RunError, SourceError, TableError
 from pomona.table_writer import TableWriter
 
@@ -151,10 +151,12 @@ def test_the_table_may_lie_in_the_source(encoder: Encoder, pictures: Path) -> No
     assert (again.files, again.ok) == (15, 0)
 
 
+@pytest.mark.parametrize("at_once", [1, 4])
 def test_an_image_that_ends_its_process_is_the_only_one_to_pay(
-    encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(POISON))
+    monkeypatch.setenv("IMAGES_AT_ONCE", str(at_once))
     for seed in (1, 2):
         poison = drawn.encode(drawn.picture(20, 13, seed), "PNG")
         (pictures / "kind=bad" / f"poison {seed}.png").write_bytes(poison)
@@ -169,10 +171,12 @@ def test_an_image_that_ends_its_process_is_the_only_one_to_pay(
         assert row["label"] == "kind=bad"
 
 
+@pytest.mark.parametrize("at_once", [1, 4])
 def test_an_image_that_hangs_its_process_is_ended_and_named(
-    encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(POISON))
+    monkeypatch.setenv("IMAGES_AT_ONCE", str(at_once))
     (pictures / "endless.png").write_bytes(drawn.encode(drawn.picture(20, 17), "PNG"))
     summary = pomona.extract(
         pictures, tmp_path / "t", encoder=encoder, workers=2, image_timeout_s=1.0
@@ -180,6 +184,46 @@ def test_an_image_that_hangs_its_process_is_ended_and_named(
     row = tables.rows(tmp_path / "t")["endless.png"]
     assert (row["status"], summary.ok) == ("crashed", 11)
     assert "one image took longer than 1 s" in row["error"]
+
+
+def test_a_device_that_takes_many_images_at_once_gives_the_same_rows(
+    encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pomona.extract(pictures, tmp_path / "one", encoder=encoder, workers=1)
+    monkeypatch.setenv("PYTHONPATH", str(POISON))
+    monkeypatch.setenv("IMAGES_AT_ONCE", "5")
+    pomona.extract(pictures, tmp_path / "many", encoder=encoder, workers=1)
+    assert tables.read(tmp_path / "many").equals(tables.read(tmp_path / "one"))
+
+
+def test_on_a_gpu_fewer_processes_decode_by_more_threads(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "available_cores", lambda: 16)
+    assert local._workers_for(encoder) == 16
+    monkeypatch.setattr(local, "computes_on_gpu", lambda _: True)
+    assert local._workers_for(encoder) == 4
+    monkeypatch.setattr(local, "available_cores", lambda: 2)
+    assert local._workers_for(encoder) == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "in_hand"),
+    [
+        (State(), []),
+        (State(read=3, done=3), []),
+        (State(read=3, done=2), [2]),
+        (State(read=9, done=2), [2]),  # the others of its record batch only wait
+        (State(read=9, done=2, reading=1), [8]),
+        (State(read=9, done=2, at_once=4), [2, 3, 4, 5]),
+        (State(read=4, done=2, at_once=4), [2, 3]),
+        (State(read=9, done=2, at_once=4, reading=1), [2, 3, 4, 5, 8]),
+    ],
+)
+def test_what_a_process_has_in_hand_follows_from_how_far_it_is(
+    state: State, in_hand: list[int]
+) -> None:
+    assert state.in_hand() == in_hand
 
 
 def children(parent: int) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -180,6 +181,72 @@ def test_a_table_is_made_by_onnx_runtime(tmp_path: Path, pictures: Path) -> None
     assert (summary.ok, summary.failed) == (11, 3)
     provenance = pomona.FeatureTable.at(str(tmp_path / "features")).provenance()
     assert provenance["runtime"] == "onnxruntime"
+
+
+class Device:
+    """A session of ONNX Runtime on a GPU with memory for so many images."""
+
+    def __init__(self, session: Any, room: int) -> None:
+        self._session, self._room = session, room
+        self.sizes: list[int] = []
+
+    def get_inputs(self) -> Any:
+        return self._session.get_inputs()
+
+    def get_providers(self) -> list[str]:
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    def run(self, names: Any, given: dict[str, np.ndarray]) -> Any:
+        (images,) = given.values()
+        self.sizes.append(len(images))
+        if len(images) > self._room:
+            raise RuntimeError("Failed to allocate memory for requested buffer")
+        return self._session.run(names, given)
+
+
+def on_a_device(path: Path, monkeypatch: pytest.MonkeyPatch, room: int) -> tuple[Any, Device]:
+    from pomona.runtime import onnx
+
+    encoder = made(path, UNIT, runtime="onnxruntime")
+    device = Device(onnx.new_session(encoder.graph, "it"), room)
+    monkeypatch.setattr(onnx, "new_session", lambda *_: device)
+    monkeypatch.setattr(onnx, "_GPU_BATCH", 8)
+    return runtime_for(encoder), device
+
+
+@pytest.mark.parametrize("images", [1, 3, 8, 9])
+def test_a_gpu_gets_batches_of_one_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: int
+) -> None:
+    expected = onnx_network(tmp_path / "fruit.onnx")
+    runtime, device = on_a_device(tmp_path / "fruit.onnx", monkeypatch, room=8)
+    assert runtime.batch_size == 8
+    found = np.empty((images, 5), np.float32)
+    which = np.arange(images) % 3
+    runtime.predict(VECTORS["images"][which], found)
+    assert np.abs(found - expected[which]).max() < 1e-5 * np.abs(expected).max()
+    assert device.sizes == [8] * -(-images // 8)
+
+
+def test_a_batch_that_a_gpu_has_no_memory_for_is_halved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = onnx_network(tmp_path / "fruit.onnx")
+    runtime, device = on_a_device(tmp_path / "fruit.onnx", monkeypatch, room=2)
+    for _ in range(2):
+        found = np.empty((3, 5), np.float32)
+        runtime.predict(VECTORS["images"], found)
+        assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
+    assert device.sizes == [8, 4, 2, 2, 2, 2]
+
+
+def test_a_gpu_that_cannot_compute_one_image_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx_network(tmp_path / "fruit.onnx")
+    runtime, _ = on_a_device(tmp_path / "fruit.onnx", monkeypatch, room=0)
+    with pytest.raises(EncoderError, match="cannot compute encoder .*Failed to allocate memory"):
+        runtime.predict(VECTORS["images"], np.empty((3, 5), np.float32))
 
 
 @pytest.mark.parametrize("model", ["mobilenet_v2", str(FILES / "transfer.keras")])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import threading
 import tracemalloc
 from collections.abc import Iterator
 
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import drawn
+from pomona.decode import decode
+from pomona.prepare import DecodeOptions, Row, Seen
 from pomona.preprocess import Preprocessing
 from pomona.schema import FEATURE_SCHEMA, INPUT_SCHEMA
-from pomona.worker import DecodeOptions, Seen, _Row, featurize, vectors_array
+from pomona.worker import featurize, images_at_once, vectors_array
 
 
 class MeanColour:
@@ -98,7 +101,7 @@ def test_an_image_for_which_memory_runs_out_is_a_row(monkeypatch: pytest.MonkeyP
     def decode(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("pomona.worker.decode", decode)
+    monkeypatch.setattr("pomona.prepare.decode", decode)
     (row,) = run(batch(red()))
     assert (row["status"], row["features"]) == ("too_large", None)
     assert row["error"] == "takes more memory than this process has"
@@ -117,6 +120,63 @@ def test_batches_of_the_runtime_change_nothing(size: int) -> None:
     assert run(batch(*contents), runtime=runtime) == run(batch(*contents))
     assert sum(runtime.calls) == 5
     assert all(call <= size for call in runtime.calls)
+
+
+@given(
+    sizes=st.lists(st.integers(0, 5), max_size=6),
+    at_once=st.integers(2, 9),
+    threads=st.integers(1, 3),
+)
+def test_a_device_that_computes_many_at_once_changes_no_row(
+    sizes: list[int], at_once: int, threads: int
+) -> None:
+    contents = iter([red(1), b"", red(2), b"junk", red(1), red(3), red(4), red(5)] * 4)
+    batches = [batch(*(next(contents) for _ in range(size))) for size in sizes]
+    device = MeanColour(at_once)
+    rows = list(featurize(iter(batches), device, threads=threads))
+    assert [out.num_rows for out in rows] == sizes
+    assert rows == list(featurize(iter(batches), MeanColour()))
+
+
+def test_a_device_gets_full_batches_across_record_batches() -> None:
+    device = MeanColour(4)
+    batches = [batch(*(red(10 * n + m) for m in range(3))) for n in range(5)]
+    assert [out.num_rows for out in featurize(iter(batches), device)] == [3] * 5
+    assert device.calls == [4, 4, 4, 3]
+
+
+def test_threads_decode_while_a_device_computes() -> None:
+    later = threading.Event()
+
+    class Device(MeanColour):
+        def predict(self, images: np.ndarray, features: np.ndarray) -> None:
+            assert later.wait(10)  # a later image is decoded meanwhile
+            super().predict(images, features)
+
+    def decoded(data: memoryview, **settings: object) -> object:
+        if bytes(data) == last:
+            later.set()
+        return decode(data, **settings)  # type: ignore[arg-type]
+
+    last = red(99)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("pomona.prepare.decode", decoded)
+        rows = run(batch(red(1), red(2), last), runtime=Device(2))
+    assert [row["status"] for row in rows] == ["ok"] * 3
+
+
+def test_images_are_read_no_further_ahead_than_there_is_room() -> None:
+    drawn_so_far = 0
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        nonlocal drawn_so_far
+        for level in range(100):
+            drawn_so_far += 1
+            yield batch(red(level))
+
+    device = MeanColour(4)
+    next(featurize(batches(), device))
+    assert drawn_so_far <= images_at_once(device) == 12
 
 
 def test_each_image_is_told_with_its_status() -> None:
@@ -168,7 +228,7 @@ def test_copies_change_no_row_whatever_the_batch_size(batch_size: int, levels: l
 def test_what_is_remembered_is_bounded() -> None:
     seen = Seen()
     for n in range(10_000):
-        seen.add(_Row(sha256=str(n)), np.zeros(1280, np.float32))
+        seen.add(Row(sha256=str(n), vector=np.zeros(1280, np.float32)))
     assert seen.find("0") is None
     assert seen.find("9999") is not None
     assert len(seen._known) == 16 * 2**20 // (1280 * 4 + 1024)
@@ -176,9 +236,9 @@ def test_what_is_remembered_is_bounded() -> None:
 
 def test_a_vector_larger_than_what_is_remembered_is_not() -> None:
     seen = Seen()
-    seen.add(_Row(sha256="huge"), np.zeros(16 * 2**18, np.float32))
+    seen.add(Row(sha256="huge", vector=np.zeros(16 * 2**18, np.float32)))
     assert seen.find("huge") is None
-    seen.add(_Row(sha256="small"), np.zeros(3, np.float32))
+    seen.add(Row(sha256="small", vector=np.zeros(3, np.float32)))
     assert seen.find("small") is not None
 
 

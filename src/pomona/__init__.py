@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from pomona.engines.dataframe import featurize, featurize_udf
     from pomona.engines.job import Summary
     from pomona.extraction import extract
+    from pomona.prepare import DecodeOptions
     from pomona.table import FeatureTable
     from pomona.transformer import ImageFeaturizer as ImageFeaturizer
-    from pomona.worker import DecodeOptions
 
 __all__ = [
     "Classifier",

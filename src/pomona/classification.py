@@ -20,9 +20,9 @@ from pomona.encoder.cards import CARDS
 from pomona.engines.job import no_progress
 from pomona.errors import ClassifierError, EncoderError, SourceError
 from pomona.location import is_remote, local_path
+from pomona.prepare import DecodeOptions
 from pomona.source import Source
 from pomona.table import FeatureTable
-from pomona.worker import DecodeOptions
 
 if TYPE_CHECKING:
     import numpy as np

@@ -21,7 +21,7 @@ from pomona.engines.session import active_session, check_spark, session
 from pomona.errors import EncoderError, EngineError, RunError, SourceError, TableError
 from pomona.labels import parse_label_rule
 from pomona.location import is_remote
-from pomona.worker import EXACT, DecodeOptions
+from pomona.prepare import EXACT, DecodeOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -13,8 +13,9 @@ from pomona.encoder.blob import Encoder
 from pomona.engines.carrier import Carrier, carry
 from pomona.engines.session import check_spark
 from pomona.errors import EncoderError, EngineError
+from pomona.prepare import EXACT
 from pomona.schema import column_metadata
-from pomona.worker import EXACT, encode_images
+from pomona.worker import encode_images
 
 check_spark(None, None)  # says what to install, where the next lines would not
 

@@ -6,19 +6,16 @@ which is why their rows are the same.
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from pomona.decode import MAX_PIXELS, decode
-from pomona.errors import ImageError
 from pomona.pillow import quiet_codecs
-from pomona.preprocess import fit
+from pomona.prepare import EXACT, DecodeOptions, File, Preparer, Row, Seen, ahead
 from pomona.schema import FEATURE_SCHEMA
 
 if TYPE_CHECKING:
@@ -26,78 +23,20 @@ if TYPE_CHECKING:
 
     from pomona.runtime import Runtime
 
-__all__ = ["EXACT", "DecodeOptions", "Seen", "encode_images", "featurize", "vectors_array"]
+__all__ = ["encode_images", "featurize", "images_at_once", "vectors_array"]
+
+_BATCHES_AHEAD = 2  # that threads decode while a device computes one
+
+OnImage = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class DecodeOptions:
-    """How images become pixels.
-
-    Attributes:
-        max_pixels: larger images are not decoded but recorded as `too_large`.
-        fast: let JPEGs be scaled while they are decoded; features differ slightly.
-    """
-
-    max_pixels: int = MAX_PIXELS
-    fast: bool = False
-
-    def provenance(self) -> dict[str, str]:
-        """What a feature table says of how its images became pixels."""
-        return {"decode": "fast" if self.fast else "exact"}
-
-
-EXACT = DecodeOptions()
-"""Every pixel is decoded, as the reference features were made."""
-
-
-@dataclass(slots=True)
-class _Row:
-    """What the table says of one image, but for what was listed."""
-
-    status: str = "ok"
-    error: str | None = None
-    width: int | None = None
-    height: int | None = None
-    format: str | None = None
-    sha256: str | None = None
-
-
-class Seen:
-    """The last images that a worker did, by the digest of their bytes.
-
-    The same bytes under another name cost a look instead of a decoding and a prediction. Kept are
-    some thousand, 16 MB: copies mostly lie near each other, and a worker's memory stays bounded.
-    """
-
-    _BYTES = 16 * 2**20
-    _ROW_BYTES = 1024  # a row in Python, its strings and its place, roughly
-
-    def __init__(self) -> None:
-        self._known: OrderedDict[str, tuple[_Row, NDArray[np.float32] | None]] = OrderedDict()
-
-    def find(self, digest: str) -> tuple[_Row, NDArray[np.float32] | None] | None:
-        """The row, and the vector (D,) of one with status `ok`; None for new bytes."""
-        found = self._known.get(digest)
-        if found:
-            self._known.move_to_end(digest)
-        return found
-
-    def add(self, row: _Row, vector: NDArray[np.float32] | None) -> None:
-        """Remember an image; a vector is copied."""
-        size = self._ROW_BYTES + (0 if vector is None else vector.nbytes)
-        if row.sha256 is None or size > self._BYTES:
-            return
-        while len(self._known) >= self._BYTES // size:
-            self._known.popitem(last=False)
-        self._known[row.sha256] = row, None if vector is None else vector.copy()
-
-
-def featurize(
-    batches: Iterator[pa.RecordBatch],
+def featurize(  # noqa: PLR0913, PLR0917 - settings, each with a sensible default
+    batches: Iterable[pa.RecordBatch],
     runtime: Runtime,
     options: DecodeOptions = EXACT,
-    on_image: Callable[[str], None] = lambda _: None,
+    on_image: OnImage = lambda _: None,
     seen: Seen | None = None,
+    threads: int = 1,
 ) -> Iterator[pa.RecordBatch]:
     """Turn images into rows of the feature table, one for each, in their order.
 
@@ -107,29 +46,42 @@ def featurize(
         options: how images become pixels.
         on_image: told after each image, with its status.
         seen: images that this worker did before, with the same runtime and options.
+        threads: how many decode, where the runtime computes several images at once.
 
     Yields:
         One record batch of `pomona.schema.FEATURE_SCHEMA` for each that came in.
     """
-    seen = seen or Seen()
-    for batch in batches:
-        contents = batch["content"]
-        errors = batch["read_error"] if "read_error" in batch.schema.names else None
-        rows, features = encode_images(
-            contents, errors, runtime, options, on_image=on_image, seen=seen
-        )
-        yield _to_batch(batch, rows, features)
+    waiting: deque[pa.RecordBatch] = deque()  # whose images are under way
+
+    def files() -> Iterator[File]:
+        for batch in batches:
+            waiting.append(batch)
+            errors = batch["read_error"] if "read_error" in batch.schema.names else None
+            yield from _files(batch["content"], errors)
+
+    images = _encoded(files(), runtime, options, on_image, seen or Seen(), threads)
+    rows: list[Row] = []
+    is_over = False
+    while not is_over:
+        with quiet_codecs():
+            for row in images:
+                rows.append(row)
+                if len(rows) >= waiting[0].num_rows:
+                    break
+            else:
+                is_over = True
+        while waiting and len(rows) >= waiting[0].num_rows:
+            batch = waiting.popleft()
+            done, rows = rows[: batch.num_rows], rows[batch.num_rows :]
+            yield _to_batch(batch, done, runtime.dimension)
 
 
-def encode_images(  # noqa: PLR0913 - settings, each with a sensible default
+def encode_images(
     contents: pa.Array,
     read_errors: pa.Array | None,
     runtime: Runtime,
     options: DecodeOptions = EXACT,
-    *,
-    on_image: Callable[[str], None] = lambda _: None,
-    seen: Seen | None = None,
-) -> tuple[list[_Row], NDArray[np.float32]]:
+) -> tuple[list[Row], NDArray[np.float32]]:
     """Decode, preprocess and predict.
 
     Args:
@@ -137,87 +89,81 @@ def encode_images(  # noqa: PLR0913 - settings, each with a sensible default
         read_errors: N reasons for a null, or None.
         runtime: the loaded encoder, of dimension D.
         options: how images become pixels.
-        on_image: told after each image, with its status.
-        seen: images that were done before, with the same runtime and options.
 
     Returns:
         N rows, and the vectors of those with status `ok`: (number of ok, D) float32.
     """
-    seen = seen or Seen()
-    height, width = runtime.preprocessing.height, runtime.preprocessing.width
-    rows: list[_Row] = []
-    features = np.empty((len(contents), runtime.dimension), np.float32)
-    pixels = np.empty((runtime.batch_size, height, width, 3), np.uint8)
-    waiting: list[_Row] = []  # images in `pixels`
-    done = 0  # vectors computed
-
-    def predict() -> None:
-        nonlocal done
-        if waiting:
-            vectors = features[done : done + len(waiting)]
-            runtime.predict(pixels[: len(waiting)], vectors)
-            for row, vector in zip(waiting, vectors, strict=True):
-                seen.add(row, vector)
-            done += len(waiting)
-            waiting.clear()
-
+    files = _files(contents, read_errors)
     with quiet_codecs():
-        for index, content in enumerate(contents):
-            buffer = content.as_buffer()
-            if buffer is None:
-                reason = read_errors[index].as_py() if read_errors is not None else None
-                row = _Row("unreadable", reason or "no content")
-            elif known := seen.find(digest := hashlib.sha256(buffer).hexdigest()):
-                row, vector = known
-                if vector is not None:
-                    predict()  # vectors stand in the order of their rows
-                    features[done] = vector
-                    done += 1
-            else:
-                data = memoryview(buffer)
-                row = _prepare(data, digest, runtime, options, pixels[len(waiting)])
-                if row.status == "ok":
-                    waiting.append(row)
-                else:
-                    seen.add(row, None)
-                if len(waiting) == runtime.batch_size:
-                    predict()
-            rows.append(row)
-            on_image(row.status)
-        predict()
-    return rows, features[:done]
+        rows = list(_encoded(files, runtime, options, lambda _: None, Seen(), threads=1))
+    return rows, _vectors(rows, runtime.dimension)
 
 
-def _prepare(
-    data: memoryview,
-    digest: str,
+def images_at_once(runtime: Runtime) -> int:
+    """How many images a worker may have begun and not ended."""
+    size = runtime.batch_size
+    return size if size == 1 else size * (1 + _BATCHES_AHEAD)
+
+
+def _files(contents: pa.Array, read_errors: pa.Array | None) -> Iterator[File]:
+    reasons = itertools.repeat(None) if read_errors is None else read_errors.to_pylist()
+    for content, reason in zip(contents, reasons, strict=False):
+        yield content.as_buffer(), reason
+
+
+def _encoded(  # noqa: PLR0913, PLR0917 - what `featurize` was given
+    files: Iterable[File],
     runtime: Runtime,
     options: DecodeOptions,
-    pixels: NDArray[np.uint8],
-) -> _Row:
-    """Turn one file's bytes into the network's input, written into `pixels`: (H, W, 3) uint8."""
-    spec = runtime.preprocessing
-    row = _Row(sha256=digest)
-    draft = (spec.width, spec.height) if options.fast else None
-    try:
-        picture = decode(data, max_pixels=options.max_pixels, draft=draft)
-        pixels[:] = fit(picture, spec.height, spec.width, spec.resize)
-        row.width, row.height, row.format = picture.width, picture.height, picture.format
-    except ImageError as error:
-        # Nothing here may hold on to the error: through its traceback it holds this very frame, and
-        # with it the file's bytes and the pixels, until the cyclic collector comes by.
-        row.status, row.error = error.status, str(error)
-        row.width, row.height, row.format = error.width, error.height, error.format
-    except MemoryError:
-        row.status, row.error = "too_large", "takes more memory than this process has"
-    return row
+    on_image: OnImage,
+    seen: Seen,
+    threads: int,
+) -> Iterator[Row]:
+    """The files' rows, in their order, each once it is whole."""
+    spec, size = runtime.preprocessing, runtime.batch_size
+    rows: list[Row] = []  # begun, and not given out
+    unseen: list[tuple[Row, NDArray[np.uint8]]] = []  # of these, the ones to compute
+
+    def predict() -> None:
+        vectors = np.empty((len(unseen), runtime.dimension), np.float32)
+        runtime.predict(_stacked([image for _, image in unseen]), vectors)
+        for (row, _), vector in zip(unseen, vectors, strict=True):
+            row.vector = vector
+            seen.add(row)
+        unseen.clear()
+
+    def whole() -> Iterator[Row]:
+        for row in rows:
+            on_image(row.status)
+            yield row
+        rows.clear()
+
+    prepare = Preparer(spec, options, seen)
+    alone = size == 1  # then this thread decodes, too
+    ready = map(prepare, files) if alone else ahead(prepare, files, threads, size * _BATCHES_AHEAD)
+    for row, image in ready:
+        rows.append(row)
+        if image is not None:
+            unseen.append((row, image))
+            if len(unseen) == size:
+                predict()
+        elif row.vector is None:
+            seen.add(row)
+        if not unseen:
+            yield from whole()
+    if unseen:
+        predict()
+    yield from whole()
 
 
-def _to_batch(
-    batch: pa.RecordBatch, rows: list[_Row], features: NDArray[np.float32]
-) -> pa.RecordBatch:
+def _stacked(images: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    return images[0][None] if len(images) == 1 else np.stack(images)  # one is not copied
+
+
+def _to_batch(batch: pa.RecordBatch, rows: list[Row], dimension: int) -> pa.RecordBatch:
     columns: dict[str, Any] = {name: batch[name] for name in ("path", "label", "size", "modified")}
-    columns["features"] = vectors_array([row.status == "ok" for row in rows], features)
+    ok = [row.status == "ok" for row in rows]
+    columns["features"] = vectors_array(ok, _vectors(rows, dimension))
     for name in ("status", "error", "width", "height", "format"):
         columns[name] = pa.array(
             [getattr(row, name) for row in rows], FEATURE_SCHEMA.field(name).type
@@ -226,6 +172,12 @@ def _to_batch(
     return pa.RecordBatch.from_arrays(
         [columns[n] for n in FEATURE_SCHEMA.names], schema=FEATURE_SCHEMA
     )
+
+
+def _vectors(rows: list[Row], dimension: int) -> NDArray[np.float32]:
+    """The vectors of those with status `ok`: (number of ok, dimension) float32."""
+    found = [row.vector for row in rows if row.vector is not None]
+    return np.stack(found) if found else np.empty((0, dimension), np.float32)
 
 
 def vectors_array(ok: list[bool], features: NDArray[np.float32]) -> pa.ListArray:

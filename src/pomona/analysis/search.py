@@ -19,8 +19,9 @@ from pomona.decode import MAX_PIXELS
 from pomona.errors import SourceError
 from pomona.image_file import ImageFile
 from pomona.location import local_path, path_of_row, read_file
+from pomona.prepare import DecodeOptions
 from pomona.runtime import load_once
-from pomona.worker import DecodeOptions, encode_images
+from pomona.worker import encode_images
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,9 +13,10 @@ import numpy as np
 from pomona.errors import EncoderError, SourceError
 from pomona.image_file import read_batches
 from pomona.location import is_remote
+from pomona.prepare import EXACT
 from pomona.preprocess import Preprocessing
 from pomona.source import Source
-from pomona.worker import EXACT, encode_images
+from pomona.worker import encode_images
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

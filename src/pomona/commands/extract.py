@@ -126,8 +126,8 @@ def extract(
     has no row, and what has changed since its row was made.
     """
     from pomona.extraction import extract as run
+    from pomona.prepare import DecodeOptions
     from pomona.progress import progress_bar
-    from pomona.worker import DecodeOptions
 
     warn_of_untrained(settings["weights"])
     try:

@@ -18,9 +18,10 @@ from pomona.engines.carrier import Carrier, Delivery, carry, open_encoder
 from pomona.engines.isolation import end_if_stuck, isolated_worker
 from pomona.errors import EngineError
 from pomona.labels import parse_label_rule
+from pomona.prepare import EXACT, DecodeOptions
 from pomona.runtime import loads_since
 from pomona.schema import INPUT_SCHEMA, SPARK_SCHEMA, column_metadata
-from pomona.worker import EXACT, DecodeOptions, encode_images
+from pomona.worker import encode_images
 from pomona.worker import featurize as featurize_batches
 
 if TYPE_CHECKING:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pomona.image_file import ImageFile
 
-__all__ = ["ImageQueue"]
+__all__ = ["CHUNK", "ImageQueue"]
 
 _LISTED_AHEAD = 100_000  # images: about 30 MB; the listing waits when it is this far ahead
-_LARGEST, _SMALLEST = 64, 2  # images in a chunk: half a second of work, and of waiting at the end
+CHUNK = 64  # images that are handed out together: half a second of work
+_SMALLEST = 2  # likewise near the end, where the others wait
 
 
 class ImageQueue:
@@ -21,8 +22,9 @@ class ImageQueue:
     back, so `take` waits.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, largest: int = CHUNK) -> None:
         self._workers = workers
+        self._largest = largest
         self._waiting: deque[ImageFile] = deque()
         self._suspects: deque[ImageFile] = deque()
         self._unsettled = 0
@@ -69,9 +71,9 @@ class ImageQueue:
                     return []
                 if self._suspects:
                     return self._hand_out(self._suspects, 1)
-                if self._waiting and (len(self._waiting) >= _LARGEST or not self._listing):
+                if self._waiting and (len(self._waiting) >= self._largest or not self._listing):
                     share = len(self._waiting) // (4 * self._workers)
-                    return self._hand_out(self._waiting, max(_SMALLEST, min(_LARGEST, share)))
+                    return self._hand_out(self._waiting, max(_SMALLEST, min(self._largest, share)))
                 if holds_work and not self._listing:
                     return []
                 if not self._unsettled and not self._listing:
@@ -91,12 +93,13 @@ class ImageQueue:
             self._unsettled -= images
             self._changed.notify_all()
 
-    def give_back(self, files: Iterable[ImageFile], suspect: ImageFile | None = None) -> None:
-        """Take back images whose process died; `suspect` is the one it had in hand."""
+    def give_back(self, files: Iterable[ImageFile], suspects: Sequence[ImageFile] = ()) -> None:
+        """Take back images whose process died; `suspects` are those that it had in hand."""
+        blamed = set(map(id, suspects))
         with self._changed:
             for file in files:
                 self._unsettled -= 1
-                if file is suspect:
+                if id(file) in blamed:
                     self._suspects.append(file)
                 else:
                     self._waiting.append(file)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from pomona.encoder.blob import Encoder
 from pomona.engines.child_process import serve
+from pomona.prepare import DecodeOptions
 from pomona.runtime import load_once, loads_so_far
-from pomona.worker import DecodeOptions, featurize
+from pomona.worker import featurize
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -25,7 +25,7 @@ from pomona.schema import FEATURE_SCHEMA, INPUT_SCHEMA, lone_row
 
 if TYPE_CHECKING:
     from pomona.encoder.blob import Encoder
-    from pomona.worker import DecodeOptions
+    from pomona.prepare import DecodeOptions
 
 __all__ = [
     "ENDS_IN_A_ROW",

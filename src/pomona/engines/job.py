@@ -16,7 +16,7 @@ from pomona.source import Listing, Source
 if TYPE_CHECKING:
     from pomona.encoder.blob import Encoder
     from pomona.labels import LabelRule
-    from pomona.worker import DecodeOptions
+    from pomona.prepare import DecodeOptions
 
 IMAGE_TIMEOUT_S = 120.0
 

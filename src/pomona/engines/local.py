@@ -16,8 +16,9 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+from pomona.encoder.blob import Encoder
 from pomona.engines.cores import available_cores
-from pomona.engines.image_queue import ImageQueue
+from pomona.engines.image_queue import CHUNK, ImageQueue
 from pomona.engines.isolation import ENDS_IN_A_ROW, STRIKES, known_image, no_image_is_to_blame
 from pomona.engines.job import (
     Job,
@@ -33,6 +34,7 @@ from pomona.engines.worker_process import Part, Setup, State, WorkerDied, Worker
 from pomona.engines.worklist import Worklist
 from pomona.errors import RunError
 from pomona.image_file import ImageFile
+from pomona.runtime import computes_on_gpu
 from pomona.schema import lone_row
 from pomona.table import FeatureTable
 from pomona.table_writer import TableWriter, writing
@@ -45,6 +47,10 @@ _PART_BYTES = 64 * 2**20  # a part file is closed when its vectors take this muc
 _PART_SECONDS = 60.0  # ...or when it is this old: what a kill can cost
 _STARTS_IN_A_ROW = 4  # times that each worker may end before its first image
 _LOOK_EVERY_S = 0.1
+_CORES_FOR_A_GPU = (
+    4  # for each process: its threads share Python's lock, processes the GPU's memory
+)
+_CHUNK_FOR_A_GPU = 1024  # images: so that few batches are cut short by the end of a chunk
 
 
 def extract(job: Job, workers: int | None = None, progress: Progress = no_progress) -> Summary:
@@ -52,7 +58,8 @@ def extract(job: Job, workers: int | None = None, progress: Progress = no_progre
 
     Args:
         job: what to do.
-        workers: number of processes; by default one for each core.
+        workers: number of processes; by default one for each core, or for each
+            four of them where the encoder is computed on a GPU, which have threads to decode.
         progress: told about ten times a second how far the run is.
 
     Raises:
@@ -66,10 +73,15 @@ def extract(job: Job, workers: int | None = None, progress: Progress = no_progre
     listing.check()
     worklist = Worklist(listing, retry_failed=job.retry_failed, prune=job.prune)
     with writing(table, job.provenance(), overwrite=job.overwrite) as writer:
-        run = _Run(job, writer, worklist, workers or available_cores())
+        run = _Run(job, writer, worklist, workers or _workers_for(job.encoder))
         run.go(progress)
         writer.merge_small_parts()
     return summarize(job, str(table.folder), worklist, run.counts, run.model_loads)
+
+
+def _workers_for(encoder: Encoder) -> int:
+    cores = available_cores()
+    return max(1, cores // _CORES_FOR_A_GPU) if computes_on_gpu(encoder) else cores
 
 
 class _Run:
@@ -77,7 +89,8 @@ class _Run:
 
     def __init__(self, job: Job, writer: TableWriter, worklist: Worklist, workers: int) -> None:
         self.job = job
-        self.queue = ImageQueue(workers)
+        on_gpu = computes_on_gpu(job.encoder)
+        self.queue = ImageQueue(workers, _CHUNK_FOR_A_GPU if on_gpu else CHUNK)
         self.counts: Counter[str] = Counter()  # rows in the table by this run, by status
         self.model_loads = 0
         self._writer = writer
@@ -92,7 +105,8 @@ class _Run:
         self._lock = threading.Lock()
         encoder_path = writer.staging / "encoder"
         job.encoder.save(encoder_path)
-        self.setup = Setup(encoder_path, writer.staging, job.label, job.decode)
+        threads = max(1, available_cores() // workers)
+        self.setup = Setup(encoder_path, writer.staging, job.label, job.decode, threads)
         self._keepers = [_Keeper(self, number) for number in range(workers)]
 
     def go(self, progress: Progress) -> None:
@@ -171,7 +185,7 @@ class _Run:
             self._ends_in_a_row = 0
 
     def bury(
-        self, files: list[ImageFile], suspect: ImageFile | None, death: WorkerDied
+        self, files: list[ImageFile], suspects: list[ImageFile], death: WorkerDied
     ) -> int | None:
         """Decide what becomes of the images that a dead process held.
 
@@ -183,7 +197,7 @@ class _Run:
             RunError: processes keep ending before they have an image.
         """
         with self._lock:
-            if suspect is None:
+            if not suspects:
                 self._starts_in_a_row += 1
                 if not self.model_loads:
                     self.queue.rouse()  # whoever was roused may be this one
@@ -194,14 +208,15 @@ class _Run:
                     )
             else:
                 self._ends_in_a_row += 1
-                self._strikes[suspect.path] += 1
-                if self._strikes[suspect.path] >= STRIKES:
+                self._strikes.update(suspect.path for suspect in suspects)
+                if self._strikes[suspects[0].path] >= STRIKES:  # then it came alone
+                    (suspect,) = suspects
                     _log.warning("%s crashed: %s", suspect.path, death.reason)
                     self._crashed.append((suspect, death.reason))
                     files = [file for file in files if file is not suspect]
                     self.queue.settle(1)
             ends = self._ends_in_a_row
-        self.queue.give_back(files, suspect)
+        self.queue.give_back(files, suspects)
         return ends if ends >= ENDS_IN_A_ROW else None
 
     def has_suspect(self, chunk: list[ImageFile]) -> bool:
@@ -314,13 +329,13 @@ class _Keeper:
     def _bury(self, death: WorkerDied) -> None:
         if self._process:
             self._process.close()
-        held, suspect = self._open + self._in_hand, None
-        if death.at is not None and self._in_hand:
-            suspect = self._in_hand[death.at]
-            if death.at:
+        held, suspects = self._open + self._in_hand, []
+        if death.at and self._in_hand:
+            suspects = [self._in_hand[at] for at in death.at]
+            if death.at[0]:
                 self._run.healthy()
         self._process, self._open, self._in_hand, self._open_failed = None, [], [], 0
-        ends = self._run.bury(held, suspect, death)
+        ends = self._run.bury(held, suspects, death)
         if ends and not self._stopped:
             self._try_known_image(ends)
 

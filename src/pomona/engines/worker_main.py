@@ -19,9 +19,10 @@ from pomona.engines.worker_process import OpenPart, Part, Scoreboard, Setup, Sta
 from pomona.errors import RunError
 from pomona.image_file import ImageFile, read_batches
 from pomona.part_files import PartWriter, part_name
+from pomona.prepare import Seen
 from pomona.runtime import load_once, loads_since
 from pomona.schema import schema_with_provenance
-from pomona.worker import Seen, featurize
+from pomona.worker import featurize, images_at_once
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,6 +40,7 @@ class _Worker:
         self._setup = setup
         self._scoreboard = scoreboard
         self._seen = Seen()
+        self._at_once = images_at_once(self._runtime)
         self._writer: PartWriter | None = None
         self._statuses: Counter[str] = Counter()
         self.loads = loads_since()
@@ -55,12 +57,12 @@ class _Worker:
             nonlocal read
             for file in files:
                 read += 1
-                self._scoreboard.write(State(read, done, failed, reading=1))
+                self._scoreboard.write(State(read, done, failed, self._at_once, reading=1))
                 yield file
 
         def has_read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             for batch in batches:
-                self._scoreboard.write(State(read, done, failed))
+                self._scoreboard.write(State(read, done, failed, self._at_once))
                 yield batch
 
         def on_image(status: str) -> None:
@@ -68,11 +70,11 @@ class _Worker:
             done += 1
             failed += status != "ok"
             self._statuses[status] += 1
-            self._scoreboard.write(State(read, done, failed))
+            self._scoreboard.write(State(read, done, failed, self._at_once))
 
         batches = has_read(read_batches(reading(files), self._setup.label))
-        decode = self._setup.decode
-        for batch in featurize(batches, self._runtime, decode, on_image, self._seen):
+        setup, runtime = self._setup, self._runtime
+        for batch in featurize(batches, runtime, setup.decode, on_image, self._seen, setup.threads):
             self._writer.write(batch)
         without = self._statuses.total() - self._statuses["ok"]
         return OpenPart(self._writer.rows * self._runtime.dimension * 4, without)

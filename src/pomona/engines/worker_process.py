@@ -17,19 +17,24 @@ from typing import Any, NamedTuple
 from pomona.engines.child_process import ChildProcess, Ended
 from pomona.image_file import ImageFile
 from pomona.labels import LabelRule
-from pomona.worker import DecodeOptions
+from pomona.prepare import DecodeOptions
 
 __all__ = ["OpenPart", "Part", "Scoreboard", "Setup", "State", "WorkerDied", "WorkerProcess"]
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a worker process needs to know once."""
+    """What a worker process needs to know once.
+
+    Attributes:
+        threads: how many decode, where the encoder computes several images at once.
+    """
 
     encoder: Path
     staging: Path
     label: LabelRule
     decode: DecodeOptions
+    threads: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +50,11 @@ class WorkerDied(Exception):  # noqa: N818 - it is news to its parent, not an er
     """The process ended without a reply.
 
     Attributes:
-        at: index in the chunk of the image in hand; None if none was.
+        at: indices in the chunk of the images in hand, in order; most often one, or none.
         reason: how it ended, in one line.
     """
 
-    def __init__(self, at: int | None, reason: str) -> None:
+    def __init__(self, at: list[int], reason: str) -> None:
         super().__init__(reason)
         self.at = at
         self.reason = reason
@@ -62,19 +67,23 @@ class State(NamedTuple):
         read: images begun to be read.
         done: images that have their row.
         failed: those of them without a vector.
+        at_once: how many a process may have in hand together.
         reading: 1 while the last of the first is being read, 0 while one is computed.
     """
 
     read: int = 0
     done: int = 0
     failed: int = 0
+    at_once: int = 1
     reading: int = 0
 
-    def in_hand(self) -> int | None:
-        """Index in the chunk of the image that is being read or computed; None if none is."""
-        if self.read == self.done:
-            return None
-        return self.read - 1 if self.reading else self.done
+    def in_hand(self) -> list[int]:
+        """Indices in the chunk of the images that are being read or computed."""
+        begun = range(self.done, min(self.read, self.done + self.at_once))
+        if not self.reading:
+            return list(begun)
+        last = self.read - 1
+        return [last] if self.at_once == 1 else sorted({*begun, last})
 
 
 class OpenPart(NamedTuple):
@@ -87,7 +96,7 @@ class OpenPart(NamedTuple):
 class Scoreboard:
     """A `State` in memory that two processes share."""
 
-    _FORM = struct.Struct("<qqqq")
+    _FORM = struct.Struct("<qqqqq")
     EMPTY = bytes(_FORM.size)
 
     def __init__(self, descriptor: int) -> None:

@@ -13,7 +13,15 @@ if TYPE_CHECKING:
     from pomona.encoder.blob import Encoder
     from pomona.preprocess import Preprocessing
 
-__all__ = ["LazyRuntime", "Runtime", "load_once", "loads_since", "loads_so_far", "runtime_for"]
+__all__ = [
+    "LazyRuntime",
+    "Runtime",
+    "computes_on_gpu",
+    "load_once",
+    "loads_since",
+    "loads_so_far",
+    "runtime_for",
+]
 
 
 class Runtime(Protocol):
@@ -71,6 +79,15 @@ def runtime_for(encoder: Encoder) -> Runtime:
     from pomona.runtime.openvino import OpenVinoRuntime
 
     return OpenVinoRuntime(encoder)
+
+
+def computes_on_gpu(encoder: Encoder) -> bool:
+    """Whether an encoder would be computed on a GPU of this machine."""
+    if encoder.runtime != "onnxruntime":
+        return False
+    from pomona.runtime.onnx import gpu_is_here
+
+    return gpu_is_here()
 
 
 class LazyRuntime:

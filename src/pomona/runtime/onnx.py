@@ -2,39 +2,57 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from pomona.errors import EncoderError
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from pomona.encoder.blob import Encoder
 
-__all__ = ["OnnxRuntime", "new_session"]
+__all__ = ["OnnxRuntime", "gpu_is_here", "new_session"]
 
-_GPU_BATCH = 32
-# TensorFloat-32 keeps 10 bits of each factor, and ONNX Runtime takes it by default.
-_CUDA = ("CUDAExecutionProvider", {"use_tf32": "0"})
+_log = logging.getLogger(__name__)
+
+_GPU_BATCH = 128
+_CUDA = (
+    "CUDAExecutionProvider",
+    {
+        # TensorFloat-32 keeps 10 bits of each factor, and ONNX Runtime takes it by default.
+        "use_tf32": "0",
+        # By default each process tries all of cuDNN's algorithms and takes the fastest there and
+        # then: another process may take another one, whose sums round otherwise.
+        "cudnn_conv_algo_search": "HEURISTIC",
+    },
+)
 _CPU = "CPUExecutionProvider"
+_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 class OnnxRuntime:
     """A loaded network, for one process and one thread.
 
     On a CPU it takes one image at a time, as `OpenVinoRuntime` does and for the same reasons. On a
-    GPU it takes batches; worker processes beside it decode.
+    GPU it takes batches, all of one size: what cuDNN computes with goes by the shape, so that a
+    vector depends on no neighbour and on no end of a run. One that does not fit into the GPU's
+    memory is halved.
     """
 
     def __init__(self, encoder: Encoder) -> None:
         self.preprocessing = encoder.preprocessing
         self.dimension = encoder.dimension
-        self._session = new_session(encoder.graph, f"{encoder.fingerprint[:12]} ({encoder.model})")
+        self._label = f"{encoder.fingerprint[:12]} ({encoder.model})"
+        self._session = new_session(encoder.graph, self._label)
         pixels = self._session.get_inputs()[0]
         self._name = pixels.name
         on_gpu = self._session.get_providers()[0] != _CPU
         self.batch_size = _GPU_BATCH if on_gpu and not isinstance(pixels.shape[0], int) else 1
+        self._at_once = self.batch_size
 
     def predict(self, images: NDArray[np.uint8], features: NDArray[np.float32]) -> None:
         """Compute feature vectors.
@@ -42,10 +60,45 @@ class OnnxRuntime:
         Args:
             images: (N, height, width, 3) uint8, RGB.
             features: (N, dimension) float32, written in place.
+
+        Raises:
+            EncoderError: not even one image can be computed.
         """
-        for start in range(0, len(images), self.batch_size):
-            part = slice(start, start + self.batch_size)
-            features[part] = self._session.run(None, {self._name: images[part]})[0]
+        start = 0
+        while start < len(images):
+            part = images[start : start + self._at_once]
+            full = part
+            if len(part) < self._at_once:
+                full = np.zeros((self._at_once, *part.shape[1:]), np.uint8)
+                full[: len(part)] = part
+            vectors = self._computed(full)
+            if vectors is not None:
+                features[start : start + len(part)] = vectors[: len(part)]
+                start += len(part)
+
+    def _computed(self, images: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        """The vectors; None where a smaller GPU has no memory for so many, and fewer are next."""
+        try:
+            vectors: NDArray[np.float32] = self._session.run(None, {self._name: images})[0]
+        except Exception as error:  # ONNX Runtime's are not of one kind
+            reason = " ".join(str(error).split())[:200]
+            if self._at_once == 1:
+                raise EncoderError(
+                    f"ONNX Runtime cannot compute encoder {self._label}: {reason}"
+                ) from error
+            self._at_once //= 2
+            _log.warning("batches of %d from here on: %s", self._at_once, reason)
+            return None
+        return vectors
+
+
+def gpu_is_here() -> bool:
+    """Whether this machine has an NVIDIA GPU and an ONNX Runtime that computes on it."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return False
+    return _CUDA[0] in onnxruntime.get_available_providers() and _DRIVER.exists()
 
 
 def new_session(graph: bytes, name: str) -> Any:
@@ -68,8 +121,7 @@ def new_session(graph: bytes, name: str) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what goes wrong is raised, not printed
-    gpu = _CUDA[0] in onnxruntime.get_available_providers()
-    providers: list[Any] = [_CUDA, _CPU] if gpu else [_CPU]
+    providers: list[Any] = [_CUDA, _CPU] if gpu_is_here() else [_CPU]
     try:
         return onnxruntime.InferenceSession(graph, options, providers)
     except Exception as error:  # ONNX Runtime's are not of one kind
