@@ -313,9 +313,13 @@ def test_scores_that_no_dense_layer_makes_are_refused(tmp_path: Path, runtime: s
 
 
 @RUNTIMES
-def test_an_end_that_may_be_a_classifier_is_taken_and_noted(
-    tmp_path: Path, runtime: str, caplog: pytest.LogCaptureFixture
+def test_an_end_that_may_be_a_classifier_is_taken_and_noted_where_it_is_built(
+    tmp_path: Path,
+    runtime: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("POMONA_CACHE", str(tmp_path / "cache"))  # the session's may hold it
     onnx_network(tmp_path / "fruit.onnx")
     with caplog.at_level("INFO", "pomona"):
         encoder = build.build_encoder(tmp_path / "fruit.onnx", settings=UNIT, runtime=runtime)
