@@ -130,7 +130,7 @@ BAD_USE = [
     (["encoder", "build", "no_such", "-o", "/dev/null"], "no file but a device or a pipe"),
     (
         ["encoder", "build", "{src}/notes.txt", "-o", "{src}/notes.txt"],
-        "is the network itself: give another name",
+        "itself: give another name",
     ),
     (["extract", "{src}", "{tmp}/t", "--master", "loc"], "no master of Spark's: give local[N]"),
     (["extract", "{tmp}/nowhere", "{tmp}/t"], "does not exist"),

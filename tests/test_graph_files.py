@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import pomona
+import tables
 from network_files import FILES, NOTHING_SAID, SCALED, VECTORS, assert_gives, made
 from pomona.building import build
 from pomona.building.settings import NetworkSettings
+from pomona.cli import main
 from pomona.errors import EncoderError
 
 
@@ -37,6 +41,65 @@ def test_the_fingerprint_does_not_depend_on_names_or_folders(tmp_path: Path) -> 
             == made(FILES / file, settings).fingerprint
             != made(other, NetworkSettings(mean=100.0)).fingerprint
         )
+
+
+def test_a_folders_name_says_nothing_of_its_format(tmp_path: Path) -> None:
+    shutil.copytree(FILES / "bare_saved", tmp_path / "fruit.onnx")
+    named, other = made(tmp_path / "fruit.onnx", SCALED), made(FILES / "bare_saved", SCALED)
+    assert named.fingerprint == other.fingerprint
+
+
+def test_a_name_that_is_no_text_is_escaped(tmp_path: Path, pictures: Path) -> None:
+    path = Path(os.fsdecode(bytes(tmp_path / "fruit") + b"\xff.tflite"))
+    shutil.copy(FILES / "bare.tflite", path)
+    encoder = build.build_encoder(path, settings=SCALED)
+    assert encoder.weights == r"fruit\xff.tflite"
+    pomona.extract(pictures, tmp_path / "table", encoder=encoder, workers=1)
+    assert tables.read(tmp_path / "table").num_rows == 14
+
+
+def test_a_file_that_lacks_is_named(tmp_path: Path) -> None:
+    import openvino
+
+    network = openvino.Core().read_model(FILES / "bare.tflite")
+    openvino.serialize(network, tmp_path / "fruit.xml")
+    (tmp_path / "fruit.bin").unlink()
+    with pytest.raises(EncoderError, match="cannot read .*fruit.bin: No such file"):
+        build.build_encoder(tmp_path / "fruit.xml", settings=SCALED)
+
+
+def test_an_ending_that_openvino_does_not_know_is_refused_with_the_one_that_it_knows(
+    tmp_path: Path,
+) -> None:
+    shutil.copy(FILES / "bare.tflite", tmp_path / "FRUIT.TFLITE")
+    with pytest.raises(EncoderError, match="knows such a file by .tflite alone: call it so"):
+        made(tmp_path / "FRUIT.TFLITE", SCALED)
+
+
+def test_what_no_encoder_can_hold_is_refused_by_its_number() -> None:
+    with pytest.raises(EncoderError, match="its input is 4100 x 4100 pixels, expected no more"):
+        made(FILES / "bare.tflite", SCALED.over(NetworkSettings(size=4100)))
+
+
+def test_an_encoder_is_not_written_over_a_file_of_its_network(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import openvino
+
+    network = openvino.Core().read_model(FILES / "bare.tflite")
+    openvino.serialize(network, tmp_path / "fruit.xml")
+    (tmp_path / "fruit.toml").write_text("mean = 127.5\nstd = 127.5\n")
+    shutil.copytree(FILES / "bare_saved", tmp_path / "saved")
+    parts = {"fruit.xml": ("fruit.xml", "fruit.bin", "fruit.toml"), "saved": ("saved_model.pb",)}
+    for given, names in parts.items():
+        for name in names:
+            part = tmp_path / name if given == "fruit.xml" else tmp_path / "saved" / name
+            before = part.read_bytes()
+            with pytest.raises(SystemExit) as stopped:
+                main(["encoder", "build", str(tmp_path / given), "-o", str(part)])
+            assert stopped.value.code == 2
+            assert f"{part} is a file of {tmp_path / given} itself" in capfd.readouterr().err
+            assert part.read_bytes() == before
 
 
 def test_a_savedmodel_that_changes_is_another_encoder(tmp_path: Path) -> None:

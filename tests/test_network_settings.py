@@ -45,6 +45,25 @@ def test_a_card_that_could_be_another_networks_is_not_taken(tmp_path: Path, othe
     assert_gives(build.build_encoder(tmp_path / "fruit.tflite"), VECTORS["backbone"])
 
 
+def test_a_folder_and_a_file_of_one_name_share_no_card(tmp_path: Path) -> None:
+    shutil.copy(FILES / "bare.tflite", tmp_path / "fruit.tflite")
+    shutil.copytree(FILES / "bare_saved", tmp_path / "fruit")
+    card = tmp_path / "fruit.toml"
+    card.write_text("mean = 127.5\nstd = 127.5\n")
+    for name, other in (("fruit", "fruit.tflite"), ("fruit.tflite", "fruit")):
+        message = f"beside {name} and {other}, .*call it fruit.tflite.toml if"
+        with pytest.raises(EncoderError, match=message):
+            build.build_encoder(tmp_path / name)
+    shutil.copy(card, tmp_path / "fruit.tflite.toml")
+    assert_gives(build.build_encoder(tmp_path / "fruit"), VECTORS["backbone"])
+    assert_gives(build.build_encoder(tmp_path / "fruit.tflite"), VECTORS["backbone"])
+
+
+def test_a_card_may_begin_as_notepad_begins_files(tmp_path: Path) -> None:
+    (tmp_path / "fruit.toml").write_text("scale = 1.0\n", encoding="utf-8-sig")
+    assert NetworkSettings.from_toml(tmp_path / "fruit.toml") == NetworkSettings(scale=1.0)
+
+
 def test_scale_mean_and_std_are_taken_together() -> None:
     told = NetworkSettings(scale=1 / 255, mean=[0.5, 0.25, 0.0], std=0.5)
     spec = made(FILES / "bare.tflite", told).preprocessing

@@ -20,6 +20,28 @@ from pomona.runtime import runtime_for
 RUNTIMES = pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
 
 
+def small_network(
+    path: Path,
+    *nodes: Any,
+    shape: tuple[int | str, ...] = ("n", 3, 32, 32),
+    kind: str = "float32",
+    **arrays: np.ndarray,
+) -> Path:
+    """Write a network of these nodes: from `image` to `vector`."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    number = helper.np_dtype_to_tensor_dtype(np.dtype(kind))
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("image", number, shape)],
+        [helper.make_tensor_value_info("vector", TensorProto.FLOAT, ["n", "d"])],
+        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    return path
+
+
 @RUNTIMES
 def test_an_onnx_network_gives_the_references_vectors(tmp_path: Path, runtime: str) -> None:
     expected = onnx_network(tmp_path / "fruit.onnx")
@@ -347,6 +369,13 @@ def test_a_network_that_takes_pixels_as_whole_numbers_gets_them(
     assert np.abs(features(encoder) - expected).max() < 1e-3
     with pytest.raises(EncoderError, match=r"takes whole numbers .*give --scale 1"):
         made(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
+    moved = NetworkSettings(scale=1, mean=120)  # bytes do not go below zero
+    if kind == "uint8":
+        with pytest.raises(EncoderError, match=r"give --scale 1, no --std, and no --mean"):
+            made(tmp_path / "fruit.onnx", moved, runtime=runtime)
+    else:
+        encoder = made(tmp_path / "fruit.onnx", moved, runtime=runtime)
+        assert np.abs(features(encoder) - (expected - 120)).max() < 1e-3
 
 
 @RUNTIMES
@@ -360,19 +389,14 @@ def test_a_network_whose_whole_numbers_hold_no_pixels_is_refused(
 
 def takes_whole_numbers(path: Path, kind: str) -> None:
     """Write a network that gives the mean of each channel."""
-    import onnx
-    from onnx import helper
+    from onnx import TensorProto, helper
 
-    number = helper.np_dtype_to_tensor_dtype(np.dtype(kind))
-    nodes = [
-        helper.make_node("Cast", ["image"], ["floats"], to=onnx.TensorProto.FLOAT),
-        helper.make_node("GlobalAveragePool", ["floats"], ["pooled"]),
-        helper.make_node("Flatten", ["pooled"], ["vector"]),
-    ]
-    image = helper.make_tensor_value_info("image", number, ["n", 3, 32, 32])
-    vector = helper.make_tensor_value_info("vector", onnx.TensorProto.FLOAT, ["n", 3])
-    graph = helper.make_graph(nodes, "whole", [image], [vector])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    small_network(
+        path,
+        helper.make_node("Cast", ["image"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["floats"], ["vector"], axes=[2, 3], keepdims=0),
+        kind=kind,
+    )
 
 
 @RUNTIMES
@@ -388,3 +412,152 @@ def test_a_network_of_the_first_onnx_is_built(runtime: str) -> None:
         made(path, UNIT, runtime=runtime)
     named = UNIT.over(NetworkSettings(layer="r200"))
     assert made(path, named, runtime=runtime).dimension == 544
+
+
+@RUNTIMES
+def test_a_layout_that_only_the_user_knows_makes_another_encoder(
+    tmp_path: Path, runtime: str
+) -> None:
+    from onnx import helper
+
+    path = small_network(
+        tmp_path / "fruit.onnx",
+        helper.make_node("Flatten", ["image"], ["row"]),
+        helper.make_node("MatMul", ["row", "dense"], ["vector"]),
+        shape=("n", "a", "b", "c"),
+        dense=np.random.default_rng(0).normal(size=(32 * 32 * 3, 5)).astype(np.float32),
+    )
+    first, last = (
+        made(path, NetworkSettings(scale=1, size=32, layout=layout), runtime=runtime)
+        for layout in ("NCHW", "NHWC")
+    )
+    assert np.abs(features(first) - features(last)).max() > 1
+    assert first.fingerprint != last.fingerprint
+
+
+@RUNTIMES
+def test_a_layout_against_what_the_input_shows_is_refused(tmp_path: Path, runtime: str) -> None:
+    from onnx import helper
+
+    path = small_network(
+        tmp_path / "fruit.onnx",
+        helper.make_node("ReduceMean", ["image"], ["vector"], axes=[2, 3], keepdims=0),
+        shape=("n", 3, "h", "w"),
+    )
+    told = NetworkSettings(scale=1, size=32)
+    assert made(path, told, runtime=runtime).dimension == 3
+    with pytest.raises(EncoderError, match=r"\[None, 3, None, None\]: not NHWC"):
+        made(path, told.over(NetworkSettings(layout="NHWC")), runtime=runtime)
+
+
+@pytest.mark.parametrize("kind", ["first", "mean", "one row"])
+def test_a_network_that_mixes_its_images_is_given_one_at_a_time(tmp_path: Path, kind: str) -> None:
+    import onnx
+    from onnx import helper
+
+    pooled = helper.make_node("ReduceMean", ["image"], ["pooled"], axes=[2, 3], keepdims=0)
+    ends = {
+        "first": [
+            helper.make_node("Gather", ["pooled", "zero"], ["one"], axis=0),
+            helper.make_node("Reshape", ["one", "row"], ["vector"]),
+        ],
+        "mean": [
+            helper.make_node("ReduceMean", ["pooled"], ["all"], axes=[0], keepdims=1),
+            helper.make_node("Add", ["pooled", "all"], ["vector"]),
+        ],
+        "one row": [helper.make_node("Reshape", ["pooled", "row"], ["vector"])],
+    }
+    arrays = {"zero": np.array([0]), "row": np.array([1, -1])}
+    path = small_network(tmp_path / "mixing.onnx", pooled, *ends[kind], **arrays)
+
+    def images_at_once(file: Path) -> Any:
+        graph = made(file, UNIT, runtime="onnxruntime").graph
+        (pixels,) = onnx.load_from_string(graph).graph.input
+        return pixels.type.tensor_type.shape.dim[0]
+
+    assert images_at_once(path).dim_value == 1
+    onnx_network(tmp_path / "usual.onnx")
+    assert images_at_once(tmp_path / "usual.onnx").dim_param == "N"
+
+
+def test_a_device_that_gives_one_vector_for_many_images_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx_network(tmp_path / "fruit.onnx")
+    encoder = made(tmp_path / "fruit.onnx", UNIT, runtime="onnxruntime")
+    runtime = runtime_for(encoder)
+    one = type("Session", (), {"run": lambda *_: [np.ones((1, 5), np.float32)]})
+    monkeypatch.setattr(runtime, "_session", one())
+    monkeypatch.setattr(runtime, "_at_once", 3)
+    with pytest.raises(EncoderError, match=r"of shape \(1, 5\), expected \(3, 5\)"):
+        runtime.predict(VECTORS["images"], np.empty((3, 5), np.float32))
+
+
+@RUNTIMES
+def test_scores_are_refused_in_a_quantized_network_too(tmp_path: Path, runtime: str) -> None:
+    from onnx import helper
+
+    path = small_network(
+        tmp_path / "fruit.onnx",
+        helper.make_node("ReduceMean", ["image"], ["pooled"], axes=[2, 3], keepdims=0),
+        helper.make_node("MatMul", ["pooled", "dense"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["scores"]),
+        helper.make_node("QuantizeLinear", ["scores", "step", "zero"], ["bytes"]),
+        helper.make_node("DequantizeLinear", ["bytes", "step", "zero"], ["vector"]),
+        dense=np.ones((3, 5), np.float32),
+        step=np.array(1 / 255, np.float32),
+        zero=np.array(0, np.uint8),
+    )
+    with pytest.raises(EncoderError, match="ends in scores .*--layer 'pooled'"):
+        made(path, UNIT, runtime=runtime)
+
+
+@RUNTIMES
+def test_a_quantized_network_says_so(tmp_path: Path, runtime: str) -> None:
+    """Processors differ in int8: its gate is wider, and nobody takes its vectors for float32's."""
+    from onnx import helper
+
+    path = small_network(
+        tmp_path / "fruit.onnx",
+        helper.make_node("QuantizeLinear", ["image", "step", "zero"], ["bytes"]),
+        helper.make_node("DequantizeLinear", ["bytes", "step", "zero"], ["pixels"]),
+        helper.make_node("ReduceMean", ["pixels"], ["vector"], axes=[2, 3], keepdims=0),
+        step=np.array(1 / 100, np.float32),
+        zero=np.array(100, np.uint8),
+    )
+    assert made(path, UNIT, runtime=runtime).precision == "int8"
+
+
+@RUNTIMES
+def test_what_does_not_depend_on_the_image_is_refused(tmp_path: Path, runtime: str) -> None:
+    from onnx import helper, numpy_helper
+
+    ones = numpy_helper.from_array(np.ones((1, 5), np.float32))
+    path = small_network(
+        tmp_path / "fruit.onnx", helper.make_node("Constant", [], ["vector"], value=ones)
+    )
+    with pytest.raises(EncoderError, match="the same vector for images that differ"):
+        made(path, UNIT, runtime=runtime)
+
+
+def test_an_output_of_no_declared_shape_is_as_good(tmp_path: Path) -> None:
+    import onnx
+
+    expected = onnx_network(tmp_path / "fruit.onnx")
+    model = onnx.load(tmp_path / "fruit.onnx")
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    onnx.save(model, tmp_path / "fruit.onnx")
+    assert_gives(made(tmp_path / "fruit.onnx", UNIT, runtime="onnxruntime"), expected)
+
+
+def test_an_opset_before_onnx_runtimes_first_is_refused_with_the_other_runtime(
+    tmp_path: Path,
+) -> None:
+    import onnx
+
+    onnx_network(tmp_path / "fruit.onnx")
+    model = onnx.load(tmp_path / "fruit.onnx")
+    model.opset_import[0].version = 6
+    onnx.save(model, tmp_path / "fruit.onnx")
+    with pytest.raises(EncoderError, match="is of opset 6, .*: use --runtime openvino"):
+        made(tmp_path / "fruit.onnx", UNIT, runtime="onnxruntime")

@@ -160,10 +160,13 @@ def ahead(
             return prepare(file)
 
     waiting: deque[Future[Prepared]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
+    pool = ThreadPoolExecutor(threads)
+    try:
         for file in files:
             waiting.append(pool.submit(quietly, file))
             if len(waiting) >= at_once:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # after an error nobody waits for the rest

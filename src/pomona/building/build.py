@@ -9,9 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pomona.building.content import content_digest
+from pomona.building.content import content_digest, network_files, shown_name
 from pomona.building.drawn import DRAWN, drawn_weights
-from pomona.building.files import FORMATS, file_format, with_card
+from pomona.building.files import FORMATS, cards_beside, file_format, with_card
 from pomona.building.processes import ask
 from pomona.building.seeded import parse_seed
 from pomona.building.settings import NetworkSettings
@@ -21,7 +21,7 @@ from pomona.encoder.names import DEFAULT_MODEL
 from pomona.errors import EncoderError
 from pomona.location import cache_folder
 
-__all__ = ["build_encoder", "describe_network", "is_network_file"]
+__all__ = ["build_encoder", "describe_network", "is_network_file", "is_part_of_network"]
 
 _log = logging.getLogger(__name__)
 
@@ -91,6 +91,15 @@ def is_network_file(model: str | os.PathLike[str]) -> bool:
     return name not in CARDS and (like_a_file or Path(name).exists())
 
 
+def is_part_of_network(path: Path, network: str | os.PathLike[str]) -> bool:
+    """Whether writing to `path` would destroy a file of that network, or of these weights."""
+    given = Path(network)
+    if not (path.exists() and given.exists()):
+        return False
+    parts = (*network_files(given), *cards_beside(given))
+    return any(part.exists() and part.samefile(path) for part in parts)
+
+
 def _request(
     model: str | os.PathLike[str],
     weights: str | None,
@@ -109,7 +118,8 @@ def _request(
             "settings": settings.to_json(),
         }
     path = Path(model)
-    path = path if path.name else path.absolute()  # `.` has no name
+    if not path.name.strip("."):
+        path = path.resolve()  # `.` and `..` have no name to tell
     file_format(path)
     if weights is not None:
         raise EncoderError(f"{path} is a whole network with weights of its own: leave weights out")
@@ -179,9 +189,10 @@ def _content(path: Path) -> str:
     The name is kept in the table's provenance, so it is part of what was built.
     """
     try:
-        return f"{path.name} {content_digest(path)}"
+        return f"{shown_name(path)} {content_digest(path)}"
     except OSError as error:
-        raise EncoderError(f"cannot read {path}: {error.strerror or error}") from error
+        lacking = error.filename or path
+        raise EncoderError(f"cannot read {lacking}: {error.strerror or error}") from error
 
 
 def _ask(request: dict[str, Any]) -> dict[str, Any]:

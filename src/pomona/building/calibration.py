@@ -68,9 +68,9 @@ def sample_pixels(
             break
     if len(sample.kept) < FEWEST:
         raise EncoderError(
-            f"--calibrate {given} has {len(sample.kept)} images that can be read, of "
-            f"{len(files)}; expected {FEWEST} or more, and {MOST} are better: name more of those "
-            "that the encoder will see"
+            f"--calibrate {given} has {len(sample.kept)} different images that can be "
+            f"read, in {len(files)} files; expected {FEWEST} or more, and {MOST} are better: name "
+            "more of those that the encoder will see"
         )
     return random.permutation(np.stack(sample.kept[:MOST]))
 

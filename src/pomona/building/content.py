@@ -1,14 +1,15 @@
-"""Digests of what a network's files hold, whatever they are called."""
+"""The files that a network lies in: which they are, and digests of what they hold."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from pomona.errors import EncoderError
 
-__all__ = ["content_digest"]
+__all__ = ["content_digest", "network_files", "shown_name"]
 
 _CHUNK_BYTES = 2**20
 _DEEPEST = 64  # graphs within graphs
@@ -27,10 +28,20 @@ _WITHIN: dict[int, dict[int, int]] = {
 }
 
 
+def shown_name(path: Path) -> str:
+    """The name of a file as text, which it need not be: each byte that is none is escaped."""
+    return os.fsencode(path.name).decode("utf-8", "backslashreplace")
+
+
 def content_digest(path: Path) -> str:
-    """SHA-256 over the content of the file, or files, that a network consists of."""
+    """SHA-256 over the content of the file, or files, that a network consists of.
+
+    Raises:
+        OSError: one of them cannot be read; with its name.
+        EncoderError: an ONNX file is damaged, or refers to one outside its folder.
+    """
     digest = hashlib.sha256()
-    for part in _parts(path):
+    for part in network_files(path):
         digest.update(f"{part.stat().st_size}\n".encode())
         with part.open("rb") as file:
             while chunk := file.read(_CHUNK_BYTES):
@@ -38,7 +49,12 @@ def content_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _parts(path: Path) -> Iterator[Path]:
+def network_files(path: Path) -> Iterator[Path]:
+    """The file, or files, that a network consists of.
+
+    Raises:
+        EncoderError: an ONNX file is damaged, or refers to one outside its folder.
+    """
     if path.is_dir():
         yield path / "saved_model.pb"
         yield from sorted((path / "variables").glob("variables.*"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,11 @@ _log = logging.getLogger(__name__)
 _SCORES = {"Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid"}
 _SHAPING = {
     *("Cast", "Convert", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"),
-    "Dropout",
+    *("Clamp", "Clip", "Dropout", "Slice", "StridedSlice"),
+    *("DequantizeLinear", "FakeQuantize", "QuantizeLinear"),
 }
+# What they give are the same numbers in a row, or nearly.
+_PLACING = {"FakeQuantize", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"}
 _WITH_A_CONSTANT = {"Add", "Sub", "Subtract", "Mul", "Multiply", "Div", "Divide"}
 _NORMALISING = {"BatchNormalization", "BatchNormInference"}
 _DENSE = {"MatMul", "Gemm", "FullyConnected"}
@@ -39,12 +42,14 @@ class Operation:
         kind: the operation's, as its format calls it.
         given: keys of the tensors that it was given, without constants.
         on_pixel: of a convolution, whether what it was given is one pixel large.
+        is_named: whether the file gives the name, not the library that has read it.
     """
 
     name: str
     kind: str
     given: tuple[str, ...]
     on_pixel: bool = False
+    is_named: bool = True
 
     @property
     def is_dense(self) -> bool:
@@ -72,6 +77,8 @@ def check_end(makers: Mapping[str, Operation], output: str, path: Path) -> None:
             break
         (key,) = made.given
     before = makers.get(made.given[0]) if made and made.is_dense else None
+    while before and not before.is_named and before.kind in _PLACING:
+        before = makers.get(before.given[0])
     name = makers[output].name if output in makers else output
     if scores:
         advice = (
@@ -102,7 +109,7 @@ def in_openvino(network: Any) -> tuple[dict[str, Operation], str]:
         on_pixel = pixel and list(sources[0].get_shape())[2:] == [1, 1]
         for output in operation.outputs():
             made = _operation(tensor_name(output), kind, list(map(_key, given)), on_pixel=on_pixel)
-            makers[_key(output)] = made
+            makers[_key(output)] = replace(made, is_named=bool(output.get_names()))
     return makers, _key(network.output(0).get_node().input_value(0))
 
 

@@ -9,7 +9,7 @@ from pomona.building.settings import NetworkSettings
 from pomona.encoder.blob import Encoder
 from pomona.errors import EncoderError
 
-__all__ = ["FORMATS", "build", "describe", "file_format", "with_card"]
+__all__ = ["FORMATS", "build", "cards_beside", "describe", "file_format", "with_card"]
 
 FORMATS = {
     ".keras": "keras",
@@ -44,6 +44,11 @@ def file_format(path: Path) -> str:
         raise EncoderError(
             f"{path} is of no known kind: expected a network's name ('pomona models' lists them), "
             f"a file that ends in {', '.join(FORMATS)}, or a TensorFlow SavedModel folder"
+        )
+    if kind in ("tflite", "openvino") and not path.suffix.islower():
+        raise EncoderError(
+            f"{path} ends in {path.suffix}, and OpenVINO knows such a file by "
+            f"{path.suffix.lower()} alone: call it so"
         )
     return kind
 
@@ -97,18 +102,30 @@ def with_card(path: Path, settings: NetworkSettings) -> NetworkSettings:
     return settings if card is None else settings.over(NetworkSettings.from_toml(card))
 
 
-def _card_beside(path: Path) -> Path | None:
-    """Find the card of a network's file: `fruit.onnx.toml`, else `fruit.toml`."""
+def cards_beside(path: Path) -> list[Path]:
+    """The places of a network's card: beside `fruit.onnx`, `fruit.onnx.toml`, else `fruit.toml`."""
     own = path.with_name(f"{path.name}.toml")
-    if own.is_file() or path.is_dir():
-        return own if own.is_file() else None
-    shared = path.with_suffix(".toml")
-    if not shared.is_file():
-        return None
-    others = [path.with_suffix(ending) for ending in FORMATS if ending != path.suffix.lower()]
-    if found := [other.name for other in others if other.is_file()]:
+    return [own] if path.is_dir() else [own, path.with_suffix(".toml")]
+
+
+def _card_beside(path: Path) -> Path | None:
+    """Find the card of a network, if it has one.
+
+    Raises:
+        EncoderError: it may be that of a network beside it.
+    """
+    card = next((place for place in cards_beside(path) if place.is_file()), None)
+    if card is None or (path.is_file() and card.name == f"{path.name}.toml"):
+        return card
+    named = card.with_suffix("")
+    folders = [named] if (named / "saved_model.pb").is_file() else []
+    files = [file for ending in FORMATS if (file := Path(f"{named}{ending}")).is_file()]
+    without = [file for file in files if not Path(f"{file}.toml").is_file()]
+    if others := [other for other in folders + without if other != path]:
+        file = path if path.is_file() else others[0]
         raise EncoderError(
-            f"the card {shared} is beside {path.name} and {', '.join(found)}, which can take "
-            f"different input: call it {own.name} if it is that of {path.name}"
+            f"the card {card} is beside {path.name} and "
+            f"{', '.join(other.name for other in others)}, which can take different input: call it "
+            f"{file.name}.toml if it is that of {file.name}"
         )
-    return shared
+    return card

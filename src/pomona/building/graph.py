@@ -30,7 +30,9 @@ __all__ = [
     "with_probes",
 ]
 
-_TOO_SMALL = {"i8", "int8", "i4", "int4", "u4", "uint4", "u1", "boolean", "bool"}
+# By OpenVINO's names and by ONNX'.
+_UNSIGNED = {"u8", "uint8", "u16", "uint16", "u32", "uint32", "u64", "uint64"}
+_SIGNED = {"i16", "int16", "i32", "int32", "i64", "int64"}
 
 
 def take_pixels(model: Any, preprocessing: Preprocessing, layout: str) -> Any:
@@ -83,16 +85,20 @@ def refuse_whole_numbers(
             f"{path} gives whole numbers ({given}), as quantized networks do, and features are "
             "none: name another layer with --layer, or convert it with float input and output"
         )
-    if taken and taken.lower() in _TOO_SMALL:
+    if taken is None:
+        return
+    if taken not in _UNSIGNED | _SIGNED:
         raise EncoderError(
             f"{path} takes {taken}, which does not hold pixels 0..255: convert it with uint8 or "
             "float input"
         )
-    whole = all(mean == round(mean) for mean in preprocessing.mean)
-    if taken and not (whole and all(std == 1 for std in preprocessing.std)):
+    below_zero = taken in _SIGNED  # others would go on from their largest number
+    held = all(mean == (round(mean) if below_zero else 0) for mean in preprocessing.mean)
+    if not (held and all(std == 1 for std in preprocessing.std)):
         raise EncoderError(
             f"{path} takes whole numbers ({taken}), and by what is said of its input the pixels "
-            "are none: give --scale 1, no --std and a whole --mean"
+            "are none that it holds: give --scale 1, no --std, and "
+            f"{'a whole' if below_zero else 'no'} --mean"
         )
 
 
@@ -151,14 +157,24 @@ def with_probes(encoder: Encoder) -> Encoder:
     """Compute the vectors that workers will be held against.
 
     Raises:
-        EncoderError: they are none: NaN, infinite, or nothing but zeros.
+        EncoderError: they are none: NaN, infinite, nothing but zeros, or the same for each image.
+            Or no encoder can be so large.
     """
+    try:
+        encoder.check()
+    except ValueError as error:
+        raise EncoderError(f"{encoder.model} cannot be an encoder: {error}") from error
     vectors = probe_vectors(runtime_for(encoder))
     if not np.isfinite(vectors).all() or not vectors.any(axis=1).all():
         raise EncoderError(
             f"{encoder.model} with weights {encoder.weights} gives NaN, infinite or all-zero "
             "vectors for drawn images: the weights are damaged, belong to another network, or the "
             "preprocessing is not the one that it was trained with"
+        )
+    if (vectors == vectors[0]).all():
+        raise EncoderError(
+            f"{encoder.model} with weights {encoder.weights} gives the same vector for images that "
+            f"differ, at its output {encoder.output!r}: name another layer with --layer"
         )
     return replace(encoder, probes=vectors.astype("<f4").tobytes())
 

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from pomona.building.content import content_digest
+from pomona.building.content import content_digest, shown_name
 from pomona.building.ending import check_end, in_openvino, tensor_name
 from pomona.building.graph import (
     flattened,
@@ -24,6 +24,7 @@ from pomona.preprocess import Preprocessing
 from pomona.runtime.openvino import import_openvino
 
 __all__ = [
+    "architecture",
     "build",
     "describe",
     "image_layout",
@@ -72,14 +73,14 @@ def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder
         content, constants = serialized(graph)
         return with_probes(
             Encoder(
-                model=path.name,
-                architecture=_FORMAT_NAMES.get(path.suffix.lower(), "TensorFlow SavedModel"),
-                weights=path.name,
+                model=shown_name(path),
+                architecture=architecture(path, sides, layout),
+                weights=shown_name(path),
                 weights_sha256=content_digest(path),
                 preprocessing=preprocessing,
                 output=settings.layer or output,
                 dimension=graph.output(0).get_shape()[1],
-                precision="f32",
+                precision="int8" if _is_quantized(network) else "f32",
                 graph=content,
                 constants=constants,
             )
@@ -127,7 +128,7 @@ def needed_preprocessing(
         raise EncoderError(
             f"{path} does not say how its input was prepared: give --scale, --mean and --std "
             f"(input = (pixel * scale - mean) / std, pixels 0..255), or write them into "
-            f"{path.with_suffix('.toml').name} beside it{hint}; for example scale = 1 for a "
+            f"{path.name}.toml beside it{hint}; for example scale = 1 for a "
             "network that takes pixels as they are, scale = 0.00392156862745098 for 0..1, "
             "mean = 127.5 and std = 127.5 for -1..1"
         )
@@ -143,19 +144,31 @@ def raw_pixels(size: tuple[int, int]) -> Preprocessing:
 _FORMAT_NAMES = {".onnx": "ONNX", ".tflite": "TensorFlow Lite", ".xml": "OpenVINO"}
 
 
+def architecture(path: Path, sides: Sides, layout: str) -> str:
+    """What an encoder says of its network: the format, and the layout if only the user knows it.
+
+    The rest of it is in the digest of the file.
+    """
+    known = "TensorFlow SavedModel" if path.is_dir() else _FORMAT_NAMES[path.suffix.lower()]
+    return known if _layouts_shown(sides) == [layout] else f"{known}, {layout}"
+
+
 def _read(path: Path) -> Any:
     openvino = import_openvino()
     try:
         network = openvino.Core().read_model(path)
-    except RuntimeError as error:
+    except (RuntimeError, UnicodeError) as error:
+        other = ", and --runtime onnxruntime may" if path.suffix.lower() == ".onnx" else ""
         raise EncoderError(
             f"OpenVINO {openvino.__version__.split('-')[0]} cannot read {path}: {_reason(error)}; "
-            "is the file whole?"
+            f"is the file whole? If it is, OpenVINO does not know all of its operations{other}"
         ) from error
     if len(network.inputs) != 1:
         names = ", ".join(map(tensor_name, network.inputs))
+        signature = "; what counts is the signature serving_default, or the only one"
         raise EncoderError(
             f"{path} has {len(network.inputs)} inputs ({names}), expected one: the image"
+            f"{signature if path.is_dir() else ''}"
         )
     rank = network.input().get_partial_shape().rank
     if rank.is_static and rank.get_length() != 4:
@@ -178,9 +191,9 @@ def image_layout(sides: Sides, path: Path, settings: NetworkSettings) -> str:
             f"{path} takes an input of shape {sides}, which has no 3 channels: Pomona gives RGB "
             "pixels"
         )
-    shown = [layout for layout in possible if sides and sides[layout.index("C")] == 3]
+    shown = _layouts_shown(sides)
     if settings.layout is not None:
-        if settings.layout not in possible:
+        if settings.layout not in (shown or possible):
             raise EncoderError(f"{path} takes an input of shape {sides}: not {settings.layout}")
         return settings.layout
     if len(shown) == 1:
@@ -189,6 +202,10 @@ def image_layout(sides: Sides, path: Path, settings: NetworkSettings) -> str:
         f"{path} takes an input of shape {sides or 'unknown'}, which does not show its layout: "
         "give --layout NCHW or --layout NHWC"
     )
+
+
+def _layouts_shown(sides: Sides) -> list[str]:
+    return [layout for layout in LAYOUTS if sides and sides[layout.index("C")] == 3]
 
 
 def image_size(sides: Sides, layout: str, path: Path, settings: NetworkSettings) -> tuple[int, int]:
@@ -231,7 +248,16 @@ def _whole(port: Any) -> str | None:
     return str(kind.to_string()) if kind.is_integral() else None
 
 
-def _reason(error: RuntimeError) -> str:
+def _is_quantized(network: Any) -> bool:
+    """Whether numbers that come from the image are rounded to few bits on their way."""
+    return any(
+        operation.get_type_name() == "FakeQuantize"
+        and operation.input_value(0).get_node().get_type_name() != "Constant"
+        for operation in network.get_ordered_ops()
+    )
+
+
+def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
     return " ".join((telling or lines or ["no reason given"])[-1].split())[:200]

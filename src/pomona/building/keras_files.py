@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from pomona.building.content import shown_name
 from pomona.building.graph import flattened, near, serialized, take_pixels, with_probes
 from pomona.building.graph_files import needed_preprocessing, raw_pixels
 from pomona.building.keras_backend import exported, import_keras, weights_digest
@@ -72,9 +73,9 @@ def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder
     weights = itertools.chain(*(getattr(e, "weights", ()) for e in layers_in_order(steps)))
     return with_probes(
         Encoder(
-            model=path.name,
+            model=shown_name(path),
             architecture=f"Keras model {architecture_digest(steps)}",
-            weights=path.name,
+            weights=shown_name(path),
             weights_sha256=weights_digest(weights),
             preprocessing=preprocessing,
             output=name_of(output),

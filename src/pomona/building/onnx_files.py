@@ -6,20 +6,27 @@ pixels, as those for OpenVINO do.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pomona.building.content import content_digest
+from pomona.building.content import content_digest, shown_name
 from pomona.building.ending import check_end, in_onnx
 from pomona.building.graph import near, refuse_map, refuse_whole_numbers, with_probes
-from pomona.building.graph_files import image_layout, image_size, needed_preprocessing
+from pomona.building.graph_files import (
+    architecture,
+    image_layout,
+    image_size,
+    needed_preprocessing,
+)
 from pomona.building.settings import NetworkSettings
 from pomona.encoder.blob import Encoder
 from pomona.errors import EncoderError
 from pomona.preprocess import Preprocessing
 from pomona.runtime.onnx import new_session
+from pomona.runtime.probes import TOLERANCE, probe_images
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,6 +34,11 @@ if TYPE_CHECKING:
 __all__ = ["build"]
 
 _LARGEST = 2**31 - 1  # bytes, of any protobuf
+_OLDEST_OPSET = 7
+_QUANTIZED = {
+    *("ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul"),
+    "QuantizeLinear",
+}
 _FLOATS = (1, 10, 11, 16)  # TensorProto's FLOAT, FLOAT16, DOUBLE and BFLOAT16
 
 
@@ -50,11 +62,12 @@ def build(path: Path, settings: NetworkSettings) -> Encoder:
     digest = content_digest(path)  # looks at where its arrays lie, too
     try:
         model = onnx.load(path)
-        onnx.checker.check_model(model)
+        _check(model)
     except Exception as error:  # protobuf's, ONNX' and the system's
         raise EncoderError(
             f"ONNX {onnx.__version__} cannot read {path}: {_one_line(error)}; is the file whole?"
         ) from error
+    _check_version(model, path)
     image = _image(model, path)
     sides = _sides(image)
     layout = image_layout(sides, path, settings)
@@ -69,22 +82,62 @@ def build(path: Path, settings: NetworkSettings) -> Encoder:
     given = _given_for_one_image(model, output, preprocessing, path)
     refuse_whole_numbers(path, _whole(image), _whole_array(given), preprocessing)
     refuse_map(given.shape, path, settings.layer)
-    graph = model.SerializeToString()
-    return with_probes(
+    encoder = with_probes(
         Encoder(
-            model=path.name,
-            architecture="ONNX",
-            weights=path.name,
+            model=shown_name(path),
+            architecture=architecture(path, sides, layout),
+            weights=shown_name(path),
             weights_sha256=digest,
             preprocessing=preprocessing,
             output=output,
             dimension=given.size,
-            precision="f32",
+            precision="int8" if _is_quantized(model) else "f32",
             runtime="onnxruntime",
-            graph=graph,
+            graph=model.SerializeToString(),
             constants=b"",
         )
     )
+    if _is_same_in_batches(encoder):
+        return encoder
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    return replace(encoder, graph=model.SerializeToString())
+
+
+def _is_same_in_batches(encoder: Encoder) -> bool:
+    """Whether images computed together get the vectors that each gets alone.
+
+    A network that says that it takes any number may take the first for all, or their mean.
+    """
+    spec = encoder.preprocessing
+    alone = np.frombuffer(encoder.probes, "<f4").reshape(-1, encoder.dimension)
+    session = new_session(encoder.graph, encoder.model)
+    images = {session.get_inputs()[0].name: probe_images(spec.height, spec.width)}
+    try:
+        together = session.run(None, images)[0]
+    except Exception:  # noqa: BLE001 - ONNX Runtime's are not of one kind, and each says no
+        return False
+    if together.shape != alone.shape:
+        return False
+    return bool(np.abs(together - alone).max() <= TOLERANCE["f32"] * np.abs(alone).max())
+
+
+def _check(model: Any) -> None:
+    """Let ONNX look at a model, but for its outputs' types: ONNX Runtime does not ask for them."""
+    import onnx
+
+    for output in model.graph.output:
+        anything = onnx.helper.make_tensor_value_info(output.name, onnx.TensorProto.FLOAT, [])
+        output.CopyFrom(anything)
+    onnx.checker.check_model(model)
+
+
+def _check_version(model: Any, path: Path) -> None:
+    for used in model.opset_import:
+        if used.domain in ("", "ai.onnx") and used.version < _OLDEST_OPSET:
+            raise EncoderError(
+                f"{path} is of opset {used.version}, and ONNX Runtime computes {_OLDEST_OPSET} and "
+                "later: use --runtime openvino"
+            )
 
 
 def _image(model: Any, path: Path) -> Any:
@@ -226,6 +279,14 @@ def _whole(image: Any) -> str | None:
     from onnx import TensorProto
 
     return None if _kind(image) in _FLOATS else TensorProto.DataType.Name(_kind(image)).lower()
+
+
+def _is_quantized(model: Any) -> bool:
+    """Whether numbers that come from the image are rounded to few bits on their way."""
+    arrays = {array.name for array in model.graph.initializer}
+    return any(
+        node.op_type in _QUANTIZED and node.input[0] not in arrays for node in model.graph.node
+    )
 
 
 def _whole_array(given: NDArray[Any]) -> str | None:

@@ -94,7 +94,7 @@ class NetworkSettings:
                 content = file.read(_LARGEST_CARD + 1)
             if len(content) > _LARGEST_CARD:
                 raise EncoderError(f"the card {path} is larger than {_LARGEST_CARD} bytes")
-            told = tomllib.loads(content.decode())
+            told = tomllib.loads(content.decode("utf-8-sig"))
         except OSError as error:
             raise EncoderError(f"cannot read the card {path}: {error.strerror}") from error
         except (ValueError, RecursionError) as error:  # TOML's and UTF-8's; brackets in brackets

@@ -85,7 +85,7 @@ def build(
     The encoder's file holds the network, its weights and its preprocessing. 'pomona extract
     --encoder' takes it, on machines without Keras and without the weights.
     """
-    from pomona.building.build import build_encoder
+    from pomona.building.build import build_encoder, is_part_of_network
     from pomona.building.precision import check_precision, lower_precision
     from pomona.building.settings import NetworkSettings
     from pomona.presentation import show_encoder
@@ -93,8 +93,8 @@ def build(
 
     check_output(Path(output))
     for given in filter(None, (model, weights)):
-        if Path(output).exists() and Path(given).exists() and Path(output).samefile(given):
-            raise click.UsageError(f"-o {output} is the network itself: give another name")
+        if is_part_of_network(Path(output), given):
+            raise click.UsageError(f"-o {output} is a file of {given} itself: give another name")
     warn_of_untrained(weights)
     check_precision(precision, calibrate)
     told = NetworkSettings(**settings)

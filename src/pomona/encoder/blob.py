@@ -235,10 +235,10 @@ class Encoder:
             raise ValueError(f"sections end at byte {end} of {len(blob)}")
         header["preprocessing"] = Preprocessing.from_json(header["preprocessing"])
         encoder = cls(**header)
-        encoder._check()
+        encoder.check()
         return encoder
 
-    def _check(self) -> None:
+    def check(self) -> None:
         """Refuse values that no encoder has: a digest only shows that nobody changed a file since.
 
         Raises:
@@ -252,7 +252,9 @@ class Encoder:
                 f"ends_at_output is {self.ends_at_output!r:.80}, expected true or false"
             )
         if type(self.dimension) is not int or not 0 < self.dimension <= _LARGEST_DIMENSION:
-            raise ValueError(f"dimension is {self.dimension!r:.80}")
+            raise ValueError(
+                f"dimension is {self.dimension!r:.80}, expected 1 to {_LARGEST_DIMENSION} numbers"
+            )
         if self.preprocessing.height * self.preprocessing.width > _LARGEST_INPUT:
             raise ValueError(
                 f"its input is {self.preprocessing.height} x {self.preprocessing.width} pixels, "

@@ -89,6 +89,12 @@ class OnnxRuntime:
             self._at_once //= 2
             _log.warning("batches of %d from here on: %s", self._at_once, reason)
             return None
+        expected = (len(images), self.dimension)
+        if vectors.shape != expected:  # one vector would become everybody's, without a word
+            raise EncoderError(
+                f"encoder {self._label} gives vectors of shape {vectors.shape}, expected "
+                f"{expected}: build the encoder again"
+            )
         return vectors
 
 
