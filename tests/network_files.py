@@ -16,6 +16,7 @@ from pomona.runtime import runtime_for
 FILES = Path(__file__).parent / "goldens" / "files"
 VECTORS = np.load(FILES / "vectors.npz")
 FUNCTIONAL = np.load(FILES / "functional.npz")  # of the same pictures
+UNUSUAL = np.load(FILES / "unusual.npz")  # and of these
 SCALED = NetworkSettings(mean=127.5, std=127.5)
 UNIT = NetworkSettings(scale=1 / 255, mean=0.5)
 NOTHING_SAID = NetworkSettings()

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from network_files import FILES, FUNCTIONAL, assert_gives, made
+from network_files import FILES, FUNCTIONAL, VECTORS, assert_gives, made
 from pomona.building.keras_config import objects_in, readable
 from pomona.building.keras_loading import load_model
 from pomona.building.settings import NetworkSettings
@@ -83,6 +83,20 @@ def test_calls_of_a_model_within_a_model_are_counted_from_nought() -> None:
     (node,) = told_of[pooling]["inbound_nodes"]
     assert node["args"][0]["config"]["keras_history"] == ["half_frozen", 0, 0]
     assert told_of["half_frozen"]["inbound_nodes"][0]["kwargs"] == {"training": False}
+
+
+@pytest.mark.parametrize("is_list", [False, True])
+def test_a_sequential_of_before_there_were_input_layers_is_read(
+    tmp_path: Path, is_list: bool
+) -> None:
+    shutil.copy(FILES / "keras2.h5", tmp_path / "older.h5")
+    with h5py.File(tmp_path / "older.h5", "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        first, *layers = config["config"]["layers"]
+        layers[0]["config"]["batch_input_shape"] = first["config"]["batch_input_shape"]
+        config["config"]["layers"] = layers
+        file.attrs["model_config"] = json.dumps({**config, "config": layers} if is_list else config)
+    assert_gives(made(tmp_path / "older.h5"), VECTORS["keras2_hidden"])
 
 
 def test_a_slash_in_a_name_is_no_slash_any_more(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from network_files import (
     FUNCTIONAL,
     NOTHING_SAID,
     SCALED,
+    UNUSUAL,
     VECTORS,
     assert_gives,
     features,
@@ -60,6 +61,19 @@ def test_preprocess_input_within_a_functional_model_is_computed(version: str, fi
 
 def test_images_are_resized_within_a_model_as_tensorflow_does_it() -> None:
     assert_gives(made(FILES / "resizing.keras"), FUNCTIONAL["resizing"])
+
+
+@pytest.mark.parametrize(
+    "file", ["unusual.keras", "unusual.h5", "keras2_unusual.keras", "keras2_unusual.h5"]
+)
+def test_what_keras_3_computes_otherwise_is_computed_as_the_model_was_trained(file: str) -> None:
+    assert_gives(made(FILES / file), UNUSUAL[Path(file).stem])
+
+
+@pytest.mark.filterwarnings("ignore:`custom_gradient`")
+@pytest.mark.parametrize("name", ["mixed", "mixed_int8"])
+def test_mixed_precision_is_undone_in_every_layer(name: str) -> None:
+    assert_gives(made(FILES / f"{name}.keras"), UNUSUAL[name])
 
 
 def test_what_keras_cannot_compute_here_is_one_clear_error(tmp_path: Path) -> None:
@@ -140,9 +154,89 @@ def test_scores_that_no_dense_layer_makes_are_not_taken_for_features(tmp_path: P
     layers = import_keras().layers
     ends = (layers.Conv2D(5, 1), layers.GlobalAveragePooling2D(name="pool"), layers.Softmax())
     path = sequential(tmp_path / "m.keras", layers.Rescaling(1 / 255), layers.Conv2D(8, 3), *ends)
-    with pytest.raises(EncoderError, match="scores that no dense layer makes.*--layer.*pool"):
+    with pytest.raises(EncoderError, match="ends in scores, and .*--layer.*pool"):
         made(path)
     assert made(path, NetworkSettings(layer="pool")).dimension == 5
+
+
+ENDS = {
+    "an average of classifiers": lambda k, x: k.layers.Average()(
+        [k.layers.Dense(3, activation="softmax")(x) for _ in range(2)]
+    ),
+    "several heads": lambda k, x: k.layers.Concatenate()(
+        [k.layers.Dense(1, activation="sigmoid")(x) for _ in range(3)]
+    ),
+    "a cast": lambda k, x: k.ops.cast(k.layers.Dense(3, activation="softmax")(x), "float32"),
+    "a cast within": lambda k, x: k.layers.Softmax()(k.ops.cast(k.layers.Dense(3)(x), "float32")),
+    "a clip": lambda k, x: k.ops.clip(k.layers.Dense(3, activation="softmax")(x), 1e-7, 1),
+    "a logarithm": lambda k, x: k.ops.log(k.layers.Dense(3, activation="softmax")(x)),
+    "a part": lambda k, x: k.layers.Dense(3, activation="softmax")(x)[:, 1:],
+    "a complement": lambda k, x: 1 - k.layers.Dense(3, activation="sigmoid")(x),
+    "a wrapper": lambda k, x: k.layers.SpectralNormalization(
+        k.layers.Dense(3, activation="softmax")
+    )(x),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_what_follows_scores_makes_no_features_of_them(tmp_path: Path, end: str) -> None:
+    keras = import_keras()
+    image = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(8, 3)(keras.layers.Rescaling(1 / 255)(image))
+    pooled = keras.layers.GlobalAveragePooling2D(name="features")(x)
+    keras.Model(image, ENDS[end](keras, pooled)).save(tmp_path / "m.keras")
+    encoder = made(tmp_path / "m.keras")
+    assert (encoder.output, encoder.dimension) == ("features", 8)
+
+
+def test_scores_of_different_features_are_not_taken_for_features(tmp_path: Path) -> None:
+    keras = import_keras()
+    image = keras.Input((32, 32, 3))
+    scaled = keras.layers.Rescaling(1 / 255)(image)
+    pools = [keras.layers.GlobalAveragePooling2D()(scaled), keras.layers.Flatten()(scaled)]
+    scores = [keras.layers.Dense(2, activation="softmax")(each) for each in pools]
+    keras.Model(image, keras.layers.Average()(scores)).save(tmp_path / "m.keras")
+    with pytest.raises(EncoderError, match="ends in scores, and .*--layer"):
+        made(tmp_path / "m.keras")
+
+
+def test_features_that_scores_weigh_are_features(tmp_path: Path) -> None:
+    keras = import_keras()
+    image = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(8, 3)(keras.layers.Rescaling(1 / 255)(image))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    gate = keras.layers.Dense(8, activation="sigmoid")(x)
+    keras.Model(image, keras.layers.Multiply(name="gated")([x, gate])).save(tmp_path / "m.keras")
+    assert made(tmp_path / "m.keras").output == "gated"
+
+
+def test_a_layer_that_gives_several_tensors_is_none_to_name(tmp_path: Path) -> None:
+    keras = import_keras()
+    image = keras.Input((32, 32, 3))
+    rows = keras.layers.Reshape((32, 96))(keras.layers.Rescaling(1 / 255)(image))
+    row, *_ = keras.layers.LSTM(4, return_state=True, name="states")(rows)
+    twice = keras.layers.Dense(4, name="twice")
+    keras.Model(image, twice(twice(row))).save(tmp_path / "m.keras")
+    for name, number in (("states", 3), ("twice", 2)):
+        with pytest.raises(EncoderError, match=f"has {number} tensors of layer '{name}'"):
+            made(tmp_path / "m.keras", NetworkSettings(layer=name))
+    layers = files.describe(tmp_path / "m.keras")["layers"]
+    assert {layer["name"]: layer["shape"] for layer in layers}["states"] == [4]
+
+
+@pytest.mark.parametrize("form", ["keras", "h5"])
+def test_a_layer_that_only_one_network_of_kerass_has_is_no_strangers(
+    tmp_path: Path, form: str
+) -> None:
+    from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
+
+    keras = import_keras()
+    image = keras.Input((32, 32, 3))
+    x = keras.layers.Rescaling(1 / 255)(image)
+    x = CustomScaleLayer(0.5)([x, keras.layers.ReLU()(x)])
+    keras.Model(image, keras.layers.GlobalAveragePooling2D()(x)).save(tmp_path / f"m.{form}")
+    expected = 1.5 / 255 * VECTORS["images"].mean(axis=(1, 2))
+    assert_gives(made(tmp_path / f"m.{form}"), expected)
 
 
 def test_a_temperature_between_the_classifier_and_its_scores_is_stepped_back_over(
@@ -260,6 +354,17 @@ def test_two_outputs_are_refused_unless_one_is_named(tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match=r"has 2 outputs \(pool, side\)"):
         made(tmp_path / "fruit.keras", SCALED)
     assert made(tmp_path / "fruit.keras", NetworkSettings(scale=1, layer="side")).dimension == 2
+
+
+def test_sums_of_bytes_which_overflow_are_refused(tmp_path: Path) -> None:
+    keras = import_keras()
+    image = keras.Input((32, 32, 3), dtype="uint8", name="image")
+    for name, scaled in (("sums", image - 128), ("floats", image / 255)):
+        pooled = keras.layers.GlobalAveragePooling2D()(scaled)
+        keras.Model(image, keras.layers.Dense(2)(pooled)).save(tmp_path / f"{name}.keras")
+    with pytest.raises(EncoderError, match="compute in uint8, which overflows: cast the image"):
+        made(tmp_path / "sums.keras")
+    assert_gives(made(tmp_path / "floats.keras"), VECTORS["images"].mean(axis=(1, 2)) / 255)
 
 
 def test_an_input_that_is_no_image_is_refused(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from network_files import FILES, features, made
 from pomona.building.keras_backend import import_keras
 from pomona.building.keras_flat import laid_flat
 from pomona.building.keras_identity import architecture_digest
+from pomona.building.settings import NetworkSettings
 from pomona.encoder.blob import Encoder
 
 
@@ -23,6 +24,9 @@ def saved(path: Path, model: Any) -> Path:
     model.set_weights([rng.normal(size=w.shape).astype(np.float32) for w in model.get_weights()])
     model.save(path)
     return path
+
+
+BOTH = ("functional", "caffe", "unusual", "keras2_functional", "keras2_unusual")
 
 
 def network(
@@ -48,11 +52,44 @@ def encoder_of(tmp_path: Path, model: Any) -> Encoder:
     return made(saved(tmp_path / "m.keras", model))
 
 
-@pytest.mark.parametrize("name", ["functional", "caffe", "keras2_functional", "transfer", "keras2"])
+@pytest.mark.parametrize("name", [*BOTH, "transfer", "keras2"])
 def test_both_files_of_a_model_give_the_same_encoder(name: str) -> None:
     one, other = made(FILES / f"{name}.keras"), made(FILES / f"{name}.h5")
     assert one.fingerprint == other.fingerprint
     assert np.array_equal(features(one), features(other))
+
+
+def test_the_layout_of_the_image_is_in_the_fingerprint(tmp_path: Path) -> None:
+    keras = import_keras()
+    found = set()
+    for shape in ((32, 32, 3), (3, 32, 32)):
+        image = keras.Input(shape)
+        model = keras.Model(image, keras.layers.Reshape((-1,))(image / 255))
+        found.add(encoder_of(tmp_path, model).fingerprint)
+    assert len(found) == 2
+
+
+def test_the_file_that_a_lambda_was_written_in_is_not_in_the_fingerprint(tmp_path: Path) -> None:
+    keras = import_keras()
+    found = {}
+    for number, written, file in ((1, "x / 255", "a"), (2, "x / 255", "b"), (3, "x / 254", "a")):
+        function = eval(compile(f"lambda x: {written}", f"{file}/train.py", "eval"))  # noqa: S307
+        image = keras.Input((32, 32, 3))
+        x = keras.layers.GlobalAveragePooling2D()(keras.layers.Lambda(function)(image))
+        path = saved(tmp_path / "m.keras", keras.Model(image, x))
+        found[number] = made(path, NetworkSettings(scale=1), trust=True).fingerprint
+    assert found[1] == found[2] != found[3]
+
+
+def test_seeds_that_keras_draws_are_not_in_the_fingerprint(tmp_path: Path) -> None:
+    layers = import_keras().layers
+    found = set()
+    for seed in (1, 2):
+        x = image = import_keras().Input((32, 32, 3))
+        x = layers.RandomCrop(32, 32, seed=seed)(x)
+        model = import_keras().Model(image, layers.GlobalAveragePooling2D()(x / 255))
+        found.add(encoder_of(tmp_path, model).fingerprint)
+    assert len(found) == 1
 
 
 def test_names_that_keras_counts_are_not_in_the_fingerprint(tmp_path: Path) -> None:
@@ -130,7 +167,7 @@ def test_an_argument_that_a_later_keras_adds_changes_nothing() -> None:
     def digest(layer: Any) -> str:
         image = keras.Input((4, 4, 3))
         flat = laid_flat(keras.Model(image, layer(image)), (4, 4), "NHWC")
-        return architecture_digest(flat.before(flat.results[0]))
+        return architecture_digest(flat.before(flat.results[0]), "NHWC")
 
     assert digest(keras.layers.Dense(2)) == digest(Dense(2))
     assert digest(Dense(2)) != digest(Dense(2, sparsity=0.5))

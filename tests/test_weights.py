@@ -89,6 +89,77 @@ def test_a_network_within_a_model_is_found_in_its_file(tmp_path: Path) -> None:
     assert matched(path) == [[1], [2, 3], [4]]
 
 
+def test_a_head_may_begin_with_a_layer_of_the_networks_first_kind(tmp_path: Path) -> None:
+    inner = {f"functional/layers/{key}": arrays for key, arrays in GOOD3.items()}
+    head = {"conv2d": [full((3, 3, 4, 5), 9)], "dense": [full((5, 7), 9)]}
+    assert matched(keras3(tmp_path / "a.weights.h5", {**inner, **head})) == [[1], [2, 3], [4]]
+
+
+FRONTS = [
+    {"conv2d_2": [full((1, 1, 3, 3), 9), full((3,), 9)]},
+    {"batch_normalization_1": [full((3,), 9)] * 4},
+    {"layer_normalization": [full((3,), 9)] * 2},
+    {"p_re_lu": [full((1, 1, 3), 9)]},
+]
+
+
+@pytest.mark.parametrize("front", FRONTS)
+def test_a_layer_that_may_stand_before_the_network_is_not_left_out(
+    tmp_path: Path, front: dict[str, list[np.ndarray]]
+) -> None:
+    inner = {f"functional/layers/{key}": arrays for key, arrays in GOOD3.items()}
+    message = "also holds layer .* which may stand before the network: give the whole model"
+    with pytest.raises(EncoderError, match=message):
+        matched(keras3(tmp_path / "a.weights.h5", {**inner, **front}))
+    nested = within_a_model(tmp_path / "a.h5", [f"conv2d_{n}/kernel:0" for n in (7, 8, 9, 17)])
+    with h5py.File(nested, "r+") as file:
+        ((name, arrays),) = front.items()
+        file.attrs["layer_names"] = [name.encode(), b"inner", b"dense"]
+        group = file.create_group(name)
+        group.attrs["weight_names"] = [f"{name}/w{n}:0".encode() for n in range(len(arrays))]
+        for n, array in enumerate(arrays):
+            group[f"{name}/w{n}:0"] = array
+    with pytest.raises(EncoderError, match=message):
+        matched(nested, COUNTED)
+
+
+def test_a_network_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    twice = {
+        f"functional{n}/layers/{key}": arrays for n in ("", "_1") for key, arrays in GOOD3.items()
+    }
+    with pytest.raises(EncoderError, match="holds tiny 2 times: give the whole model"):
+        matched(keras3(tmp_path / "a.weights.h5", twice))
+
+
+@pytest.mark.parametrize("written", ["stage/conv_{}", "stage_conv_{}"])
+def test_a_slash_in_a_layers_name_of_keras_2_is_an_underscore_in_keras_3(
+    tmp_path: Path, written: str
+) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [b"inner"]
+        inner = file.create_group("inner")
+        names = [written.format(number) for number in (2, 1)]
+        inner.attrs["weight_names"] = [f"{name}/kernel:0".encode() for name in names]
+        for name in names:
+            inner[f"{name}/kernel:0"] = full((2, 2), int(name[-1]))
+    needed = [
+        LayerShape(f"layers/conv2d_{n}", f"stage_conv_{n}", (("kernel", (2, 2)),)) for n in (1, 2)
+    ]
+    assert matched(path, needed) == [[1], [2]]
+
+
+def test_names_of_more_than_64_kb_are_read(tmp_path: Path) -> None:
+    path = legacy(tmp_path / "a.h5", {"all": [full((2, 2), n) for n in range(4)]})
+    with h5py.File(path, "r+") as file:
+        names = list(file["all"].attrs["weight_names"])
+        del file["all"].attrs["weight_names"]
+        for n in range(2):  # as Keras splits them
+            file["all"].attrs[f"weight_names{n}"] = names[2 * n : 2 * n + 2]
+    (layer,) = read_weights(path)
+    assert [float(array.flat[0]) for array in layer.arrays] == [0, 1, 2, 3]
+
+
 def test_layers_within_layers_are_read_in_keras_3_files(tmp_path: Path) -> None:
     path = keras3(tmp_path / "a.weights.h5", {"sequential/layers/dense": TOP, **GOOD3})
     inner = LayerShape("layers/sequential/layers/dense", "top", (("k", (4, 7)), ("b", (7,))))

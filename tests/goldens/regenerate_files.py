@@ -9,7 +9,8 @@ networks, and its vectors are what Keras on TensorFlow gives in float32.
 
 Others are functional, as TensorFlow's own tutorials have them: `preprocess_input` within, a
 backbone that is half frozen, normalisation in its head; and one has each of TensorFlow's functions
-that Pomona knows.
+that Pomona knows. And there is what needs help: layers that Keras 2 computed otherwise, axes that
+Keras loses, mixed precision.
 """
 
 from __future__ import annotations
@@ -148,6 +149,54 @@ def functions():
     return tf_keras.Model(image, tf_keras.layers.Dense(2)(features))
 
 
+def unusual(k):
+    """What Keras 3, or its OpenVINO backend, computes otherwise, or cannot read, unless helped."""
+    layers = k.layers
+    image = k.Input((SIZE, SIZE, 3))
+    x = layers.Rescaling(1 / 255)(image)
+    maps = [
+        layers.Softmax(axis=[1, 2])(layers.Conv2D(2, 5)(x)),
+        layers.Conv2D(2, 5, activation="hard_sigmoid")(x),
+        layers.Activation("hard_sigmoid")(x),
+        x[:, :, :, ::-1],
+    ]
+    rows = layers.Reshape((8, 16 * 8 * 3))(x)
+    vectors = [layers.LSTM(3)(rows)]
+    if k is keras:
+        attention = layers.MultiHeadAttention(2, 3)(rows, rows)
+        vectors.append(layers.GlobalAveragePooling1D()(attention))
+        maps.append(x[..., ::-1])
+        maps += [layers.Resizing(5, 40, "bilinear", antialias=True)(x)]
+        maps += [layers.Resizing(40, 7, "bicubic", antialias=True)(x)]
+    else:
+        inner = k.Model(image, {"first": layers.Conv2D(2, 3)(image), "second": image})
+        maps += [layers.RandomCrop(20, 14)(x), tf.math.l2_normalize(x), inner(x)["first"]]
+    flat = [layers.Flatten()(layers.MaxPooling2D(3)(each)) for each in maps]
+    features = layers.Concatenate(name="features")(flat + vectors)
+    return k.Model(image, {"classes": layers.Dense(2)(features)})
+
+
+def quantized():
+    image = keras.Input((SIZE, SIZE, 3))
+    x = keras.layers.Rescaling(1 / 255)(image)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 3)(x))
+    x = keras.layers.Dense(6, activation="relu", name="features")(x)
+    return keras.Model(image, keras.layers.Dense(2)(x))
+
+
+def mixed(make, **changes):
+    """A network of mixed precision, and the same one in float32."""
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    network = make()
+    keras.config.set_dtype_policy("float32")
+    same = make()
+    fill(network, np.random.default_rng(1))
+    same.set_weights(network.get_weights())
+    for each in (network, same) if changes else ():
+        each.quantize(**changes)
+    return network, same
+
+
 def fill(network, rng):
     for weight in network.weights:
         if "seed" in weight.name or weight.dtype in ("uint32", "int64"):
@@ -234,6 +283,27 @@ def functional_files():
     keep("functional.npz", vectors)
 
 
+def unusual_files():
+    images = drawn()
+    networks = {"unusual": unusual(keras), "keras2_unusual": unusual(tf_keras)}
+    for name, network in networks.items():
+        fill(network, np.random.default_rng(1))
+        network.save(HERE / f"{name}.keras")
+        network.save(HERE / f"{name}.h5")
+    network, networks["mixed"] = mixed(lambda: unusual(keras))
+    network.save(HERE / "mixed.keras")
+    network, networks["mixed_int8"] = mixed(quantized, mode="int8")
+    network.save(HERE / "mixed_int8.keras")
+    vectors = {}
+    for name, network in networks.items():
+        k = tf_keras if name.startswith("keras2") else keras
+        part = k.Model(network.inputs, network.get_layer("features").output)
+        # One at a time: a function without an axis goes over all images that it is given.
+        given = [part.predict(image[None], verbose=0) for image in images]
+        vectors[name] = np.concatenate(given)
+    keep("unusual.npz", vectors)
+
+
 def keep(file, vectors):
     for name, array in vectors.items():
         print(f"{name}: {array.shape}, largest {np.abs(array).max():.3g}")
@@ -244,6 +314,7 @@ def main():
     clear(HERE)
     transfer_files()
     functional_files()
+    unusual_files()
 
 
 if __name__ == "__main__":

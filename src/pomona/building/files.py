@@ -45,9 +45,9 @@ def file_format(path: Path) -> str:
             f"{path} is of no known kind: expected a network's name ('pomona models' lists them), "
             f"a file that ends in {', '.join(FORMATS)}, or a TensorFlow SavedModel folder"
         )
-    if kind in ("tflite", "openvino") and not path.suffix.islower():
+    if kind != "onnx" and not path.suffix.islower():
         raise EncoderError(
-            f"{path} ends in {path.suffix}, and OpenVINO knows such a file by "
+            f"{path} ends in {path.suffix}, and the library that reads it knows "
             f"{path.suffix.lower()} alone: call it so"
         )
     return kind

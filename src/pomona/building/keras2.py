@@ -13,7 +13,7 @@ from typing import Any
 
 from pomona.building.keras2_functions import as_operation
 
-__all__ = ["modernized"]
+__all__ = ["fit_name", "modernized"]
 
 Config = dict[str, Any]
 
@@ -24,6 +24,7 @@ _MODELS = {
 }
 _FUNCTIONS = ("TFOpLambda", "SlicingOpLambda")
 _CONVNEXT = "keras.src.applications.convnext"  # where both versions have these, and nowhere else
+_INCEPTION_RESNET = "keras.src.applications.inception_resnet_v2"
 _IN_CONVNEXT = ("LayerScale", "StochasticDepth")
 
 # Arguments that Keras 3 does not know, and whose values decide nothing: what their layers have in
@@ -37,7 +38,9 @@ _GONE = {
     "SeparableConv2D": ("groups",),
     "SpatialDropout2D": ("noise_shape",),
     "MultiHeadAttention": ("query_shape", "key_shape", "value_shape", "softmax_robust_masking"),
-    "RandomCrop": ("rng_type",),
+    "GRU": ("time_major",),
+    "LSTM": ("time_major",),
+    "SimpleRNN": ("time_major",),
 }
 
 
@@ -54,6 +57,8 @@ def modernized(part: Any) -> Any:
         return [modernized(each) for each in part]
     if not isinstance(part, dict):
         return part
+    if part.get("class_name") == "Sequential":
+        part = _with_input(part)
     part = {key: modernized(value) for key, value in part.items()}
     kind, config = part.get("class_name"), part.get("config")
     if not isinstance(kind, str) or not isinstance(config, dict):
@@ -71,7 +76,15 @@ def _layer(part: Config, kind: str, config: Config) -> Config:
     elif kind == "ThresholdedReLU":
         part |= {"class_name": "ReLU"}
         config = part["config"] = {"name": config.get("name"), "threshold": config.get("theta")}
-    elif kind.startswith("Random") and kind != "RandomCrop":
+    elif kind == "RandomCrop":  # which predicts with the middle of the picture
+        part |= {"class_name": "Resizing"}
+        size = {"height": config.get("height"), "width": config.get("width")}
+        config = part["config"] = {
+            "name": config.get("name"),
+            **size,
+            "crop_to_aspect_ratio": True,
+        }
+    elif kind.startswith("Random"):
         # Augmentation, of which Keras 3 has other arguments, or which it does not have at all.
         part |= {"class_name": "Identity"}
         config = part["config"] = {"name": config.get("name")}
@@ -79,6 +92,8 @@ def _layer(part: Config, kind: str, config: Config) -> Config:
         config["negative_slope"] = config.pop("alpha")
     elif kind == "MultiHeadAttention":
         part.pop("build_config", None)  # has one shape, of the three that Keras 3 asks for
+    elif kind == "CustomScaleLayer":
+        part |= {"module": _INCEPTION_RESNET, "registered_name": kind}
     elif kind in _IN_CONVNEXT and str(part.get("module", _CONVNEXT)).endswith("convnext"):
         part |= {"module": _CONVNEXT, "registered_name": kind}
     if isinstance(config.get("dtype"), dict):  # a policy; everything is computed in float32 here
@@ -86,6 +101,21 @@ def _layer(part: Config, kind: str, config: Config) -> Config:
     for old in ("batch_input_shape", "ragged", "sparse", *_GONE.get(kind, ())):
         config.pop(old, None)
     return part
+
+
+def _with_input(part: Config) -> Config:
+    """A Sequential whose first layer tells its input's shape, as before TensorFlow 2.2."""
+    config = part.get("config")
+    if isinstance(config, list):
+        config = {"name": part.get("name", "sequential"), "layers": config}
+    layers = config.get("layers") if isinstance(config, dict) else None
+    if not isinstance(config, dict) or not isinstance(layers, list) or not layers:
+        return part
+    first = layers[0].get("config", {})
+    if layers[0].get("class_name") != "InputLayer" and "batch_input_shape" in first:
+        told = {"name": f"{first.get('name')}_input", "batch_shape": first["batch_input_shape"]}
+        layers = [{"class_name": "InputLayer", "config": told}, *layers]
+    return {**part, "config": {**config, "layers": layers}}
 
 
 def _model(part: Config, kind: str, config: Config) -> Config:
@@ -98,8 +128,8 @@ def _model(part: Config, kind: str, config: Config) -> Config:
     calls = _Calls(names)
     config["layers"] = [_called(layer, calls) for layer in layers]
     for ends in ("input_layers", "output_layers"):
-        told = [calls.end(each) for each in config[ends]]
-        config[ends] = told[0] if len(told) == 1 else told
+        told = calls.end(config[ends])
+        config[ends] = told[0] if isinstance(told, list) and len(told) == 1 else told
     return part
 
 
@@ -110,7 +140,7 @@ def _called(layer: Config, calls: _Calls) -> Config:
         layer = as_operation(layer, nodes) or layer
     else:
         layer = layer | {"inbound_nodes": [{"args": [a], "kwargs": k} for a, k in nodes]}
-    name = _name(layer["name"])
+    name = fit_name(layer["name"])
     return layer | {"name": name, "config": {**layer["config"], "name": name}}
 
 
@@ -128,12 +158,16 @@ class _Calls:
         by_name = {key: self._argument(value) for key, value in told.items()}
         return (first[0] if len(first) == 1 else first), by_name
 
-    def end(self, reference: list[Any]) -> list[Any]:
-        """A reference to a model's input or output."""
+    def end(self, reference: Any) -> Any:
+        """A reference to a model's input or output, or several, in lists and dictionaries."""
+        if isinstance(reference, dict):
+            return {key: self.end(each) for key, each in reference.items()}
+        if not reference or not isinstance(reference[0], str):
+            return [self.end(each) for each in reference]
         name, node, tensor = reference
         # Keras 3 itself counts the calls of functional models from 1 here, and nowhere else.
         counts = self._kinds.get(name) == "Sequential"
-        return [_name(name), node - counts, tensor]
+        return [fit_name(name), node - counts, tensor]
 
     def _given(self, entry: list[Any]) -> Any:
         name, node, tensor = entry[:3]
@@ -147,10 +181,11 @@ class _Calls:
         return value
 
     def _tensor(self, name: str, node: int, tensor: int) -> Config:
-        history = [_name(name), node - (self._kinds.get(name) in _MODELS), tensor]
+        history = [fit_name(name), node - (self._kinds.get(name) in _MODELS), tensor]
         told = {"shape": [None], "dtype": "float32", "keras_history": history}
         return {"class_name": "__keras_tensor__", "config": told}
 
 
-def _name(name: str) -> str:
+def fit_name(name: str) -> str:
+    """A name of Keras 2's as Keras 3 can have it."""
     return name.replace("/", "_")  # which Keras 3 forbids

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeGuard
 
-__all__ = ["as_operation"]
+__all__ = ["as_operation", "turns_channels"]
 
 Config = dict[str, Any]
 Made = tuple[str, Config, list[Any]]
@@ -194,10 +194,19 @@ def _getitem(value: Any, named: Config) -> Made | None:
     keys = [_slice_of(spec) for spec in specs]
     if None in keys:
         return None
-    backwards = {"start": None, "stop": None, "step": -1}
-    if len(keys) > 1 and keys[0].get("class_name") == "__ellipsis__" and specs[1:] == [backwards]:
+    if turns_channels(keys):
         return f"{_NUMPY}.Flip", {"axis": -1}, [value]
     return f"{_NUMPY}.GetItem", {}, [value, keys]
+
+
+def turns_channels(keys: Any) -> bool:
+    """Whether it is the last of four axes, or of some, that a slice turns round: RGB into BGR."""
+    whole, backwards = ({"start": None, "stop": None, "step": step} for step in (None, -1))
+    if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
+        return False
+    told = [key.get("config") if key.get("class_name") == "__slice__" else None for key in keys]
+    before = [key.get("class_name") == "__ellipsis__" for key in keys[:-1]]
+    return told[-1:] == [backwards] and (before == [True] or told[:-1] == [whole] * 3)
 
 
 def _slice_of(spec: Any) -> Any:

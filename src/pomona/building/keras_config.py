@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import functools
 import importlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from pomona.building.keras2 import modernized
+from pomona.building.keras2_functions import turns_channels
 from pomona.building.keras_backend import import_keras
 
 __all__ = ["objects_in", "readable"]
 
 _TRAINING_ENDINGS = ("_initializer", "_regularizer", "_constraint")
 _OPERATIONS = ("numpy", "nn", "math", "core", "image", "linalg")  # of `keras.src.ops`
+_FLOAT = re.compile(r"(.*_from_)?(?:mixed_)?b?float(?:16|64)")
 _ELLIPSIS = {"class_name": "__ellipsis__", "config": {}}
 _WHOLE = {"class_name": "__slice__", "config": {"start": None, "stop": None, "step": None}}
-_LAYER_SCALE = {"module": "keras.src.applications.convnext", "registered_name": "LayerScale"}
+_OF_NETWORKS = {  # layers that stand beside the networks that are made of them
+    "CustomScaleLayer": "keras.src.applications.inception_resnet_v2",
+    "LayerScale": "keras.src.applications.convnext",
+}
 
 
 def readable(config: dict[str, Any], version: str) -> dict[str, Any]:
-    """A model's configuration as Keras 3 reads it, without what only training needs.
+    """A model's configuration as Keras 3 reads it, in float32, without what only training needs.
 
     A loss of one's own, or an initializer, is nothing that features depend on, and would be code
-    to refuse.
+    to refuse. Mixed precision is undone here, since layers hand theirs on to layers within them.
 
     Args:
         config: as the file has it.
@@ -36,6 +42,8 @@ def readable(config: dict[str, Any], version: str) -> dict[str, Any]:
     if not version.startswith("3."):
         config = modernized(config)
     for part in objects_in(config):
+        if isinstance(own := part.get("config"), dict) and {"dtype", "name"} <= own.keys():
+            own["dtype"] = _in_float32(own["dtype"])
         if "inbound_nodes" in part and isinstance(part.get("config"), dict):
             _make_readable(part)
     return config
@@ -52,6 +60,15 @@ def objects_in(config: Any) -> Iterator[dict[str, Any]]:
             waiting += part.values()
         elif isinstance(part, list):
             waiting += part
+
+
+def _in_float32(policy: Any) -> Any:
+    """A policy of dtypes with float32 in the place of other floats: `int8_from_mixed_bfloat16`."""
+    if isinstance(policy, dict):
+        return {key: _in_float32(value) for key, value in policy.items()}
+    if isinstance(policy, str) and (found := _FLOAT.fullmatch(policy)):
+        return f"{found[1] or ''}float32"
+    return policy
 
 
 def _without_training(part: Any) -> Any:
@@ -73,12 +90,21 @@ def _make_readable(layer: dict[str, Any]) -> None:
     """
     kind = layer["class_name"]
     if "module" not in layer:
-        if kind == "LayerScale":
-            layer |= _LAYER_SCALE
+        if kind in _OF_NETWORKS:
+            layer |= {"module": _OF_NETWORKS[kind], "registered_name": kind}
         elif kind in _operations() and "trainable" not in layer["config"]:  # which layers have
             layer |= {"module": _operations()[kind], "registered_name": kind}
-    if kind == "GetItem":
+    if kind == "GetItem" and all(turns_channels(_keys(node)) for node in layer["inbound_nodes"]):
+        # OpenVINO takes no steps backwards.
+        layer |= {"class_name": "Flip", "registered_name": "Flip"}
+        layer["config"] = {**layer["config"], "axis": -1}
+        layer["inbound_nodes"] = [{**n, "args": n["args"][:1]} for n in layer["inbound_nodes"]]
+    elif kind == "GetItem":
         layer["inbound_nodes"] = [_with_all_axes(node) for node in layer["inbound_nodes"]]
+
+
+def _keys(node: dict[str, Any]) -> Any:
+    return node["args"][1] if len(node["args"]) > 1 else None
 
 
 def _with_all_axes(node: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from pomona.building.graph import flattened, near, serialized, take_pixels, with
 from pomona.building.graph_files import needed_preprocessing, raw_pixels
 from pomona.building.keras_backend import exported, import_keras, weights_digest
 from pomona.building.keras_config import objects_in
-from pomona.building.keras_flat import FlatNetwork, Step, laid_flat, name_of
+from pomona.building.keras_flat import FlatNetwork, Step, laid_flat, name_of, tensors_in
 from pomona.building.keras_identity import architecture_digest, layers_in_order
 from pomona.building.keras_loading import load_model, read_config
 from pomona.building.settings import NetworkSettings
@@ -35,14 +35,11 @@ _SCORES = ("Softmax", "Sigmoid", "LogSoftmax", "LogSigmoid", "Sparsemax")
 _SCORING = ("softmax", "sigmoid", "log_softmax", "log_sigmoid", "sparsemax", "hard_sigmoid")
 # What can stand between these numbers and the end of any network.
 _AFTER_DENSE = ("Activation", "Flatten", "Reshape", "ReLU", "Identity", "Squeeze")
-# And only where the end is a score, since an embedding can end in them.
-_BEFORE_SCORES = (
-    *("BatchNormalization", "LayerNormalization", "Rescaling"),
-    *("Add", "Subtract", "Multiply", "Divide", "TrueDivide"),  # with a number
-)
+_NORMALISING = ("BatchNormalization", "LayerNormalization")  # and only where that is a score
 _ARITHMETIC = (
     *("Rescaling", "Normalization", "Add", "Subtract", "Multiply", "Divide", "TrueDivide"),
 )
+_OVERFLOWING = ("Add", "Multiply", "Subtract")
 _COLOUR = re.compile(r"\x1b\[\d*m")
 _LARGEST_SCALED = 256.0  # what a network may make of pixels 0..255 if it was trained on those
 
@@ -66,6 +63,7 @@ def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder
         flat = laid_flat(network, size, layout)
         output = _output(flat, path, settings)
         steps = flat.before(output)
+        _refuse_overflow(network.inputs[0].dtype, flat, steps, path)
         preprocessing = _preprocessing(flat, steps, path, settings, size)
         cut = import_keras().Model(flat.image, output)
         graph = flattened(take_pixels(exported(cut), preprocessing, layout))
@@ -74,7 +72,7 @@ def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder
     return with_probes(
         Encoder(
             model=shown_name(path),
-            architecture=f"Keras model {architecture_digest(steps)}",
+            architecture=f"Keras model {architecture_digest(steps, layout)}",
             weights=shown_name(path),
             weights_sha256=weights_digest(weights),
             preprocessing=preprocessing,
@@ -102,7 +100,7 @@ def describe(path: Path, trust: bool = False) -> dict[str, Any]:
             {
                 "name": step.layer.name,
                 "class": step.kind,
-                "shape": list(step.made.shape[1:]),
+                "shape": list(next(tensors_in(step.made)).shape[1:]),
                 "parameters": step.layer.count_params() if hasattr(step.layer, "weights") else 0,
             }
             for step in steps
@@ -139,11 +137,7 @@ def _input(
 def _output(flat: FlatNetwork, path: Path, settings: NetworkSettings) -> Any:
     """The tensor that is the feature vector."""
     if settings.layer is not None:
-        made = {step.layer.name: step.made for step in flat.steps}
-        if settings.layer not in made:
-            close = near(settings.layer, made)
-            raise EncoderError(f"{path} has no layer {settings.layer!r}{close}")
-        return made[settings.layer]
+        return _named(flat, settings.layer, path)
     if len(flat.results) > 1:
         names = [name_of(tensor) for tensor in flat.results]
         raise EncoderError(
@@ -153,42 +147,98 @@ def _output(flat: FlatNetwork, path: Path, settings: NetworkSettings) -> Any:
     return _before_classifier(flat, path)
 
 
+def _named(flat: FlatNetwork, name: str, path: Path) -> Any:
+    """The tensor that the layer of that name gives."""
+    made = [tensor for s in flat.steps if s.layer.name == name for tensor in tensors_in(s.made)]
+    if len(made) == 1:
+        return made[0]
+    if made:
+        raise EncoderError(
+            f"{path} has {len(made)} tensors of layer {name!r}, which is called more than once or "
+            "gives several: name a layer behind them"
+        )
+    close = near(name, [step.layer.name for step in flat.steps])
+    raise EncoderError(f"{path} has no layer {name!r}{close}")
+
+
 def _before_classifier(flat: FlatNetwork, path: Path) -> Any:
     """Step back over a classifier's last layer; a network that has none is taken to its end.
 
     The classifier is the last layer with weights, if it is dense or a convolution over one pixel
     (MobileNet's), and if nothing but activations and reshaping follows it. Where the end is a
-    score, normalisation and a temperature may stand in between, too.
+    score, any layer without weights and normalisation may follow it, too, and it may be several
+    layers of the same features.
 
     Raises:
-        EncoderError: the network ends in scores that no such layer makes.
+        EncoderError: the network ends in scores, and it cannot be seen of which features.
     """
-    (tensor,) = flat.results
-    is_score = False
-    while (step := flat.maker(tensor)) and step.given is not None:
-        if step.kind == "Dense" or (step.kind == "Conv2D" and _is_one_pixel(step.given)):
-            return step.given
-        is_score = is_score or _scores(step)
-        passed = (*_SCORES, *_AFTER_DENSE, *(_BEFORE_SCORES if is_score else ()))
-        if step.kind not in passed:
-            break
-        tensor = step.given
+    (end,) = flat.results
+    is_score = _is_score(flat, end, {})
+    waiting, found = [end], {}
+    while waiting:
+        step = flat.maker(waiting.pop())
+        if step and _is_classifier(step, is_score=is_score):
+            found[id(step.given)] = step.given
+        elif step and is_score and (step.kind in _NORMALISING or not _has_trained(step)):
+            waiting += tensors_in([step.args, step.kwargs])
+        elif step and step.given is not None and step.kind in _AFTER_DENSE:
+            waiting.append(step.given)
+        else:
+            found[id(None)] = None  # something else, or the image
+    features = list(found.values())
+    if len(features) == 1 and features[0] is not None:
+        return features[0]
     if is_score:
         last = ", ".join(each.layer.name for each in flat.steps[-6:])
         raise EncoderError(
-            f"{path} ends in scores that no dense layer makes, so which layer gives its features "
-            f"cannot be seen: name one with --layer; the last ones are {last}"
+            f"{path} ends in scores, and that dense layers make them of one vector cannot be seen: "
+            f"name the layer that gives its features with --layer; the last ones are {last}"
         )
-    return flat.results[0]
+    return end
+
+
+def _is_classifier(step: Step, *, is_score: bool) -> bool:
+    kind = type(_wrapped(step)).__name__
+    if step.given is None or kind not in ("Dense", "Conv2D", "EinsumDense"):
+        return False
+    return (kind == "Dense" and not is_score) or _is_one_pixel(step.given)
+
+
+def _wrapped(step: Step) -> Any:
+    """The layer itself, or the one in a wrapper such as SpectralNormalization."""
+    return getattr(step.layer, "layer", step.layer)
+
+
+def _is_score(flat: FlatNetwork, tensor: Any, known: dict[int, bool]) -> bool:
+    """Whether a tensor is a score, or comes from nothing but scores by what has no weights."""
+    if id(tensor) not in known:
+        known[id(tensor)] = False
+        step = flat.maker(tensor)
+        if step is not None and _scores(step):
+            known[id(tensor)] = True
+        elif step is not None and not _has_trained(step):
+            given = list(tensors_in([step.args, step.kwargs]))
+            known[id(tensor)] = bool(given) and all(_is_score(flat, t, known) for t in given)
+    return known[id(tensor)]
 
 
 def _scores(step: Step) -> bool:
-    activation = getattr(getattr(step.layer, "activation", None), "__name__", None)
-    return step.kind in _SCORES or (step.kind == "Activation" and activation in _SCORING)
+    activation = getattr(getattr(_wrapped(step), "activation", None), "__name__", None)
+    return step.kind in _SCORES or activation in _SCORING
 
 
 def _is_one_pixel(tensor: Any) -> bool:
     return len([side for side in tensor.shape[1:] if side > 1]) <= 1
+
+
+def _refuse_overflow(dtype: str, flat: FlatNetwork, steps: list[Step], path: Path) -> None:
+    """Refuse sums of bytes, which begin again at 0 in TensorFlow; here they would be float32's."""
+    for step in steps:
+        if "int" in dtype and step.given is flat.image and step.kind in _OVERFLOWING:
+            raise EncoderError(
+                f"{path} has {step.layer.name!r} compute in {dtype}, which overflows: cast the "
+                "image to float32 before it, and save the model again"
+            )
 
 
 def _preprocessing(

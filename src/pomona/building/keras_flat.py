@@ -115,7 +115,7 @@ def laid_flat(network: Any, size: tuple[int, int], layout: str) -> FlatNetwork:
 
     def call(layer: Any, *args: Any, within: str, **kwargs: Any) -> Any:
         if isinstance(layer, keras.Model):
-            return run(layer, args[0])
+            return run(layer, next(iter((*args, *kwargs.values()))))
         if _does_nothing(layer):
             return args[0]
         if owners.setdefault(layer.name, id(layer)) != id(layer):
@@ -143,7 +143,7 @@ def laid_flat(network: Any, size: tuple[int, int], layout: str) -> FlatNetwork:
     shape = (*size, 3) if layout == "NHWC" else (3, *size)
     image = keras.Input(shape, name="image")
     results = run(network, image)
-    return FlatNetwork(image, steps, results if isinstance(results, list) else [results])
+    return FlatNetwork(image, steps, list(tensors_in(results)))
 
 
 def tensors_in(value: Any) -> Iterator[Any]:
@@ -173,8 +173,6 @@ def _changes_size(kind: str) -> bool:
 
 
 def _settle(layer: Any) -> None:
-    """Have a layer compute with its weights, in float32, whatever it was trained and loaded in."""
-    if getattr(layer, "compute_dtype", None) not in (None, "float32"):
-        layer.dtype_policy = "float32"  # mixed precision, whose weights are float32 already
+    """Have a layer compute with its weights."""
     if hasattr(layer, "finalize_state"):
         layer.finalize_state()  # a Normalization keeps constants that loading an `.h5` leaves old

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import inspect
+import marshal
 from collections.abc import Sequence
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -15,11 +18,11 @@ from pomona.encoder.blob import canonical_digest
 
 __all__ = ["architecture_digest", "layers_in_order"]
 
-_UNIMPORTANT = {"name", "trainable", "dtype", "build_config"}
+_UNIMPORTANT = {"name", "trainable", "dtype", "build_config", "seed"}
 _TRAINING_ENDINGS = ("_initializer", "_regularizer", "_constraint")
 
 
-def architecture_digest(steps: Sequence[Step]) -> str:
+def architecture_digest(steps: Sequence[Step], layout: str) -> str:
     """SHA-256 (hex) over the steps up to an output: classes, settings, and what is given to which.
 
     Names are left out: Keras counts them on within a session, so that the same program run twice
@@ -28,6 +31,7 @@ def architecture_digest(steps: Sequence[Step]) -> str:
 
     Args:
         steps: what `FlatNetwork.before` gave for the output, its own last.
+        layout: of the image, NHWC or NCHW.
     """
     numbers: dict[int, list[int]] = {}
     layers = {id(layer): number for number, layer in enumerate(layers_in_order(steps))}
@@ -44,7 +48,7 @@ def architecture_digest(steps: Sequence[Step]) -> str:
         )
         for index, tensor in enumerate(tensors_in(step.made)):
             numbers[id(tensor)] = [number, index]
-    return canonical_digest(told)
+    return canonical_digest({"image": layout, "steps": told})
 
 
 def layers_in_order(steps: Sequence[Step]) -> list[Any]:
@@ -71,12 +75,30 @@ def _settings(layer: Any) -> dict[str, Any]:
 
 def _without_training(part: Any) -> Any:
     if isinstance(part, dict):
+        if part.get("class_name") == "__lambda__":
+            return {**part, "config": {**part["config"], "code": _code(part["config"]["code"])}}
         return {
             key: _without_training(value)
             for key, value in part.items()
             if key not in _UNIMPORTANT and not str(key).endswith(_TRAINING_ENDINGS)
         }
     return [_without_training(each) for each in part] if isinstance(part, list) else part
+
+
+def _code(written: str) -> Any:
+    """A function of the user's own as Keras writes it, without the file that it was written in.
+
+    It has been loaded before, and run, with `--trust`.
+    """
+    code = marshal.loads(base64.b64decode(written))  # noqa: S302
+    return _instructions(code)
+
+
+def _instructions(code: CodeType) -> list[Any]:
+    constants = [
+        _instructions(each) if isinstance(each, CodeType) else repr(each) for each in code.co_consts
+    ]
+    return [code.co_code.hex(), constants, list(code.co_names)]
 
 
 def _plain(value: Any, numbers: dict[int, list[int]]) -> Any:

@@ -15,6 +15,7 @@ from typing import Any
 from pomona.building.contained import check_archive, check_hdf5, largest_content
 from pomona.building.keras_backend import import_keras
 from pomona.building.keras_config import objects_in, readable
+from pomona.building.keras_restored import restore
 from pomona.errors import EncoderError
 
 __all__ = ["load_model", "read_config"]
@@ -28,6 +29,10 @@ _MODULES = (
     *("activations", "constraints", "dtype_policies", "initializers", "layers", "losses"),
     *("metrics", "models", "ops", "optimizers", "quantizers", "regularizers"),
 )
+_NETWORKS = {
+    "keras.src.applications.convnext": ("LayerScale", "StochasticDepth"),
+    "keras.src.applications.inception_resnet_v2": ("CustomScaleLayer",),
+}
 _MODELS = ("Functional", "Model", "Sequential")  # of `keras.models`, which also loads files
 # Layers that run or read what lies outside of the configuration: programs, pickles, other files.
 _OUTSIDE = (
@@ -62,6 +67,8 @@ def load_model(path: Path, *, trust: bool) -> Any:
         raise EncoderError(f"Keras cannot read {path}: {_one_line(error)}") from error
     if not isinstance(network, keras.Model) or not network.inputs:
         raise EncoderError(f"{path} holds a {type(network).__name__}, expected a built Keras model")
+    with _readable(path):
+        restore(network, told, version)
     return network
 
 
@@ -168,8 +175,8 @@ def _is_of_keras(kind: str, module: Any, config: Any) -> bool:
         return True
     if module == "keras":
         return kind != "function"
-    if module == "keras.src.applications.convnext":
-        return kind in ("LayerScale", "StochasticDepth")
+    if module in _NETWORKS:
+        return kind in _NETWORKS[module]
     part = module.removeprefix("keras.src.").removeprefix("keras.").partition(".")[0]
     if part == "models" and name not in _MODELS:
         return False

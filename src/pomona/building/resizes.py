@@ -2,8 +2,9 @@
 
 A model can hold a `Resizing` or an `UpSampling2D`. Bilinear is the default, and the same in both.
 By the nearest pixel, OpenVINO rounds up where an image gets smaller (Keras asks it to: "simple"),
-and its bicubic repeats the border, which TensorFlow leaves out: features were off by 0.7 and by
-0.02 of their largest number. Sizes are fixed here, so each is a product with constant numbers.
+its bicubic repeats the border, which TensorFlow leaves out, and its antialiasing is another one:
+features were off by 0.7, 0.02 and 0.3 of their largest number. Sizes are fixed here, so each is a
+product with constant numbers.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["bicubic_matrix", "nearest_indices", "resize_as_tensorflow"]
+__all__ = ["antialiased_matrix", "bicubic_matrix", "nearest_indices", "resize_as_tensorflow"]
 
 _TABLE = 1024  # steps between two pixels that TensorFlow's kernel is tabulated in
 _A = -0.5  # of Keys' cubic: Keys, Cubic convolution interpolation, IEEE TASSP 29(6), 1981
@@ -32,8 +33,9 @@ def resize_as_tensorflow(model: Any) -> None:
     for operation in model.get_ordered_ops():
         if operation.get_type_name() != "Interpolate":
             continue
-        mode = operation.get_attributes()["mode"]
-        if mode not in ("nearest", "cubic"):
+        attributes = operation.get_attributes()
+        mode, is_antialiased = attributes["mode"], attributes["antialias"]
+        if mode not in ("nearest", "cubic") and not is_antialiased:
             continue
         data, after = operation.input_value(0), operation.output(0).get_partial_shape()
         before = data.get_partial_shape()
@@ -42,6 +44,9 @@ def resize_as_tensorflow(model: Any) -> None:
             if mode == "nearest":
                 indices = nearest_indices(old, new)
                 data = opset8.gather(data, opset8.constant(indices), opset8.constant(axis))
+            elif is_antialiased:
+                matrix = antialiased_matrix(old, new, cubic=mode == "cubic")
+                data = _product(data, matrix, int(axis), before.rank.get_length())
             else:
                 data = _product(data, bicubic_matrix(old, new), int(axis), before.rank.get_length())
             data = data.output(0)
@@ -71,15 +76,38 @@ def bicubic_matrix(old: int, new: int) -> NDArray[np.float32]:
     far = np.rint((places - below) * _TABLE) / _TABLE
     matrix = np.zeros((new, old))
     for step in (-1, 0, 1, 2):
-        x = np.abs(far - step)
-        near = ((_A + 2) * x - (_A + 3)) * x * x + 1
-        wide = ((_A * x - 5 * _A) * x + 8 * _A) * x - 4 * _A
         pixel = (below + step).astype(int)
         inside = (pixel >= 0) & (pixel < old)
         rows = np.flatnonzero(inside)
-        matrix[rows, pixel[rows]] += np.where(x <= 1, near, wide)[rows]
-    whole: NDArray[np.float32] = (matrix / matrix.sum(axis=1, keepdims=True)).astype(np.float32)
-    return whole
+        matrix[rows, pixel[rows]] += _keys(far - step)[rows]
+    return _whole(matrix)
+
+
+def antialiased_matrix(old: int, new: int, *, cubic: bool) -> NDArray[np.float32]:
+    """How much of `old` pixels is in each of `new` ones: (new, old) float32, rows sum up to 1.
+
+    TensorFlow's `ScaleAndTranslate` with antialiasing: a triangle, or Keys' cubic, as wide as a new
+    pixel where that is larger than an old one.
+    """
+    ratio = old / new
+    centres = (np.arange(new)[:, None] + 0.5) * ratio
+    away = (np.arange(old) + 0.5 - centres) / max(ratio, 1.0)
+    return _whole(_keys(away) if cubic else np.maximum(1 - np.abs(away), 0.0))
+
+
+def _keys(distance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Keys' cubic, of distances in pixels."""
+    x = np.abs(distance)
+    near = ((_A + 2) * x - (_A + 3)) * x * x + 1
+    wide = ((_A * x - 5 * _A) * x + 8 * _A) * x - 4 * _A
+    kernel: NDArray[np.float64] = np.where(x <= 1, near, np.where(x < 2, wide, 0.0))
+    return kernel
+
+
+def _whole(matrix: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Rows that sum up to 1."""
+    scaled: NDArray[np.float32] = (matrix / matrix.sum(axis=1, keepdims=True)).astype(np.float32)
+    return scaled
 
 
 def _product(data: Any, matrix: NDArray[np.float32], axis: int, rank: int) -> Any:

@@ -12,9 +12,10 @@ name. Two layouts are read, both HDF5 and read as data only:
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,11 +125,13 @@ def match_weights(
             no head.
     """
     by_key = {layer.key: layer for layer in found}
-    if _is_keras3(found):
-        within = _holder(needed, by_key)
-        keys = [f"{within}{layer.key}" for layer in needed]
-    else:
-        keys = _by_names(needed, found) or [layer.key for layer in found][: len(needed)]
+    places = _places(needed, found)
+    if len(places) > 1:
+        raise EncoderError(
+            f"{file} holds {model} {len(places)} times: give the whole model in place of the "
+            "network's name, and name one's layer with --layer"
+        )
+    keys = places[0] if places else _first_places(needed, found)
     matched = []
     for layer, key in zip(needed, _padded(keys, len(needed)), strict=True):
         candidate = by_key.pop(key, None)
@@ -143,32 +146,57 @@ def match_weights(
                 f"the file has {_shapes(shapes)} there"
             )
         matched.append(candidate.arrays)
+    is_keras3 = _is_keras3(found)
     for extra in by_key.values():
-        if _is_keras3(found) and not _HEAD.search(extra.key):
+        shapes = [array.shape for array in extra.arrays]
+        if is_keras3 and not _HEAD.search(extra.key):
             raise EncoderError(
                 f"{file} does not fit {model}: it also holds layer {extra.name!r} with "
-                f"{_shapes([a.shape for a in extra.arrays])}, which the network does not have"
+                f"{_shapes(shapes)}, which the network does not have"
+            )
+        if _takes_images(shapes):
+            raise EncoderError(
+                f"{file} does not fit {model}: it also holds layer {extra.name!r} with "
+                f"{_shapes(shapes)}, which may stand before the network: give the whole model in "
+                "place of the network's name"
             )
     return matched
 
 
-def _holder(needed: Sequence[LayerShape], by_key: Mapping[str, LayerArrays]) -> str:
-    """Where the network stands in a Keras 3 file: at the top, or in a model within the model."""
-    keys = [layer.key for layer in needed]
-    prefixes = [key.removesuffix(keys[0]) for key in by_key if key.endswith(f"/{keys[0]}")]
-    whole = [p for p in prefixes if all(f"{p}{key}" in by_key for key in keys)]
-    return "" if keys[0] in by_key or not whole else whole[0]
+def _places(needed: Sequence[LayerShape], found: Sequence[LayerArrays]) -> list[list[str]]:
+    """Where in a file all layers of a network are: their keys, for each time that it is there."""
+    if not _is_keras3(found):
+        return _by_names(needed, found)
+    there = {layer.key for layer in found}
+    own = [layer.key for layer in needed]
+    models = sorted({key.removesuffix(own[0]) for key in there if f"/{key}".endswith(f"/{own[0]}")})
+    places = [[f"{within}{key}" for key in own] for within in models]
+    return [keys for keys in places if there.issuperset(keys)]
 
 
-def _by_names(needed: Sequence[LayerShape], found: Sequence[LayerArrays]) -> list[str] | None:
-    """Where a network's layers stand in a model within the model, in a file of the older layout.
+def _first_places(needed: Sequence[LayerShape], found: Sequence[LayerArrays]) -> list[str]:
+    """Where a network's layers would be in a file that does not show that it has them all."""
+    if _is_keras3(found):
+        return [layer.key for layer in needed]
+    return [layer.key for layer in found][: len(needed)]
+
+
+def _takes_images(shapes: Sequence[tuple[int, ...]]) -> bool:
+    """Whether a layer of a head's kinds can stand before a network: it works on three channels."""
+    first = shapes[0]
+    return (first[2:3] if len(first) == 4 else first[:1] if len(first) < 3 else first[-1:]) == (3,)
+
+
+def _by_names(needed: Sequence[LayerShape], found: Sequence[LayerArrays]) -> list[list[str]]:
+    """Where a network's layers stand in models within a model, in a file of the older layout.
 
     Such a model's arrays stand in one list, those that training changes first: layers that were
     frozen, and a Normalization's, come after all others. So they are told by their names, which
     end in numbers that Keras counted within a session: the order of these is the network's own.
+    Of Keras 2 these names can hold a "/", for which Keras 3 has "_".
 
     Returns:
-        Their keys; None where no model within the model has just these layers.
+        Their keys, for each model within the model that has just these layers.
     """
     wanted = _counted([layer.name for layer in needed])
     groups: dict[str, list[LayerArrays]] = {}
@@ -176,16 +204,24 @@ def _by_names(needed: Sequence[LayerShape], found: Sequence[LayerArrays]) -> lis
         group, slash, _ = layer.key.partition("/")
         if slash:
             groups.setdefault(group, []).append(layer)
+    places = []
     for layers in groups.values():
-        there = dict(zip(_counted([layer.name for layer in layers]), layers, strict=True))
-        if set(there) == set(wanted):
-            return [there[each].key for each in wanted]
-    return None
+        paths = [layer.name.partition("/")[2] for layer in layers]
+        for names in ([path.rpartition("/")[2] for path in paths], _joined(paths)):
+            there = dict(zip(_counted(names), layers, strict=True))
+            if set(there) == set(wanted):
+                places.append([there[each].key for each in wanted])
+                break
+    return places
+
+
+def _joined(paths: Sequence[str]) -> list[str]:
+    return [path.replace("/", "_") for path in paths]
 
 
 def _counted(names: Sequence[str]) -> list[tuple[str, int]]:
     """Each name without its number, and how many others of that kind have a smaller one."""
-    apart = [_NUMBER.fullmatch(name.rpartition("/")[2]) for name in names]
+    apart = [_NUMBER.fullmatch(name) for name in names]
     parts = [(each[1], int(each[2] or 0)) for each in apart if each]
     kinds: dict[str, list[int]] = {}
     for kind, number in sorted(set(parts)):
@@ -219,7 +255,7 @@ def _read_layers(file: Any) -> list[LayerArrays]:
     if "layers" in file:
         return list(_read_keras3(file["layers"]))
     legacy = file.get("model_weights", file)
-    return list(_read_legacy(legacy)) if "layer_names" in legacy.attrs else []
+    return list(_read_legacy(legacy)) if _long_attribute(legacy, "layer_names") else []
 
 
 def _read_keras3(layers: Any, within: str = "layers/") -> Iterator[LayerArrays]:
@@ -232,14 +268,24 @@ def _read_keras3(layers: Any, within: str = "layers/") -> Iterator[LayerArrays]:
 
 
 def _read_legacy(group: Any) -> Iterator[LayerArrays]:
-    for name in map(_text, group.attrs["layer_names"]):
+    for name in _long_attribute(group, "layer_names"):
         layer = group[name]
         inner: dict[str, Arrays] = {}  # a layer within a layer keeps its name in its weights' names
-        for weight in map(_text, layer.attrs["weight_names"]):
+        for weight in _long_attribute(layer, "weight_names"):
             inner.setdefault(weight.rpartition("/")[0], []).append(_float32(layer[weight]))
         for path, arrays in inner.items():
             key = f"{name}/{path}" if len(inner) > 1 else name
             yield LayerArrays(key, key, arrays)
+
+
+def _long_attribute(group: Any, name: str) -> list[str]:
+    """An attribute of names; beyond HDF5's 64 kB, Keras writes it as `name0`, `name1` and so on."""
+    if name in group.attrs:
+        return list(map(_text, group.attrs[name]))
+    parts = itertools.takewhile(
+        lambda part: part in group.attrs, (f"{name}{number}" for number in itertools.count())
+    )
+    return [_text(each) for part in parts for each in group.attrs[part]]
 
 
 def _padded(keys: list[str], length: int) -> list[str]:
