@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -71,3 +72,18 @@ def test_bf16_does_not_pass_as_f32(encoder: Encoder, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(ours._HINTS, "f32", "bf16")
     with pytest.raises(EncoderError, match="lower precision"):
         runtime.load_once(encoder.fingerprint, lambda: encoder)
+
+
+def test_one_number_is_not_taken_for_a_whole_vector(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Request:
+        def infer(self) -> None: ...
+
+        def get_output_tensor(self) -> SimpleNamespace:
+            return SimpleNamespace(data=np.ones((1, 1), np.float32))
+
+    loaded = OpenVinoRuntime(encoder)
+    monkeypatch.setattr(loaded, "_request", Request())
+    with pytest.raises(EncoderError, match="OpenVINO gives 1 numbers for an image, expected 1280"):
+        check_parity(encoder, loaded)

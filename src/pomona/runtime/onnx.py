@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from pomona.encoder.blob import Encoder
 
 __all__ = ["OnnxRuntime", "gpu_is_here", "new_session"]
-
-_log = logging.getLogger(__name__)
 
 _GPU_BATCH = 128
 _CUDA = (
@@ -81,13 +78,12 @@ class OnnxRuntime:
         try:
             vectors: NDArray[np.float32] = self._session.run(None, {self._name: images})[0]
         except Exception as error:  # ONNX Runtime's are not of one kind
-            reason = " ".join(str(error).split())[:200]
             if self._at_once == 1:
+                reason = " ".join(str(error).split())[:200]
                 raise EncoderError(
                     f"ONNX Runtime cannot compute encoder {self._label}: {reason}"
                 ) from error
             self._at_once //= 2
-            _log.warning("batches of %d from here on: %s", self._at_once, reason)
             return None
         expected = (len(images), self.dimension)
         if vectors.shape != expected:  # one vector would become everybody's, without a word

@@ -77,11 +77,20 @@ class OpenVinoRuntime:
         Args:
             images: (N, height, width, 3) uint8, RGB.
             features: (N, dimension) float32, written in place.
+
+        Raises:
+            EncoderError: OpenVINO gives something else than the encoder's graph says.
         """
         for row, image in enumerate(images):
             self._input[0] = image
             self._request.infer()
-            features[row] = self._request.get_output_tensor().data[0]
+            vector = self._request.get_output_tensor().data
+            if vector.size != self.dimension:  # NumPy would make one number a whole row
+                raise EncoderError(
+                    f"OpenVINO gives {vector.size} numbers for an image, expected "
+                    f"{self.dimension}: build the encoder again"
+                )
+            features[row] = vector.reshape(-1)
 
 
 def _check_shapes(encoder: Encoder, compiled: Any, shape: tuple[int, ...]) -> None:
