@@ -149,6 +149,19 @@ def test_a_slash_in_a_layers_name_of_keras_2_is_an_underscore_in_keras_3(
     assert matched(path, needed) == [[1], [2]]
 
 
+def test_bfloat16_is_read_as_keras_writes_it(tmp_path: Path) -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    path = keras3(tmp_path / "a.weights.h5", {})
+    values = np.array([[1.5, -0.0078125], [3e38, 0.0]], np.float32)
+    with h5py.File(path, "r+") as file:
+        stored = file.create_group("layers/dense/vars")
+        stored.create_dataset("0", data=values.astype(ml_dtypes.bfloat16))
+        stored["0"].attrs["dtype"] = "bfloat16"
+    (layer,) = read_weights(path)
+    expected = values.astype(ml_dtypes.bfloat16).astype(np.float32)
+    assert np.array_equal(layer.arrays[0], expected)
+
+
 def test_names_of_more_than_64_kb_are_read(tmp_path: Path) -> None:
     path = legacy(tmp_path / "a.h5", {"all": [full((2, 2), n) for n in range(4)]})
     with h5py.File(path, "r+") as file:

@@ -299,6 +299,9 @@ def _snake_case(class_name: str) -> str:
 
 
 def _float32(dataset: Any) -> NDArray[np.float32]:
+    if dataset.attrs.get("dtype") == "bfloat16":  # of a float32 the upper half, which HDF5 has not
+        upper = np.asarray(dataset[()]).view("<u2").astype("<u4")
+        return (upper << 16).view("<f4")
     return np.asarray(dataset[()], dtype=np.float32)
 
 
