@@ -12,6 +12,7 @@ import pytest
 import pomona
 from network_files import FILES, SCALED, UNIT, VECTORS, assert_gives, features, made, onnx_network
 from pomona.building import build
+from pomona.building.precision import lower_precision
 from pomona.building.settings import NetworkSettings
 from pomona.encoder.blob import Encoder
 from pomona.errors import EncoderError
@@ -525,7 +526,11 @@ def test_a_quantized_network_says_so(tmp_path: Path, runtime: str) -> None:
         step=np.array(1 / 100, np.float32),
         zero=np.array(100, np.uint8),
     )
-    assert made(path, UNIT, runtime=runtime).precision == "int8"
+    encoder = made(path, UNIT, runtime=runtime)
+    assert encoder.precision == "int8"
+    assert lower_precision(encoder, "f32") is encoder  # as every command asks that is told nothing
+    with pytest.raises(EncoderError, match="is of int8 already"):
+        lower_precision(encoder, "bf16")
 
 
 @RUNTIMES

@@ -61,7 +61,7 @@ def lower_precision(
     fingerprint: a table of the one is never continued by the other.
 
     Args:
-        encoder: of float32.
+        encoder: of float32, unless `f32` is asked for.
         precision: `bf16`, which needs a processor that has it; `int8`, which needs NNCF;
             or `f32`, which changes nothing.
         calibrate: for int8, a folder, a glob or an image; of it, a sample decides the range of
@@ -72,12 +72,14 @@ def lower_precision(
         SourceError: there are no images at `calibrate`.
     """
     check_precision(precision, calibrate)
+    if precision == "f32":
+        return encoder
     if encoder.precision != "f32":
         raise EncoderError(
             f"encoder {encoder.fingerprint[:12]} ({encoder.model}) is of {encoder.precision} "
             "already, expected f32: begin with the float32 encoder"
         )
-    if precision != "f32" and encoder.runtime != "openvino":
+    if encoder.runtime != "openvino":
         raise EncoderError(
             f"encoder {encoder.fingerprint[:12]} ({encoder.model}) is computed by "
             f"{encoder.runtime}, and only OpenVINO computes in {precision}: build it with "
