@@ -126,8 +126,9 @@ def needed_preprocessing(
     """
     if not settings.tells_arithmetic:
         raise EncoderError(
-            f"{path} does not say how its input was prepared: give --scale, --mean and --std "
-            f"(input = (pixel * scale - mean) / std, pixels 0..255), or write them into "
+            f"{path} does not say how its input was prepared: give --scale, --mean and --std to "
+            f"'pomona encoder build' (input = (pixel * scale - mean) / std, pixels 0..255), or "
+            f"write them into "
             f"{path.name}.toml beside it{hint}; for example scale = 1 for a "
             "network that takes pixels as they are, scale = 0.00392156862745098 for 0..1, "
             "mean = 127.5 and std = 127.5 for -1..1"
@@ -200,7 +201,8 @@ def image_layout(sides: Sides, path: Path, settings: NetworkSettings) -> str:
         return shown[0]
     raise EncoderError(
         f"{path} takes an input of shape {sides or 'unknown'}, which does not show its layout: "
-        "give --layout NCHW or --layout NHWC"
+        f"give --layout NCHW or --layout NHWC to 'pomona encoder build', or layout in "
+        f"{path.name}.toml"
     )
 
 
@@ -218,7 +220,10 @@ def image_size(sides: Sides, layout: str, path: Path, settings: NetworkSettings)
     if settings.size is not None:
         return settings.size
     if height is None or width is None:
-        raise EncoderError(f"{path} takes images of any size: say which with --size PIXELS")
+        raise EncoderError(
+            f"{path} takes images of any size: say which with --size PIXELS to 'pomona encoder "
+            f"build', or as size in {path.name}.toml"
+        )
     return height, width
 
 

@@ -129,7 +129,10 @@ def _input(
     own = sides[1:3] if layout == "NHWC" else sides[2:]
     if settings.size is None or (describing and None not in own):
         if None in own:
-            raise EncoderError(f"{path} takes images of any size: say which with --size PIXELS")
+            raise EncoderError(
+                f"{path} takes images of any size: say which with --size PIXELS to 'pomona encoder "
+                f"build', or as size in {path.name}.toml"
+            )
         return layout, (own[0], own[1])
     return layout, settings.size
 
