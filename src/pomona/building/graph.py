@@ -157,8 +157,8 @@ def with_probes(encoder: Encoder) -> Encoder:
     """Compute the vectors that workers will be held against.
 
     Raises:
-        EncoderError: they are none: NaN, infinite, nothing but zeros, or the same for each image.
-            Or no encoder can be so large.
+        EncoderError: they are none: NaN, infinite, or nothing but zeros. Or no encoder can be so
+            large.
     """
     try:
         encoder.check()
@@ -170,11 +170,6 @@ def with_probes(encoder: Encoder) -> Encoder:
             f"{encoder.model} with weights {encoder.weights} gives NaN, infinite or all-zero "
             "vectors for drawn images: the weights are damaged, belong to another network, or the "
             "preprocessing is not the one that it was trained with"
-        )
-    if (vectors == vectors[0]).all():
-        raise EncoderError(
-            f"{encoder.model} with weights {encoder.weights} gives the same vector for images that "
-            f"differ, at its output {encoder.output!r}: name another layer with --layer"
         )
     return replace(encoder, probes=vectors.astype("<f4").tobytes())
 

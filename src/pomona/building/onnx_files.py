@@ -72,7 +72,7 @@ def build(path: Path, settings: NetworkSettings) -> Encoder:
     sides = _sides(image)
     layout = image_layout(sides, path, settings)
     preprocessing = needed_preprocessing(path, settings, image_size(sides, layout, path, settings))
-    output = _cut(model, path, settings)
+    output = _cut(model, image.name, path, settings)
     if settings.layer is None:
         check_end(*in_onnx(model), path)
     _flatten(model, output)
@@ -158,7 +158,7 @@ def _sides(value: Any) -> list[int | None]:
     return [side.dim_value or None for side in value.type.tensor_type.shape.dim]
 
 
-def _cut(model: Any, path: Path, settings: NetworkSettings) -> str:
+def _cut(model: Any, image: str, path: Path, settings: NetworkSettings) -> str:
     """Leave one output; gives its name."""
     outputs = [output.name for output in model.graph.output]
     made = [name for node in model.graph.node for name in node.output if name]
@@ -171,12 +171,15 @@ def _cut(model: Any, path: Path, settings: NetworkSettings) -> str:
     if name is not None and name not in made:
         raise EncoderError(f"{path} has no layer {name!r}{near(name, made)}")
     output = name or outputs[0]
-    _keep_what_makes(model.graph, output)
+    if image not in _keep_what_makes(model.graph, output):
+        raise EncoderError(
+            f"{path} gives {output!r} whatever the image is: name another layer with --layer"
+        )
     return output
 
 
-def _keep_what_makes(graph: Any, output: str) -> None:
-    """Drop the nodes, and the arrays, that an output does not need."""
+def _keep_what_makes(graph: Any, output: str) -> set[str]:
+    """Drop the nodes, and the arrays, that an output does not need; gives what it needs."""
     needed, kept = {output}, []
     for node in reversed(graph.node):
         if needed.intersection(node.output):
@@ -187,6 +190,7 @@ def _keep_what_makes(graph: Any, output: str) -> None:
     arrays = [array for array in graph.initializer if array.name in needed]
     del graph.initializer[:]
     graph.initializer.extend(arrays)
+    return needed
 
 
 def _read_by(node: Any) -> set[str]:
