@@ -177,9 +177,13 @@ def _before_classifier(flat: FlatNetwork, path: Path) -> Any:
     """
     (end,) = flat.results
     is_score = _is_score(flat, end, {})
-    waiting, found = [end], {}
+    waiting, seen, found = [end], set(), {}
     while waiting:
-        step = flat.maker(waiting.pop())
+        tensor = waiting.pop()
+        if id(tensor) in seen:
+            continue
+        seen.add(id(tensor))
+        step = flat.maker(tensor)
         if step and _is_classifier(step, is_score=is_score):
             found[id(step.given)] = step.given
         elif step and is_score and (step.kind in _NORMALISING or not _has_trained(step)):
