@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from network_files import FILES, FUNCTIONAL, VECTORS, assert_gives, made
+from pomona.building.keras2 import NETWORK_LAYERS, modernized
 from pomona.building.keras_config import objects_in, readable
 from pomona.building.keras_loading import load_model
 from pomona.building.settings import NetworkSettings
@@ -83,6 +84,13 @@ def test_calls_of_a_model_within_a_model_are_counted_from_nought() -> None:
     (node,) = told_of[pooling]["inbound_nodes"]
     assert node["args"][0]["config"]["keras_history"] == ["half_frozen", 0, 0]
     assert told_of["half_frozen"]["inbound_nodes"][0]["kwargs"] == {"training": False}
+
+
+@pytest.mark.parametrize("kind", ["CustomScaleLayer", "LayerScale"])
+def test_a_layer_of_somebody_elses_is_not_taken_for_one_of_kerass_networks(kind: str) -> None:
+    part = {"class_name": kind, "module": "theirs.layers", "config": {"name": "x"}}
+    assert modernized(part)["module"] == "theirs.layers"
+    assert modernized({**part, "module": None})["module"] == NETWORK_LAYERS[kind]
 
 
 @pytest.mark.parametrize("is_list", [False, True])

@@ -140,6 +140,8 @@ class Preparer:
             row.width, row.height, row.format = error.width, error.height, error.format
         except MemoryError:
             row.status, row.error = "too_large", "takes more memory than this process has"
+        if pixels is None:
+            self.seen.add(row)  # it is done
         return row, pixels
 
 

@@ -145,8 +145,6 @@ def _encoded(  # noqa: PLR0913, PLR0917 - what `featurize` was given
         rows.append(row)
         if image is not None:
             unseen.append((row, image))
-        elif row.vector is None:
-            seen.add(row)
         if unseen and len(rows) >= size:  # those that failed count too: no row waits for long
             predict()
         if not unseen:

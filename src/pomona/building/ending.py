@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +108,10 @@ def in_openvino(network: Any) -> tuple[dict[str, Operation], str]:
         pixel = kind in _CONVOLUTIONS and sources[0].get_partial_shape().is_static
         on_pixel = pixel and list(sources[0].get_shape())[2:] == [1, 1]
         for output in operation.outputs():
-            made = _operation(tensor_name(output), kind, list(map(_key, given)), on_pixel=on_pixel)
-            makers[_key(output)] = replace(made, is_named=bool(output.get_names()))
+            name, is_named = tensor_name(output), bool(output.get_names())
+            keys = list(map(_key, given))
+            made = _operation(name, kind, keys, on_pixel=on_pixel, is_named=is_named)
+            makers[_key(output)] = made
     return makers, _key(network.output(0).get_node().input_value(0))
 
 
@@ -146,6 +148,9 @@ def in_onnx(model: Any) -> tuple[dict[str, Operation], str]:
     return makers, str(model.graph.output[0].name)
 
 
-def _operation(name: str, kind: str, given: Sequence[str], *, on_pixel: bool) -> Operation:
+def _operation(
+    name: str, kind: str, given: Sequence[str], *, on_pixel: bool, is_named: bool = True
+) -> Operation:
     # What follows the first is a shape, which can be computed also.
-    return Operation(name, kind, tuple(given[:1] if kind in _SHAPING else given), on_pixel)
+    keys = tuple(given[:1] if kind in _SHAPING else given)
+    return Operation(name, kind, keys, on_pixel, is_named)

@@ -13,7 +13,7 @@ from typing import Any
 
 from pomona.building.keras2_functions import as_operation
 
-__all__ = ["fit_name", "modernized"]
+__all__ = ["NETWORK_LAYERS", "fit_name", "modernized"]
 
 Config = dict[str, Any]
 
@@ -23,9 +23,13 @@ _MODELS = {
     "Sequential": "keras",
 }
 _FUNCTIONS = ("TFOpLambda", "SlicingOpLambda")
-_CONVNEXT = "keras.src.applications.convnext"  # where both versions have these, and nowhere else
-_INCEPTION_RESNET = "keras.src.applications.inception_resnet_v2"
-_IN_CONVNEXT = ("LayerScale", "StochasticDepth")
+
+NETWORK_LAYERS = {
+    "CustomScaleLayer": "keras.src.applications.inception_resnet_v2",
+    "LayerScale": "keras.src.applications.convnext",
+    "StochasticDepth": "keras.src.applications.convnext",
+}
+"""Layers that stand beside the networks that are made of them, in both versions: their modules."""
 
 # Arguments that Keras 3 does not know, and whose values decide nothing: what their layers have in
 # any file that Keras 2 can write.
@@ -92,10 +96,8 @@ def _layer(part: Config, kind: str, config: Config) -> Config:
         config["negative_slope"] = config.pop("alpha")
     elif kind == "MultiHeadAttention":
         part.pop("build_config", None)  # has one shape, of the three that Keras 3 asks for
-    elif kind == "CustomScaleLayer":
-        part |= {"module": _INCEPTION_RESNET, "registered_name": kind}
-    elif kind in _IN_CONVNEXT and str(part.get("module", _CONVNEXT)).endswith("convnext"):
-        part |= {"module": _CONVNEXT, "registered_name": kind}
+    elif kind in NETWORK_LAYERS and _last(part.get("module")) in ("", _last(NETWORK_LAYERS[kind])):
+        part |= {"module": NETWORK_LAYERS[kind], "registered_name": kind}
     if isinstance(config.get("dtype"), dict):  # a policy; everything is computed in float32 here
         config["dtype"] = "float32"
     for old in ("batch_input_shape", "ragged", "sparse", *_GONE.get(kind, ())):
@@ -184,6 +186,10 @@ class _Calls:
         history = [fit_name(name), node - (self._kinds.get(name) in _MODELS), tensor]
         told = {"shape": [None], "dtype": "float32", "keras_history": history}
         return {"class_name": "__keras_tensor__", "config": told}
+
+
+def _last(module: Any) -> str:
+    return str(module or "").rpartition(".")[2]
 
 
 def fit_name(name: str) -> str:

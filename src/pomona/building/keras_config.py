@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from pomona.building.keras2 import modernized
+from pomona.building.keras2 import NETWORK_LAYERS, modernized
 from pomona.building.keras2_functions import turns_channels
 from pomona.building.keras_backend import import_keras
 
@@ -19,10 +19,6 @@ _OPERATIONS = ("numpy", "nn", "math", "core", "image", "linalg")  # of `keras.sr
 _FLOAT = re.compile(r"(.*_from_)?(?:mixed_)?b?float(?:16|64)")
 _ELLIPSIS = {"class_name": "__ellipsis__", "config": {}}
 _WHOLE = {"class_name": "__slice__", "config": {"start": None, "stop": None, "step": None}}
-_OF_NETWORKS = {  # layers that stand beside the networks that are made of them
-    "CustomScaleLayer": "keras.src.applications.inception_resnet_v2",
-    "LayerScale": "keras.src.applications.convnext",
-}
 
 
 def readable(config: dict[str, Any], version: str) -> dict[str, Any]:
@@ -90,8 +86,8 @@ def _make_readable(layer: dict[str, Any]) -> None:
     """
     kind = layer["class_name"]
     if "module" not in layer:
-        if kind in _OF_NETWORKS:
-            layer |= {"module": _OF_NETWORKS[kind], "registered_name": kind}
+        if kind in NETWORK_LAYERS:
+            layer |= {"module": NETWORK_LAYERS[kind], "registered_name": kind}
         elif kind in _operations() and "trainable" not in layer["config"]:  # which layers have
             layer |= {"module": _operations()[kind], "registered_name": kind}
     if kind == "GetItem" and all(turns_channels(_keys(node)) for node in layer["inbound_nodes"]):

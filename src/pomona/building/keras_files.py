@@ -16,7 +16,7 @@ import numpy as np
 
 from pomona.building.content import shown_name
 from pomona.building.graph import flattened, near, serialized, take_pixels, with_probes
-from pomona.building.graph_files import needed_preprocessing, raw_pixels
+from pomona.building.graph_files import image_size, needed_preprocessing, raw_pixels
 from pomona.building.keras_backend import exported, import_keras, weights_digest
 from pomona.building.keras_config import objects_in
 from pomona.building.keras_flat import FlatNetwork, Step, laid_flat, name_of, tensors_in
@@ -93,7 +93,9 @@ def describe(path: Path, trust: bool = False) -> dict[str, Any]:
         EncoderError: it cannot be read, or holds code.
     """
     network = load_model(path, trust=trust)
-    layout, size = _input(network, path, NetworkSettings(size=(224, 224)), describing=True)
+    is_sized = None not in network.inputs[0].shape[1:]  # it has inputs, or is not loaded
+    settings = NetworkSettings() if is_sized else NetworkSettings(size=(224, 224))
+    layout, size = _input(network, path, settings)
     steps = laid_flat(network, size, layout).steps
     return {
         "layers": [
@@ -109,9 +111,7 @@ def describe(path: Path, trust: bool = False) -> dict[str, Any]:
     }
 
 
-def _input(
-    network: Any, path: Path, settings: NetworkSettings, *, describing: bool = False
-) -> tuple[str, tuple[int, int]]:
+def _input(network: Any, path: Path, settings: NetworkSettings) -> tuple[str, tuple[int, int]]:
     """Layout and size of the one image that the network takes."""
     if len(network.inputs) != 1:
         names = ", ".join(tensor.name for tensor in network.inputs)
@@ -126,15 +126,7 @@ def _input(
     layout = "NHWC" if sides[3] == 3 else "NCHW"
     if settings.layout not in (None, layout):
         raise EncoderError(f"{path} takes an input of shape {sides}: not {settings.layout}")
-    own = sides[1:3] if layout == "NHWC" else sides[2:]
-    if settings.size is None or (describing and None not in own):
-        if None in own:
-            raise EncoderError(
-                f"{path} takes images of any size: say which with --size PIXELS to 'pomona encoder "
-                f"build', or as size in {path.name}.toml"
-            )
-        return layout, (own[0], own[1])
-    return layout, settings.size
+    return layout, image_size(list(sides), layout, path, settings)
 
 
 def _output(flat: FlatNetwork, path: Path, settings: NetworkSettings) -> Any:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pomona.building.contained import check_archive, check_hdf5, largest_content
+from pomona.building.keras2 import NETWORK_LAYERS
 from pomona.building.keras_backend import import_keras
 from pomona.building.keras_config import objects_in, readable
 from pomona.building.keras_restored import restore
@@ -29,10 +30,6 @@ _MODULES = (
     *("activations", "constraints", "dtype_policies", "initializers", "layers", "losses"),
     *("metrics", "models", "ops", "optimizers", "quantizers", "regularizers"),
 )
-_NETWORKS = {
-    "keras.src.applications.convnext": ("LayerScale", "StochasticDepth"),
-    "keras.src.applications.inception_resnet_v2": ("CustomScaleLayer",),
-}
 _MODELS = ("Functional", "Model", "Sequential")  # of `keras.models`, which also loads files
 # Layers that run or read what lies outside of the configuration: programs, pickles, other files.
 _OUTSIDE = (
@@ -175,8 +172,8 @@ def _is_of_keras(kind: str, module: Any, config: Any) -> bool:
         return True
     if module == "keras":
         return kind != "function"
-    if module in _NETWORKS:
-        return kind in _NETWORKS[module]
+    if module in NETWORK_LAYERS.values():
+        return NETWORK_LAYERS.get(kind) == module
     part = module.removeprefix("keras.src.").removeprefix("keras.").partition(".")[0]
     if part == "models" and name not in _MODELS:
         return False

@@ -76,7 +76,8 @@ def build(path: Path, settings: NetworkSettings) -> Encoder:
     if settings.layer is None:
         check_end(*in_onnx(model), path)
     _flatten(model, output)
-    _take_pixels(model, image, preprocessing, layout, only_one=sides[:1] == [1])
+    only_one = sides[:1] == [1]
+    _take_pixels(model, image, preprocessing, layout, only_one=only_one)
     if model.ByteSize() > _LARGEST:
         raise EncoderError(f"{path} is larger than 2 GB with its arrays: use --runtime openvino")
     given = _given_for_one_image(model, output, preprocessing, path)
@@ -97,7 +98,7 @@ def build(path: Path, settings: NetworkSettings) -> Encoder:
             constants=b"",
         )
     )
-    if _is_same_in_batches(encoder):
+    if only_one or _is_same_in_batches(encoder):
         return encoder
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
     return replace(encoder, graph=model.SerializeToString())

@@ -44,11 +44,13 @@ def resize_as_tensorflow(model: Any) -> None:
             if mode == "nearest":
                 indices = nearest_indices(old, new)
                 data = opset8.gather(data, opset8.constant(indices), opset8.constant(axis))
-            elif is_antialiased:
-                matrix = antialiased_matrix(old, new, cubic=mode == "cubic")
-                data = _product(data, matrix, int(axis), before.rank.get_length())
             else:
-                data = _product(data, bicubic_matrix(old, new), int(axis), before.rank.get_length())
+                matrix = (
+                    antialiased_matrix(old, new, cubic=mode == "cubic")
+                    if is_antialiased
+                    else bicubic_matrix(old, new)
+                )
+                data = _product(data, matrix, int(axis), before.rank.get_length())
             data = data.output(0)
         for target in operation.output(0).get_target_inputs():
             target.replace_source_output(data)

@@ -146,20 +146,21 @@ def match_weights(
                 f"the file has {_shapes(shapes)} there"
             )
         matched.append(candidate.arrays)
-    is_keras3 = _is_keras3(found)
     for extra in by_key.values():
         shapes = [array.shape for array in extra.arrays]
-        if is_keras3 and not _HEAD.search(extra.key):
-            raise EncoderError(
-                f"{file} does not fit {model}: it also holds layer {extra.name!r} with "
-                f"{_shapes(shapes)}, which the network does not have"
+        if _is_keras3(found) and not _HEAD.search(extra.key):
+            reason = "which the network does not have"
+        elif _takes_images(shapes):
+            reason = (
+                "which may stand before the network: give the whole model in place of the "
+                "network's name"
             )
-        if _takes_images(shapes):
-            raise EncoderError(
-                f"{file} does not fit {model}: it also holds layer {extra.name!r} with "
-                f"{_shapes(shapes)}, which may stand before the network: give the whole model in "
-                "place of the network's name"
-            )
+        else:
+            continue
+        raise EncoderError(
+            f"{file} does not fit {model}: it also holds layer {extra.name!r} with "
+            f"{_shapes(shapes)}, {reason}"
+        )
     return matched
 
 
@@ -207,16 +208,13 @@ def _by_names(needed: Sequence[LayerShape], found: Sequence[LayerArrays]) -> lis
     places = []
     for layers in groups.values():
         paths = [layer.name.partition("/")[2] for layer in layers]
-        for names in ([path.rpartition("/")[2] for path in paths], _joined(paths)):
+        last, joined = [p.rpartition("/")[2] for p in paths], [p.replace("/", "_") for p in paths]
+        for names in (last, joined):
             there = dict(zip(_counted(names), layers, strict=True))
             if set(there) == set(wanted):
                 places.append([there[each].key for each in wanted])
                 break
     return places
-
-
-def _joined(paths: Sequence[str]) -> list[str]:
-    return [path.replace("/", "_") for path in paths]
 
 
 def _counted(names: Sequence[str]) -> list[tuple[str, int]]:
