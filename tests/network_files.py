@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from pomona.building import files
 from pomona.building.keras_backend import import_keras
@@ -20,6 +21,8 @@ UNUSUAL = np.load(FILES / "unusual.npz")  # and of these
 SCALED = NetworkSettings(mean=127.5, std=127.5)
 UNIT = NetworkSettings(scale=1 / 255, mean=0.5)
 NOTHING_SAID = NetworkSettings()
+
+RUNTIMES = pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
 
 
 def made(path: Path, settings: NetworkSettings = NOTHING_SAID, **options: Any) -> Encoder:
@@ -107,3 +110,25 @@ def onnx_network(
     pixels = (VECTORS["images"].transpose(0, 3, 1, 2) / np.float32(255) - 0.5).astype(kind)
     reference = ReferenceEvaluator(model)
     return np.concatenate([reference.run(None, {"image": p[None]})[0] for p in pixels])
+
+
+def small_network(
+    path: Path,
+    *nodes: Any,
+    shape: tuple[int | str, ...] = ("n", 3, 32, 32),
+    kind: str = "float32",
+    **arrays: np.ndarray,
+) -> Path:
+    """Write a network of these nodes: from `image` to `vector`."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    number = helper.np_dtype_to_tensor_dtype(np.dtype(kind))
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("image", number, shape)],
+        [helper.make_tensor_value_info("vector", TensorProto.FLOAT, ["n", "d"])],
+        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    return path
