@@ -49,10 +49,14 @@ def test_a_folders_name_says_nothing_of_its_format(tmp_path: Path) -> None:
     assert named.fingerprint == other.fingerprint
 
 
-def test_a_name_that_is_no_text_is_escaped(tmp_path: Path, pictures: Path) -> None:
+def test_a_name_that_is_no_text_is_escaped(
+    tmp_path: Path, pictures: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = Path(os.fsdecode(bytes(tmp_path / "fruit") + b"\xff.tflite"))
     shutil.copy(FILES / "bare.tflite", path)
-    encoder = build.build_encoder(path, settings=SCALED)
+    with caplog.at_level("INFO", "pomona"):
+        encoder = build.build_encoder(path, settings=SCALED)
+    assert rf"building {tmp_path}/fruit\xff.tflite (the first time only)" in caplog.messages
     assert encoder.weights == r"fruit\xff.tflite"
     pomona.extract(pictures, tmp_path / "table", encoder=encoder, workers=1)
     assert tables.read(tmp_path / "table").num_rows == 14

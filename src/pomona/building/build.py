@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pomona.building.content import content_digest, network_files, shown_name
+from pomona.building.content import as_text, content_digest, network_files
 from pomona.building.drawn import DRAWN, drawn_weights
 from pomona.building.files import FORMATS, cards_beside, file_format, with_card
 from pomona.building.processes import ask
@@ -59,7 +59,7 @@ def build_encoder(
     if found := _cached(name):
         return found
     what = request.get("file") or f"{model} with weights {request['weights']}"
-    _log.info("building %s (the first time only)", what)
+    _log.info("building %s (the first time only)", as_text(what))
     with tempfile.TemporaryDirectory(prefix="pomona-") as folder:
         path = Path(folder, name)
         answer = _ask({**request, "do": "build", "path": str(path)})
@@ -189,7 +189,7 @@ def _content(path: Path) -> str:
     The name is kept in the table's provenance, so it is part of what was built.
     """
     try:
-        return f"{shown_name(path)} {content_digest(path)}"
+        return f"{as_text(path.name)} {content_digest(path)}"
     except OSError as error:
         lacking = error.filename or path
         raise EncoderError(f"cannot read {lacking}: {error.strerror or error}") from error

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pomona.errors import EncoderError
 
-__all__ = ["content_digest", "network_files", "shown_name"]
+__all__ = ["as_text", "content_digest", "network_files"]
 
 _CHUNK_BYTES = 2**20
 _DEEPEST = 64  # graphs within graphs
@@ -28,9 +28,9 @@ _WITHIN: dict[int, dict[int, int]] = {
 }
 
 
-def shown_name(path: Path) -> str:
-    """The name of a file as text, which it need not be: each byte that is none is escaped."""
-    return os.fsencode(path.name).decode("utf-8", "backslashreplace")
+def as_text(path: str | os.PathLike[str]) -> str:
+    """A path as text, which it need not be: each byte that is none is escaped."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def content_digest(path: Path) -> str:

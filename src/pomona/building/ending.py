@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pomona.building.content import as_text
 from pomona.errors import EncoderError
 
 __all__ = ["Operation", "check_end", "in_onnx", "in_openvino", "tensor_name"]
@@ -92,7 +93,7 @@ def check_end(makers: Mapping[str, Operation], output: str, path: Path) -> None:
         _log.info(
             "the output %r of %s comes from a dense layer; if it is a classifier's, --layer '%s' "
             "is what that layer is given",
-            *(name, path, before.name),
+            *(name, as_text(path), before.name),
         )
 
 

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from pomona.building.content import content_digest, shown_name
+from pomona.building.content import as_text, content_digest
 from pomona.building.ending import check_end, in_openvino, tensor_name
 from pomona.building.graph import (
     flattened,
@@ -73,9 +73,9 @@ def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder
         content, constants = serialized(graph)
         return with_probes(
             Encoder(
-                model=shown_name(path),
+                model=as_text(path.name),
                 architecture=architecture(path, sides, layout),
-                weights=shown_name(path),
+                weights=as_text(path.name),
                 weights_sha256=content_digest(path),
                 preprocessing=preprocessing,
                 output=settings.layer or output,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pomona.building.content import shown_name
+from pomona.building.content import as_text
 from pomona.building.drawn import DRAWN, drawn_weights
 from pomona.building.graph import flattened, near, serialized, take_pixels, with_probes
 from pomona.building.keras_backend import exported, import_keras, weights_digest
@@ -193,4 +193,4 @@ def _check_normalization(
 
 def _weights_name(weights: str) -> str:
     known = weights in ("imagenet", DRAWN) or weights.startswith("untrained:")
-    return weights if known else shown_name(Path(weights))
+    return weights if known else as_text(Path(weights).name)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pomona.building.content import shown_name
+from pomona.building.content import as_text
 from pomona.building.graph import flattened, near, serialized, take_pixels, with_probes
 from pomona.building.graph_files import image_size, needed_preprocessing, raw_pixels
 from pomona.building.keras_backend import exported, import_keras, weights_digest
@@ -71,9 +71,9 @@ def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder
     weights = itertools.chain(*(getattr(e, "weights", ()) for e in layers_in_order(steps)))
     return with_probes(
         Encoder(
-            model=shown_name(path),
+            model=as_text(path.name),
             architecture=f"Keras model {architecture_digest(steps, layout)}",
-            weights=shown_name(path),
+            weights=as_text(path.name),
             weights_sha256=weights_digest(weights),
             preprocessing=preprocessing,
             output=name_of(output),

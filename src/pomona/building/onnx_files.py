@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pomona.building.content import content_digest, shown_name
+from pomona.building.content import as_text, content_digest
 from pomona.building.ending import check_end, in_onnx
 from pomona.building.graph import near, refuse_map, refuse_whole_numbers, with_probes
 from pomona.building.graph_files import (
@@ -85,9 +85,9 @@ def build(path: Path, settings: NetworkSettings) -> Encoder:
     refuse_map(given.shape, path, settings.layer)
     encoder = with_probes(
         Encoder(
-            model=shown_name(path),
+            model=as_text(path.name),
             architecture=architecture(path, sides, layout),
-            weights=shown_name(path),
+            weights=as_text(path.name),
             weights_sha256=digest,
             preprocessing=preprocessing,
             output=output,
