@@ -1,0 +1,20 @@
+"""Names of files that a listing could lose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import drawn
+from corpus import Case
+
+
+def cases() -> Iterator[Case]:
+    jpeg = drawn.encode(drawn.picture(), "JPEG")
+    for name in (
+        "UPPER.JPG",
+        "two words.jpg",
+        "brackets [1] {a,b}.jpg",
+        "kind=odd/été #1 100%.jpg",
+    ):
+        yield Case(name, jpeg, jpeg)
+    yield Case("empty.jpg", b"", status="empty", error="0 bytes")

@@ -1,0 +1,32 @@
+"""The reported files themselves, if the shared data is on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from conftest import SHARED_DATA
+from corpus import Case
+
+# Folder -> pairs of a reported file and its right counterpart, or the status that is right.
+_PAIRS: dict[str, dict[str, str]] = {
+    "jpeg-end": {"6_really_truncated.jpg": "truncated"},
+    "png-crc": {},
+}
+
+
+def cases() -> Iterator[Case]:
+    for folder, pairs in _PAIRS.items():
+        for name, right in pairs.items():
+            file = SHARED_DATA / "trials" / folder / name
+            if not file.exists():
+                continue
+            twin = file.with_name(right)
+            if twin.exists():
+                yield Case(
+                    f"{folder}/{name}",
+                    file.read_bytes(),
+                    twin.read_bytes(),
+                    suffix=twin.suffix if twin.suffix != file.suffix else "",
+                )
+            else:
+                yield Case(f"{folder}/{name}", file.read_bytes(), status=right)
