@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops
 
-import pomona.decode
 from decoding import grey, pixels
 from drawn import encode, picture, png
+from pomona import colours
+from pomona.colours import to_rgb
 from pomona.decode import decode
 
 # Colours -----------------------------------------------------------------------------------------
@@ -68,7 +69,7 @@ def test_lab_comes_out_in_its_colours():
 )
 def test_every_mode_of_pillow_becomes_rgb(mode):
     image = Image.new(mode, (3, 2))
-    assert pomona.decode._rgb(image, "").mode == "RGB"
+    assert to_rgb(image, "").mode == "RGB"
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ def test_transparency_lies_over_white(name, mode):
 def test_premultiplied_transparency_lies_over_white(mode):
     straight = Image.new("LA" if mode == "La" else "RGBA", (2, 2), 0)
     straight.putalpha(0)
-    found = pomona.decode._rgb(straight.convert(mode), "")
+    found = to_rgb(straight.convert(mode), "")
     assert (np.asarray(found) == 255).all()
 
 
@@ -167,7 +168,7 @@ def test_16_bit_grey_is_scaled_by_its_full_range(name, order, options):
 
 
 def test_12_bit_grey_is_scaled_by_its_full_range():
-    found = pomona.decode._grey(grey([[0, 2048, 4095]], "I;16"), "I;12")
+    found = colours._grey(grey([[0, 2048, 4095]], "I;16"), "I;12")
     assert np.asarray(found).tolist() == [[0, 128, 255]]
 
 

@@ -1,24 +1,22 @@
 """Bytes in, RGB picture out: whatever the bytes are, a `Picture` or an `ImageError`.
 
-The bytes decide the format, never a name. Only the formats of `_PLUGINS` are ever opened, each by
-its own Pillow plugin: nothing that runs programs (EPS), nothing without a magic number (TGA).
+The bytes decide the format, never a name. Only the formats that
+`pomona.formats.recognition` lists are opened, each by one plugin: nothing that runs programs.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
-from importlib import import_module
 from typing import Any, cast
 
-import numpy as np
 from PIL import Image, ImageFile
 
+from pomona.colours import to_rgb
 from pomona.errors import ImageError
+from pomona.formats.recognition import format_of, plugin
 from pomona.pillow import strict_limits
 
 __all__ = ["FAILURES", "MAX_PIXELS", "Picture", "decode"]
@@ -29,44 +27,6 @@ FAILURES = ("empty", "unsupported", "corrupt", "truncated", "too_large")
 MAX_PIXELS = 178_000_000
 """What is decoded unless more is asked for: about Pillow's own limit, 0.7 GB as RGB."""
 
-# Pillow's name of the format -> what the names of its module and class begin with. The class, not
-# `Image.open`, which hides why a header was refused. MPO is not among them: its first frame is the
-# JPEG itself, and this way a broken index of further frames spoils nothing.
-_PLUGINS = {
-    "JPEG": "Jpeg",
-    "PNG": "Png",
-    "GIF": "Gif",
-    "WEBP": "WebP",
-    "BMP": "Bmp",
-    "TIFF": "Tiff",
-    "PPM": "Ppm",
-    "ICO": "Ico",
-    "JPEG2000": "Jpeg2K",
-    "AVIF": "Avif",
-}
-_MAGIC = re.compile(
-    rb"""(?sx)
-      (?P<JPEG> \xff\xd8\xff) | (?P<PNG> \x89PNG\r\n\x1a\n) | (?P<GIF> GIF8[79]a)
-    | (?P<WEBP> RIFF.{4}WEBP) | (?P<BMP> BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0)
-    | (?P<TIFF> II(?:[*+]\0|\0\*) | MM(?:\0[*+]|\*\0)) | (?P<PPM> P[1-6f]\s)
-    | (?P<ICO> \0\0\x01\0) | (?P<JPEG2000> \xff\x4f\xff\x51 | \0{3}\x0cjP[ ]{2}\r\n\x87\n)
-    | (?P<AVIF> .{4}ftyp(?: avi[fs] | m[is]f1.{4,40}?avi[fs]))
-    """
-)
-_LOOKS_LIKE = (
-    (rb"(?i)(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head|body)", "HTML, perhaps an error page"),
-    (rb"(?is)(?:\xef\xbb\xbf)?\s*<(?:svg|!doctype svg|\?xml.*<svg)", "SVG, a drawing: no pixels"),
-    (rb"version https://git-lfs", "a Git LFS pointer, `git lfs pull` fetches the image"),
-    (rb"%PDF", "PDF"),
-    (rb"%!PS|\xc5\xd0\xd3\xc6", "EPS or PostScript"),
-    (rb"8BPS", "PSD"),
-    (rb"(?s).{4}ftyp(?:he[iv]|m[is]f1)", "HEIC"),
-    (rb"(?s).{4}ftyp", "a video, MP4 or MOV"),
-    (rb"\xff\x0a|\0\0\0\x0cJXL ", "JPEG XL"),
-    (rb"PK\x03\x04", "a ZIP archive"),
-    (rb"\x1f\x8b", "gzip"),
-    (rb"\0{16}", "nothing but zeros"),
-)
 _SAYS_TRUNCATED = re.compile(
     r"(?i)truncat|not enough|unexpected end|reached eof|only got|\(chunk b'\w{0,3}'\)"
 )
@@ -125,7 +85,7 @@ def decode(
     """Turn the bytes of one image file into an RGB picture.
 
     Transparency is laid over white; of animations the first frame is taken; greys of 16 and 32
-    bits and floats are scaled to 8 bits, not clipped (`_grey` says how).
+    bits and floats are scaled to 8 bits, not clipped (`pomona.colours` says how).
 
     Args:
         content: the whole file.
@@ -137,7 +97,7 @@ def decode(
         ImageError: for any bytes that do not become a picture; nothing else is ever raised.
     """
     content = bytes(content)  # no copy of what is bytes already
-    name = _format(content)
+    name = format_of(content)
     image: ImageFile.ImageFile | None = None
     with strict_limits(max_pixels):
         try:
@@ -156,37 +116,14 @@ def decode(
             raise _failure(error, image, name, content, max_pixels) from error
 
 
-def _format(content: bytes) -> str:
-    """Say what the bytes are, by the first of them; raise for what is no image to read."""
-    if not content:
-        raise ImageError("empty", "the file is empty: 0 bytes")
-    if magic := _MAGIC.match(content):
-        return cast("str", magic.lastgroup)
-    guess = next((what for form, what in _LOOKS_LIKE if re.match(form, content[:512])), None)
-    hint = f"looks like {guess}" if guess else f"expected one of {', '.join(_PLUGINS)}"
-    first = f"first bytes {content[:12]!r}"
-    raise ImageError("unsupported", f"not an image that can be read: {hint}; {first}")
-
-
-@cache
-def _plugin(name: str) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
-    """Pillow's class that reads the format, imported at the first file of its kind."""
-    stem = _PLUGINS[name]
-    try:
-        plugin = getattr(import_module(f"PIL.{stem}ImagePlugin"), f"{stem}ImageFile")
-    except ImportError as error:
-        raise ImageError("unsupported", f"{name}: not read by this Pillow", format=name) from error
-    return cast("Callable[[io.BytesIO], ImageFile.ImageFile]", plugin)
-
-
 def _open(name: str, content: bytes) -> ImageFile.ImageFile:
     """Read the header."""
     try:
-        return _plugin(name)(io.BytesIO(content))
+        return plugin(name)(io.BytesIO(content))
     except SyntaxError as error:
         # Pillow takes a JPEG's resolution from EXIF, and fails where that is one or two bytes long.
         if name == "JPEG" and isinstance(error.__cause__, IndexError) and b"Exif\0\0" in content:
-            return _plugin(name)(io.BytesIO(content.replace(b"Exif\0\0", b"none\0\0")))
+            return plugin(name)(io.BytesIO(content.replace(b"Exif\0\0", b"none\0\0")))
         raise
 
 
@@ -220,7 +157,7 @@ def _picture(
     tile = image.tile[0][3] if image.tile else ""
     layout = str(tile[0] if isinstance(tile, tuple) and tile else tile)
     image.load()
-    return Picture(_rgb(image, layout), _orientation(image), width, height, name)
+    return Picture(to_rgb(image, layout), _orientation(image), width, height, name)
 
 
 def _orientation(image: Image.Image) -> Image.Transpose | None:
@@ -229,58 +166,6 @@ def _orientation(image: Image.Image) -> Image.Transpose | None:
         return _ORIENTATIONS.get(image.getexif().get(0x0112, 1))
     except Exception:  # noqa: BLE001 - the same plugins as in `decode`, and no pixel depends on it
         return None
-
-
-def _rgb(image: Image.Image, layout: str) -> Image.Image:
-    """Convert any of Pillow's modes to RGB, what is transparent over white.
-
-    Args:
-        image: loaded, in any mode.
-        layout: Pillow's raw mode of the samples in the file: `L;4`, `RGB;16B`, ...
-    """
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _grey(image, layout).convert("RGB")
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    # Pillow scales such samples to 8 bits, but not the colour that a PNG declares transparent.
-    if "transparency" in image.info and layout in ("L;2", "L;4", "RGB;16B"):
-        colour = image.info["transparency"]
-        image.info["transparency"] = (
-            tuple(level >> 8 for level in colour)
-            if layout == "RGB;16B"
-            else colour * {"L;2": 85, "L;4": 17}[layout]
-        )
-    straight = image.convert("LA") if image.mode == "La" else image
-    rgba = straight.convert("RGBA")
-    white = Image.new("RGB", rgba.size, (255, 255, 255))
-    white.paste(rgba, mask=rgba.getchannel("A"))
-    return white
-
-
-def _grey(image: Image.Image, layout: str) -> Image.Image:
-    """Scale greys of more than 8 bits to 0..255, so that nothing is clipped.
-
-    16-bit greys by their full range, v / 257. 32-bit integers likewise if they all lie within
-    0..65535, since Pillow hands over many a 16-bit file in that mode. Floats: if all lie within
-    0..1 times 255, if within 0..255 as they are. Whatever lies outside: the image's own minimum
-    becomes 0 and its maximum 255. Not a number becomes 0, the infinities 0 and 255.
-    """
-    values = np.asarray(image)  # (H, W) uint16, int32 or float32
-    known = values[np.isfinite(values)] if values.dtype.kind == "f" else values
-    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
-    if values.dtype.kind != "f" and low >= 0 and high <= 65535:
-        low, high = 0.0, 4095.0 if layout == "I;12" else 65535.0
-    elif values.dtype.kind == "f" and low >= 0 and high <= 255:
-        low, high = 0.0, 1.0 if high <= 1 else 255.0
-    levels = np.empty(values.shape, np.uint8)
-    for top in range(0, len(values), 64):  # in strips: float64 takes 8 bytes for each pixel
-        share = (values[top : top + 64] - np.float64(low)) / ((high - low) or 1.0)
-        levels[top : top + 64] = np.rint(np.nan_to_num(share).clip(0, 1) * 255)
-    if isinstance(transparent := image.info.get("transparency"), int):
-        levels[values == transparent] = 255
-    return Image.fromarray(levels)
 
 
 def _failure(
@@ -330,7 +215,7 @@ def _ends_in_header(name: str, content: bytes) -> bool:
     """Read the header once more, to see whether it goes on after the last byte."""
     stream = _Counted(content)
     with suppress(Exception):
-        _plugin(name)(stream)
+        plugin(name)(stream)
     return stream.ran_out
 
 

@@ -1,0 +1,82 @@
+"""Which format the bytes of a file have, and the Pillow plugin that reads it."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from typing import cast
+
+from PIL import ImageFile
+
+from pomona.errors import ImageError
+
+__all__ = ["format_of", "plugin"]
+
+# Pillow's name of the format -> what the names of its module and class begin with. The class, not
+# `Image.open`, which hides why a header was refused. MPO is not among them: its first frame is the
+# JPEG itself, and this way a broken index of further frames spoils nothing.
+_PLUGINS = {
+    "JPEG": "Jpeg",
+    "PNG": "Png",
+    "GIF": "Gif",
+    "WEBP": "WebP",
+    "BMP": "Bmp",
+    "TIFF": "Tiff",
+    "PPM": "Ppm",
+    "ICO": "Ico",
+    "JPEG2000": "Jpeg2K",
+    "AVIF": "Avif",
+}
+_MAGIC = re.compile(
+    rb"""(?sx)
+      (?P<JPEG> \xff\xd8\xff) | (?P<PNG> \x89PNG\r\n\x1a\n) | (?P<GIF> GIF8[79]a)
+    | (?P<WEBP> RIFF.{4}WEBP) | (?P<BMP> BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0)
+    | (?P<TIFF> II(?:[*+]\0|\0\*) | MM(?:\0[*+]|\*\0)) | (?P<PPM> P[1-6f]\s)
+    | (?P<ICO> \0\0\x01\0) | (?P<JPEG2000> \xff\x4f\xff\x51 | \0{3}\x0cjP[ ]{2}\r\n\x87\n)
+    | (?P<AVIF> .{4}ftyp(?: avi[fs] | m[is]f1.{4,40}?avi[fs]))
+    """
+)
+_LOOKS_LIKE = (
+    (rb"(?i)(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head|body)", "HTML, perhaps an error page"),
+    (rb"(?is)(?:\xef\xbb\xbf)?\s*<(?:svg|!doctype svg|\?xml.*<svg)", "SVG, a drawing: no pixels"),
+    (rb"version https://git-lfs", "a Git LFS pointer, `git lfs pull` fetches the image"),
+    (rb"%PDF", "PDF"),
+    (rb"%!PS|\xc5\xd0\xd3\xc6", "EPS or PostScript"),
+    (rb"8BPS", "PSD"),
+    (rb"(?s).{4}ftyp(?:he[iv]|m[is]f1)", "HEIC"),
+    (rb"(?s).{4}ftyp", "a video, MP4 or MOV"),
+    (rb"\xff\x0a|\0\0\0\x0cJXL ", "JPEG XL"),
+    (rb"PK\x03\x04", "a ZIP archive"),
+    (rb"\x1f\x8b", "gzip"),
+    (rb"\0{16}", "nothing but zeros"),
+)
+
+
+def format_of(content: bytes) -> str:
+    """Return the format of the bytes.
+
+    Raises:
+        ImageError: `unsupported` or `empty`; the message says what the bytes look like.
+    """
+    if not content:
+        raise ImageError("empty", "the file is empty: 0 bytes")
+    if magic := _MAGIC.match(content):
+        return cast("str", magic.lastgroup)
+    guess = next((what for form, what in _LOOKS_LIKE if re.match(form, content[:512])), None)
+    hint = f"looks like {guess}" if guess else f"expected one of {', '.join(_PLUGINS)}"
+    first = f"first bytes {content[:12]!r}"
+    raise ImageError("unsupported", f"not an image that can be read: {hint}; {first}")
+
+
+@cache
+def plugin(name: str) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
+    """Pillow's class that reads the format, imported at the first file of its kind."""
+    stem = _PLUGINS[name]
+    try:
+        plugin = getattr(import_module(f"PIL.{stem}ImagePlugin"), f"{stem}ImageFile")
+    except ImportError as error:
+        raise ImageError("unsupported", f"{name}: not read by this Pillow", format=name) from error
+    return cast("Callable[[io.BytesIO], ImageFile.ImageFile]", plugin)
