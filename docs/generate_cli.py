@@ -70,15 +70,42 @@ next: pomona inspect demo/features
 
 SOURCE in detail:
 
-- A folder is searched with all folders below it. Links are followed. Names that begin with `.` or
-  `_` are left out, files and folders alike.
-- The known extensions are bmp, gif, jpeg, jpg, png, tif, tiff and webp, in any letter case. They
-  only choose files; what a file is, its bytes decide.
+- A folder is searched with all folders below it. Links are followed.
+- Files are chosen by extension, in any letter case: `.apng` `.avif` `.avifs` `.bmp` `.dib` `.gif`
+  `.heic` `.heics` `.heif` `.heifs` `.hif` `.ico` `.j2c` `.j2k` `.jfif` `.jp2` `.jpc` `.jpe`
+  `.jpeg` `.jpf` `.jpg` `.jpx` `.mpo` `.pbm` `.pfm` `.pgm` `.pjp` `.pjpeg` `.png` `.pnm` `.ppm`
+  `.tga` `.tif` `.tiff` `.webp`. The extension only chooses a file. The bytes decide what it is.
 - `--glob` chooses by name instead, and letter case counts. A PATTERN with a slash is held against
   the path below SOURCE, and its `*` takes slashes as well. `--glob '*'` takes every file.
 - A glob as SOURCE is for Pomona to expand, so put it into quotes. Its `*` ends at a slash, and
   `**` stands for any number of folders. A file that is named or matched directly is taken
-  whatever its extension.
+  whatever its extension. A wildcard matches no leading dot.
+
+Excluded files and folders:
+
+- `--exclude PATTERN` leaves out files and folders, also those that `--glob` chooses.
+- A PATTERN without a slash is a name or matches names, at any depth: `@eaDir`, `*.mov`.
+- A PATTERN with a slash matches paths below SOURCE: `2019/raw/*`, `/drafts`. If SOURCE is a glob,
+  such paths start at the folder before its first wildcard.
+- A slash at the end matches folders only: `drafts/`.
+- `*`, `?` and `[...]` stay within one name, `**` matches any number of folders, and letter case
+  counts.
+- An excluded folder is not entered, so no pattern takes back a file in it.
+- The last PATTERN that matches decides. `!` in front takes back what an earlier one excludes.
+- These are excluded by default: hidden files and folders (`.*`); `@eaDir`, `.thumbnails`,
+  `.@__thumb`, `__MACOSX`, `Thumbs.db`; `#recycle`, `@Recycle`, `.Trash*`, `$RECYCLE.BIN`,
+  `#snapshot`, `@Recently-Snapshot`; and what Spark and Databricks write beside data: the files
+  `_SUCCESS`, `_metadata`, `_common_metadata`, `_committed_*`, `_started_*` and the folders
+  `_temporary`, `_spark_metadata`, `_delta_log`. All other names that begin with `_` are taken.
+- You get such files if you name them. SOURCE may be one of them, or spell its name out
+  (`'photos/*/@eaDir'`, `'photos/.*.jpg'`). A part of a `--glob` that begins with a dot matches
+  hidden names (`--glob '.*.jpg'`). `--exclude '!.*'` takes all hidden files and folders back.
+- A file that has a row and is excluded now counts as gone: `--prune` deletes its row.
+
+The summary counts files that were not chosen by extension (`passed over: 1,000 .mov, 3 .xmp`), and
+excluded files and folders by pattern (`excluded: 12 @eaDir, 5 hidden`). An excluded folder counts
+once, whatever is in it. The ten most frequent kinds are named; `--json` has all, up to 1,000
+extensions.
 
 ```console
 $ pomona extract 'demo/pictures/**/00*.jpg' few/ --encoder fruit.encoder
@@ -129,7 +156,9 @@ $ pomona extract demo/pictures demo/features --weights drawn --json | python -m 
         "empty": 1,
         "unsupported": 1
     },
-    "unlisted": []
+    "unlisted": [],
+    "passed_over": {},
+    "excluded": {}
 }
 ```
 

@@ -70,8 +70,8 @@ def draw_tree(root: Path) -> Path:
     (bad / "page.png").write_bytes(b"<html>404</html>")
     (bad / "grey [1] {a,b}.jpeg").write_bytes(drawn.encode(drawn.picture().convert("L"), "JPEG"))
     (root / "notes.txt").write_text("no picture")
-    (root / "_hidden").mkdir()
-    (root / "_hidden" / "a.jpg").write_bytes(whole)
+    (root / ".hidden").mkdir()
+    (root / ".hidden" / "a.jpg").write_bytes(whole)
     (root / ".hidden.jpg").write_bytes(whole)
     return root
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,19 +10,36 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from pomona.errors import SourceError
+from pomona.errors import SourceError, UsageError
 from pomona.image_file import BATCH_BYTES, ImageFile, is_for_spark, read_batches
 from pomona.labels import parse_label_rule
+from pomona.passed_over import PassedOver
+from pomona.selection import IMAGE_EXTENSIONS, Selection
 from pomona.source import Listing, Source
 
 PARENT = parse_label_rule("parent")
 
 
-def listed(given: object, *globs: str, excluded: str | None = None) -> list[ImageFile]:
-    source = Source(str(given), globs, excluded)
+DECODED = {
+    *("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "PPM", "ICO", "JPEG2000", "AVIF"),
+}
+
+
+def listed(
+    given: object, *globs: str, table: str | None = None, exclude: Sequence[str] = ()
+) -> list[ImageFile]:
+    source = Source(str(given), Selection(globs, tuple(exclude)), table)
     source.check()
     return list(Listing(str(given), source.files, source.is_gone).files())
+
+
+def passed_over(given: object, *globs: str, exclude: Sequence[str] = ()) -> PassedOver:
+    source = Source(str(given), Selection(globs, tuple(exclude)))
+    listing = Listing(str(given), source.files, source.is_gone)
+    list(listing.files())
+    return listing.passed_over
 
 
 def listing_of(folder: Path) -> Listing:
@@ -46,10 +63,144 @@ def test_known_extensions_are_listed_in_any_letter_case(tmp_path: Path) -> None:
     assert names(listed(tmp_path)) == good
 
 
-def test_hidden_names_and_sparks_own_are_left_out(tmp_path: Path) -> None:
-    touch(tmp_path / "a.jpg", tmp_path / ".b.jpg", tmp_path / "_c.jpg")
-    touch(tmp_path / ".cache" / "d.jpg", tmp_path / "_temporary" / "e.jpg")
-    assert names(listed(tmp_path)) == ["a.jpg"]
+def test_every_extension_of_a_format_that_is_decoded_is_known() -> None:
+    Image.init()
+    every = {ending for ending, form in Image.registered_extensions().items() if form in DECODED}
+    assert every <= set(IMAGE_EXTENSIONS)
+    assert {".heic", ".heif", ".hif", ".jxl"} & set(IMAGE_EXTENSIONS) == {".heic", ".heif", ".hif"}
+
+
+def test_cameras_names_that_begin_with_an_underscore_are_listed(tmp_path: Path) -> None:
+    cameras = ["_DSC0001.JPG", "_MG_2345.JPG", "_x=1.jpg", "__a.png", "_SUCCESS.jpg"]
+    touch(*(tmp_path / name for name in cameras))
+    for folder in ("_export", "_metadata", "_SUCCESS", "_temporary.jpg", "a._COPYING_"):
+        touch(tmp_path / folder / "b.jpg")
+    assert names(listed(tmp_path)).count("b.jpg") == 5
+    assert set(cameras) < set(names(listed(tmp_path)))
+    assert names(listed(tmp_path / "_*.JPG")) == ["_DSC0001.JPG", "_MG_2345.JPG"]
+    assert names(listed(tmp_path / "_export")) == ["b.jpg"]
+    assert names(listed(tmp_path / "_e*" / "**")) == ["b.jpg"]
+    assert names(listed(tmp_path, "_M*")) == ["_MG_2345.JPG"]
+
+
+MARKERS = [
+    *("_SUCCESS", "_metadata", "_common_metadata", "_committed_7251339312", "_started_7251339312"),
+    *("_committed_vacuum7251339312", "_temporary/0/a.jpg", "_delta_log/a.png"),
+    "_spark_metadata/b.jpg",
+]
+
+
+def test_files_that_spark_writes_beside_data_are_no_images_even_where_a_glob_finds_all(
+    tmp_path: Path,
+) -> None:
+    touch(tmp_path / "a.jpg", *(tmp_path / name for name in MARKERS))
+    assert names(listed(tmp_path, "*")) == ["a.jpg"]
+    assert sum(passed_over(tmp_path).excluded.values()) == len(MARKERS)
+
+
+def test_hidden_files_and_folders_are_left_out_and_counted(tmp_path: Path) -> None:
+    touch(tmp_path / "a.jpg", tmp_path / ".b.jpg", tmp_path / "x" / "._c.jpg")
+    touch(tmp_path / ".cache" / "d.jpg", tmp_path / ".cache" / "e.jpg")
+    assert names(listed(tmp_path)) == names(listed(tmp_path, "*.jpg")) == ["a.jpg"]
+    assert passed_over(tmp_path).excluded == {".*": 3}
+    assert passed_over(tmp_path).in_words() == ["excluded: 3 hidden"]
+
+
+def test_hidden_files_are_listed_if_they_are_asked_for(tmp_path: Path) -> None:
+    touch(tmp_path / "a.jpg", tmp_path / ".b.jpg", tmp_path / ".h" / "c.jpg", tmp_path / "x/.d.jpg")
+    assert names(listed(tmp_path / ".b.jpg")) == [".b.jpg"]
+    assert names(listed(tmp_path / ".h")) == ["c.jpg"]
+    assert names(listed(tmp_path / ".*.jpg")) == [".b.jpg"]
+    assert names(listed(tmp_path / "*" / ".d.jpg")) == [".d.jpg"]
+    assert names(listed(tmp_path / "**" / ".*.jpg")) == [".b.jpg", ".d.jpg"]
+    assert names(listed(tmp_path, ".*.jpg")) == [".b.jpg", ".d.jpg"]
+    assert names(listed(tmp_path, ".h/*.jpg")) == ["c.jpg"]
+    assert names(listed(tmp_path, exclude=["!.*"])) == [".b.jpg", "c.jpg", "a.jpg", ".d.jpg"]
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        *("@eaDir", ".thumbnails", "#recycle", "__MACOSX", ".Trash-1000"),
+        "$RECYCLE.BIN",
+        ".@__thumb",
+    ],
+)
+def test_thumbnails_and_wastebaskets_are_left_out_and_counted(tmp_path: Path, folder: str) -> None:
+    touch(tmp_path / "x" / "a.jpg", tmp_path / "x" / folder / "y" / "a.jpg")
+    touch(tmp_path / folder / "b.jpg", tmp_path / "Thumbs.db", tmp_path / ".DS_Store")
+    for source in (tmp_path, tmp_path / "*", tmp_path / "**" / "*.jpg", tmp_path / "x" / "**"):
+        assert names(listed(source)) == ["a.jpg"], source
+    pattern = ".Trash*" if folder.startswith(".Trash") else folder
+    assert passed_over(tmp_path).excluded == {pattern: 2, "Thumbs.db": 1, ".DS_Store": 1}
+    assert passed_over(tmp_path / "**").excluded == passed_over(tmp_path).excluded
+    assert names(listed(tmp_path / folder)) == ["b.jpg"]
+    assert names(listed(tmp_path / "*" / folder)) == ["a.jpg"]
+    assert len(listed(tmp_path, exclude=[f"!{pattern}"])) == 3
+
+
+def test_what_is_excluded_is_left_out_by_name_by_path_and_by_pattern(tmp_path: Path) -> None:
+    touch(tmp_path / "a.jpg", tmp_path / "b.png", tmp_path / "x" / "a.jpg", tmp_path / "x/y/c.jpg")
+
+    def left(*patterns: str, source: str = "") -> set[str]:
+        found = listed(f"{tmp_path}{source}", exclude=patterns)
+        return {file.path.removeprefix(f"{tmp_path}/") for file in found}
+
+    every = {"a.jpg", "b.png", "x/a.jpg", "x/y/c.jpg"}
+    assert left() == left("A.JPG") == every
+    assert left("a.jpg") == {"b.png", "x/y/c.jpg"}
+    assert left("*.png") == every - {"b.png"}
+    assert (
+        left("x") == left("x/") == left("/x") == left("./x/") == left("x/**") == {"a.jpg", "b.png"}
+    )
+    assert left("y") == left("x/y") == left("**/y") == left("x/*/") == every - {"x/y/c.jpg"}
+    assert left("/a.jpg") == left("./a.jpg") == every - {"a.jpg"}
+    assert left("x/*.jpg") == left("*/a.jpg") == every - {"x/a.jpg"}
+    assert left("x/**/*.jpg") == {"a.jpg", "b.png"}
+    assert left("a.jpg/") == every
+    assert left("*.jpg", "!a.jpg") == every - {"x/y/c.jpg"}
+    assert left("x", "!x/a.jpg") == {"a.jpg", "b.png"}  # a folder that is left out is not entered
+    assert left("x", source="/*") == {"a.jpg", "b.png"}
+    assert left("y", source="/**/*.jpg") == left("y/", source="/**/*") - {"b.png"}
+    assert passed_over(tmp_path, exclude=["x", "*.png"]).excluded == {"x": 1, "*.png": 1}
+    assert passed_over(tmp_path / "**" / "*", exclude=["y"]).excluded == {"y": 1}
+
+
+@pytest.mark.parametrize("pattern", ["", "/", "!", "./", "!/"])
+def test_a_pattern_that_names_nothing_is_refused(pattern: str) -> None:
+    with pytest.raises(UsageError, match="names nothing: expected a name such as"):
+        Selection(exclude=(pattern,))
+
+
+def test_what_is_passed_over_is_counted_by_extension_most_frequent_first(tmp_path: Path) -> None:
+    touch(tmp_path / "a.jpg", *(tmp_path / f"{n}.MOV" for n in range(1_000)))
+    touch(tmp_path / "b.mov", *(tmp_path / "x" / f"{n}.cr2" for n in range(3)), tmp_path / "README")
+    touch(tmp_path / "Dr. No", tmp_path / "a.xmp", tmp_path / "b.gz.xmp", tmp_path / "end.")
+    found = passed_over(tmp_path)
+    assert found.by_extension == {".mov": 1_001, ".cr2": 3, ".xmp": 2, "without extension": 3}
+    assert found.in_words() == ["passed over: 1,001 .mov, 3 .cr2, 3 without extension, 2 .xmp"]
+    assert list(found.to_json()["passed_over"]) == [".mov", ".cr2", "without extension", ".xmp"]
+    assert passed_over(tmp_path, "*.cr2").by_extension[".jpg"] == 1
+
+
+def test_kinds_that_are_passed_over_are_bounded_in_words_and_in_number() -> None:
+    few, many = PassedOver(), PassedOver()
+    for number in range(12):
+        few.file(f"a.{number:02d}")
+    assert few.in_words()[0].endswith("1 .09, and 2 of 2 other kinds")
+    for number in range(5_000):
+        many.file(f"a.{number}")
+    assert len(many.by_extension) == 1_001
+    assert many.by_extension.total() == 5_000
+
+
+@given(st.binary(min_size=1, max_size=30))
+def test_any_name_that_is_passed_over_can_be_printed(name: bytes) -> None:
+    found = PassedOver()
+    found.file(os.fsdecode(name.replace(b"/", b"") or b"x"))
+    (line,) = found.in_words()
+    assert line.isprintable()
+    assert line.encode()
 
 
 def test_a_glob_chooses_by_name_or_by_path_below_the_source(tmp_path: Path) -> None:
@@ -71,7 +222,7 @@ def test_the_source_may_be_a_glob(tmp_path: Path) -> None:
 
 def test_a_recursive_glob_lists_each_image_once_and_nothing_hidden(tmp_path: Path) -> None:
     touch(tmp_path / "x" / "y" / "a.jpg", tmp_path / "x" / "b.jpg", tmp_path / "c.jpg")
-    touch(tmp_path / ".hidden" / "d.jpg", tmp_path / "x" / "_hidden" / "e.jpg")
+    touch(tmp_path / ".hidden" / "d.jpg", tmp_path / "x" / ".hidden" / "e.jpg")
     every = ["a.jpg", "b.jpg", "c.jpg"]
     assert sorted(names(listed(tmp_path / "**"))) == every
     assert sorted(names(listed(tmp_path / "**" / "*"))) == every
@@ -166,7 +317,7 @@ def test_any_valid_name_stays_as_it_is_in_the_uri(name: str) -> None:
 
 def test_the_table_inside_the_source_is_left_out(tmp_path: Path) -> None:
     touch(tmp_path / "a.jpg", tmp_path / "table" / "b.jpg")
-    assert names(listed(tmp_path, excluded=str(tmp_path / "table"))) == ["a.jpg"]
+    assert names(listed(tmp_path, table=str(tmp_path / "table"))) == ["a.jpg"]
 
 
 def test_batches_are_bounded_in_bytes(tmp_path: Path) -> None:
@@ -183,7 +334,10 @@ def test_a_source_that_is_missing_says_what_to_give(tmp_path: Path) -> None:
 
 def test_a_source_without_images_names_the_known_extensions(tmp_path: Path) -> None:
     touch(tmp_path / "a.txt")
-    with pytest.raises(SourceError, match=r"has no images: known extensions are \.bmp .*--glob"):
+    with pytest.raises(
+        SourceError,
+        match=r"has no images \(passed over: 1 \.txt\): known extensions are \.apng .*--glob",
+    ):
         listing_of(tmp_path).check()
 
 
@@ -220,7 +374,7 @@ PATTERNS = [
     ),
     *("/**/a", "/.h/*", "/*/.h", "/**/b/**/*.png", "/a/a.jpg"),
 ]
-GLOBS = st.sampled_from([(), ("*.png",), ("a/*.txt",), ("*.txt", "*.jpg"), ("_*",)])
+GLOBS = st.sampled_from([(), ("*.png",), ("a/*.txt",), ("*.txt", "*.jpg"), ("_*",), (".h/*.jpg",)])
 
 
 @settings(max_examples=300)
@@ -229,7 +383,7 @@ GLOBS = st.sampled_from([(), ("*.png",), ("a/*.txt",), ("*.txt", "*.jpg"), ("_*"
     pattern=st.sampled_from(PATTERNS),
     globs=GLOBS,
 )
-def test_what_was_listed_and_was_removed_is_gone_and_nothing_else_is(
+def test_what_was_removed_or_is_excluded_is_gone_and_nothing_else_is(
     tmp_path_factory: pytest.TempPathFactory,
     files: set[tuple[str, str]],
     pattern: str,
@@ -238,11 +392,18 @@ def test_what_was_listed_and_was_removed_is_gone_and_nothing_else_is(
     folder = tmp_path_factory.mktemp("tree") / "in"
     paths = [folder / above / name for above, name in files]
     touch(*paths)
-    source = Source(f"{folder}{pattern}", globs)
-    was_listed = {file.uri for file in Listing("", source.files, source.is_gone).files()}
+    uris = {f"file:{path}" for path in paths}
+
+    def listing(*exclude: str) -> set[str]:
+        source = Source(f"{folder}{pattern}", Selection(globs, exclude))
+        return {file.uri for file in Listing("", source.files, source.is_gone).files()}
+
+    source = Source(f"{folder}{pattern}", Selection(globs))
+    was_listed, with_excluded = listing(), listing("!*")
+    assert set(filter(source.is_gone, uris)) == with_excluded - was_listed
     shutil.rmtree(folder)
     folder.mkdir()
-    assert {uri for uri in (f"file:{path}" for path in paths) if source.is_gone(uri)} == was_listed
+    assert set(filter(source.is_gone, uris)) == with_excluded >= was_listed
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from pomona.errors import EncoderError, EngineError, RunError, SourceError, Tabl
 from pomona.labels import parse_label_rule
 from pomona.location import is_remote
 from pomona.prepare import EXACT, DecodeOptions
+from pomona.selection import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,6 +46,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     precision: str | None = None,
     label: str = "parent",
     globs: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
     decode: DecodeOptions = EXACT,
     overwrite: bool = False,
     retry_failed: bool = False,
@@ -80,6 +82,9 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         label: `parent`, `none`, `regex:PATTERN` or `csv:FILE`.
         globs: a pattern for file names, or several, to choose files in place of the known
             extensions.
+        exclude: a pattern for files and folders to leave out, or several: `*.mov`, `drafts/`,
+            `2019/*/raw/**`; see `pomona.exclusions`. What has a row and is excluded now counts as
+            gone.
         decode: how images become pixels.
         overwrite: replace the table rather than continue it.
         retry_failed: do images again whose row has no vector.
@@ -116,8 +121,8 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     _check_number("workers", workers, 1)
     _check_number("wave_files", wave_files, 1)
     _check_number("image_timeout_s", image_timeout_s, 0.1)
-    patterns = (globs,) if isinstance(globs, str) else tuple(globs)
-    paths = JobPaths(os.fspath(source), os.fspath(table), patterns)
+    selection = Selection(_patterns(globs), _patterns(exclude))
+    paths = JobPaths(os.fspath(source), os.fspath(table), selection)
     rule = parse_label_rule(label)
     if on_spark:
         check_spark(spark, master)
@@ -177,6 +182,10 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
             images, rows = places_for(paths, active)
         with _system_errors():
             return spark_engine.extract(job, images, rows, active, progress)
+
+
+def _patterns(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 @contextmanager

@@ -12,11 +12,18 @@ __all__ = ["expand", "folders_above", "has_parent_in", "is_hidden", "tree"]
 
 
 def tree(
-    root: str, on_error: Callable[[OSError], None], excluded: str | None = None
+    root: str,
+    on_error: Callable[[OSError], None],
+    excludes: Callable[[str, bool], bool],
 ) -> Iterator[tuple[str, bool]]:
-    """A folder and all below it that is not hidden, in a fixed order; whether each is a folder.
+    """A folder and all below it, in a fixed order; whether each is a folder.
 
     Links are followed, but never round in a circle.
+
+    Args:
+        root: the folder.
+        on_error: is told of each folder that could not be listed.
+        excludes: whether to leave out a path, and all below it if it is a folder.
     """
     # A stack of our own: folders may lie deeper than Python's goes.
     above: list[_Folder] = []
@@ -27,7 +34,7 @@ def tree(
         except OSError as error:
             on_error(error)
             return False
-        if path == excluded or folder.identity in [f.identity for f in above]:
+        if folder.identity in [f.identity for f in above]:
             return False
         above.append(folder)
         return True
@@ -36,9 +43,9 @@ def tree(
         yield root, True
     while above:
         for name, is_folder in above[-1].names:
-            if is_hidden(name):
-                continue
             path = os.path.join(above[-1].path, name)  # noqa: PTH118 - it is called for every file
+            if excludes(path, is_folder):
+                continue
             if not is_folder:
                 yield path, False
             elif enter(path):
@@ -48,10 +55,16 @@ def tree(
             above.pop()
 
 
-def expand(pattern: str, on_error: Callable[[OSError], None], folder: str = "") -> Iterator[str]:
+def expand(
+    pattern: str,
+    on_error: Callable[[OSError], None],
+    excludes: Callable[[str, bool], bool],
+    folder: str = "",
+) -> Iterator[str]:
     """What a glob finds below a folder, by default the current one.
 
-    Python's own follows links round in circles where it meets `**`.
+    A wildcard matches no leading dot. Python's own `**` follows links round in circles; here `**`
+    goes through `tree`, which leaves out what `excludes` says.
     """
     parts = pattern.split("/")
     if "**" not in parts:
@@ -61,15 +74,15 @@ def expand(pattern: str, on_error: Callable[[OSError], None], folder: str = "") 
     at = parts.index("**")
     top = "/".join(parts[:at]) or "/" * at  # nothing before it: the root, or the folder itself
     rest = "/".join(itertools.dropwhile("**".__eq__, parts[at:]))
-    for root in expand(top, on_error, folder) if top else [folder]:
+    for root in expand(top, on_error, excludes, folder) if top else [folder]:
         if not os.path.isdir(root or os.curdir):  # noqa: PTH112
             continue
         if not rest:
             yield root  # and by that all below it
             continue
-        for below, is_folder in tree(root, on_error):
+        for below, is_folder in tree(root, on_error, excludes):
             if is_folder:
-                yield from expand(rest, on_error, below)
+                yield from expand(rest, on_error, excludes, below)
 
 
 def folders_above(path: str) -> Iterator[str]:
@@ -85,7 +98,7 @@ def has_parent_in(path: str, folders: Set[str]) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether Spark, and so Pomona, passes over files and folders of this name."""
+    """Whether Spark passes over a file of this name in a folder of data."""
     return name.startswith((".", "_"))
 
 

@@ -80,7 +80,13 @@ def look_at(path: str) -> ImageFile:
 
 
 def is_for_spark(file: ImageFile) -> bool:
-    """Whether Spark can be asked for a file: not for an empty one, nor for a very large one."""
+    """Whether Spark can be asked for a file: not for an empty one, nor for a very large one.
+
+    Nor for one that Spark takes for a file of its own, by its name.
+    """
+    name = file.path.rpartition("/")[2]
+    if name.startswith((".", "_")) or name.endswith("._COPYING_"):
+        return False
     return file.modified is not None and 0 < (file.size or 0) <= _SPARK_FILE_BYTES
 
 

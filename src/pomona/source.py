@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import fnmatch
-import glob
 import itertools
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pomona.errors import SourceError
-from pomona.folder_tree import expand, has_parent_in, is_hidden, tree
+from pomona.folder_tree import expand, has_parent_in, tree
 from pomona.image_file import ImageFile, look_at
 from pomona.location import local_path, path_of_row
+from pomona.passed_over import PassedOver
+from pomona.selection import IMAGE_EXTENSIONS, KNOWN_IMAGES, Selected, Selection, SourceGlob
 
-__all__ = [
-    "IMAGE_EXTENSIONS",
-    "Listing",
-    "Source",
-    "is_chosen",
-    "is_hidden_below",
-    "is_taken",
-]
+__all__ = ["Listing", "Source"]
 
 _log = logging.getLogger(__name__)
-
-IMAGE_EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +27,13 @@ class Source:
 
     Attributes:
         given: what the user wrote: a folder, a file, or a glob; a `file:` URI also.
-        globs: patterns for file names (or, with a slash, for paths below the folder) that choose
-            files in place of the known extensions; letter case counts.
-        excluded: a folder below the source to leave out: the table, where it lies there.
+        selection: which files below a folder are taken.
+        table: a folder below the source that is left out: the table, if it lies there.
     """
 
     given: str
-    globs: tuple[str, ...] = ()
-    excluded: str | None = None
+    selection: Selection = KNOWN_IMAGES
+    table: str | None = None
 
     def check(self) -> None:
         """Make sure that there is something to list.
@@ -51,32 +41,41 @@ class Source:
         Raises:
             SourceError: missing, or a glob without matches.
         """
-        if next(self._found(lambda _: None), None) is None:
+        if next(self._found(lambda _: None, PassedOver()), None) is None:
             raise SourceError(f"{self.given} does not exist: give a folder, an image or a glob")
 
-    def files(self, on_error: Callable[[OSError], None]) -> Iterator[ImageFile]:
+    def files(
+        self, on_error: Callable[[OSError], None], passed_over: PassedOver | None = None
+    ) -> Iterator[ImageFile]:
         """List the images, in a fixed order, each once, streaming.
 
-        Hidden names and names that begin with an underscore are left out, as Spark does. Links are
-        followed, but never round in a circle.
+        Links are followed, but never round in a circle.
 
         Args:
             on_error: is told of each folder that could not be listed.
+            passed_over: counts what is not taken.
         """
-        for root in self._roots(on_error):
+        passed_over = passed_over or PassedOver()
+        for root in self._roots(on_error, passed_over):
             if os.path.isdir(root):  # noqa: PTH112 - names may be no valid text: stay with os
-                yield from self._walk(root, on_error)
+                yield from self._walk(root, on_error, passed_over)
             else:
                 yield look_at(root)
 
     def is_gone(self, uri: str) -> bool:
         """Whether a file of a table's row, which was not listed, lay in the source and is no more.
 
-        A file that cannot be looked at may still be there.
+        A file that is excluded counts as gone. A file that cannot be looked at may still be there.
         """
         path = path_of_row(uri)
-        if not path.startswith("/") or not self._would_list(path):
+        if not path.startswith("/") or (root := self._root_of(path)) is None:
             return False
+        below = path[len(root) :].lstrip("/")
+        if below and not self.selection.chooses(below):
+            return False
+        selected = Selected(self.selection, self._glob(), root, PassedOver())
+        if selected.excludes(path, is_folder=False):
+            return True
         try:
             os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -85,42 +84,64 @@ class Source:
             return False
         return False
 
-    def _would_list(self, path: str) -> bool:
-        """Whether a file of this path, were it there, would be listed."""
+    def _glob(self) -> SourceGlob:
         given = local_path(self.given)
-        pattern = os.path.abspath(given)  # noqa: PTH100
+        absolute = os.path.abspath(given)  # noqa: PTH100 - links stay as they were given
+        return SourceGlob(absolute, is_glob=not os.path.lexists(given))
+
+    def _root_of(self, path: str) -> str | None:
+        """The file or folder, of those that were given, that a path is or lies in."""
+        glob = self._glob()
         above = [str(parent) for parent in reversed(Path(path).parents)]
-        of_folders = given.rpartition("/")[2] in {"", "**"}
+        of_folders = local_path(self.given).rpartition("/")[2] in {"", "**"}
         places = above if of_folders else [*above, path]
-        if os.path.lexists(given):
-            root = pattern if pattern in places else None
-        else:
-            root = next((place for place in places if _matches(place, pattern)), None)
-        return root is not None and self._takes(path, root)
+        return next(filter(glob.finds, places), None)
 
-    def _takes(self, path: str, root: str) -> bool:
-        """Whether a file is one of those asked for: a root itself always is."""
-        below = path[len(root) :].lstrip("/")
-        return not below or is_taken(below, self.globs)
-
-    def _roots(self, on_error: Callable[[OSError], None]) -> list[str]:
+    def _roots(self, on_error: Callable[[OSError], None], passed_over: PassedOver) -> list[str]:
         """Files and folders that were given, but for those that lie in others of them."""
-        found = {root.rstrip("/") for root in self._found(on_error)}
+        found = {root.rstrip("/") for root in self._found(on_error, passed_over)}
         return sorted(root or "/" for root in found if not has_parent_in(root, found))
 
-    def _found(self, on_error: Callable[[OSError], None]) -> Iterator[str]:
-        path = local_path(self.given)
-        if os.path.lexists(path):
-            yield os.path.abspath(path)  # noqa: PTH100 - links stay as they were given
+    def _found(self, on_error: Callable[[OSError], None], passed_over: PassedOver) -> Iterator[str]:
+        path, glob = local_path(self.given), self._glob()
+        if not glob.is_glob:
+            yield glob.pattern
             return
-        for match in expand(path, on_error):
-            if not is_hidden_below(match, path):
-                yield os.path.abspath(match)  # noqa: PTH100
+        excludes = self._excluding(glob, passed_over)
+        for match in expand(path, on_error, excludes):
+            absolute = os.path.abspath(match)  # noqa: PTH100
+            is_folder = os.path.isdir(absolute)  # noqa: PTH112
+            selected = Selected(self.selection, glob, absolute, passed_over)
+            if selected.has_root(is_folder=is_folder):
+                yield absolute
 
-    def _walk(self, root: str, on_error: Callable[[OSError], None]) -> Iterator[ImageFile]:
-        for path, is_folder in tree(root, on_error, self.excluded):
-            if not is_folder and is_chosen(path[len(root) :].lstrip("/"), self.globs):
+    def _walk(
+        self, root: str, on_error: Callable[[OSError], None], passed_over: PassedOver
+    ) -> Iterator[ImageFile]:
+        if root == self.table:
+            return
+        for path, is_folder in tree(root, on_error, self._excluding(self._glob(), passed_over)):
+            if is_folder:
+                continue
+            if self.selection.chooses(path[len(root) :].lstrip("/")):
                 yield look_at(path)
+            else:
+                passed_over.file(path.rpartition("/")[2])
+
+    def _excluding(self, glob: SourceGlob, passed_over: PassedOver) -> Callable[[str, bool], bool]:
+        """Tells a walk whether to leave out a path, whose parent folder it did not leave out."""
+
+        def excludes(path: str, is_folder: bool) -> bool:
+            path = path if path.startswith("/") else os.path.abspath(path)  # noqa: PTH100
+            if path == self.table:
+                return True
+            pattern = self.selection.own_exclusion(glob.below(path), is_folder=is_folder)
+            if pattern is None:
+                return False
+            passed_over.exclude(pattern, path if glob.is_glob else None)
+            return True
+
+        return excludes
 
 
 class Listing:
@@ -129,27 +150,30 @@ class Listing:
     Attributes:
         unlisted: folders that could not be listed, each with its reason.
         files_listed: images seen so far.
+        passed_over: what was seen so far and is no image of the run.
     """
 
     def __init__(
         self,
         given: str,
-        files: Callable[[Callable[[OSError], None]], Iterator[ImageFile]],
+        files: Callable[[Callable[[OSError], None], PassedOver], Iterator[ImageFile]],
         is_gone: Callable[[str], bool],
     ):
         """Begin the listing.
 
         Args:
             given: what the user gave as the source.
-            files: lists the images, and tells of folders that could not be listed.
+            files: lists the images, tells of folders that could not be listed, and counts what it
+                passes over.
             is_gone: whether a file of a table's row, which was not listed, lay in the source and is
                 no more.
         """
         self.is_gone = is_gone
         self.unlisted: list[str] = []
         self.files_listed = 0
+        self.passed_over = PassedOver()
         self._given = given
-        self._files = files(self._note)
+        self._files = files(self._note, self.passed_over)
         self._first = next(self._files, None)
 
     def check(self) -> None:
@@ -159,10 +183,10 @@ class Listing:
             SourceError: there is none.
         """
         if self._first is None:
-            why = f" ({self.unlisted[0]})" if self.unlisted else ""
+            found = "; ".join([*self.unlisted[:1], *self.passed_over.in_words()])
             raise SourceError(
-                f"{self._given} has no images{why}: known extensions are "
-                f"{' '.join(IMAGE_EXTENSIONS)}; choose others with --glob"
+                f"{self._given} has no images{f' ({found})' if found else ''}: known extensions "
+                f"are {' '.join(IMAGE_EXTENSIONS)}; choose others with --glob"
             )
 
     def files(self) -> Iterator[ImageFile]:
@@ -178,46 +202,3 @@ class Listing:
             return
         self.unlisted.append(told)
         _log.warning("cannot list %s: %s", error.filename, error.strerror)
-
-
-def is_hidden_below(match: str, pattern: str) -> bool:
-    """Whether a hidden name is in that part of a glob's match that the pattern left open."""
-    return any(map(is_hidden, filter(None, match.split("/")[len(_fixed_parts(pattern)) :])))
-
-
-def is_chosen(relative: str, globs: Sequence[str]) -> bool:
-    """Whether a file, by its path below the source, is one of those asked for."""
-    name = relative.rpartition("/")[2]
-    if not globs:
-        return name.lower().endswith(IMAGE_EXTENSIONS)
-    return any(
-        fnmatch.fnmatchcase(relative if "/" in pattern else name, pattern) for pattern in globs
-    )
-
-
-def is_taken(relative: str, globs: Sequence[str]) -> bool:
-    """Whether a file, by its path below the source, is chosen and no part of that is hidden."""
-    return not any(map(is_hidden, relative.split("/"))) and is_chosen(relative, globs)
-
-
-def _fixed_parts(pattern: str) -> list[str]:
-    """The folders that a glob names before its first wildcard."""
-    parts = pattern.split("/")
-    return list(itertools.takewhile(lambda part: not glob.has_magic(part), parts))
-
-
-def _matches(path: str, pattern: str) -> bool:
-    """Whether a glob finds a path, were it there; both absolute."""
-    if is_hidden_below(path, pattern):
-        return False
-    return _parts_match(path.split("/"), pattern.split("/"))
-
-
-def _parts_match(parts: Sequence[str], patterns: Sequence[str]) -> bool:
-    if not patterns:
-        return not parts
-    if patterns[0] == "**":
-        return any(_parts_match(parts[n:], patterns[1:]) for n in range(len(parts) + 1))
-    if not parts or not fnmatch.fnmatchcase(parts[0], patterns[0]):
-        return False
-    return _parts_match(parts[1:], patterns[1:])

@@ -68,6 +68,13 @@ __all__ = ["extract"]
     help="Choose files by name, in place of the known extensions. May be repeated.",
 )
 @click.option(
+    "--exclude",
+    multiple=True,
+    metavar="PATTERN",
+    help="Leave out files and folders: a name, a pattern (*.mov), a folder (drafts/) or a path "
+    "below SOURCE (2019/raw/*). May be repeated.",
+)
+@click.option(
     "--engine",
     type=click.Choice(["local", "spark"]),
     default="local",
@@ -106,7 +113,9 @@ __all__ = ["extract"]
 @click.option("--overwrite", is_flag=True, help="Replace the table instead of continuing it.")
 @click.option("--retry-failed", is_flag=True, help="Do images again whose row has no vector.")
 @click.option(
-    "--prune", is_flag=True, help="Remove rows of images that were in SOURCE and are gone."
+    "--prune",
+    is_flag=True,
+    help="Delete rows of images that were in SOURCE and are gone or excluded.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @AS_JSON
@@ -181,11 +190,18 @@ def _in_words(summary: Summary) -> str:
         lines.append(f"failed: {told}; the column 'error' says why")
     if summary.unlisted:
         lines.append(f"not listed: {'; '.join(summary.unlisted[:3])}")
+    lines += summary.passed_over.in_words()
     if changes.pruned:
         would = "would be" if summary.dry_run else "were"
-        lines.append(f"gone: {changes.pruned:,} rows whose images are no more {would} removed")
+        lines.append(
+            f"gone: {changes.pruned:,} rows whose images no longer exist or are excluded {would} "
+            "deleted"
+        )
     elif changes.gone:
-        lines.append(f"gone: {changes.gone:,} images are no more; --prune removes their rows")
+        lines.append(
+            f"gone: {changes.gone:,} images no longer exist or are excluded (use --prune to "
+            "delete their rows)"
+        )
     lines.append(f"table: {summary.table} (encoder {summary.encoder[:12]})")
     if not summary.dry_run:
         lines.append(f"next: pomona inspect {shlex.quote(summary.table)}")

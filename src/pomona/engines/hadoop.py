@@ -15,8 +15,10 @@ from pomona.errors import SourceError
 from pomona.folder_tree import folders_above, has_parent_in
 from pomona.image_file import ImageFile, is_for_spark
 from pomona.location import is_remote
+from pomona.passed_over import PassedOver
 from pomona.schema import INPUT_SCHEMA
-from pomona.source import Listing, is_hidden_below, is_taken
+from pomona.selection import Selected, SourceGlob
+from pomona.source import Listing
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -88,39 +90,49 @@ class HadoopImages:
             reason = str(error.java_exception.getMessage() or error.java_exception.toString())
             return None, f"cannot be read: {' '.join(reason.split())[:200]}"
 
-    def _files(self, _on_error: Callable[[OSError], None]) -> Iterator[ImageFile]:
+    def _files(
+        self, _on_error: Callable[[OSError], None], passed_over: PassedOver
+    ) -> Iterator[ImageFile]:
         folder = hadoop_path(self._spark, self._paths.source)
         system = hadoop_system(self._spark, folder)
         roots = system.globStatus(folder)
         if not roots:
             raise SourceError(f"{self._paths.source} does not exist: give a folder or a glob")
         pattern = _qualified(self._spark, self._paths.source)
+        named = sorted((str(status.getPath().toString()), status) for status in roots)
+        is_glob = pattern not in {root for root, _ in named}
+        glob = SourceGlob(pattern, is_glob, has_braces=True)
         listing = HadoopListing(self._spark)
-        named = {str(status.getPath().toString()): status for status in roots}
-        for root, status in sorted(named.items()):
-            if is_hidden_below(root, pattern):
+        for root, status in named:
+            if glob.has_open_dot(root):  # Hadoop's wildcards match it
                 continue
             if has_parent_in(root, self._roots):
                 continue  # a glob that matches a folder and what is in it
             self._roots.add(root.rstrip("/"))
+            selected = Selected(self._paths.selection, glob, root, passed_over)
+            if not selected.has_root(is_folder=status.isDirectory()):
+                continue
             if status.isFile():  # named by the user, whatever its name
                 yield ImageFile(root, status.getLen(), status.getModificationTime())
                 continue
             for file in listing.files(system.listFiles(status.getPath(), True)):
-                if self._takes(file.path, root):
+                if not self._is_of_table(file.path) and selected.takes(file.path):
                     yield file
 
-    def _takes(self, path: str, root: str) -> bool:
-        if self._table and path.startswith(self._table):
-            return False
-        return is_taken(path[len(root) :].lstrip("/"), self._paths.globs)
+    def _is_of_table(self, path: str) -> bool:
+        return self._table is not None and path.startswith(self._table)
 
     def _is_gone(self, uri: str) -> bool:
-        """Whether the listing, which raises where it cannot see, would have shown it."""
+        """Whether the listing, which raises where it cannot see, would have shown it.
+
+        What is excluded counts as gone.
+        """
         if uri in self._roots:
             return True
         root = next((above for above in folders_above(uri) if above in self._roots), None)
-        return root is not None and self._takes(uri, root)
+        if root is None or self._is_of_table(uri):
+            return False
+        return self._paths.selection.chooses(uri[len(root) :].lstrip("/"))
 
 
 def hadoop_path(spark: SparkSession, uri: str) -> Any:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from pomona.engines.worklist import Changes, Worklist
 from pomona.location import local_path
+from pomona.passed_over import PassedOver
+from pomona.selection import KNOWN_IMAGES, Selection
 from pomona.source import Listing, Source
 
 if TYPE_CHECKING:
@@ -40,12 +42,12 @@ class JobPaths:
     Attributes:
         source: folder, file or glob; a path of this machine or a URI.
         table: folder of the feature table; likewise.
-        globs: patterns that choose files in place of the known extensions.
+        selection: which files below the source are taken.
     """
 
     source: str
     table: str
-    globs: tuple[str, ...] = ()
+    selection: Selection = KNOWN_IMAGES
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,8 @@ def local_listing(paths: JobPaths) -> Listing:
     Raises:
         SourceError: it is missing.
     """
-    source = Source(paths.source, paths.globs, excluded=os.path.abspath(local_path(paths.table)))  # noqa: PTH100
+    table = os.path.abspath(local_path(paths.table))  # noqa: PTH100
+    source = Source(paths.source, paths.selection, table)
     source.check()
     return Listing(paths.source, source.files, source.is_gone)
 
@@ -129,6 +132,7 @@ class Summary:
         dry_run: whether it was only found out what would be done.
         by_status: rows written, by status.
         unlisted: folders that could not be listed, each with its reason.
+        passed_over: files and folders of the source that are not images of the run, counted.
     """
 
     files: int
@@ -143,6 +147,7 @@ class Summary:
     dry_run: bool = False
     by_status: Counter[str] = field(default_factory=Counter)
     unlisted: tuple[str, ...] = ()
+    passed_over: PassedOver = field(default_factory=PassedOver)
 
     @property
     def images_per_second(self) -> float:
@@ -169,6 +174,7 @@ class Summary:
             "model_loads": self.model_loads,
             "by_status": dict(self.by_status),
             "unlisted": list(self.unlisted),
+            **self.passed_over.to_json(),
         }
 
 
@@ -194,4 +200,5 @@ def summarize(
         dry_run=job.dry_run,
         by_status=counts,
         unlisted=tuple(worklist.listing.unlisted),
+        passed_over=worklist.listing.passed_over,
     )

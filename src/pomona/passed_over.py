@@ -1,0 +1,82 @@
+"""What a listing passes over, counted: files by extension, and what is excluded by pattern."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+
+from pomona.exclusions import HIDDEN
+
+__all__ = ["PassedOver"]
+
+_WITHOUT = "without extension"
+_OTHER = "other"
+_EXTENSION = re.compile(r"\.[^\s.]{1,16}")  # what is longer, or has blanks, is part of a name
+_MOST_KINDS = 1000  # that are told apart: names may end in anything
+_SHOWN = 10
+
+
+class PassedOver:
+    """The files and folders below a source that are not images of the run.
+
+    Attributes:
+        by_extension: files that were not chosen, by lower-case extension.
+        excluded: files and folders that are excluded, by pattern; a folder counts once.
+    """
+
+    def __init__(self) -> None:
+        self.by_extension: Counter[str] = Counter()
+        self.excluded: Counter[str] = Counter()
+        self._counted: set[str] = set()
+
+    def exclude(self, pattern: str, path: str | None = None) -> None:
+        """Count a file or a folder that is excluded; with its path, only the first time."""
+        if path is not None:
+            if path in self._counted:
+                return
+            self._counted.add(path)
+        self.excluded[pattern] += 1
+
+    def file(self, name: str) -> None:
+        """Count a file that was not chosen."""
+        extension = os.path.splitext(name)[1].lower()  # noqa: PTH122 - it is called for every file
+        if not (_EXTENSION.fullmatch(extension) and extension.isprintable()):
+            extension = _WITHOUT
+        if extension not in self.by_extension and len(self.by_extension) >= _MOST_KINDS:
+            extension = _OTHER
+        self.by_extension[extension] += 1
+
+    def to_json(self) -> dict[str, dict[str, int]]:
+        """Both counts, most frequent first."""
+        return {
+            "passed_over": dict(_sorted(self.by_extension)),
+            "excluded": dict(_sorted(self.excluded)),
+        }
+
+    def in_words(self) -> list[str]:
+        """One line for each of the two counts; none for one that is empty."""
+        lines = []
+        if self.by_extension:
+            lines.append(f"passed over: {_told(self.by_extension)}")
+        if self.excluded:
+            named = Counter({_named(pattern): n for pattern, n in self.excluded.items()})
+            lines.append(f"excluded: {_told(named)}")
+        return lines
+
+
+def _sorted(counts: Counter[str]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _told(counts: Counter[str]) -> str:
+    kinds = _sorted(counts)
+    told = ", ".join(f"{count:,} {kind}" for kind, count in kinds[:_SHOWN])
+    if rest := kinds[_SHOWN:]:
+        kinds_left = f"{len(rest):,} other kind" + "s" * (len(rest) > 1)
+        told += f", and {sum(count for _, count in rest):,} of {kinds_left}"
+    return told
+
+
+def _named(pattern: str) -> str:
+    return "hidden" if pattern == HIDDEN else pattern
