@@ -126,7 +126,7 @@ def remote(spark: SparkSession, tmp_path: Path) -> str:
 @pytest.fixture(scope="session")
 def connect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a real Spark Connect server, the one that PySpark brings."""
-    pytest.importorskip("grpc", reason="Spark Connect needs gRPC: pip install 'pomona[connect]'")
+    pytest.importorskip("grpc", reason="Spark Connect needs gRPC: pip install '.[connect]'")
     if shutil.which("java") is None:
         pytest.skip("no Java on this machine")
     import pyspark

@@ -374,7 +374,7 @@ def test_without_scikit_learn_the_extra_is_named(
     monkeypatch.setitem(__import__("sys").modules, "sklearn", None)
     code, _, err = run(capfd, "train", fruit / "t", "-o", tmp_path / "c")
     assert code == 2
-    assert "pip install 'pomona[analysis]'" in err
+    assert "pip install '.[analysis]'" in err
 
 
 def test_classifying_needs_no_scikit_learn(

@@ -187,7 +187,7 @@ def test_json_holds_every_group(capfd: pytest.CaptureFixture[str], folder: Path)
 def test_the_plot_and_the_sheet_are_pictures(
     capfd: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
 ) -> None:
-    pytest.importorskip("matplotlib", reason="a plot needs pip install 'pomona[analysis]'")
+    pytest.importorskip("matplotlib", reason="a plot needs pip install '.[analysis]'")
     plot, sheet = tmp_path / "p.svg", tmp_path / "s.png"
     code, _, err = run(capfd, "duplicates", folder, "--plot", plot, "--sheet", sheet)
     assert (code, err) == (0, f"pomona: plot: {plot}\npomona: contact sheet: {sheet}\n")
@@ -213,7 +213,7 @@ def test_bad_options_are_refused_in_one_line(
     options: list[str],
     message: str,
 ) -> None:
-    pytest.importorskip("matplotlib", reason="a plot needs pip install 'pomona[analysis]'")
+    pytest.importorskip("matplotlib", reason="a plot needs pip install '.[analysis]'")
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.iterdir())
     code, out, err = run(capfd, "duplicates", folder, *options)
@@ -228,4 +228,4 @@ def test_without_matplotlib_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     code, _, err = run(capfd, "duplicates", folder, "--plot", "p.png")
     assert code == 2
-    assert "pip install 'pomona[analysis]'" in err
+    assert "pip install '.[analysis]'" in err

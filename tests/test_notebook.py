@@ -20,8 +20,8 @@ from PIL import Image
 
 from conftest import REPOSITORY
 
-pytest.importorskip("sklearn", reason="the notebook trains: pip install 'pomona[analysis]'")
-pytest.importorskip("pandas", reason="the notebook shows a DataFrame: pip install 'pomona[spark]'")
+pytest.importorskip("sklearn", reason="the notebook trains: pip install '.[analysis]'")
+pytest.importorskip("pandas", reason="the notebook shows a DataFrame: pip install '.[spark]'")
 
 NOTEBOOK = REPOSITORY / "examples" / "quickstart.ipynb"
 

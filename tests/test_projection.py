@@ -193,7 +193,7 @@ def test_json_tells_the_share_of_each_component(
 def test_the_plot_takes_any_label(
     capfd: pytest.CaptureFixture[str], source: FeatureTable, tmp_path: Path, k: int
 ) -> None:
-    pytest.importorskip("matplotlib", reason="a plot needs pip install 'pomona[analysis]'")
+    pytest.importorskip("matplotlib", reason="a plot needs pip install '.[analysis]'")
     plot = tmp_path / "pca.svg"
     code, _, err = run(capfd, "project", source.folder, "-k", k, "--plot", plot)
     assert (code, err) == (0, f"pomona: plot: {plot}\n")

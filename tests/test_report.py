@@ -137,7 +137,7 @@ def test_any_number_of_rows_has_its_place(rows: int, dimension: int, same: bool)
 
 
 def test_t_sne_keeps_classes_together_and_is_the_same_each_time() -> None:
-    pytest.importorskip("sklearn", reason="t-SNE needs pip install 'pomona[analysis]'")
+    pytest.importorskip("sklearn", reason="t-SNE needs pip install '.[analysis]'")
     vectors = unit(clustered(60, 3).astype(np.float32))
     places = place_rows(vectors, "tsne")
     nearest = find_neighbours(unit(np.column_stack([places - places.mean(0)])), 1).rows[:, 0]

@@ -223,7 +223,7 @@ def test_in_a_pipe_no_line_is_folded(capsys: pytest.CaptureFixture[str]) -> None
 
 # The index ---------------------------------------------------------------------------------------
 
-pytest.importorskip("faiss", reason="an index needs FAISS: pip install 'pomona[analysis]'")
+pytest.importorskip("faiss", reason="an index needs FAISS: pip install '.[analysis]'")
 
 
 @pytest.mark.parametrize("flat_rows", [400, 399])
@@ -303,7 +303,7 @@ def test_without_faiss_the_extra_is_named(
     table: FeatureTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(UsageError, match=r"pip install 'pomona\[analysis\]'"):
+    with pytest.raises(UsageError, match=r"pip install '\.\[analysis\]'"):
         NearestIndex.build(open_vectors(table))
 
 

@@ -247,7 +247,7 @@ def test_the_command_line_takes_a_servers_address_for_a_master(
 def test_an_address_where_no_server_is_ends_with_one_line(
     encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("grpc", reason="Spark Connect needs gRPC: pip install 'pomona[connect]'")
+    pytest.importorskip("grpc", reason="Spark Connect needs gRPC: pip install '.[connect]'")
     monkeypatch.setattr("pomona.engines.session.active_session", lambda: None)
     monkeypatch.setattr("pomona.engines.session._CONNECT_WITHIN_S", 0.5)
     with pytest.raises(EngineError, match="no Spark Connect server answers at sc://127.0.0.1:9 w"):

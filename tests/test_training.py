@@ -19,7 +19,7 @@ from pomona.analysis.evaluation import Evaluation
 from pomona.analysis.splitting import TEST, TRAIN, ShareSplit, parse_split
 from pomona.errors import ClassifierError, RunError, TableError, UsageError
 
-pytest.importorskip("sklearn", reason="training needs scikit-learn: pip install 'pomona[analysis]'")
+pytest.importorskip("sklearn", reason="training needs scikit-learn: pip install '.[analysis]'")
 
 CLASSES = ["Apple", "Kiwi", "Plum"]
 FAILED = [("file:/fruits/Training/Kiwi/empty.jpg", "empty")]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pomona.errors import UsageError
+from pomona.extras import check_extra
 from pomona.location import written_whole
 from pomona.table import check_output
 
@@ -35,10 +36,7 @@ def check_plot(file: Path | None) -> None:
     if file.suffix.lower() not in _KINDS:
         raise UsageError(f"{file}: expected the name of a {', '.join(sorted(_KINDS))} file")
     check_output(file)
-    try:
-        import matplotlib as _  # noqa: F401, ICN001 - only whether it is there
-    except ImportError as error:
-        raise UsageError("a plot needs matplotlib: pip install 'pomona[analysis]'") from error
+    check_extra("analysis", "a plot needs matplotlib", "matplotlib")
 
 
 def new_figure(width: float, height: float) -> Figure:

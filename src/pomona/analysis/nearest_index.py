@@ -27,6 +27,7 @@ from pomona.analysis.steps import Step, no_steps
 from pomona.encoder.blob import canonical_digest
 from pomona.engines.cores import available_cores
 from pomona.errors import UsageError
+from pomona.extras import check_extra
 from pomona.location import written_whole
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from pomona.analysis.vectors import Vectors
     from pomona.table import FeatureTable
 
-__all__ = ["AIMED_RECALL", "FLAT_ROWS", "About", "NearestIndex", "table_state"]
+__all__ = ["AIMED_RECALL", "FLAT_ROWS", "About", "NearestIndex", "check_faiss", "table_state"]
 
 FLAT_ROWS = 20_000
 """Up to here an exact index is read and searched within a second at 1280 numbers a row."""
@@ -246,11 +247,19 @@ def table_state(table: FeatureTable) -> str:
     return canonical_digest([[part.name, part.stat().st_size] for part in table.parts()])
 
 
+def check_faiss() -> None:
+    """Find out, before the work, whether an index can be built and searched.
+
+    Raises:
+        UsageError: FAISS is not installed.
+    """
+    check_extra("analysis", "an index needs FAISS", "faiss")
+
+
 def _faiss() -> Any:
-    try:
-        import faiss
-    except ImportError as error:
-        raise UsageError("an index needs FAISS: pip install 'pomona[analysis]'") from error
+    check_faiss()
+    import faiss
+
     # FAISS brings an OpenMP of its own: as many threads as this process may have, no more.
     faiss.omp_set_num_threads(available_cores())
     return faiss

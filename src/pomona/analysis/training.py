@@ -26,6 +26,7 @@ from pomona.analysis.table_encoder import refuse_projected
 from pomona.analysis.vectors import open_vectors
 from pomona.encoder.blob import Encoder
 from pomona.errors import ClassifierError, RunError, UsageError
+from pomona.extras import check_extra
 from pomona.notebook import html_card, html_pairs, html_table
 from pomona.table import FeatureTable
 
@@ -204,12 +205,7 @@ def train(  # noqa: PLR0913 - the training's settings, each with a sensible defa
 
 
 def _check_installed() -> None:
-    try:
-        import sklearn  # noqa: F401 - only whether it is there
-    except ImportError as error:
-        raise UsageError(
-            "training needs scikit-learn, which is not installed: pip install 'pomona[analysis]'"
-        ) from error
+    check_extra("analysis", "training needs scikit-learn", "sklearn", "threadpoolctl")
 
 
 def _open_encoder(

@@ -24,6 +24,7 @@ from pomona.building.graph_files import (
 from pomona.building.settings import NetworkSettings
 from pomona.encoder.blob import Encoder
 from pomona.errors import EncoderError
+from pomona.extras import check_extra
 from pomona.preprocess import Preprocessing
 from pomona.runtime.onnx import new_session
 from pomona.runtime.probes import TOLERANCE, probe_images
@@ -53,12 +54,10 @@ def build(path: Path, settings: NetworkSettings) -> Encoder:
         EncoderError: ONNX is not installed; the file cannot be read, does not give one vector for
             an image, or not enough is said of it.
     """
-    try:
-        import onnx
-    except ImportError as error:
-        raise EncoderError(
-            "--runtime onnxruntime needs ONNX and ONNX Runtime: pip install 'pomona[onnx]'"
-        ) from error
+    what = "--runtime onnxruntime needs ONNX and ONNX Runtime"
+    check_extra("onnx", what, "onnx", "onnxruntime", error=EncoderError)
+    import onnx
+
     digest = content_digest(path)  # looks at where its arrays lie, too
     try:
         model = onnx.load(path)

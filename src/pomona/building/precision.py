@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import tempfile
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from pomona.building.graph import with_probes
 from pomona.building.processes import ask
 from pomona.encoder.blob import PRECISIONS, Encoder
 from pomona.errors import EncoderError
+from pomona.extras import check_extra
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,10 +46,7 @@ def check_precision(precision: str, calibrate: str | os.PathLike[str] | None = N
             "--precision int8 needs images to calibrate on, such as those that it will see: name "
             "them with --calibrate IMAGES"
         )
-    if find_spec("nncf") is None:
-        raise EncoderError(
-            "--precision int8 needs NNCF, which is not installed: pip install 'pomona[int8]'"
-        )
+    check_extra("int8", "--precision int8 needs NNCF", "nncf", error=EncoderError)
 
 
 def lower_precision(

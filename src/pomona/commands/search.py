@@ -76,6 +76,7 @@ def search(
     Without --index the whole table is read and each row compared: exact.
     """
     from pomona.analysis.contact_sheet import check_picture
+    from pomona.analysis.nearest_index import check_faiss
     from pomona.analysis.search import find_queries
     from pomona.analysis.search import search as run
     from pomona.analysis.table_encoder import encoder_of_table
@@ -83,6 +84,8 @@ def search(
 
     if sheet:
         check_picture(sheet)
+    if index:
+        check_faiss()
     where = FeatureTable.at(table)
 
     encoder_for = partial(encoder_of_table, encoder=encoder, model=model, weights=weights)

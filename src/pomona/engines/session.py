@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pomona.engines.jvm_archive import archive_options
 from pomona.engines.spark_setup import has_java_options, master_in_settings
 from pomona.errors import EngineError, UsageError
+from pomona.extras import check_extra, install_command
 from pomona.location import cache_folder
 
 if TYPE_CHECKING:
@@ -65,17 +66,16 @@ def check_spark(given: SparkSession | None, master: str | None) -> None:
     Raises:
         EngineError: PySpark or what it needs is missing.
     """
-    try:
-        import pyspark
-    except ImportError as error:
-        raise EngineError("the Spark engine needs PySpark: pip install 'pomona[spark]'") from error
+    check_extra("spark", "the Spark engine needs PySpark", "pyspark", error=EngineError)
+    import pyspark
+
     if is_connect(given) or _connect_url(master) or is_connect(active_session()):
         try:
             import pyspark.sql.connect.session  # noqa: F401 - which imports gRPC
         except ImportError as error:
             raise EngineError(
                 f"Spark Connect needs more than PySpark ({' '.join(str(error).split())[:100]}): "
-                "pip install 'pomona[connect]'"
+                f"{install_command('connect')}"
             ) from error
         return
     if master and "://" not in master and not _MASTER.match(master):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pomona.errors import EncoderError
+from pomona.extras import check_extra
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -113,13 +114,15 @@ def new_session(graph: bytes, name: str) -> Any:
     Raises:
         EncoderError: ONNX Runtime is not installed, or cannot load the graph.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise EncoderError(
-            f"encoder {name} needs ONNX Runtime: pip install 'pomona[onnx]', or onnxruntime-gpu, "
-            "on every worker"
-        ) from error
+    check_extra(
+        "onnx",
+        f"encoder {name} needs ONNX Runtime",
+        "onnxruntime",
+        error=EncoderError,
+        instead=", or onnxruntime-gpu, on every worker",
+    )
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what goes wrong is raised, not printed

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pomona.analysis.report.findings import Findings, ReportOptions, look_at
 from pomona.analysis.report.markup import Markup, data_script, join, tag
 from pomona.analysis.report.pictures import Pictures, read_pictures
+from pomona.analysis.report.places import check_map
 from pomona.analysis.report.sections import choose, named, sections
 from pomona.analysis.steps import Step, no_steps
 from pomona.errors import UsageError
@@ -55,6 +56,7 @@ def write_report(
         UsageError: the page cannot be written, or options that cannot be.
     """
     check_output(file)
+    check_map(options.map)
     found = look_at(name, table, options, step)
     started = time.monotonic()
     chosen = choose(found)

@@ -6,17 +6,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pomona.errors import UsageError
+from pomona.extras import check_extra
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["place_rows"]
+__all__ = ["check_map", "place_rows"]
 
 _FEW = 8  # rows that t-SNE makes nothing of
 _PERPLEXITY = 30.0  # scikit-learn's own: neighbours that a row keeps near to it
 _STEPS = 500
 _BEFORE = 50  # components that t-SNE starts from, as its authors advise (van der Maaten, 2008)
+
+
+def check_map(method: str) -> None:
+    """Find out, before the work, whether a map can be made in this way.
+
+    Raises:
+        UsageError: t-SNE without scikit-learn.
+    """
+    if method == "tsne":
+        what = "a t-SNE map needs scikit-learn"
+        check_extra("analysis", what, "sklearn", "threadpoolctl", instead=", or use --map pca")
 
 
 def place_rows(vectors: NDArray[np.float32], method: str) -> NDArray[np.float32]:
@@ -36,13 +47,10 @@ def place_rows(vectors: NDArray[np.float32], method: str) -> NDArray[np.float32]
     reduced = _components(vectors, 2 if method == "pca" or count < _FEW else _BEFORE)
     if method == "pca" or count < _FEW:
         return _scaled(reduced)
-    try:
-        from sklearn.manifold import TSNE
-        from threadpoolctl import threadpool_limits  # which scikit-learn itself needs
-    except ImportError as error:
-        raise UsageError(
-            "a t-SNE map needs scikit-learn: pip install 'pomona[analysis]', or --map pca"
-        ) from error
+    check_map(method)
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
     perplexity = min(_PERPLEXITY, (count - 1) / 3)
     made: Any = TSNE(2, perplexity=perplexity, init="pca", random_state=0, max_iter=_STEPS)
     # Its threads wait for each other busily. With other work on the machine two of them took 149 s

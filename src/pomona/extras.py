@@ -1,0 +1,91 @@
+"""Optional packages: whether they are installed, and the command that installs them.
+
+The name `pomona` on the public package index belongs to another project. The command therefore
+never names it: in a checkout it installs the extra of the source folder, elsewhere it installs the
+packages of the extra themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import sys
+from importlib.metadata import PackageNotFoundError, distribution
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from pomona.errors import UsageError
+
+__all__ = ["check_extra", "install_command", "is_installed"]
+
+_EXTRA_OF = re.compile(r"""\bextra\s*==\s*["']([\w-]+)["']""")
+
+
+def check_extra(
+    extra: str, what: str, *modules: str, error: type[UsageError] = UsageError, instead: str = ""
+) -> None:
+    """Find out whether the modules of an extra are installed, without importing them.
+
+    Args:
+        extra: the name of the extra in `pyproject.toml`.
+        what: what needs which package, as the start of the message: `a plot needs matplotlib`.
+        modules: the modules that must be there.
+        error: the class to raise.
+        instead: what else the user can do, appended to the message.
+
+    Raises:
+        UsageError: one is missing. The message says how to install it.
+    """
+    if not all(map(is_installed, modules)):
+        raise error(f"{what}: {install_command(extra)}{instead}")
+
+
+def is_installed(module: str) -> bool:
+    """Return whether a module can be found; it is not imported."""
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):  # its parent is missing, or it is half-loaded
+        return False
+
+
+def install_command(extra: str) -> str:
+    """Return the shell command that installs the packages of an extra beside this Pomona."""
+    folder, requirements = _installed()
+    if folder:
+        here = "" if folder == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
+        return f"{here}{_pip()} install '.[{extra}]'"
+    wanted = []
+    for requirement in requirements:
+        package, _, marker = requirement.partition(";")
+        found = _EXTRA_OF.search(marker)
+        if found and found[1] == extra:
+            wanted.append(shlex.quote(package.strip()))
+    return f"{_pip()} install {' '.join(wanted)}"
+
+
+def _installed() -> tuple[Path | None, list[str]]:
+    """The source folder that this Pomona was installed from, and what its metadata requires."""
+    checkout = Path(__file__).parents[2]
+    try:
+        about = distribution("pomona")
+    except PackageNotFoundError:  # imported from a folder on the path
+        return checkout, []
+    if (checkout / "pyproject.toml").is_file():  # an editable installation
+        return checkout, []
+    origin = json.loads(about.read_text("direct_url.json") or "{}")
+    if "dir_info" in origin:
+        folder = Path(unquote(urlsplit(origin["url"]).path))
+        if (folder / "pyproject.toml").is_file():
+            return folder, []
+    return None, about.requires or []
+
+
+def _pip() -> str:
+    """The pip of this Python: by its short name only if the shell finds that one."""
+    found = shutil.which("pip")
+    if found and Path(found).parent == Path(sys.executable).parent:
+        return "pip"
+    return f"{shlex.quote(sys.executable)} -m pip"
