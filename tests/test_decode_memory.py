@@ -63,11 +63,7 @@ SIDES = ((65_535, 65_535), (65_535, 1), (13_000, 13_000))
 @pytest.mark.parametrize(
     ("content", "statuses"),
     [
-        # libjpeg fills up what a JPEG with an end marker lacks, and tells Pillow nothing of it.
-        *(
-            (with_size(JPEG, *sides), {"ok", "corrupt", "truncated", "too_large"})
-            for sides in SIDES
-        ),
+        *((with_size(JPEG, *sides), {"corrupt", "truncated", "too_large"}) for sides in SIDES),
         *((png_that_claims(*sides), {"truncated", "too_large", "corrupt"}) for sides in SIDES),
         *((tiff_that_claims(*sides), {"truncated", "too_large", "corrupt"}) for sides in SIDES),
         (bomb(20_000, 20_000), {"too_large"}),

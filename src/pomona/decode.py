@@ -16,6 +16,7 @@ from PIL import Image, ImageFile
 
 from pomona.colours import to_rgb
 from pomona.errors import ImageError
+from pomona.formats import jpeg
 from pomona.formats.recognition import format_of, plugin
 from pomona.pillow import strict_limits
 
@@ -152,8 +153,10 @@ def _picture(
     # whole one ends with the marker EOC, which cannot occur in the data after the marker SOD.
     if name == "JPEG2000" and content.find(b"\xff\xd9", content.find(b"\xff\x93")) < 0:
         raise OSError("image file is truncated: no end of codestream")
-    if draft is not None and name == "JPEG":
-        image.draft(None, draft[::-1] if _orientation(image) in _SIDEWAYS else draft)
+    if name == "JPEG":
+        upright = draft and (draft[::-1] if _orientation(image) in _SIDEWAYS else draft)
+        pixels = jpeg.load(image, content, upright)
+        return Picture(to_rgb(pixels, ""), _orientation(image), width, height, name)
     tile = image.tile[0][3] if image.tile else ""
     layout = str(tile[0] if isinstance(tile, tuple) and tile else tile)
     image.load()

@@ -9,7 +9,11 @@ from corpus import Case
 
 # Folder -> pairs of a reported file and its right counterpart, or the status that is right.
 _PAIRS: dict[str, dict[str, str]] = {
-    "jpeg-end": {"6_really_truncated.jpg": "truncated"},
+    "jpeg-end": {
+        "1_no_eoi.jpg": "0_whole.jpg",
+        "4_no_eoi_then_ff10.jpg": "0_whole.jpg",
+        "6_really_truncated.jpg": "truncated",
+    },
     "png-crc": {},
 }
 

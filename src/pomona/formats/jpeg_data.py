@@ -1,0 +1,170 @@
+"""The markers of a JPEG: its scans, and where the picture ends, whatever follows it.
+
+After ITU-T T.81, annex B. No pixel is decoded here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+__all__ = ["END", "JpegData"]
+
+END = b"\xff\xd9"
+"""The end marker."""
+
+_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
+"""What ends the data of a scan: neither a stuffed zero, nor a restart marker, nor a fill byte."""
+
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+_LOSSLESS = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
+_NEEDED = _FRAMES | {0xC4, 0xCC, 0xDB, 0xDD}  # Huffman tables, arithmetic conditions, ...
+_SOI, _EOI, _SOS, _DRI = 0xD8, 0xD9, 0xDA, 0xDD
+
+
+class JpegData:
+    """What the markers of a file say, up to the scan that completes the picture.
+
+    Attributes:
+        frame: the header of the picture; None if there is none that makes sense.
+        scans: how many scans there are.
+        last_scan: the entropy-coded data of the last one.
+        has_end_marker: whether an end marker follows it.
+        restarts: how many restart markers there are.
+        restarts_missing: how many more there should be.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        """Read the markers; whatever the bytes are, nothing is raised."""
+        self.frame: Frame | None = None
+        self.scans = self.restarts = self.restarts_missing = 0
+        self.last_scan = memoryview(b"")
+        self.has_end_marker = False
+        self._content = content
+        self._end = 2
+        self._kept: list[bytes | memoryview] = [b"\xff\xd8"]
+        self._missing: dict[int, set[int]] = {}
+        self._interval = 0
+        at = self._end
+        while not self.is_complete and (marker := _MARKER.search(content, at)):
+            code, at = marker[1][0], marker.end()
+            if code in (_SOI, _EOI):
+                break
+            segment = content[at : at + int.from_bytes(content[at : at + 2])]
+            at += len(segment)
+            if code == _SOS:
+                following = _MARKER.search(content, at)
+                end = following.start() if following else len(content)
+                data = memoryview(content)[at:end]
+                segment = self._scan(segment, data)
+                self._end = at = end
+                self.has_end_marker = following is not None and following[1][0] == _EOI
+                self._kept += [b"\xff\xda", segment, data]
+                continue
+            if code in _FRAMES and self.frame is None:
+                self._begin(Frame.read(code, segment))
+            elif code == _DRI:
+                self._interval = int.from_bytes(segment[2:4])
+            if code in _NEEDED:
+                self._kept += [bytes([0xFF, code]), segment]
+
+    @property
+    def without_trailer(self) -> bytes:
+        """The file up to the end of the last scan's data, and an end marker."""
+        return self._content[: self._end] + END
+
+    @property
+    def bare(self) -> bytes:
+        """The file without application data, comments and trailer, and without an end marker."""
+        return b"".join(self._kept)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the scans hold every coefficient of every component to its last bit."""
+        return self.frame is not None and not self._missing
+
+    @property
+    def is_arithmetic(self) -> bool:
+        """Whether the data is coded by arithmetic coding."""
+        return self.frame is not None and self.frame.code > 0xC8
+
+    def _begin(self, frame: Frame | None) -> None:
+        self.frame = frame
+        if frame is not None:
+            coefficients = range(64) if frame.is_progressive else range(1)
+            self._missing = {identity: set(coefficients) for identity in frame.sampling}
+
+    def _scan(self, header: bytes, data: memoryview) -> bytes:
+        """Note what a scan brings; return its header, put right where libjpeg only warns."""
+        self.scans += 1
+        self.last_scan = data
+        count = header[2] if len(header) > 2 else 0
+        if self.frame is None or len(header) != 6 + 2 * count:
+            return header
+        components = header[3 : 3 + 2 * count : 2]
+        first, last, bits = header[-3:]
+        if not self.frame.is_progressive:
+            brought = {0}
+            if not self.frame.is_lossless:
+                header = header[:-3] + b"\0\x3f\0"
+        else:
+            brought = set(range(first, last + 1)) if bits & 15 == 0 else set()
+        for identity in components:
+            missing = self._missing.get(identity, set())
+            missing -= brought
+            if not missing:
+                self._missing.pop(identity, None)
+        if self._interval and not self.frame.is_lossless:
+            found = len(_RESTART.findall(data))
+            expected = -(-self.frame.units(components) // self._interval) - 1
+            self.restarts += found
+            self.restarts_missing += max(0, expected - found)
+        return header
+
+
+class Frame(NamedTuple):
+    """The header of the picture.
+
+    Attributes:
+        code: the second byte of its marker.
+        width: pixels.
+        height: pixels.
+        sampling: component -> its horizontal and vertical sampling factors.
+    """
+
+    code: int
+    width: int
+    height: int
+    sampling: dict[int, tuple[int, int]]
+
+    @classmethod
+    def read(cls, code: int, segment: bytes) -> Frame | None:
+        """Read the segment; None if it makes no sense."""
+        height, width = int.from_bytes(segment[3:5]), int.from_bytes(segment[5:7])
+        parts = [segment[at : at + 3] for at in range(8, len(segment) - 2, 3)]
+        sampling = {part[0]: (part[1] >> 4, part[1] & 15) for part in parts}
+        if not sampling or any(0 in factors for factors in sampling.values()):
+            return None
+        return cls(code, width, height, sampling)
+
+    @property
+    def is_progressive(self) -> bool:
+        """Whether a scan may bring some coefficients only, or some of their bits."""
+        return self.code in _PROGRESSIVE
+
+    @property
+    def is_lossless(self) -> bool:
+        """Whether samples are coded, not coefficients."""
+        return self.code in _LOSSLESS
+
+    def units(self, components: bytes) -> int:
+        """How many units of a scan the restart interval counts: blocks, or groups of them."""
+        widest = max(across for across, _ in self.sampling.values())
+        tallest = max(down for _, down in self.sampling.values())
+        if len(components) > 1:
+            return -(-self.width // (8 * widest)) * -(-self.height // (8 * tallest))
+        across, down = self.sampling.get(components[0], (1, 1)) if components else (1, 1)
+        columns, rows = -(-self.width * across // widest), -(-self.height * down // tallest)
+        return -(-columns // 8) * -(-rows // 8)

@@ -1,0 +1,35 @@
+"""JPEGs that are whole with an odd end, and JPEGs that are cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import drawn
+from corpus import Case
+
+_END = b"\xff\xd9"
+
+
+def cases() -> Iterator[Case]:
+    for kind, options in {
+        "baseline": {},
+        "progressive": {"progressive": True},
+        "restart markers": {"restart_marker_blocks": 3},
+    }.items():
+        whole = drawn.encode(drawn.picture(), "JPEG", **options)
+        data = whole.removesuffix(_END)
+        for end, content in {
+            "no end marker": data,
+            "trailer without an end marker": data + b"\xff\x10 trailer",
+            "trailer": whole + b"SEFH trailer SEFT",
+            "another picture without an end marker": data + whole,
+            "zeros before the end marker": data + bytes(99) + _END,
+        }.items():
+            yield Case(f"{kind}, {end}.jpg", content, whole)
+        for end, content in {
+            "cut": data[:-90],
+            "cut, end marker": data[:-90] + _END,
+            "cut, trailer": data[:-90] + b"\xff\x10 trailer",
+            "cut, zeros": data[:-90] + bytes(999),
+        }.items():
+            yield Case(f"{kind}, {end}.jpg", content, status="truncated", error="truncated")
