@@ -1,4 +1,4 @@
-"""As much of an S3 service as reading one object takes, on the loopback interface."""
+"""As much of an S3 service as listing and reading objects takes, on the loopback interface."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, unquote
+from xml.sax.saxutils import escape  # which writes, and parses nothing
 
 
 class ObjectStore:
@@ -21,6 +24,41 @@ class ObjectStore:
         self.then: dict[str, bytes | None] = {}
         self.opened: Counter[str] = Counter()
         self._port = port
+
+    @property
+    def endpoint(self) -> str:
+        """The service's address, for `AWS_ENDPOINT_URL`."""
+        return f"http://127.0.0.1:{self._port}"
+
+    def put_folder(self, folder: Path, path: str) -> None:
+        """Take all files of a folder as objects below a path."""
+        for file in folder.rglob("*"):
+            if file.is_file():
+                self.objects[f"{path}/{file.relative_to(folder).as_posix()}"] = file.read_bytes()
+
+    def listing(self, bucket: str, prefix: str, delimiter: str) -> bytes:
+        """What S3's ListObjectsV2 answers."""
+        keys, folders = [], set()
+        for path, content in sorted(self.objects.items()):
+            key = path.removeprefix(f"/{bucket}/")
+            if content is None or key == path or not key.startswith(prefix):
+                continue
+            inner, found, _ = key[len(prefix) :].partition(delimiter or "\0")
+            if found:
+                folders.add(prefix + inner + delimiter)
+            else:
+                keys.append((key, len(content)))
+        rows = [
+            f"<Contents><Key>{escape(key)}</Key><Size>{size}</Size>"
+            "<LastModified>2023-01-02T00:00:00.000Z</LastModified></Contents>"
+            for key, size in keys
+        ]
+        rows += [
+            f"<CommonPrefixes><Prefix>{escape(name)}</Prefix></CommonPrefixes>"
+            for name in sorted(folders)
+        ]
+        count = f"<KeyCount>{len(rows)}</KeyCount><IsTruncated>false</IsTruncated>"
+        return f"<ListBucketResult>{count}{''.join(rows)}</ListBucketResult>".encode()
 
     def uri(self, path: str, scheme: str = "s3a") -> str:
         """The URI of an object; its query is Arrow's way of naming another server than Amazon's."""
@@ -36,6 +74,7 @@ def serving() -> Iterator[ObjectStore]:
         protocol_version = "HTTP/1.1"
 
         def do_HEAD(self) -> None:
+            self.path = unquote(self.path)
             if store.opened[self.path] and self.path in store.then:
                 store.objects[self.path] = store.then.pop(self.path)
             content = store.objects.get(self.path)
@@ -43,6 +82,13 @@ def serving() -> Iterator[ObjectStore]:
             self._answer(404 if content is None else 200, content or b"", send=False)
 
         def do_GET(self) -> None:
+            place, _, query = self.path.partition("?")
+            asked = parse_qs(query, keep_blank_values=True)
+            if "list-type" in asked:
+                prefix, delimiter = (asked.get(n, [""])[0] for n in ("prefix", "delimiter"))
+                self._answer(200, store.listing(place.strip("/"), prefix, delimiter))
+                return
+            self.path = unquote(place)
             content = store.objects.get(self.path)
             if content is None:
                 self._answer(404, b"")

@@ -19,7 +19,7 @@ from pomona.encoder.blob import Encoder
 from pomona.encoder.cards import CARDS
 from pomona.engines.job import no_progress
 from pomona.errors import ClassifierError, EncoderError, SourceError
-from pomona.location import is_remote, local_path
+from pomona.location import is_remote, local_path, without_password
 from pomona.prepare import DecodeOptions
 from pomona.source import Source
 from pomona.table import FeatureTable
@@ -87,10 +87,10 @@ def classify(  # noqa: PLR0913 - as many as there are ways to the encoder
     """
     probe = classifier if isinstance(classifier, Classifier) else Classifier.load(classifier)
     given = os.fspath(source)
-    if is_remote(given):
+    if is_remote(given) and not FeatureTable.at(given).exists():
         raise SourceError(
-            f"{given} is not on this machine: extract it with Spark, and classify a copy of the "
-            "table"
+            f"{without_password(given)} is not a feature table, and images must be on this "
+            "machine: extract them with Spark, and classify the table"
         )
     if _is_table(given):
         if encoder is not None or weights is not None:
@@ -103,16 +103,18 @@ def classify(  # noqa: PLR0913 - as many as there are ways to the encoder
 
 
 def _is_table(source: str) -> bool:
+    if is_remote(source):
+        return True
     folder = Path(local_path(source))
     return folder.is_dir() and FeatureTable(folder).exists()
 
 
 def _classify_table(probe: Classifier, table: FeatureTable) -> Iterator[Prediction]:
     provenance = table.provenance()
-    probe.check_same_encoder(provenance["fingerprint"], str(table.folder))
+    probe.check_same_encoder(provenance["fingerprint"], str(table))
     if provenance.get("decode") != probe.provenance.get("decode"):
         raise ClassifierError(
-            f"{table.folder} was made with --decode {provenance.get('decode')}, and the classifier "
+            f"{table} was made with --decode {provenance.get('decode')}, and the classifier "
             f"learnt from vectors of --decode {probe.provenance.get('decode')}: extract it alike"
         )
     return _predictions(probe, table)

@@ -12,6 +12,7 @@ from typing import IO
 from urllib.parse import unquote_to_bytes
 
 from pomona.errors import PomonaError
+from pomona.file_systems import arrow_system, open_system
 
 __all__ = [
     "cache_folder",
@@ -25,8 +26,6 @@ __all__ = [
     "without_password",
     "written_whole",
 ]
-
-_ARROW_SCHEMES = {"s3a": "s3", "s3n": "s3"}  # Hadoop's name of a file system: Arrow's
 
 
 def cache_folder(kind: str) -> Path:
@@ -84,15 +83,13 @@ def spark_path(path: str) -> str:
     return literal_glob(f"file:{Path(local_path(path)).absolute()}")
 
 
-def read_file(location: str, mark: bytes = b"") -> bytes:
-    """Read a whole file from a path, or from a URI that Arrow knows: s3, s3a, hdfs, gs, abfss.
-
-    Credentials are found where the libraries of each file system look for them: in the environment,
-    in their own files, or in the machine's role. No JVM is asked.
+def read_file(location: str, mark: bytes = b"", *, by_jvm: bool = True) -> bytes:
+    """Read a whole file from a path, or from a URI: see `pomona.file_systems.open_system`.
 
     Args:
         location: where it is.
         mark: what it should begin with; of a file that does not, only so many bytes are read.
+        by_jvm: whether a JVM may be started for a file system that Arrow cannot reach.
 
     Raises:
         OSError: it cannot be read.
@@ -101,15 +98,11 @@ def read_file(location: str, mark: bytes = b"") -> bytes:
         with Path(local_path(location)).open("rb") as file:
             return _read(file, mark)
     import pyarrow as pa
-    from pyarrow.fs import FileSystem
 
-    scheme, _, rest = location.partition("://")
+    system, path = open_system(location) if by_jvm else arrow_system(location)
     try:
-        system, path = FileSystem.from_uri(f"{_ARROW_SCHEMES.get(scheme, scheme)}://{rest}")
         with system.open_input_file(path) as file:
             return _read(file, mark)
-    except pa.ArrowInvalid as error:
-        raise OSError(f"{error}; Arrow reads s3, s3a, gs, abfss and hdfs") from error
     except (OSError, pa.ArrowException) as error:
         raise OSError(" ".join(str(error).split())[:200]) from error
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
+from pomona.engines.spark_tables import open_on_spark
 from pomona.errors import TableError
-from pomona.location import is_remote, spark_path
 from pomona.schema import SPARK_SCHEMA, provenance_of_column
-from pomona.table import FeatureTable, one_provenance
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -18,7 +16,7 @@ __all__ = ["provenance", "read_features"]
 
 
 def read_features(
-    spark: SparkSession, path: str | os.PathLike[str], *, ok_only: bool = True
+    spark: SparkSession, table: str | os.PathLike[str] | DataFrame, *, ok_only: bool = True
 ) -> DataFrame:
     """Read a feature table as a DataFrame, lazily, after making sure that one encoder made it.
 
@@ -27,19 +25,28 @@ def read_features(
 
     Args:
         spark: a session, classic or of Spark Connect.
-        path: the table, on any file system that Spark reads.
+        table: its path, on any file system that Spark reads; or its rows, of Delta for one.
         ok_only: only rows with a vector; else those of failed images too.
 
     Raises:
-        TableError: it is not a feature table, or mixes rows of two encoders.
+        TableError: it is not a feature table, mixes rows of two encoders, or belongs to another
+            system, such as Delta.
     """
-    given = os.fspath(path)
-    if is_remote(given):
-        _check_parts(spark, given)
+    if isinstance(table, (str, os.PathLike)):
+        rows, _ = open_on_spark(spark, os.fspath(table))
     else:
-        FeatureTable.at(given).provenance()
-    rows = spark.read.parquet(spark_path(given))
+        rows = table
+        if "fingerprint" not in provenance(rows):
+            raise TableError(
+                "the DataFrame does not say which encoder made its column features: give one that "
+                "keeps the metadata of this column, as Parquet and Delta do"
+            )
     names = [field.partition(" ")[0] for field in SPARK_SCHEMA.split(", ")]
+    if missing := [name for name in names if name not in rows.columns]:
+        raise TableError(
+            f"the table has no column {missing[0]!r}, but {', '.join(rows.columns)}: give all "
+            "columns of a feature table"
+        )
     rows = rows.select(*names)
     return rows.where("status = 'ok'") if ok_only else rows
 
@@ -53,11 +60,3 @@ def provenance(features: DataFrame) -> dict[str, str]:
     if "features" not in features.columns:
         raise TableError(f"expected a column features, found {', '.join(features.columns)}")
     return provenance_of_column(features.schema["features"].metadata or {})
-
-
-def _check_parts(spark: SparkSession, table: str) -> None:
-    """Look at every part file's footer: Spark itself takes the first one's for all."""
-    parts = sorted(spark.read.parquet(table).inputFiles())
-    found = ((part, provenance(spark.read.parquet(unquote(part)))) for part in parts)
-    if one_provenance(table, found) is None:
-        raise TableError(f"{table} is not a feature table: it has no .parquet files")

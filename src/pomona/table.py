@@ -2,6 +2,7 @@
 
 A table is a directory of Parquet part files with one schema, `pomona.schema.FEATURE_SCHEMA`. Rows
 join it by the renaming of a whole file, so whoever reads it sees a part file whole or not at all.
+`pomona.table_parts` says which files are read.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pomona.errors import TableError, UsageError
-from pomona.location import is_remote, local_path, other_kind
+from pomona.location import is_remote, local_path, other_kind, without_password
 from pomona.part_files import ROW_GROUP_ROWS, damaged
 from pomona.row_index import INDEX_COLUMNS, INDEX_ROWS, IndexBuilder, RowIndex
 from pomona.schema import FEATURE_SCHEMA, read_provenance
+from pomona.storage import Folder, LocalFolder, folder_behind
+from pomona.table_kinds import managed, refuse_to_write
+from pomona.table_parts import Part, is_part_name, stored_parts
 
 __all__ = [
     "RUNNING",
@@ -30,6 +34,7 @@ __all__ = [
     "is_table_file",
     "one_provenance",
     "part_provenance",
+    "partitioned",
 ]
 
 STAGING = "_staging-"
@@ -41,36 +46,72 @@ RUNNING = "_running-"
 
 @dataclass(frozen=True, slots=True)
 class FeatureTable:
-    """A feature table on this machine's file system, present or yet to be written."""
+    """A feature table, present or yet to be written.
+
+    Attributes:
+        folder: where it lies on this machine's file system.
+        far: where it lies on another one, which is read only; then `folder` means nothing.
+    """
 
     folder: Path
+    far: Folder | None = None
 
     @classmethod
     def at(cls, path: str | os.PathLike[str]) -> FeatureTable:
-        """The table at a path or a `file:` URI.
+        """The table at a path or a URI.
+
+        Tables of other file systems, such as `s3a://bucket/features`, can be read. Only Spark
+        writes them.
 
         Raises:
-            TableError: the path is on another file system.
+            TableError: the name is none, or its file system cannot be reached.
         """
         path = os.fspath(path)
-        if is_remote(path):
-            raise TableError(f"TABLE {path} is not on this machine: read it with Spark")
         if not path or not path.isprintable():
             raise TableError(f"TABLE {path!r} is no name for a folder: give another one")
-        return cls(Path(local_path(path)))
+        if not is_remote(path):
+            return cls(Path(local_path(path)))
+        shown = without_password(path)
+        try:
+            return cls(Path(shown), folder_behind(path, shown))
+        except OSError as error:
+            raise TableError(f"cannot read TABLE {shown}: {error}") from error
+
+    def __str__(self) -> str:
+        return str(self.folder if self.far is None else self.far)
 
     def exists(self) -> bool:
-        """Whether the folder holds part files."""
-        return next(self.parts(), None) is not None
+        """Whether there is a table: part files, partitions, or what another system manages."""
+        with self._reading():
+            place = self._place
+            return managed(place) is not None or next(stored_parts(place), None) is not None
 
     def parts(self) -> Iterator[Path]:
-        """The part files, in the order of their names. Names with `_` or `.` in front are none."""
+        """The part files directly in the folder, which is all that a writer takes for rows."""
         if self.folder.is_dir():
             yield from sorted(
-                path
-                for path in self.folder.glob("*.parquet")
-                if not path.name.startswith((".", "_"))
+                path for path in self.folder.glob("*.parquet") if is_part_name(path.name)
             )
+
+    def stored_parts(self) -> Iterator[Part]:
+        """All part files to read, in partitions and on other file systems too.
+
+        Raises:
+            TableError: another system, such as Delta, manages the folder; or it cannot be read.
+        """
+        with self._reading():
+            yield from stored_parts(self._place)
+
+    @property
+    def _place(self) -> Folder:
+        return LocalFolder(self.folder) if self.far is None else self.far
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise TableError(f"cannot read TABLE {self}: {error.strerror or error}") from error
 
     def check(self) -> None:
         """Make sure that the folder is a feature table, or free to become one.
@@ -88,14 +129,20 @@ class FeatureTable:
         Raises:
             TableError: it is a file, holds something else, or may not be written.
         """
+        if self.far is not None:
+            raise TableError(f"TABLE {self} is not on this machine: add --master to write it")
         try:
             self._look_at_folder()
         except OSError as error:
             raise TableError(f"cannot use {self.folder}: {error.strerror or error}") from error
 
     def _look_at_folder(self) -> None:
+        if found := managed(self._place):
+            raise refuse_to_write(found, self._place)
         if self.folder.is_dir():
             strange = next(self._strange_names(), None)
+            if strange and (part := next(stored_parts(self._place), None)) and "/" in part.name:
+                raise TableError(partitioned(self.folder, part.name))
             if strange and self._has_rows():
                 raise TableError(
                     f"{self.folder} is a feature table that holds {strange!r} also: move that "
@@ -147,18 +194,19 @@ class FeatureTable:
         Raises:
             TableError: no part files, a part that is no feature table's, or two encoders.
         """
-        found = one_provenance(
-            self.folder, ((part.name, part_provenance(part)) for part in self.parts())
-        )
-        if found is None:
-            what = "has no .parquet files" if self.folder.is_dir() else "does not exist"
-            raise TableError(f"{self.folder} is not a feature table: it {what}")
+        with self._reading():
+            parts = self.stored_parts()
+            found = one_provenance(self, ((part.name, part_provenance(part)) for part in parts))
+            if found is None:
+                there = self.folder.is_dir() or any(self._place.entries())
+                what = "has no .parquet files" if there else "does not exist"
+                raise TableError(f"{self} is not a feature table: it {what}")
         return found
 
     def index(self) -> RowIndex:
         """What has a row, and from which state of its file. Vectors are not read."""
         builder = IndexBuilder()
-        for part in self.parts():
+        for part in self.stored_parts():
             for rows in _rows(part, INDEX_COLUMNS, INDEX_ROWS):
                 builder.add_rows(part.name, rows)
         return builder.build()
@@ -166,7 +214,7 @@ class FeatureTable:
     def paths_in(self, parts: Iterable[str]) -> Iterator[list[str]]:
         """The paths of all rows in some part files, by their names; some thousand at a time."""
         for name in parts:
-            for rows in _rows(self.folder / name, ["path"], INDEX_ROWS):
+            for rows in _rows(Part.of(self.folder / name), ["path"], INDEX_ROWS):
                 yield rows["path"].to_pylist()
 
     def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -175,7 +223,7 @@ class FeatureTable:
         Raises:
             TableError: a part file is damaged, or lacks a column.
         """
-        for part in self.parts():
+        for part in self.stored_parts():
             for rows in _rows(part, columns or FEATURE_SCHEMA.names, ROW_GROUP_ROWS):
                 yield from rows.to_batches()
 
@@ -232,35 +280,50 @@ def check_same_maker(table: object, found: Mapping[str, str], wanted: Mapping[st
         )
 
 
-def part_provenance(part: Path) -> dict[str, str]:
-    """What made the rows of one part file; empty where it does not say.
+def partitioned(table: object, part: str) -> str:
+    """What to say to somebody who wants to write into a table with partitions."""
+    return (
+        f"{table} is partitioned (it holds {part}): Pomona reads such a table and adds no "
+        "rows to it; give another TABLE, and write partitions from there with Spark"
+    )
+
+
+def part_provenance(part: Part | Path) -> dict[str, str]:
+    """What made the rows of one part file; empty if it does not say.
 
     Raises:
         TableError: it is damaged.
     """
     try:
-        return read_provenance(pq.read_schema(part))
+        return read_provenance(pq.read_schema(part.opened() if isinstance(part, Part) else part))
     except (OSError, pa.ArrowInvalid, ValueError) as error:
         raise TableError(damaged(part, error)) from error
 
 
-def _rows(part: Path, columns: list[str], at_once: int) -> Iterator[pa.Table]:
+def _rows(part: Part, columns: list[str], at_once: int) -> Iterator[pa.Table]:
     """The rows of a part file, some at once, in the table's schema whichever engine wrote them."""
     schema = pa.schema([FEATURE_SCHEMA.field(name) for name in columns])
     with _opened(part, columns) as file:
-        for batch in file.iter_batches(columns=columns, batch_size=at_once):
-            rows = pa.Table.from_batches([batch]).select(columns).cast(schema)
+        stored = [name for name in columns if name in file.schema_arrow.names]
+        for batch in file.iter_batches(columns=stored, batch_size=at_once):
+            found = {name: batch[name] for name in stored}
+            found |= {
+                name: pa.repeat(pa.scalar(part.values[name], pa.string()), len(batch))
+                for name in columns
+                if name not in stored
+            }
+            rows = pa.table([found[name] for name in columns], columns).cast(schema)
             if "path" in columns and rows["path"].null_count:
                 raise TableError(damaged(part, "a row has no path"))
             yield rows
 
 
 @contextmanager
-def _opened(part: Path, columns: Iterable[str]) -> Iterator[pq.ParquetFile]:
+def _opened(part: Part, columns: Iterable[str]) -> Iterator[pq.ParquetFile]:
     """A part file to read columns of; what Arrow raises on the way becomes a `TableError`."""
     try:
-        with pq.ParquetFile(part) as file:
-            found = file.schema_arrow.names
+        with pq.ParquetFile(part.opened()) as file:
+            found = [*file.schema_arrow.names, *part.values]
             if missing := [name for name in columns if name not in found]:
                 raise TableError(
                     f"{part} is no part of a feature table: it has no column {missing[0]!r}, but "

@@ -237,9 +237,7 @@ def _content(given: str, vectors: Vectors) -> bytes:
         what = (
             "is a folder: give its images"
             if Path(place).is_dir()
-            else (
-                f"is neither a row of {vectors.table.folder} nor a file: give the path of an image"
-            )
+            else (f"is neither a row of {vectors.table} nor a file: give the path of an image")
         )
         raise SourceError(f"{given} {what}")
     try:

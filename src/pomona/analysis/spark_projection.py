@@ -22,9 +22,10 @@ from pomona.engines.failures import spark_errors
 from pomona.engines.hadoop_table import HadoopRows
 from pomona.engines.places import write_parquet
 from pomona.engines.session import check_spark, is_connect, session
+from pomona.engines.spark_tables import open_on_spark
 from pomona.errors import EngineError, RunError, TableError
 from pomona.location import is_remote, spark_path
-from pomona.schema import FEATURE_SCHEMA, SPARK_SCHEMA, column_metadata, provenance_of_column
+from pomona.schema import FEATURE_SCHEMA, SPARK_SCHEMA, column_metadata
 from pomona.table import FeatureTable
 from pomona.table_writer import writing
 
@@ -71,9 +72,7 @@ def project_on_spark(  # noqa: PLR0913 - as `project`, and on which Spark
                 "Spark ML's PCA needs a classic session, and this one is Spark Connect's: give "
                 "--master local[4], spark://host:7077 or yarn"
             )
-        with spark_errors(TableError, f"Spark cannot read {source}"):
-            rows = active.read.parquet(spark_path(source))
-        found = _provenance(rows, source)
+        rows, found = open_on_spark(active, source)
         if is_remote(target):
             _check_remote(source, target, active, overwrite=overwrite)
         with spark_errors(RunError, "Spark could not go on"):
@@ -100,14 +99,6 @@ class _Task:
             rows = pa.Table.from_batches([batch]).cast(FEATURE_SCHEMA)
             for part in rows.to_batches():
                 yield self.projection.apply_to(part)
-
-
-def _provenance(rows: DataFrame, source: str) -> dict[str, str]:
-    if "features" in rows.columns:
-        found = provenance_of_column(rows.schema["features"].metadata)
-        if "fingerprint" in found:
-            return found
-    raise TableError(f"{source} is not a feature table: it does not say which encoder made it")
 
 
 def _check_remote(source: str, target: str, spark: SparkSession, *, overwrite: bool) -> None:

@@ -142,7 +142,7 @@ def split_rows(vectors: Vectors, split: FolderSplit | ShareSplit) -> SplitRows:
         told.append(np.array([tell(path) for path in paths.to_pylist()], np.uint64))
     if not codes_of:
         raise TableError(
-            f"{vectors.table.folder} has no labels on its {vectors.rows:,} vectors: extract it "
+            f"{vectors.table} has no labels on its {vectors.rows:,} vectors: extract it "
             "with --label, by default the name of each image's folder"
         )
     found = _in_order(codes_of, np.concatenate(codes))
@@ -169,7 +169,7 @@ def _in_order(
 
 
 def _check(vectors: Vectors, rows: SplitRows, split: FolderSplit | ShareSplit) -> None:
-    table = vectors.table.folder
+    table = vectors.table
     learnt = rows.counts(TRAIN)
     if isinstance(split, FolderSplit):
         for part, pattern in ((TRAIN, split.train), (TEST, split.test)):

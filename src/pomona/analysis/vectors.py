@@ -76,7 +76,7 @@ class Vectors:
         return int(self.provenance["dimension"])
 
     def _repr_html_(self) -> str:
-        title = f"{self.table.folder}: {self.rows:,} vectors of {self.dimension} numbers"
+        title = f"{self.table}: {self.rows:,} vectors of {self.dimension} numbers"
         return html_card(title, html_pairs("provenance", self.provenance))
 
     def blocks(self, size: int = 8192) -> Iterator[Block]:
@@ -146,8 +146,7 @@ class Vectors:
 
     def _changed(self) -> RunError:
         return RunError(
-            f"{self.table.folder} changed while it was read: wait until the run that writes it "
-            "has ended"
+            f"{self.table} changed while it was read: wait until the run that writes it has ended"
         )
 
 
@@ -177,7 +176,7 @@ def vectors_of(ok: pa.RecordBatch, dimension: int, table: FeatureTable) -> NDArr
             return vectors
     at = int(np.argmax(wrong))
     raise TableError(
-        f"{table.folder}: the row of {ok['path'][at].as_py()} is ok and has no vector of "
+        f"{table}: the row of {ok['path'][at].as_py()} is ok and has no vector of "
         f"{dimension} finite numbers; see 'pomona inspect', and extract the table anew"
     )
 

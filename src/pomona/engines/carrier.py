@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 from pomona.encoder.blob import Encoder
 from pomona.engines.session import is_connect
 from pomona.errors import EncoderError
+from pomona.file_systems import needs_jvm
 from pomona.location import is_remote, local_path, read_file, without_password
 from pomona.runtime import load_once
 
@@ -68,7 +69,7 @@ def open_encoder(
 
     Args:
         encoder: itself, or its path or URI.
-        delivery: how; by default `file` for a URI of another file system, else `broadcast`.
+        delivery: how; by default `file` for a URI that Arrow reads, else `broadcast`.
 
     Returns:
         The encoder, and the location from which workers read it: None where it is sent to them.
@@ -85,7 +86,9 @@ def open_encoder(
         return encoder, None
     given = os.fspath(encoder)
     location = given if is_remote(given) else str(Path(local_path(given)).absolute())
-    as_file = delivery == "file" or (delivery is None and is_remote(given))
+    as_file = delivery == "file"
+    if delivery is None and is_remote(given):
+        as_file = not needs_jvm(given)  # which workers have not
     return Encoder.load(given), location if as_file else None
 
 
@@ -138,7 +141,7 @@ class _File:
     def fetch(self) -> Encoder:
         name = without_password(self.location)
         try:
-            blob = read_file(self.location)
+            blob = read_file(self.location, by_jvm=False)
         except OSError as error:
             raise EncoderError(
                 f"a worker on {socket.gethostname()} cannot read the encoder {name} "

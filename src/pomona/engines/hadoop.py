@@ -13,12 +13,14 @@ import pyarrow as pa
 from pomona.engines.hadoop_listing import HadoopListing
 from pomona.errors import SourceError
 from pomona.folder_tree import folders_above, has_parent_in
+from pomona.hadoop_files import HadoopHandler
 from pomona.image_file import ImageFile, is_for_spark
 from pomona.location import is_remote
 from pomona.passed_over import PassedOver
 from pomona.schema import INPUT_SCHEMA
 from pomona.selection import Selected, SourceGlob
 from pomona.source import Listing
+from pomona.storage import ArrowFolder
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from pomona.engines.job import JobPaths
     from pomona.labels import LabelRule
 
-__all__ = ["HadoopImages", "hadoop_path", "hadoop_system"]
+__all__ = ["HadoopImages", "hadoop_folder", "hadoop_path", "hadoop_system"]
 
 _LARGEST_READ = 256 * 2**20  # bytes of a file that come through the JVM into this process
 
@@ -151,3 +153,12 @@ def hadoop_system(spark: SparkSession, path: Any) -> Any:
     """Hadoop's `FileSystem` of a path."""
     # The session's, not the context's: keys that a notebook sets with `spark.conf.set` are there.
     return path.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf())
+
+
+def hadoop_folder(spark: SparkSession, uri: str) -> ArrowFolder:
+    """A folder to look into, by the session's own settings and credentials."""
+    from pyarrow.fs import PyFileSystem
+
+    settings = spark._jsparkSession.sessionState().newHadoopConf()
+    system = PyFileSystem(HadoopHandler(settings, spark.sparkContext._jvm))
+    return ArrowFolder(uri.rstrip("/"), system, uri.rstrip("/"))

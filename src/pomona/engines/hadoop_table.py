@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pomona.engines.hadoop import hadoop_path, hadoop_system
+from pomona.engines.hadoop import hadoop_folder, hadoop_path, hadoop_system
 from pomona.engines.hadoop_mark import Mark
 from pomona.engines.places import write_parquet, written_once
 from pomona.errors import RunError, TableError
@@ -43,8 +43,16 @@ from pomona.schema import (
     column_metadata,
     provenance_of_footer,
 )
-from pomona.table import STAGING, check_same_maker, is_table_file, one_provenance
+from pomona.table import (
+    STAGING,
+    check_same_maker,
+    is_table_file,
+    one_provenance,
+    partitioned,
+)
 from pomona.table_journal import SWAP, names_written_down
+from pomona.table_kinds import managed, refuse_to_write
+from pomona.table_parts import stored_parts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -113,14 +121,20 @@ class HadoopRows:
                 self._delete(staging)
 
     def _check(self, provenance: Mapping[str, str], *, overwrite: bool) -> None:
-        if strange := self._strange_names():
+        folder = hadoop_folder(self._spark, self._table)
+        if found := managed(folder):
+            raise refuse_to_write(found, folder)
+        strange = self._strange_names()
+        if strange and (part := next(stored_parts(folder), None)) and "/" in part.name:
+            raise TableError(partitioned(self._table, part.name))
+        if strange:
             raise TableError(
                 f"{self._table} exists and is not a feature table (it holds {strange[0]!r}): "
                 "give another TABLE"
             )
-        found = self._provenance()
-        if found and not overwrite:
-            check_same_maker(self._table, found, provenance)
+        made_by = self._provenance()
+        if made_by and not overwrite:
+            check_same_maker(self._table, made_by, provenance)
 
     def index(self) -> RowIndex:
         """What has a row. Keys are made by the executors: the driver sees no path."""

@@ -161,7 +161,7 @@ def look_at(
     mapped = _spread(len(sample.paths), options.points)
     places = place_rows(sample.vectors[mapped], options.map)
     clock.lap("drawing the map")
-    times = sorted(part.stat().st_mtime for part in table.parts())
+    times = sorted(part.modified for part in table.stored_parts())
     written = (
         dt.datetime.fromtimestamp(times[0], dt.UTC),
         dt.datetime.fromtimestamp(times[-1], dt.UTC),

@@ -1,0 +1,83 @@
+"""Feature tables that Spark reads, wherever they lie: checked first, then as a DataFrame."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from pomona.engines.failures import spark_errors
+from pomona.engines.hadoop import hadoop_folder
+from pomona.engines.session import is_connect
+from pomona.errors import TableError
+from pomona.location import is_remote, spark_path, without_password
+from pomona.schema import FEATURE_SCHEMA, provenance_of_column
+from pomona.table import FeatureTable, one_provenance
+from pomona.table_kinds import SINK, managed, refuse_to_read
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+__all__ = ["open_on_spark"]
+
+
+def open_on_spark(spark: SparkSession, table: str) -> tuple[DataFrame, dict[str, str]]:
+    """Open a feature table, lazily.
+
+    Args:
+        spark: a session, classic or of Spark Connect.
+        table: its path or URI.
+
+    Returns:
+        Its rows, with the columns of the feature table and with those of its partitions; and what
+        made them.
+
+    Raises:
+        TableError: it is not a feature table, mixes rows of two encoders, or belongs to another
+            system, such as Delta.
+    """
+    if not is_remote(table):
+        found = FeatureTable.at(table).provenance()
+        return _rows(spark, spark_path(table)), found
+    with spark_errors(TableError, f"Spark cannot read {without_password(table)}"):
+        if not is_connect(spark):
+            folder = hadoop_folder(spark, table)
+            manager = managed(folder)
+            if manager and not (manager.kind is SINK and manager.is_whole(folder)):
+                raise refuse_to_read(manager, folder)
+        return _rows(spark, table), _provenance(spark, table)
+
+
+def _rows(spark: SparkSession, path: str) -> DataFrame:
+    """The rows, with columns of text as text.
+
+    Spark guesses the types of partitions: of `label=01` it would make the number 1.
+    """
+    from pyspark.sql.types import StringType, StructField, StructType
+
+    texts = {field.name for field in FEATURE_SCHEMA if str(field.type) == "string"}
+    rows = spark.read.parquet(path)
+    fields = [
+        StructField(field.name, StringType(), field.nullable, field.metadata)
+        if field.name in texts
+        else field
+        for field in rows.schema
+    ]
+    schema = StructType(fields)
+    return rows if schema == rows.schema else spark.read.schema(schema).parquet(path)
+
+
+def _provenance(spark: SparkSession, table: str) -> dict[str, str]:
+    """Look at every part file's footer: Spark itself takes the first one's for all."""
+    parts = sorted(spark.read.parquet(table).inputFiles())
+    found = ((part, _of_part(spark, unquote(part))) for part in parts)
+    provenance = one_provenance(table, found)
+    if provenance is None:
+        raise TableError(f"{table} is not a feature table: it has no .parquet files")
+    return provenance
+
+
+def _of_part(spark: SparkSession, part: str) -> dict[str, str]:
+    schema = spark.read.parquet(part).schema
+    if "features" not in schema.names:
+        return {}
+    return provenance_of_column(schema["features"].metadata or {})

@@ -1,0 +1,77 @@
+"""File systems behind URIs, as Arrow's: those that Arrow knows, and Hadoop's by PySpark's JVM."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+__all__ = ["arrow_system", "needs_jvm", "open_system"]
+
+_ARROW_SCHEMES = {"s3a": "s3", "s3n": "s3"}  # Hadoop's name of a file system: Arrow's
+
+
+def arrow_system(uri: str) -> tuple[FileSystem, str]:
+    """Arrow's own file system behind a URI, and the path there; it needs no JVM.
+
+    Credentials are found where the libraries of each file system look for them: in the environment,
+    in their own files, or in the machine's role.
+
+    Raises:
+        OSError: Arrow does not know the scheme, or cannot load what the scheme needs.
+    """
+    import pyarrow as pa
+    from pyarrow.fs import FileSystem
+
+    scheme, _, rest = uri.partition("://")
+    authority, slash, path = rest.partition("/")
+    path, question, query = path.partition("?")
+    escaped = quote(path, safe="/%+=,@:~")  # names as Hadoop takes them, with spaces for one
+    arrow = f"{_ARROW_SCHEMES.get(scheme, scheme)}://{authority}{slash}{escaped}{question}{query}"
+    try:
+        found: tuple[FileSystem, str] = FileSystem.from_uri(arrow)
+    except pa.ArrowInvalid as error:
+        raise OSError(f"{error}; Arrow reads s3, s3a, gs, abfss and hdfs") from error
+    except (OSError, pa.ArrowException) as error:
+        raise OSError(" ".join(str(error).split())[:200]) from error
+    return found
+
+
+def needs_jvm(uri: str) -> bool:
+    """Whether Arrow cannot reach a URI's file system itself, here."""
+    if uri.partition(":")[0] in {"s3", "s3a", "s3n", "gs", "gcs", "abfs", "abfss"}:
+        return False
+    try:
+        arrow_system(uri)
+    except OSError:
+        return True
+    return False
+
+
+def open_system(uri: str) -> tuple[FileSystem, str]:
+    """The file system behind a URI, and the path there.
+
+    Arrow's own comes first. Others are Hadoop's: HDFS without its native library, and every scheme
+    that the Hadoop settings of this machine know.
+
+    Raises:
+        OSError: neither can reach it; the message has both reasons.
+    """
+    if not needs_jvm(uri):
+        return arrow_system(uri)
+    from pyarrow.fs import PyFileSystem
+
+    from pomona.hadoop_files import HadoopHandler
+
+    path = uri.rstrip("/")
+    try:
+        handler = HadoopHandler.of_this_process()
+        handler.get_file_info([path])
+    except OSError as jvm_error:
+        try:
+            return arrow_system(uri)
+        except OSError as arrow_error:
+            raise OSError(f"{arrow_error}; through Hadoop: {jvm_error}") from jvm_error
+    return PyFileSystem(handler), path

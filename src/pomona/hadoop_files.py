@@ -1,0 +1,182 @@
+"""Hadoop's file systems as one of Arrow's, to read: through the JVM that PySpark brings.
+
+Arrow reads HDFS through Hadoop's native library, which neither package brings. PySpark brings
+Hadoop's Java classes, which read every file system that the cluster is configured for.
+"""
+
+from __future__ import annotations
+
+import atexit
+import io
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import pyarrow as pa
+from pyarrow.fs import FileInfo, FileSelector, FileSystemHandler, FileType
+
+__all__ = ["HadoopHandler"]
+
+
+class HadoopHandler(FileSystemHandler):  # type: ignore[misc]
+    """Reads files by their URIs. Each method raises `OSError` if Hadoop refuses."""
+
+    def __init__(self, configuration: Any, jvm: Any) -> None:
+        """Take Hadoop's `Configuration` and py4j's view of its JVM."""
+        self._configuration = configuration
+        self._hadoop = jvm.org.apache.hadoop.fs
+
+    @classmethod
+    def of_this_process(cls) -> HadoopHandler:
+        """Use the JVM of the active Spark session, or start one that runs no Spark.
+
+        Raises:
+            OSError: PySpark or Java is missing, or the JVM does not start.
+        """
+        try:
+            from pyspark import SparkContext
+        except ImportError as error:
+            raise OSError("PySpark, which brings Hadoop's classes, is not installed") from error
+        active: Any = SparkContext._active_spark_context
+        if active is not None:
+            return cls(active._jsc.hadoopConfiguration(), active._jvm)
+        jvm = _own_gateway().jvm
+        hadoop_util = jvm.org.apache.spark.deploy.SparkHadoopUtil
+        settings = jvm.org.apache.spark.SparkConf()  # has the `spark.hadoop.*` of spark-defaults
+        return cls(hadoop_util.get().newConfiguration(settings), jvm)
+
+    def get_type_name(self) -> str:
+        """The name that Arrow shows."""
+        return "hadoop"
+
+    def get_file_info(self, paths: list[str]) -> list[FileInfo]:
+        """What is at some URIs."""
+        return [self._info(path) for path in paths]
+
+    def get_file_info_selector(self, selector: FileSelector) -> list[FileInfo]:
+        """What is in a folder, without what is below its folders."""
+        with _os_errors():
+            system, path = self._of(selector.base_dir)
+            if not system.exists(path):
+                if selector.allow_not_found:
+                    return []
+                raise FileNotFoundError(f"{selector.base_dir} does not exist")
+            return [_as_info(s.getPath().toString(), s) for s in system.listStatus(path)]
+
+    def open_input_file(self, path: str) -> pa.PythonFile:
+        """Open a file to read at any place."""
+        with _os_errors():
+            system, where = self._of(path)
+            size = system.getFileStatus(where).getLen()
+            return pa.PythonFile(_HadoopFile(system.open(where), size), mode="r")
+
+    open_input_stream = open_input_file
+
+    def normalize_path(self, path: str) -> str:
+        """A URI is taken as it is."""
+        return path
+
+    def _of(self, uri: str) -> tuple[Any, Any]:
+        path = self._hadoop.Path(uri)
+        return path.getFileSystem(self._configuration), path
+
+    def _info(self, uri: str) -> FileInfo:
+        with _os_errors():
+            system, path = self._of(uri)
+            if not system.exists(path):
+                return FileInfo(uri, FileType.NotFound)
+            return _as_info(uri, system.getFileStatus(path))
+
+    def _refused(self, *_: Any, **__: Any) -> Any:
+        raise OSError("this view of Hadoop's file systems is for reading only")
+
+    create_dir = delete_dir = delete_dir_contents = delete_root_dir_contents = _refused
+    delete_file = move = copy_file = open_output_stream = open_append_stream = _refused
+
+
+class _HadoopFile(io.RawIOBase):
+    """A file of Hadoop's, for `pyarrow.PythonFile`."""
+
+    def __init__(self, stream: Any, size: int) -> None:
+        self._stream = stream
+        self._size = size
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = start + offset
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        left = max(self._size - self._at, 0)
+        wanted = left if size < 0 else min(size, left)
+        if not wanted:
+            return b""
+        with _os_errors():
+            self._stream.seek(self._at)
+            content = bytes(self._stream.readNBytes(wanted))
+        self._at += len(content)
+        return content
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            with _os_errors():
+                self._stream.close()
+
+
+def _as_info(uri: str, status: Any) -> FileInfo:
+    if status.isDirectory():
+        return FileInfo(uri, FileType.Directory)
+    seconds = status.getModificationTime() / 1000
+    return FileInfo(uri, FileType.File, size=status.getLen(), mtime=seconds)
+
+
+@contextmanager
+def _os_errors() -> Iterator[None]:
+    """Turn what Hadoop raises into `OSError`, with the innermost cause in one line."""
+    from py4j.protocol import Py4JError, Py4JJavaError
+
+    try:
+        yield
+    except Py4JJavaError as error:
+        cause = error.java_exception
+        while (inner := cause.getCause()) is not None:
+            cause = inner
+        raise OSError(" ".join(str(cause.toString()).split())[:300]) from error
+    except Py4JError as error:
+        raise OSError(" ".join(str(error).split())[:300]) from error
+
+
+@cache
+def _own_gateway() -> Any:
+    """The way to a JVM with Spark's classes and no Spark in it; both end with this process."""
+    from pyspark.java_gateway import launch_gateway
+
+    launch: Any = launch_gateway  # which has no types
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    try:
+        gateway = launch(popen_kwargs=quiet)
+    except Exception as error:  # PySpark and py4j raise what they like
+        raise OSError(f"no JVM starts here: {' '.join(str(error).split())[:200]}") from error
+    atexit.register(_end, gateway)
+    return gateway
+
+
+def _end(gateway: Any) -> None:
+    process = getattr(gateway, "proc", None)
+    if process is not None:  # None within spark-submit, whose JVM it is
+        gateway.shutdown()
+        process.stdin.close()  # at which the JVM ends
+        process.wait()
