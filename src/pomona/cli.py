@@ -25,6 +25,7 @@ from pomona.commands.models import models
 from pomona.commands.project import project
 from pomona.commands.report import report
 from pomona.commands.search import search
+from pomona.commands.sections import OrderedGroup
 from pomona.commands.train import train
 from pomona.errors import PomonaError, UsageError
 
@@ -36,15 +37,15 @@ __all__ = ["app", "main"]
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-@click.group(context_settings=_CONTEXT)
+@click.group(cls=OrderedGroup, context_settings=_CONTEXT)
 @click.version_option(__version__, message="pomona %(version)s")
 def app() -> None:
     """Turn trees of images into tables of deep features."""
 
 
 for command in (
-    *(extract, inspect, models, encoder),
-    *(train, classify, search, duplicates, project, report),
+    *(extract, inspect, search, duplicates, train, classify, project, report),
+    *(models, encoder),
 ):
     app.add_command(command)
 

@@ -12,6 +12,7 @@ import click
 
 from pomona.commands.console import AS_JSON, results_follow, say
 from pomona.commands.options import MAX_PIXELS
+from pomona.commands.sections import SectionedCommand
 
 if TYPE_CHECKING:
     from pomona.classification import Prediction
@@ -19,7 +20,15 @@ if TYPE_CHECKING:
 __all__ = ["classify"]
 
 
-@click.command(epilog="Example: pomona classify fruit.classifier photos/ > labels.tsv")
+@click.command(
+    cls=SectionedCommand,
+    sections={
+        "Images": "--encoder --weights --max-pixels --workers",
+        "Output": "--json",
+    },
+    short_help="Give each image a label and its probability.",
+    epilog="Example: pomona classify fruit.classifier photos/ > labels.tsv",
+)
 @click.argument("classifier")
 @click.argument("source")
 @click.option(

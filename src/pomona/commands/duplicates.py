@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pomona.commands.console import AS_JSON, results_follow, say
+from pomona.commands.sections import SectionedCommand
 from pomona.commands.steps import steps_bar
 
 if TYPE_CHECKING:
@@ -19,7 +20,15 @@ __all__ = ["duplicates"]
 _SHEET_ROWS, _SHEET_COLUMNS = 100, 10
 
 
-@click.command(epilog="Example: pomona duplicates features/ --threshold 0.99 --plot near.png")
+@click.command(
+    cls=SectionedCommand,
+    sections={
+        "Comparison": "--threshold --exact",
+        "Output": "--groups --plot --sheet --json",
+    },
+    short_help="Find images that are in a table more than once.",
+    epilog="Example: pomona duplicates features/ --threshold 0.99 --plot near.png",
+)
 @click.argument("table")
 @click.option(
     "--threshold",

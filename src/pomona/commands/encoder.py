@@ -20,18 +20,27 @@ from pomona.commands.options import (
     Size,
     warn_of_untrained,
 )
+from pomona.commands.sections import OrderedGroup, SectionedCommand
 
 __all__ = ["encoder"]
 
 
-@click.group()
+@click.group(cls=OrderedGroup, short_help="Build encoders, convert them, and show what is in one.")
 def encoder() -> None:
     """Build encoders, convert them, and show what is in one."""
 
 
 @encoder.command(
     "build",
-    epilog="Example: pomona encoder build mobilenet_v2 --weights fruit.weights.h5 -o fruit.encoder",
+    cls=SectionedCommand,
+    sections={
+        "Network": "--weights --layer --precision --calibrate --runtime --trust",
+        "Input of a network in a file": "--size --resize --channel-order --scale --mean --std "
+        "--layout",
+        "Output": "--output",
+    },
+    short_help="Build the encoder of a network, and write it to a file.",
+    epilog="Example: pomona encoder build mobilenet_v2 -o mobilenet.encoder",
 )
 @click.argument("model")
 @WEIGHTS
@@ -47,7 +56,7 @@ def encoder() -> None:
 )
 @click.option("--scale", type=float, help="Input = (pixel * scale - mean) / std, pixels 0..255.")
 @click.option("--mean", type=Numbers(), help="One number, or one for each channel: 0.4,0.4,0.4.")
-@click.option("--std", type=Numbers(), help="Likewise.")
+@click.option("--std", type=Numbers(), help="One number, or one for each channel: 0.2,0.2,0.2.")
 @click.option(
     "--layout",
     type=click.Choice(["NCHW", "NHWC"]),
@@ -107,7 +116,8 @@ def build(
 
 @encoder.command(
     "convert",
-    epilog="Example: pomona encoder convert fruit.encoder --precision bf16 -o fruit-bf16.encoder",
+    short_help="Write an encoder in a lower precision.",
+    epilog="Example: pomona encoder convert f32.encoder --precision bf16 -o bf16.encoder",
 )
 @click.argument("file")
 @click.option(
@@ -129,7 +139,11 @@ def convert(file: str, precision: str, calibrate: str | None, output: str) -> No
     show_encoder(output, converted)
 
 
-@encoder.command("show", epilog="Example: pomona encoder show fruit.encoder")
+@encoder.command(
+    "show",
+    short_help="Show what an encoder is made of.",
+    epilog="Example: pomona encoder show fruit.encoder",
+)
 @click.argument("file")
 @AS_JSON
 def show(file: str, *, as_json: bool) -> None:

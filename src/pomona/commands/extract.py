@@ -18,6 +18,7 @@ from pomona.commands.options import (
     WEIGHTS,
     warn_of_untrained,
 )
+from pomona.commands.sections import SectionedCommand
 from pomona.encoder.names import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -26,7 +27,18 @@ if TYPE_CHECKING:
 __all__ = ["extract"]
 
 
-@click.command(epilog="Example: pomona extract photos/ features/ --label parent")
+@click.command(
+    cls=SectionedCommand,
+    sections={
+        "Images": "--glob --exclude --label --decode --max-pixels --image-timeout",
+        "Network": "--model --weights --layer --precision --runtime --trust --encoder",
+        "A table that exists": "--retry-failed --prune --overwrite",
+        "Where it runs": "--workers --engine --master --wave-files --delivery",
+        "Output": "--dry-run --json",
+    },
+    short_help="Turn images into a feature table, or continue one.",
+    epilog="Example: pomona extract photos/ features/ --label parent",
+)
 @click.argument("source")
 @click.argument("table")
 @click.option(

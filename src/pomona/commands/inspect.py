@@ -12,7 +12,10 @@ from pomona.commands.console import AS_JSON, results_follow
 __all__ = ["inspect"]
 
 
-@click.command(epilog="Example: pomona inspect features/ --json")
+@click.command(
+    short_help="Show what is in a table, and which files failed.",
+    epilog="Example: pomona inspect features/ --json",
+)
 @click.argument("table")
 @click.option(
     "--rows",

@@ -12,7 +12,10 @@ from pomona.commands.options import TRUST
 __all__ = ["models"]
 
 
-@click.command(epilog="Example: pomona models mobilenet_v2")
+@click.command(
+    short_help="List the known networks, or show one of them.",
+    epilog="Example: pomona models mobilenet_v2",
+)
 @click.argument("model", required=False)
 @TRUST
 @AS_JSON

@@ -8,12 +8,21 @@ from pathlib import Path
 import click
 
 from pomona.commands.console import AS_JSON, results_follow, say
+from pomona.commands.sections import SectionedCommand
 from pomona.commands.steps import steps_bar
 
 __all__ = ["project"]
 
 
-@click.command(epilog="Example: pomona project features/ -k 50 -o small/ --plot pca.png")
+@click.command(
+    cls=SectionedCommand,
+    sections={
+        "Projection": "-k --master",
+        "Output": "--output --overwrite --plot --json",
+    },
+    short_help="Shorten vectors by PCA, as a new table.",
+    epilog="Example: pomona project features/ -k 50 -o small/ --plot pca.png",
+)
 @click.argument("table")
 @click.option(
     "-k",

@@ -8,12 +8,21 @@ from pathlib import Path
 import click
 
 from pomona.commands.console import AS_JSON, results_follow
+from pomona.commands.sections import SectionedCommand
 from pomona.commands.steps import steps_bar
 
 __all__ = ["report"]
 
 
-@click.command(epilog="Example: pomona report features/ -o report.html")
+@click.command(
+    cls=SectionedCommand,
+    sections={
+        "Content": "--points --map --threshold",
+        "Output": "--output --json",
+    },
+    short_help="Write one page that shows a table: map, classes, doubts.",
+    epilog="Example: pomona report features/ -o report.html",
+)
 @click.argument("table")
 @click.option(
     "-o",

@@ -12,6 +12,7 @@ import click
 
 from pomona.commands.console import AS_JSON, results_follow, say
 from pomona.commands.options import MAX_PIXELS
+from pomona.commands.sections import SectionedCommand
 from pomona.commands.steps import steps_bar
 
 if TYPE_CHECKING:
@@ -24,7 +25,16 @@ if TYPE_CHECKING:
 __all__ = ["search"]
 
 
-@click.command(epilog="Example: pomona search features/ photos/Kiwi/000.jpg -k 5 --sheet near.png")
+@click.command(
+    cls=SectionedCommand,
+    sections={
+        "Search": "-k --index",
+        "Images that are not in the table": "--encoder --model --weights --max-pixels",
+        "Output": "--sheet --json",
+    },
+    short_help="Find the images that look most like an image.",
+    epilog="Example: pomona search features/ photos/Kiwi/000.jpg -k 5 --sheet near.png",
+)
 @click.argument("table")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @click.option(
@@ -45,12 +55,12 @@ __all__ = ["search"]
 @click.option(
     "--encoder",
     metavar="FILE",
-    help="For images that are not in the table: the encoder that made it, as 'pomona encoder "
-    "build' wrote it.",
+    help="The encoder that made the table, as 'pomona encoder build' wrote it.",
 )
-@click.option("--model", help="Likewise: the network.  [default: as the table says]")
+@click.option("--model", help="The network that made the table.  [default: as the table says]")
 @click.option(
-    "--weights", help="Likewise: imagenet, drawn, a FILE, untrained:SEED.  [default: likewise]"
+    "--weights",
+    help="Its weights: imagenet, drawn, a FILE, untrained:SEED.  [default: as the table says]",
 )
 @MAX_PIXELS
 @AS_JSON

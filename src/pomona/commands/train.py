@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pomona.commands.console import AS_JSON, results_follow, say
+from pomona.commands.sections import SectionedCommand
 from pomona.commands.steps import steps_bar
 
 if TYPE_CHECKING:
@@ -21,7 +22,15 @@ __all__ = ["train"]
 _SHOWN_MISTAKES = 5
 
 
-@click.command(epilog="Example: pomona train features/ -o fruit.classifier --plot confusion.png")
+@click.command(
+    cls=SectionedCommand,
+    sections={
+        "Training and testing": "--split --test-share --seed --memory",
+        "Output": "--output --encoder --plot --json",
+    },
+    short_help="Learn a table's labels and write a classifier.",
+    epilog="Example: pomona train features/ -o fruit.classifier --plot confusion.png",
+)
 @click.argument("table")
 @click.option(
     "-o", "--output", required=True, metavar="FILE", help="Where to write the classifier."

@@ -1,0 +1,54 @@
+"""Help in sections: a command's options by what they are for, a group's commands in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+__all__ = ["OrderedGroup", "SectionedCommand"]
+
+
+class SectionedCommand(click.Command):
+    """A command whose help lists its options in sections.
+
+        @click.command(cls=SectionedCommand, sections={"Network": "--model --weights"})
+
+    Args:
+        arguments: of `click.Command`.
+        sections: from a section's title to the options in it, by their long names. Options that
+            no section has are listed last.
+        settings: of `click.Command`.
+    """
+
+    def __init__(
+        self, *arguments: Any, sections: Mapping[str, str] | None = None, **settings: Any
+    ) -> None:
+        super().__init__(*arguments, **settings)
+        self.sections = {title: names.split() for title, names in (sections or {}).items()}
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the sections in their order, and in each the options in the order of its names."""
+        records = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and isinstance(parameter, click.Option):
+                records[parameter.opts[-1]] = record
+        chosen = {
+            title: [records.pop(name) for name in names if name in records]
+            for title, names in self.sections.items()
+        }
+        title = "Other options" if any(chosen.values()) else "Options"
+        for heading, rows in {**chosen, title: list(records.values())}.items():
+            if rows:
+                with formatter.section(heading):
+                    formatter.write_dl(rows)
+
+
+class OrderedGroup(click.Group):
+    """A group whose help lists its commands in the order in which they were added."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click gives it
+        """Return the names of the commands."""
+        return list(self.commands)
