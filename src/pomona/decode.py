@@ -16,7 +16,7 @@ from PIL import Image, ImageFile
 
 from pomona.colours import to_rgb
 from pomona.errors import ImageError
-from pomona.formats import jpeg
+from pomona.formats import jpeg, png
 from pomona.formats.recognition import format_of, plugin
 from pomona.pillow import strict_limits
 
@@ -119,6 +119,12 @@ def decode(
 
 def _open(name: str, content: bytes) -> ImageFile.ImageFile:
     """Read the header."""
+    if name == "PNG":
+        try:
+            return plugin(name)(io.BytesIO(png.essential(content)))
+        except Exception:
+            png.check(content)
+            raise
     try:
         return plugin(name)(io.BytesIO(content))
     except SyntaxError as error:
@@ -153,6 +159,8 @@ def _picture(
     # whole one ends with the marker EOC, which cannot occur in the data after the marker SOD.
     if name == "JPEG2000" and content.find(b"\xff\xd9", content.find(b"\xff\x93")) < 0:
         raise OSError("image file is truncated: no end of codestream")
+    if name == "PNG":
+        png.check(content)
     if name == "JPEG":
         upright = draft and (draft[::-1] if _orientation(image) in _SIDEWAYS else draft)
         pixels = jpeg.load(image, content, upright)
@@ -160,6 +168,8 @@ def _picture(
     tile = image.tile[0][3] if image.tile else ""
     layout = str(tile[0] if isinstance(tile, tuple) and tile else tile)
     image.load()
+    if name == "PNG":
+        png.check_rows(image, content)
     return Picture(to_rgb(image, layout), _orientation(image), width, height, name)
 
 

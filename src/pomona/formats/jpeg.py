@@ -113,7 +113,7 @@ def _refuse_lost_data(data: JpegData) -> None:
         OSError: data of the picture is missing or damaged.
     """
     if not data.is_complete:
-        raise _truncated(f"{data.scans} scans do not complete the picture")
+        raise _truncated("the scans do not complete the picture")
     if data.restarts_missing:
         raise _truncated(f"it lacks {data.restarts_missing} restart markers")
     warning = _warning(data)

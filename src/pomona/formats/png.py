@@ -1,0 +1,209 @@
+"""The chunks of a PNG: which ones make the picture, and whether those are whole.
+
+After the PNG specification, third edition. Pillow reads every chunk, so that a wrong checksum in a
+text, or a colour profile of more than 1 MiB, fails the picture, while it skips the checksums of the
+pixels. `check` looks at what the picture is made of, and `essential` leaves out all else.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+__all__ = ["check", "check_rows", "essential"]
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_KEYWORDS = (b"exif", b"Raw profile type exif", b"XML:com.adobe.xmp", b"xmp")
+"""Texts that may hold an orientation."""
+
+_PALETTE = 3
+"""The colour type whose samples are indices into the palette."""
+
+
+_ADAM7 = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
+"""The passes of an interlaced picture: first column, first row, columns and rows apart."""
+
+
+class _Chunk(NamedTuple):
+    name: bytes
+    body: bytes
+    checksum: bytes
+
+    @property
+    def is_critical(self) -> bool:
+        return self.name[:1].isupper()
+
+    @property
+    def is_intact(self) -> bool:
+        return self.checksum == struct.pack(">I", zlib.crc32(self.body, zlib.crc32(self.name)))
+
+
+def check(content: bytes) -> None:
+    """Make sure that all that makes the picture is in the file, and intact.
+
+    The checksums of other chunks, which may be passed over, do not count.
+
+    Raises:
+        OSError: data is missing ("truncated" is in the message) or damaged.
+    """
+    names: list[bytes] = []
+    colour_type = None
+    for chunk in _chunks(content):
+        if chunk.name not in _CRITICAL and chunk.is_critical:
+            raise OSError(f"unsupported critical chunk {chunk.name.decode()}")
+        if chunk.is_critical and not chunk.is_intact:
+            raise OSError(f"wrong checksum in chunk {chunk.name.decode()}")
+        if not names:
+            if chunk.name != b"IHDR" or len(chunk.body) != 13:
+                raise OSError("no header first")
+            colour_type = chunk.body[9]
+        elif chunk.name == b"IDAT":
+            if b"IDAT" in names and names[-1] != b"IDAT":
+                raise OSError("other chunks between those of the pixels")
+            if colour_type == _PALETTE and b"PLTE" not in names:
+                raise OSError("no palette")
+        elif (
+            chunk.name == b"PLTE"
+            and colour_type == _PALETTE
+            and len(chunk.body) not in range(3, 769, 3)
+        ):
+            raise OSError(f"a palette of {len(chunk.body)} bytes")
+        names.append(chunk.name)
+    if b"IDAT" not in names:
+        raise OSError("no pixels")
+
+
+def check_rows(image: Image.Image, content: bytes) -> None:
+    """Make sure that the compressed data held all rows: Pillow leaves those that it lacks zero.
+
+    Args:
+        image: as Pillow loaded it.
+        content: the whole file.
+
+    Raises:
+        OSError: rows are missing.
+    """
+    last = image.crop((0, max(0, image.height - 2), *image.size))  # of both fields, if interlaced
+    if image.height > 8 and np.asarray(last).reshape(last.height, -1).any(axis=1).all():
+        return
+    missing = _unpacked_size(content[16:29])
+    packed = b"".join(chunk.body for chunk in _chunks(content) if chunk.name == b"IDAT")
+    for size in _unpacked(packed):
+        missing -= size
+        if missing <= 0:
+            return
+    raise OSError(f"image file is truncated: {missing} bytes of pixels are missing")
+
+
+def _unpacked(packed: bytes) -> Iterator[int]:
+    """Unpack a part after the other, and give the size of each."""
+    unpacker = zlib.decompressobj()
+    for start in range(0, len(packed), 2**16):
+        part = packed[start : start + 2**16]
+        while part:
+            yield len(unpacker.decompress(part, 2**20))
+            part = unpacker.unconsumed_tail
+    while unpacked := unpacker.decompress(b"", 2**20):
+        yield len(unpacked)
+
+
+def _unpacked_size(header: bytes) -> int:
+    """How many bytes the rows have, each with the byte for its filter."""
+    width, height, depth, colour_type, _, _, interlaced = struct.unpack(">IIBBBBB", header)
+    bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour_type]
+    passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
+    size = 0
+    for left, top, across, down in passes:
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        if columns > 0 and rows > 0:
+            size += rows * (1 + -(-columns * bits // 8))
+    return size
+
+
+def essential(content: bytes) -> bytes:
+    """Leave out what neither the pixels nor the orientation depend on, and join the pixels' chunks.
+
+    Whatever the bytes are, nothing is raised: `check` tells what is wrong with them.
+    """
+    kept: dict[bytes, bytes] = {}
+    pixels: list[bytes] = []
+    try:
+        for chunk in _chunks(content):
+            if chunk.name == b"IDAT":
+                pixels.append(chunk.body)
+            elif chunk.name in (b"IHDR", b"PLTE", b"tRNS") and not pixels:
+                kept.setdefault(chunk.name, chunk.body)
+            elif chunk.name == b"eXIf" or chunk.name in _TEXTS:
+                keyword = chunk.body.partition(b"\0")[0]
+                if (chunk.name == b"eXIf" or keyword in _KEYWORDS) and _is_read(chunk):
+                    kept.setdefault(chunk.name + keyword * (chunk.name != b"eXIf"), chunk.body)
+    except OSError:
+        pass
+    if not _declares_transparency(kept):
+        kept.pop(b"tRNS", None)
+    chunks = [(name[:4], body) for name, body in kept.items()]
+    return _png([*chunks, (b"IDAT", b"".join(pixels)), (b"IEND", b"")])
+
+
+def _chunks(content: bytes) -> Iterator[_Chunk]:
+    """The chunks up to the last one, IEND.
+
+    Raises:
+        OSError: there is no IEND, or no chunk where one should be.
+    """
+    at = len(_SIGNATURE)
+    name = b""
+    while name != b"IEND":
+        length, name = int.from_bytes(content[at : at + 4]), content[at + 4 : at + 8]
+        end = at + 12 + length
+        if not (name.isalpha() and name.isascii()) and len(name) == 4:
+            raise OSError(f"no chunk at byte {at}")
+        if end > len(content):
+            place = f"within a chunk {name.decode('latin-1')}" if name else "before the chunk IEND"
+            raise OSError(f"image file is truncated: it ends {place}")
+        yield _Chunk(name, content[at + 8 : end - 4], content[end - 4 : end])
+        at = end
+
+
+def _is_read(chunk: _Chunk) -> bool:
+    """Whether Pillow reads a chunk that may hold an orientation."""
+    pixel = [(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)), chunk[:2]]
+    try:
+        PngImagePlugin.PngImageFile(io.BytesIO(_png([*pixel, (b"IDAT", zlib.compress(b"\0\0"))])))
+    except Exception:  # noqa: BLE001 - whatever Pillow's code comes to
+        return False
+    return True
+
+
+def _declares_transparency(chunks: dict[bytes, bytes]) -> bool:
+    """Whether the chunk tRNS is as long as the colour type demands."""
+    header, length = chunks.get(b"IHDR", b""), len(chunks.get(b"tRNS", b""))
+    colour_type = header[9] if len(header) == 13 else -1
+    if colour_type == _PALETTE:
+        return 0 < length <= len(chunks.get(b"PLTE", b"")) // 3
+    return length == {0: 2, 2: 6}.get(colour_type, 0)
+
+
+def _png(chunks: list[tuple[bytes, bytes]]) -> bytes:
+    """A file of chunks, with their checksums."""
+    parts = [_SIGNATURE]
+    for name, body in chunks:
+        checksum = zlib.crc32(body, zlib.crc32(name))
+        parts += [struct.pack(">I", len(body)), name, body, struct.pack(">I", checksum)]
+    return b"".join(parts)
