@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
     from pomona.encoder.blob import Encoder
 
-__all__ = ["OnnxRuntime", "gpu_is_here", "new_session"]
+__all__ = ["OnnxRuntime", "gpu_is_here", "import_onnxruntime", "new_session"]
 
 _GPU_BATCH = 128
 _CUDA = (
@@ -30,6 +32,7 @@ _CUDA = (
 )
 _CPU = "CPUExecutionProvider"
 _DRIVER = Path("/proc/driver/nvidia/version")
+_NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 
 
 class OnnxRuntime:
@@ -98,7 +101,7 @@ class OnnxRuntime:
 def gpu_is_here() -> bool:
     """Whether this machine has an NVIDIA GPU and an ONNX Runtime that computes on it."""
     try:
-        import onnxruntime
+        onnxruntime = import_onnxruntime()
     except ImportError:
         return False
     return _CUDA[0] in onnxruntime.get_available_providers() and _DRIVER.exists()
@@ -121,8 +124,7 @@ def new_session(graph: bytes, name: str) -> Any:
         error=EncoderError,
         instead=", or onnxruntime-gpu, on every worker",
     )
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what goes wrong is raised, not printed
@@ -134,3 +136,24 @@ def new_session(graph: bytes, name: str) -> Any:
             f"ONNX Runtime {onnxruntime.__version__} cannot load encoder {name}: "
             f"{' '.join(str(error).split())[:200]}"
         ) from error
+
+
+def import_onnxruntime() -> Any:
+    """Import ONNX Runtime without its telemetry.
+
+    On import, ONNX Runtime writes a device id and a queue of events into the home folder. It reads
+    `ORT_DISABLE_TELEMETRY` at that moment only, so the variable is set during this import only. A
+    value that you set yourself stays in force.
+
+    Raises:
+        ImportError: ONNX Runtime is not installed.
+    """
+    if "onnxruntime" not in sys.modules and _NO_TELEMETRY not in os.environ:
+        os.environ[_NO_TELEMETRY] = "1"
+        try:
+            import onnxruntime
+        finally:
+            del os.environ[_NO_TELEMETRY]
+    import onnxruntime
+
+    return onnxruntime
