@@ -52,6 +52,12 @@ class ImageFile(NamedTuple):
         return self.uri.removeprefix("file:") == self.path or not self.path.startswith("/")
 
     @property
+    def has_name_for_spark(self) -> bool:
+        """Whether Spark does not take the file for one of its own, by its name."""
+        name = self.path.rpartition("/")[2]
+        return not (name.startswith((".", "_")) or name.endswith("._COPYING_"))
+
+    @property
     def uri(self) -> str:
         """The string of the feature table: what Spark's `binaryFile` gives, nothing escaped.
 
@@ -80,13 +86,7 @@ def look_at(path: str) -> ImageFile:
 
 
 def is_for_spark(file: ImageFile) -> bool:
-    """Whether Spark can be asked for a file: not for an empty one, nor for a very large one.
-
-    Nor for one that Spark takes for a file of its own, by its name.
-    """
-    name = file.path.rpartition("/")[2]
-    if name.startswith((".", "_")) or name.endswith("._COPYING_"):
-        return False
+    """Whether Spark can be asked for a file: not for an empty one, nor for a very large one."""
     return file.modified is not None and 0 < (file.size or 0) <= _SPARK_FILE_BYTES
 
 

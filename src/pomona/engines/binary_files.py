@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
+from pomona.engines.named_files import read_named
 from pomona.engines.session import is_connect
 from pomona.location import is_remote, literal_glob
 
@@ -24,6 +25,9 @@ _SMALLEST_TASK_BYTES = 16 * 2**20  # a few photos take as long as many small ima
 _OPEN_COST_BYTES = 64 * 1024  # an image costs its network run also: as much as decoding 64 kB
 _ARROW_BYTES = 16 * 2**20  # in an Arrow batch of images
 _LOOKS_AT_ONCE = 64  # at paths of another file system: fewer than the connections of `s3a`
+# An image that cannot be read is no reason to fail. Not as settings of the session: it reads part
+# files of the table too, and must not pass over any of them.
+_OPTIONS = {"ignoreMissingFiles": "true", "ignoreCorruptFiles": "true"}
 _LEAST_LOOKS = 16  # that a thread is worth: a query of its own takes as long as one or two
 
 
@@ -42,6 +46,17 @@ def read_images(
     """
     for key, value in read_settings(files, cores, others_follow=others_follow).items():
         spark.conf.set(key, str(value))
+    tasks = _tasks(files, cores, others_follow=others_follow)
+    seen = [file for file in files if file.has_name_for_spark]
+    others = [file for file in files if not file.has_name_for_spark]
+    parts = [_seen(spark, seen, max(cores, tasks))] if seen else []
+    if others:
+        parts.append(read_named(spark, others, _OPTIONS, tasks))
+    return reduce(_union, parts)
+
+
+def _seen(spark: SparkSession, files: list[ImageFile], most_tasks: int) -> DataFrame:
+    """Read files that Spark sees when it is given their paths."""
     paths = [file.uri for file in files]
     if is_connect(spark):  # where Spark 4.3 does not heed `__globPaths__`
         return _reader(spark).load([literal_glob(path) for path in paths])
@@ -52,7 +67,7 @@ def read_images(
     with ThreadPoolExecutor(looks, "pomona-look") as threads:
         shares = [paths[first::looks] for first in range(looks)]
         every = reduce(_union, threads.map(partial(_load, spark), shares))
-    return every.coalesce(max(cores, _tasks(files, cores, others_follow=others_follow)))
+    return every.coalesce(most_tasks)
 
 
 def _reader(spark: SparkSession) -> DataFrameReader:
@@ -60,9 +75,7 @@ def _reader(spark: SparkSession) -> DataFrameReader:
     # A folder called `kind=odd` is a folder, no partition. Without this, Spark 4.3 also gives every
     # other file twice as soon as one name has a brace in it.
     reader = reader.option("recursiveFileLookup", "true")
-    # An image that cannot be read is no reason to fail. Not as settings of the session: it reads
-    # part files of the table too, and must not pass over any of them.
-    return reader.option("ignoreMissingFiles", "true").option("ignoreCorruptFiles", "true")
+    return reader.options(**_OPTIONS)
 
 
 def _load(spark: SparkSession, paths: list[str]) -> DataFrame:

@@ -6,11 +6,13 @@ All access goes through the JVM of the driver, so that the cluster's credentials
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from pomona.engines.hadoop_listing import HadoopListing
+from pomona.engines.named_files import can_read_any_name
 from pomona.errors import SourceError
 from pomona.folder_tree import folders_above, has_parent_in
 from pomona.hadoop_files import HadoopHandler
@@ -46,7 +48,15 @@ class HadoopImages:
 
     def present(self, files: Iterable[ImageFile]) -> list[ImageFile]:
         """Files that suit Spark; asking for each whether it is still there would take long."""
-        return [file for file in files if is_for_spark(file)]
+        return [
+            file
+            for file in files
+            if is_for_spark(file) and (file.has_name_for_spark or self._reads_any_name)
+        ]
+
+    @cached_property
+    def _reads_any_name(self) -> bool:
+        return can_read_any_name(self._spark)
 
     def exists(self, file: ImageFile) -> bool:
         """Whether it is there."""
