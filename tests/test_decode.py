@@ -91,10 +91,6 @@ def test_what_is_no_image_is_unsupported_and_named_where_its_first_bytes_tell(co
         assert words in str(refused)
 
 
-def test_formats_without_a_magic_number_are_not_guessed():
-    assert failure(encode(picture(), "TGA")).status == "unsupported"
-
-
 def test_postscript_is_never_run(monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", lambda *_: pytest.fail("a program was started"))
     assert failure(encode(picture(), "EPS")).status == "unsupported"

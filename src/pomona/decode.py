@@ -17,6 +17,7 @@ from PIL import Image, ImageFile
 from pomona.colours import to_rgb
 from pomona.errors import ImageError
 from pomona.formats import jpeg, png
+from pomona.formats.alpha import without_unset_alpha
 from pomona.formats.recognition import format_of, plugin
 from pomona.pillow import strict_limits
 
@@ -170,7 +171,8 @@ def _picture(
     image.load()
     if name == "PNG":
         png.check_rows(image, content)
-    return Picture(to_rgb(image, layout), _orientation(image), width, height, name)
+    pixels = to_rgb(without_unset_alpha(image, content), layout)
+    return Picture(pixels, _orientation(image), width, height, name)
 
 
 def _orientation(image: Image.Image) -> Image.Transpose | None:

@@ -14,6 +14,7 @@ _PAIRS: dict[str, dict[str, str]] = {
         "4_no_eoi_then_ff10.jpg": "0_whole.jpg",
         "6_really_truncated.jpg": "truncated",
     },
+    "bmp-alpha": {"1_v5_alpha_0.bmp": "0_alpha_255.bmp"},
     "png-crc": {"1_text_bad_crc.png": "0_whole.png", "5_idat_bad_crc.png": "corrupt"},
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
@@ -15,20 +16,22 @@ from pomona.errors import ImageError
 
 __all__ = ["format_of", "plugin"]
 
-# Pillow's name of the format -> what the names of its module and class begin with. The class, not
+# Format, in Pillow's words -> what the names of its module and its class begin with. The class, not
 # `Image.open`, which hides why a header was refused. MPO is not among them: its first frame is the
 # JPEG itself, and this way a broken index of further frames spoils nothing.
 _PLUGINS = {
-    "JPEG": "Jpeg",
-    "PNG": "Png",
-    "GIF": "Gif",
-    "WEBP": "WebP",
-    "BMP": "Bmp",
-    "TIFF": "Tiff",
-    "PPM": "Ppm",
-    "ICO": "Ico",
-    "JPEG2000": "Jpeg2K",
-    "AVIF": "Avif",
+    "JPEG": ("Jpeg", "Jpeg"),
+    "PNG": ("Png", "Png"),
+    "GIF": ("Gif", "Gif"),
+    "WEBP": ("WebP", "WebP"),
+    "BMP": ("Bmp", "Bmp"),
+    "DIB": ("Bmp", "Dib"),
+    "TIFF": ("Tiff", "Tiff"),
+    "PPM": ("Ppm", "Ppm"),
+    "ICO": ("Ico", "Ico"),
+    "JPEG2000": ("Jpeg2K", "Jpeg2K"),
+    "AVIF": ("Avif", "Avif"),
+    "TGA": ("Tga", "Tga"),
 }
 _MAGIC = re.compile(
     rb"""(?sx)
@@ -37,6 +40,8 @@ _MAGIC = re.compile(
     | (?P<TIFF> II(?:[*+]\0|\0\*) | MM(?:\0[*+]|\*\0)) | (?P<PPM> P[1-6f]\s)
     | (?P<ICO> \0\0\x01\0) | (?P<JPEG2000> \xff\x4f\xff\x51 | \0{3}\x0cjP[ ]{2}\r\n\x87\n)
     | (?P<AVIF> .{4}ftyp(?: avi[fs] | m[is]f1.{4,40}?avi[fs]))
+    | (?P<DIB> (?: \x0c\0{3}.{4} | [\x28\x34\x38\x40\x6c\x7c]\0{3}.{8} )  # size of the header
+        \x01\0 [\x01\x04\x08\x10\x18\x20]\0 )                              # planes, bits per pixel
     """
 )
 _LOOKS_LIKE = (
@@ -66,17 +71,41 @@ def format_of(content: bytes) -> str:
     if magic := _MAGIC.match(content):
         return cast("str", magic.lastgroup)
     guess = next((what for form, what in _LOOKS_LIKE if re.match(form, content[:512])), None)
+    if not guess and _is_tga(content):
+        return "TGA"
     hint = f"looks like {guess}" if guess else f"expected one of {', '.join(_PLUGINS)}"
     first = f"first bytes {content[:12]!r}"
     raise ImageError("unsupported", f"not an image that can be read: {hint}; {first}")
 
 
+def _is_tga(content: bytes) -> bool:
+    """Whether the bytes have the footer of TGA 2, or a header of TGA in which every field fits.
+
+    TGA has no magic number, so that this is asked last.
+    """
+    if content.endswith(b"TRUEVISION-XFILE.\0"):
+        return True
+    if len(content) < 18:
+        return False
+    has_map, kind, first, colours, entry, _, _, width, height, depth, flags = struct.unpack(
+        "<xBBHHBHHHHBB", content[:18]
+    )
+    depths: dict[int, tuple[int, ...]] = {1: (8,), 2: (16, 24, 32), 3: (8, 16)}
+    if kind & ~8 not in depths or depth not in depths[kind & ~8] or not (width and height):
+        return False
+    if flags & 0xC0 or flags & 15 not in (0, 1, 8):
+        return False
+    if has_map == 1:
+        return bool(colours) and entry in (15, 16, 24, 32)
+    return not (has_map or first or colours) and kind & ~8 != 1
+
+
 @cache
 def plugin(name: str) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
     """Pillow's class that reads the format, imported at the first file of its kind."""
-    stem = _PLUGINS[name]
+    module, kind = _PLUGINS[name]
     try:
-        plugin = getattr(import_module(f"PIL.{stem}ImagePlugin"), f"{stem}ImageFile")
+        plugin = getattr(import_module(f"PIL.{module}ImagePlugin"), f"{kind}ImageFile")
     except ImportError as error:
         raise ImageError("unsupported", f"{name}: not read by this Pillow", format=name) from error
     return cast("Callable[[io.BytesIO], ImageFile.ImageFile]", plugin)
