@@ -26,7 +26,6 @@ from pomona.encoder.blob import Encoder
 from pomona.engines import spark as engine
 from pomona.engines.binary_files import read_settings
 from pomona.engines.carrier import Carrier
-from pomona.engines.failures import cause_of
 from pomona.engines.job import Snapshot
 from pomona.engines.places import LocalImages, LocalRows
 from pomona.errors import EngineError, RunError, TableError
@@ -537,24 +536,3 @@ def test_a_few_large_photos_are_shared_out_among_tasks_too() -> None:
     files = [ImageFile(f"/photos/{number}.jpg", 40 * 2**20, 0) for number in range(50)]
     settings = read_settings(files, cores=2)
     assert 2 <= int(str(settings["spark.sql.files.maxPartitionBytes"])) // (40 * 2**20) <= 7
-
-
-@pytest.mark.parametrize(
-    ("story", "cause"),
-    [
-        (
-            "An exception was thrown from the Python worker:\nTraceback (most recent call last):\n"
-            '  File "x.py", line 1\n    f()\npomona.errors.EncoderError: no such processor\n'
-            "\n\tat org.apache.spark.api.python.Base\n\t... 27 more\n",
-            "no such processor",
-        ),
-        (
-            "Job aborted due to stage failure\n\tat a.b\nCaused by: java.io.EOFException: early"
-            "\n\tat c.d\n\t... 27 more\n",
-            "java.io.EOFException: early",
-        ),
-        ("Job 0 cancelled", "Job 0 cancelled"),
-    ],
-)
-def test_the_cause_is_found_in_sparks_long_story(story: str, cause: str) -> None:
-    assert cause_of(story) == cause

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pomona.engines.failures import cause_in_log, cause_of
 from pomona.engines.jvm_archive import archive_options
 from pomona.engines.spark_setup import has_java_options, master_in_settings
 from pomona.errors import EngineError, UsageError
@@ -316,10 +317,12 @@ def _start(master: str | None) -> SparkSession:
                 _start_jvm(config)
             return builder.getOrCreate()
     except Exception as error:  # py4j, PySpark and the JVM raise what they like
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        log = _jvm_log.keep()
+        reason = cause_of(str(error))
         if "stopped SparkContext" in reason:  # which Spark stops where it is refused
             reason = "no master answers there, or it is one of another version"
-        log = _jvm_log.keep()
+        if log and "JAVA_GATEWAY_EXITED" in reason:  # PySpark does not look why
+            reason = cause_in_log(log.read_text(errors="replace")) or reason
         raise EngineError(
             f"Spark could not start{f' on {_shown(master)}' if master else ''} "
             f"({reason}){f'; its log is in {log}' if log else ''}"
