@@ -56,7 +56,7 @@ $(VENV)/demo.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) install -c constraints.txt -e '.[analysis,connect,int8,onnx,spark]' \
+	$(PIP) install -c constraints.txt -e '.[analysis,connect,heif,int8,onnx,spark]' \
 		hypothesis import-linter mypy pytest pytest-xdist ruff
 	@touch $@ $(VENV)/demo.stamp
 

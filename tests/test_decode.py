@@ -72,8 +72,6 @@ def test_no_bytes_are_empty():
         (b"%PDF-1.7", "PDF"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "EPS"),
         (b"8BPS\0\1", "PSD"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
-        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "HEIC"),
         (b"\0\0\0\x18ftypisom\0\0\0\0", "video"),
         (b"\xff\x0a\xfa\x1f", "JPEG XL"),
         (b"PK\3\4", "ZIP"),

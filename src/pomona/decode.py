@@ -18,6 +18,7 @@ from pomona.colours import to_rgb
 from pomona.errors import ImageError
 from pomona.formats import jpeg, png
 from pomona.formats.alpha import without_unset_alpha
+from pomona.formats.heif import ends_early
 from pomona.formats.recognition import format_of, plugin
 from pomona.pillow import strict_limits
 
@@ -177,6 +178,8 @@ def _picture(
 
 def _orientation(image: Image.Image) -> Image.Transpose | None:
     """What EXIF, or else XMP, asks for: a broken or senseless block means upright."""
+    if image.format == "HEIF":  # libheif turns it as its own boxes say, and EXIF says the same
+        return None
     try:
         return _ORIENTATIONS.get(image.getexif().get(0x0112, 1))
     except Exception:  # noqa: BLE001 - the same plugins as in `decode`, and no pixel depends on it
@@ -236,6 +239,8 @@ def _ends_in_header(name: str, content: bytes) -> bool:
 
 def _ends_in_data(image: ImageFile.ImageFile | None, name: str, content: bytes) -> bool:
     """Whether the file declares data after its last byte, in formats whose decoders do not tell."""
+    if name in ("HEIF", "AVIF"):
+        return ends_early(content)
     if name == "WEBP":
         return 8 + int.from_bytes(content[4:8], "little") > len(content)
     if name != "TIFF" or image is None:

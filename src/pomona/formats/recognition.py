@@ -13,6 +13,7 @@ from typing import cast
 from PIL import ImageFile
 
 from pomona.errors import ImageError
+from pomona.formats.heif import heif_plugin
 
 __all__ = ["format_of", "plugin"]
 
@@ -40,6 +41,7 @@ _MAGIC = re.compile(
     | (?P<TIFF> II(?:[*+]\0|\0\*) | MM(?:\0[*+]|\*\0)) | (?P<PPM> P[1-6f]\s)
     | (?P<ICO> \0\0\x01\0) | (?P<JPEG2000> \xff\x4f\xff\x51 | \0{3}\x0cjP[ ]{2}\r\n\x87\n)
     | (?P<AVIF> .{4}ftyp(?: avi[fs] | m[is]f1.{4,40}?avi[fs]))
+    | (?P<HEIF> .{4}ftyp(?: hei[cxms] | hev[cxms] | m[is]f1 ))
     | (?P<DIB> (?: \x0c\0{3}.{4} | [\x28\x34\x38\x40\x6c\x7c]\0{3}.{8} )  # size of the header
         \x01\0 [\x01\x04\x08\x10\x18\x20]\0 )                              # planes, bits per pixel
     """
@@ -51,7 +53,6 @@ _LOOKS_LIKE = (
     (rb"%PDF", "PDF"),
     (rb"%!PS|\xc5\xd0\xd3\xc6", "EPS or PostScript"),
     (rb"8BPS", "PSD"),
-    (rb"(?s).{4}ftyp(?:he[iv]|m[is]f1)", "HEIC"),
     (rb"(?s).{4}ftyp", "a video, MP4 or MOV"),
     (rb"\xff\x0a|\0\0\0\x0cJXL ", "JPEG XL"),
     (rb"PK\x03\x04", "a ZIP archive"),
@@ -73,7 +74,7 @@ def format_of(content: bytes) -> str:
     guess = next((what for form, what in _LOOKS_LIKE if re.match(form, content[:512])), None)
     if not guess and _is_tga(content):
         return "TGA"
-    hint = f"looks like {guess}" if guess else f"expected one of {', '.join(_PLUGINS)}"
+    hint = f"looks like {guess}" if guess else f"expected one of {', '.join([*_PLUGINS, 'HEIF'])}"
     first = f"first bytes {content[:12]!r}"
     raise ImageError("unsupported", f"not an image that can be read: {hint}; {first}")
 
@@ -103,6 +104,8 @@ def _is_tga(content: bytes) -> bool:
 @cache
 def plugin(name: str) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
     """Pillow's class that reads the format, imported at the first file of its kind."""
+    if name == "HEIF":
+        return heif_plugin()
     module, kind = _PLUGINS[name]
     try:
         plugin = getattr(import_module(f"PIL.{module}ImagePlugin"), f"{kind}ImageFile")

@@ -1,0 +1,50 @@
+"""HEIF and HEIC, read by an optional package."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from importlib import import_module
+from typing import cast
+
+from PIL import ImageFile
+
+from pomona.errors import ImageError
+
+__all__ = ["ends_early", "heif_plugin"]
+
+_PACKAGES = ("pi_heif", "pillow_heif")
+"""The first is the extra's, and decodes only. The second holds an encoder, under the GPL."""
+
+
+def heif_plugin() -> Callable[[io.BytesIO], ImageFile.ImageFile]:
+    """Return the package's class for Pillow.
+
+    Raises:
+        ImageError: `unsupported`: none of the packages is installed.
+    """
+    for package in _PACKAGES:
+        try:
+            plugin = import_module(package).HeifImageFile
+        except ImportError:
+            continue
+        return cast("Callable[[io.BytesIO], ImageFile.ImageFile]", plugin)
+    said = "HEIF: to read HEIC and HEIF, install the extra 'heif' (the package pi-heif)"
+    raise ImageError("unsupported", said, format="HEIF")
+
+
+def ends_early(content: bytes) -> bool:
+    """Whether a file of boxes, as HEIF and AVIF are, is shorter than they say or lacks the data."""
+    at = 0
+    names = set()
+    while at < len(content):
+        size, name = int.from_bytes(content[at : at + 4]), content[at + 4 : at + 8]
+        if size == 1:
+            size = int.from_bytes(content[at + 8 : at + 16])
+        if size == 0 and len(name) == 4:  # to the end of the file
+            return False
+        names.add(name)
+        at += max(size, 8)
+        if at > len(content):
+            return len(name) < 4 or name.isalnum()
+    return b"mdat" not in names
