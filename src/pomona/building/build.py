@@ -25,7 +25,7 @@ __all__ = ["build_encoder", "describe_network", "is_network_file", "is_part_of_n
 
 _log = logging.getLogger(__name__)
 
-_BUILDER_REVISION = 5
+_BUILDER_REVISION = 6
 """Raised when the builder changes what it builds from the same input, so that caches renew."""
 
 

@@ -40,6 +40,9 @@ _QUANTIZED = {
     *("ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul"),
     "QuantizeLinear",
 }
+_INTEGER = {"QGemm", "QLinearConv", "QLinearMatMul"}  # with constant weights, most often
+_DYNAMIC = {"ConvInteger", "MatMulInteger"}  # of activations that are unsigned
+_ZERO_POINT, _WEIGHTS = 2, 3  # of the former: which of its inputs
 _FLOATS = (1, 10, 11, 16)  # TensorProto's FLOAT, FLOAT16, DOUBLE and BFLOAT16
 
 
@@ -67,6 +70,7 @@ def build(path: Path, settings: NetworkSettings) -> Encoder:
             f"ONNX {onnx.__version__} cannot read {path}: {_one_line(error)}; is the file whole?"
         ) from error
     _check_version(model, path)
+    _refuse_both_signs(model, path)
     image = _image(model, path)
     sides = _sides(image)
     layout = image_layout(sides, path, settings)
@@ -138,6 +142,32 @@ def _check_version(model: Any, path: Path) -> None:
                 f"{path} is of opset {used.version}, and ONNX Runtime computes {_OLDEST_OPSET} and "
                 "later: use --runtime openvino"
             )
+
+
+def _refuse_both_signs(model: Any, path: Path) -> None:
+    """Refuse 8-bit operations on signed numbers beside those on unsigned ones.
+
+    ONNX Runtime can keep the sums of either kind from overflowing, but not of both in one graph
+    (`pomona.runtime.onnx`). No quantizer that is in use writes such a graph.
+    """
+    from onnx import TensorProto
+
+    kinds = {array.name: array.data_type for array in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.attribute:
+            kinds[node.output[0]] = node.attribute[0].t.data_type
+    signed = [
+        kinds.get(node.input[_ZERO_POINT]) == TensorProto.INT8
+        for node in model.graph.node
+        if node.op_type in _INTEGER and kinds.get(node.input[_WEIGHTS]) == TensorProto.INT8
+    ]
+    signed += [False for node in model.graph.node if node.op_type in _DYNAMIC]
+    if len(set(signed)) > 1:
+        raise EncoderError(
+            f"{path} computes with signed and with unsigned 8-bit numbers, and ONNX Runtime cannot "
+            "keep both from overflowing on every processor: quantize it with one type of "
+            "activations, or use --runtime openvino"
+        )
 
 
 def _image(model: Any, path: Path) -> Any:

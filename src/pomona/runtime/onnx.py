@@ -34,6 +34,17 @@ _CPU = "CPUExecutionProvider"
 _DRIVER = Path("/proc/driver/nvidia/version")
 _NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 
+# ONNX Runtime multiplies unsigned activations by signed weights. Without VNNI it adds two such
+# products in 16 bits, where they overflow. The first setting makes the weights unsigned, and no sum
+# overflows. ONNX Runtime then cannot load `QLinearConv` and its like with signed activations; their
+# sums do not overflow anyway. The second setting is for them: it keeps what is between
+# QuantizeLinear and DequantizeLinear in float32. `pomona.building.onnx_files` refuses a graph that
+# has both kinds.
+_EXACT_SUMS: tuple[dict[str, str], ...] = (
+    {"session.x64quantprecision": "1"},
+    {"session.disable_quant_qdq": "1"},
+)
+
 
 class OnnxRuntime:
     """A loaded network, for one process and one thread.
@@ -125,17 +136,22 @@ def new_session(graph: bytes, name: str) -> Any:
         instead=", or onnxruntime-gpu, on every worker",
     )
     onnxruntime = import_onnxruntime()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what goes wrong is raised, not printed
     providers: list[Any] = [_CUDA, _CPU] if gpu_is_here() else [_CPU]
-    try:
-        return onnxruntime.InferenceSession(graph, options, providers)
-    except Exception as error:  # ONNX Runtime's are not of one kind
-        raise EncoderError(
-            f"ONNX Runtime {onnxruntime.__version__} cannot load encoder {name}: "
-            f"{' '.join(str(error).split())[:200]}"
-        ) from error
+    failed: Exception | None = None
+    for exact in _EXACT_SUMS:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # what goes wrong is raised, not printed
+        for key, value in exact.items():
+            options.add_session_config_entry(key, value)
+        try:
+            return onnxruntime.InferenceSession(graph, options, providers)
+        except Exception as error:  # noqa: BLE001 - ONNX Runtime's are not of one kind
+            failed = failed or error
+    raise EncoderError(
+        f"ONNX Runtime {onnxruntime.__version__} cannot load encoder {name}: "
+        f"{' '.join(str(failed).split())[:200]}"
+    ) from failed
 
 
 def import_onnxruntime() -> Any:

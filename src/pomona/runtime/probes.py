@@ -90,8 +90,16 @@ def check_parity(encoder: Encoder, runtime: Runtime) -> None:
                 f"other features here than where it was built: a probe's vector is off by "
                 f"{difference:.2g} of its largest number (limit "
                 f"{TOLERANCE[encoder.precision]:g}), cosine {cosine:.4f}; likely causes: another "
-                f"version of {encoder.runtime}, or a processor on which it computes in a lower "
-                "precision: use the version that built the encoder, or build it again here"
+                f"version of {encoder.runtime}, {_earlier(encoder)}or a processor on which it "
+                "computes in a lower precision: use the version that built the encoder, or build "
+                "it again here"
             )
         if (time.perf_counter() - begun) / done * (done + 1) > _BUDGET_S:
             return
+
+
+def _earlier(encoder: Encoder) -> str:
+    """One more cause, of an encoder whose network was quantized before Pomona got it."""
+    if encoder.precision != "int8" or encoder.quantized_sha256:
+        return ""
+    return "an earlier Pomona that built it where 8-bit sums overflow, "
