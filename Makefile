@@ -28,6 +28,10 @@ test-networks: $(VENV)/dev.stamp  ## Build every known network and compare it wi
 test-faults: $(VENV)/dev.stamp  ## Kill runs at 20 random moments of each kind, and look at their tables
 	POMONA_FAULTS=20 $(BIN)/python -m pytest tests/test_faults.py tests/test_faults_spark.py
 
+test-oldest: $(VENV)-oldest/dev.stamp  ## Run the tests without Spark on the oldest version of each dependency
+	$(VENV)-oldest/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -W ignore::DeprecationWarning \
+		-W ignore::PendingDeprecationWarning -m "not networks and not spark" --ignore-glob='*/test_faults*.py'
+
 lint: $(VENV)/dev.stamp  ## Check style, types and the direction of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -45,7 +49,7 @@ fuzz: $(VENV)/fuzz.stamp  ## Feed the decoder mutated images for ten minutes: FU
 	$(BIN)/python fuzzing/fuzz_decode.py -max_total_time=$(FUZZ_SECONDS)
 
 clean:  ## Remove what the other targets made
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) $(VENV)-oldest demo
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Pomona needs Python 3.11 or later; this is " + sys.version.split()[0] + ": set PYTHON=python3.12, say" if sys.version_info < (3, 11) else 0)'
@@ -59,6 +63,12 @@ $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) install -c constraints.txt -e '.[analysis,connect,heif,int8,onnx,spark]' \
 		hypothesis import-linter mypy pytest pytest-xdist ruff
 	@touch $@ $(VENV)/demo.stamp
+
+$(VENV)-oldest/dev.stamp: pyproject.toml constraints-oldest.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/python -m pip --disable-pip-version-check --quiet install -c constraints-oldest.txt \
+		-e '.[analysis,heif,int8,onnx]' hypothesis pytest pytest-xdist
+	@touch $@
 
 $(VENV)/fuzz.stamp: $(VENV)/demo.stamp
 	$(PIP) install -c constraints.txt atheris

@@ -55,3 +55,19 @@ def test_every_dependency_is_pinned() -> None:
     lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
     pinned = {line.partition("==")[0].lower() for line in lines if "==" in line}
     assert {w.partition(">")[0].partition("[")[0].lower() for w in wanted} <= pinned
+
+
+def test_the_oldest_constraints_pin_the_minimum_of_every_dependency() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    tried_elsewhere = {"spark", "connect"}  # make test-spark-3.5
+    wanted = list(project["dependencies"])
+    wanted += [line for name in extras.keys() - tried_elsewhere for line in extras[name]]
+    lines = (REPOSITORY / "constraints-oldest.txt").read_text().splitlines()
+    pinned = dict(line.lower().split("==") for line in lines if "==" in line)
+    for line in wanted:
+        name, _, minimum = line.partition(">=")
+        version = pinned[name.lower()].split(".")
+        parts = minimum.partition(",")[0].split(".")
+        assert version[: len(parts)] == parts, line
+        assert not any(map(int, version[len(parts) :])), line

@@ -88,9 +88,6 @@ def _signals() -> Iterator[None]:
 def _run(arguments: list[str] | None) -> NoReturn:
     try:
         code = app(arguments, "pomona", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        sys.exit(2)
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "pomona"
         fail(2, f"{error.format_message()} (see {where} --help)")

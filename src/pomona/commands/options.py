@@ -59,7 +59,7 @@ MAX_PIXELS = click.option(
 )
 
 
-class Size(click.ParamType[tuple[int, int]]):
+class Size(click.ParamType):  # type: ignore[type-arg] # generic only since click 8.4
     """Height and width in pixels: 224 or 240x320."""
 
     name = "pixels"
@@ -72,7 +72,7 @@ class Size(click.ParamType[tuple[int, int]]):
         return int(sides[0]), int(sides[-1])
 
 
-class Numbers(click.ParamType[tuple[float, float, float]]):
+class Numbers(click.ParamType):  # type: ignore[type-arg] # generic only since click 8.4
     """One number, or one for each channel: 127.5 or 103.9,116.8,123.7."""
 
     name = "numbers"

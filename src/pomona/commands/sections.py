@@ -47,7 +47,18 @@ class SectionedCommand(click.Command):
 
 
 class OrderedGroup(click.Group):
-    """A group whose help lists its commands in the order in which they were added."""
+    """A group whose help lists its commands in the order in which they were added.
+
+    If no command is given, it shows the help on stderr and exits with 2. click does so itself only
+    since 8.2; click 8.1 exits with 0.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments, of which there must be at least one."""
+        if not args:
+            click.echo(ctx.get_help(), err=True)
+            ctx.exit(2)
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click gives it
         """Return the names of the commands."""
