@@ -173,3 +173,15 @@ def test_weights_for_a_whole_network_are_refused() -> None:
 def test_a_whole_network_given_as_weights_says_where_it_belongs() -> None:
     with pytest.raises(EncoderError, match="in place of the network's name"):
         build.build_encoder("mobilenet_v2", str(FILES / "transfer.keras"))
+
+
+@pytest.mark.parametrize("version", [2, 7, 9])
+@pytest.mark.parametrize("start", ["", '<?xml version="1.0" ?>\n', "<!-- made by hand -->\n"])
+def test_ir_before_version_10_is_refused_with_what_to_do(
+    tmp_path: Path, version: int, start: str
+) -> None:
+    path = tmp_path / "face.xml"
+    path.write_text(f'{start}<net name="face" version="{version}" batch="1"><layers/></net>')
+    (tmp_path / "face.bin").write_bytes(b"")
+    with pytest.raises(EncoderError, match=rf"IR of version {version}, .*10.*convert .* again"):
+        made(path, SCALED)

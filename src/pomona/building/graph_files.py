@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,8 @@ def architecture(path: Path, sides: Sides, layout: str) -> str:
 
 
 def _read(path: Path) -> Any:
+    if path.suffix.lower() == ".xml":
+        _refuse_old_ir(path)
     openvino = import_openvino()
     try:
         network = openvino.Core().read_model(path)
@@ -178,6 +181,25 @@ def _read(path: Path) -> Any:
             "images"
         )
     return network
+
+
+_IR = re.compile(rb"<net\b[^>]*?\bversion\s*=\s*[\"'](\d{1,9})[\"']")
+_OLDEST_IR = 10
+
+
+def _refuse_old_ir(path: Path) -> None:
+    """Say what a file of OpenVINO's before 2020 is: OpenVINO itself calls it no model."""
+    try:
+        with path.open("rb") as file:
+            told = _IR.search(file.read(2**16))
+    except OSError as error:
+        raise EncoderError(f"cannot read {path}: {error.strerror or error}") from error
+    if told and int(told[1]) < _OLDEST_IR:
+        raise EncoderError(
+            f"{path} is OpenVINO IR of version {int(told[1])}, and IR before version {_OLDEST_IR} "
+            "is no longer read: convert the original model again with OpenVINO 2020.1 or later "
+            "(today: 'ovc MODEL')"
+        )
 
 
 def image_layout(sides: Sides, path: Path, settings: NetworkSettings) -> str:

@@ -16,6 +16,7 @@ from pomona.building.contained import check_archive, check_hdf5, largest_content
 from pomona.building.keras2 import NETWORK_LAYERS
 from pomona.building.keras_backend import import_keras
 from pomona.building.keras_config import objects_in, readable
+from pomona.building.keras_renumbered import renumber
 from pomona.building.keras_restored import restore
 from pomona.errors import EncoderError
 
@@ -121,11 +122,11 @@ def _copy(path: Path, config: dict[str, Any], folder: Path) -> Path:
     with zipfile.ZipFile(path) as before, zipfile.ZipFile(copy, "w") as after:
         after.writestr("metadata.json", before.read("metadata.json"))
         after.writestr("config.json", text)
-        with (
-            before.open("model.weights.h5") as weights,
-            after.open("model.weights.h5", "w", force_zip64=True) as there,
-        ):
-            shutil.copyfileobj(weights, there)
+        weights = folder / "model.weights.h5"
+        with before.open(weights.name) as stored, weights.open("wb") as there:
+            shutil.copyfileobj(stored, there)
+        renumber(weights)
+        after.write(weights, weights.name)
     return copy
 
 
