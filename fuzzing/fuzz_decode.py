@@ -35,11 +35,17 @@ MAX_PIXELS = 1_000_000
 LARGEST = 16_384  # bytes of one input
 
 _FORMS: tuple[tuple[str, tuple[str, ...], tuple[dict[str, object], ...]], ...] = (
-    ("JPEG", ("RGB", "L", "CMYK"), ({}, {"progressive": True}, {"optimize": True})),
+    (
+        "JPEG",
+        ("RGB", "L", "CMYK"),
+        ({}, {"progressive": True}, {"optimize": True}, {"restart_marker_blocks": 2}),
+    ),
     ("PNG", ("RGB", "RGBA", "L", "LA", "P", "1", "I;16"), ({}, {"optimize": True})),
     ("GIF", ("RGB", "L", "P"), ({}, {"interlace": 0})),
     ("WEBP", ("RGB", "RGBA"), ({}, {"lossless": True})),
-    ("BMP", ("RGB", "L", "P", "1"), ({},)),
+    ("BMP", ("RGB", "RGBA", "L", "P", "1"), ({},)),
+    ("DIB", ("RGB", "L", "P", "1"), ({},)),
+    ("TGA", ("RGB", "RGBA", "L", "LA", "P"), ({}, {"compression": "tga_rle"})),
     (
         "TIFF",
         ("RGB", "RGBA", "L", "P", "1", "CMYK", "I;16", "I", "F", "LAB", "YCbCr"),

@@ -19,6 +19,8 @@ AVIF = pytest.param("AVIF", marks=pytest.mark.skipif(not features.check("avif"),
 LOSSLESS = {
     "PNG": {},
     "BMP": {},
+    "DIB": {},
+    "TGA": {},
     "TIFF": {},
     "PPM": {},
     "WEBP": {"lossless": True},

@@ -15,7 +15,7 @@ from decoding import AVIF, decoded_or_failed, failure, pixels, quick
 from drawn import encode, picture
 from pomona.decode import decode
 
-LEVELS = np.asarray(picture(12, 10))  # (H, W, 3) uint8
+LEVELS = np.asarray(picture(13, 10))  # (H, W, 3) uint8
 HEADERS = {"V3": 56, "V4": 108, "V5": 124}
 MASKS = {  # bits per pixel, then the masks of red, green, blue and alpha
     "BGRA": (32, 0xFF0000, 0xFF00, 0xFF, 0xFF000000),
@@ -23,6 +23,10 @@ MASKS = {  # bits per pixel, then the masks of red, green, blue and alpha
     "ABGR": (32, 0xFF000000, 0xFF0000, 0xFF00, 0xFF),
     "BGAR": (32, 0xFF000000, 0xFF00, 0xFF, 0xFF0000),
     "1555": (16, 0x7C00, 0x3E0, 0x1F, 0x8000),
+    "4444": (16, 0xF00, 0xF0, 0xF, 0xF000),
+    "5551": (16, 0xF800, 0x7C0, 0x3E, 1),
+    "2 and 10 bits": (32, 0x3FF00000, 0xFFC00, 0x3FF, 0xC0000000),
+    "ARGB": (32, 0xFF00, 0xFF0000, 0xFF000000, 0xFF),
 }
 
 
@@ -38,9 +42,12 @@ def dib(
     height, width, _ = LEVELS.shape
     values = np.zeros((height, width), np.uint32)
     for level, mask in zip((*np.moveaxis(LEVELS, 2, 0), np.uint8(alpha)), masks, strict=True):
-        lowest, depth = (mask & -mask).bit_length() - 1, mask.bit_count()
-        values |= (np.asarray(level).astype(np.uint32) >> (8 - depth)) << lowest
+        lowest = (mask & -mask).bit_length() - 1
+        levels = np.rint(np.asarray(level) / 255 * (mask >> lowest))
+        values |= levels.astype(np.uint32) << lowest
     rows = values.astype("<u4" if bits == 32 else "<u2")
+    if bits == 16:
+        rows = np.pad(rows, ((0, 0), (0, width % 2)))  # to a multiple of 4 bytes
     data = (rows[::-1] if bottom_up else rows).tobytes()
     masks[3] *= has_alpha
     size = height if bottom_up else 2**32 - height
@@ -84,14 +91,44 @@ def tga(alpha: int, attribute_bits: int = 8, kind: int = 2) -> bytes:
 @pytest.mark.parametrize("kind", sorted(MASKS))
 def test_alpha_of_0_everywhere_in_a_bmp_is_no_alpha(kind, header, bottom_up):
     options = {"kind": kind, "header": HEADERS[header], "bottom_up": bottom_up}
-    without = pixels(decode(bmp(0, **options, has_alpha=False))) if kind == "BGRA" else None
-    expected = pixels(decode(bmp(255, **options)))
-    assert np.array_equal(pixels(decode(bmp(0, **options))), expected)
-    assert np.array_equal(pixels(decode(dib(0, **options))), expected)
-    if MASKS[kind][0] == 32:
-        assert np.array_equal(expected, LEVELS)
-    if without is not None:
-        assert np.array_equal(without, expected)
+    without = pixels(decode(bmp(0, **options, has_alpha=False)))
+    highest = 2 ** min(8, *(mask.bit_count() for mask in MASKS[kind][1:4])) - 1
+    assert np.abs(without.astype(int) - LEVELS).max() <= 255 // highest
+    for alpha in (0, 255):
+        assert np.array_equal(pixels(decode(bmp(alpha, **options))), without)
+        assert np.array_equal(pixels(decode(dib(alpha, **options))), without)
+
+
+@pytest.mark.parametrize("kind", ["4444", "2 and 10 bits", "BGRA"])
+def test_alpha_of_any_mask_lies_over_white(kind):
+    opaque = pixels(decode(bmp(255, kind))).astype(int)
+    alpha = {"4444": 51, "2 and 10 bits": 85, "BGRA": 51}[kind]
+    expected = (opaque * alpha + 255 * (255 - alpha)) // 255
+    assert np.abs(pixels(decode(bmp(alpha, kind))) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("has_alpha", [True, False])
+@pytest.mark.parametrize("bits", [16, 32])
+def test_masks_behind_a_header_of_40_bytes_are_read(bits, has_alpha):
+    kind = "1555" if bits == 16 else "ARGB"
+    v5 = dib(255, kind)
+    masks = v5[40:56] if has_alpha else v5[40:52]
+    compression = struct.pack("<I", 6 if has_alpha else 3)
+    v1 = struct.pack("<I", 40) + v5[4:16] + compression + v5[20:40] + masks + v5[124:]
+    assert np.array_equal(pixels(decode(v1)), pixels(decode(v5)))
+
+
+@pytest.mark.parametrize("kind", sorted(MASKS))
+def test_part_of_a_bitmap_with_masks_is_truncated(kind):
+    for content in (bmp(255, kind), dib(255, kind)):
+        assert failure(content[: len(content) // 2]).status == "truncated"
+
+
+@pytest.mark.parametrize("masks", [(0xF0, 0xF, 0xF0F00, 0), (0xFF, 0xFF, 0xFF00, 0), (0, 1, 2, 4)])
+def test_masks_that_make_no_sense_are_unsupported(masks):
+    content = bytearray(bmp(255))
+    content[54:70] = struct.pack("<4I", *masks)
+    assert failure(bytes(content)).status == "unsupported"
 
 
 def test_alpha_of_a_bmp_that_is_not_0_everywhere_lies_over_white():

@@ -18,6 +18,7 @@ from pomona.colours import to_rgb
 from pomona.errors import ImageError
 from pomona.formats import jpeg, png
 from pomona.formats.alpha import without_unset_alpha
+from pomona.formats.bitfields import with_known_masks
 from pomona.formats.heif import ends_early
 from pomona.formats.recognition import format_of, plugin
 from pomona.pillow import strict_limits
@@ -121,6 +122,8 @@ def decode(
 
 def _open(name: str, content: bytes) -> ImageFile.ImageFile:
     """Read the header."""
+    if name in ("BMP", "DIB"):
+        content = with_known_masks(content)
     if name == "PNG":
         try:
             return plugin(name)(io.BytesIO(png.essential(content)))
