@@ -61,7 +61,7 @@ $(VENV)/demo.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) install -c constraints.txt -e '.[analysis,connect,heif,int8,onnx,spark]' \
-		hypothesis import-linter mypy pytest pytest-xdist ruff
+		hypothesis imagecodecs import-linter mypy pytest pytest-xdist ruff tifffile
 	@touch $@ $(VENV)/demo.stamp
 
 $(VENV)-oldest/dev.stamp: pyproject.toml constraints-oldest.txt | $(VENV)/bin/python

@@ -12,6 +12,8 @@ from drawn import encode, picture
 from pomona.decode import FAILURES, Picture, decode
 from pomona.errors import ImageError
 from pomona.pillow import quiet_codecs
+from tiffs import WHITE as WHITE_IS_ZERO
+from tiffs import Form, write
 
 WHITE = (255, 255, 255)
 
@@ -32,6 +34,11 @@ FILES["JPEG"] = encode(picture(), "JPEG")
 FILES["GIF"] = encode(picture(), "GIF")
 FILES["TIFF in JPEG strips"] = encode(picture(), "TIFF", compression="jpeg")
 FILES["TIFF in LZW strips"] = encode(picture(), "TIFF", compression="tiff_lzw")
+_GREYS = np.asarray(picture())[..., :1].astype(np.uint16) * 257
+FILES["TIFF of 16 bits, white is zero"] = write(Form("u16", WHITE_IS_ZERO, order=">"), _GREYS)
+FILES["TIFF of floats, deflate"] = write(
+    Form("f32", order=">", compression=8, predictor=3, rows=8), _GREYS.astype(np.float32)
+)
 FILES["progressive JPEG"] = encode(picture(), "JPEG", progressive=True)
 
 any_file = st.sampled_from(sorted(FILES)).map(FILES.__getitem__)

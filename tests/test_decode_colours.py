@@ -10,7 +10,6 @@ from PIL import Image, ImageChops
 
 from decoding import grey, pixels
 from drawn import encode, picture, png
-from pomona import colours
 from pomona.colours import to_rgb
 from pomona.decode import decode
 
@@ -165,11 +164,6 @@ def test_16_bit_grey_is_scaled_by_its_full_range(name, order, options):
     image = Image.fromarray(EVERY_16_BIT_GREY.astype(f"{order}u2"))
     found = pixels(decode(encode(image, name, **options)))
     assert np.array_equal(found, np.stack([AS_8_BIT] * 3, axis=-1))
-
-
-def test_12_bit_grey_is_scaled_by_its_full_range():
-    found = colours._grey(grey([[0, 2048, 4095]], "I;16"), "I;12")
-    assert np.asarray(found).tolist() == [[0, 128, 255]]
 
 
 @pytest.mark.parametrize(

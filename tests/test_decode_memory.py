@@ -9,10 +9,12 @@ import subprocess
 import sys
 import zlib
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from drawn import encode, picture, with_size
+from tiffs import Form, write
 
 LIMIT = 2**20  # what a hostile file may add to a process, in kB: 178 million pixels are 0.7 GB
 SCRIPT = """
@@ -56,6 +58,14 @@ def bomb(width: int, height: int) -> bytes:
     return encode(Image.new("1", (width, height)), "PNG", optimize=True)
 
 
+def tiff_bomb(kind: str, rows: int) -> bytes:
+    form = Form(kind, compression=8, rows=rows)
+    black = np.broadcast_to(np.zeros(1, form.dtype), (13_000, 13_000, 1))
+    packer = zlib.compressobj()
+    strip = b"".join(packer.compress(bytes(13_000 * form.bits // 8)) for _ in range(rows))
+    return write(form, black, segments=[strip + packer.flush()] * (13_000 // rows))
+
+
 JPEG = encode(picture(), "JPEG")
 SIDES = ((65_535, 65_535), (65_535, 1), (13_000, 13_000))
 
@@ -69,6 +79,8 @@ SIDES = ((65_535, 65_535), (65_535, 1), (13_000, 13_000))
         (bomb(20_000, 20_000), {"too_large"}),
         (bomb(13_000, 13_000), {"ok"}),
         (gif_without_end(), {"ok"}),
+        (tiff_bomb("u16", 100), {"ok"}),
+        (tiff_bomb("f64", 13_000), {"too_large"}),
     ],
     ids=[
         *(
@@ -78,6 +90,8 @@ SIDES = ((65_535, 65_535), (65_535, 1), (13_000, 13_000))
         "bomb-above",
         "bomb-below",
         "gif",
+        "tiff-bomb-in-strips",
+        "tiff-bomb-in-one-strip",
     ],
 )
 def test_memory_is_bounded_by_the_limit_of_pixels(content: bytes, statuses: set[str]) -> None:

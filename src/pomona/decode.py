@@ -10,7 +10,6 @@ import io
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, cast
 
 from PIL import Image, ImageFile
 
@@ -21,6 +20,8 @@ from pomona.formats.alpha import without_unset_alpha
 from pomona.formats.bitfields import with_known_masks
 from pomona.formats.heif import ends_early
 from pomona.formats.recognition import format_of, plugin
+from pomona.formats.tiff import read_pixels
+from pomona.formats.tiff_layout import Layout, read_layout
 from pomona.pillow import strict_limits
 
 __all__ = ["FAILURES", "MAX_PIXELS", "Picture", "decode"]
@@ -59,8 +60,8 @@ class Picture:
     """One decoded image.
 
     Attributes:
-        image: the pixels, mode RGB, as stored. Two exceptions: a TIFF comes upright out of Pillow,
-            and with `draft` a JPEG may be smaller than stored.
+        image: the pixels, mode RGB, as stored. Two exceptions: a TIFF is upright already, and with
+            `draft` a JPEG may be smaller than stored.
         orientation: what EXIF asks for to see `image` upright; None where it is upright. Compare
             with None: one of Pillow's transpositions is 0.
         width: pixels as stored in the file, before orientation and before any draft scaling.
@@ -102,22 +103,25 @@ def decode(
     """
     content = bytes(content)  # no copy of what is bytes already
     name = format_of(content)
-    image: ImageFile.ImageFile | None = None
+    size: tuple[int, int] | None = None
     with strict_limits(max_pixels):
         try:
-            image = _open(name, content)
-            width, height = _stored_size(image)
+            opened = read_layout(content) if name == "TIFF" else _open(name, content)
+            width, height = size = opened.size
             if width * height > max_pixels:
                 said = f"{width} x {height} = {width * height} pixels"
                 said += f", the limit is {max_pixels}: raise it with --max-pixels"
-                raise _error("too_large", name, said, (width, height))
-            return _picture(image, name, content, draft)
+                raise _error("too_large", name, said, size)
+            if isinstance(opened, Layout):
+                pixels = to_rgb(read_pixels(opened, content, max_pixels), "")
+                return Picture(pixels, None, width, height, name)
+            return _picture(opened, name, content, draft)
         except ImageError:
             raise
         # Fed with bytes that were made to fail, Pillow's plugins raise whatever their code comes
         # to: OSError, SyntaxError, ValueError, struct.error, KeyError, MemoryError, ...
         except Exception as error:
-            raise _failure(error, image, name, content, max_pixels) from error
+            raise _failure(error, size, name, content, max_pixels) from error
 
 
 def _open(name: str, content: bytes) -> ImageFile.ImageFile:
@@ -139,14 +143,6 @@ def _open(name: str, content: bytes) -> ImageFile.ImageFile:
         raise
 
 
-def _stored_size(image: ImageFile.ImageFile) -> tuple[int, int]:
-    """Width and height as stored: Pillow's TIFF plugin gives them as they are to be seen."""
-    if image.format == "TIFF":
-        tags = cast("Any", image).tag_v2
-        return tags[256], tags[257]
-    return image.size
-
-
 def _error(status: str, name: str, said: str, size: tuple[int, int] | None) -> ImageError:
     """Make the error, its message one printable line of at most 200 characters."""
     message = "".join(letter if letter.isprintable() else "?" for letter in f"{name}: {said}")[:200]
@@ -159,7 +155,7 @@ def _picture(
     image: ImageFile.ImageFile, name: str, content: bytes, draft: tuple[int, int] | None
 ) -> Picture:
     """Decode the pixels behind a header that was read."""
-    width, height = _stored_size(image)
+    width, height = image.size
     # OpenJPEG takes a codestream that ends between two tiles for whole and leaves the rest black. A
     # whole one ends with the marker EOC, which cannot occur in the data after the marker SOD.
     if name == "JPEG2000" and content.find(b"\xff\xd9", content.find(b"\xff\x93")) < 0:
@@ -190,10 +186,9 @@ def _orientation(image: Image.Image) -> Image.Transpose | None:
 
 
 def _failure(
-    error: Exception, image: ImageFile.ImageFile | None, name: str, content: bytes, max_pixels: int
+    error: Exception, size: tuple[int, int] | None, name: str, content: bytes, max_pixels: int
 ) -> ImageError:
     """Turn what Pillow raised into a class of failure and one line that says what was wrong."""
-    size = None if image is None else _stored_size(image)
     said = " ".join(str(error).split()) or type(error).__name__
     status = "corrupt"
     if isinstance(error, Image.DecompressionBombError):
@@ -206,16 +201,10 @@ def _failure(
         status, said = "truncated", f"the header goes on after the last of {len(content)} bytes"
     elif _SAYS_TRUNCATED.search(said):
         status = "truncated"
-    elif _ends_in_data(image, name, content):
+    elif _ends_in_data(name, content):
         status, said = "truncated", f"the data goes on after the last of {len(content)} bytes"
     elif _SAYS_UNSUPPORTED.search(said):
         status = "unsupported"
-    elif (
-        said.isdecimal()
-    ):  # a bare KeyError of the TIFF plugin: no such tag, or no such compression
-        missing = 256 <= int(said) < 512
-        status = "corrupt" if missing else "unsupported"
-        said = f"tag {said} is missing" if missing else f"compression {said} is unknown"
     return _error(status, name, _PLAINER.get(said, said), size)
 
 
@@ -240,16 +229,8 @@ def _ends_in_header(name: str, content: bytes) -> bool:
     return stream.ran_out
 
 
-def _ends_in_data(image: ImageFile.ImageFile | None, name: str, content: bytes) -> bool:
+def _ends_in_data(name: str, content: bytes) -> bool:
     """Whether the file declares data after its last byte, in formats whose decoders do not tell."""
     if name in ("HEIF", "AVIF"):
         return ends_early(content)
-    if name == "WEBP":
-        return 8 + int.from_bytes(content[4:8], "little") > len(content)
-    if name != "TIFF" or image is None:
-        return False
-    tags = cast("Any", image).tag_v2
-    with suppress(Exception):  # tags are decoded when they are asked for, and may be anything
-        starts, sizes = tags.get(273, tags.get(324)), tags.get(279, tags.get(325))
-        return any(a + b > len(content) for a, b in zip(starts, sizes, strict=False))
-    return False
+    return name == "WEBP" and 8 + int.from_bytes(content[4:8], "little") > len(content)

@@ -23,11 +23,14 @@ __all__ = ["quiet_codecs", "strict_limits"]
 def strict_limits(max_pixels: int) -> Iterator[None]:
     """Let Pillow raise where a frame has more pixels than this, and where data is missing."""
     with _PILLOW_SETTINGS:
+        outer = getattr(_THREAD, "max_pixels", None)
         _THREAD.max_pixels = max_pixels
         try:
             yield
         finally:
             del _THREAD.max_pixels
+            if outer is not None:
+                _THREAD.max_pixels = outer
 
 
 @contextmanager

@@ -16,6 +16,11 @@ _PAIRS: dict[str, dict[str, str]] = {
     },
     "bmp-alpha": {"1_v5_alpha_0.bmp": "0_alpha_255.bmp"},
     "png-crc": {"1_text_bad_crc.png": "0_whole.png", "5_idat_bad_crc.png": "corrupt"},
+    "tiff": {
+        "1_u16_white_is_zero.tif": "0_u16_black_is_zero.tif",
+        "4_f32_big_endian_deflate.tif": "5_f32_little_endian_deflate.tif",
+        "6_rgb16_planar.tif": "7_rgb16_contiguous.tif",
+    },
 }
 
 
