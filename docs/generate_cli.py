@@ -72,14 +72,25 @@ SOURCE in detail:
 
 - A folder is searched with all folders below it. Links are followed.
 - Files are chosen by extension, in any letter case: `.apng` `.avif` `.avifs` `.bmp` `.dib` `.gif`
-  `.heic` `.heics` `.heif` `.heifs` `.hif` `.ico` `.j2c` `.j2k` `.jfif` `.jp2` `.jpc` `.jpe`
-  `.jpeg` `.jpf` `.jpg` `.jpx` `.mpo` `.pbm` `.pfm` `.pgm` `.pjp` `.pjpeg` `.png` `.pnm` `.ppm`
-  `.tga` `.tif` `.tiff` `.webp`. The extension only chooses a file. The bytes decide what it is.
+  `.heic` `.heics` `.heif` `.heifs` `.hif` `.icb` `.ico` `.j2c` `.j2k` `.jfif` `.jp2` `.jpc`
+  `.jpe` `.jpeg` `.jpf` `.jpg` `.jpx` `.mpo` `.pbm` `.pfm` `.pgm` `.pjp` `.pjpeg` `.png` `.pnm`
+  `.ppm` `.tga` `.tif` `.tiff` `.vda` `.vst` `.webp`. The extension only chooses a file. The bytes
+  decide what it is.
 - `--glob` chooses by name instead, and letter case counts. A PATTERN with a slash is held against
   the path below SOURCE, and its `*` takes slashes as well. `--glob '*'` takes every file.
 - A glob as SOURCE is for Pomona to expand, so put it into quotes. Its `*` ends at a slash, and
   `**` stands for any number of folders. A file that is named or matched directly is taken
   whatever its extension. A wildcard matches no leading dot.
+
+SOURCE, TABLE and all other locations:
+
+- `file:/x`, `file:///x` and `file://localhost/x` are the path `/x` of this machine.
+- Any other `scheme:/` names another file system: `s3a://bucket/x`, `hdfs:/x`, `dbfs:/x`. With
+  Spark, Hadoop reads and writes it. Without Spark, `extract` refuses it. Letter case of the scheme
+  does not matter, and `hdfs:/x` is `hdfs:///x`.
+- If a file or folder of the name `scheme:/x` exists here, that path is meant. With Spark, a known
+  scheme such as `hdfs:` is refused then: write `./hdfs:/x` or `hdfs:///x`.
+- Paths of Windows (`C:\\photos`), `file:` URIs of other hosts and web addresses are refused.
 
 Excluded files and folders:
 

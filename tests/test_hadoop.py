@@ -53,6 +53,39 @@ def test_images_and_table_may_lie_on_a_hadoop_file_system(
     assert (summary.files, again.skipped, again.ok) == (14, 14, 0)
 
 
+def test_a_uri_with_one_slash_is_hadoops_and_nothing_lands_on_the_drivers_disk(
+    spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    remote: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    configuration = spark.sparkContext._jsc.hadoopConfiguration()
+    configuration.set("fs.viewfs.mounttable.default.link./data", f"file://{tmp_path}")
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    source, table = f"viewfs:/data/{pictures.name}", "VIEWFS:/data/far"
+    first = pomona.extract(source, table, encoder=encoder, spark=spark)
+    again = pomona.extract(f"viewfs:///data/{pictures.name}", table, encoder=encoder, spark=spark)
+    assert (first.files, again.skipped, len(tables.rows(tmp_path / "far"))) == (14, 14, 14)
+    for given, told in (
+        ("dbfs:/x", "dbfs|cannot reach"),
+        ("C:/x", "of Windows"),
+        ("http://x/y", "web address"),
+    ):
+        with pytest.raises(PomonaError, match=told):
+            pomona.extract(given, f"{remote}/other", encoder=encoder, spark=spark)
+        with pytest.raises(PomonaError, match=told):
+            pomona.extract(pictures, given, encoder=encoder, spark=spark)
+    assert not list(here.iterdir())
+    (here / "hdfs:" / "x").mkdir(parents=True)
+    for source, table in (("hdfs:/x", "t"), (str(pictures), "hdfs:/x")):
+        with pytest.raises(PomonaError, match=r"write \./hdfs:/x for the path, or hdfs:///x for"):
+            pomona.extract(source, table, encoder=encoder, spark=spark)
+
+
 def test_a_remote_table_of_another_encoder_is_refused_and_overwrite_replaces_it(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
 ) -> None:

@@ -434,3 +434,15 @@ def test_a_remote_path_needs_spark(encoder: Encoder, pictures: Path, tmp_path: P
         pomona.extract("s3a://bucket/photos", tmp_path / "t", encoder=encoder)
     with pytest.raises(TableError, match="add --master to go through Spark"):
         pomona.extract(pictures, "s3a://bucket/t", encoder=encoder)
+
+
+def test_folders_here_may_have_names_that_look_like_uris_or_drives(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a:b", "x:/y"):
+        Path(name).mkdir(parents=True)
+        Path(name, "a.png").write_bytes(drawn.encode(drawn.picture(), "PNG"))
+        assert pomona.extract(name, f"{name} table", encoder=encoder, workers=1).ok == 1
+        again = pomona.extract(f"./{name}", f"./{name} table", encoder=encoder, workers=1)
+        assert again.skipped == 1

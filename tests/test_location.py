@@ -1,19 +1,31 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 import object_store
 import pomona
+from pomona.cli import app
 from pomona.encoder.blob import Encoder
 from pomona.errors import EncoderError, UsageError
 from pomona.image_file import ImageFile
-from pomona.location import is_remote, path_of_row, read_file, without_password, written_whole
+from pomona.location import (
+    canonical,
+    check_here,
+    is_remote,
+    local_path,
+    path_of_row,
+    read_file,
+    without_password,
+    written_whole,
+)
 
 
 @pytest.fixture
@@ -31,10 +43,134 @@ def store() -> Iterator[object_store.ObjectStore]:
         ("file:///photos", False),
         ("s3a://bucket/photos", True),
         ("hdfs://name/photos", True),
+        ("dbfs:/Volumes/photos", True),
+        ("hdfs:/photos", True),
+        ("hdfs:///photos", True),
+        ("viewfs:/photos", True),
+        ("wasbs://c@account.blob.core.windows.net/photos", True),
+        ("maprfs:/photos", True),
+        ("S3A://bucket/photos", True),
+        ("https://example.org/photos", True),
+        ("never.heard+of:/photos", True),
+        ("FILE:/photos", False),
+        ("file://localhost/photos", False),
+        ("a:b", False),
+        ("a:b/c", False),
+        ("photos:2024/x", False),
+        ("C:/photos", False),
+        ("C:\\photos", False),
+        ("./dbfs:/photos", False),
+        ("/data/s3a:/photos", False),
     ],
 )
 def test_only_uris_of_other_file_systems_are_remote(uri: str, remote: bool) -> None:
     assert is_remote(uri) is remote
+
+
+@pytest.mark.parametrize(
+    ("given", "one_spelling"),
+    [
+        ("hdfs:/x/y", "hdfs:///x/y"),
+        ("dbfs:/x", "dbfs:///x"),
+        ("HDFS://Name/X", "hdfs://Name/X"),
+        ("S3A://Bucket/x", "s3a://Bucket/x"),
+        ("s3a:/bucket/x", "s3a://bucket/x"),
+        ("viewfs:///x", "viewfs:///x"),
+        ("/a:b/c", "/a:b/c"),
+        ("photos", "photos"),
+        ("file:/x", "file:/x"),
+    ],
+)
+def test_a_location_has_one_spelling(given: str, one_spelling: str) -> None:
+    assert canonical(given) == canonical(one_spelling) == one_spelling
+
+
+@pytest.mark.parametrize(
+    "given", ["file:/x/y", "file:///x/y", "file://localhost/x/y", "FILE:/x/y", "//x/y", "/x/y"]
+)
+def test_every_spelling_of_a_file_uri_is_its_path(given: str) -> None:
+    assert local_path(given) == "/x/y"
+
+
+@pytest.mark.parametrize(
+    "name", ["a:b", "x:/y", "C:/photos", "C:\\photos", "foo:/bar", "\\\\nas\\x"]
+)
+def test_what_exists_here_by_a_strange_name_is_here(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir(parents=True)
+    for location in (name, f"{name}/*.jpg"):
+        assert not is_remote(location)
+        assert canonical(location) == location
+    check_here(name, "SOURCE", UsageError)
+
+
+REFUSED = [
+    (
+        "dbfs:/Volumes/x",
+        "is on the file system 'dbfs', not on this machine: .* give /dbfs/Volumes/x",
+    ),
+    ("hdfs:/x", "is on the file system 'hdfs', not on this machine"),
+    ("viewfs:/x", "is on the file system 'viewfs'"),
+    ("maprfs:/x", "is on the file system 'maprfs'"),
+    ("wasbs://c@a.blob.core.windows.net/x", "is on the file system 'wasbs'"),
+    ("S3://bucket/x", "is on the file system 's3'"),
+    ("foo:/x", "is on the file system 'foo', .*give ./foo:/x"),
+    ("https://example.org/x", "is a web address.*download it"),
+    ("C:\\photos\\x", "is a path of Windows.*/mnt/c/photos/x"),
+    ("d:/photos", "is a path of Windows.*/mnt/d/photos"),
+    ("\\\\nas\\photos", "is a path of Windows"),
+    ("file:///C:/photos", "is a path of Windows"),
+    ("file://nas/photos", "names the host nas: write file:///"),
+]
+
+
+@pytest.mark.usefixtures("pictures")
+@pytest.mark.parametrize(("given", "told"), REFUSED)
+def test_a_location_that_is_not_here_is_refused_with_what_to_do_and_nothing_is_written(
+    given: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UsageError, match=told):
+        check_here(given, "--weights", UsageError)
+    for source, table in ((given, "t"), ("pictures", given)):
+        with pytest.raises(UsageError, match=told):
+            pomona.extract(source, table)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.usefixtures("pictures")
+@pytest.mark.parametrize("given", ["dbfs:/Volumes/x", "C:\\photos\\x", "file:///C:/x"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("extract {} t", "extract pictures {}", "extract pictures t --label csv:{}"),
+        *("extract pictures t --model {}.onnx", "extract pictures t --weights {}.h5"),
+        "encoder build mobilenet_v2 --weights untrained:7 -o {}",
+    ],
+)
+def test_every_command_refuses_a_location_that_is_not_here(
+    command: str, given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    found = CliRunner().invoke(app, [word.replace("{}", given) for word in command.split()])
+    assert isinstance(found.exception, UsageError), found.output
+    assert re.search("not on this machine: |is a path of Windows", str(found.exception))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("given", ["C:\\photos\\x", "file:///C:/x", "https://example.org/x"])
+def test_images_encoders_and_tables_of_no_file_system_say_so(given: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is a path of Windows|is a web address"):
+        pomona.FeatureTable.at(given)
+    with pytest.raises(UsageError, match="is a path of Windows|is a web address"):
+        pomona.build_encoder("mobilenet_v2", given)
+    with pytest.raises(OSError, match="is a path of Windows|is a web address"):
+        read_file(given)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("prefix", ["", "file:", "file://"])

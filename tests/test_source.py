@@ -24,6 +24,7 @@ PARENT = parse_label_rule("parent")
 
 DECODED = {
     *("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "PPM", "ICO", "JPEG2000", "AVIF"),
+    "TGA",
 }
 
 

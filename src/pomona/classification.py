@@ -19,7 +19,7 @@ from pomona.encoder.blob import Encoder
 from pomona.encoder.cards import CARDS
 from pomona.engines.job import no_progress
 from pomona.errors import ClassifierError, EncoderError, SourceError
-from pomona.location import is_remote, local_path, without_password
+from pomona.location import check_spelling, is_remote, local_path, without_password
 from pomona.prepare import DecodeOptions
 from pomona.source import Source
 from pomona.table import FeatureTable
@@ -87,6 +87,7 @@ def classify(  # noqa: PLR0913 - as many as there are ways to the encoder
     """
     probe = classifier if isinstance(classifier, Classifier) else Classifier.load(classifier)
     given = os.fspath(source)
+    check_spelling(given, "SOURCE", SourceError)
     if is_remote(given) and not FeatureTable.at(given).exists():
         raise SourceError(
             f"{without_password(given)} is not a feature table, and images must be on this "

@@ -20,7 +20,14 @@ from pomona.engines.rehearsal import has_work, rehearse
 from pomona.engines.session import active_session, check_spark, session
 from pomona.errors import EncoderError, EngineError, RunError, SourceError, TableError
 from pomona.labels import parse_label_rule
-from pomona.location import is_remote
+from pomona.location import (
+    canonical,
+    check_spelling,
+    check_unambiguous,
+    elsewhere,
+    is_remote,
+    without_password,
+)
 from pomona.prepare import EXACT, DecodeOptions
 from pomona.selection import Selection
 
@@ -122,12 +129,10 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     _check_number("wave_files", wave_files, 1)
     _check_number("image_timeout_s", image_timeout_s, 0.1)
     selection = Selection(_patterns(globs), _patterns(exclude))
-    paths = JobPaths(os.fspath(source), os.fspath(table), selection)
+    paths = _paths(os.fspath(source), os.fspath(table), selection, on_spark=on_spark)
     rule = parse_label_rule(label)
     if on_spark:
         check_spark(spark, master)
-    else:
-        _refuse_remote(paths)
     check_local(paths)
     if encoder is None:
         _refuse_int8(precision)
@@ -235,9 +240,17 @@ def _refuse_beside_encoder(options: list[str]) -> None:
         )
 
 
-def _refuse_remote(paths: JobPaths) -> None:
-    advice = "is not on this machine: add --master to go through Spark"
-    if is_remote(paths.source):
-        raise SourceError(f"SOURCE {paths.source} {advice}")
-    if is_remote(paths.table):
-        raise TableError(f"TABLE {paths.table} {advice}")
+def _paths(source: str, table: str, selection: Selection, *, on_spark: bool) -> JobPaths:
+    """From where to where, in one spelling.
+
+    Raises:
+        SourceError, TableError: an engine cannot go there.
+    """
+    for given, what, failure in ((source, "SOURCE", SourceError), (table, "TABLE", TableError)):
+        check_spelling(given, what, failure)
+        if on_spark:
+            check_unambiguous(given, what, failure)
+        elif is_remote(given):
+            told = elsewhere(given, "add --master to go through Spark")
+            raise failure(f"{what} {without_password(given)} {told}")
+    return JobPaths(canonical(source), canonical(table), selection)

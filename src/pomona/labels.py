@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pomona.errors import UsageError
+from pomona.location import check_here, local_path
 
 __all__ = ["LabelRule", "parse_label_rule"]
 
@@ -87,7 +88,8 @@ def parse_label_rule(text: str) -> LabelRule:
     if kind == "regex" and rest:
         return _Regex(_pattern(rest))
     if kind == "csv" and rest:
-        return _Csv(_read_csv(Path(rest)))
+        check_here(rest, "--label csv:FILE", UsageError)
+        return _Csv(_read_csv(Path(local_path(rest))))
     raise UsageError(f"--label {text}: expected parent, none, regex:PATTERN or csv:FILE")
 
 

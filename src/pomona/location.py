@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import uuid
@@ -16,16 +17,29 @@ from pomona.file_systems import arrow_system, open_system
 
 __all__ = [
     "cache_folder",
+    "canonical",
+    "check_here",
+    "check_spelling",
+    "check_unambiguous",
+    "elsewhere",
     "is_remote",
     "literal_glob",
     "local_path",
     "other_kind",
     "path_of_row",
     "read_file",
+    "scheme_of",
     "spark_path",
     "without_password",
     "written_whole",
 ]
+
+
+_URI = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):/")
+_WINDOWS = re.compile(r"(?P<drive>[A-Za-z]:)(?:[\\/]|$)|\\\\[^\\/]")
+_WEB = {"http", "https", "ftp", "ftps"}
+_STORES = {"s3", "s3a", "s3n", "gs", "gcs", "abfs", "abfss", "wasb", "wasbs", "oss", "cosn", "obs"}
+_HADOOP = _STORES | {"hdfs", "webhdfs", "swebhdfs", "viewfs", "dbfs", "maprfs", "adl", "har", "ofs"}
 
 
 def cache_folder(kind: str) -> Path:
@@ -47,9 +61,85 @@ def cache_folder(kind: str) -> Path:
 
 
 def is_remote(uri: str) -> bool:
-    """Whether a path names another file system than this machine's: `s3a://…`, `hdfs://…`."""
-    scheme, colon, _ = uri.partition("://")
-    return bool(colon) and scheme != "file" and not Path(uri).exists()
+    """Whether a path names another file system than this machine's: `s3a://…`, `dbfs:/…`.
+
+    What exists here by the very name `scheme:/…` is on this machine; with two slashes it never is.
+    """
+    return scheme_of(uri) not in {None, "file"} and not _is_here(uri)
+
+
+def scheme_of(uri: str) -> str | None:
+    """The scheme of a URI, in lower case; None for a path.
+
+    One letter is a drive of Windows, and a name such as `a:b` has no slash behind the colon.
+    """
+    match = _URI.match(uri)
+    return match["scheme"].lower() if match else None
+
+
+def canonical(given: str) -> str:
+    """A location in the one spelling that all libraries read; a path of this machine stays.
+
+    Schemes are written in small letters. `hdfs:/x` becomes `hdfs:///x`. Object stores have no path
+    without a bucket, so `s3a:/bucket/x`, which is what `pathlib` makes, becomes `s3a://bucket/x`.
+    """
+    if not is_remote(given):
+        return given
+    scheme, _, rest = given.partition(":")
+    scheme = scheme.lower()
+    if not rest.startswith("//"):
+        rest = ("/" if scheme in _STORES else "//") + rest
+    return f"{scheme}:{rest}"
+
+
+def check_spelling(given: str, what: str, failure: type[PomonaError]) -> None:
+    """Refuse a location that no engine can read or write, whatever is there.
+
+    Args:
+        given: the location.
+        what: what it is, in the message: `SOURCE`, `--encoder`.
+        failure: what to raise.
+
+    Raises:
+        failure: a path of Windows, a `file:` URI with a host, or a web address.
+    """
+    if reason := _misspelled(given):
+        raise failure(f"{what} {without_password(given)} {reason}")
+
+
+def check_here(given: str, what: str, failure: type[PomonaError]) -> None:
+    """Make sure that a location which must be on this machine is.
+
+    Raises:
+        failure: it is of another file system, or as for `check_spelling`.
+    """
+    check_spelling(given, what, failure)
+    if is_remote(given):
+        told = elsewhere(given, "copy it here, and give the copy")
+        raise failure(f"{what} {without_password(given)} {told}")
+
+
+def check_unambiguous(given: str, what: str, failure: type[PomonaError]) -> None:
+    """Make sure that a location of one of Hadoop's known schemes is not also a path here.
+
+    Raises:
+        failure: it is both.
+    """
+    if scheme_of(given) in _HADOOP and not is_remote(given):
+        raise failure(
+            f"{what} {given} is a path of this machine as well as a URI: write ./{given} for the "
+            f"path, or {given.replace(':/', ':///', 1)} for the URI"
+        )
+
+
+def elsewhere(given: str, advice: str) -> str:
+    """Says of a remote location that it is not here, and what to do."""
+    scheme = scheme_of(given)
+    if scheme == "dbfs":
+        advice += f"; on Databricks, give /dbfs/{given.partition(':')[2].lstrip('/')}"
+    elif scheme not in _HADOOP:
+        advice += f"; for a path of that name on this machine, give ./{given}"
+    return f"is on the file system {scheme!r}, not on this machine: {advice}"
 
 
 def local_path(uri: str) -> str:
@@ -57,8 +147,50 @@ def local_path(uri: str) -> str:
 
     Several slashes in front are one: `//photos` is `/photos`, and their rows must be the same.
     """
-    rest = uri.removeprefix("file:")
+    rest = uri[5:] if uri[:5].lower() == "file:" else uri
+    if rest is not uri and re.match("//localhost(/|$)", rest, re.IGNORECASE):
+        rest = rest[len("//localhost") :] or "/"
     return "/" + rest.lstrip("/") if rest.startswith("/") else rest
+
+
+def _is_here(given: str) -> bool:
+    """Whether a path like `x:/y` exists on this machine, or the folder that such a glob starts in.
+
+    `dbfs://` with two slashes or more is never looked for.
+    """
+    if "://" in given:
+        return False
+    if os.path.lexists(given):
+        return True
+    folder = re.split(r"[*?\[]", given, maxsplit=1)[0].rpartition("/")[0]
+    return folder != "" and glob.has_magic(given) and os.path.isdir(folder)  # noqa: PTH112
+
+
+def _misspelled(given: str) -> str | None:
+    """What is wrong with the spelling of a location, and what to write."""
+    drive = _WINDOWS.match(given)
+    if drive and os.name != "nt":
+        first = given[:2] if drive["drive"] else given
+        if os.path.lexists(given) or (drive["drive"] and os.path.isdir(first)):  # noqa: PTH112
+            return None
+        rest = given[2:].replace("\\", "/").lstrip("/")
+        example = f"/mnt/{given[0].lower()}/{rest}" if drive["drive"] else "/mnt/share/photos"
+        return (
+            f"is a path of Windows, and this machine has none: give a path such as {example}, or "
+            f"./{given} for a file of that very name"
+        )
+    scheme = scheme_of(given)
+    if scheme in _WEB and is_remote(given):
+        return "is a web address, which cannot be listed or written: download it, and give the copy"
+    if scheme == "file":
+        path = local_path(given)
+        if re.match("/[A-Za-z]:[/\\\\]", path) and os.name != "nt" and not os.path.lexists(path):
+            return "is a path of Windows, and this machine has none: give a path of this machine"
+        host = re.match("file://([^/]+)", given, re.IGNORECASE)
+        known = host is None or host[1].lower() == "localhost"
+        if host and not (known or os.path.isdir(f"/{host[1]}")):  # noqa: PTH112
+            return f"names the host {host[1]}: write file:///… for a file of this machine"
+    return None
 
 
 def path_of_row(uri: str) -> str:
@@ -79,7 +211,7 @@ def literal_glob(path: str) -> str:
 def spark_path(path: str) -> str:
     """Where Spark is to read: a path of this machine stays one, whatever Spark's default is."""
     if is_remote(path):
-        return path
+        return canonical(path)
     return literal_glob(f"file:{Path(local_path(path)).absolute()}")
 
 
@@ -94,9 +226,12 @@ def read_file(location: str, mark: bytes = b"", *, by_jvm: bool = True) -> bytes
     Raises:
         OSError: it cannot be read.
     """
+    if reason := _misspelled(location):
+        raise OSError(f"it {reason}")
     if not is_remote(location):
         with Path(local_path(location)).open("rb") as file:
             return _read(file, mark)
+    location = canonical(location)
     import pyarrow as pa
 
     system, path = open_system(location) if by_jvm else arrow_system(location)
@@ -129,6 +264,8 @@ def written_whole(file: Path, failure: type[PomonaError]) -> Iterator[Path]:
     Raises:
         failure: it is a folder or a device; or an `OSError`, here or on the way, in one line.
     """
+    check_here(str(file), "FILE", failure)
+    file = Path(local_path(str(file)))
     place = Path(os.path.realpath(file))
     if kind := other_kind(place):
         raise failure(f"cannot write {file}: it is {kind}; give the name of a file")

@@ -16,10 +16,22 @@ from pomona.passed_over import PassedOver
 __all__ = ["IMAGE_EXTENSIONS", "KNOWN_IMAGES", "Selected", "Selection", "SourceGlob"]
 
 IMAGE_EXTENSIONS = (
-    *(".apng", ".avif", ".avifs", ".bmp", ".dib", ".gif", ".heic", ".heics", ".heif", ".heifs"),
-    *(".hif", ".ico", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg"),
+    *(
+        ".apng",
+        ".avif",
+        ".avifs",
+        ".bmp",
+        ".dib",
+        ".gif",
+        ".heic",
+        ".heics",
+        ".heif",
+        ".heifs",
+        ".hif",
+    ),
+    *(".icb", ".ico", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg"),
     *(".jpx", ".mpo", ".pbm", ".pfm", ".pgm", ".pjp", ".pjpeg", ".png", ".pnm", ".ppm", ".tga"),
-    *(".tif", ".tiff", ".webp"),
+    *(".tif", ".tiff", ".vda", ".vst", ".webp"),
 )
 """Extensions of the formats that `pomona.decode` knows, in any letter case."""
 

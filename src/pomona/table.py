@@ -17,7 +17,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pomona.errors import TableError, UsageError
-from pomona.location import is_remote, local_path, other_kind, without_password
+from pomona.location import (
+    canonical,
+    check_here,
+    check_spelling,
+    is_remote,
+    local_path,
+    other_kind,
+    without_password,
+)
 from pomona.part_files import ROW_GROUP_ROWS, damaged
 from pomona.row_index import INDEX_COLUMNS, INDEX_ROWS, IndexBuilder, RowIndex
 from pomona.schema import FEATURE_SCHEMA, read_provenance
@@ -69,8 +77,10 @@ class FeatureTable:
         path = os.fspath(path)
         if not path or not path.isprintable():
             raise TableError(f"TABLE {path!r} is no name for a folder: give another one")
+        check_spelling(path, "TABLE", TableError)
         if not is_remote(path):
             return cls(Path(local_path(path)))
+        path = canonical(path)
         shown = without_password(path)
         try:
             return cls(Path(shown), folder_behind(path, shown))
@@ -343,6 +353,8 @@ def check_output(file: Path) -> None:
         UsageError: it is a folder or a device, it is in no folder or in one that may not be
             written, or it would be in a feature table.
     """
+    check_here(str(file), "FILE", UsageError)
+    file = Path(local_path(str(file)))
     folder = file.absolute().parent
     if kind := other_kind(file):
         raise UsageError(f"{file} is {kind}: give a file's name")

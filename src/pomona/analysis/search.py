@@ -18,7 +18,7 @@ from pomona.analysis.vectors import Vectors, open_vectors
 from pomona.decode import MAX_PIXELS
 from pomona.errors import SourceError
 from pomona.image_file import ImageFile
-from pomona.location import local_path, path_of_row, read_file
+from pomona.location import check_spelling, is_remote, local_path, path_of_row, read_file
 from pomona.prepare import DecodeOptions
 from pomona.runtime import load_once
 from pomona.worker import encode_images
@@ -182,7 +182,7 @@ def find_queries(
 
 def _uri(given: str) -> str:
     """The string that a table's `path` would have for it."""
-    if "://" in given and not given.startswith("file:"):
+    if is_remote(given):
         return given
     if ImageFile(path_of_row(given), None, None).uri == given:  # as a row has it
         return given
@@ -197,7 +197,7 @@ def _rows_named(table: FeatureTable, images: Sequence[str]) -> dict[str, tuple[s
     ends = {
         given: "/" + given.removeprefix("./")
         for given in images
-        if not given.startswith(("/", "file:")) and "://" not in given and not Path(given).exists()
+        if not (given.startswith(("/", "file:")) or is_remote(given) or Path(given).exists())
     }
     wanted = pa.array(list(by_uri), pa.string())
     rows: dict[str, tuple[str, str]] = {}
@@ -232,8 +232,9 @@ def _vectors_of(
 
 
 def _content(given: str, vectors: Vectors) -> bytes:
+    check_spelling(given, "the image", SourceError)
     place = local_path(given)
-    if "://" not in given and not Path(place).is_file():
+    if not is_remote(given) and not Path(place).is_file():
         what = (
             "is a folder: give its images"
             if Path(place).is_dir()

@@ -24,7 +24,7 @@ from pomona.engines.places import write_parquet
 from pomona.engines.session import check_spark, is_connect, session
 from pomona.engines.spark_tables import open_on_spark
 from pomona.errors import EngineError, RunError, TableError
-from pomona.location import is_remote, spark_path
+from pomona.location import canonical, check_spelling, is_remote, spark_path
 from pomona.schema import FEATURE_SCHEMA, SPARK_SCHEMA, column_metadata
 from pomona.table import FeatureTable
 from pomona.table_writer import writing
@@ -61,6 +61,9 @@ def project_on_spark(  # noqa: PLR0913 - as `project`, and on which Spark
         RunError: Spark could not go on.
     """
     check_spark(spark, master)
+    for given in (source, target):
+        check_spelling(given, "TABLE", TableError)
+    source, target = canonical(source), canonical(target)
     near = None if is_remote(source) else FeatureTable.at(source)
     if near:
         near.provenance()

@@ -19,7 +19,7 @@ from pomona.encoder.blob import LAYOUT_VERSION, Encoder, canonical_digest
 from pomona.encoder.cards import CARDS, find_card
 from pomona.encoder.names import DEFAULT_MODEL
 from pomona.errors import EncoderError
-from pomona.location import cache_folder
+from pomona.location import cache_folder, check_here, local_path
 
 __all__ = ["build_encoder", "describe_network", "is_network_file", "is_part_of_network"]
 
@@ -93,7 +93,7 @@ def is_network_file(model: str | os.PathLike[str]) -> bool:
 
 def is_part_of_network(path: Path, network: str | os.PathLike[str]) -> bool:
     """Whether writing to `path` would destroy a file of that network, or of these weights."""
-    given = Path(network)
+    given = Path(local_path(os.fspath(network)))
     if not (path.exists() and given.exists()):
         return False
     parts = (*network_files(given), *cards_beside(given))
@@ -112,12 +112,14 @@ def _request(
         card = find_card(os.fspath(model))
         if runtime != "openvino":
             raise EncoderError(f"--runtime {runtime} is for .onnx files, and {model} is none")
+        check_here(weights or "", "--weights", EncoderError)
         return {
             "model": card.name,
-            "weights": weights or "imagenet",
+            "weights": local_path(weights or "imagenet"),
             "settings": settings.to_json(),
         }
-    path = Path(model)
+    check_here(os.fspath(model), "--model", EncoderError)
+    path = Path(local_path(os.fspath(model)))
     if not path.name.strip("."):
         path = path.resolve()  # `.` and `..` have no name to tell
     file_format(path)

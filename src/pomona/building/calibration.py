@@ -12,7 +12,7 @@ import numpy as np
 
 from pomona.errors import EncoderError, SourceError
 from pomona.image_file import read_batches
-from pomona.location import is_remote
+from pomona.location import check_spelling, is_remote
 from pomona.prepare import EXACT
 from pomona.preprocess import Preprocessing
 from pomona.source import Source
@@ -54,6 +54,7 @@ def sample_pixels(
         EncoderError: fewer than `FEWEST` can be read.
     """
     given = os.fspath(images)
+    check_spelling(given, "--calibrate", SourceError)
     if is_remote(given):
         raise SourceError(f"--calibrate {given} is not on this machine: copy a few hundred here")
     source = Source(given)

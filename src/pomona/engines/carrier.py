@@ -19,7 +19,7 @@ from pomona.encoder.blob import Encoder
 from pomona.engines.session import is_connect
 from pomona.errors import EncoderError
 from pomona.file_systems import needs_jvm
-from pomona.location import is_remote, local_path, read_file, without_password
+from pomona.location import canonical, is_remote, local_path, read_file, without_password
 from pomona.runtime import load_once
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def open_encoder(
             )
         return encoder, None
     given = os.fspath(encoder)
-    location = given if is_remote(given) else str(Path(local_path(given)).absolute())
+    location = canonical(given) if is_remote(given) else str(Path(local_path(given)).absolute())
     as_file = delivery == "file"
     if delivery is None and is_remote(given):
         as_file = not needs_jvm(given)  # which workers have not

@@ -9,7 +9,7 @@ from pomona.engines.failures import spark_errors
 from pomona.engines.hadoop import hadoop_folder
 from pomona.engines.session import is_connect
 from pomona.errors import TableError
-from pomona.location import is_remote, spark_path, without_password
+from pomona.location import canonical, is_remote, spark_path, without_password
 from pomona.schema import FEATURE_SCHEMA, provenance_of_column
 from pomona.table import FeatureTable, one_provenance
 from pomona.table_kinds import SINK, managed, refuse_to_read
@@ -35,6 +35,7 @@ def open_on_spark(spark: SparkSession, table: str) -> tuple[DataFrame, dict[str,
         TableError: it is not a feature table, mixes rows of two encoders, or belongs to another
             system, such as Delta.
     """
+    table = canonical(table)
     if not is_remote(table):
         found = FeatureTable.at(table).provenance()
         return _rows(spark, spark_path(table)), found
