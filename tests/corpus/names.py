@@ -15,6 +15,12 @@ def cases() -> Iterator[Case]:
         "two words.jpg",
         "brackets [1] {a,b}.jpg",
         "kind=odd/été #1 100%.jpg",
+        "_DSC0001.JPG",
+        "_export/_MG_2345.JPG",
+        "_metadata/photo.jpg",
+        "a.jfif",
+        "b.JPE",
+        "c.mpo",
     ):
         yield Case(name, jpeg, jpeg)
     yield Case("empty.jpg", b"", status="empty", error="0 bytes")
