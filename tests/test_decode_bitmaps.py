@@ -151,6 +151,15 @@ def test_alpha_of_0_everywhere_in_an_icon_is_no_alpha_and_its_mask_counts():
     assert np.array_equal(pixels(decode(icon(255, mask))), LEVELS)  # its alpha is set
 
 
+@pytest.mark.parametrize("bpp", [0, 8, 24])
+def test_alpha_of_an_icon_counts_whatever_depth_its_directory_says(bpp):
+    opaque = np.zeros(LEVELS.shape[:2], bool)
+    assert np.array_equal(pixels(decode(icon(0, opaque, bpp))), LEVELS)
+    faint = icon(51, opaque, 32)
+    assert np.array_equal(pixels(decode(icon(51, opaque, bpp))), pixels(decode(faint)))
+    assert pixels(decode(faint)).min() > 200
+
+
 @pytest.mark.parametrize("attribute_bits", [0, 8])
 def test_alpha_of_0_everywhere_in_a_tga_is_no_alpha(attribute_bits):
     assert np.array_equal(pixels(decode(tga(0, attribute_bits))), LEVELS)

@@ -19,6 +19,7 @@ from pomona.formats import jpeg, png
 from pomona.formats.alpha import without_unset_alpha
 from pomona.formats.bitfields import with_known_masks
 from pomona.formats.heif import ends_early
+from pomona.formats.icon import with_true_depths
 from pomona.formats.recognition import format_of, plugin
 from pomona.formats.tiff import read_pixels
 from pomona.formats.tiff_layout import Layout, read_layout
@@ -128,6 +129,8 @@ def _open(name: str, content: bytes) -> ImageFile.ImageFile:
     """Read the header."""
     if name in ("BMP", "DIB"):
         content = with_known_masks(content)
+    if name == "ICO":
+        content = with_true_depths(content)
     if name == "PNG":
         try:
             return plugin(name)(io.BytesIO(png.essential(content)))

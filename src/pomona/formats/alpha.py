@@ -12,6 +12,8 @@ from typing import Any, cast
 
 from PIL import Image, ImageFile
 
+from pomona.formats.icon import mask_behind
+
 __all__ = ["without_unset_alpha"]
 
 _FORMATS = ("BMP", "DIB", "ICO", "TGA")
@@ -38,19 +40,8 @@ def without_unset_alpha(image: ImageFile.ImageFile, content: bytes) -> Image.Ima
         icon = content[place.offset : place.offset + place.size]
         if icon.startswith(b"\x89PNG") or place.bpp != 32:
             return image
-        mask = _icon_mask(icon, image.size)
+        mask = mask_behind(icon, image.size)
         if mask is not None:
             rgba.putalpha(mask)
             return rgba
     return rgba.convert("RGB")
-
-
-def _icon_mask(icon: bytes, size: tuple[int, int]) -> Image.Image | None:
-    """The mask behind the 32-bit pixels of an icon, opaque where its bit is 0; None without one."""
-    width, height = size
-    start = int.from_bytes(icon[:4], "little") + 4 * width * height
-    stride = -(-width // 32) * 4
-    bits = icon[start : start + stride * height]
-    if len(bits) < stride * height:
-        return None
-    return Image.frombytes("1", size, bits, "raw", "1;I", stride, -1)

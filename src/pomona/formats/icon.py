@@ -1,0 +1,37 @@
+"""Windows icons: the depth of their pixels, and the mask behind them."""
+
+from __future__ import annotations
+
+import struct
+
+from PIL import Image
+
+__all__ = ["mask_behind", "with_true_depths"]
+
+
+def with_true_depths(content: bytes) -> bytes:
+    """Return an icon whose directory says how many bits a pixel of each bitmap has.
+
+    Many programs leave that field 0. Pillow takes the alpha of a bitmap by it.
+    """
+    changed = bytearray(content)
+    for entry in range(6, 6 + 16 * int.from_bytes(content[4:6], "little"), 16):
+        start = int.from_bytes(content[entry + 12 : entry + 16], "little")
+        header = content[start : start + 16]
+        if len(header) < 16 or entry + 16 > len(content):
+            continue
+        size, planes, bits = struct.unpack("<I8xHH", header)
+        if size == 40 and planes <= 1 and bits in (1, 4, 8, 16, 24, 32):
+            changed[entry + 6 : entry + 8] = struct.pack("<H", bits)
+    return bytes(changed)
+
+
+def mask_behind(icon: bytes, size: tuple[int, int]) -> Image.Image | None:
+    """The mask behind the 32-bit pixels of an icon, opaque where its bit is 0; None without one."""
+    width, height = size
+    start = int.from_bytes(icon[:4], "little") + 4 * width * height
+    stride = -(-width // 32) * 4
+    bits = icon[start : start + stride * height]
+    if len(bits) < stride * height:
+        return None
+    return Image.frombytes("1", size, bits, "raw", "1;I", stride, -1)
