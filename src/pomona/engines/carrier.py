@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 
 from pomona.encoder.blob import Encoder
 from pomona.engines.session import is_connect
+from pomona.engines.task_gpu import take_assigned_gpu
 from pomona.errors import EncoderError
 from pomona.file_systems import needs_jvm
 from pomona.location import canonical, is_remote, local_path, read_file, without_password
@@ -47,6 +48,7 @@ class Carrier:
         Raises:
             EncoderError: it cannot be had here, or is not the one that the driver saw.
         """
+        take_assigned_gpu()
         return load_once(self.fingerprint, self.way.fetch)
 
     def encoder(self) -> Encoder:
@@ -55,6 +57,7 @@ class Carrier:
         Raises:
             EncoderError: as `runtime`.
         """
+        take_assigned_gpu()  # which a child process of this one inherits
         return self.way.fetch()
 
     def release(self) -> None:
