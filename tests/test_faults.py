@@ -19,6 +19,7 @@ import faults
 import pomona
 import tables
 from pomona.encoder.blob import Encoder
+from pomona.labels import parse_label_rule
 from pomona.prepare import EXACT
 from pomona.table_writer import writing
 
@@ -121,6 +122,33 @@ def test_a_kill_while_changed_rows_are_replaced_costs_no_row(
         faults.kill_at(moment, "parent that replaces rows", anew, undo=undo)
         run(pictures, table, encoder_file)
         faults.assert_whole(table, right)
+
+
+def test_a_kill_while_labels_change_costs_no_row_and_doubles_none(
+    expected: tuple[pa.Table, float], faulty_pictures: Path, tmp_path: Path, encoder_file: Path
+) -> None:
+    table, right = tmp_path / "t", expected[0]
+    run(faulty_pictures, table, encoder_file)
+    rules = ["parent", r"regex:(\d+)"]
+    for number, moment in enumerate(faults.moments(6, 1.5)):
+        rule = rules[1 - number % 2]
+        shutil.rmtree(tmp_path / "before", ignore_errors=True)
+        shutil.copytree(table, tmp_path / "before")
+
+        def undo() -> None:
+            shutil.rmtree(table)
+            shutil.copytree(tmp_path / "before", table)
+
+        change = [*command(faulty_pictures, table, encoder_file), "--label", rule]
+        faults.kill_at(moment, "parent that changes labels", change, undo=undo)
+        found = tables.read(table)
+        assert found.drop_columns("label").equals(right.drop_columns("label"))
+        subprocess.run(change, capture_output=True, check=True)
+        rule_of = parse_label_rule(rule)
+        found = tables.read(table)
+        assert found["label"].to_pylist() == [rule_of(path) for path in found["path"].to_pylist()]
+        assert found.drop_columns("label").equals(right.drop_columns("label"))
+        assert {path.suffix for path in table.iterdir()} <= {".parquet", ".json"}
 
 
 def test_a_kill_while_a_table_is_overwritten_leaves_the_old_rows_or_new_ones(

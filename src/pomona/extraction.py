@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from pomona.building.build import build_encoder
@@ -14,12 +15,21 @@ from pomona.encoder.blob import Encoder
 from pomona.encoder.names import DEFAULT_MODEL
 from pomona.engines.carrier import Delivery, open_encoder
 from pomona.engines.failures import spark_errors
-from pomona.engines.job import IMAGE_TIMEOUT_S, Job, JobPaths, Progress, Summary, no_progress
+from pomona.engines.job import (
+    IMAGE_TIMEOUT_S,
+    Job,
+    JobPaths,
+    Progress,
+    Summary,
+    local_uris,
+    no_progress,
+)
 from pomona.engines.places import check_local, places_for
 from pomona.engines.rehearsal import has_work, rehearse
 from pomona.engines.session import active_session, check_spark, session
 from pomona.errors import EncoderError, EngineError, RunError, SourceError, TableError
-from pomona.labels import parse_label_rule
+from pomona.label_record import read_label_rule
+from pomona.labelling import Labelling
 from pomona.location import (
     canonical,
     check_spelling,
@@ -30,11 +40,14 @@ from pomona.location import (
 )
 from pomona.prepare import EXACT, DecodeOptions
 from pomona.selection import Selection
+from pomona.table import FeatureTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pyspark.sql import SparkSession
+
+    from pomona.engines.places import Rows
 
 __all__ = ["extract"]
 
@@ -51,7 +64,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     trust: bool = False,
     runtime: str | None = None,
     precision: str | None = None,
-    label: str = "parent",
+    label: str | None = None,
     globs: str | Sequence[str] = (),
     exclude: str | Sequence[str] = (),
     decode: DecodeOptions = EXACT,
@@ -86,7 +99,9 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         runtime: what computes it: `openvino` (the default), or `onnxruntime` for an ONNX file.
         precision: `f32` (the default) or `bf16`; an int8 encoder is calibrated once, and given as
             `encoder`.
-        label: `parent`, `none`, `regex:PATTERN` or `csv:FILE`.
+        label: `parent`, `none`, `regex:PATTERN` or `csv:FILE`; see `pomona.label_file`. Rows that
+            exist get it, too. By default the rule that an earlier run was given for this table,
+            else `parent` for new rows.
         globs: a pattern for file names, or several, to choose files in place of the known
             extensions.
         exclude: a pattern for files and folders to leave out, or several: `*.mov`, `drafts/`,
@@ -117,23 +132,14 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     """
     started = time.monotonic()
     on_spark = engine == "spark" or master is not None or spark is not None
-    if on_spark and workers is not None:
-        raise EngineError("--workers is for the embedded engine: on Spark, executors decide")
-    if not on_spark and wave_files is not None:
-        raise EngineError("--wave-files is for Spark: on the embedded engine, leave it out")
-    if not on_spark and delivery is not None:
-        raise EngineError("--delivery is for Spark: on the embedded engine, leave it out")
-    _check_choice("engine", engine, ("local", "spark"))
-    _check_choice("delivery", delivery, (None, "broadcast", "file"))
-    _check_number("workers", workers, 1)
-    _check_number("wave_files", wave_files, 1)
+    _check_engine(engine, delivery, workers, wave_files, on_spark=on_spark)
     _check_number("image_timeout_s", image_timeout_s, 0.1)
     selection = Selection(_patterns(globs), _patterns(exclude))
     paths = _paths(os.fspath(source), os.fspath(table), selection, on_spark=on_spark)
-    rule = parse_label_rule(label)
     if on_spark:
         check_spark(spark, master)
     check_local(paths)
+    labelling = _labelling(label, paths, overwrite=overwrite)
     if encoder is None:
         _refuse_int8(precision)
         check_precision(precision or "f32")
@@ -159,8 +165,9 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     job = Job(
         paths,
         built,
-        rule,
+        labelling.rule,
         decode,
+        label_rule=labelling.text,
         overwrite=overwrite,
         retry_failed=retry_failed,
         prune=prune,
@@ -177,14 +184,14 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
             return local.extract(job, workers, progress)
     from pomona.engines import spark as spark_engine
 
-    local_paths = not is_remote(paths.source) and not is_remote(paths.table)
-    if local_paths and spark is None and active_session() is None:
+    if not _is_far(paths) and spark is None and active_session() is None:
         rehearsed = rehearse(job)  # a second of 70,000 files, where Spark takes eight to start
         if dry_run or not has_work(job, rehearsed):
             return rehearsed
     with session(spark, master) as active:
         with spark_errors(EngineError, "Spark cannot reach SOURCE or TABLE"):
             images, rows = places_for(paths, active)
+            job = _labelled_far_away(job, label, rows, active)
         with _system_errors():
             return spark_engine.extract(job, images, rows, active, progress)
 
@@ -211,6 +218,55 @@ def _stop_before(error: BaseException) -> BaseException | None:
     while earlier and not isinstance(earlier, (KeyboardInterrupt, SystemExit)):
         earlier = earlier.__context__
     return earlier
+
+
+def _check_engine(
+    engine: str,
+    delivery: Delivery | None,
+    workers: int | None,
+    wave_files: int | None,
+    *,
+    on_spark: bool,
+) -> None:
+    if on_spark and workers is not None:
+        raise EngineError("--workers is for the embedded engine: on Spark, executors decide")
+    if not on_spark and wave_files is not None:
+        raise EngineError("--wave-files is for Spark: on the embedded engine, leave it out")
+    if not on_spark and delivery is not None:
+        raise EngineError("--delivery is for Spark: on the embedded engine, leave it out")
+    _check_choice("engine", engine, ("local", "spark"))
+    _check_choice("delivery", delivery, (None, "broadcast", "file"))
+    _check_number("workers", workers, 1)
+    _check_number("wave_files", wave_files, 1)
+
+
+def _is_far(paths: JobPaths) -> bool:
+    return is_remote(paths.source) or is_remote(paths.table)
+
+
+def _labelling(label: str | None, paths: JobPaths, *, overwrite: bool) -> Labelling:
+    """The label rule, checked as far as that can be done on this machine."""
+    if label is None and overwrite:
+        return Labelling.choose(None, lambda: "parent")
+    table = None if is_remote(paths.table) else FeatureTable.at(paths.table).folder
+    chosen = Labelling.choose(label, lambda: read_label_rule(table) if table else None)
+    return chosen if _is_far(paths) else chosen.checked(lambda: local_uris(paths))
+
+
+def _labelled_far_away(job: Job, label: str | None, rows: Rows, spark: SparkSession) -> Job:
+    """The job with its label rule, checked where images or table are on another file system."""
+    if not _is_far(job.paths):
+        return job
+    chosen = Labelling(job.label, job.label_rule, was_asked=label is not None)
+    if label is None and not job.overwrite:
+        chosen = Labelling.choose(None, rows.read_label_rule)
+
+    def uris() -> Iterator[str]:
+        images, _ = places_for(job.paths, spark)  # its listing is read once
+        return (file.uri for file in images.listing.files())
+
+    chosen = chosen.checked(uris)
+    return replace(job, label=chosen.rule, label_rule=chosen.text)
 
 
 def _check_choice(name: str, given: object, choices: tuple[str | None, ...]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pomona.errors import TableError
-from pomona.row_index import KEY_TYPE, path_keys
+from pomona.row_index import KEY_TYPE, keys_of, path_keys
 from pomona.schema import read_provenance, schema_with_provenance
 
 T = TypeVar("T", Path, str)
@@ -79,13 +79,19 @@ def part_name() -> str:
     return f"part-{time.time_ns() // 1_000_000:013d}-{uuid.uuid4().hex[:12]}.parquet"
 
 
-def copy_rows(parts: Iterable[Path], target: Path, without: Collection[bytes] = ()) -> int:
+def copy_rows(
+    parts: Iterable[Path],
+    target: Path,
+    without: Collection[bytes] = (),
+    labels: Mapping[bytes, str | None] | None = None,
+) -> int:
     """Write the rows of some part files of one provenance into a new one.
 
     Args:
         parts: what to read, row group by row group.
         target: what to write.
         without: keys of paths whose rows are left out, as `path_keys` makes them.
+        labels: new labels by keys of paths, as `keys_of` makes them; other rows keep theirs.
 
     Returns:
         The number of rows written. Where it is 0, there is no file.
@@ -98,6 +104,8 @@ def copy_rows(parts: Iterable[Path], target: Path, without: Collection[bytes] = 
             for batch in _batches(file, part):
                 keep = ~np.isin(path_keys(batch["path"].to_pylist()), doomed)
                 kept = batch.select(schema.names).filter(pa.array(keep))
+                if labels:
+                    kept = _relabelled(kept, labels)
                 if kept.num_rows:
                     writer = writer or PartWriter(target, schema)
                     for rows in pa.Table.from_batches([kept]).cast(schema).to_batches():
@@ -106,6 +114,15 @@ def copy_rows(parts: Iterable[Path], target: Path, without: Collection[bytes] = 
         return 0
     writer.close()
     return writer.rows
+
+
+def _relabelled(batch: pa.RecordBatch, labels: Mapping[bytes, str | None]) -> pa.RecordBatch:
+    keys = keys_of(batch["path"].to_pylist())
+    found = [labels.get(k, old) for k, old in zip(keys, batch["label"].to_pylist(), strict=True)]
+    at = batch.schema.get_field_index("label")
+    return batch.set_column(
+        at, batch.schema.field(at), pa.array(found, batch.schema.field(at).type)
+    )
 
 
 def remove_part(part: Path) -> None:

@@ -1,6 +1,6 @@
 """What a table knows of its rows, without their vectors: enough to see what a run must do.
 
-About 40 bytes for each row, in arrays: a million rows are 40 MB, where a set of their paths is 200.
+About 48 bytes for each row, in arrays: a million rows are 48 MB, and a set of their paths is 200.
 """
 
 from __future__ import annotations
@@ -24,17 +24,20 @@ __all__ = [
     "INDEX_ROWS",
     "KEY_IN_SQL",
     "KEY_TYPE",
+    "LABEL_IN_SQL",
     "NEVER",
     "NO_SIZE",
     "Doomed",
     "IndexBuilder",
     "IndexColumns",
+    "NewLabels",
     "RowIndex",
     "Verdict",
+    "keys_of",
     "path_keys",
 ]
 
-INDEX_COLUMNS = ["path", "size", "modified", "status"]
+INDEX_COLUMNS = ["path", "size", "modified", "status", "label"]
 """The columns that an index is made of."""
 
 INDEX_ROWS = 65_536
@@ -48,6 +51,15 @@ KEY_TYPE = f"S{_KEY_BYTES}"
 KEY_IN_SQL = f"substring(unhex(sha2(path, 256)), 1, {_KEY_BYTES})"
 """What makes a path's key in Spark SQL, as `path_keys` does."""
 
+_LABEL_BYTES = 8  # of SHA-256: only the old and the new label of one row are compared
+_LABEL_TYPE = f"S{_LABEL_BYTES}"
+_NO_LABEL = b"\1" * _LABEL_BYTES
+
+LABEL_IN_SQL = (
+    f"coalesce(substring(unhex(sha2(label, 256)), 1, {_LABEL_BYTES}), unhex('{_NO_LABEL.hex()}'))"
+)
+"""What makes a label's digest in Spark SQL, as in an index."""
+
 NO_SIZE = -1
 """In an index, in place of a null size."""
 
@@ -56,6 +68,10 @@ NEVER = int(np.iinfo(np.int64).min)
 
 Doomed = dict[str, set[bytes]]
 """Rows that are to leave a table: name of the part file -> keys of their paths."""
+
+
+NewLabels = dict[str, dict[bytes, str | None]]
+"""Labels that are to change: name of the part file -> key of the path -> its new label."""
 
 
 class Verdict(IntEnum):
@@ -77,6 +93,11 @@ def path_keys(paths: Iterable[str]) -> NDArray[np.bytes_]:
     return np.array(digests, KEY_TYPE)
 
 
+def keys_of(paths: Iterable[str]) -> list[bytes]:
+    """Keys of paths, as `path_keys` makes them, with all of their bytes."""
+    return [hashlib.sha256(path.encode()).digest()[:_KEY_BYTES] for path in paths]
+
+
 class IndexColumns(NamedTuple):
     """What an index holds of N rows.
 
@@ -85,12 +106,14 @@ class IndexColumns(NamedTuple):
         sizes: (N,) int64, bytes; -1 where the row has none.
         modified: (N,) int64, milliseconds since 1970; the smallest integer where it has none.
         ok: (N,) bool, whether the row has a vector.
+        labels: (N,) `S8`, digests of the labels.
     """
 
     keys: NDArray[np.bytes_]
     sizes: NDArray[np.int64]
     modified: NDArray[np.int64]
     ok: NDArray[np.bool_]
+    labels: NDArray[np.bytes_]
 
 
 class IndexBuilder:
@@ -100,7 +123,10 @@ class IndexBuilder:
         self._parts: list[str] = []
         self._numbers: list[NDArray[np.int32]] = []
         nothing = np.array([], np.int64)
-        self._columns = [IndexColumns(np.array([], KEY_TYPE), nothing, nothing, nothing > 0)]
+        no_label = np.array([], _LABEL_TYPE)
+        self._columns = [
+            IndexColumns(np.array([], KEY_TYPE), nothing, nothing, nothing > 0, no_label)
+        ]
 
     def add_rows(self, part: str, rows: pa.Table) -> None:
         """Add rows of a part file, its columns `INDEX_COLUMNS`."""
@@ -109,6 +135,7 @@ class IndexBuilder:
             _numbers(rows["size"], NO_SIZE),
             _numbers(_milliseconds(rows["modified"]), NEVER),
             pc.equal(rows["status"], "ok").to_numpy(),
+            _label_digests(rows["label"].to_pylist()),
         )
         self.add(part, columns)
 
@@ -143,7 +170,7 @@ class RowIndex:
         """
         self._parts = parts
         self._part_numbers = part_numbers
-        self._keys, self._sizes, self._modified, self._ok = rows
+        self._keys, self._sizes, self._modified, self._ok, self._labels = rows
         self._seen = np.zeros(len(rows.keys), bool)
 
     def __len__(self) -> int:
@@ -178,6 +205,33 @@ class RowIndex:
             self._seen[start : start + rows] = True
         return [Verdict(verdict) for verdict in np.where(count == 0, Verdict.NEW, found)]
 
+    def has_other_label(
+        self, paths: Sequence[str], labels: Sequence[str | None]
+    ) -> NDArray[np.bool_]:
+        """Whether the rows of some paths have another label than these: (N,) bool.
+
+        A path without a row has none.
+        """
+        if not len(self):
+            return np.zeros(len(paths), bool)
+        keys = path_keys(paths)
+        at = np.minimum(np.searchsorted(self._keys, keys), len(self) - 1)
+        differ = self._labels[at] != _label_digests(labels)
+        found: NDArray[np.bool_] = differ & (self._keys[at] == keys)
+        return found
+
+    def parts_of(self, paths: Sequence[str]) -> set[str]:
+        """The part files that have the rows of some paths."""
+        at = np.searchsorted(self._keys, path_keys(paths))
+        return {self._parts[number] for number in np.unique(self._part_numbers[at])}
+
+    def listed(self, paths: Sequence[str]) -> Iterator[str]:
+        """Those of some paths that have a row, and whose files were listed so far."""
+        if len(self):
+            keys = path_keys(paths)
+            at = np.minimum(np.searchsorted(self._keys, keys), len(self) - 1)
+            yield from compress(paths, (self._keys[at] == keys) & self._seen[at])
+
     def rows_of(self, paths: Sequence[str]) -> Doomed:
         """Where the rows of these paths are."""
         keys = path_keys(paths)
@@ -199,6 +253,15 @@ class RowIndex:
             keys = path_keys(paths)
             at = np.minimum(np.searchsorted(self._keys, keys), len(self) - 1)
             yield from compress(paths, (self._keys[at] == keys) & ~self._seen[at])
+
+
+def _label_digests(labels: Sequence[str | None]) -> NDArray[np.bytes_]:
+    """Digests of labels, (N,) `S8`."""
+    known: dict[str | None, bytes] = {None: _NO_LABEL}
+    for label in set(labels) - {None}:
+        assert label is not None  # noqa: S101 - for the type checker
+        known[label] = hashlib.sha256(label.encode()).digest()[:_LABEL_BYTES]
+    return np.array([known[label] for label in labels], _LABEL_TYPE)
 
 
 def _whole(key: np.bytes_) -> bytes:

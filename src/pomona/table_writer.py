@@ -22,7 +22,7 @@ from pomona.part_files import (
     remove_checksum,
     remove_part,
 )
-from pomona.row_index import Doomed, RowIndex
+from pomona.row_index import Doomed, NewLabels, RowIndex
 from pomona.schema import schema_with_provenance
 from pomona.table import STAGING, FeatureTable, check_same_maker, part_provenance
 from pomona.table_journal import PutAway, Swap, sync, take_up
@@ -81,6 +81,17 @@ class TableWriter:
             else:
                 remove_part(part)
                 sync(self.table.folder)
+
+    def relabel(self, labels: NewLabels) -> None:
+        """Change labels: a copy with the new ones takes the place of each part file.
+
+        A kill leaves a part file with all of its old labels or with all of its new ones.
+        """
+        for name, found in labels.items():
+            part, copy = self.table.folder / name, self.staging / name
+            if part.exists() and copy_rows([part], copy, labels=found):
+                remove_checksum(part)
+                self.commit(copy)
 
     def merge_small_parts(self) -> None:
         """Merge part files where there are many small ones.

@@ -22,6 +22,8 @@ from pomona.commands.sections import SectionedCommand
 from pomona.encoder.names import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pomona.engines.job import Summary
 
 __all__ = ["extract"]
@@ -68,9 +70,9 @@ __all__ = ["extract"]
 )
 @click.option(
     "--label",
-    default="parent",
-    show_default=True,
-    help="parent (the folder's name), none, regex:PATTERN (its first group), csv:FILE.",
+    help="parent (the folder's name), none, regex:PATTERN (its first group), csv:FILE, or "
+    "csv:FILE:path=COLUMN,label=COLUMN. Also changes labels of rows that exist.  [default: as "
+    "the last --label for TABLE, else parent]",
 )
 @click.option(
     "--glob",
@@ -164,20 +166,10 @@ def extract(
     except KeyboardInterrupt:
         without = ", without --overwrite," if settings["overwrite"] else ""
         fail(130, f"stopped; whole part files stay, and the same command{without} continues them")
-    if not (settings["label"] == "none" or summary.dry_run or _has_label(summary.table)):
-        say(f"note: no image has a label: what does --label {settings['label']} stand for?")
+    if summary.files and not summary.changes.labelled and summary.label_rule != "none":
+        say(f"note: no image has a label: what does --label {summary.label_rule} stand for?")
     results_follow()
     click.echo(json.dumps(summary.to_json()) if as_json else _in_words(summary))
-
-
-def _has_label(table: str) -> bool:
-    from pomona.location import is_remote
-    from pomona.table import FeatureTable
-
-    if is_remote(table):
-        return True  # nobody looks
-    labels = (batch["label"] for batch in FeatureTable.at(table).batches(["label"]))
-    return any(len(some) > some.null_count for some in labels)
 
 
 def _in_words(summary: Summary) -> str:
@@ -203,6 +195,7 @@ def _in_words(summary: Summary) -> str:
     if summary.unlisted:
         lines.append(f"not listed: {'; '.join(summary.unlisted[:3])}")
     lines += summary.passed_over.in_words()
+    lines += _labels_in_words(summary)
     if changes.pruned:
         would = "would be" if summary.dry_run else "were"
         lines.append(
@@ -218,3 +211,17 @@ def _in_words(summary: Summary) -> str:
     if not summary.dry_run:
         lines.append(f"next: pomona inspect {shlex.quote(summary.table)}")
     return "\n".join(lines)
+
+
+def _labels_in_words(summary: Summary) -> Iterator[str]:
+    changes = summary.changes
+    if changes.relabelled:
+        would = " would be" if summary.dry_run else ""
+        yield f"labels{would} changed: {changes.relabelled:,}"
+    if changes.labels_kept:
+        yield (
+            f"labels kept: {changes.labels_kept:,} rows have another label than their folder's "
+            "name (use --label parent to change them)"
+        )
+    if 0 < changes.labelled < summary.files:
+        yield f"labels: {changes.labelled:,} of {summary.files:,} images have a label"

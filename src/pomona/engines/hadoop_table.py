@@ -23,17 +23,20 @@ from pomona.engines.hadoop_mark import Mark
 from pomona.engines.places import write_parquet, written_once
 from pomona.errors import RunError, TableError
 from pomona.folder_tree import is_hidden
+from pomona.label_record import LABEL_RULE, needs_writing, rule_written_down, written_rule
 from pomona.location import literal_glob
 from pomona.part_files import MERGED_BYTES, damaged, groups_to_merge
 from pomona.row_index import (
     INDEX_ROWS,
     KEY_IN_SQL,
     KEY_TYPE,
+    LABEL_IN_SQL,
     NEVER,
     NO_SIZE,
     Doomed,
     IndexBuilder,
     IndexColumns,
+    NewLabels,
     RowIndex,
 )
 from pomona.schema import (
@@ -146,6 +149,7 @@ class HadoopRows:
                 f"coalesce(size, {NO_SIZE}) as size",
                 f"coalesce(unix_millis(modified), cast('{NEVER}' as bigint)) as modified",
                 "status = 'ok' as ok",
+                f"{LABEL_IN_SQL} as label",
             )
             for part, found in groupby(rows.toLocalIterator(), itemgetter("part")):
                 while chunk := list(islice(found, INDEX_ROWS)):
@@ -171,6 +175,46 @@ class HadoopRows:
         kept = before.join(*self._keys_of(rows), "left_anti")
         files = 1 + sum(sizes[name] for name in parts) // MERGED_BYTES
         self._replace(parts, kept.coalesce(files), before.count() - doomed)
+
+    def relabel(self, labels: NewLabels) -> None:
+        """Change labels: copies with the new ones take the place of the part files."""
+        from pyspark.sql.functions import broadcast, expr
+
+        parts, sizes = self._now(labels), self._parts()
+        wanted = {key: label for some in labels.values() for key, label in some.items()}
+        if not parts or not wanted:
+            return
+        before = self._read(parts)
+        changes = self._spark.createDataFrame(
+            [(bytearray(key), label) for key, label in wanted.items()],
+            "wanted binary, new_label string",
+        )
+        joined = before.join(broadcast(changes), expr(f"{KEY_IN_SQL} = wanted"), "left")
+        label = expr("if(wanted is null, label, new_label)").alias("label")
+        named = [label if name == "label" else name for name in before.columns]
+        files = 1 + sum(sizes[name] for name in parts) // MERGED_BYTES
+        self._replace(parts, joined.select(*named).coalesce(files), before.count())
+
+    def read_label_rule(self) -> str | None:
+        """The label rule that was written down with the table."""
+        path = hadoop_path(self._spark, f"{self._table}/{LABEL_RULE}")
+        system = hadoop_system(self._spark, path)
+        if not system.exists(path):
+            return None
+        jvm: Any = self._spark.sparkContext._jvm
+        stream = system.open(path)
+        written = jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8")
+        stream.close()
+        return rule_written_down(written, path.toString())
+
+    def keep_label_rule(self, rule: str) -> None:
+        """Write the label rule down with the table."""
+        if not needs_writing(rule, self.read_label_rule()):
+            return
+        path = hadoop_path(self._spark, f"{self._table}/{LABEL_RULE}")
+        stream = hadoop_system(self._spark, path).create(path, True)
+        stream.write(bytearray(written_rule(rule).encode()))
+        stream.close()
 
     def append(self, rows: DataFrame) -> dict[str, str]:
         """Write with Spark beside the table, look at what was written, and rename it in."""
@@ -357,7 +401,7 @@ class HadoopRows:
 
 
 def _columns(rows: list[Row]) -> IndexColumns:
-    types = {"key": KEY_TYPE, "size": "i8", "modified": "i8", "ok": "?"}
+    types = {"key": KEY_TYPE, "size": "i8", "modified": "i8", "ok": "?", "label": "S8"}
     columns = (np.array([row[name] for row in rows], kind) for name, kind in types.items())
     return IndexColumns(*columns)
 

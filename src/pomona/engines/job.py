@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ __all__ = [
     "Snapshot",
     "Summary",
     "local_listing",
+    "local_uris",
     "no_progress",
     "summarize",
 ]
@@ -58,6 +59,7 @@ class Job:
         paths: from where to where.
         encoder: what turns images into vectors.
         label: what gives an image its label.
+        label_rule: the same as it was asked for; None if nothing was asked for, now or before.
         decode: how images become pixels.
         overwrite: replace the table rather than continue it.
         retry_failed: do images again whose row has no vector.
@@ -73,6 +75,7 @@ class Job:
     encoder: Encoder
     label: LabelRule
     decode: DecodeOptions
+    label_rule: str | None = None
     overwrite: bool = False
     retry_failed: bool = False
     prune: bool = False
@@ -85,6 +88,16 @@ class Job:
     def provenance(self) -> dict[str, str]:
         """What the table will say of how its rows were made."""
         return {**self.encoder.provenance(), **self.decode.provenance()}
+
+    def worklist(self, listing: Listing) -> Worklist:
+        """What finds the files to do."""
+        return Worklist(
+            listing,
+            self.label,
+            relabel=self.label_rule is not None,
+            retry_failed=self.retry_failed,
+            prune=self.prune,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +119,14 @@ def local_listing(paths: JobPaths) -> Listing:
     source = Source(paths.source, paths.selection, table)
     source.check()
     return Listing(paths.source, source.files, source.is_gone)
+
+
+def local_uris(paths: JobPaths) -> Iterator[str]:
+    """The paths of all images of a source on this machine, as in the table."""
+    table = os.path.abspath(local_path(paths.table))  # noqa: PTH100
+    source = Source(paths.source, paths.selection, table)
+    for file in source.files(lambda _: None):
+        yield file.uri
 
 
 Progress = Callable[[Snapshot], None]
@@ -133,6 +154,7 @@ class Summary:
         by_status: rows written, by status.
         unlisted: folders that could not be listed, each with its reason.
         passed_over: files and folders of the source that are not images of the run, counted.
+        label_rule: what gave the images their labels, as `--label` takes it.
     """
 
     files: int
@@ -148,6 +170,7 @@ class Summary:
     by_status: Counter[str] = field(default_factory=Counter)
     unlisted: tuple[str, ...] = ()
     passed_over: PassedOver = field(default_factory=PassedOver)
+    label_rule: str = "parent"
 
     @property
     def images_per_second(self) -> float:
@@ -166,6 +189,10 @@ class Summary:
             "retried": self.changes.retried,
             "gone": self.changes.gone,
             "pruned": self.changes.pruned,
+            "labels_changed": self.changes.relabelled,
+            "labels_kept": self.changes.labels_kept,
+            "labelled": self.changes.labelled,
+            "label": self.label_rule,
             "dry_run": self.dry_run,
             "seconds": round(self.seconds, 3),
             "images_per_second": round(self.images_per_second, 1),
@@ -201,4 +228,5 @@ def summarize(
         by_status=counts,
         unlisted=tuple(worklist.listing.unlisted),
         passed_over=worklist.listing.passed_over,
+        label_rule=job.label_rule or "parent",
     )

@@ -34,6 +34,7 @@ from pomona.engines.worker_process import Part, Setup, State, WorkerDied, Worker
 from pomona.engines.worklist import Worklist
 from pomona.errors import RunError
 from pomona.image_file import ImageFile
+from pomona.label_record import keep_label_rule
 from pomona.runtime import computes_on_gpu
 from pomona.schema import lone_row
 from pomona.table import FeatureTable
@@ -71,8 +72,10 @@ def extract(job: Job, workers: int | None = None, progress: Progress = no_progre
     table = FeatureTable.at(job.paths.table)
     listing = local_listing(job.paths)
     listing.check()
-    worklist = Worklist(listing, retry_failed=job.retry_failed, prune=job.prune)
+    worklist = job.worklist(listing)
     with writing(table, job.provenance(), overwrite=job.overwrite) as writer:
+        if job.label_rule:
+            keep_label_rule(table.folder, job.label_rule)
         run = _Run(job, writer, worklist, workers or _workers_for(job.encoder))
         run.go(progress)
         writer.merge_small_parts()

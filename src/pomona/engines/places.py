@@ -22,6 +22,7 @@ from pomona.engines.session import is_connect
 from pomona.engines.worklist import IndexedTable
 from pomona.errors import RunError, SourceError, TableError
 from pomona.image_file import ImageFile, is_for_spark, read_batches
+from pomona.label_record import keep_label_rule, read_label_rule
 from pomona.location import is_remote, local_path
 from pomona.source import Listing
 from pomona.table import FeatureTable
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from pomona.labels import LabelRule
-    from pomona.row_index import Doomed, RowIndex
+    from pomona.row_index import Doomed, NewLabels, RowIndex
 
 __all__ = [
     "Images",
@@ -68,6 +69,12 @@ class Rows(IndexedTable, Protocol):
 
     def check(self, job: Job) -> None:
         """Find out whether the job may write it."""
+
+    def read_label_rule(self) -> str | None:
+        """The label rule that was written down with the table."""
+
+    def keep_label_rule(self, rule: str) -> None:
+        """Write the label rule down with the table."""
 
     def writing(self, job: Job) -> AbstractContextManager[object]:
         """Check the table and hold it for this run."""
@@ -147,6 +154,18 @@ class LocalRows:
     def remove_rows(self, rows: Doomed) -> None:
         """Take rows out."""
         self._writer.remove_rows(rows)
+
+    def relabel(self, labels: NewLabels) -> None:
+        """Change labels."""
+        self._writer.relabel(labels)
+
+    def read_label_rule(self) -> str | None:
+        """The label rule that was written down with the table."""
+        return read_label_rule(self._table.folder)
+
+    def keep_label_rule(self, rule: str) -> None:
+        """Write the label rule down with the table."""
+        keep_label_rule(self._table.folder, rule)
 
     def append(self, rows: DataFrame) -> dict[str, str]:
         """Write with Spark beside the table, look at what was written, and rename it in."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pomona.engines.job import Job, Summary, local_listing, summarize
-from pomona.engines.worklist import NO_ROWS, Worklist
+from pomona.engines.worklist import NO_ROWS
+from pomona.label_record import needs_writing, read_label_rule
 from pomona.table import STAGING, FeatureTable
 from pomona.table_writer import check_writable
 
@@ -20,7 +21,7 @@ def rehearse(job: Job) -> Summary:
     listing = local_listing(job.paths)
     listing.check()
     check_writable(table, job.provenance(), overwrite=job.overwrite)
-    worklist = Worklist(listing, retry_failed=job.retry_failed, prune=job.prune)
+    worklist = job.worklist(listing)
     worklist.rehearse(NO_ROWS if job.overwrite else table)
     return summarize(job, str(table.folder), worklist)
 
@@ -28,6 +29,8 @@ def rehearse(job: Job) -> Summary:
 def has_work(job: Job, rehearsed: Summary) -> bool:
     """Whether a run would change anything, tidying up after one that was killed included."""
     changes = rehearsed.changes
-    images = changes.to_do + changes.pruned
-    left = FeatureTable.at(job.paths.table).folder.glob(f"{STAGING}*")
-    return bool(images) or job.overwrite or any(left)
+    rows = changes.to_do + changes.pruned + changes.relabelled
+    folder = FeatureTable.at(job.paths.table).folder
+    left = folder.glob(f"{STAGING}*")
+    has_rule = job.label_rule and needs_writing(job.label_rule, read_label_rule(folder))
+    return bool(rows or has_rule) or job.overwrite or any(left)

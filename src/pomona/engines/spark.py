@@ -73,7 +73,7 @@ def extract(
         RunError: the run could not go on; rows written so far stay.
     """
     images.listing.check()
-    worklist = Worklist(images.listing, retry_failed=job.retry_failed, prune=job.prune)
+    worklist = job.worklist(images.listing)
     table = job.paths.table
     with spark_errors(RunError, "Spark could not go on"):
         if job.dry_run:
@@ -81,6 +81,8 @@ def extract(
             worklist.rehearse(NO_ROWS if job.overwrite else rows)
             return summarize(job, table, worklist)
         with rows.writing(job):
+            if job.label_rule:
+                rows.keep_label_rule(job.label_rule)
             run = _Run(job, images, rows, worklist, spark)
             _watch(run, progress)
     return summarize(job, table, worklist, run.counts, run.model_loads())

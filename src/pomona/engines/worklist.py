@@ -3,6 +3,7 @@
     new       no row                                  done
     changed   size or time differ from the row's      the row is removed, then done
     failed    a row without a vector                  likewise, if asked for
+    label     the row has another label               the label is changed in place
     gone      a row, and its file is no more          the row stays, or is removed if asked for
 
 A row is removed before its image is done again, not after: whoever is killed in between leaves a
@@ -13,12 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Protocol
+from itertools import compress, islice
+from typing import TYPE_CHECKING, Protocol
 
 from pomona.image_file import ImageFile
-from pomona.row_index import Doomed, IndexBuilder, RowIndex, Verdict
+from pomona.row_index import Doomed, IndexBuilder, NewLabels, RowIndex, Verdict, keys_of
 from pomona.source import Listing
+
+if TYPE_CHECKING:
+    from pomona.labels import LabelRule
 
 __all__ = ["NO_ROWS", "Changes", "IndexedTable", "ReadableTable", "Worklist"]
 
@@ -42,6 +46,9 @@ class IndexedTable(ReadableTable, Protocol):
     def remove_rows(self, rows: Doomed) -> None:
         """Take rows out."""
 
+    def relabel(self, labels: NewLabels) -> None:
+        """Change labels."""
+
 
 @dataclass(slots=True)
 class Changes:
@@ -54,6 +61,9 @@ class Changes:
         unchanged: files that have their row.
         gone: rows whose file was in the source and is no more.
         pruned: those of them that are removed.
+        relabelled: files that have their row, and whose label there is changed.
+        labels_kept: files whose row keeps a label that the default rule would not give.
+        labelled: files that have a label by the run's rule.
     """
 
     new: int = 0
@@ -62,6 +72,9 @@ class Changes:
     unchanged: int = 0
     gone: int = 0
     pruned: int = 0
+    relabelled: int = 0
+    labels_kept: int = 0
+    labelled: int = 0
 
     @property
     def to_do(self) -> int:
@@ -77,9 +90,29 @@ class Worklist:
         changes: how they differ from the table, counted while they are listed.
     """
 
-    def __init__(self, listing: Listing, *, retry_failed: bool, prune: bool) -> None:
+    def __init__(
+        self,
+        listing: Listing,
+        label: LabelRule,
+        *,
+        relabel: bool,
+        retry_failed: bool,
+        prune: bool,
+    ) -> None:
+        """Begin.
+
+        Args:
+            listing: the images.
+            label: gives each its label.
+            relabel: whether rows that exist get the label that the rule gives.
+            retry_failed: whether images whose row has no vector are done again.
+            prune: whether rows of images that no longer exist are removed.
+        """
         self.listing = listing
         self.changes = Changes()
+        self._label = label
+        self._relabel = relabel
+        self._to_relabel: set[str] = set()  # part files
         self._retry_failed = retry_failed
         self._prune = prune
 
@@ -110,7 +143,9 @@ class Worklist:
 
         files = self.listing.files()
         while chunk := list(islice(files, _LOOKED_UP if len(index) else 1)):
-            for file, verdict in zip(chunk, _look_up(index, chunk), strict=True):
+            verdicts = _look_up(index, chunk)
+            self._compare_labels(index, chunk, verdicts)
+            for file, verdict in zip(chunk, verdicts, strict=True):
                 if verdict is Verdict.NEW:
                     self.changes.new += 1
                     yield file
@@ -122,6 +157,7 @@ class Worklist:
                 aside.clear()
         take_out()
         yield from aside
+        self._change_labels(index, table)
         if gone := self._gone(index, table):
             if self.changes.to_do:
                 check()
@@ -139,6 +175,38 @@ class Worklist:
             changes.unchanged += 1
             return False
         return True
+
+    def _compare_labels(
+        self, index: RowIndex, files: Sequence[ImageFile], verdicts: Sequence[Verdict]
+    ) -> None:
+        """Count labels, and take note of the part files that have others."""
+        uris = [file.uri for file in files]
+        labels = list(map(self._label, uris))
+        self.changes.labelled += sum(label is not None for label in labels)
+        keeps_row = [
+            verdict is Verdict.DONE or (verdict is Verdict.FAILED and not self._retry_failed)
+            for verdict in verdicts
+        ]
+        others = list(compress(uris, keeps_row & index.has_other_label(uris, labels)))
+        if self._relabel:
+            self.changes.relabelled += len(others)
+            self._to_relabel |= index.parts_of(others) if others else set()
+        else:
+            self.changes.labels_kept += len(others)
+
+    def _change_labels(self, index: RowIndex, table: IndexedTable) -> None:
+        """Rewrite the part files that have other labels: some at once, in bounded memory."""
+        found: NewLabels = {}
+        for part in sorted(self._to_relabel):
+            found[part] = {}
+            for paths in table.paths_in([part]):
+                listed = list(index.listed(paths))
+                found[part] |= zip(keys_of(listed), map(self._label, listed), strict=True)
+            if sum(map(len, found.values())) >= _SET_ASIDE:
+                table.relabel(found)
+                found = {}
+        if found:
+            table.relabel(found)
 
     def _gone(self, index: RowIndex, table: IndexedTable) -> list[str]:
         """Count the rows whose files are no more; gives their paths if they are to be removed.
@@ -181,6 +249,9 @@ class _Unchanging:
         return self.table.paths_in(parts)
 
     def remove_rows(self, rows: Doomed) -> None:
+        pass
+
+    def relabel(self, labels: NewLabels) -> None:
         pass
 
 

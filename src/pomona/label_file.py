@@ -1,0 +1,296 @@
+"""A CSV file of labels: which column is the path, which is the label, and what lines say.
+
+`csv:FILE`, or `csv:FILE:path=COLUMN,label=COLUMN,sep=SEPARATOR` with any of the three. FILE may
+contain colons, and column names may contain commas, colons and equals signs: the choice of columns
+begins at the first `:path=`, `:label=` or `:sep=` that follows the name of an existing file. A file
+that has the whole text as its name goes first.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from pomona.errors import UsageError
+
+__all__ = ["LabelFile", "Line", "normal_path", "read_label_file"]
+
+_SEPARATORS = {"\t": "tab", "|": "|", ";": ";", ",": ","}
+_SAMPLE = 200  # lines that tell the separator
+_OPTIONS = re.compile(r":(?=(?:path|label|sep)=)")
+
+_PATH_NAMES = {
+    *("path", "file", "filename", "file_name", "filepath", "file_path", "fname", "uri", "url"),
+    *("image", "image_path", "image_name", "image_file", "image_id", "imageid", "img", "img_path"),
+    *("id", "name", "photo", "picture"),
+}
+_LABEL_NAMES = {
+    *("label", "labels", "class", "class_name", "classname", "label_name", "category", "target"),
+    *("tag", "annotation"),
+}
+
+
+class Line(NamedTuple):
+    """What one line says: its number, and the label of a path; None if the label is empty."""
+
+    number: int
+    path: str
+    label: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What was asked for: a file, and how to read it."""
+
+    file: Path
+    path: str | None = None
+    label: str | None = None
+    separator: str | None = None
+
+    def failure(self, reason: object) -> UsageError:
+        return UsageError(f"--label csv:{self.file}: {reason}")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFile:
+    """A CSV file of labels.
+
+    Attributes:
+        file: where it is.
+        lines: by path, as `normal_path` gives it; one line for each.
+    """
+
+    file: Path
+    lines: dict[str, Line]
+
+
+def read_label_file(text: str) -> LabelFile:
+    """Read a CSV file of labels.
+
+    Args:
+        text: what follows `csv:`.
+
+    Raises:
+        UsageError: the file cannot be read, its columns are ambiguous, or two lines contradict.
+    """
+    asked = _asked(text)
+    text = _text_of(asked)
+    first, _, rest = text.partition("\n")
+    separator = asked.separator
+    skipped = 0
+    if told := re.fullmatch(r"sep=(.)\r?", first):  # a line that Excel understands
+        separator, text, skipped = separator or told[1], rest, 1
+    separator = separator or _separator(asked, text)
+    records = [(number + skipped, row) for number, row in _records(text, separator, asked)]
+    lines: dict[str, Line] = {}
+    for line in _lines(records, asked):
+        earlier = lines.setdefault(normal_path(line.path), line)
+        if earlier.label != line.label:
+            raise asked.failure(
+                f"line {earlier.number} gives {line.path!r} the label {earlier.label!r}, line "
+                f"{line.number} gives it {line.label!r}: keep one of them"
+            )
+    if not lines:
+        raise asked.failure("it has no line with a path and a label")
+    return LabelFile(asked.file, lines)
+
+
+def normal_path(path: str) -> str:
+    r"""A path of a CSV file in the form in which paths of images are looked up.
+
+    `./a.jpg`, `../a.jpg` and `sub\a.jpg` are ends of paths; `file:` is left out.
+    """
+    if path.startswith("file://") and "%" in path:
+        path = unquote(path, errors="surrogateescape")
+    if path.startswith(("s3://", "s3n://")):  # Hadoop's name of it is `s3a`
+        path = f"s3a://{path.partition('://')[2]}"
+    if path.startswith("file:"):
+        return "/" + path.removeprefix("file:").lstrip("/")
+    if "\\" in path and "/" not in path:
+        path = path.replace("\\", "/")
+    while path.startswith(("./", "../")):
+        path = path.partition("/")[2]
+    return path
+
+
+def _asked(text: str) -> _Asked:
+    splits = [(text[: at.start()], text[at.end() :]) for at in _OPTIONS.finditer(text)]
+    if not splits or Path(text).exists():
+        return _Asked(Path(text))
+    file, options = next((split for split in splits if Path(split[0]).exists()), splits[0])
+    given = {}
+    for option in re.split(r",(?=(?:path|label|sep)=)", options):
+        name, _, value = option.partition("=")
+        if not value or name in given:
+            raise UsageError(
+                f"--label csv:{text}: expected csv:FILE:path=COLUMN,label=COLUMN,sep=SEPARATOR"
+            )
+        given[name] = value
+    separator = given.get("sep")
+    if separator is not None:
+        separator = {"tab": "\t", "\\t": "\t"}.get(separator, separator)
+        if len(separator) != 1:
+            raise UsageError(f"--label csv:{text}: invalid sep: expected one character, or 'tab'")
+    return _Asked(Path(file), given.get("path"), given.get("label"), separator)
+
+
+def _text_of(asked: _Asked) -> str:
+    try:
+        content = asked.file.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise asked.failure(f"cannot be read ({reason})") from error
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise asked.failure(
+            f"cannot be read ({error}): save it as UTF-8, or as UTF-16 with a byte order mark"
+        ) from error
+    if "\0" in text:
+        raise asked.failure("cannot be read: it is not a text file, or UTF-16 without a mark")
+    return text
+
+
+def _records(text: str, separator: str, asked: _Asked) -> Iterator[tuple[int, list[str]]]:
+    """The lines that are not empty, each with its number."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    number = 1
+    try:
+        for row in reader:
+            if any(field.strip() for field in row):
+                yield number, [field.strip() for field in row]
+            number = reader.line_num + 1
+    except csv.Error as error:
+        raise asked.failure(f"line {number} cannot be read ({error})") from error
+
+
+def _separator(asked: _Asked, text: str) -> str:
+    """The separator that gives every line the same number of columns.
+
+    If several do, the one whose first line names the columns is taken, else the one whose first
+    column has none of the others in it.
+
+    Raises:
+        UsageError: none does, or several do as well as each other.
+    """
+    sample = "".join(text.splitlines(keepends=True)[:_SAMPLE])
+    is_cut = len(sample) < len(text)
+    found: dict[str, list[list[str]]] = {}
+    for separator in _SEPARATORS:
+        rows: list[list[str]] = []
+        try:
+            for _, row in _records(sample, separator, asked):
+                rows.append(row)
+        except UsageError:
+            if not is_cut:  # a quoted field that the sample cut off is no fault
+                continue
+        if rows and len(rows[0]) > 1 and len({len(row) for row in rows}) == 1:
+            found[separator] = rows
+    if len(found) > 1:
+        given = {name for name in (asked.path, asked.label) if name is not None}
+        names = given or _PATH_NAMES | _LABEL_NAMES
+        named = [s for s, rows in found.items() if sum(_known(n, names) for n in rows[0]) >= 1]
+        named = named or [
+            separator
+            for separator, rows in found.items()
+            if not any(other in row[0] for row in rows for other in found if other != separator)
+        ]
+        found = {separator: found[separator] for separator in named or found}
+    if len(found) == 1:
+        return next(iter(found))
+    if found:
+        several = " and ".join(repr(_SEPARATORS[separator]) for separator in found)
+        raise asked.failure(
+            f"{several} can all be its separator: say which, as in csv:{asked.file}:sep=;"
+        )
+    return _separator_of_most(asked, sample)
+
+
+def _separator_of_most(asked: _Asked, sample: str) -> str:
+    """The separator of a file whose lines differ in their number of columns.
+
+    Raises:
+        UsageError: there is none.
+    """
+    lines = sample.splitlines()
+    counts = {s: sum(s in line for line in lines) for s in _SEPARATORS}
+    best = max(counts, key=lambda separator: counts[separator])
+    if not counts[best]:
+        raise asked.failure(
+            "found no separator: expected lines of path,label (comma, semicolon, tab or |)"
+        )
+    return best
+
+
+def _lines(records: Sequence[tuple[int, list[str]]], asked: _Asked) -> Iterator[Line]:
+    if not records:
+        return
+    first_number, first = records[0]
+    for number, row in records:
+        if len(row) != len(first):
+            raise asked.failure(
+                f"line {number} has {len(row)} fields, line {first_number} has {len(first)}: quote "
+                "fields that contain the separator"
+            )
+    used = [i for i in range(len(first)) if any(row[i] for _, row in records)]
+    path, label, has_header = _columns(first, used, asked)
+    for number, row in records[1:] if has_header else records:
+        if row[path]:
+            yield Line(number, row[path], row[label] or None)
+
+
+def _columns(first: list[str], used: list[int], asked: _Asked) -> tuple[int, int, bool]:
+    """Which column is the path, which is the label, and whether the first line names them."""
+    if asked.path is not None and asked.label is not None:
+        return _named(first, asked.path, asked), _named(first, asked.label, asked), True
+    paths = [i for i in used if _known(first[i], _PATH_NAMES)]
+    labels = [i for i in used if _known(first[i], _LABEL_NAMES)]
+    if asked.path is not None:
+        paths = [_named(first, asked.path, asked)]
+        labels = [i for i in labels if i not in paths]
+    if asked.label is not None:
+        labels = [_named(first, asked.label, asked)]
+        paths = [i for i in paths if i not in labels]
+    if len(used) == 2 and (paths or labels):
+        # One known name tells the other column, unless the line is about an image.
+        if len(paths) == 1 and not labels:
+            labels = [i for i in used if i not in paths]
+        elif len(labels) == 1 and not paths and not _is_file_name(first, used, labels):
+            paths = [i for i in used if i not in labels]
+    if len(paths) == 1 and len(labels) == 1 and paths != labels:
+        return paths[0], labels[0], True
+    if len(used) == 2 and not (paths and labels) and asked.path is asked.label is None:
+        return used[0], used[1], False
+    if len(used) < 2:
+        raise asked.failure("has one column: expected two, path and label")
+    raise asked.failure(
+        f"which of its columns {', '.join(map(repr, first))} are the path and the label? Say so, "
+        f"as in csv:{asked.file}:path=COLUMN,label=COLUMN"
+    )
+
+
+def _is_file_name(first: list[str], used: list[int], labels: list[int]) -> bool:
+    return any("." in first[i] or "/" in first[i] for i in used if i not in labels)
+
+
+def _named(first: list[str], name: str, asked: _Asked) -> int:
+    found = [i for i, column in enumerate(first) if column == name]
+    found = found or [i for i, column in enumerate(first) if _known(column, {name})]
+    if len(found) != 1:
+        what = "no column" if not found else "several columns"
+        raise asked.failure(
+            f"it has {what} {name!r}: its first line is {', '.join(map(repr, first))}"
+        )
+    return found[0]
+
+
+def _known(column: str, names: set[str]) -> bool:
+    return column.casefold() in {name.casefold() for name in names}
