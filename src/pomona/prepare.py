@@ -131,7 +131,7 @@ class Preparer:
         pixels = None
         try:
             picture = decode(memoryview(buffer), max_pixels=options.max_pixels, draft=draft)
-            pixels = fit(picture, spec.height, spec.width, spec.resize)
+            pixels = fit(picture, spec.height, spec.width, spec.resize, grey=spec.is_grey)
             row.width, row.height, row.format = picture.width, picture.height, picture.format
         except ImageError as error:
             # Nothing here may hold on to the error: through its traceback it holds this very frame,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +14,10 @@ from PIL import Image
 from pomona.decode import Picture
 from pomona.errors import EncoderError
 
-__all__ = ["Preprocessing", "fit"]
+__all__ = ["CHANNEL_ORDERS", "Preprocessing", "fit"]
+
+CHANNEL_ORDERS = ("RGB", "BGR", "grey")
+"""What a network's channels can be; `grey` is one channel."""
 
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -41,8 +44,9 @@ class Preprocessing:
         height: of the network's input, in pixels.
         width: likewise.
         resize: Pillow's filter: nearest, bilinear, bicubic, lanczos, box or hamming.
-        channel_order: as the network takes them.
-        mean: what is taken off each channel, in pixel units 0..255, in `channel_order`.
+        channel_order: as the network takes them: RGB, BGR, or `grey` for a network of one channel.
+        mean: what is taken off each channel, in pixel units 0..255, in `channel_order`;
+            three equal numbers for grey.
         std: what each channel is then divided by, likewise.
 
     Raises:
@@ -52,7 +56,7 @@ class Preprocessing:
     height: int
     width: int
     resize: str = "bicubic"
-    channel_order: Literal["RGB", "BGR"] = "RGB"
+    channel_order: Literal["RGB", "BGR", "grey"] = "RGB"
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
@@ -64,19 +68,29 @@ class Preprocessing:
                     "pixels, 1 or more: correct the preprocessing"
                 )
         _filter(self.resize)
-        if self.channel_order not in ("RGB", "BGR"):
+        if self.channel_order not in CHANNEL_ORDERS:
             raise EncoderError(
-                f"channel_order is {self.channel_order!r}, expected RGB or BGR: take the order in "
-                "which the network was trained"
+                f"channel_order is {self.channel_order!r}, expected RGB or BGR, or grey for a "
+                "network of one channel: take the order in which the network was trained"
             )
         # Floats and a tuple, whatever numbers came: equal preprocessing compares and hashes equal.
         object.__setattr__(self, "mean", _channels("mean", self.mean))
         object.__setattr__(self, "std", _channels("std", self.std))
+        if self.is_grey and len({*self.mean}) + len({*self.std}) > 2:
+            raise EncoderError(
+                f"mean is {self.mean} and std is {self.std}, and the network takes grey pixels: "
+                "give one number for each"
+            )
         if min(self.std) <= 0:
             raise EncoderError(
                 f"std is {self.std}, expected three numbers above 0: give 1.0 for a channel that "
                 "is not divided"
             )
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether the network takes one channel: the luma of a picture."""
+        return self.channel_order == "grey"
 
     def to_json(self) -> dict[str, Any]:
         """Give the fields as what JSON knows; `from_json` makes an equal object of it."""
@@ -99,7 +113,7 @@ class Preprocessing:
 
 
 def fit(
-    picture: Picture, height: int, width: int, resize: str = "bicubic"
+    picture: Picture, height: int, width: int, resize: str = "bicubic", *, grey: bool = False
 ) -> npt.NDArray[np.uint8]:
     """Bring a picture upright and to the network's input size, by squashing it.
 
@@ -111,6 +125,9 @@ def fit(
         height: of the result, in pixels.
         width: likewise.
         resize: the filter, by the names in `Preprocessing`.
+        grey: replace the three channels of each pixel by its luma, before resizing. That is what
+            `color_mode="grayscale"` of Keras does: Pillow's `convert("L")`, which rounds
+            0.299 R + 0.587 G + 0.114 B (ITU-R BT.601).
 
     Returns:
         (height, width, 3) uint8, RGB, C-contiguous, read-only. An upright picture gives exactly
@@ -119,6 +136,13 @@ def fit(
     Raises:
         EncoderError: for an unknown filter.
     """
+    if grey:
+        luma = replace(picture, image=picture.image.convert("L"))
+        return np.repeat(_resized(luma, height, width, resize)[..., None], 3, axis=2)
+    return _resized(picture, height, width, resize)
+
+
+def _resized(picture: Picture, height: int, width: int, resize: str) -> npt.NDArray[np.uint8]:
     method = _filter(resize)
     image, orientation = _shorten(picture.image), picture.orientation
     if orientation is None:

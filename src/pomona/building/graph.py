@@ -44,12 +44,14 @@ def take_pixels(model: Any, preprocessing: Preprocessing, layout: str) -> Any:
         layout: of that input, NCHW or NHWC.
 
     Returns:
-        A model that takes (1, height, width, 3) uint8, RGB.
+        A model that takes (1, height, width, 3) uint8, RGB; or grey, with three equal channels, of
+        which it takes the first.
     """
     openvino = import_openvino()
+    grey = preprocessing.is_grey
     from openvino.preprocess import PrePostProcessor
 
-    sides = {"N": 1, "H": preprocessing.height, "W": preprocessing.width, "C": 3}
+    sides = {"N": 1, "H": preprocessing.height, "W": preprocessing.width, "C": 1 if grey else 3}
     model.reshape([sides[axis] for axis in layout])
     processor = PrePostProcessor(model)
     pixels = processor.input()
@@ -58,11 +60,31 @@ def take_pixels(model: Any, preprocessing: Preprocessing, layout: str) -> Any:
     steps = pixels.preprocess().convert_element_type(openvino.Type.f32)
     if preprocessing.channel_order == "BGR":
         steps.reverse_channels()
-    steps.mean(list(preprocessing.mean)).scale(list(preprocessing.std))
+    if grey:
+        steps.mean(preprocessing.mean[0]).scale(preprocessing.std[0])
+    else:
+        steps.mean(list(preprocessing.mean)).scale(list(preprocessing.std))
     processor.output().tensor().set_element_type(openvino.Type.f32)
     ready = processor.build()
+    if grey:
+        _take_first_channel(ready, preprocessing)
     sink_transposes(ready)
     return ready
+
+
+def _take_first_channel(model: Any, preprocessing: Preprocessing) -> None:
+    """Have a model of one channel take three."""
+    openvino = import_openvino()
+    from openvino import opset8
+
+    (one,) = model.get_parameters()
+    shape = [1, preprocessing.height, preprocessing.width, 3]
+    three = opset8.parameter(shape, openvino.Type.u8, "pixels")
+    first = opset8.gather(three, np.array([0]), np.array(3))
+    one.output(0).replace(first.output(0))
+    model.add_parameters([three])
+    model.remove_parameter(one)
+    model.validate_nodes_and_infer_types()
 
 
 def refuse_whole_numbers(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from pomona.building.content import as_text, content_digest
 from pomona.building.ending import check_end, in_openvino, tensor_name
@@ -31,8 +32,11 @@ __all__ = [
     "image_layout",
     "image_size",
     "needed_preprocessing",
-    "raw_pixels",
+    "refuse_channels",
+    "with_channels",
 ]
+
+_CHANNELS = (3, 1)  # RGB, grey
 
 Sides = list[int | None]  # a shape: None for a side that is not fixed, empty if its rank is not
 
@@ -53,7 +57,8 @@ def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder
     sides = _sides(network.input())
     layout = image_layout(sides, path, settings)
     size = image_size(sides, layout, path, settings)
-    preprocessing = needed_preprocessing(path, settings, size)
+    channels = sides[layout.index("C")] if sides else None
+    preprocessing = needed_preprocessing(path, settings, size, channels=channels)
     if settings.layer is not None:
         network = with_output(network, settings.layer)
     elif len(network.outputs) > 1:
@@ -117,9 +122,20 @@ def describe(path: Path, trust: bool = False) -> dict[str, Any]:  # noqa: ARG001
 
 
 def needed_preprocessing(
-    path: Path, settings: NetworkSettings, size: tuple[int, int], hint: str = ""
+    path: Path,
+    settings: NetworkSettings,
+    size: tuple[int, int],
+    hint: str = "",
+    channels: int | None = 3,
 ) -> Preprocessing:
     """The preprocessing that is said; nothing is guessed.
+
+    Args:
+        path: what to call the network.
+        settings: what is said of it.
+        size: height and width of its input, in pixels.
+        hint: what is known of such networks.
+        channels: of its input, 1 or 3; None if that is not fixed.
 
     Raises:
         EncoderError: it is not said how pixels become the network's numbers; the message is a card
@@ -134,13 +150,33 @@ def needed_preprocessing(
             "network that takes pixels as they are, scale = 0.00392156862745098 for 0..1, "
             "mean = 127.5 and std = 127.5 for -1..1"
         )
-    return settings.preprocessing(raw_pixels(size))
+    return with_channels(path, settings, size, channels)
 
 
-def raw_pixels(size: tuple[int, int]) -> Preprocessing:
-    """The preprocessing of a network that takes pixels as they are."""
+def with_channels(
+    path: Path, settings: NetworkSettings, size: tuple[int, int], channels: int | None
+) -> Preprocessing:
+    """What is said of a network's input, over pixels as they are: grey ones for one channel.
+
+    Raises:
+        EncoderError: a channel order is said that the network does not have.
+    """
+    told = settings.channel_order
+    if channels is not None and told is not None and (channels == 1) != (told == "grey"):
+        raise EncoderError(
+            f"{path} takes images of {channels} channel{'s' if channels > 1 else ''}, and the "
+            f"channel order is {told}: "
+            + ("leave it out" if channels == 1 else "give RGB or BGR, or leave it out")
+        )
     height, width = size
-    return Preprocessing(height=height, width=width, mean=(0.0,) * 3, std=(1.0,) * 3)
+    raw = Preprocessing(
+        height=height,
+        width=width,
+        channel_order="grey" if channels == 1 else "RGB",
+        mean=(0.0,) * 3,
+        std=(1.0,) * 3,
+    )
+    return settings.preprocessing(raw)
 
 
 _FORMAT_NAMES = {".onnx": "ONNX", ".tflite": "TensorFlow Lite", ".xml": "OpenVINO"}
@@ -206,14 +242,13 @@ def image_layout(sides: Sides, path: Path, settings: NetworkSettings) -> str:
     """Tell the layout of a network's input, NCHW or NHWC, from its shape and what is said.
 
     Raises:
-        EncoderError: there are no three channels, or either layout would do.
+        EncoderError: there are neither three channels nor one, or either layout would do.
     """
-    possible = [layout for layout in LAYOUTS if not sides or sides[layout.index("C")] in (3, None)]
+    possible = [
+        layout for layout in LAYOUTS if not sides or sides[layout.index("C")] in (*_CHANNELS, None)
+    ]
     if not possible:
-        raise EncoderError(
-            f"{path} takes an input of shape {sides}, which has no 3 channels: Pomona gives RGB "
-            "pixels"
-        )
+        refuse_channels(path, sides)
     shown = _layouts_shown(sides)
     if settings.layout is not None:
         if settings.layout not in (shown or possible):
@@ -228,8 +263,25 @@ def image_layout(sides: Sides, path: Path, settings: NetworkSettings) -> str:
     )
 
 
+def refuse_channels(path: Path, sides: Sequence[int | None]) -> NoReturn:
+    """Say which images Pomona can give.
+
+    Raises:
+        EncoderError: always.
+    """
+    raise EncoderError(
+        f"{path} takes an input of shape {list(sides)}, which has neither 3 channels (RGB) nor 1 "
+        "(grey): Pomona gives no others, such as an alpha channel, depth or infrared; export a "
+        "network that takes RGB or grey images"
+    )
+
+
 def _layouts_shown(sides: Sides) -> list[str]:
-    return [layout for layout in LAYOUTS if sides and sides[layout.index("C")] == 3]
+    """The layouts that would fit; of one channel only if none has three."""
+    for channels in _CHANNELS if sides else ():
+        if shown := [each for each in LAYOUTS if sides[each.index("C")] == channels]:
+            return shown
+    return []
 
 
 def image_size(sides: Sides, layout: str, path: Path, settings: NetworkSettings) -> tuple[int, int]:

@@ -42,6 +42,8 @@ def build(model: str, weights: str, settings: NetworkSettings | None = None) -> 
     if settings.layout is not None:
         raise EncoderError(f"the layout of {model} is known: leave --layout {settings.layout} out")
     preprocessing = settings.preprocessing(card.preprocessing)
+    if preprocessing.is_grey:
+        raise EncoderError(f"{model} takes images of 3 channels: give --channel-order RGB or BGR")
     network = _network(card, weights, (preprocessing.height, preprocessing.width))
     output = network.layers[-1].name.rstrip("_0123456789")
     if settings.layer is not None:

@@ -16,7 +16,12 @@ import numpy as np
 
 from pomona.building.content import as_text
 from pomona.building.graph import flattened, near, serialized, take_pixels, with_probes
-from pomona.building.graph_files import image_size, needed_preprocessing, raw_pixels
+from pomona.building.graph_files import (
+    image_size,
+    needed_preprocessing,
+    refuse_channels,
+    with_channels,
+)
 from pomona.building.keras_backend import exported, import_keras, weights_digest
 from pomona.building.keras_config import objects_in
 from pomona.building.keras_flat import FlatNetwork, Step, laid_flat, name_of, tensors_in
@@ -119,11 +124,12 @@ def _input(network: Any, path: Path, settings: NetworkSettings) -> tuple[str, tu
             f"{path} has {len(network.inputs)} inputs ({names}), expected one: the image"
         )
     sides = tuple(network.inputs[0].shape)
-    if len(sides) != 4 or 3 not in (sides[1], sides[3]):
-        raise EncoderError(
-            f"{path} takes an input of shape {sides}, expected images with 3 channels"
-        )
-    layout = "NHWC" if sides[3] == 3 else "NCHW"
+    if len(sides) != 4:
+        raise EncoderError(f"{path} takes an input of shape {sides}, expected images")
+    if not {1, 3}.intersection((sides[1], sides[3])):
+        refuse_channels(path, sides)
+    channels = 3 if 3 in (sides[1], sides[3]) else 1
+    layout = "NHWC" if sides[3] == channels else "NCHW"
     if settings.layout not in (None, layout):
         raise EncoderError(f"{path} takes an input of shape {sides}: not {settings.layout}")
     return layout, image_size(list(sides), layout, path, settings)
@@ -249,9 +255,11 @@ def _preprocessing(
 ) -> Preprocessing:
     """What is said of the input; of a network that scales pixels itself nothing need be."""
     own = _own_range(flat, steps)
+    channels = 3 if 3 in flat.image.shape[1::2] else 1
     if settings.tells_arithmetic or (own and max(map(abs, own)) <= _LARGEST_SCALED):
-        return settings.preprocessing(raw_pixels(size))
-    return needed_preprocessing(path, settings, size, _hint(path, own))
+        return with_channels(path, settings, size, channels)
+    hint = _hint(path, own) if channels == 3 else ""
+    return needed_preprocessing(path, settings, size, hint, channels)
 
 
 def _own_range(flat: FlatNetwork, steps: list[Step]) -> tuple[float, float] | None:

@@ -140,7 +140,9 @@ def laid_flat(network: Any, size: tuple[int, int], layout: str) -> FlatNetwork:
         # model of each part, and fails for parts in the middle.
         return model._run_through_graph(given, operation_fn=lambda layer: layer, call_fn=within)
 
-    shape = (*size, 3) if layout == "NHWC" else (3, *size)
+    sides = network.inputs[0].shape
+    channels = sides[3] if layout == "NHWC" else sides[1]
+    shape = (*size, channels) if layout == "NHWC" else (channels, *size)
     image = keras.Input(shape, name="image")
     results = run(network, image)
     return FlatNetwork(image, steps, list(tensors_in(results)))

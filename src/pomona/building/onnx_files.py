@@ -43,6 +43,7 @@ _QUANTIZED = {
 _INTEGER = {"QGemm", "QLinearConv", "QLinearMatMul"}  # with constant weights, most often
 _DYNAMIC = {"ConvInteger", "MatMulInteger"}  # of activations that are unsigned
 _ZERO_POINT, _WEIGHTS = 2, 3  # of the former: which of its inputs
+_ORDERS = {"RGB": [0, 1, 2], "BGR": [2, 1, 0], "grey": [0]}  # the three of grey are equal
 _FLOATS = (1, 10, 11, 16)  # TensorProto's FLOAT, FLOAT16, DOUBLE and BFLOAT16
 
 
@@ -74,7 +75,9 @@ def build(path: Path, settings: NetworkSettings) -> Encoder:
     image = _image(model, path)
     sides = _sides(image)
     layout = image_layout(sides, path, settings)
-    preprocessing = needed_preprocessing(path, settings, image_size(sides, layout, path, settings))
+    size = image_size(sides, layout, path, settings)
+    channels = sides[layout.index("C")]
+    preprocessing = needed_preprocessing(path, settings, size, channels=channels)
     output = _cut(model, image.name, path, settings)
     if settings.layer is None:
         check_end(*in_onnx(model), path)
@@ -251,10 +254,11 @@ def _take_pixels(
     """Put the arithmetic in front: uint8 RGB (N, height, width, 3) -> what the network takes."""
     from onnx import TensorProto, helper, numpy_helper
 
+    order = _ORDERS[preprocessing.channel_order]
     arrays = {
-        "pomona_mean": np.array(preprocessing.mean, np.float32),
-        "pomona_std": np.array(preprocessing.std, np.float32),
-        "pomona_order": np.array([2, 1, 0] if preprocessing.channel_order == "BGR" else [0, 1, 2]),
+        "pomona_mean": np.array(preprocessing.mean[: len(order)], np.float32),
+        "pomona_std": np.array(preprocessing.std[: len(order)], np.float32),
+        "pomona_order": np.array(order),
     }
     nodes = [
         helper.make_node("Gather", ["pomona_pixels", "pomona_order"], ["pomona_ordered"], axis=3),

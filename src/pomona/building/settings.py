@@ -5,7 +5,7 @@ It comes from options, or from a card beside the file, in TOML:
     # fruit.toml, beside fruit.onnx
     size = 224                      # or [height, width]; where the network does not fix it
     resize = "bicubic"              # nearest, bilinear, bicubic, lanczos, box, hamming
-    channel_order = "RGB"           # or "BGR"
+    channel_order = "RGB"           # or "BGR"; "grey" for one channel, which its file shows
     scale = 0.00392156862745098     # pixels 0..255 are multiplied by this first,
     mean = [0.485, 0.456, 0.406]    # then this is taken off,
     std = [0.229, 0.224, 0.225]     # and the rest divided by this
@@ -47,7 +47,7 @@ class NetworkSettings:
     Attributes:
         size: height and width of the input, in pixels.
         resize: Pillow's filter.
-        channel_order: RGB or BGR, as the network takes them.
+        channel_order: RGB, BGR or grey, as the network takes them.
         scale: what each pixel is multiplied by.
         mean: what is then taken off each channel, in `channel_order`.
         std: what each channel is then divided by.

@@ -52,7 +52,9 @@ def encoder() -> None:
     help="How images are brought to that size.  [default: bicubic]",
 )
 @click.option(
-    "--channel-order", type=click.Choice(["RGB", "BGR"]), help="Of the input.  [default: RGB]"
+    "--channel-order",
+    type=click.Choice(["RGB", "BGR", "grey"]),
+    help="Of the input.  [default: RGB, or grey for one channel]",
 )
 @click.option("--scale", type=float, help="Input = (pixel * scale - mean) / std, pixels 0..255.")
 @click.option("--mean", type=Numbers(), help="One number, or one for each channel: 0.4,0.4,0.4.")

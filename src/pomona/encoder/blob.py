@@ -65,7 +65,8 @@ def describe_preprocessing(preprocessing: Preprocessing) -> dict[str, str]:
     return {
         "input_size": f"{preprocessing.height}x{preprocessing.width}",
         "resize": f"{preprocessing.resize}, squash",
-        "channel_order": preprocessing.channel_order,
+        "channel_order": preprocessing.channel_order
+        + (" (luma, before resizing)" if preprocessing.is_grey else ""),
         "mean": ", ".join(f"{value:g}" for value in preprocessing.mean),
         "std": ", ".join(f"{value:g}" for value in preprocessing.std),
     }
