@@ -117,7 +117,7 @@ REFUSED = [
     ("wasbs://c@a.blob.core.windows.net/x", "is on the file system 'wasbs'"),
     ("S3://bucket/x", "is on the file system 's3'"),
     ("foo:/x", "is on the file system 'foo', .*give ./foo:/x"),
-    ("https://example.org/x", "is a web address.*download it"),
+    ("https://example.org/x", "is a web address.*give a path of this machine"),
     ("C:\\photos\\x", "is a path of Windows.*/mnt/c/photos/x"),
     ("d:/photos", "is a path of Windows.*/mnt/d/photos"),
     ("\\\\nas\\photos", "is a path of Windows"),
@@ -171,6 +171,18 @@ def test_images_encoders_and_tables_of_no_file_system_say_so(given: str, tmp_pat
     with pytest.raises(OSError, match="is a path of Windows|is a web address"):
         read_file(given)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_to_write_may_be_a_file_uri_and_is_never_on_another_file_system(
+    tmp_path: Path,
+) -> None:
+    for number, prefix in enumerate(("file:", "file://")):
+        with written_whole(Path(f"{prefix}{tmp_path}/{number}"), UsageError) as draft:
+            draft.write_text("new")
+        assert (tmp_path / str(number)).read_text() == "new"
+    told = "the file s3a://bucket/x .*: write it here, and copy it there"
+    with pytest.raises(UsageError, match=told), written_whole(Path("s3a://bucket/x"), UsageError):
+        pass
 
 
 @pytest.mark.parametrize("prefix", ["", "file:", "file://"])

@@ -73,5 +73,8 @@ def open_system(uri: str) -> tuple[FileSystem, str]:
         try:
             return arrow_system(uri)
         except OSError as arrow_error:
-            raise OSError(f"{arrow_error}; through Hadoop: {jvm_error}") from jvm_error
+            mount = uri.removeprefix("dbfs:").lstrip("/")
+            advice = f"; on Databricks, give /dbfs/{mount}" if uri.startswith("dbfs:") else ""
+            told = f"{arrow_error}; through Hadoop: {jvm_error}{advice}"
+            raise OSError(told) from jvm_error
     return PyFileSystem(handler), path

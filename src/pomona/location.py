@@ -19,6 +19,7 @@ __all__ = [
     "cache_folder",
     "canonical",
     "check_here",
+    "check_output_here",
     "check_spelling",
     "check_unambiguous",
     "elsewhere",
@@ -107,16 +108,37 @@ def check_spelling(given: str, what: str, failure: type[PomonaError]) -> None:
         raise failure(f"{what} {without_password(given)} {reason}")
 
 
-def check_here(given: str, what: str, failure: type[PomonaError]) -> None:
+def check_here(
+    given: str,
+    what: str,
+    failure: type[PomonaError],
+    advice: str = "copy it here, and give the copy",
+) -> None:
     """Make sure that a location which must be on this machine is.
+
+    Args:
+        given: the location.
+        what: what it is, in the message.
+        failure: what to raise.
+        advice: what to do if it is of another file system.
 
     Raises:
         failure: it is of another file system, or as for `check_spelling`.
     """
     check_spelling(given, what, failure)
     if is_remote(given):
-        told = elsewhere(given, "copy it here, and give the copy")
-        raise failure(f"{what} {without_password(given)} {told}")
+        told = elsewhere(given, advice)
+        raise failure(f"{what} {without_password(canonical(given))} {told}")
+
+
+def check_output_here(file: Path, failure: type[PomonaError]) -> Path:
+    """Make sure that a file to write is of this machine, and give its path.
+
+    Raises:
+        failure: it is not.
+    """
+    check_here(str(file), "the file", failure, "write it here, and copy it there")
+    return Path(local_path(str(file)))
 
 
 def check_unambiguous(given: str, what: str, failure: type[PomonaError]) -> None:
@@ -181,7 +203,10 @@ def _misspelled(given: str) -> str | None:
         )
     scheme = scheme_of(given)
     if scheme in _WEB and is_remote(given):
-        return "is a web address, which cannot be listed or written: download it, and give the copy"
+        return (
+            "is a web address, where files can be neither listed nor written: give a path of this "
+            "machine, or a URI such as s3a://bucket/x"
+        )
     if scheme == "file":
         path = local_path(given)
         if re.match("/[A-Za-z]:[/\\\\]", path) and os.name != "nt" and not os.path.lexists(path):
@@ -264,8 +289,7 @@ def written_whole(file: Path, failure: type[PomonaError]) -> Iterator[Path]:
     Raises:
         failure: it is a folder or a device; or an `OSError`, here or on the way, in one line.
     """
-    check_here(str(file), "FILE", failure)
-    file = Path(local_path(str(file)))
+    file = check_output_here(file, failure)
     place = Path(os.path.realpath(file))
     if kind := other_kind(place):
         raise failure(f"cannot write {file}: it is {kind}; give the name of a file")

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from pomona.errors import TableError, UsageError
 from pomona.location import (
     canonical,
-    check_here,
+    check_output_here,
     check_spelling,
     is_remote,
     local_path,
@@ -353,8 +353,7 @@ def check_output(file: Path) -> None:
         UsageError: it is a folder or a device, it is in no folder or in one that may not be
             written, or it would be in a feature table.
     """
-    check_here(str(file), "FILE", UsageError)
-    file = Path(local_path(str(file)))
+    file = check_output_here(file, UsageError)
     folder = file.absolute().parent
     if kind := other_kind(file):
         raise UsageError(f"{file} is {kind}: give a file's name")
