@@ -87,6 +87,10 @@ def test_damaged_header_is_corrupt():
     assert failure(damaged).status == "corrupt"
 
 
+def test_file_that_crashed_an_older_libheif_is_a_picture_or_an_image_error():
+    decoded_or_failed((FOLDER / "damaged_metadata.bin").read_bytes())
+
+
 @quick
 @given(
     st.sampled_from(sorted(FILES)),

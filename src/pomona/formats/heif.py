@@ -13,24 +13,19 @@ from pomona.errors import ImageError
 
 __all__ = ["ends_early", "heif_plugin"]
 
-_PACKAGES = ("pi_heif", "pillow_heif")
-"""The first is the extra's, and decodes only. The second holds an encoder, under the GPL."""
-
 
 def heif_plugin() -> Callable[[io.BytesIO], ImageFile.ImageFile]:
-    """Return the package's class for Pillow.
+    """Return pillow-heif's class for Pillow.
 
     Raises:
-        ImageError: `unsupported`: none of the packages is installed.
+        ImageError: `unsupported`: it is not installed.
     """
-    for package in _PACKAGES:
-        try:
-            plugin = import_module(package).HeifImageFile
-        except ImportError:
-            continue
-        return cast("Callable[[io.BytesIO], ImageFile.ImageFile]", plugin)
-    said = "HEIF: to read HEIC and HEIF, install the extra 'heif' (the package pi-heif)"
-    raise ImageError("unsupported", said, format="HEIF")
+    try:
+        plugin = import_module("pillow_heif").HeifImageFile
+    except ImportError as error:
+        said = "HEIF: to read HEIC and HEIF, install the extra 'heif' (the package pillow-heif)"
+        raise ImageError("unsupported", said, format="HEIF") from error
+    return cast("Callable[[io.BytesIO], ImageFile.ImageFile]", plugin)
 
 
 def ends_early(content: bytes) -> bool:
