@@ -67,7 +67,7 @@ $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)-oldest/dev.stamp: pyproject.toml constraints-oldest.txt | $(VENV)/bin/python
 	$(VENV)/bin/python -m venv $(VENV)-oldest
 	$(VENV)-oldest/bin/python -m pip --disable-pip-version-check --quiet install -c constraints-oldest.txt \
-		-e '.[analysis,heif,int8,onnx]' hypothesis pytest pytest-xdist
+		-e '.[analysis,heif,int8,onnx]' hypothesis imagecodecs pytest pytest-xdist tifffile
 	@touch $@
 
 $(VENV)/fuzz.stamp: $(VENV)/demo.stamp

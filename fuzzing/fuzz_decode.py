@@ -48,12 +48,14 @@ _FORMS: tuple[tuple[str, tuple[str, ...], tuple[dict[str, object], ...]], ...] =
     ("TGA", ("RGB", "RGBA", "L", "LA", "P"), ({}, {"compression": "tga_rle"})),
     (
         "TIFF",
-        ("RGB", "RGBA", "L", "P", "1", "CMYK", "I;16", "I", "F", "LAB", "YCbCr"),
+        ("RGB", "RGBA", "L", "P", "1", "CMYK", "I;16", "I;16B", "I", "F", "LAB", "YCbCr"),
         (
             {},
             *({"compression": name} for name in ("tiff_lzw", "tiff_adobe_deflate", "packbits")),
             *({"compression": name} for name in ("jpeg", "group4", "zstd")),
             {"big_tiff": True},
+            {"tiffinfo": {262: 0}},  # zero is white
+            {"tiffinfo": {317: 2}, "compression": "tiff_lzw"},
         ),
     ),
     ("PPM", ("RGB", "L", "1", "I"), ({},)),
@@ -71,7 +73,7 @@ def seeds() -> Iterator[bytes]:
     exif[0x0112] = 6
     for form, modes, choices in _FORMS:
         for mode in modes:
-            base = "L" if mode in ("I;16", "I", "F") else "RGB"
+            base = "L" if mode in ("I;16", "I;16B", "I", "F") else "RGB"
             image = picture.convert("RGBA" if mode == "LA" else base).convert(mode)
             for options in (*choices, {"exif": exif}, {"save_all": True, "append_images": [image]}):
                 file = io.BytesIO()

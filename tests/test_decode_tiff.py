@@ -17,7 +17,7 @@ from PIL import Image, ImageChops
 
 import pomona.formats.tiff
 from decoding import decoded_or_failed, failure, pixels, quick
-from drawn import STORED, encode, picture
+from drawn import STORED, encode, picture, with_size
 from pomona.decode import decode
 from pomona.pillow import quiet_codecs
 from tiffs import (
@@ -184,6 +184,18 @@ def test_jpeg_in_a_tiff_gives_nearly_its_pixels(colours, options, order):
     assert np.abs(pixels(decode(content)).astype(int) - right).mean() < 3
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "CMYK"])
+def test_jpeg_in_a_tiff_gives_nearly_the_pixels_of_the_same_file_without_compression(mode):
+    image = picture().convert(mode)
+    if mode == "RGBA":
+        image.putalpha(image.getchannel("R"))
+    plain, packed = (encode(image, "TIFF", compression=name) for name in (None, "jpeg"))
+    judge = tifffile.imread(io.BytesIO(packed)).astype(int)
+    assert np.abs(judge - tifffile.imread(io.BytesIO(plain))).mean() < 3
+    found, right = (pixels(decode(content)).astype(int) for content in (packed, plain))
+    assert np.abs(found - right).mean() < 5
+
+
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
 def test_jpeg_in_a_tiff_that_lacks_data_is_truncated_and_not_grey(share):
     jpeg = encode(picture(), "JPEG", quality=95)
@@ -193,6 +205,22 @@ def test_jpeg_in_a_tiff_that_lacks_data_is_truncated_and_not_grey(share):
     assert np.abs(pixels(decode(whole)).astype(int) - DRAWN).mean() < 3
     with quiet_codecs():
         assert failure(cut).status == "truncated"
+
+
+@pytest.mark.parametrize("size", [(48, 31), (47, 32), (48, 33), (60_000, 60_000)])
+@pytest.mark.parametrize("compression", [6, 7])
+def test_jpeg_in_a_tiff_of_another_size_than_its_strip_is_corrupt(compression, size):
+    jpeg = with_size(encode(picture(), "JPEG", quality=95), *size)
+    refused = failure(write(Form("u8", YCBCR, compression=compression), DRAWN, segments=[jpeg]))
+    assert (refused.status, refused.width, refused.height) == ("corrupt", 48, 32)
+    assert f"{size[0]} x {size[1]}" in str(refused)
+
+
+def test_jpeg_of_tiff_6_whose_tables_are_apart_is_unsupported():
+    content = write(Form("u8", YCBCR, compression=6), DRAWN, segments=[bytes(999)])
+    refused = failure(content)
+    assert refused.status == "unsupported"
+    assert "tables are apart" in str(refused)
 
 
 def test_jpeg_of_tiff_6_in_one_strip_gives_the_pixels_of_the_jpeg():
@@ -315,6 +343,7 @@ def test_inks_of_a_jpeg_in_a_tiff_are_not_inverted():
         (Form("u8", BLACK, (2, 2)), {}, "extra samples 2, 2"),
         (Form("u16", RGB, (3,)), {}, "extra samples 3"),
         (Form("u16", BLACK, None), {}, "without the tag ExtraSamples"),
+        (Form("u8", LAB), {259: [7]}, "L*a*b* of unsigned samples of 8 bits with compression 7"),
         (Form("u8", YCBCR), {}, "YCbCr"),  # subsampled, if nothing is said
     ],
 )

@@ -97,8 +97,10 @@ def _pillow_decodes(layout: Layout) -> bool:  # noqa: PLR0911 - one rule for eac
     if compression == tiff.OLD_JPEG:
         return layout.bits == 8 and samples == 3 and is_ycbcr and len(layout.offsets) == 1
     if compression == tiff.JPEG:
-        planes = layout.planar == 2 and not is_ycbcr and layout.extra in ((), (2,))
-        return layout.bits == 8 and (planes or (layout.planar == 1 and layout.extra == ()))
+        is_known = layout.extra == () or (photometric, layout.extra) == (tiff.RGB, (2,))
+        planar = layout.planar == 1 or (layout.planar == 2 and not is_ycbcr)
+        is_stored = photometric not in (tiff.PALETTE, tiff.LAB)  # of L*a*b*, readers disagree
+        return layout.bits == 8 and is_stored and is_known and planar
     if layout.planar != 1:
         return False
     if layout.predictor != 1 and (layout.bits, layout.predictor) != (8, 2):
@@ -199,14 +201,26 @@ def _check_jpegs(layout: Layout, content: bytes) -> None:
     """See that each segment holds all of its pixels: libtiff makes grey of what is missing.
 
     Raises:
+        ImageError: if a segment is no JPEG of its size.
         OSError: data is missing or damaged.
     """
     assert layout.counts is not None  # noqa: S101 - `_check_segments` saw that they are there
-    for at, count in zip(layout.offsets, layout.counts, strict=False):
+    wide, tall = layout.segment
+    each_plane = layout.segments_across * layout.segments_down
+    for number, (at, count) in enumerate(zip(layout.offsets, layout.counts, strict=False)):
         stream = content[at : at + count]
         if layout.jpeg_tables:
             stream = layout.jpeg_tables.removesuffix(jpeg_data.END) + stream[2:]
-        jpeg.load(plugin("JPEG")(io.BytesIO(stream)), stream, None)
+        elif layout.compression == tiff.OLD_JPEG and not stream.startswith(b"\xff\xd8"):
+            said = "JPEG of TIFF 6.0 whose tables are apart from its data"
+            raise refusal("unsupported", f"{said}: not decoded, {tiff.ADVICE}", layout.size)
+        image = plugin("JPEG")(io.BytesIO(stream))
+        top = number % each_plane // layout.segments_across * tall
+        rows = tall if layout.is_tiled else min(tall, layout.size[1] - top)
+        if image.width != wide or not rows <= image.height <= tall:
+            said = f"a strip or tile of {wide} x {rows} pixels holds a JPEG of "
+            raise refusal("corrupt", f"{said}{image.width} x {image.height}", layout.size)
+        jpeg.load(image, stream, None)
 
 
 def _modes(layout: Layout) -> tuple[str, str]:
