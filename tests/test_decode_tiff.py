@@ -459,7 +459,7 @@ def test_tile_far_larger_than_the_picture_is_refused_before_it_is_unpacked(kind,
     form = Form(kind, RGB, tile=(16, 16), compression=5)
     content = write(form, draw(form), {322: [65520], 323: [65520]})
     assert failure(content).status == "corrupt"
-    content = write(form, draw(form), {322: [65520], 323: [65520]}, segments=[bytes(2**22)])
+    content = write(form, draw(form), {322: [65520], 323: [65520]}, segments=[bytes(2**23)])
     assert failure(content).status == "too_large"
 
 
