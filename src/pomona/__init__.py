@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pomona.building.settings import NetworkSettings
     from pomona.classification import classify
     from pomona.encoder.blob import Encoder
+    from pomona.encoder.drawn_warning import DrawnWeightsWarning
     from pomona.engines.dataframe import featurize, featurize_udf
     from pomona.engines.job import Summary
     from pomona.extraction import extract
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Classifier",
     "DecodeOptions",
+    "DrawnWeightsWarning",
     "Encoder",
     "FeatureTable",
     "Features",
@@ -55,6 +57,7 @@ __all__ = [
 _HOMES = {
     "Classifier": "pomona.analysis.classifier",
     "DecodeOptions": "pomona.worker",
+    "DrawnWeightsWarning": "pomona.encoder.drawn_warning",
     "Encoder": "pomona.encoder.blob",
     "FeatureTable": "pomona.table",
     "Features": "pomona.analysis.features",

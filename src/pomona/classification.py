@@ -17,6 +17,7 @@ from pomona.analysis.vectors import vectors_of
 from pomona.decode import MAX_PIXELS
 from pomona.encoder.blob import Encoder
 from pomona.encoder.cards import CARDS
+from pomona.encoder.drawn_warning import warn_of_drawn
 from pomona.engines.job import no_progress
 from pomona.errors import ClassifierError, EncoderError, SourceError
 from pomona.location import check_spelling, is_remote, local_path, without_password
@@ -112,6 +113,7 @@ def _is_table(source: str) -> bool:
 
 def _classify_table(probe: Classifier, table: FeatureTable) -> Iterator[Prediction]:
     provenance = table.provenance()
+    warn_of_drawn(provenance)
     probe.check_same_encoder(provenance["fingerprint"], str(table))
     if provenance.get("decode") != probe.provenance.get("decode"):
         raise ClassifierError(

@@ -7,16 +7,17 @@ import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import click
 
 from pomona._version import __version__
 from pomona.commands.classify import classify
-from pomona.commands.console import fail
+from pomona.commands.console import fail, say
 from pomona.commands.duplicates import duplicates
 from pomona.commands.encoder import encoder
 from pomona.commands.extract import extract
@@ -27,6 +28,7 @@ from pomona.commands.report import report
 from pomona.commands.search import search
 from pomona.commands.sections import OrderedGroup
 from pomona.commands.train import train
+from pomona.encoder.drawn_warning import DrawnWeightsWarning
 from pomona.errors import PomonaError, UsageError
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
     """
     _open_streams()
     _log_to_stderr()
-    with _signals():
+    with _signals(), _warnings_in_one_line():
         _run(arguments)
 
 
@@ -83,6 +85,24 @@ def _signals() -> Iterator[None]:
         sys.stdout.flush()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    """Say each of Pomona's own warnings once, as one line, whatever the filters are."""
+    with warnings.catch_warnings():
+        usual, said = warnings.showwarning, set[str]()
+
+        def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+            if not issubclass(category, DrawnWeightsWarning):
+                usual(message, category, *rest)
+            elif (text := str(message)) not in said:
+                said.add(text)
+                say(f"warning: {text}")
+
+        warnings.filterwarnings("always", category=DrawnWeightsWarning)
+        warnings.showwarning = cast(Any, show)
+        yield
 
 
 def _run(arguments: list[str] | None) -> NoReturn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from pomona.encoder.drawn_warning import warn_of_drawn
 from pomona.engines.spark_tables import open_on_spark
 from pomona.errors import TableError
 from pomona.schema import SPARK_SCHEMA, provenance_of_column
@@ -36,7 +37,8 @@ def read_features(
         rows, _ = open_on_spark(spark, os.fspath(table))
     else:
         rows = table
-        if "fingerprint" not in provenance(rows):
+        warn_of_drawn(found := provenance(rows))
+        if "fingerprint" not in found:
             raise TableError(
                 "the DataFrame does not say which encoder made its column features: give one that "
                 "keeps the metadata of this column, as Parquet and Delta do"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow as pa
 
 from pomona.encoder.blob import Encoder
+from pomona.encoder.drawn_warning import warn_of_drawn
 from pomona.engines.carrier import Carrier, carry
 from pomona.engines.session import check_spark
 from pomona.errors import EncoderError, EngineError
@@ -195,6 +196,7 @@ class ImageFeaturizer(
         encoder = self.getEncoder()
         output, error, invalid = self.getOutputCol(), self.getErrorCol(), self.getHandleInvalid()
         self._check_columns(dataset)
+        warn_of_drawn(encoder.provenance())
         found = f"{self.uid}_found"
         udf = _udf(self._carrier(dataset.sparkSession, encoder), fails=invalid == "error")
         rows = dataset.withColumn(found, udf(col(self.getInputCol())))

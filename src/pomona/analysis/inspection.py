@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pomona.encoder.drawn_warning import warn_of_drawn
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -86,6 +88,7 @@ def inspect_table(table: FeatureTable, first_rows: int = 5) -> Inspection:
         TableError: it is not a feature table, or mixes two encoders.
     """
     provenance = table.provenance()
+    warn_of_drawn(provenance)
     check = VectorCheck(int(provenance["dimension"]))
     statuses: Counter[str] = Counter()
     labels: Counter[str | None] = Counter()

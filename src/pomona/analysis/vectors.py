@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pomona.encoder.drawn_warning import warn_of_drawn
 from pomona.errors import RunError, TableError
 from pomona.notebook import html_card, html_pairs
 from pomona.schema import FEATURE_SCHEMA
@@ -188,6 +189,7 @@ def open_vectors(table: FeatureTable) -> Vectors:
         TableError: it is not a feature table, or mixes rows of two encoders.
     """
     provenance = table.provenance()
+    warn_of_drawn(provenance)
     rows = all_rows = 0
     for batch in table.batches(["status"]):
         all_rows += batch.num_rows

@@ -99,6 +99,7 @@ def build(
     from pomona.building.build import build_encoder, is_part_of_network
     from pomona.building.precision import check_precision, lower_precision
     from pomona.building.settings import NetworkSettings
+    from pomona.encoder.drawn_warning import warn_of_drawn
     from pomona.presentation import show_encoder
     from pomona.table import check_output
 
@@ -112,6 +113,7 @@ def build(
     built = build_encoder(model, weights, settings=told, trust=trust, runtime=runtime or "openvino")
     built = lower_precision(built, precision, calibrate)
     built.save(output)
+    warn_of_drawn(built.provenance())
     results_follow()
     show_encoder(output, built)
 

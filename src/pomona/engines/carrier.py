@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from weakref import WeakKeyDictionary
 
 from pomona.encoder.blob import Encoder
+from pomona.encoder.drawn_warning import warn_of_drawn
 from pomona.engines.session import is_connect
 from pomona.engines.task_gpu import take_assigned_gpu
 from pomona.errors import EncoderError
@@ -86,13 +87,16 @@ def open_encoder(
                 "delivery 'file' needs an encoder's path or URI, not one in memory: save it to "
                 "storage that all workers reach, and give that path"
             )
+        warn_of_drawn(encoder.provenance())
         return encoder, None
     given = os.fspath(encoder)
     location = canonical(given) if is_remote(given) else str(Path(local_path(given)).absolute())
     as_file = delivery == "file"
     if delivery is None and is_remote(given):
         as_file = not needs_jvm(given)  # which workers have not
-    return Encoder.load(given), location if as_file else None
+    loaded = Encoder.load(given)
+    warn_of_drawn(loaded.provenance())
+    return loaded, location if as_file else None
 
 
 def carry(spark: SparkSession, encoder: Encoder, location: str | None) -> Carrier:

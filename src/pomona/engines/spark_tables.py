@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from pomona.encoder.drawn_warning import warn_of_drawn
 from pomona.engines.failures import spark_errors
 from pomona.engines.hadoop import hadoop_folder
 from pomona.engines.session import is_connect
@@ -38,6 +39,7 @@ def open_on_spark(spark: SparkSession, table: str) -> tuple[DataFrame, dict[str,
     table = canonical(table)
     if not is_remote(table):
         found = FeatureTable.at(table).provenance()
+        warn_of_drawn(found)
         return _rows(spark, spark_path(table)), found
     with spark_errors(TableError, f"Spark cannot read {without_password(table)}"):
         if not is_connect(spark):
@@ -45,7 +47,9 @@ def open_on_spark(spark: SparkSession, table: str) -> tuple[DataFrame, dict[str,
             manager = managed(folder)
             if manager and not (manager.kind is SINK and manager.is_whole(folder)):
                 raise refuse_to_read(manager, folder)
-        return _rows(spark, table), _provenance(spark, table)
+        found = _provenance(spark, table)
+        warn_of_drawn(found)
+        return _rows(spark, table), found
 
 
 def _rows(spark: SparkSession, path: str) -> DataFrame:

@@ -1,0 +1,30 @@
+"""One warning wherever vectors of the drawn weights are made or used."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+
+__all__ = ["DrawnWeightsWarning", "warn_of_drawn"]
+
+_DRAWN = "drawn"
+
+
+class DrawnWeightsWarning(UserWarning):
+    """Vectors come from the weights that Pomona ships, which are for trying it out."""
+
+
+def warn_of_drawn(provenance: Mapping[str, str]) -> None:
+    """Warn if vectors come from the weights that Pomona ships.
+
+    Args:
+        provenance: of an encoder, a table or a classifier.
+    """
+    if provenance.get("weights") == _DRAWN:
+        warnings.warn(
+            "these features come from --weights drawn, which are for trying Pomona out: they were "
+            "trained on drawn pictures only and tell photos apart far worse than ImageNet's; for "
+            "real work use --weights imagenet or a file of weights",
+            DrawnWeightsWarning,
+            stacklevel=3,
+        )
