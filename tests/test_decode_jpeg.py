@@ -143,6 +143,7 @@ def test_nothing_that_follows_an_end_marker_decides(name, trailer):
 
 @quick
 @example("one colour", 0.999, END)
+@example("progressive", 0.484375, END + HUFFMAN["smooth"])  # within a table
 @given(
     st.sampled_from(sorted(HUFFMAN)),
     st.floats(0, 0.9999),

@@ -50,8 +50,8 @@ class JpegData:
         at = self._end
         while not self.is_complete and (marker := _MARKER.search(content, at)):
             code, at = marker[1][0], marker.end()
-            if code in (_SOI, _EOI):
-                break
+            if code in (_SOI, _EOI) or (code in _FRAMES and self.frame is not None):
+                break  # or another picture begins
             segment = content[at : at + int.from_bytes(content[at : at + 2])]
             at += len(segment)
             if code == _SOS:
@@ -63,7 +63,7 @@ class JpegData:
                 self.has_end_marker = following is not None and following[1][0] == _EOI
                 self._kept += [b"\xff\xda", segment, data]
                 continue
-            if code in _FRAMES and self.frame is None:
+            if code in _FRAMES:
                 self._begin(Frame.read(code, segment))
             elif code == _DRI:
                 self._interval = int.from_bytes(segment[2:4])
@@ -110,7 +110,8 @@ class JpegData:
             if not self.frame.is_lossless:
                 header = header[:-3] + b"\0\x3f\0"
         else:
-            brought = set(range(first, last + 1)) if bits & 15 == 0 else set()
+            fits = last == 0 if first == 0 else count == 1 and first <= last
+            brought = set(range(first, last + 1)) if fits and bits & 15 == 0 else set()
         for identity in components:
             missing = self._missing.get(identity, set())
             missing -= brought
