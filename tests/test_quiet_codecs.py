@@ -16,7 +16,7 @@ from pomona.decode import decode
 from pomona.errors import ImageError
 from pomona.pillow import quiet_codecs
 
-NOISY = FILES["TIFF in JPEG strips"][:8] + bytes(40) + FILES["TIFF in JPEG strips"][48:]
+NOISY = FILES["TIFF in LZW strips"][:8] + bytes(40) + FILES["TIFF in LZW strips"][48:]
 
 
 def test_libtiff_prints_outside_of_quiet_codecs_and_not_inside(capfd):
