@@ -16,7 +16,7 @@ from pomona.building import build
 from pomona.building.settings import NetworkSettings
 from pomona.errors import EncoderError
 
-KEYS = ("size", "resize", "channel_order", "scale", "mean", "std", "layout", "layer")
+KEYS = ("size", "resize", "channel_order", "scale", "mean", "std", "layout", "layer", "signature")
 
 
 def test_a_card_beside_the_file_tells_what_options_would(tmp_path: Path) -> None:

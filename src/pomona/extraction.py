@@ -61,6 +61,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     model: str | None = None,
     weights: str | None = None,
     layer: str | None = None,
+    signature: str | None = None,
     trust: bool = False,
     runtime: str | None = None,
     precision: str | None = None,
@@ -89,12 +90,13 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         source: a folder, an image, or a glob; with Spark, any URI that Hadoop can read.
         table: folder for the feature table.
         encoder: what turns images into vectors, or its path or URI; else it is built from `model`
-            and the five that follow it.
+            and the six that follow it.
         delivery: on Spark, `broadcast` to send the encoder to the workers, or `file` to have each
             of their processes read it; by default `file` for a URI of another file system.
         model: a known network's name, by default `mobilenet_v2`, or a network's file.
         weights: `imagenet` (the default), `drawn`, a Keras weights file, or `untrained:SEED`.
         layer: take this layer's output in place of the last one before the classifier.
+        signature: of a TensorFlow SavedModel, the function to take.
         trust: run code that a Keras file holds, such as a Lambda layer's.
         runtime: what computes it: `openvino` (the default), or `onnxruntime` for an ONNX file.
         precision: `f32` (the default) or `bf16`; an int8 encoder is calibrated once, and given as
@@ -143,7 +145,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     if encoder is None:
         _refuse_int8(precision)
         check_precision(precision or "f32")
-        settings = NetworkSettings(layer=layer)
+        settings = NetworkSettings(layer=layer, signature=signature)
         full = build_encoder(
             model or DEFAULT_MODEL,
             weights,
@@ -157,6 +159,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
             "model": model,
             "weights": weights,
             "layer": layer,
+            "signature": signature,
             "runtime": runtime,
             "precision": precision,
         }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pomona.errors import EncoderError
 
-__all__ = ["as_text", "content_digest", "network_files"]
+__all__ = ["as_text", "content_digest", "network_files", "varint"]
 
 _CHUNK_BYTES = 2**20
 _DEEPEST = 64  # graphs within graphs
@@ -107,22 +107,22 @@ def _parts_of(message: memoryview) -> Iterator[tuple[int, memoryview]]:
     """
     at = 0
     while at < len(message):
-        tag, at = _varint(message, at)
+        tag, at = varint(message, at)
         if tag & 7 == 2:
-            length, at = _varint(message, at)
+            length, at = varint(message, at)
             if at + length > len(message):
                 raise IndexError("a field goes on after the end")
             yield tag >> 3, message[at : at + length]
             at += length
         elif tag & 7 == 0:
-            _, at = _varint(message, at)
+            _, at = varint(message, at)
         elif tag & 7 in (1, 5):
             at += 8 if tag & 7 == 1 else 4
         else:
             raise ValueError("no kind of field that ONNX has")
 
 
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
+def varint(message: memoryview, at: int) -> tuple[int, int]:
     """A number in protobuf's encoding, and where it ends."""
     value = 0
     for shift in range(0, 70, 7):

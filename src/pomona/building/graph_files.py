@@ -20,6 +20,7 @@ from pomona.building.graph import (
     with_probes,
 )
 from pomona.building.settings import LAYOUTS, NetworkSettings
+from pomona.building.signatures import DEFAULT, chosen
 from pomona.encoder.blob import Encoder
 from pomona.errors import EncoderError
 from pomona.preprocess import Preprocessing
@@ -33,6 +34,7 @@ __all__ = [
     "image_size",
     "needed_preprocessing",
     "refuse_channels",
+    "refuse_signature",
     "with_channels",
 ]
 
@@ -53,7 +55,7 @@ def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder
         EncoderError: it cannot be read, does not give one vector for an image, or not enough is
             said of it.
     """
-    network = _read(path)
+    network = _read(path, settings.signature)
     sides = _sides(network.input())
     layout = image_layout(sides, path, settings)
     size = image_size(sides, layout, path, settings)
@@ -80,7 +82,7 @@ def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder
         return with_probes(
             Encoder(
                 model=as_text(path.name),
-                architecture=architecture(path, sides, layout),
+                architecture=architecture(path, sides, layout, settings.signature),
                 weights=as_text(path.name),
                 weights_sha256=content_digest(path),
                 preprocessing=preprocessing,
@@ -182,21 +184,47 @@ def with_channels(
 _FORMAT_NAMES = {".onnx": "ONNX", ".tflite": "TensorFlow Lite", ".xml": "OpenVINO"}
 
 
-def architecture(path: Path, sides: Sides, layout: str) -> str:
+def architecture(path: Path, sides: Sides, layout: str, signature: str | None = None) -> str:
     """What an encoder says of its network: the format, and the layout if only the user knows it.
+
+    A signature other than the default one is part of it.
 
     The rest of it is in the digest of the file.
     """
     known = "TensorFlow SavedModel" if path.is_dir() else _FORMAT_NAMES[path.suffix.lower()]
+    if signature not in (None, DEFAULT):
+        known += f", signature {signature}"
     return known if _layouts_shown(sides) == [layout] else f"{known}, {layout}"
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, signature: str | None = None) -> Any:
+    """Read a network with one input, of rank 4; of a SavedModel one signature."""
+    if not path.is_dir():
+        refuse_signature(path, signature)
+        return _read_file(path, path)
+    with chosen(path, signature) as folder:
+        return _read_file(folder, path)
+
+
+def refuse_signature(path: Path, signature: str | None) -> None:
+    """Refuse a signature for a network that has none.
+
+    Raises:
+        EncoderError: one is named.
+    """
+    if signature is not None:
+        raise EncoderError(
+            f"--signature {signature} is for TensorFlow SavedModels, and {path} is none: leave it "
+            "out, or name an output with --layer"
+        )
+
+
+def _read_file(place: Path, path: Path) -> Any:
     if path.suffix.lower() == ".xml":
         _refuse_old_ir(path)
     openvino = import_openvino()
     try:
-        network = openvino.Core().read_model(path)
+        network = openvino.Core().read_model(place)
     except (RuntimeError, UnicodeError) as error:
         other = ", and --runtime onnxruntime may" if path.suffix.lower() == ".onnx" else ""
         raise EncoderError(
@@ -205,7 +233,7 @@ def _read(path: Path) -> Any:
         ) from error
     if len(network.inputs) != 1:
         names = ", ".join(map(tensor_name, network.inputs))
-        signature = "; what counts is the signature serving_default, or the only one"
+        signature = "; --signature names another one, if it has others"
         raise EncoderError(
             f"{path} has {len(network.inputs)} inputs ({names}), expected one: the image"
             f"{signature if path.is_dir() else ''}"

@@ -41,6 +41,8 @@ def build(model: str, weights: str, settings: NetworkSettings | None = None) -> 
     card, settings = find_card(model), settings or NetworkSettings()
     if settings.layout is not None:
         raise EncoderError(f"the layout of {model} is known: leave --layout {settings.layout} out")
+    if settings.signature is not None:
+        raise EncoderError(f"--signature is for TensorFlow SavedModels, and {model} is none")
     preprocessing = settings.preprocessing(card.preprocessing)
     if preprocessing.is_grey:
         raise EncoderError(f"{model} takes images of 3 channels: give --channel-order RGB or BGR")

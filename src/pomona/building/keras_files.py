@@ -20,6 +20,7 @@ from pomona.building.graph_files import (
     image_size,
     needed_preprocessing,
     refuse_channels,
+    refuse_signature,
     with_channels,
 )
 from pomona.building.keras_backend import exported, import_keras, weights_digest
@@ -62,6 +63,7 @@ def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder
         EncoderError: it cannot be read, holds code, does not give one vector for an image, or not
             enough is said of it.
     """
+    refuse_signature(path, settings.signature)
     network = load_model(path, trust=trust)
     layout, size = _input(network, path, settings)
     with _computable(path, size):

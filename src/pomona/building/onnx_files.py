@@ -20,6 +20,7 @@ from pomona.building.graph_files import (
     image_layout,
     image_size,
     needed_preprocessing,
+    refuse_signature,
 )
 from pomona.building.settings import NetworkSettings
 from pomona.encoder.blob import Encoder
@@ -62,6 +63,7 @@ def build(path: Path, settings: NetworkSettings) -> Encoder:
     check_extra("onnx", what, "onnx", "onnxruntime", error=EncoderError)
     import onnx
 
+    refuse_signature(path, settings.signature)
     digest = content_digest(path)  # looks at where its arrays lie, too
     try:
         model = onnx.load(path)

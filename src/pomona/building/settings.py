@@ -11,6 +11,7 @@ It comes from options, or from a card beside the file, in TOML:
     std = [0.229, 0.224, 0.225]     # and the rest divided by this
     layout = "NCHW"                 # or "NHWC"; where the network does not show it
     layer = "avgpool"               # whose output is the feature vector
+    signature = "floats"            # of a SavedModel; serving_default if it is not said
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class NetworkSettings:
         std: what each channel is then divided by.
         layout: NCHW or NHWC.
         layer: name of the layer, or of the output, that gives the feature vector.
+        signature: of a TensorFlow SavedModel, the name of the function that is taken.
 
     Raises:
         EncoderError: for values that cannot be.
@@ -66,6 +68,7 @@ class NetworkSettings:
     std: Triple | None = None
     layout: str | None = None
     layer: str | None = None
+    signature: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", _size(self.size))
@@ -80,6 +83,8 @@ class NetworkSettings:
             raise EncoderError(f"layout is {self.layout!r}, expected NCHW or NHWC")
         if not isinstance(self.layer, str | None):
             raise EncoderError(f"layer is {self.layer!r}, expected a layer's name")
+        if not isinstance(self.signature, str | None):
+            raise EncoderError(f"signature is {self.signature!r}, expected a signature's name")
         self.preprocessing(_ANY)  # refuses the rest of what cannot be
 
     @classmethod

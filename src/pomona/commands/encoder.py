@@ -14,6 +14,7 @@ from pomona.commands.options import (
     LAYER,
     PRECISIONS,
     RUNTIME,
+    SIGNATURE,
     TRUST,
     WEIGHTS,
     Numbers,
@@ -34,7 +35,7 @@ def encoder() -> None:
     "build",
     cls=SectionedCommand,
     sections={
-        "Network": "--weights --layer --precision --calibrate --runtime --trust",
+        "Network": "--weights --layer --signature --precision --calibrate --runtime --trust",
         "Input of a network in a file": "--size --resize --channel-order --scale --mean --std "
         "--layout",
         "Output": "--output",
@@ -45,6 +46,7 @@ def encoder() -> None:
 @click.argument("model")
 @WEIGHTS
 @LAYER
+@SIGNATURE
 @click.option("--size", type=Size(), help="Of the network's input: 224, or height x width 240x320.")
 @click.option(
     "--resize",

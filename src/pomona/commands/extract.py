@@ -14,6 +14,7 @@ from pomona.commands.options import (
     MAX_PIXELS,
     PRECISIONS,
     RUNTIME,
+    SIGNATURE,
     TRUST,
     WEIGHTS,
     warn_of_untrained,
@@ -33,7 +34,7 @@ __all__ = ["extract"]
     cls=SectionedCommand,
     sections={
         "Images": "--glob --exclude --label --decode --max-pixels --image-timeout",
-        "Network": "--model --weights --layer --precision --runtime --trust --encoder",
+        "Network": "--model --weights --layer --signature --precision --runtime --trust --encoder",
         "A table that exists": "--retry-failed --prune --overwrite",
         "Where it runs": "--workers --engine --master --wave-files --delivery",
         "Output": "--dry-run --json",
@@ -50,6 +51,7 @@ __all__ = ["extract"]
 )
 @WEIGHTS
 @LAYER
+@SIGNATURE
 @TRUST
 @RUNTIME
 @click.option(

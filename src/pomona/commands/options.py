@@ -14,6 +14,7 @@ __all__ = [
     "MAX_PIXELS",
     "PRECISIONS",
     "RUNTIME",
+    "SIGNATURE",
     "TRUST",
     "WEIGHTS",
     "Numbers",
@@ -25,6 +26,11 @@ LAYER = click.option(
     "--layer",
     metavar="NAME",
     help="Take this layer's output, in a row, in place of the last before the classifier.",
+)
+SIGNATURE = click.option(
+    "--signature",
+    metavar="NAME",
+    help="Of a TensorFlow SavedModel: the function to take.  [default: serving_default]",
 )
 TRUST = click.option(
     "--trust",
