@@ -107,11 +107,12 @@ def test_many_labels_change_in_bounded_lots(
 ) -> None:
     monkeypatch.setattr(worklist, "_SET_ASIDE", 2)
     for folder in sorted(pictures.iterdir()):
-        if folder.is_dir() and not folder.name.startswith("_"):
+        if folder.is_dir() and folder.name[0] not in "._":
             pomona.extract(folder, tmp_path / "t", encoder=encoder)
     done = pomona.extract(pictures, tmp_path / "t", encoder=encoder, label="regex:/([^/]+)$")
     assert done.changes.relabelled >= 14
-    assert all(name == label for name, label in labels(tmp_path / "t").items())
+    found = labels(tmp_path / "t")
+    assert found == {name: name for name in found}
 
 
 def test_changed_and_pruned_rows_and_new_labels_go_together(

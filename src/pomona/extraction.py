@@ -27,7 +27,8 @@ from pomona.engines.job import (
 from pomona.engines.places import check_local, places_for
 from pomona.engines.rehearsal import has_work, rehearse
 from pomona.engines.session import active_session, check_spark, session
-from pomona.errors import EncoderError, EngineError, RunError, SourceError, TableError
+from pomona.engines.worklist import Missing
+from pomona.errors import EncoderError, EngineError, RunError, SourceError, TableError, UsageError
 from pomona.label_record import read_label_rule
 from pomona.labelling import Labelling
 from pomona.location import (
@@ -36,6 +37,7 @@ from pomona.location import (
     check_unambiguous,
     elsewhere,
     is_remote,
+    local_path,
     without_password,
 )
 from pomona.prepare import EXACT, DecodeOptions
@@ -72,6 +74,8 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     overwrite: bool = False,
     retry_failed: bool = False,
     prune: bool = False,
+    missing: bool = False,
+    gone: Sequence[str | os.PathLike[str]] = (),
     dry_run: bool = False,
     image_timeout_s: float | None = None,
     engine: Literal["local", "spark"] = "local",
@@ -113,6 +117,10 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         overwrite: replace the table rather than continue it.
         retry_failed: do images again whose row has no vector.
         prune: remove rows whose file was in the source and is no more; without it they stay.
+        missing: with `prune`, remove also rows of other sources whose file no longer exists. They
+            stay if its folder does not exist or is empty, since a disk may be unmounted, unless a
+            file with the same bytes is in the source.
+        gone: folders that are gone for good: with `missing`, the rows below them do not stay.
         dry_run: write nothing; the summary's `changes` say what would be done.
         image_timeout_s: seconds that one image may take before it is called `crashed`, by default
             120.
@@ -136,6 +144,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     on_spark = engine == "spark" or master is not None or spark is not None
     _check_engine(engine, delivery, workers, wave_files, on_spark=on_spark)
     _check_number("image_timeout_s", image_timeout_s, 0.1)
+    _check_missing(prune=prune, missing=missing, gone=gone)
     selection = Selection(_patterns(globs), _patterns(exclude))
     paths = _paths(os.fspath(source), os.fspath(table), selection, on_spark=on_spark)
     if on_spark:
@@ -174,6 +183,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         overwrite=overwrite,
         retry_failed=retry_failed,
         prune=prune,
+        missing=_missing(gone) if missing else None,
         dry_run=dry_run,
         image_timeout_s=image_timeout_s or IMAGE_TIMEOUT_S,
         wave_files=wave_files,
@@ -241,6 +251,19 @@ def _check_engine(
     _check_choice("delivery", delivery, (None, "broadcast", "file"))
     _check_number("workers", workers, 1)
     _check_number("wave_files", wave_files, 1)
+
+
+def _check_missing(*, prune: bool, missing: bool, gone: Sequence[str | os.PathLike[str]]) -> None:
+    if missing and not prune:
+        raise UsageError("--missing goes with --prune: it chooses more rows to delete")
+    if gone and not missing:
+        raise UsageError("--gone goes with --prune --missing: it names a folder that is gone")
+
+
+def _missing(gone: Sequence[str | os.PathLike[str]]) -> Missing:
+    folders = [gone] if isinstance(gone, (str, os.PathLike)) else gone
+    named = (local_path(os.fspath(folder)) for folder in folders)
+    return Missing(tuple(os.path.abspath(folder) for folder in named))  # noqa: PTH100
 
 
 def _is_far(paths: JobPaths) -> bool:

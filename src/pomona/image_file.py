@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
@@ -13,7 +14,7 @@ import pyarrow as pa
 from pomona.labels import LabelRule
 from pomona.schema import INPUT_SCHEMA
 
-__all__ = ["BATCH_BYTES", "ImageFile", "is_for_spark", "look_at", "read_batches"]
+__all__ = ["BATCH_BYTES", "ImageFile", "content_digest", "is_for_spark", "look_at", "read_batches"]
 
 BATCH_BYTES = 16 * 2**20
 """A record batch of images is closed when it holds this much: one photo of 40 MB, or many small."""
@@ -88,6 +89,19 @@ def look_at(path: str) -> ImageFile:
 def is_for_spark(file: ImageFile) -> bool:
     """Whether Spark can be asked for a file: not for an empty one, nor for a very large one."""
     return file.modified is not None and 0 < (file.size or 0) <= _SPARK_FILE_BYTES
+
+
+def content_digest(file: ImageFile) -> str | None:
+    """SHA-256 of a local file's bytes, in hex; None if it cannot be read."""
+    try:
+        descriptor = os.open(file.path, os.O_RDONLY | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as opened:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_FILE_BYTES:
+                return None
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError:
+        return None
 
 
 def read_batches(files: Iterable[ImageFile], label: LabelRule) -> Iterator[pa.RecordBatch]:

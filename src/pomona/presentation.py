@@ -58,6 +58,16 @@ def show_inspection(name: str, found: Inspection) -> None:
     console.print(
         Text(f"{name}: {found.rows:,} rows, {found.statuses['ok']:,} ok, {failed:,} failed")
     )
+    if found.missing_files:
+        console.print(
+            f"missing: the files of {found.missing_files:,} rows no longer exist (pomona extract "
+            "--prune --missing deletes such rows)"
+        )
+    if found.missing_files is not None and found.files_elsewhere:
+        console.print(
+            f"not looked at: the files of {found.files_elsewhere:,} rows (they are on another file "
+            "system, or cannot be seen)"
+        )
     if check.passed:
         console.print(
             f"vectors: all {check.vectors:,} have {check.dimension} numbers, no NaN, none all zero"

@@ -27,6 +27,7 @@ __all__ = [
     "LABEL_IN_SQL",
     "NEVER",
     "NO_SIZE",
+    "Contents",
     "Doomed",
     "IndexBuilder",
     "IndexColumns",
@@ -69,6 +70,9 @@ NEVER = int(np.iinfo(np.int64).min)
 Doomed = dict[str, set[bytes]]
 """Rows that are to leave a table: name of the part file -> keys of their paths."""
 
+
+Contents = tuple[str, list[str], list[str | None]]
+"""Some rows of a part file: its name, their paths, and the digests of their contents."""
 
 NewLabels = dict[str, dict[bytes, str | None]]
 """Labels that are to change: name of the part file -> key of the path -> its new label."""
@@ -172,6 +176,7 @@ class RowIndex:
         self._part_numbers = part_numbers
         self._keys, self._sizes, self._modified, self._ok, self._labels = rows
         self._seen = np.zeros(len(rows.keys), bool)
+        self._known_sizes: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -224,6 +229,17 @@ class RowIndex:
         """The part files that have the rows of some paths."""
         at = np.searchsorted(self._keys, path_keys(paths))
         return {self._parts[number] for number in np.unique(self._part_numbers[at])}
+
+    def has_vector_of_size(self, sizes: Sequence[int | None]) -> NDArray[np.bool_]:
+        """Whether there are rows with a vector whose files have these sizes: (N,) bool."""
+        if self._known_sizes is None:
+            self._known_sizes = np.unique(self._sizes[self._ok])
+        return np.isin([NEVER if size is None else size for size in sizes], self._known_sizes)
+
+    @property
+    def parts(self) -> list[str]:
+        """The names of all part files."""
+        return self._parts
 
     def listed(self, paths: Sequence[str]) -> Iterator[str]:
         """Those of some paths that have a row, and whose files were listed so far."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pomona.errors import SourceError
 from pomona.folder_tree import expand, has_parent_in, tree
-from pomona.image_file import ImageFile, look_at
+from pomona.image_file import ImageFile, content_digest, look_at
 from pomona.location import local_path, path_of_row
 from pomona.passed_over import PassedOver
 from pomona.selection import IMAGE_EXTENSIONS, KNOWN_IMAGES, Selected, Selection, SourceGlob
@@ -158,6 +158,7 @@ class Listing:
         given: str,
         files: Callable[[Callable[[OSError], None], PassedOver], Iterator[ImageFile]],
         is_gone: Callable[[str], bool],
+        digest: Callable[[ImageFile], str | None] = content_digest,
     ):
         """Begin the listing.
 
@@ -167,8 +168,10 @@ class Listing:
                 passes over.
             is_gone: whether a file of a table's row, which was not listed, lay in the source and is
                 no more.
+            digest: SHA-256 of a file's bytes, in hex; None if it cannot be read.
         """
         self.is_gone = is_gone
+        self.digest = digest
         self.unlisted: list[str] = []
         self.files_listed = 0
         self.passed_over = PassedOver()

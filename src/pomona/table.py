@@ -8,14 +8,16 @@ join it by the renaming of a whole file, so whoever reads it sees a part file wh
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pomona._version import __version__
 from pomona.errors import TableError, UsageError
 from pomona.location import (
     canonical,
@@ -27,7 +29,7 @@ from pomona.location import (
     without_password,
 )
 from pomona.part_files import ROW_GROUP_ROWS, damaged
-from pomona.row_index import INDEX_COLUMNS, INDEX_ROWS, IndexBuilder, RowIndex
+from pomona.row_index import INDEX_COLUMNS, INDEX_ROWS, Contents, IndexBuilder, RowIndex
 from pomona.schema import FEATURE_SCHEMA, read_provenance
 from pomona.storage import Folder, LocalFolder, folder_behind
 from pomona.table_kinds import managed, refuse_to_write
@@ -226,6 +228,30 @@ class FeatureTable:
         for name in parts:
             for rows in _rows(Part.of(self.folder / name), ["path"], INDEX_ROWS):
                 yield rows["path"].to_pylist()
+
+    def contents_in(self, parts: Iterable[str]) -> Iterator[Contents]:
+        """The paths of rows and the digests of their contents; some thousand at a time."""
+        for name in parts:
+            for rows in _rows(Part.of(self.folder / name), ["path", "content_sha256"], INDEX_ROWS):
+                yield name, rows["path"].to_pylist(), rows["content_sha256"].to_pylist()
+
+    def rows_with(self, digests: Mapping[str, Sequence[str]]) -> Iterator[pa.RecordBatch]:
+        """Rows with a vector that this version of Pomona made, by part file and digests."""
+        for name, some in digests.items():
+            part, wanted = self.folder / name, pa.array(some, pa.string())
+            if not part.exists() or part_provenance(part).get("pomona_version") != __version__:
+                continue
+            with _opened(Part.of(part), FEATURE_SCHEMA.names) as file:
+                for group in range(file.num_row_groups):
+                    found = file.read_row_group(group, ["content_sha256"])["content_sha256"]
+                    if not pc.any(pc.is_in(found, wanted)).as_py():
+                        continue
+                    rows = file.read_row_group(group, FEATURE_SCHEMA.names)
+                    rows = rows.select(FEATURE_SCHEMA.names).cast(FEATURE_SCHEMA)
+                    is_one = pc.and_(
+                        pc.is_in(rows["content_sha256"], wanted), pc.equal(rows["status"], "ok")
+                    )
+                    yield from rows.filter(is_one).to_batches()
 
     def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The rows, streamed, in the table's schema whichever engine wrote them.

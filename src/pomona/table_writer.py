@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from pomona.part_files import (
     remove_checksum,
     remove_part,
 )
-from pomona.row_index import Doomed, NewLabels, RowIndex
+from pomona.row_index import Contents, Doomed, NewLabels, RowIndex
 from pomona.schema import schema_with_provenance
 from pomona.table import STAGING, FeatureTable, check_same_maker, part_provenance
 from pomona.table_journal import PutAway, Swap, sync, take_up
@@ -55,7 +55,9 @@ class TableWriter:
         staged.replace(self.table.folder / staged.name)
         sync(self.table.folder)
 
-    def append(self, batches: Iterable[pa.RecordBatch], provenance: Mapping[str, str]) -> None:
+    def append_batches(
+        self, batches: Iterable[pa.RecordBatch], provenance: Mapping[str, str]
+    ) -> None:
         """Write rows as a part file of their own, and commit it."""
         part = PartWriter(self.staging / part_name(), schema_with_provenance(provenance))
         for batch in batches:
@@ -70,6 +72,14 @@ class TableWriter:
     def paths_in(self, parts: Iterable[str]) -> Iterator[list[str]]:
         """The paths of all rows in some part files."""
         return self.table.paths_in(parts)
+
+    def contents_in(self, parts: Iterable[str]) -> Iterator[Contents]:
+        """The paths of rows and the digests of their contents."""
+        return self.table.contents_in(parts)
+
+    def rows_with(self, digests: Mapping[str, Sequence[str]]) -> Iterator[pa.RecordBatch]:
+        """Rows with a vector, by part file and digests."""
+        return self.table.rows_with(digests)
 
     def remove_rows(self, rows: Doomed) -> None:
         """Take rows out: a copy without them takes the place of each part file that has some."""

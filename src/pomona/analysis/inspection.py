@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pomona.encoder.drawn_warning import warn_of_drawn
+from pomona.missing_files import is_missing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,6 +60,8 @@ class Inspection:
         check: of the vectors.
         provenance: which encoder made the table.
         first_rows: a few rows, vectors cut to their first components.
+        missing_files: rows whose file no longer exists; None if nobody looked.
+        files_elsewhere: rows whose file is on another file system or cannot be looked at.
     """
 
     rows: int
@@ -67,6 +70,8 @@ class Inspection:
     check: VectorCheck
     provenance: dict[str, str]
     first_rows: list[dict[str, Any]]
+    missing_files: int | None = None
+    files_elsewhere: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The object that `pomona inspect --json` prints."""
@@ -76,13 +81,22 @@ class Inspection:
             "labels": {k: v for k, v in sorted_labels(self.labels) if k is not None},
             "unlabelled": self.labels[None],
             "check": {**asdict(self.check), "passed": self.check.passed},
+            "missing_files": self.missing_files,
+            "files_elsewhere": self.files_elsewhere,
             "provenance": self.provenance,
             "first_rows": self.first_rows,
         }
 
 
-def inspect_table(table: FeatureTable, first_rows: int = 5) -> Inspection:
+def inspect_table(
+    table: FeatureTable, first_rows: int = 5, *, look_at_files: bool = False
+) -> Inspection:
     """Read a table once, streaming, and say what is in it.
+
+    Args:
+        table: present.
+        first_rows: how many rows to give.
+        look_at_files: count rows whose file no longer exists: a look at each path of this machine.
 
     Raises:
         TableError: it is not a feature table, or mixes two encoders.
@@ -93,13 +107,19 @@ def inspect_table(table: FeatureTable, first_rows: int = 5) -> Inspection:
     statuses: Counter[str] = Counter()
     labels: Counter[str | None] = Counter()
     shown: list[dict[str, Any]] = []
+    looks: Counter[bool | None] = Counter()
     for batch in table.batches(_COLUMNS):
         statuses.update(batch["status"].to_pylist())
         labels.update(batch["label"].to_pylist())
         _check_vectors(batch, check)
+        if look_at_files:
+            looks.update(map(is_missing, batch["path"].to_pylist()))
         if len(shown) < first_rows:
             shown += map(_shorten, batch.slice(0, first_rows - len(shown)).to_pylist())
-    return Inspection(statuses.total(), statuses, labels, check, provenance, shown)
+    missing = looks[True] if look_at_files else None
+    return Inspection(
+        statuses.total(), statuses, labels, check, provenance, shown, missing, looks[None]
+    )
 
 
 def sorted_labels(labels: Counter[str | None]) -> list[tuple[str | None, int]]:

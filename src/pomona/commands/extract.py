@@ -35,7 +35,7 @@ __all__ = ["extract"]
     sections={
         "Images": "--glob --exclude --label --decode --max-pixels --image-timeout",
         "Network": "--model --weights --layer --signature --precision --runtime --trust --encoder",
-        "A table that exists": "--retry-failed --prune --overwrite",
+        "A table that exists": "--retry-failed --prune --missing --gone --overwrite",
         "Where it runs": "--workers --engine --master --wave-files --delivery",
         "Output": "--dry-run --json",
     },
@@ -133,6 +133,17 @@ __all__ = ["extract"]
     is_flag=True,
     help="Delete rows of images that were in SOURCE and are gone or excluded.",
 )
+@click.option(
+    "--missing",
+    is_flag=True,
+    help="With --prune: delete also rows of other sources whose file no longer exists.",
+)
+@click.option(
+    "--gone",
+    multiple=True,
+    metavar="FOLDER",
+    help="With --missing: FOLDER is gone for good, not just unmounted. May be repeated.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @AS_JSON
 def extract(
@@ -197,6 +208,7 @@ def _in_words(summary: Summary) -> str:
     if summary.unlisted:
         lines.append(f"not listed: {'; '.join(summary.unlisted[:3])}")
     lines += summary.passed_over.in_words()
+    lines += _moves_in_words(summary)
     lines += _labels_in_words(summary)
     if changes.pruned:
         would = "would be" if summary.dry_run else "were"
@@ -227,3 +239,17 @@ def _labels_in_words(summary: Summary) -> Iterator[str]:
         )
     if 0 < changes.labelled < summary.files:
         yield f"labels: {changes.labelled:,} of {summary.files:,} images have a label"
+
+
+def _moves_in_words(summary: Summary) -> Iterator[str]:
+    changes = summary.changes
+    if changes.taken_over:
+        would = " would be" if summary.dry_run else ""
+        yield f"taken over{would}: {changes.taken_over:,} (the table has vectors of the same bytes)"
+    if changes.missing_kept:
+        folder, rows = changes.absent_folders.most_common(1)[0]
+        yield (
+            f"kept: {changes.missing_kept:,} rows whose folder does not exist or is empty, "
+            f"{rows:,} of them below {folder} (if it is not just unmounted: --gone "
+            f"{shlex.quote(folder)})"
+        )

@@ -24,8 +24,14 @@ __all__ = ["inspect"]
     show_default=True,
     help="How many first rows to show.",
 )
+@click.option(
+    "--missing/--no-missing",
+    default=True,
+    show_default=True,
+    help="Count rows whose file no longer exists: a look at each, which takes long on slow disks.",
+)
 @AS_JSON
-def inspect(table: str, rows: int, *, as_json: bool) -> None:
+def inspect(table: str, rows: int, *, missing: bool, as_json: bool) -> None:
     """Show what is in the feature table TABLE, and check its vectors.
 
     The exit code is 1 if a vector has a wrong length, a NaN, or only zeros.
@@ -35,7 +41,7 @@ def inspect(table: str, rows: int, *, as_json: bool) -> None:
     from pomona.table import FeatureTable
 
     results_follow()
-    found = inspect_table(FeatureTable.at(table), rows)
+    found = inspect_table(FeatureTable.at(table), rows, look_at_files=missing)
     if as_json:
         click.echo(json.dumps(found.to_json(), ensure_ascii=False))
     else:

@@ -44,7 +44,7 @@ class HadoopImages:
         self._roots: set[str] = set()  # without a slash in the end
         # A table that lies in the source is no image.
         self._table = f"{_qualified(spark, paths.table)}/" if is_remote(paths.table) else None
-        self.listing = Listing(paths.source, self._files, self._is_gone)
+        self.listing = Listing(paths.source, self._files, self._is_gone, self._digest)
 
     def present(self, files: Iterable[ImageFile]) -> list[ImageFile]:
         """Files that suit Spark; asking for each whether it is still there would take long."""
@@ -86,6 +86,22 @@ class HadoopImages:
                 "read_error": error,
             }
             yield pa.RecordBatch.from_pylist([row], INPUT_SCHEMA)
+
+    def _digest(self, file: ImageFile) -> str | None:
+        """SHA-256 of a file's bytes, computed in the driver's JVM; None if it cannot be read."""
+        from py4j.protocol import Py4JJavaError
+
+        jvm: Any = self._spark.sparkContext._jvm
+        try:
+            path = hadoop_path(self._spark, file.path)
+            stream = hadoop_system(self._spark, path).open(path)
+            try:
+                found: str = jvm.org.apache.commons.codec.digest.DigestUtils.sha256Hex(stream)
+                return found
+            finally:
+                stream.close()
+        except Py4JJavaError:
+            return None
 
     def _content(self, file: ImageFile, most: int) -> tuple[bytes | None, str | None]:
         """The bytes of a file, up to a number of them, or why it cannot be read."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import reduce
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pomona._version import __version__
 from pomona.engines.hadoop import hadoop_folder, hadoop_path, hadoop_system
 from pomona.engines.hadoop_mark import Mark
 from pomona.engines.places import write_parquet, written_once
@@ -33,6 +34,7 @@ from pomona.row_index import (
     LABEL_IN_SQL,
     NEVER,
     NO_SIZE,
+    Contents,
     Doomed,
     IndexBuilder,
     IndexColumns,
@@ -163,6 +165,34 @@ class HadoopRows:
             while chunk := [row["path"] for row in islice(rows, INDEX_ROWS)]:
                 yield chunk
 
+    def contents_in(self, parts: Iterable[str]) -> Iterator[Contents]:
+        """The paths of rows and the digests of their contents; some thousand at a time."""
+        for part in parts:
+            if now := self._now([part]):
+                rows = self._read(now).select("path", "content_sha256").toLocalIterator()
+                while chunk := list(islice(rows, INDEX_ROWS)):
+                    yield part, [row[0] for row in chunk], [row[1] for row in chunk]
+
+    def rows_with(self, digests: Mapping[str, Sequence[str]]) -> Iterator[pa.RecordBatch]:
+        """Rows with a vector that this version of Pomona made, by part file and digests."""
+        import pyarrow as pa
+
+        parts = [
+            part
+            for part in self._now(digests)
+            if (self._part_provenance(part) or {}).get("pomona_version") == __version__
+        ]
+        if not parts:
+            return
+        wanted = sorted({digest for some in digests.values() for digest in some})
+        keys = self._spark.createDataFrame(
+            [(digest,) for digest in wanted], "content_sha256 string"
+        )
+        rows = self._read(parts).where("status = 'ok'").join(keys, "content_sha256", "left_semi")
+        found = [row.asDict() for row in rows.select(*FEATURE_SCHEMA.names).toLocalIterator()]
+        if found:
+            yield pa.RecordBatch.from_pylist(found, FEATURE_SCHEMA)
+
     def remove_rows(self, rows: Doomed) -> None:
         """Take rows out: copies without them take the place of the part files that have some."""
         if not rows:
@@ -225,14 +255,14 @@ class HadoopRows:
         self._rename(wave, names)
         return written
 
-    def append_batches(self, rows: list[pa.RecordBatch], job: Job) -> None:
+    def append_batches(self, rows: list[pa.RecordBatch], provenance: Mapping[str, str]) -> None:
         """Write a part file beside the others."""
         from pyspark.sql.functions import col
 
         # As plain rows: Spark 3.5 takes no Arrow table here. They are few.
         plain = [tuple(row.values()) for batch in rows for row in batch.to_pylist()]
         frame = self._spark.createDataFrame(plain, SPARK_SCHEMA)
-        metadata = column_metadata(job.provenance())
+        metadata = column_metadata(provenance)
         features = col("features").alias("features", metadata=metadata)
         named = (features if name == "features" else name for name in FEATURE_SCHEMA.names)
         self.append(frame.select(*named).coalesce(1))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pomona.engines.worklist import Changes, Worklist
+from pomona.engines.worklist import Changes, Missing, Worklist
 from pomona.location import local_path
 from pomona.passed_over import PassedOver
 from pomona.selection import KNOWN_IMAGES, Selection
@@ -64,6 +64,7 @@ class Job:
         overwrite: replace the table rather than continue it.
         retry_failed: do images again whose row has no vector.
         prune: remove rows whose file was in the source and is no more.
+        missing: which rows of other sources to remove as well, if their files do not exist.
         dry_run: write nothing, find out what would be done.
         image_timeout_s: seconds that one image may take before its process is ended.
         wave_files: on Spark, the files of one commit; None for a number that suits the cores.
@@ -79,6 +80,7 @@ class Job:
     overwrite: bool = False
     retry_failed: bool = False
     prune: bool = False
+    missing: Missing | None = None
     dry_run: bool = False
     image_timeout_s: float = IMAGE_TIMEOUT_S
     wave_files: int | None = None
@@ -97,6 +99,9 @@ class Job:
             relabel=self.label_rule is not None,
             retry_failed=self.retry_failed,
             prune=self.prune,
+            missing=self.missing,
+            provenance=self.provenance(),
+            max_pixels=self.decode.max_pixels,
         )
 
 
@@ -189,6 +194,10 @@ class Summary:
             "retried": self.changes.retried,
             "gone": self.changes.gone,
             "pruned": self.changes.pruned,
+            "taken_over": self.changes.taken_over,
+            "missing": self.changes.missing,
+            "missing_kept": self.changes.missing_kept,
+            "absent_folders": dict(self.changes.absent_folders),
             "labels_changed": self.changes.relabelled,
             "labels_kept": self.changes.labels_kept,
             "labelled": self.changes.labelled,

@@ -53,7 +53,7 @@ class LeftOver:
         """
         with self._one_at_a_time:
             for rows in _in_groups(self._featurized(files)):
-                self._rows.append_batches(rows, self._job)
+                self._rows.append_batches(rows, self._job.provenance())
                 for batch in rows:
                     self.done.update(batch["status"].to_pylist())
 

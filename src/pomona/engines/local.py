@@ -244,7 +244,7 @@ class _Run:
             )
             for file, reason in self._crashed
         )
-        self._writer.append(rows, self.job.provenance())
+        self._writer.append_batches(rows, self.job.provenance())
         self.counts["crashed"] += len(self._crashed)
         self._crashed.clear()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from pomona.labels import LabelRule
-    from pomona.row_index import Doomed, NewLabels, RowIndex
+    from pomona.row_index import Contents, Doomed, NewLabels, RowIndex
 
 __all__ = [
     "Images",
@@ -81,9 +81,6 @@ class Rows(IndexedTable, Protocol):
 
     def append(self, rows: DataFrame) -> dict[str, str]:
         """Write rows in one commit; gives path and status of those that were written."""
-
-    def append_batches(self, rows: list[pa.RecordBatch], job: Job) -> None:
-        """Write rows that the driver made."""
 
     def merge_small_parts(self) -> None:
         """Merge part files where there are many small ones."""
@@ -151,6 +148,14 @@ class LocalRows:
         """The paths of all rows in some part files."""
         return self._table.paths_in(parts)
 
+    def contents_in(self, parts: Iterable[str]) -> Iterator[Contents]:
+        """The paths of rows and the digests of their contents."""
+        return self._table.contents_in(parts)
+
+    def rows_with(self, digests: Mapping[str, Sequence[str]]) -> Iterator[pa.RecordBatch]:
+        """Rows with a vector, by part file and digests."""
+        return self._table.rows_with(digests)
+
     def remove_rows(self, rows: Doomed) -> None:
         """Take rows out."""
         self._writer.remove_rows(rows)
@@ -179,9 +184,9 @@ class LocalRows:
                 self._writer.commit(part)
         return written
 
-    def append_batches(self, rows: list[pa.RecordBatch], job: Job) -> None:
+    def append_batches(self, rows: list[pa.RecordBatch], provenance: Mapping[str, str]) -> None:
         """Write a part file beside Spark's."""
-        self._writer.append(rows, job.provenance())
+        self._writer.append_batches(rows, provenance)
 
     def merge_small_parts(self) -> None:
         """Merge part files where there are many small ones."""

@@ -29,7 +29,7 @@ def rehearse(job: Job) -> Summary:
 def has_work(job: Job, rehearsed: Summary) -> bool:
     """Whether a run would change anything, tidying up after one that was killed included."""
     changes = rehearsed.changes
-    rows = changes.to_do + changes.pruned + changes.relabelled
+    rows = changes.to_do + changes.pruned + changes.relabelled + changes.taken_over
     folder = FeatureTable.at(job.paths.table).folder
     left = folder.glob(f"{STAGING}*")
     has_rule = job.label_rule and needs_writing(job.label_rule, read_label_rule(folder))

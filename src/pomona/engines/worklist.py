@@ -1,6 +1,7 @@
 """What a run has to do: the listing of the source, held against the rows of the table.
 
     new       no row                                  done
+    moved     no row, but one has the same bytes      its vector is taken over
     changed   size or time differ from the row's      the row is removed, then done
     failed    a row without a vector                  likewise, if asked for
     label     the row has another label               the label is changed in place
@@ -12,25 +13,37 @@ row missing, which the next run makes, and never two rows or a wrong one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from itertools import compress, islice
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
+from pomona.engines.known_contents import KnownContents, StoredContents, content_keys, rows_for
 from pomona.image_file import ImageFile
-from pomona.row_index import Doomed, IndexBuilder, NewLabels, RowIndex, Verdict, keys_of
+from pomona.location import path_of_row
+from pomona.missing_files import absent_folder, is_missing
+from pomona.row_index import Contents, Doomed, IndexBuilder, NewLabels, RowIndex, Verdict, keys_of
 from pomona.source import Listing
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
     from pomona.labels import LabelRule
 
-__all__ = ["NO_ROWS", "Changes", "IndexedTable", "ReadableTable", "Worklist"]
+__all__ = ["NO_ROWS", "Changes", "IndexedTable", "Missing", "ReadableTable", "Worklist"]
 
 _LOOKED_UP = 4096  # files whose rows are looked up at once
+_HASHED_AT_ONCE = 1024  # files: their rows are at most some megabytes
+_HASHING = 8  # threads
 _SET_ASIDE = 100_000  # files whose rows are removed at once: about 30 MB
 
 
-class ReadableTable(Protocol):
+class ReadableTable(StoredContents, Protocol):
     """What a rehearsal asks of a table."""
 
     def index(self) -> RowIndex:
@@ -49,6 +62,27 @@ class IndexedTable(ReadableTable, Protocol):
     def relabel(self, labels: NewLabels) -> None:
         """Change labels."""
 
+    def append_batches(self, rows: list[pa.RecordBatch], provenance: Mapping[str, str]) -> None:
+        """Add rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Which rows may be deleted because their files do not exist, wherever they were listed from.
+
+    A disk that is not mounted looks like a folder that is gone. So a row stays if its folder does
+    not exist or is empty, unless a file with the same bytes was listed, or the folder is named.
+
+    Attributes:
+        gone: folders that are gone for good, with all below them.
+    """
+
+    gone: tuple[str, ...] = ()
+
+    def is_below_gone(self, path: str) -> bool:
+        """Whether a path is below a folder that is gone for good."""
+        return any(path.startswith(f"{folder.rstrip('/')}/") for folder in self.gone)
+
 
 @dataclass(slots=True)
 class Changes:
@@ -63,6 +97,10 @@ class Changes:
         pruned: those of them that are removed.
         relabelled: files that have their row, and whose label there is changed.
         labels_kept: files whose row keeps a label that the default rule would not give.
+        taken_over: files without a row that got the vector of a row with the same bytes.
+        missing: rows whose file does not exist, of those that may be deleted for that.
+        missing_kept: rows whose file does not exist, and neither does its folder: they stay.
+        absent_folders: such folders, each with its number of rows.
         labelled: files that have a label by the run's rule.
     """
 
@@ -75,6 +113,10 @@ class Changes:
     relabelled: int = 0
     labels_kept: int = 0
     labelled: int = 0
+    taken_over: int = 0
+    missing: int = 0
+    missing_kept: int = 0
+    absent_folders: Counter[str] = field(default_factory=Counter)
 
     @property
     def to_do(self) -> int:
@@ -90,7 +132,7 @@ class Worklist:
         changes: how they differ from the table, counted while they are listed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a run was asked for
         self,
         listing: Listing,
         label: LabelRule,
@@ -98,6 +140,9 @@ class Worklist:
         relabel: bool,
         retry_failed: bool,
         prune: bool,
+        missing: Missing | None,
+        provenance: Mapping[str, str],
+        max_pixels: int,
     ) -> None:
         """Begin.
 
@@ -107,6 +152,9 @@ class Worklist:
             relabel: whether rows that exist get the label that the rule gives.
             retry_failed: whether images whose row has no vector are done again.
             prune: whether rows of images that no longer exist are removed.
+            missing: whether rows of other sources whose files no longer exist are removed as well.
+            provenance: of the rows that the run adds.
+            max_pixels: larger images have no vector.
         """
         self.listing = listing
         self.changes = Changes()
@@ -115,6 +163,12 @@ class Worklist:
         self._to_relabel: set[str] = set()  # part files
         self._retry_failed = retry_failed
         self._prune = prune
+        self._missing = missing
+        self._provenance = provenance
+        self._max_pixels = max_pixels
+        self._known: KnownContents | None = None  # until a file may be known
+        self._taken: list[pa.Table] = []  # rows that wait to be written
+        self._moved = [np.array([], np.uint64)]  # keys of contents that were taken over
 
     def rehearse(self, table: ReadableTable) -> None:
         """Count what there is to do, and change nothing."""
@@ -135,6 +189,7 @@ class Worklist:
         """
         index = table.index()
         aside: list[ImageFile] = []
+        maybe_known: list[ImageFile] = []
 
         def take_out() -> None:
             if aside:
@@ -145,16 +200,25 @@ class Worklist:
         while chunk := list(islice(files, _LOOKED_UP if len(index) else 1)):
             verdicts = _look_up(index, chunk)
             self._compare_labels(index, chunk, verdicts)
-            for file, verdict in zip(chunk, verdicts, strict=True):
-                if verdict is Verdict.NEW:
+            sizes = index.has_vector_of_size([file.size for file in chunk])
+            for file, verdict, same_size in zip(chunk, verdicts, sizes, strict=True):
+                if verdict is Verdict.NEW and same_size:
+                    maybe_known.append(file)
+                elif verdict is Verdict.NEW:
                     self.changes.new += 1
                     yield file
                 elif self._count(verdict):
                     aside.append(file)
+            if len(maybe_known) >= _HASHED_AT_ONCE:
+                yield from self._take_over(index, table, maybe_known)
+                maybe_known.clear()
             if len(aside) >= _SET_ASIDE:
                 take_out()
                 yield from aside
                 aside.clear()
+        if maybe_known:
+            yield from self._take_over(index, table, maybe_known)
+        self._write_taken(table)
         take_out()
         yield from aside
         self._change_labels(index, table)
@@ -208,6 +272,60 @@ class Worklist:
         if found:
             table.relabel(found)
 
+    def _take_over(
+        self, index: RowIndex, table: IndexedTable, files: Sequence[ImageFile]
+    ) -> Iterator[ImageFile]:
+        """Make rows for files whose bytes have a row; gives the other files, to be done."""
+        if self._known is None:
+            self._known = KnownContents(table, index.parts, self._max_pixels)
+        with ThreadPoolExecutor(_HASHING, "pomona-hash") as threads:
+            digests = list(threads.map(self.listing.digest, files))
+        rows = self._known.find(filter(None, digests))
+        found = set(rows["content_sha256"].to_pylist())
+        known: list[tuple[ImageFile, str]] = []
+        for file, digest in zip(files, digests, strict=True):
+            if digest and digest in found:
+                known.append((file, digest))
+            else:
+                self.changes.new += 1
+                yield file
+        if known:
+            moved = [file for file, _ in known]
+            contents = [digest for _, digest in known]
+            labels = [self._label(file.uri) for file in moved]
+            self._taken.append(rows_for(moved, labels, contents, rows))
+            self._moved.append(content_keys(contents))
+            self.changes.taken_over += len(known)
+        if sum(map(len, self._taken)) >= _HASHED_AT_ONCE:
+            self._write_taken(table)
+
+    def _write_taken(self, table: IndexedTable) -> None:
+        if self._taken:
+            batches = [batch for rows in self._taken for batch in rows.to_batches()]
+            table.append_batches(batches, self._provenance)
+        self._taken.clear()
+
+    def _missing_rows(
+        self, missing: Missing, index: RowIndex, table: IndexedTable
+    ) -> Iterator[str]:
+        """The paths of rows that `Missing` describes; counts those that stay."""
+        absent_folder.cache_clear()  # a disk may be mounted between two runs of a process
+        listed = np.unique(np.concatenate([*self._moved, *_listed_contents(index, table)]))
+        for _, paths, digests in table.contents_in(index.parts_with_unlisted()):
+            contents = dict(zip(paths, digests, strict=True))
+            for path in index.unlisted(paths):
+                if self.listing.is_gone(path) or not is_missing(path):
+                    continue
+                folder = absent_folder(path_of_row(path).rpartition("/")[0] or "/")
+                digest = contents[path]
+                has_moved = digest and np.isin(content_keys([digest]), listed)[0]
+                if folder is None or has_moved or missing.is_below_gone(path_of_row(path)):
+                    self.changes.missing += 1
+                    yield path
+                else:
+                    self.changes.missing_kept += 1
+                    self.changes.absent_folders[folder] += 1
+
     def _gone(self, index: RowIndex, table: IndexedTable) -> list[str]:
         """Count the rows whose files are no more; gives their paths if they are to be removed.
 
@@ -219,6 +337,8 @@ class Worklist:
                 self.changes.gone += 1
                 if self._prune:
                     gone.append(path)
+        if self._missing:
+            gone += self._missing_rows(self._missing, index, table)
         return gone
 
 
@@ -229,6 +349,15 @@ class _NoRows:
         return IndexBuilder().build()
 
     def paths_in(self, parts: Iterable[str]) -> Iterator[list[str]]:  # noqa: ARG002 - there are none
+        return iter(())
+
+    def contents_in(self, parts: Iterable[str]) -> Iterator[Contents]:  # noqa: ARG002 - likewise
+        return iter(())
+
+    def rows_with(
+        self,
+        digests: Mapping[str, Sequence[str]],  # noqa: ARG002 - likewise
+    ) -> Iterator[pa.RecordBatch]:
         return iter(())
 
 
@@ -253,6 +382,23 @@ class _Unchanging:
 
     def relabel(self, labels: NewLabels) -> None:
         pass
+
+    def contents_in(self, parts: Iterable[str]) -> Iterator[Contents]:
+        return self.table.contents_in(parts)
+
+    def rows_with(self, digests: Mapping[str, Sequence[str]]) -> Iterator[pa.RecordBatch]:
+        return self.table.rows_with(digests)
+
+    def append_batches(self, rows: list[pa.RecordBatch], provenance: Mapping[str, str]) -> None:
+        pass
+
+
+def _listed_contents(index: RowIndex, table: ReadableTable) -> Iterator[NDArray[np.uint64]]:
+    """Keys of the contents of rows whose files were listed."""
+    for _, paths, digests in table.contents_in(index.parts):
+        listed = set(index.listed(paths))
+        found = zip(paths, digests, strict=True)
+        yield content_keys([digest for path, digest in found if digest and path in listed])
 
 
 def _look_up(index: RowIndex, files: Sequence[ImageFile]) -> list[Verdict]:
