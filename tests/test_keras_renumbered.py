@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from network_files import FILES, SCALED, made
+from pomona.building.keras_renumbered import renumber
 from pomona.building.settings import NetworkSettings
 
 OLD = "_layer_checkpoint_dependencies"
@@ -86,6 +87,14 @@ def test_the_old_numbers_give_the_same_features_and_fingerprint(
     old, new = made(tmp_path / file, settings), made(FILES / file, settings)
     assert old.fingerprint == new.fingerprint
     assert old.probes == new.probes
+
+
+def test_weights_that_lead_in_circles_come_to_an_end(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "weights.h5", "w") as file:
+        file.create_group("layers/conv2d")["around"] = file["/"]
+    renumber(tmp_path / "weights.h5")
+    with h5py.File(tmp_path / "weights.h5") as file:
+        assert list(file) == ["layers"]
 
 
 def test_a_file_of_keras_2_13_gives_the_features_of_its_h5(shared_data: Path) -> None:

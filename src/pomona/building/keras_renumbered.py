@@ -32,8 +32,12 @@ def renumber(weights: Path) -> None:
         for name in [name for name in file if "\\" in name]:  # written on Windows
             file.move(name, name.replace("\\", "/"))
         waiting: list[Any] = [file["/"]]
+        seen: set[int] = set()  # a file that is trusted can still lead in circles
         while waiting:
             group = waiting.pop()
+            if (address := h5py.h5o.get_info(group.id).addr) in seen:
+                continue
+            seen.add(address)
             for name in _KERAS_2:
                 if name in group and _KERAS_3 not in group:
                     group.move(name, _KERAS_3)
