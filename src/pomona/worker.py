@@ -81,6 +81,7 @@ def encode_images(
     read_errors: pa.Array | None,
     runtime: Runtime,
     options: DecodeOptions = EXACT,
+    threads: int = 1,
 ) -> tuple[list[Row], NDArray[np.float32]]:
     """Decode, preprocess and predict.
 
@@ -89,13 +90,14 @@ def encode_images(
         read_errors: N reasons for a null, or None.
         runtime: the loaded encoder, of dimension D.
         options: how images become pixels.
+        threads: how many decode, if the runtime computes several images at once.
 
     Returns:
         N rows, and the vectors of those with status `ok`: (number of ok, D) float32.
     """
     files = _files(contents, read_errors)
     with quiet_codecs():
-        rows = list(_encoded(files, runtime, options, lambda _: None, Seen(), threads=1))
+        rows = list(_encoded(files, runtime, options, lambda _: None, Seen(), threads))
     return rows, _vectors(rows, runtime.dimension)
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from pomona.runtime import Runtime
 
-__all__ = ["Carrier", "Delivery", "carry", "open_encoder"]
+__all__ = ["Carrier", "Delivery", "carry", "open_encoder", "task_cpus"]
 
 Delivery = Literal["broadcast", "file"]
 
@@ -50,7 +50,7 @@ class Carrier:
             EncoderError: it cannot be had here, or is not the one that the driver saw.
         """
         take_assigned_gpu()
-        return load_once(self.fingerprint, self.way.fetch)
+        return load_once(self.fingerprint, self.way.fetch, copies=task_cpus())
 
     def encoder(self) -> Encoder:
         """The encoder itself, fetched anew.
@@ -64,6 +64,14 @@ class Carrier:
     def release(self) -> None:
         """Free on the driver what carried the encoder: it will not be fetched any more."""
         self.way.release()
+
+
+def task_cpus() -> int:
+    """How many cores Spark gives to the task that runs here: `spark.task.cpus`."""
+    from pyspark import TaskContext
+
+    context = TaskContext.get()
+    return 1 if context is None else context.cpus()
 
 
 def open_encoder(
