@@ -9,10 +9,17 @@ TEST_PROCESSES ?= 2
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
+# The newest PySpark is the one in constraints.txt.
+SPARKS := .sparks
+PYSPARK_3.5 := pyspark==3.5.9 py4j==0.10.9.7
+PYSPARK_4.0 := pyspark==4.0.5 py4j==0.10.9.9
+PYSPARK_4.1 := pyspark==4.1.4 py4j==0.10.9.9
+
 .PHONY: help demo test test-faults test-networks lint format bench fuzz clean
+.PHONY: test-spark-3.5 test-spark-4.0 test-spark-4.1 test-spark-newest
 
 help:  ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 demo: $(VENV)/demo.stamp  ## Draw pictures, extract their features, inspect the table
 	$(BIN)/python examples/draw_pictures.py demo/pictures
@@ -21,6 +28,16 @@ demo: $(VENV)/demo.stamp  ## Draw pictures, extract their features, inspect the 
 
 test: lint  ## Check style, types and imports, then run all tests
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+	@$(MAKE) --no-print-directory test-spark-3.5
+
+test-spark-3.5: $(SPARKS)/3.5.stamp  ## Run the tests of supported PySparks on the oldest
+test-spark-4.0: $(SPARKS)/4.0.stamp  ## Run them on PySpark 4.0
+test-spark-4.1: $(SPARKS)/4.1.stamp  ## Run them on PySpark 4.1
+test-spark-3.5 test-spark-4.0 test-spark-4.1: test-spark-%:
+	PYTHONPATH="$(CURDIR)/$(SPARKS)/$*" POMONA_TEST_SPARK=$* $(BIN)/python -m pytest tests/test_spark_versions.py
+
+test-spark-newest: $(VENV)/dev.stamp  ## Run them on the newest PySpark
+	$(BIN)/python -m pytest tests/test_spark_versions.py
 
 test-networks: $(VENV)/dev.stamp  ## Build every known network and compare it with TensorFlow's vectors
 	$(BIN)/python -m pytest tests/test_networks.py -m "networks or not networks"
@@ -49,7 +66,7 @@ fuzz: $(VENV)/fuzz.stamp  ## Feed the decoder mutated images for ten minutes: FU
 	$(BIN)/python fuzzing/fuzz_decode.py -max_total_time=$(FUZZ_SECONDS)
 
 clean:  ## Remove what the other targets made
-	rm -rf $(VENV) $(VENV)-oldest demo
+	rm -rf $(VENV) $(VENV)-oldest $(SPARKS) demo
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Pomona needs Python 3.11 or later; this is " + sys.version.split()[0] + ": set PYTHON=python3.12, say" if sys.version_info < (3, 11) else 0)'
@@ -69,6 +86,16 @@ $(VENV)-oldest/dev.stamp: pyproject.toml constraints-oldest.txt | $(VENV)/bin/py
 	$(VENV)-oldest/bin/python -m pip --disable-pip-version-check --quiet install -c constraints-oldest.txt \
 		-e '.[analysis,heif,int8,onnx]' hypothesis imagecodecs pytest pytest-xdist tifffile
 	@touch $@
+
+# PySpark alone, in a folder that comes before the environment's packages. It is 300 MB.
+$(SPARKS)/%.stamp: $(VENV)/dev.stamp
+	@if command -v java >/dev/null || [ -n "$$JAVA_HOME" ]; then \
+		echo "installing PySpark $*"; \
+		$(PIP) install --no-deps --upgrade --target $(SPARKS)/$* $(PYSPARK_$*); \
+	else \
+		echo "there is no Java, so PySpark $* is not installed and its tests are skipped"; \
+	fi
+	@if [ -d $(SPARKS)/$* ]; then touch $@; fi
 
 $(VENV)/fuzz.stamp: $(VENV)/demo.stamp
 	$(PIP) install -c constraints.txt atheris

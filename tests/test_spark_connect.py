@@ -24,7 +24,7 @@ from pomona.engines import binary_files
 from pomona.engines.job import Snapshot
 from pomona.engines.places import LocalImages
 from pomona.engines.session import check_spark
-from pomona.errors import EngineError, RunError, SourceError
+from pomona.errors import EngineError, RunError, SourceError, TableError
 from pomona.schema import FEATURE_SCHEMA
 
 if TYPE_CHECKING:
@@ -134,10 +134,17 @@ def test_featurize_takes_a_dataframe_of_spark_connect(
     pomona.extract(pictures, tmp_path / "t", encoder=encoder)
     expected = tables.rows(tmp_path / "t")
     images = connect.read.format("binaryFile").load(f"{pictures}/Apple Red 1")
-    made = pomona.featurize(images, encoder)
-    assert made.columns == FEATURE_SCHEMA.names
+    made = pomona.featurize(images, encoder, path_column="PATH", keep=["length"])
+    assert made.columns == [*FEATURE_SCHEMA.names, "encoder", "length"]
     rows = made.collect()
     assert len(rows) == 5
+    assert all(row["length"] == row["size"] for row in rows)
+    other = dataclasses.replace(encoder, weights_sha256="0" * 64)
+    with pytest.raises(EngineError, match="needs a column 'bytes'"):
+        pomona.featurize(images, encoder, image_column="bytes")
+    made.drop("length").union(pomona.featurize(images, other)).write.parquet(str(tmp_path / "u"))
+    with pytest.raises(TableError, match="mixes rows of two encoders"):
+        pomona.spark.read_features(connect, connect.read.parquet(str(tmp_path / "u")))
     for row in rows:
         assert row["features"] == expected[row["path"].rpartition("/")[2]]["features"]
 
@@ -194,6 +201,7 @@ def test_a_session_of_spark_connect_that_is_merely_active_needs_no_java(
 
 PROGRAM = """
 import sys
+import threading
 from pyspark.sql import SparkSession
 import pomona
 from pomona import part_files
@@ -201,7 +209,11 @@ from pomona import part_files
 address, encoder, pictures, table = sys.argv[1:]
 spark = SparkSession.builder.remote(address).getOrCreate()
 images = spark.read.format("binaryFile").load(pictures + "/Apple Red 1")
-features = pomona.featurize_udf(encoder)
+made = []  # in another thread, which has no active session of its own
+thread = threading.Thread(target=lambda: made.append(pomona.featurize_udf(encoder)))
+thread.start()
+thread.join()
+(features,) = made
 (row,) = images.where("path like '%image 3.jpg'").select(features("content").alias("f")).collect()
 spark.udf.register("featurize", features)
 images.createOrReplaceTempView("images")

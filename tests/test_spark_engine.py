@@ -203,7 +203,7 @@ def test_featurize_turns_a_dataframe_of_images_into_rows(
     pomona.extract(pictures, tmp_path / "t", encoder=encoder)
     expected = tables.rows(tmp_path / "t")
     made = pomona.featurize(images(spark, pictures), encoder, label="parent")
-    assert made.columns == FEATURE_SCHEMA.names
+    assert made.columns == [*FEATURE_SCHEMA.names, "encoder"]
     rows = made.collect()
     assert len(rows) == 9  # not .webp, not .JPG, not the empty file, which binaryFile drops
     for row in rows:
@@ -216,7 +216,7 @@ def test_featurize_turns_a_dataframe_of_images_into_rows(
 def test_featurize_without_content_says_what_it_needs(
     spark: SparkSession, encoder: Encoder
 ) -> None:
-    with pytest.raises(EngineError, match="needs columns path and content.*has id"):
+    with pytest.raises(EngineError, match="needs a column 'content' with the bytes.*has id"):
         pomona.featurize(spark.range(1), encoder)
 
 

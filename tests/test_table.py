@@ -77,9 +77,18 @@ def test_a_part_file_without_all_columns_is_refused_by_name(tmp_path: Path, drop
         list(FeatureTable(tmp_path / "t").batches())
 
 
+def test_a_row_without_a_path_is_told_with_a_remedy(tmp_path: Path) -> None:
+    add(tmp_path / "t", A, "a.jpg")
+    (part,) = FeatureTable(tmp_path / "t").parts()
+    rows = pq.read_table(part)
+    pq.write_table(rows.set_column(0, "path", pa.array([None], pa.string())), part)
+    with pytest.raises(TableError, match=f"{part.name} has a row without a path: write .*coalesce"):
+        FeatureTable(tmp_path / "t").index()
+
+
 @pytest.mark.parametrize(
     ("column", "values"),
-    [("path", [None]), ("path", [["a.jpg"]]), ("size", ["large"]), ("modified", [[1]])],
+    [("path", [["a.jpg"]]), ("size", ["large"]), ("modified", [[1]])],
 )
 def test_a_part_file_with_other_values_is_named(
     tmp_path: Path, column: str, values: list[Any]

@@ -71,6 +71,7 @@ def test_vectors_are_those_of_extract_and_other_columns_stay(
     found = featurizer.transform(images(spark, pictures)).collect()
     assert found[0].asDict().keys() == {
         "path", "modificationTime", "length", "content", "features", "error",
+        "features_encoder",
     }  # fmt: skip
     good = 0
     for row in found:

@@ -13,12 +13,16 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 __all__ = [
+    "ENCODER_COLUMN",
     "FEATURE_SCHEMA",
     "INPUT_SCHEMA",
     "SPARK_FOOTER_KEY",
     "SPARK_SCHEMA",
     "STATUSES",
     "column_metadata",
+    "columns_of_footer",
+    "encoder_of_row",
+    "encoder_value",
     "lone_row",
     "provenance_of_column",
     "provenance_of_footer",
@@ -71,6 +75,10 @@ SPARK_SCHEMA = (
 )
 """The same in Spark's words."""
 
+ENCODER_COLUMN = "encoder"
+"""Provenance in each row, as JSON. `featurize` adds it: Spark keeps the metadata of one side of a
+union or an append, and some formats keep none."""
+
 _PREFIX = "pomona."
 SPARK_FOOTER_KEY = "org.apache.spark.sql.parquet.row.metadata"
 """Where Spark keeps a schema, with the metadata of its columns, in a Parquet file's footer."""
@@ -87,6 +95,22 @@ _SPARK_TYPES: dict[str, object] = {
 def column_metadata(provenance: Mapping[str, str]) -> dict[str, str]:
     """Provenance as the metadata of the column `features`, for Arrow and for Spark."""
     return {_PREFIX + key: value for key, value in provenance.items()}
+
+
+def encoder_value(provenance: Mapping[str, str]) -> str:
+    """Provenance as a value of the column `encoder`."""
+    return json.dumps(dict(provenance), sort_keys=True, ensure_ascii=False)
+
+
+def encoder_of_row(value: object) -> dict[str, str]:
+    """Provenance in a value of the column `encoder`; empty if it is none."""
+    try:
+        found = json.loads(value) if isinstance(value, str) else {}
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(found, dict) or "fingerprint" not in found:
+        return {}
+    return {str(key): str(item) for key, item in found.items()}
 
 
 def schema_with_provenance(provenance: Mapping[str, str]) -> pa.Schema:
@@ -148,6 +172,11 @@ def provenance_of_footer(struct: str | None) -> dict[str, str]:
         return provenance_of_column(next(metadata, {}))
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"its footer's {SPARK_FOOTER_KEY} is not as Spark writes it") from error
+
+
+def columns_of_footer(struct: str | None) -> list[str]:
+    """The columns in the footer entry `SPARK_FOOTER_KEY`, which `provenance_of_footer` checked."""
+    return [field["name"] for field in json.loads(struct)["fields"]] if struct else []
 
 
 def provenance_of_column(metadata: Mapping[str, str]) -> dict[str, str]:

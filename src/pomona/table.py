@@ -30,7 +30,8 @@ from pomona.location import (
 )
 from pomona.part_files import ROW_GROUP_ROWS, damaged
 from pomona.row_index import INDEX_COLUMNS, INDEX_ROWS, Contents, IndexBuilder, RowIndex
-from pomona.schema import FEATURE_SCHEMA, read_provenance
+from pomona.row_makers import check_only_known_columns, row_makers
+from pomona.schema import FEATURE_SCHEMA
 from pomona.storage import Folder, LocalFolder, folder_behind
 from pomona.table_kinds import managed, refuse_to_write
 from pomona.table_parts import Part, is_part_name, stored_parts
@@ -43,7 +44,6 @@ __all__ = [
     "check_same_maker",
     "is_table_file",
     "one_provenance",
-    "part_provenance",
     "partitioned",
 ]
 
@@ -196,7 +196,7 @@ class FeatureTable:
     def _has_rows(self) -> bool:
         part = next(self.parts(), None)
         try:
-            return part is not None and "fingerprint" in part_provenance(part)
+            return part is not None and "fingerprint" in row_makers(part)[0]
         except TableError:
             return False
 
@@ -208,12 +208,23 @@ class FeatureTable:
         """
         with self._reading():
             parts = self.stored_parts()
-            found = one_provenance(self, ((part.name, part_provenance(part)) for part in parts))
+            makers = ((part.name, maker) for part in parts for maker in row_makers(part))
+            found = one_provenance(self, makers)
             if found is None:
                 there = self.folder.is_dir() or any(self._place.entries())
                 what = "has no .parquet files" if there else "does not exist"
                 raise TableError(f"{self} is not a feature table: it {what}")
         return found
+
+    def check_continuable(self, provenance: Mapping[str, str]) -> None:
+        """Make sure that the rows lose nothing if this version copies or merges part files.
+
+        Raises:
+            TableError: a part has columns of a caller's own, or no footer that says what its rows
+                say.
+        """
+        for part in self.parts():
+            check_only_known_columns(part, provenance)
 
     def index(self) -> RowIndex:
         """What has a row, and from which state of its file. Vectors are not read."""
@@ -324,18 +335,6 @@ def partitioned(table: object, part: str) -> str:
     )
 
 
-def part_provenance(part: Part | Path) -> dict[str, str]:
-    """What made the rows of one part file; empty if it does not say.
-
-    Raises:
-        TableError: it is damaged.
-    """
-    try:
-        return read_provenance(pq.read_schema(part.opened() if isinstance(part, Part) else part))
-    except (OSError, pa.ArrowInvalid, ValueError) as error:
-        raise TableError(damaged(part, error)) from error
-
-
 def _rows(part: Part, columns: list[str], at_once: int) -> Iterator[pa.Table]:
     """The rows of a part file, some at once, in the table's schema whichever engine wrote them."""
     schema = pa.schema([FEATURE_SCHEMA.field(name) for name in columns])
@@ -350,7 +349,10 @@ def _rows(part: Part, columns: list[str], at_once: int) -> Iterator[pa.Table]:
             }
             rows = pa.table([found[name] for name in columns], columns).cast(schema)
             if "path" in columns and rows["path"].null_count:
-                raise TableError(damaged(part, "a row has no path"))
+                raise TableError(
+                    f"{part} has a row without a path: write the table again with a path in each "
+                    "row, such as coalesce(path, concat('sha256:', content_sha256)) in Spark"
+                )
             yield rows
 
 

@@ -23,8 +23,9 @@ from pomona.part_files import (
     remove_part,
 )
 from pomona.row_index import Contents, Doomed, NewLabels, RowIndex
+from pomona.row_makers import part_provenance
 from pomona.schema import schema_with_provenance
-from pomona.table import STAGING, FeatureTable, check_same_maker, part_provenance
+from pomona.table import STAGING, FeatureTable, check_same_maker
 from pomona.table_journal import PutAway, Swap, sync, take_up
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ def check_writable(table: FeatureTable, provenance: Mapping[str, str], *, overwr
         found = table.provenance()
         if not overwrite:
             check_same_maker(table.folder, found, provenance)
+            table.check_continuable(found)
 
 
 @contextmanager

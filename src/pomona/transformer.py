@@ -11,15 +11,16 @@ import pyarrow as pa
 
 from pomona.encoder.blob import Encoder
 from pomona.encoder.drawn_warning import warn_of_drawn
-from pomona.engines.carrier import Carrier, carry
+from pomona.engines.carrier import Carrier, carry, task_cpus
 from pomona.engines.session import check_spark
 from pomona.errors import EncoderError, EngineError
 from pomona.prepare import EXACT
-from pomona.schema import column_metadata
+from pomona.schema import column_metadata, encoder_value
 from pomona.worker import encode_images
 
 check_spark(None, None)  # says what to install, where the next lines would not
 
+import pyspark  # noqa: E402
 from pyspark import keyword_only  # noqa: E402
 from pyspark.ml import Transformer  # noqa: E402
 from pyspark.ml.param import Param, Params, TypeConverters  # noqa: E402
@@ -62,7 +63,7 @@ class ImageFeaturizer(
     """A Transformer of Spark ML: a column with the bytes of images -> a column of vectors.
 
         featurizer = ImageFeaturizer(encoder=encoder, vectorOutput=True, handleInvalid="skip")
-        Pipeline(stages=[featurizer, StringIndexer(...), LogisticRegression()])
+        Pipeline(stages=[featurizer, StringIndexer(...), LogisticRegression(regParam=0.01)])
 
     All other columns stay. A pipeline saves the encoder with it.
 
@@ -72,6 +73,9 @@ class ImageFeaturizer(
         encoder: a `pomona.Encoder`, or the path or URI of its file.
         vectorOutput: dense ML Vectors, of float64, in place of `array<float>`.
         errorCol: where to say what is wrong with an image: null if nothing; none by default.
+        encoderCol: where to say in each row what made it, as `featurize` does in `encoder`: unions
+            and some table formats lose the metadata. By default outputCol with `_encoder` behind;
+            '' for none.
         handleInvalid: an image that is none has a null (`keep`, the default), is left out (`skip`),
             or ends the query (`error`). Estimators of Spark ML take no nulls.
     """
@@ -91,6 +95,12 @@ class ImageFeaturizer(
         "name of a column for what is wrong with an image; '' for none",
         TypeConverters.toString,
     )
+    encoderCol: Param[str] = Param(  # noqa: N815
+        Params._dummy(),
+        "encoderCol",
+        "name of a column for what made the vector; by default outputCol + '_encoder', '' for none",
+        TypeConverters.toString,
+    )
     handleInvalid: Param[str] = Param(  # noqa: N815
         Params._dummy(),
         "handleInvalid",
@@ -107,6 +117,7 @@ class ImageFeaturizer(
         encoder: Encoder | str | os.PathLike[str] | None = None,  # noqa: ARG002
         vectorOutput: bool = False,  # noqa: ARG002, N803
         errorCol: str = "",  # noqa: ARG002, N803
+        encoderCol: str | None = None,  # noqa: ARG002, N803
         handleInvalid: str = "keep",  # noqa: ARG002, N803
     ) -> None:
         super().__init__()
@@ -129,6 +140,7 @@ class ImageFeaturizer(
         encoder: Encoder | str | os.PathLike[str] | None = None,  # noqa: ARG002
         vectorOutput: bool = False,  # noqa: ARG002, N803
         errorCol: str = "",  # noqa: ARG002, N803
+        encoderCol: str | None = None,  # noqa: ARG002, N803
         handleInvalid: str = "keep",  # noqa: ARG002, N803
     ) -> Self:
         """Set several Params."""
@@ -180,6 +192,16 @@ class ImageFeaturizer(
         """The name of the column for what is wrong with an image; empty for none."""
         return self.getOrDefault(self.errorCol)
 
+    def setEncoderCol(self, value: str) -> Self:  # noqa: N802
+        """Set the name of the column for what made the vector."""
+        return self._set(encoderCol=value)
+
+    def getEncoderCol(self) -> str:  # noqa: N802
+        """The name of the column for what made the vector; empty for none."""
+        if self.isSet(self.encoderCol):
+            return self.getOrDefault(self.encoderCol)
+        return f"{self.getOutputCol()}_encoder"
+
     def write(self) -> MLWriter:
         """What saves it, with its encoder."""
         return _Writer(self)
@@ -191,7 +213,7 @@ class ImageFeaturizer(
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
         from pyspark.ml.functions import array_to_vector
-        from pyspark.sql.functions import col, when
+        from pyspark.sql.functions import col, lit, when
 
         encoder = self.getEncoder()
         output, error, invalid = self.getOutputCol(), self.getErrorCol(), self.getHandleInvalid()
@@ -208,9 +230,10 @@ class ImageFeaturizer(
             rows = rows.withColumn(error, col(f"{found}.error"))
         if invalid == "skip":
             rows = rows.where(~missing)
-        metadata: dict[str, Any] = dict(
-            column_metadata({**encoder.provenance(), "decode": "exact"})
-        )
+        provenance = {**encoder.provenance(), "decode": "exact"}
+        if maker := self.getEncoderCol():
+            rows = rows.withColumn(maker, lit(encoder_value(provenance)))
+        metadata: dict[str, Any] = dict(column_metadata(provenance))
         # Where Spark ML's own stages look for a vector's length, before they read a row for it.
         metadata["ml_attr"] = {"num_attrs": encoder.dimension}
         return rows.drop(found).withMetadata(output, metadata)
@@ -228,17 +251,19 @@ class ImageFeaturizer(
                 f"ImageFeaturizer takes bytes of images, and column {name!r} is of type {kind}: "
                 "read them with spark.read.format('binaryFile')"
             )
-        if self.getOutputCol() == self.getErrorCol():
-            raise EngineError(
-                f"ImageFeaturizer has {self.getOutputCol()!r} for outputCol and errorCol: give two "
-                "names"
-            )
-        for new in filter(None, (self.getOutputCol(), self.getErrorCol())):
-            if new in dataset.columns:
+        named: dict[str, str] = {}
+        for parameter in ("outputCol", "errorCol", "encoderCol"):
+            new = getattr(self, f"get{parameter[0].upper()}{parameter[1:]}")()
+            if new and new in named:
+                raise EngineError(
+                    f"ImageFeaturizer has {new!r} for {named[new]} and {parameter}: give two names"
+                )
+            if new and new in dataset.columns:
                 raise EngineError(
                     f"ImageFeaturizer would write a column {new!r}, and this DataFrame has one: "
-                    "give another outputCol or errorCol, or drop it"
+                    f"give another {parameter}, or drop it"
                 )
+            named[new] = parameter
 
     def _carrier(self, spark: SparkSession, encoder: Encoder) -> Carrier:
         """Send the encoder once, however often something is transformed."""
@@ -263,7 +288,7 @@ class _Writer(MLWriter):
             if param.name != "encoder"
         }
         spark = self.sparkSession
-        DefaultParamsWriter.saveMetadata(instance, path, spark, paramMap=params)
+        DefaultParamsWriter.saveMetadata(instance, path, _context(spark), paramMap=params)
         frame = spark.createDataFrame([(blob,)], "encoder binary").coalesce(1)
         frame.write.parquet(_beside(path))
 
@@ -271,7 +296,7 @@ class _Writer(MLWriter):
 class _Reader(MLReader[ImageFeaturizer]):
     def load(self, path: str) -> ImageFeaturizer:
         spark = self.sparkSession
-        metadata = DefaultParamsReader.loadMetadata(path, spark)
+        metadata = DefaultParamsReader.loadMetadata(path, _context(spark))
         instance = ImageFeaturizer()
         instance._resetUid(metadata["uid"])
         DefaultParamsReader.getAndSetParams(instance, metadata)
@@ -279,6 +304,11 @@ class _Reader(MLReader[ImageFeaturizer]):
         if row is None:
             raise EncoderError(f"{path} has no encoder: save the ImageFeaturizer again")
         return instance.setEncoder(Encoder.from_bytes(bytes(row["encoder"]), path))
+
+
+def _context(spark: SparkSession) -> Any:
+    """What PySpark's metadata functions take: PySpark 3.5 accepts only a SparkContext."""
+    return spark.sparkContext if pyspark.__version__.startswith("3.") else spark
 
 
 def _beside(path: str) -> str:
@@ -294,7 +324,7 @@ def _udf(carrier: Carrier, *, fails: bool) -> Any:
         runtime = carrier.runtime()
         for contents in batches:
             array = pa.array(contents, pa.large_binary(), from_pandas=True)
-            rows, vectors = encode_images(array, None, runtime, EXACT)
+            rows, vectors = encode_images(array, None, runtime, EXACT, task_cpus())
             if fails and (bad := [row for row in rows if row.status != "ok"]):
                 raise EngineError(
                     f"an image is {bad[0].status} ({bad[0].error}), and handleInvalid is 'error': "

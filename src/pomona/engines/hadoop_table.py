@@ -22,6 +22,7 @@ from pomona._version import __version__
 from pomona.engines.hadoop import hadoop_folder, hadoop_path, hadoop_system
 from pomona.engines.hadoop_mark import Mark
 from pomona.engines.places import write_parquet, written_once
+from pomona.engines.spark_tables import one_encoder
 from pomona.errors import RunError, TableError
 from pomona.folder_tree import is_hidden
 from pomona.label_record import LABEL_RULE, needs_writing, rule_written_down, written_rule
@@ -42,10 +43,12 @@ from pomona.row_index import (
     RowIndex,
 )
 from pomona.schema import (
+    ENCODER_COLUMN,
     FEATURE_SCHEMA,
     SPARK_FOOTER_KEY,
     SPARK_SCHEMA,
     column_metadata,
+    columns_of_footer,
     provenance_of_footer,
 )
 from pomona.table import (
@@ -137,9 +140,14 @@ class HadoopRows:
                 f"{self._table} exists and is not a feature table (it holds {strange[0]!r}): "
                 "give another TABLE"
             )
-        made_by = self._provenance()
+        made_by, more = self._provenance()
         if made_by and not overwrite:
             check_same_maker(self._table, made_by, provenance)
+            if more:
+                raise TableError(
+                    f"{self._table} has columns that a run does not write ({', '.join(more)}): "
+                    "give another TABLE"
+                )
 
     def index(self) -> RowIndex:
         """What has a row. Keys are made by the executors: the driver sees no path."""
@@ -344,14 +352,27 @@ class HadoopRows:
             old = told["old"] if left == told["new"] else []
             self._swap(folder, old, left)
 
-    def _provenance(self) -> dict[str, str] | None:
-        """What made the rows, by the footers of all part files; None where there are none."""
+    def _provenance(self) -> tuple[dict[str, str] | None, list[str]]:
+        """What made the rows of all part files, None if there are none; and a caller's columns."""
         parts = list(self._parts())
         with ThreadPoolExecutor(_ASKING) as threads:
-            found = threads.map(self._part_provenance, parts)
-            return one_provenance(self._table, zip(parts, found, strict=True))
+            footers = list(threads.map(self._footer, parts))
+        found = one_provenance(
+            self._table,
+            (
+                (part, maker)
+                for part, (footer, names) in zip(parts, footers, strict=True)
+                for maker in (footer, self._by_rows(part) if ENCODER_COLUMN in names else footer)
+            ),
+        )
+        known = {*FEATURE_SCHEMA.names, ENCODER_COLUMN}
+        return found, sorted({name for _, names in footers for name in names if name not in known})
 
-    def _part_provenance(self, name: str) -> dict[str, str]:
+    def _by_rows(self, part: str) -> dict[str, str]:
+        return one_encoder(self._read([part]), ENCODER_COLUMN, f"{self._table}/{part}")
+
+    def _footer(self, name: str) -> tuple[dict[str, str], list[str]]:
+        """What the footer of a part file says: its maker, and its columns."""
         from py4j.protocol import Py4JJavaError
 
         parquet: Any = self._spark.sparkContext._jvm.org.apache.parquet.hadoop  # type: ignore[union-attr]
@@ -362,7 +383,8 @@ class HadoopRows:
             reader = parquet.ParquetFileReader.open(file)
             entries = reader.getFooter().getFileMetaData().getKeyValueMetaData()
             reader.close()
-            return provenance_of_footer(entries.get(SPARK_FOOTER_KEY))
+            struct = entries.get(SPARK_FOOTER_KEY)
+            return provenance_of_footer(struct), columns_of_footer(struct)
         except Py4JJavaError as error:
             reason = str(error.java_exception.getMessage()).split("\n")[0][:200]
             raise TableError(damaged(f"{self._table}/{name}", reason)) from error

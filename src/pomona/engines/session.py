@@ -131,6 +131,12 @@ def active_session() -> SparkSession | None:
 
         if SparkContext._active_spark_context is not None:
             return Session.builder.getOrCreate()  # of another thread, or a bare context: not ours
+    # PySpark imports this module when it starts a Spark Connect session.
+    connect: Any = sys.modules.get("pyspark.sql.connect.session")
+    if active is None and connect is not None:
+        # Each thread has its own active session. The default session is the process's.
+        default: SparkSession | None = connect.SparkSession._get_default_session()
+        return default
     return active
 
 

@@ -11,14 +11,19 @@ from pomona.engines.hadoop import hadoop_folder
 from pomona.engines.session import is_connect
 from pomona.errors import TableError
 from pomona.location import canonical, is_remote, spark_path, without_password
-from pomona.schema import FEATURE_SCHEMA, provenance_of_column
+from pomona.schema import (
+    ENCODER_COLUMN,
+    FEATURE_SCHEMA,
+    encoder_of_row,
+    provenance_of_column,
+)
 from pomona.table import FeatureTable, one_provenance
 from pomona.table_kinds import SINK, managed, refuse_to_read
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-__all__ = ["open_on_spark"]
+__all__ = ["one_encoder", "open_on_spark"]
 
 
 def open_on_spark(spark: SparkSession, table: str) -> tuple[DataFrame, dict[str, str]]:
@@ -72,7 +77,7 @@ def _rows(spark: SparkSession, path: str) -> DataFrame:
 
 
 def _provenance(spark: SparkSession, table: str) -> dict[str, str]:
-    """Look at every part file's footer: Spark itself takes the first one's for all."""
+    """Look at every part file's footer and rows: Spark itself takes one footer for all."""
     parts = sorted(spark.read.parquet(table).inputFiles())
     found = ((part, _of_part(spark, unquote(part))) for part in parts)
     provenance = one_provenance(table, found)
@@ -82,7 +87,29 @@ def _provenance(spark: SparkSession, table: str) -> dict[str, str]:
 
 
 def _of_part(spark: SparkSession, part: str) -> dict[str, str]:
-    schema = spark.read.parquet(part).schema
-    if "features" not in schema.names:
-        return {}
-    return provenance_of_column(schema["features"].metadata or {})
+    return one_encoder(spark.read.parquet(part), ENCODER_COLUMN, part)
+
+
+def one_encoder(rows: DataFrame, column: str, name: str) -> dict[str, str]:
+    """Make sure that one encoder made all rows of a DataFrame.
+
+    Args:
+        rows: a job reads their column `column`, if they have it.
+        column: what `featurize` calls `encoder`.
+        name: what to call the DataFrame in errors.
+
+    Returns:
+        What made them; empty if nothing says. A row without a value in `column` is one that the
+        metadata of `features` describes.
+
+    Raises:
+        TableError: two encoders made them.
+    """
+    metadata: dict[str, str] = {}
+    if "features" in rows.columns:
+        metadata = provenance_of_column(rows.schema["features"].metadata or {})
+    if column not in rows.columns or rows.schema[column].dataType.simpleString() != "string":
+        return metadata
+    values = sorted((row[0] for row in rows.select(column).distinct().collect()), key=str)
+    makers = [encoder_of_row(value) or metadata for value in values]
+    return one_provenance(name, (("a row", maker) for maker in makers)) or metadata
