@@ -14,9 +14,10 @@ SPARKS := .sparks
 PYSPARK_3.5 := pyspark==3.5.9 py4j==0.10.9.7
 PYSPARK_4.0 := pyspark==4.0.5 py4j==0.10.9.9
 PYSPARK_4.1 := pyspark==4.1.4 py4j==0.10.9.9
+FORMATS := io.delta:delta-spark_2.13:4.0.0,org.apache.iceberg:iceberg-spark-runtime-4.0_2.13:1.10.0
 
 .PHONY: help demo test test-faults test-networks lint format bench fuzz clean
-.PHONY: test-spark-3.5 test-spark-4.0 test-spark-4.1 test-spark-newest
+.PHONY: test-spark-3.5 test-spark-4.0 test-spark-4.1 test-spark-newest test-formats
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -35,6 +36,9 @@ test-spark-4.0: $(SPARKS)/4.0.stamp  ## Run them on PySpark 4.0
 test-spark-4.1: $(SPARKS)/4.1.stamp  ## Run them on PySpark 4.1
 test-spark-3.5 test-spark-4.0 test-spark-4.1: test-spark-%:
 	PYTHONPATH="$(CURDIR)/$(SPARKS)/$*" POMONA_TEST_SPARK=$* $(BIN)/python -m pytest tests/test_spark_versions.py
+
+test-formats: $(SPARKS)/4.0.stamp  ## Test tables of Delta and Iceberg, with their jars, on PySpark 4.0
+	PYTHONPATH="$(CURDIR)/$(SPARKS)/4.0" POMONA_TEST_FORMATS=$(FORMATS) $(BIN)/python -m pytest tests/test_table_formats.py
 
 test-spark-newest: $(VENV)/dev.stamp  ## Run them on the newest PySpark
 	$(BIN)/python -m pytest tests/test_spark_versions.py
