@@ -29,6 +29,9 @@ pytestmark = [
     pytest.mark.spark,
     # PySpark 3.5 uses distutils, which setuptools provides with a warning.
     pytest.mark.filterwarnings("ignore:distutils Version classes:DeprecationWarning"),
+    # Its py4j leaves sockets to the garbage collector.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 
 
