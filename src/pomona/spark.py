@@ -79,8 +79,8 @@ def one_encoder(rows: DataFrame, column: str = ENCODER_COLUMN) -> dict[str, str]
     found = check_one_encoder(rows, column, "the DataFrame")
     if "fingerprint" not in found:
         raise TableError(
-            f"the DataFrame does not say which encoder made it: give one with the column {column} "
-            "that featurize adds, or with the metadata of features"
+            "the DataFrame does not say which encoder made its column features: give one with the "
+            f"column {column}, which featurize adds, or with the metadata of features"
         )
     return found
 
