@@ -72,7 +72,7 @@ def cpus(batches):
     for batch in batches:
         yield pa.RecordBatch.from_pydict({"cpus": [task_cpus()] * batch.num_rows})
 
-print(spark.range(1, numPartitions=1).mapInArrow(cpus, "cpus int").first()["cpus"])
+print(spark.range(1, numPartitions=1).mapInArrow(cpus, "cpus bigint").first()["cpus"])
 print(pomona.extract(pictures, table, encoder=encoder, spark=spark).ok)
 images = spark.read.format("binaryFile").option("recursiveFileLookup", True).load(pictures)
 features = pomona.featurize_udf(encoder)
