@@ -116,6 +116,6 @@ def test_spark_refuses_two_encoders_on_any_file_system(
     folder = tmp_path / "a b"
     tables.write(folder, MATRIX, LABELS, fingerprint="a" * 64)
     tables.write(folder, MATRIX, LABELS, fingerprint="b" * 64)
-    monkeypatch.setattr("pomona.spark.is_remote", lambda _: bool(scheme))
+    monkeypatch.setattr("pomona.engines.spark_tables.is_remote", lambda _: bool(scheme))
     with pytest.raises(TableError, match="mixes rows of two encoders"):
         pomona.spark.read_features(spark, f"{scheme}{folder}")
