@@ -30,7 +30,7 @@ from pomona.location import (
 )
 from pomona.part_files import ROW_GROUP_ROWS, damaged
 from pomona.row_index import INDEX_COLUMNS, INDEX_ROWS, Contents, IndexBuilder, RowIndex
-from pomona.row_makers import check_only_known_columns, row_makers
+from pomona.row_makers import check_only_known_columns, part_provenance, row_makers
 from pomona.schema import FEATURE_SCHEMA
 from pomona.storage import Folder, LocalFolder, folder_behind
 from pomona.table_kinds import managed, refuse_to_write

@@ -188,7 +188,7 @@ class HadoopRows:
         parts = [
             part
             for part in self._now(digests)
-            if (self._part_provenance(part) or {}).get("pomona_version") == __version__
+            if self._footer(part)[0].get("pomona_version") == __version__
         ]
         if not parts:
             return
