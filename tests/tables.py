@@ -59,7 +59,7 @@ def write(
     provenance = {
         "fingerprint": fingerprint,
         "model": "drawn",
-        "weights": "drawn",
+        "weights": "untrained:0",
         "dimension": str(matrix.shape[1]),
         "decode": "exact",
         "pomona_version": "0",

@@ -30,7 +30,7 @@ MADE = Classifier(
     np.array([1, 0.5, 2], np.float32),
     np.array([[1, 0, 0], [0, 1, -1]], np.float32),
     np.array([0.5, -0.5], np.float32),
-    {"fingerprint": "a" * 64, "model": "drawn", "weights": "drawn", "decode": "exact"},
+    {"fingerprint": "a" * 64, "model": "drawn", "weights": "untrained:0", "decode": "exact"},
     {"images": 7},
 )
 CONTENT = MADE.to_bytes()
