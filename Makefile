@@ -22,10 +22,18 @@ FORMATS := io.delta:delta-spark_2.13:4.0.0,org.apache.iceberg:iceberg-spark-runt
 help:  ## List the targets
 	@grep -hE '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
-demo: $(VENV)/demo.stamp  ## Draw pictures, extract their features, inspect the table
+demo: $(VENV)/demo.stamp  ## Draw pictures, extract their features, inspect the table, write a report
 	$(BIN)/python examples/draw_pictures.py demo/pictures
 	$(BIN)/pomona extract demo/pictures demo/features --weights drawn
 	$(BIN)/pomona inspect demo/features
+	$(BIN)/pomona report demo/features -o demo/report.html
+	@echo
+	@echo "Open demo/report.html in a browser. Then try:"
+	@echo "  $(BIN)/pomona search demo/features Kiwi/000.jpg -k 6 --sheet demo/near.png"
+	@echo "  $(BIN)/pomona duplicates demo/features --threshold 0.99"
+	@echo "  $(BIN)/pomona project demo/features -k 50 --plot demo/pca.png"
+	@echo "  $(BIN)/pomona train demo/features -o demo/fruit.classifier"
+	@echo "  $(BIN)/pomona classify demo/fruit.classifier demo/pictures/Plum"
 
 test: lint  ## Check style, types and imports, then run all tests
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
@@ -77,7 +85,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/demo.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) install -c constraints.txt -e .
+	$(PIP) install -c constraints.txt -e '.[analysis]'
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python

@@ -32,10 +32,34 @@ do.
 
 | exit code | meaning |
 |---|---|
-| 0 | done, whatever became of single images: each has its row, and its status there |
+| 0 | done; an image that failed has its row, and its status there |
 | 1 | a run could not go on, or `inspect` found vectors that are not as they should be |
 | 2 | bad use; nothing was written |
-| 130, 143 | stopped by Ctrl-C or SIGTERM; whole part files stay, the same command continues |
+| 3 | `extract` or `classify`: no image of SOURCE has a vector, because every one failed |
+| 130 | stopped by Ctrl-C (SIGINT) |
+| 143 | stopped by SIGTERM |
+
+One Ctrl-C or SIGTERM stops `extract` after the images in hand. It commits what is done, says how
+many images are kept, and the same command continues. A second one stops at once: images that are
+not yet committed are done again by the next run. Neither leaves anything half-written. On Spark,
+the workers see the first signal if TABLE is on this machine or on storage that they share; if it is
+behind a URI such as `s3a://`, the waves that run are cancelled, so choose `--wave-files` by what a
+stop may cost.
+
+A path may begin with `~`, in quotes and behind an option's `=` as well. A glob as SOURCE must be in
+quotes.
+
+## Shell completion
+
+Put one of these lines into the file that your shell reads at its start:
+
+```text
+eval "$(_POMONA_COMPLETE=bash_source pomona)"             # bash: ~/.bashrc
+eval "$(_POMONA_COMPLETE=zsh_source pomona)"              # zsh: ~/.zshrc
+_POMONA_COMPLETE=fish_source pomona | source              # fish: ~/.config/fish/config.fish
+```
+
+The bash line needs bash 4.4 or later, and `pomona` on the PATH.
 
 The examples use the pictures that `make demo` draws: five kinds of fruit, and three files that are
 no good.
@@ -59,11 +83,14 @@ TEXTS = {
 ```console
 $ pomona extract demo/pictures demo/features --weights drawn
 203 images in 3.3 s (62 images/s): 200 ok, 3 failed
-failed: 1 empty, 1 truncated, 1 unsupported; the column 'error' says why
+failed: 1 empty, 1 truncated, 1 unsupported
+  file:/data/demo/pictures/Kiwi/half.jpg: JPEG: image file is truncated: ...
+  file:/data/demo/pictures/Plum/empty.jpg: the file is empty: 0 bytes
+  file:/data/demo/pictures/Plum/page.jpg: not an image that can be read: ...
 table: demo/features (encoder 7140144fbcd8)
 next: pomona inspect demo/features
 $ pomona extract demo/pictures demo/features --weights drawn
-0 images in 0.3 s (0 images/s): 0 ok, 0 failed, 203 already done
+nothing to do: 203 images already done
 table: demo/features (encoder 7140144fbcd8)
 next: pomona inspect demo/features
 ```
@@ -240,18 +267,35 @@ int8.encoder: mobilenet_v2, 2.7 MB
 ```console
 $ pomona inspect demo/features --rows 2
 demo/features: 203 rows, 200 ok, 3 failed
-vectors: all 200 have 1280 numbers, no NaN, none all zero
+model:     mobilenet_v2, weights drawn
+dimension: 1,280
+vectors:   200 of the right length, without NaN, none all zero
+classes:   5
+
 status       images
 empty             1
 ok              200
 truncated         1
 unsupported       1
+
+truncated: file:/data/demo/pictures/Kiwi/half.jpg
+  JPEG: image file is truncated: Corrupt JPEG data: premature end of data segment
+empty: file:/data/demo/pictures/Plum/empty.jpg
+  the file is empty: 0 bytes
+unsupported: file:/data/demo/pictures/Plum/page.jpg
+  not an image that can be read: looks like HTML, perhaps an error page; ...
+
 label      images
 Apple Red      40
 Banana         40
 Kiwi           41
 Plum           42
 Pêche          40
+
+status  label      size          path
+ok      Apple Red  100x100 JPEG  file:/data/demo/pictures/Apple Red/000.jpg
+ok      Apple Red  100x100 JPEG  file:/data/demo/pictures/Apple Red/001.jpg
+
 provenance
 fingerprint     7140144fbcd86a20e64bd31d17c4bf9b22cbce7a93e03744999210e5c0be618c
 model           mobilenet_v2
@@ -269,12 +313,11 @@ precision       f32
 runtime         openvino
 pomona_version  0.1.0
 decode          exact
-path                                        label      features                         status
-file:/data/demo/pictures/Apple Red/000.jpg  Apple Red  0.853, 1.003, 0.786, 0.702, ...  ok
-file:/data/demo/pictures/Apple Red/001.jpg  Apple Red  0.871, 0.908, 0.867, 0.675, ...  ok
+$ pomona inspect demo/features --failed --csv > failed.csv
 ```
 
-The last column of the rows, size and format, is cut off here.""",
+In a terminal of 120 columns or more, and in a pipe, the rows also show the first numbers of each
+vector. `--failed` lists all failed files, each with its reason.""",
     ),
     "pomona train": Text(
         "Makes a classifier of a table's labels. [using-features.md](using-features.md) says how\n"
@@ -282,7 +325,7 @@ The last column of the rows, size and format, is cut off here.""",
         """\
 ```console
 $ pomona train demo/features -o fruit.classifier --plot confusion.png
-pomona: note: images passed over for want of a vector: 3
+pomona: note: skipped 3 images without a vector
 learnt 5 classes from 160 images in 3.1 s (C = 1, 5-fold cross-validation on 160 images)
 accuracy: 1.0000, 40 of 40 images right (95 % Wilson interval 0.9124 to 1.0000)
 class      images  precision  recall
@@ -304,7 +347,7 @@ next: pomona classify fruit.classifier IMAGES
         """\
 ```console
 $ pomona classify fruit.classifier demo/pictures/Plum | tail -2
-pomona: images classified: 40; not: 1 empty, 1 unsupported
+pomona: classified 40 images; failed: 1 empty, 1 unsupported
 file:/data/demo/pictures/Plum/036.jpg   Plum    0.9998  ok
 file:/data/demo/pictures/Plum/page.jpg                  unsupported  not an image that ...
 ```

@@ -307,7 +307,7 @@ def test_from_a_table_to_labels_on_the_command_line(
     assert [line[1:] for line in lines if line[0].endswith("/empty.png")] == [
         ["", "", "empty", "the file is empty: 0 bytes"]
     ]
-    assert err == "pomona: images classified: 16; not: 1 empty\n"
+    assert err == "pomona: classified 16 images; failed: 1 empty\n"
 
 
 def test_json_of_both_is_one_object(

@@ -275,7 +275,7 @@ def test_the_command_says_where_the_page_is_and_how_long_it_took(
     code, out, err = run(capfd, "report", folder, "-o", file, "--map", "pca")
     assert (code, err) == (0, "")
     assert re.match(rf"{re.escape(str(file))}: 62 rows, \d\.\d MB, in \d+\.\d s\n", out)
-    assert "1 pictures could not be read" in out
+    assert "1 picture could not be read" in out
 
 
 def test_json_tells_what_was_found(

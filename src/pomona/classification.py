@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pomona.analysis.classifier import Classifier
-from pomona.analysis.table_encoder import built_as, has_named_weights, refuse_projected
+from pomona.analysis.table_encoder import (
+    built_as,
+    from_cache,
+    has_named_weights,
+    refuse_projected,
+)
 from pomona.analysis.vectors import vectors_of
 from pomona.decode import MAX_PIXELS
 from pomona.encoder.blob import Encoder
@@ -114,7 +119,7 @@ def _is_table(source: str) -> bool:
 def _classify_table(probe: Classifier, table: FeatureTable) -> Iterator[Prediction]:
     provenance = table.provenance()
     warn_of_drawn(provenance)
-    probe.check_same_encoder(provenance["fingerprint"], str(table))
+    probe.check_same_encoder(provenance, str(table))
     if provenance.get("decode") != probe.provenance.get("decode"):
         raise ClassifierError(
             f"{table} was made with --decode {provenance.get('decode')}, and the classifier "
@@ -185,10 +190,12 @@ def _encoder_for(
     )
     if given is not None:
         encoder = given if isinstance(given, Encoder) else Encoder.load(given)
-        probe.check_same_encoder(encoder.fingerprint, "the encoder given")
+        probe.check_same_encoder(encoder.provenance(), "the encoder given")
         return encoder
     if weights is None and probe.encoder is not None:
         return probe.encoder
+    if weights is None and (here := from_cache(probe.provenance)):
+        return here
     return _built_again(probe, weights)
 
 
@@ -199,10 +206,10 @@ def _built_again(probe: Classifier, weights: str | None) -> Encoder:
     if model not in CARDS or not named or known.get("precision") == "int8":
         raise EncoderError(
             f"to classify images, the encoder is needed that made the table: {probe.encoder_name}; "
-            "give --encoder FILE"
+            "it is not in this machine's cache: give --encoder FILE"
             + (f", or --weights FILE with its weights ({had})" if model in CARDS else "")
             + ", or put it into the classifier with 'pomona train --encoder FILE'"
         )
     encoder = built_as(known, model, weights or had)
-    probe.check_same_encoder(encoder.fingerprint, f"{model} with weights {weights or had}")
+    probe.check_same_encoder(encoder.provenance(), f"{model} with weights {weights or had}")
     return encoder

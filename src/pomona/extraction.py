@@ -146,7 +146,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     _check_number("image_timeout_s", image_timeout_s, 0.1)
     _check_missing(prune=prune, missing=missing, gone=gone)
     selection = Selection(_patterns(globs), _patterns(exclude))
-    paths = _paths(os.fspath(source), os.fspath(table), selection, on_spark=on_spark)
+    paths = _paths(_at_home(source), _at_home(table), selection, on_spark=on_spark)
     if on_spark:
         check_spark(spark, master)
     check_local(paths)
@@ -211,6 +211,11 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
 
 def _patterns(given: str | Sequence[str]) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _at_home(path: str | os.PathLike[str]) -> str:
+    """A path or a URI, with a leading `~` replaced."""
+    return os.path.expanduser(os.fspath(path))  # noqa: PTH111 - a URI is no Path
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,10 +13,11 @@ from rich.text import Text
 
 from pomona.analysis.inspection import sorted_labels
 from pomona.encoder.blob import describe_preprocessing
+from pomona.plural import count_of
 
 if TYPE_CHECKING:
     from pomona.analysis.duplicates import Duplicates, Group
-    from pomona.analysis.inspection import Inspection
+    from pomona.analysis.inspection import FailedFile, Inspection, VectorCheck
     from pomona.analysis.projection import Projected
     from pomona.analysis.search import SearchResult
     from pomona.encoder.blob import Encoder
@@ -25,6 +27,7 @@ __all__ = [
     "show_columns",
     "show_duplicates",
     "show_encoder",
+    "show_failures",
     "show_inspection",
     "show_matches",
     "show_model",
@@ -34,6 +37,7 @@ __all__ = [
 
 _SHOWN_LABELS = 20
 _SHOWN_MEMBERS = 4
+_WIDE = 120  # columns: in a narrower terminal, the numbers would leave no room for the path
 
 
 _NUMBERS = {
@@ -51,39 +55,86 @@ def show_columns(names: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
 
 
 def show_inspection(name: str, found: Inspection) -> None:
-    """Print an inspection."""
+    """Print an inspection: what people look for first, and provenance last."""
     console = _console()
-    check = found.check
     failed = found.rows - found.statuses["ok"]
     console.print(
-        Text(f"{name}: {found.rows:,} rows, {found.statuses['ok']:,} ok, {failed:,} failed")
+        Text(
+            f"{name}: {count_of(found.rows, 'row')}, {found.statuses['ok']:,} ok, {failed:,} failed"
+        )
     )
+    named = len(found.labels) - (None in found.labels)
+    facts = [
+        ("model", _model(found.provenance)),
+        ("dimension", f"{found.check.dimension:,}"),
+        ("vectors", _checked(found.check)),
+        ("classes", f"{named:,}" if named else "none: no image has a label"),
+    ]
     if found.missing_files:
-        console.print(
-            f"missing: the files of {found.missing_files:,} rows no longer exist (pomona extract "
-            "--prune --missing deletes such rows)"
+        facts.append(
+            (
+                "missing",
+                f"the files of {count_of(found.missing_files, 'row')} no longer exist (pomona "
+                "extract --prune --missing deletes such rows)",
+            )
         )
     if found.missing_files is not None and found.files_elsewhere:
-        console.print(
-            f"not looked at: the files of {found.files_elsewhere:,} rows (they are on another file "
-            "system, or cannot be seen)"
+        facts.append(
+            (
+                "not looked at",
+                f"the files of {count_of(found.files_elsewhere, 'row')} (they are on another file "
+                "system, or cannot be seen)",
+            )
         )
-    if check.passed:
-        console.print(
-            f"vectors: all {check.vectors:,} have {check.dimension} numbers, no NaN, none all zero"
-        )
-    else:
-        console.print(
-            f"vectors: NOT as they should be: of {check.vectors:,}, {check.wrong_length:,} have "
-            f"another length than {check.dimension}, {check.not_finite:,} hold a NaN or infinity, "
-            f"{check.all_zero:,} are all zero; {check.missing:,} rows are ok without a vector"
-        )
+    for key, value in facts:
+        console.print(Text(shown(f"{key + ':':<11}{value}")))
     if failed:
+        console.print()
         _print_counts(console, "status", sorted(found.statuses.items()))
-    _print_counts(console, "label", sorted_labels(found.labels))
-    _print_pairs(console, "provenance", found.provenance.items())
+        console.print()
+        show_failures(found.failed_files, failed, name)
+    if named:
+        console.print()
+        _print_counts(console, "label", sorted_labels(found.labels))
     if found.first_rows:
+        console.print()
         _print_rows(console, found.first_rows)
+    console.print()
+    _print_pairs(console, "provenance", found.provenance.items())
+
+
+def show_failures(files: Iterable[FailedFile], failed: int, table: str) -> None:
+    """Print failed files, two lines for each, and how to see the others."""
+    console = _console()
+    count = 0
+    for count, file in enumerate(files, start=1):  # noqa: B007 - used after the loop
+        console.print(Text(shown(f"{file.status}: {file.path}")))
+        console.print(Text(shown(f"  {file.error}")))
+    if failed > count:
+        console.print(
+            Text(f"... {failed - count:,} more: pomona inspect {shlex.quote(table)} --failed")
+        )
+
+
+def _model(provenance: dict[str, str]) -> str:
+    named = f"{provenance.get('model', '?')}, weights {provenance.get('weights', '?')}"
+    precision = provenance.get("precision", "f32")
+    return named if precision == "f32" else f"{named}, {precision}"
+
+
+def _checked(check: VectorCheck) -> str:
+    if check.passed and not check.vectors:
+        return "none"
+    if check.passed:
+        return f"{check.vectors:,} of the right length, without NaN, none all zero"
+    faults = {
+        f"another length than {check.dimension:,}": check.wrong_length,
+        "NaN or infinity": check.not_finite,
+        "all zero": check.all_zero,
+        "missing although the status is ok": check.missing,
+    }
+    told = "; ".join(f"{count:,} {fault}" for fault, count in faults.items() if count)
+    return f"FAULTY, of {check.vectors:,}: {told}"
 
 
 def show_encoder(name: str, encoder: Encoder) -> None:
@@ -138,12 +189,16 @@ def show_duplicates(name: str, found: Duplicates, groups: int) -> None:
             continue
         spare = sum(len(group.members) - 1 for group in made)
         differ = sum(len(group.labels) > 1 for group in made)
-        told = f"{name}: {kind} duplicates: {len(made):,} groups, {spare:,} images to spare"
-        console.print(Text(told + (f"; in {differ:,} groups labels differ" if differ else "")))
+        groups_of, images = count_of(len(made), "group"), count_of(spare, "image")
+        told = f"{name}: {kind} duplicates: {groups_of}, {images} to spare"
+        in_groups = f"; in {count_of(differ, 'group')} labels differ" if differ else ""
+        console.print(Text(told + in_groups))
         for number, group in enumerate(made[:groups], start=1):
             _print_group(console, number, group)
         if made[groups:]:
-            console.print(f"... {len(made) - groups:,} more groups: see --groups and --json")
+            console.print(
+                f"... {count_of(len(made) - groups, 'more group')}: see --groups and --json"
+            )
     if len(found.nearest):
         if found.by_chance > 0.1:
             chance = f"{found.by_chance:.0%}"
@@ -162,7 +217,7 @@ def show_duplicates(name: str, found: Duplicates, groups: int) -> None:
 
 
 def _print_group(console: Console, number: int, group: Group) -> None:
-    said = f"{group.kind} {number}: {len(group.members):,} images"
+    said = f"{group.kind} {number}: {count_of(len(group.members), 'image')}"
     if group.kind == "near":
         said += f", down to {group.lowest:.4f} of the first"
     if len(group.labels) > 1:
@@ -197,8 +252,9 @@ def show_projection(made: Projected) -> None:
     shares = made.projection.explained
     console.print(
         Text(
-            f"{made.table}: {made.rows:,} rows, {made.projection.rows:,} vectors of {len(shares)} "
-            f"numbers, with {shares.sum():.1%} of the variance of all {len(made.projection.mean):,}"
+            f"{made.table}: {count_of(made.rows, 'row')}, "
+            f"{count_of(made.projection.rows, 'vector')} of {count_of(len(shares), 'number')}, "
+            f"with {shares.sum():.1%} of the variance of all {len(made.projection.mean):,}"
         )
     )
     table = _table("components", "variance", "of the last")
@@ -235,17 +291,15 @@ def _print_pairs(console: Console, title: str, pairs: Iterable[tuple[str, str]])
 
 
 def _print_rows(console: Console, rows: list[dict[str, Any]]) -> None:
-    table = _table("path", "label", "features", "status", "size")
+    wide = console.width >= _WIDE
+    table = _table("status", "label", "size", *(["features"] if wide else []), "path")
     for row in rows:
         vector = row["features"]
         size = f"{row['width']}x{row['height']}" if row["width"] else ""
-        table.add_row(
-            Text(shown(row["path"])),
-            Text(shown(row["label"])),
-            Text(", ".join(f"{value:.3f}" for value in vector) + ", ..." if vector else "-"),
-            Text(row["status"]),
-            Text(f"{size} {row['format'] or ''}".strip()),
-        )
+        numbers = ", ".join(f"{value:.3f}" for value in vector) + ", ..." if vector else "-"
+        cells = [row["status"], shown(row["label"]), f"{size} {row['format'] or ''}".strip()]
+        cells += [numbers] if wide else []
+        table.add_row(*map(Text, [*cells, shown(row["path"])]))
     console.print(table)
 
 

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pomona._version import __version__
+from pomona.encoder.differences import differences
 from pomona.errors import TableError, UsageError
 from pomona.location import (
     canonical,
@@ -76,7 +77,7 @@ class FeatureTable:
         Raises:
             TableError: the name is none, or its file system cannot be reached.
         """
-        path = os.fspath(path)
+        path = os.path.expanduser(os.fspath(path))  # noqa: PTH111 - a URI is no Path
         if not path or not path.isprintable():
             raise TableError(f"TABLE {path!r} is no name for a folder: give another one")
         check_spelling(path, "TABLE", TableError)
@@ -213,6 +214,8 @@ class FeatureTable:
             if found is None:
                 there = self.folder.is_dir() or any(self._place.entries())
                 what = "has no .parquet files" if there else "does not exist"
+                if self.far is None and self.folder.is_file():
+                    what = "is a file, expected a folder"
                 raise TableError(f"{self} is not a feature table: it {what}")
         return found
 
@@ -264,13 +267,22 @@ class FeatureTable:
                     )
                     yield from rows.filter(is_one).to_batches()
 
-    def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, columns: list[str] | None = None, *, newest_first: bool = False
+    ) -> Iterator[pa.RecordBatch]:
         """The rows, streamed, in the table's schema whichever engine wrote them.
+
+        Args:
+            columns: the names of those to read; by default all.
+            newest_first: read the part files that were written last before the others.
 
         Raises:
             TableError: a part file is damaged, or lacks a column.
         """
-        for part in self.stored_parts():
+        parts: Iterable[Part] = self.stored_parts()
+        if newest_first:
+            parts = sorted(parts, key=lambda part: part.modified, reverse=True)
+        for part in parts:
             for rows in _rows(part, columns or FEATURE_SCHEMA.names, ROW_GROUP_ROWS):
                 yield from rows.to_batches()
 
@@ -298,7 +310,8 @@ def one_provenance(
         if _maker(found) != _maker(first):
             raise TableError(
                 f"{table} mixes rows of two encoders, or of two ways of decoding: "
-                f"{_named(first)} and {_named(found)} in {name}"
+                f"{_named(first)} and {_named(found)} in {name}, which differ in "
+                f"{differences(first, found)}"
             )
     return None if first is None else dict(first)
 
@@ -317,7 +330,8 @@ def check_same_maker(table: object, found: Mapping[str, str], wanted: Mapping[st
     if found["fingerprint"] != wanted["fingerprint"]:
         raise TableError(
             f"{table} was made by another encoder: it has {_named(found)}, this run has "
-            f"{_named(wanted)}; give another TABLE, or --overwrite to replace it"
+            f"{_named(wanted)}, and they differ in {differences(found, wanted)}; give another "
+            "TABLE, or --overwrite to replace it"
         )
     (_, before), (_, now) = _maker(found), _maker(wanted)
     if before != now:

@@ -37,6 +37,7 @@ def featurize(  # noqa: PLR0913, PLR0917 - settings, each with a sensible defaul
     on_image: OnImage = lambda _: None,
     seen: Seen | None = None,
     threads: int = 1,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[pa.RecordBatch]:
     """Turn images into rows of the feature table, one for each, in their order.
 
@@ -47,9 +48,11 @@ def featurize(  # noqa: PLR0913, PLR0917 - settings, each with a sensible defaul
         on_image: told after each image, with its status.
         seen: images that this worker did before, with the same runtime and options.
         threads: how many decode, where the runtime computes several images at once.
+        stopped: asked before each image; if it returns True, no further image is begun.
 
     Yields:
-        One record batch of `pomona.schema.FEATURE_SCHEMA` for each that came in.
+        One record batch of `pomona.schema.FEATURE_SCHEMA` for each that came in. If the worker is
+        stopped, the last one has fewer rows.
     """
     waiting: deque[pa.RecordBatch] = deque()  # whose images are under way
 
@@ -57,7 +60,10 @@ def featurize(  # noqa: PLR0913, PLR0917 - settings, each with a sensible defaul
         for batch in batches:
             waiting.append(batch)
             errors = batch["read_error"] if "read_error" in batch.schema.names else None
-            yield from _files(batch["content"], errors)
+            for file in _files(batch["content"], errors):
+                if stopped():
+                    return
+                yield file
 
     images = _encoded(files(), runtime, options, on_image, seen or Seen(), threads)
     rows: list[Row] = []
@@ -74,6 +80,8 @@ def featurize(  # noqa: PLR0913, PLR0917 - settings, each with a sensible defaul
             batch = waiting.popleft()
             done, rows = rows[: batch.num_rows], rows[batch.num_rows :]
             yield _to_batch(batch, done, runtime.dimension)
+    if rows:  # it was stopped within a batch
+        yield _to_batch(waiting[0].slice(0, len(rows)), rows, runtime.dimension)
 
 
 def encode_images(

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pomona.encoder.blob import Encoder
+from pomona.encoder.differences import differences
 from pomona.errors import ClassifierError
 from pomona.location import read_file, written_whole
 from pomona.notebook import html_card, html_pairs
@@ -82,7 +83,7 @@ class Classifier:
         if not all(np.isfinite(a).all() for a in arrays) or not (self.scale > 0).all():
             raise ClassifierError("a classifier's numbers must be finite, its scale above 0")
         if self.encoder is not None:
-            self.check_same_encoder(self.encoder.fingerprint, "the encoder given with it")
+            self.check_same_encoder(self.encoder.provenance(), "the encoder given with it")
 
     @property
     def fingerprint(self) -> str:
@@ -103,20 +104,22 @@ class Classifier:
         found: NDArray[np.float64] = softmax(logits.astype(np.float64), axis=1)
         return found
 
-    def check_same_encoder(self, fingerprint: str, what: str) -> None:
+    def check_same_encoder(self, provenance: Mapping[str, str], what: str) -> None:
         """Make sure that vectors are of the encoder that this classifier learnt from.
 
         Args:
-            fingerprint: of what made the vectors.
+            provenance: of what made the vectors.
             what: its name, for the error.
 
         Raises:
             ClassifierError: they are of another.
         """
-        if fingerprint != self.fingerprint:
+        if provenance["fingerprint"] != self.fingerprint:
             raise ClassifierError(
                 f"the classifier takes vectors of {self.encoder_name}, and {what} is of another "
-                f"encoder ({fingerprint[:12]}): give what that one made, or train anew"
+                f"encoder ({provenance['fingerprint'][:12]}), which differs in "
+                f"{differences(self.provenance, provenance)}: give what that one made, or train "
+                "anew"
             )
 
     @property
@@ -227,7 +230,8 @@ class Classifier:
             content = read_file(os.fspath(path))
         except OSError as error:
             raise ClassifierError(
-                f"cannot read the classifier {path}: {error.strerror or error}"
+                f"cannot read the classifier {path}: {error.strerror or error}; give the file that "
+                "'pomona train' wrote"
             ) from error
         return cls.from_bytes(content, str(path))
 

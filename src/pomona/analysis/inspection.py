@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,10 +19,19 @@ if TYPE_CHECKING:
 
     from pomona.table import FeatureTable
 
-__all__ = ["Inspection", "VectorCheck", "inspect_table"]
+__all__ = [
+    "FailedFile",
+    "Inspection",
+    "VectorCheck",
+    "failed_files",
+    "inspect_table",
+    "sorted_labels",
+]
 
 _COLUMNS = ["path", "label", "features", "status", "error", "width", "height", "format"]
 _SHOWN_COMPONENTS = 4
+SHOWN_FAILURES = 5
+"""Failed files that a summary names one by one."""
 
 
 @dataclass(slots=True)
@@ -50,6 +61,21 @@ class VectorCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedFile:
+    """A row without a vector.
+
+    Attributes:
+        path: of the file, as the table has it.
+        status: why, in one word.
+        error: why, in one sentence.
+    """
+
+    path: str
+    status: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class Inspection:
     """What `inspect_table` found.
 
@@ -62,6 +88,7 @@ class Inspection:
         first_rows: a few rows, vectors cut to their first components.
         missing_files: rows whose file no longer exists; None if nobody looked.
         files_elsewhere: rows whose file is on another file system or cannot be looked at.
+        failed_files: the first few rows without a vector.
     """
 
     rows: int
@@ -72,6 +99,7 @@ class Inspection:
     first_rows: list[dict[str, Any]]
     missing_files: int | None = None
     files_elsewhere: int = 0
+    failed_files: list[FailedFile] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """The object that `pomona inspect --json` prints."""
@@ -85,6 +113,7 @@ class Inspection:
             "files_elsewhere": self.files_elsewhere,
             "provenance": self.provenance,
             "first_rows": self.first_rows,
+            "failed_files": [asdict(file) for file in self.failed_files],
         }
 
 
@@ -108,18 +137,47 @@ def inspect_table(
     labels: Counter[str | None] = Counter()
     shown: list[dict[str, Any]] = []
     looks: Counter[bool | None] = Counter()
+    failed: list[FailedFile] = []
     for batch in table.batches(_COLUMNS):
         statuses.update(batch["status"].to_pylist())
         labels.update(batch["label"].to_pylist())
         _check_vectors(batch, check)
         if look_at_files:
             looks.update(map(is_missing, batch["path"].to_pylist()))
+        failed += islice(_failed(batch), SHOWN_FAILURES - len(failed))
         if len(shown) < first_rows:
             shown += map(_shorten, batch.slice(0, first_rows - len(shown)).to_pylist())
     missing = looks[True] if look_at_files else None
     return Inspection(
-        statuses.total(), statuses, labels, check, provenance, shown, missing, looks[None]
+        statuses.total(),
+        statuses,
+        labels,
+        check,
+        provenance,
+        shown,
+        missing,
+        looks[None],
+        failed,
     )
+
+
+def failed_files(table: FeatureTable, *, newest_first: bool = False) -> Iterator[FailedFile]:
+    """Return the rows without a vector, as they are read. Vectors are not read.
+
+    Raises:
+        TableError: it is not a feature table, or mixes two encoders.
+    """
+    table.provenance()
+    for batch in table.batches(["path", "status", "error"], newest_first=newest_first):
+        yield from _failed(batch)
+
+
+def _failed(batch: pa.RecordBatch) -> Iterator[FailedFile]:
+    import pyarrow.compute as pc
+
+    rows = batch.select(["path", "status", "error"]).filter(pc.not_equal(batch["status"], "ok"))
+    for row in rows.to_pylist():
+        yield FailedFile(row["path"], row["status"], row["error"] or "")
 
 
 def sorted_labels(labels: Counter[str | None]) -> list[tuple[str | None, int]]:

@@ -6,16 +6,18 @@ import os
 from typing import TYPE_CHECKING
 
 from pomona.building.build import build_encoder
+from pomona.building.cache import cached_by_fingerprint
 from pomona.building.precision import lower_precision
 from pomona.building.settings import NetworkSettings
 from pomona.encoder.blob import Encoder
 from pomona.encoder.cards import CARDS
+from pomona.encoder.differences import differences
 from pomona.errors import EncoderError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["built_as", "encoder_of_table", "has_named_weights", "refuse_projected"]
+__all__ = ["built_as", "encoder_of_table", "from_cache", "has_named_weights", "refuse_projected"]
 
 
 def encoder_of_table(
@@ -24,7 +26,10 @@ def encoder_of_table(
     model: str | None = None,
     weights: str | None = None,
 ) -> Encoder:
-    """Get the encoder that made a table: read, or built from what its provenance says.
+    """Get the encoder that made a table: read, found in the cache, or built again.
+
+    The cache of this machine has it if it was built here. Otherwise it is built again by the names
+    in the provenance, if they are those of a known network and of weights that can be had by name.
 
     Args:
         provenance: the table's.
@@ -42,15 +47,23 @@ def encoder_of_table(
                 "--encoder holds its network and weights: leave --model out, and --weights"
             )
         found = Encoder.load(encoder)
+    elif model is None and weights is None and (here := from_cache(provenance)):
+        return here
     else:
         found = _build(provenance, model, weights)
     if found.fingerprint != provenance["fingerprint"]:
+        differ = differences(provenance, found.provenance())
         raise EncoderError(
-            f"the table was made by {_named(provenance)}, and this encoder is "
-            f"{_named(found.provenance())}: give the one that made the table, as --encoder FILE, "
-            "or by --model and --weights, which is for networks with preprocessing as it came"
+            f"the table was made by another encoder, and they differ in {differ}; "
+            "give the one that made the table, as --encoder FILE, or by --model and --weights, "
+            "which is for networks with preprocessing as it came"
         )
     return found
+
+
+def from_cache(provenance: Mapping[str, str]) -> Encoder | None:
+    """Return the encoder that made a table if it was built on this machine."""
+    return cached_by_fingerprint(provenance.get("fingerprint", ""))
 
 
 def refuse_projected(provenance: Mapping[str, str], instead: str) -> None:
@@ -78,14 +91,17 @@ def has_named_weights(provenance: Mapping[str, str]) -> bool:
 def _build(provenance: Mapping[str, str], model: str | None, weights: str | None) -> Encoder:
     precision = provenance.get("precision", "f32")
     if precision == "int8":
-        raise EncoderError("the table was made by an int8 encoder: give its file by --encoder")
+        raise EncoderError(
+            "the table was made by an int8 encoder, which is not in this machine's cache: give its "
+            "file by --encoder"
+        )
     name = model or provenance.get("model", "")
     if weights is None and (model is None or model in CARDS):
         if not has_named_weights(provenance):
             file = "--weights" if name in CARDS else "--model"
             raise EncoderError(
-                f"the table was made by {_named(provenance)}, and tables hold no networks and no "
-                f"weights: give the file by {file}, or the encoder by --encoder"
+                f"the table was made by {_named(provenance)}, which is not in this machine's "
+                f"cache: give the file by {file}, or the encoder by --encoder"
             )
         weights = provenance["weights"]
     return built_as(provenance, name, weights)

@@ -25,6 +25,7 @@ from pomona.analysis.strength import Strength, choose_strength
 from pomona.analysis.table_encoder import refuse_projected
 from pomona.analysis.vectors import open_vectors
 from pomona.encoder.blob import Encoder
+from pomona.encoder.differences import differences
 from pomona.errors import ClassifierError, RunError, UsageError
 from pomona.extras import check_extra
 from pomona.notebook import html_card, html_pairs, html_table
@@ -220,8 +221,9 @@ def _open_encoder(
     if loaded.fingerprint != provenance["fingerprint"]:
         raise ClassifierError(
             f"{os.fspath(table)} was made by another encoder "
-            f"({provenance['fingerprint'][:12]}) than the one given ({loaded.fingerprint[:12]}): "
-            "give the one that made it, or none"
+            f"({provenance['fingerprint'][:12]}) than the one given ({loaded.fingerprint[:12]}), "
+            f"and they differ in {differences(provenance, loaded.provenance())}: give the one that "
+            "made it, or none"
         )
     return loaded
 

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pomona.building.cache import cached, keep
 from pomona.building.content import as_text, content_digest, network_files
 from pomona.building.drawn import DRAWN, drawn_weights
 from pomona.building.files import FORMATS, cards_beside, file_format, with_card
@@ -19,7 +20,7 @@ from pomona.encoder.blob import LAYOUT_VERSION, Encoder, canonical_digest
 from pomona.encoder.cards import CARDS, find_card
 from pomona.encoder.names import DEFAULT_MODEL
 from pomona.errors import EncoderError
-from pomona.location import cache_folder, check_here, local_path
+from pomona.location import check_here, local_path
 
 __all__ = ["build_encoder", "describe_network", "is_network_file", "is_part_of_network"]
 
@@ -56,7 +57,7 @@ def build_encoder(
     """
     request = _request(model, weights, settings or NetworkSettings(), trust, runtime)
     name = f"{canonical_digest(_identity(request))}.encoder"
-    if found := _cached(name):
+    if found := cached(name):
         return found
     what = request.get("file") or f"{model} with weights {request['weights']}"
     _log.info("building %s (the first time only)", as_text(what))
@@ -66,7 +67,7 @@ def build_encoder(
         built = Encoder.load(path)
     for note in answer["notes"]:
         _log.info("%s", note)
-    _keep(built, name)
+    keep(built, name)
     return built
 
 
@@ -129,26 +130,6 @@ def _request(
     return {"file": str(path), "settings": told, "trust": trust, "runtime": runtime}
 
 
-def _cached(name: str) -> Encoder | None:
-    """The encoder of that name in the user's cache, if there is one that can be read."""
-    try:
-        path = cache_folder("encoders") / name
-        return Encoder.load(path) if path.is_file() else None
-    except (OSError, EncoderError) as error:
-        _log.warning("building again: %s", error)
-        return None
-
-
-def _keep(encoder: Encoder, name: str) -> None:
-    """Put an encoder into the cache, where there is room: service accounts have none."""
-    try:
-        path = cache_folder("encoders") / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        encoder.save(path)
-    except (OSError, EncoderError) as error:
-        _log.info("not kept for the next time: %s", error)
-
-
 def _identity(request: dict[str, Any]) -> dict[str, Any]:
     """What decides the encoder that a request brings about."""
     if "file" in request:
@@ -178,8 +159,9 @@ def _weights_identity(request: dict[str, Any]) -> str:
     if path.suffix == ".keras":
         raise EncoderError(f"{weights} is a whole network: give it in place of the network's name")
     if not path.is_file():
+        lacks = "it is a folder" if path.is_dir() else "no such file"
         raise EncoderError(
-            f"cannot read weights {weights!r} (no such file): give 'imagenet', 'drawn', a "
+            f"cannot read weights {weights!r} ({lacks}): give 'imagenet', 'drawn', a "
             "Keras weights file, or 'untrained:SEED'"
         )
     return _content(path)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pomona.building.cache import keep
 from pomona.building.calibration import sample_pixels
 from pomona.building.graph import with_probes
 from pomona.building.processes import ask
@@ -83,10 +84,13 @@ def lower_precision(
             "--runtime openvino"
         )
     if precision == "bf16":
-        return with_probes(replace(encoder, precision="bf16"))
-    if calibrate is not None:
-        return quantize(encoder, sample_pixels(calibrate, encoder.preprocessing))
-    return encoder
+        lowered = with_probes(replace(encoder, precision="bf16"))
+    elif calibrate is not None:
+        lowered = quantize(encoder, sample_pixels(calibrate, encoder.preprocessing))
+    else:
+        return encoder
+    keep(lowered)  # 'search' and 'classify' find it there by a table's fingerprint
+    return lowered
 
 
 def quantize(encoder: Encoder, pixels: NDArray[np.uint8]) -> Encoder:

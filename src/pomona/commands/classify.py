@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -10,9 +11,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pomona.commands.console import AS_JSON, results_follow, say
+from pomona.commands.console import AS_JSON, NO_VECTOR, results_follow, say
 from pomona.commands.options import MAX_PIXELS
+from pomona.commands.paths import as_path
 from pomona.commands.sections import SectionedCommand
+from pomona.plural import count_of
 
 if TYPE_CHECKING:
     from pomona.classification import Prediction
@@ -29,15 +32,17 @@ __all__ = ["classify"]
     short_help="Give each image a label and its probability.",
     epilog="Example: pomona classify fruit.classifier photos/ > labels.tsv",
 )
-@click.argument("classifier")
-@click.argument("source")
+@click.argument("classifier", type=as_path)
+@click.argument("source", type=as_path)
 @click.option(
     "--encoder",
+    type=as_path,
     metavar="FILE",
     help="For images: what made the table that CLASSIFIER learnt from, if it is not inside.",
 )
 @click.option(
     "--weights",
+    type=as_path,
     metavar="FILE",
     help="For images: the network's weights, where the encoder is to be built from a file again.",
 )
@@ -118,4 +123,6 @@ def _print_json(classifier: str, answers: Iterator[Prediction]) -> None:
 def _tell(counts: Counter[str]) -> None:
     failed = {status: n for status, n in sorted(counts.items()) if status != "ok"}
     bad = ", ".join(f"{n:,} {status}" for status, n in failed.items())
-    say(f"images classified: {counts['ok']:,}" + (f"; not: {bad}" if bad else ""))
+    say(f"classified {count_of(counts['ok'], 'image')}" + (f"; failed: {bad}" if bad else ""))
+    if failed and not counts["ok"]:
+        sys.exit(NO_VECTOR)

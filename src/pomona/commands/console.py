@@ -8,7 +8,10 @@ from typing import NoReturn
 
 import click
 
-__all__ = ["AS_JSON", "fail", "results_follow", "say"]
+__all__ = ["AS_JSON", "NO_VECTOR", "fail", "results_follow", "say", "shown"]
+
+NO_VECTOR = 3
+"""The exit code of a run in which no image got a vector."""
 
 AS_JSON = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object instead of words."
@@ -26,6 +29,11 @@ def results_follow() -> None:
 def say(text: str) -> None:
     """Tell the user something beside the results: on stderr."""
     click.echo(f"pomona: {text}", err=True)
+
+
+def shown(text: str) -> str:
+    """Return text of somebody else's on one line: a terminal obeys what some names hold."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def fail(code: int, message: str) -> NoReturn:

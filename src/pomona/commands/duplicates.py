@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pomona.commands.console import AS_JSON, results_follow, say
+from pomona.commands.paths import as_file, as_path
 from pomona.commands.sections import SectionedCommand
 from pomona.commands.steps import steps_bar
 
@@ -29,7 +30,7 @@ _SHEET_ROWS, _SHEET_COLUMNS = 100, 10
     short_help="Find images that are in a table more than once.",
     epilog="Example: pomona duplicates features/ --threshold 0.99 --plot near.png",
 )
-@click.argument("table")
+@click.argument("table", type=as_path)
 @click.option(
     "--threshold",
     type=float,
@@ -48,13 +49,13 @@ _SHEET_ROWS, _SHEET_COLUMNS = 100, 10
 @click.option(
     "--plot",
     metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=as_file,
     help="Draw how near images are to each other, and the threshold: PNG, SVG or PDF.",
 )
 @click.option(
     "--sheet",
     metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=as_file,
     help="Write a contact sheet, .png, .jpg or .webp: a row for each group that is shown, of up to "
     "ten images.",
 )

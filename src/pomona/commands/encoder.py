@@ -21,6 +21,7 @@ from pomona.commands.options import (
     Size,
     warn_of_untrained,
 )
+from pomona.commands.paths import as_path
 from pomona.commands.sections import OrderedGroup, SectionedCommand
 
 __all__ = ["encoder"]
@@ -43,7 +44,7 @@ def encoder() -> None:
     short_help="Build the encoder of a network, and write it to a file.",
     epilog="Example: pomona encoder build mobilenet_v2 -o mobilenet.encoder",
 )
-@click.argument("model")
+@click.argument("model", type=as_path)
 @WEIGHTS
 @LAYER
 @SIGNATURE
@@ -76,7 +77,14 @@ def encoder() -> None:
     help="bf16 and int8 are faster; their features differ.",
 )
 @CALIBRATE
-@click.option("-o", "--output", required=True, metavar="FILE", help="Where to write the encoder.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="FILE",
+    type=as_path,
+    help="Where to write the encoder.",
+)
 def build(
     *,
     model: str,
@@ -125,12 +133,19 @@ def build(
     short_help="Write an encoder in a lower precision.",
     epilog="Example: pomona encoder convert f32.encoder --precision bf16 -o bf16.encoder",
 )
-@click.argument("file")
+@click.argument("file", type=as_path)
 @click.option(
     "--precision", type=click.Choice(["bf16", "int8"]), required=True, help="What to compute in."
 )
 @CALIBRATE
-@click.option("-o", "--output", required=True, metavar="FILE", help="Where to write the encoder.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="FILE",
+    type=as_path,
+    help="Where to write the encoder.",
+)
 def convert(file: str, precision: str, calibrate: str | None, output: str) -> None:
     """Write the float32 encoder in FILE in a lower precision: faster, with other features."""
     from pomona.building.precision import lower_precision
@@ -150,7 +165,7 @@ def convert(file: str, precision: str, calibrate: str | None, output: str) -> No
     short_help="Show what an encoder is made of.",
     epilog="Example: pomona encoder show fruit.encoder",
 )
-@click.argument("file")
+@click.argument("file", type=as_path)
 @AS_JSON
 def show(file: str, *, as_json: bool) -> None:
     """Show what the encoder in FILE is made of, after checking it for damage."""

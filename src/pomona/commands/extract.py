@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
-from typing import TYPE_CHECKING, Any
+import sys
+from dataclasses import asdict
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from pomona.commands.console import AS_JSON, fail, results_follow, say
+from pomona.commands.console import AS_JSON, NO_VECTOR, fail, results_follow, say, shown
 from pomona.commands.options import (
     LAYER,
     MAX_PIXELS,
@@ -19,12 +22,15 @@ from pomona.commands.options import (
     WEIGHTS,
     warn_of_untrained,
 )
+from pomona.commands.paths import as_label_rule, as_path
 from pomona.commands.sections import SectionedCommand
 from pomona.encoder.names import DEFAULT_MODEL
+from pomona.plural import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pomona.analysis.inspection import FailedFile
     from pomona.engines.job import Summary
 
 __all__ = ["extract"]
@@ -42,10 +48,12 @@ __all__ = ["extract"]
     short_help="Turn images into a feature table, or continue one.",
     epilog="Example: pomona extract photos/ features/ --label parent",
 )
-@click.argument("source")
-@click.argument("table")
+@click.argument("source", type=as_path)
+@click.argument("table", type=as_path)
 @click.option(
     "--model",
+    type=as_path,
+    metavar="NETWORK",
     help="A name that 'pomona models' lists, or a network's FILE: see 'pomona encoder build'.  "
     f"[default: {DEFAULT_MODEL}]",
 )
@@ -56,6 +64,7 @@ __all__ = ["extract"]
 @RUNTIME
 @click.option(
     "--encoder",
+    type=as_path,
     metavar="FILE",
     help="What 'pomona encoder build' wrote, in place of --model and --weights. A path or a URI.",
 )
@@ -72,6 +81,8 @@ __all__ = ["extract"]
 )
 @click.option(
     "--label",
+    type=as_label_rule,
+    metavar="RULE",
     help="parent (the folder's name), none, regex:PATTERN (its first group), csv:FILE, or "
     "csv:FILE:path=COLUMN,label=COLUMN. Also changes labels of rows that exist.  [default: as "
     "the last --label for TABLE, else parent]",
@@ -176,25 +187,63 @@ def extract(
                 progress=progress,
                 **settings,
             )
-    except KeyboardInterrupt:
-        without = ", without --overwrite," if settings["overwrite"] else ""
-        fail(130, f"stopped; whole part files stay, and the same command{without} continues them")
+    except (KeyboardInterrupt, SystemExit) as stop:
+        _tell_stopped(stop, settings)
     if summary.files and not summary.changes.labelled and summary.label_rule != "none":
         say(f"note: no image has a label: what does --label {summary.label_rule} stand for?")
     results_follow()
-    click.echo(json.dumps(summary.to_json()) if as_json else _in_words(summary))
+    failed_files = _failed_files(summary)
+    if as_json:
+        told = {**summary.to_json(), "failed_files": [asdict(file) for file in failed_files]}
+        click.echo(json.dumps(told))
+    else:
+        click.echo(_in_words(summary, failed_files))
+    if summary.failed and not summary.ok + summary.skipped:
+        sys.exit(NO_VECTOR)
 
 
-def _in_words(summary: Summary) -> str:
+def _tell_stopped(stop: KeyboardInterrupt | SystemExit, settings: dict[str, Any]) -> NoReturn:
+    """End as Ctrl-C or SIGTERM asks for it, and say what the run has kept."""
+    code = 130 if isinstance(stop, KeyboardInterrupt) else 143
+    kept = getattr(stop, "__notes__", [])
+    if not kept:
+        fail(code, "stopped before any image was done")
+    without = " without --overwrite" if settings["overwrite"] else ""
+    fail(code, f"stopped: {kept[0]}; the same command{without} continues")
+
+
+def _failed_files(summary: Summary) -> list[FailedFile]:
+    """The first failed files of a run: of the part files that were written last."""
+    from pomona.analysis.inspection import SHOWN_FAILURES, failed_files
+    from pomona.location import is_remote
+    from pomona.table import FeatureTable
+
+    if not summary.failed or is_remote(summary.table):
+        return []
+    files = failed_files(FeatureTable.at(summary.table), newest_first=True)
+    return list(islice(files, min(summary.failed, SHOWN_FAILURES)))
+
+
+def _named(files: list[FailedFile], summary: Summary) -> list[str]:
+    lines = [shown(f"  {file.path}: {file.error or file.status}") for file in files]
+    if summary.failed > len(files):
+        more = f"{summary.failed - len(files):,} more" if files else "their names"
+        lines.append(f"  {more}: pomona inspect {shlex.quote(summary.table)} --failed")
+    return lines
+
+
+def _in_words(summary: Summary, failed_files: list[FailedFile]) -> str:
     changes = summary.changes
     kinds = {"new": changes.new, "changed": changes.changed, "failed before": changes.retried}
     told = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count)
-    if summary.dry_run:
-        lines = [f"would do {changes.to_do:,} images" + (f": {told}" if told else "")]
+    if not (changes.to_do or summary.ok + summary.failed or changes.relabelled or changes.pruned):
+        lines = [f"nothing to do: {count_of(summary.skipped, 'image')} already done"]
+    elif summary.dry_run:
+        lines = [f"would do {count_of(changes.to_do, 'image')}" + (f": {told}" if told else "")]
         lines[0] += f"; {summary.skipped:,} already done"
     else:
         lines = [
-            f"{summary.ok + summary.failed:,} images in {summary.seconds:.1f} s "
+            f"{count_of(summary.ok + summary.failed, 'image')} in {summary.seconds:.1f} s "
             f"({summary.images_per_second:.0f} images/s): {summary.ok:,} ok, "
             f"{summary.failed:,} failed"
             + (f", {summary.skipped:,} already done" if summary.skipped else "")
@@ -204,22 +253,26 @@ def _in_words(summary: Summary) -> str:
     failures = {k: v for k, v in sorted(summary.by_status.items()) if k != "ok"}
     if failures:
         told = ", ".join(f"{count:,} {status}" for status, count in failures.items())
-        lines.append(f"failed: {told}; the column 'error' says why")
+        lines.append(f"failed: {told}")
+        lines += _named(failed_files, summary)
     if summary.unlisted:
         lines.append(f"not listed: {'; '.join(summary.unlisted[:3])}")
     lines += summary.passed_over.in_words()
     lines += _moves_in_words(summary)
     lines += _labels_in_words(summary)
     if changes.pruned:
-        would = "would be" if summary.dry_run else "were"
+        did = "was" if changes.pruned == 1 else "were"
+        would = "would be" if summary.dry_run else did
         lines.append(
-            f"gone: {changes.pruned:,} rows whose images no longer exist or are excluded {would} "
-            "deleted"
+            f"gone: {count_of(changes.pruned, 'row')} whose images no longer exist or are "
+            f"excluded {would} deleted"
         )
     elif changes.gone:
+        one = changes.gone == 1
+        exist, are, their = ("exists", "is", "its row") if one else ("exist", "are", "their rows")
         lines.append(
-            f"gone: {changes.gone:,} images no longer exist or are excluded (use --prune to "
-            "delete their rows)"
+            f"gone: {count_of(changes.gone, 'image')} no longer {exist} or {are} excluded (use "
+            f"--prune to delete {their})"
         )
     lines.append(f"table: {summary.table} (encoder {summary.encoder[:12]})")
     if not summary.dry_run:
@@ -234,11 +287,11 @@ def _labels_in_words(summary: Summary) -> Iterator[str]:
         yield f"labels{would} changed: {changes.relabelled:,}"
     if changes.labels_kept:
         yield (
-            f"labels kept: {changes.labels_kept:,} rows have another label than their folder's "
-            "name (use --label parent to change them)"
+            f"labels kept: {count_of(changes.labels_kept, 'row')} with another label than the "
+            "folder's name (use --label parent to change it)"
         )
     if 0 < changes.labelled < summary.files:
-        yield f"labels: {changes.labelled:,} of {summary.files:,} images have a label"
+        yield f"labels: {changes.labelled:,} of {count_of(summary.files, 'image')} have a label"
 
 
 def _moves_in_words(summary: Summary) -> Iterator[str]:
@@ -249,7 +302,7 @@ def _moves_in_words(summary: Summary) -> Iterator[str]:
     if changes.missing_kept:
         folder, rows = changes.absent_folders.most_common(1)[0]
         yield (
-            f"kept: {changes.missing_kept:,} rows whose folder does not exist or is empty, "
-            f"{rows:,} of them below {folder} (if it is not just unmounted: --gone "
+            f"kept: {count_of(changes.missing_kept, 'row')} whose folder does not exist or is "
+            f"empty, {rows:,} of them below {folder} (if it is not just unmounted: --gone "
             f"{shlex.quote(folder)})"
         )

@@ -8,6 +8,7 @@ import click
 
 from pomona.commands.console import AS_JSON, results_follow
 from pomona.commands.options import TRUST
+from pomona.commands.paths import as_path
 
 __all__ = ["models"]
 
@@ -16,7 +17,7 @@ __all__ = ["models"]
     short_help="List the known networks, or show one of them.",
     epilog="Example: pomona models mobilenet_v2",
 )
-@click.argument("model", required=False)
+@click.argument("model", required=False, type=as_path)
 @TRUST
 @AS_JSON
 def models(model: str | None, *, trust: bool, as_json: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from pomona.commands.console import say
+from pomona.commands.paths import as_path
 
 __all__ = [
     "CALIBRATE",
@@ -44,6 +45,8 @@ RUNTIME = click.option(
 )
 WEIGHTS = click.option(
     "--weights",
+    type=as_path,
+    metavar="WEIGHTS",
     help="imagenet (downloaded once), drawn (of the package, for mobilenet_v2), a Keras weights "
     "FILE, or untrained:SEED.  "
     "[default: imagenet]",
@@ -51,6 +54,7 @@ WEIGHTS = click.option(
 PRECISIONS = click.Choice(["f32", "bf16", "int8"])
 CALIBRATE = click.option(
     "--calibrate",
+    type=as_path,
     metavar="IMAGES",
     help="For int8: a folder, a glob or an image; up to 300 of them decide its ranges.",
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from pomona.commands.console import AS_JSON, results_follow, say
+from pomona.commands.paths import as_file, as_path
 from pomona.commands.sections import SectionedCommand
 from pomona.commands.steps import steps_bar
 
@@ -23,7 +24,7 @@ __all__ = ["project"]
     short_help="Shorten vectors by PCA, as a new table.",
     epilog="Example: pomona project features/ -k 50 -o small/ --plot pca.png",
 )
-@click.argument("table")
+@click.argument("table", type=as_path)
 @click.option(
     "-k",
     type=click.IntRange(min=1),
@@ -32,12 +33,16 @@ __all__ = ["project"]
     help="How many components to keep: the length of the new vectors.",
 )
 @click.option(
-    "-o", "--output", metavar="TABLE", help="Where to write the new table.  [default: TABLE-pcaK]"
+    "-o",
+    "--output",
+    metavar="TABLE",
+    type=as_path,
+    help="Where to write the new table.  [default: TABLE-pcaK]",
 )
 @click.option(
     "--plot",
     metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=as_file,
     help="Draw the share of the variance by component, and a map by label: PNG, SVG or PDF.",
 )
 @click.option(

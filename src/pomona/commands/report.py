@@ -8,8 +8,10 @@ from pathlib import Path
 import click
 
 from pomona.commands.console import AS_JSON, results_follow
+from pomona.commands.paths import as_file, as_path
 from pomona.commands.sections import SectionedCommand
 from pomona.commands.steps import steps_bar
+from pomona.plural import count_of
 
 __all__ = ["report"]
 
@@ -23,12 +25,12 @@ __all__ = ["report"]
     short_help="Write one page that shows a table: map, classes, doubts.",
     epilog="Example: pomona report features/ -o report.html",
 )
-@click.argument("table")
+@click.argument("table", type=as_path)
 @click.option(
     "-o",
     "--output",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=as_file,
     default="report.html",
     show_default=True,
     help="The page.",
@@ -94,6 +96,8 @@ def report(
         click.echo(json.dumps(told, ensure_ascii=False))
         return
     seconds = sum(found.seconds.values())
-    click.echo(f"{output}: {found.rows:,} rows, {size / 1e6:.1f} MB, in {seconds:.1f} s")
+    click.echo(f"{output}: {count_of(found.rows, 'row')}, {size / 1e6:.1f} MB, in {seconds:.1f} s")
     if gone:
-        click.echo(f"{gone:,} pictures could not be read from where their images were")
+        click.echo(
+            f"{count_of(gone, 'picture')} could not be read: the images are not where they were"
+        )

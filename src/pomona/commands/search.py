@@ -12,8 +12,10 @@ import click
 
 from pomona.commands.console import AS_JSON, results_follow, say
 from pomona.commands.options import MAX_PIXELS
+from pomona.commands.paths import as_file, as_path
 from pomona.commands.sections import SectionedCommand
 from pomona.commands.steps import steps_bar
+from pomona.plural import count_of
 
 if TYPE_CHECKING:
     from pomona.analysis.nearest_index import NearestIndex
@@ -35,31 +37,39 @@ __all__ = ["search"]
     short_help="Find the images that look most like an image.",
     epilog="Example: pomona search features/ photos/Kiwi/000.jpg -k 5 --sheet near.png",
 )
-@click.argument("table")
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.argument("table", type=as_path)
+@click.argument("images", nargs=-1, required=True, type=as_path, metavar="IMAGE...")
 @click.option(
     "-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many to find."
 )
 @click.option(
     "--index",
     metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=as_file,
     help="Search this index in place of the table. It is built where it is missing.",
 )
 @click.option(
     "--sheet",
     metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=as_file,
     help="Write a contact sheet, .png, .jpg or .webp: a row for each IMAGE with what was found.",
 )
 @click.option(
     "--encoder",
+    type=as_path,
     metavar="FILE",
     help="The encoder that made the table, as 'pomona encoder build' wrote it.",
 )
-@click.option("--model", help="The network that made the table.  [default: as the table says]")
+@click.option(
+    "--model",
+    type=as_path,
+    metavar="NETWORK",
+    help="The network that made the table.  [default: as the table says]",
+)
 @click.option(
     "--weights",
+    type=as_path,
+    metavar="WEIGHTS",
     help="Its weights: imagenet, drawn, a FILE, untrained:SEED.  [default: as the table says]",
 )
 @MAX_PIXELS
@@ -173,11 +183,11 @@ def _open_index(file: Path, table: FeatureTable, step: Step) -> NearestIndex:
 def _told(file: Path, index: NearestIndex) -> str:
     about = index.about
     if about.kind == "flat":
-        return f"{file}: flat index of {about.rows:,} rows, exact"
+        return f"{file}: flat index of {count_of(about.rows, 'row')}, exact"
     return (
-        f"{file}: IVF index of {about.rows:,} rows, looks into {about.probes:,} of {about.cells:,} "
-        f"cells; finds {about.recall:.1%} of the exact 10 nearest, measured on "
-        f"{about.measured_rows:,} rows"
+        f"{file}: IVF index of {count_of(about.rows, 'row')}, looks into {about.probes:,} of "
+        f"{count_of(about.cells, 'cell')}; finds {about.recall:.1%} of the exact 10 nearest, "
+        f"measured on {count_of(about.measured_rows, 'row')}"
     )
 
 

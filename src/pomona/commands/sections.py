@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from pomona.commands.paths import unquoted_glob
+
 __all__ = ["OrderedGroup", "SectionedCommand"]
 
 
@@ -27,6 +29,28 @@ class SectionedCommand(click.Command):
     ) -> None:
         super().__init__(*arguments, **settings)
         self.sections = {title: names.split() for title, names in (sections or {}).items()}
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse; more than one SOURCE is most often a glob that the shell has expanded.
+
+        Raises:
+            UsageError: there are too many arguments.
+        """
+        has_source = any(parameter.name == "source" for parameter in self.params)
+        ctx.allow_extra_args = ctx.allow_extra_args or has_source
+        rest = super().parse_args(ctx, args)
+        if has_source and ctx.args and not ctx.resilient_parsing:
+            values = [
+                ctx.params.get(p.name or "") for p in self.params if p.param_type_name != "option"
+            ]
+            given = [*map(str, values), *ctx.args]
+            advice = f"quote it: '{glob}'" if (glob := unquoted_glob(given)) else "quote it"
+            raise click.UsageError(
+                f"too many arguments, from {ctx.args[0]!r} on: SOURCE is one argument; if it is a "
+                f"glob that the shell has expanded, {advice}",
+                ctx,
+            )
+        return rest
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the sections in their order, and in each the options in the order of its names."""

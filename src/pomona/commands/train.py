@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from pomona.commands.console import AS_JSON, results_follow, say
+from pomona.commands.paths import as_path
 from pomona.commands.sections import SectionedCommand
 from pomona.commands.steps import steps_bar
+from pomona.plural import count_of
 
 if TYPE_CHECKING:
     from pomona.analysis.evaluation import Evaluation
@@ -31,9 +33,14 @@ _SHOWN_MISTAKES = 5
     short_help="Learn a table's labels and write a classifier.",
     epilog="Example: pomona train features/ -o fruit.classifier --plot confusion.png",
 )
-@click.argument("table")
+@click.argument("table", type=as_path)
 @click.option(
-    "-o", "--output", required=True, metavar="FILE", help="Where to write the classifier."
+    "-o",
+    "--output",
+    required=True,
+    metavar="FILE",
+    type=as_path,
+    help="Where to write the classifier.",
 )
 @click.option(
     "--split",
@@ -55,12 +62,16 @@ _SHOWN_MISTAKES = 5
 )
 @click.option(
     "--encoder",
+    type=as_path,
     metavar="FILE",
     help="What made the table, to go into the classifier: then that one file classifies images "
     "anywhere.",
 )
 @click.option(
-    "--plot", metavar="PICTURE", help="Draw the confusion matrix into a .png, .svg or .pdf."
+    "--plot",
+    metavar="PICTURE",
+    type=as_path,
+    help="Draw the confusion matrix into a .png, .svg or .pdf.",
 )
 @click.option(
     "--memory",
@@ -125,15 +136,15 @@ def train(
 def _tell_notes(done: Training) -> None:
     notes = []
     if done.failed:
-        notes.append(f"images passed over for want of a vector: {done.failed:,}")
+        notes.append(f"skipped {count_of(done.failed, 'image')} without a vector")
     if done.unlabelled:
-        notes.append(f"images passed over for want of a label: {done.unlabelled:,}")
+        notes.append(f"skipped {count_of(done.unlabelled, 'image')} without a label")
     if done.outside:
-        notes.append(f"images in neither folder of --split: {done.outside:,}")
+        notes.append(f"skipped {count_of(done.outside, 'image')} in neither folder of --split")
     if done.untested and done.evaluation:
         notes.append(
-            f"classes without an image to test on: {len(done.untested)} "
-            f"({', '.join(done.untested[:5])})"
+            f"{count_of(len(done.untested), 'class', 'classes')} without an image to test on: "
+            f"{', '.join(done.untested[:5])}{', ...' if done.untested[5:] else ''}"
         )
     if not done.converged:
         notes.append("the solver stopped before its end: the classifier may do a little better")
@@ -146,12 +157,13 @@ def _tell_notes(done: Training) -> None:
 def _show(done: Training, output: str, plot: str | None) -> None:
     strength = done.strength
     how = (
-        f"{strength.folds}-fold cross-validation on {strength.rows:,} images"
+        f"{strength.folds}-fold cross-validation on {count_of(strength.rows, 'image')}"
         if strength.folds
         else "not chosen: too few images"
     )
     click.echo(
-        f"learnt {len(done.classifier.classes)} classes from {done.learnt:,} images in "
+        f"learnt {count_of(len(done.classifier.classes), 'class', 'classes')} from "
+        f"{count_of(done.learnt, 'image')} in "
         f"{done.seconds:.1f} s (C = {strength.value:g}, {how})"
     )
     if done.evaluation:
@@ -167,8 +179,8 @@ def _show_evaluation(found: Evaluation) -> None:
 
     low, high = found.interval
     click.echo(
-        f"accuracy: {found.accuracy:.4f}, {found.right:,} of {found.images:,} images right "
-        f"(95 % Wilson interval {low:.4f} to {high:.4f})"
+        f"accuracy: {found.accuracy:.4f}, {found.right:,} of {count_of(found.images, 'image')} "
+        f"right (95 % Wilson interval {low:.4f} to {high:.4f})"
     )
     scores = (
         [score.label, f"{score.images:,}", _share(score.precision), _share(score.recall)]

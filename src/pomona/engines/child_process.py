@@ -111,7 +111,9 @@ def serve(begin: Callable[[Any], tuple[Any, Callable[[Any], Any]]]) -> None:
         begin: is given the first order; gives its reply, and what answers each order after it.
     """
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    # Both go to a whole group of processes at times; the parent alone decides when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     orders, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints is noise, not a reply
 

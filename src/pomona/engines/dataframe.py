@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import signal
+import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, takewhile
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -197,6 +199,7 @@ class Task:
             process gets its row.
         image_timeout_s: seconds that one image may take before its process is ended.
         kept: names of columns that pass through.
+        stop_file: as soon as this file exists, no further image is begun; None for never.
     """
 
     carrier: Carrier
@@ -207,6 +210,7 @@ class Task:
     isolated: bool = False
     image_timeout_s: float = math.inf
     kept: tuple[str, ...] = ()
+    stop_file: str | None = None
 
     def provenance(self) -> dict[str, str]:
         """What makes the rows."""
@@ -214,10 +218,13 @@ class Task:
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Turn batches of images into batches of rows."""
+        if self.stop_file is not None:
+            _leave_ctrl_c_to_the_driver()
         waiting: deque[pa.RecordBatch] = deque()  # kept columns, until their rows come back
         inputs = (self._adapt(batch, waiting) for batch in batches)
         first = next(inputs, None)
-        if first is None:
+        if first is None or self._stopped():
+            _drain(inputs)
             return  # a task without images needs no network
         images = chain([first], inputs)
         counts: Counter[str] = Counter()
@@ -226,6 +233,7 @@ class Task:
             if self.kept:
                 rows = _with_kept(rows, waiting)  # noqa: PLW2901 - the same rows, with more
             yield _with_loads(rows, loads) if self.shows_loads else rows
+        _drain(inputs)
         if self.tally is not None:
             self.tally.add(counts)
 
@@ -245,6 +253,7 @@ class Task:
                 self.decode,
                 on_image=lambda _: watch.busy(),
                 threads=task_cpus(),
+                stopped=self._stopped,
             ):
                 watch.idle()
                 yield rows, loads_since() if rows.num_rows else 0
@@ -254,9 +263,12 @@ class Task:
         worker = isolated_worker(
             self.carrier.fingerprint, self.carrier.encoder, self.decode, self.image_timeout_s
         )
-        for rows in worker.featurize(images):
+        for rows in worker.featurize(takewhile(lambda _: not self._stopped(), images)):
             loads, worker.loads = worker.loads, 0
             yield rows, loads
+
+    def _stopped(self) -> bool:
+        return self.stop_file is not None and os.path.exists(self.stop_file)  # noqa: PTH110 - quick
 
     def _adapt(self, batch: pa.RecordBatch, waiting: deque[pa.RecordBatch]) -> pa.RecordBatch:
         """Bring a batch of `binaryFile`'s columns into the worker's, and put kept ones aside."""
@@ -307,6 +319,17 @@ def _with_kept(rows: pa.RecordBatch, waiting: deque[pa.RecordBatch]) -> pa.Recor
     kept = pa.concat_batches(taken) if len(taken) > 2 else taken[-1]
     fields = [*rows.schema, *kept.schema]
     return pa.RecordBatch.from_arrays([*rows.columns, *kept.columns], schema=pa.schema(fields))
+
+
+def _leave_ctrl_c_to_the_driver() -> None:
+    """Ignore SIGINT: a terminal sends it to every process of a job."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _drain(batches: Iterator[pa.RecordBatch]) -> None:
+    """Take what is left: Spark ends a Python worker that leaves some of its input."""
+    deque(batches, maxlen=0)
 
 
 def _with_loads(rows: pa.RecordBatch, loads: int) -> pa.RecordBatch:

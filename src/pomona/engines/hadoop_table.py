@@ -254,6 +254,9 @@ class HadoopRows:
         stream.write(bytearray(written_rule(rule).encode()))
         stream.close()
 
+    def stop_file(self) -> None:
+        """None: Python workers read Hadoop's file systems through the JVM only."""
+
     def append(self, rows: DataFrame) -> dict[str, str]:
         """Write with Spark beside the table, look at what was written, and rename it in."""
         wave = f"{self._staging}/wave-{uuid.uuid4().hex[:12]}"

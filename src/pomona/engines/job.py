@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pomona.engines.worklist import Changes, Missing, Worklist
 from pomona.location import local_path
 from pomona.passed_over import PassedOver
+from pomona.plural import count_of
 from pomona.selection import KNOWN_IMAGES, Selection
 from pomona.source import Listing, Source
 
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
     from pomona.prepare import DecodeOptions
 
 IMAGE_TIMEOUT_S = 120.0
+STOPPING = "stopping after the images in hand; a second Ctrl-C or SIGTERM stops at once"
 
 __all__ = [
     "IMAGE_TIMEOUT_S",
+    "STOPPING",
     "Job",
     "JobPaths",
     "Progress",
@@ -32,6 +35,7 @@ __all__ = [
     "local_listing",
     "local_uris",
     "no_progress",
+    "note_kept",
     "summarize",
 ]
 
@@ -139,6 +143,12 @@ Progress = Callable[[Snapshot], None]
 
 def no_progress(_: Snapshot) -> None:
     """Show nothing."""
+
+
+def note_kept(stop: BaseException, images: int, table: str) -> None:
+    """Note on what stops a run how many of its images have their row in the table."""
+    kept = f"{count_of(images, 'image')} of this run {'is' if images == 1 else 'are'} kept"
+    stop.add_note(f"{kept} in {table}" if images else "no image of this run was done")
 
 
 @dataclass(frozen=True, slots=True)

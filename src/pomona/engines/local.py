@@ -21,12 +21,14 @@ from pomona.engines.cores import available_cores
 from pomona.engines.image_queue import CHUNK, ImageQueue
 from pomona.engines.isolation import ENDS_IN_A_ROW, STRIKES, known_image, no_image_is_to_blame
 from pomona.engines.job import (
+    STOPPING,
     Job,
     Progress,
     Snapshot,
     Summary,
     local_listing,
     no_progress,
+    note_kept,
     summarize,
 )
 from pomona.engines.rehearsal import rehearse
@@ -118,16 +120,10 @@ class _Run:
         tasks.append(lambda: self.queue.fill(self._worklist.files(self._writer, self._try)))
         threads = [threading.Thread(target=self._guard, args=(task,)) for task in tasks]
         try:
-            for thread in threads:
-                thread.start()
-            self._watch(threads, progress)
-        finally:
-            self._stop()
-            for keeper in self._keepers:
-                keeper.stop("the run was stopped")
-            for thread in threads:
-                if thread.ident is not None:  # else it never began
-                    thread.join()
+            self._go(threads, progress)
+        except BaseException as stop:
+            note_kept(stop, self.counts.total(), self.job.paths.table)
+            raise
         if self._failure:
             raise self._failure
         self._write_crashed()
@@ -139,6 +135,34 @@ class _Run:
         except BaseException as error:  # noqa: BLE001 - handed to the main thread, not dropped
             self._failure = self._failure or error
             self._stop()
+
+    def _go(self, threads: list[threading.Thread], progress: Progress) -> None:
+        """Run the threads until they are done, or until the caller stops the run."""
+        try:
+            for thread in threads:
+                thread.start()
+            self._watch(threads, progress)
+        except BaseException:  # Ctrl-C, SIGTERM, a notebook's stop button
+            _log.warning(STOPPING)
+            self._finish(threads, progress)
+            raise
+        finally:
+            self._stop()
+            for keeper in self._keepers:
+                keeper.stop("the run was stopped")
+            for thread in threads:
+                if thread.ident is not None:  # else it never began
+                    thread.join()
+
+    def _finish(self, threads: list[threading.Thread], progress: Progress) -> None:
+        """Have the images in hand done and the open part files committed. Waits for that.
+
+        A second Ctrl-C or SIGTERM is raised from here, and then the processes are ended.
+        """
+        self._stop()
+        for keeper in self._keepers:
+            keeper.finish()
+        self._watch([thread for thread in threads if thread.ident is not None], progress)
 
     def _stop(self) -> None:
         self.queue.stop()
@@ -261,6 +285,8 @@ class _Keeper:
         self._open_failed = 0
         self._opened_at = 0.0
         self._seen = (State(0, 0, 0), 0.0)
+        self._is_ready = False  # whether the process has loaded the encoder
+        self._finishing = False
         self._stopped = False
 
     def keep(self) -> None:
@@ -271,9 +297,19 @@ class _Keeper:
                     self._do(chunk)
                 except WorkerDied as death:
                     self._bury(death)
+            if self._finishing and not self._stopped:
+                self._close_part()
         finally:
             if self._process:
                 self._process.close()
+
+    def finish(self) -> None:
+        """Have the images in hand done and no others, from another thread."""
+        self._finishing = True
+        if process := self._process:
+            process.finish()
+            if not self._is_ready:  # it has no row yet: nobody waits for its encoder
+                process.kill("the run was stopped")
 
     def stop(self, reason: str) -> None:
         """End the process, from another thread."""
@@ -310,17 +346,21 @@ class _Keeper:
         if chunk:
             state = process.run(chunk)
             self._run.healthy()
-            self._open, self._in_hand = self._open + chunk, []
+            self._open, self._in_hand = self._open + chunk[: state.done], []
             self._open_failed = state.failed
             old = time.monotonic() - self._opened_at > _PART_SECONDS
             if suspect or old or state.vector_bytes >= _PART_BYTES:
                 self._close_part()
 
     def _start(self) -> WorkerProcess:
+        self._is_ready = False
         self._process = process = WorkerProcess(self._run.setup)
-        if self._stopped:  # while the process was being created
+        if self._finishing or self._stopped:  # while the process was being created
             process.kill("the run was stopped")
         self._run.loaded(process.wait_until_ready())
+        self._is_ready = True
+        if self._finishing:  # while the encoder was being loaded
+            process.finish()
         return process
 
     def _close_part(self) -> None:

@@ -79,6 +79,9 @@ class Rows(IndexedTable, Protocol):
     def writing(self, job: Job) -> AbstractContextManager[object]:
         """Check the table and hold it for this run."""
 
+    def stop_file(self) -> Path | None:
+        """A file that tells workers to stop, once it exists; None if they could not see it."""
+
     def append(self, rows: DataFrame) -> dict[str, str]:
         """Write rows in one commit; gives path and status of those that were written."""
 
@@ -171,6 +174,10 @@ class LocalRows:
     def keep_label_rule(self, rule: str) -> None:
         """Write the label rule down with the table."""
         keep_label_rule(self._table.folder, rule)
+
+    def stop_file(self) -> Path:
+        """Beside the table: the workers write there."""
+        return self._writer.staging / "stop"
 
     def append(self, rows: DataFrame) -> dict[str, str]:
         """Write with Spark beside the table, look at what was written, and rename it in."""

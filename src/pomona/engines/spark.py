@@ -10,10 +10,12 @@ paths a wave has written: what is missing gets its row on the driver, with its r
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 from collections import Counter, deque
 from collections.abc import Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import compress, islice
 from queue import SimpleQueue
@@ -30,7 +32,16 @@ from pomona.engines.failures import (
     names_a_missing_path,
     spark_errors,
 )
-from pomona.engines.job import Job, Progress, Snapshot, Summary, no_progress, summarize
+from pomona.engines.job import (
+    STOPPING,
+    Job,
+    Progress,
+    Snapshot,
+    Summary,
+    no_progress,
+    note_kept,
+    summarize,
+)
 from pomona.engines.left_over import LeftOver
 from pomona.engines.worklist import NO_ROWS, Worklist
 from pomona.errors import RunError
@@ -95,13 +106,15 @@ class _Run:
         self, job: Job, images: Images, rows: Rows, worklist: Worklist, spark: SparkSession
     ) -> None:
         self.counts: Counter[str] = Counter()  # rows in the table by this run, by status
+        self.table = job.paths.table
         self._job = job
         self._images = images
         self._rows = rows
         self._worklist = worklist
         self._left_over = LeftOver(job, images, rows)
         self._total: int | None = None
-        self._stopped = False
+        self._finishing = False  # nothing more is begun
+        self._stopped = False  # nor does what runs go on
         self._only_ascii = False  # whether Spark's JVM finds no other names
         self._cores = 1
         self._carrier = carry(spark, job.encoder, job.encoder_location)
@@ -115,16 +128,30 @@ class _Run:
             with self._cluster.running():
                 self._cluster.claim_thread()  # which asks what has a row, and removes rows
                 self._do_waves()
-                if not self._stopped:
+                if not self._finishing:
                     self._rows.merge_small_parts()
         finally:
             self.counts.update(self._left_over.done)
             self._left_over.close()
             self._carrier.release()
 
+    def finish(self) -> bool:
+        """Begin nothing more, and have the images in hand done and their waves committed.
+
+        Returns:
+            Whether that is possible: the workers must see the folder of the table.
+        """
+        self._finishing = True
+        self._left_over.stop()
+        stop_file = self._rows.stop_file()
+        if stop_file is None:
+            return False
+        stop_file.touch()
+        return True
+
     def stop(self) -> None:
         """Begin nothing more, and end what runs."""
-        self._stopped = True
+        self._finishing = self._stopped = True
         self._left_over.stop()
         self._cluster.cancel()
 
@@ -144,7 +171,7 @@ class _Run:
         def do(wave: list[ImageFile], *, last: bool) -> None:
             session = free.get()
             try:
-                if not self._stopped:
+                if not self._finishing:
                     self._cluster.claim_thread()
                     self._do_wave(wave, session, last=last)
             finally:
@@ -154,7 +181,7 @@ class _Run:
         with ThreadPoolExecutor(len(self._sessions), "pomona-wave") as threads:
             try:
                 wave = self._next_wave(files)
-                while wave and not self._stopped:
+                while wave and not self._finishing:
                     following = self._next_wave(files)
                     if not following:
                         self._total = self._worklist.changes.to_do
@@ -182,13 +209,15 @@ class _Run:
                 written = self._append(readable, spark, last=last)
                 break
             except Exception as error:
-                good = None if self._stopped else self._without_cause(readable, error)
+                good = None if self._finishing else self._without_cause(readable, error)
                 if good is None or len(good) == len(readable):
                     raise
                 readable = good
-        self._check_unseen([file for file in readable if file.uri not in written], len(readable))
         with self._lock:
             self.counts.update(written.values())
+        if self._finishing:
+            return  # the workers have left images out because they were told to
+        self._check_unseen([file for file in readable if file.uri not in written], len(readable))
         if left_out := [file for file in wave if file.uri not in written]:
             self._left_over.do(left_out)
 
@@ -242,11 +271,12 @@ class _Run:
             self._job.label,
             self._job.decode,
             image_timeout_s=self._job.image_timeout_s,
+            stop_file=None if (file := self._rows.stop_file()) is None else str(file),
         )
         try:
             return self._append_once(files, spark, task, last=last)
         except Exception as error:
-            if self._stopped or not lost_a_worker(error):
+            if self._finishing or not lost_a_worker(error):
                 raise
             _log.warning(
                 "a Python worker of Spark ended within %d images, which are done again, each "
@@ -283,13 +313,41 @@ def _watch(run: _Run, progress: Progress) -> None:
 
     The main thread stays out of py4j, so that a signal finds it free.
     """
-    with ThreadPoolExecutor(1, "pomona") as thread:
+    with _own_ctrl_c(), ThreadPoolExecutor(1, "pomona") as thread:
         future = thread.submit(run.do)
         try:
             while not wait([future], timeout=_LOOK_EVERY_S).done:
                 progress(run.snapshot())
-        except BaseException:  # Ctrl-C, SIGTERM, a notebook's stop button
-            run.stop_until_done([future])
+        except BaseException as stop:  # Ctrl-C, SIGTERM, a notebook's stop button
+            _finish(run, future, progress)
+            note_kept(stop, run.counts.total(), run.table)
             raise
         progress(run.snapshot())
         future.result()
+
+
+@contextmanager
+def _own_ctrl_c() -> Iterator[None]:
+    """Have Ctrl-C raise KeyboardInterrupt only: PySpark's handler cancels all jobs before that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # to which no signal comes
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+
+
+def _finish(run: _Run, future: Future[None], progress: Progress) -> None:
+    """Have the images in hand done; a second Ctrl-C or SIGTERM ends what runs."""
+    try:
+        if run.finish():
+            _log.warning(STOPPING)
+            while not wait([future], timeout=_LOOK_EVERY_S).done:
+                progress(run.snapshot())
+    except BaseException as again:
+        run.stop_until_done([future])
+        note_kept(again, run.counts.total(), run.table)
+        raise
+    run.stop_until_done([future])

@@ -74,10 +74,18 @@ class _Worker:
 
         batches = has_read(read_batches(reading(files), self._setup.label))
         setup, runtime = self._setup, self._runtime
-        for batch in featurize(batches, runtime, setup.decode, on_image, self._seen, setup.threads):
+        for batch in featurize(
+            batches,
+            runtime,
+            setup.decode,
+            on_image,
+            self._seen,
+            setup.threads,
+            self._scoreboard.is_told_to_stop,
+        ):
             self._writer.write(batch)
         without = self._statuses.total() - self._statuses["ok"]
-        return OpenPart(self._writer.rows * self._runtime.dimension * 4, without)
+        return OpenPart(self._writer.rows * self._runtime.dimension * 4, without, done)
 
     def _close_part(self) -> Part:
         if self._writer is None:

@@ -87,17 +87,25 @@ class State(NamedTuple):
 
 
 class OpenPart(NamedTuple):
-    """What the open part file holds: bytes of vectors, and rows without one."""
+    """What the open part file holds after a chunk.
+
+    Attributes:
+        vector_bytes: bytes of all its vectors.
+        failed: rows without a vector.
+        done: images of the chunk that have their row: the first ones, and all unless the process
+            was told to stop.
+    """
 
     vector_bytes: int
     failed: int
+    done: int
 
 
 class Scoreboard:
-    """A `State` in memory that two processes share."""
+    """A `State` in memory that two processes share, and the parent's word to stop."""
 
     _FORM = struct.Struct("<qqqqq")
-    EMPTY = bytes(_FORM.size)
+    EMPTY = bytes(_FORM.size + 1)
 
     def __init__(self, descriptor: int) -> None:
         """Share it.
@@ -105,7 +113,7 @@ class Scoreboard:
         Args:
             descriptor: of an open file that begins with `EMPTY`; it may be closed afterwards.
         """
-        self._map = mmap.mmap(descriptor, self._FORM.size)
+        self._map = mmap.mmap(descriptor, len(self.EMPTY))
 
     def write(self, state: State) -> None:
         """Say how far it is."""
@@ -114,6 +122,14 @@ class Scoreboard:
     def read(self) -> State:
         """How far it is."""
         return State(*self._FORM.unpack_from(self._map))
+
+    def tell_to_stop(self) -> None:
+        """Say that no further image shall be begun."""
+        self._map[self._FORM.size] = 1
+
+    def is_told_to_stop(self) -> bool:
+        """Whether no further image shall be begun."""
+        return bool(self._map[self._FORM.size])
 
 
 class WorkerProcess:
@@ -164,6 +180,10 @@ class WorkerProcess:
         """
         part: Part = self._ask(None)
         return part
+
+    def finish(self) -> None:
+        """Have the process end its chunk after the images in hand, from another thread."""
+        self._scoreboard.tell_to_stop()
 
     def kill(self, reason: str) -> None:
         """End the process; whoever waits for its reply gets `WorkerDied` with this reason."""

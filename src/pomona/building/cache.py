@@ -1,0 +1,77 @@
+"""Encoders that this machine has built: by what was asked for, and by their fingerprints.
+
+encoders/<digest of a request>.encoder     finds what was built for the same request
+encoders/made-<fingerprint>.encoder        finds what made a table; a link to the same file
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from pomona.encoder.blob import Encoder
+from pomona.errors import EncoderError
+from pomona.location import cache_folder
+
+__all__ = ["cached", "cached_by_fingerprint", "keep"]
+
+_log = logging.getLogger(__name__)
+
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+
+
+def cached(name: str) -> Encoder | None:
+    """Return the encoder of that name, if there is one that can be read."""
+    try:
+        path = cache_folder("encoders") / name
+        return Encoder.load(path) if path.is_file() else None
+    except (OSError, EncoderError) as error:
+        _log.warning("building again: %s", error)
+        return None
+
+
+def cached_by_fingerprint(fingerprint: str) -> Encoder | None:
+    """Return the encoder with that fingerprint, if this machine has built it.
+
+    Encoders that were cached before fingerprints were names are found as well, by reading them.
+    """
+    if not _FINGERPRINT.fullmatch(fingerprint):
+        return None  # a table from elsewhere may hold anything
+    with suppress(OSError):
+        folder = cache_folder("encoders")
+        made = folder / _made(fingerprint)
+        others = (path for path in sorted(folder.glob("*.encoder")) if path != made)
+        for path in filter(Path.is_file, (made, *others)):
+            with suppress(EncoderError):
+                found = Encoder.load(path)
+                if found.fingerprint == fingerprint:
+                    return found
+    return None
+
+
+def keep(encoder: Encoder, name: str | None = None) -> None:
+    """Put an encoder into the cache, if there is room: service accounts have none.
+
+    Args:
+        encoder: what was built.
+        name: of the request that it was built for; None if it was made from another encoder.
+    """
+    try:
+        folder = cache_folder("encoders")
+        folder.mkdir(parents=True, exist_ok=True)
+        made = folder / _made(encoder.fingerprint)
+        if name is None:
+            encoder.save(made)
+            return
+        encoder.save(folder / name)
+        made.unlink(missing_ok=True)
+        os.link(folder / name, made)
+    except (OSError, EncoderError) as error:
+        _log.info("not kept for the next time: %s", error)
+
+
+def _made(fingerprint: str) -> str:
+    return f"made-{fingerprint}.encoder"

@@ -1,0 +1,35 @@
+"""Paths on the command line: `~` is the home folder, quoted or behind an `=` as well."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+__all__ = ["as_file", "as_label_rule", "as_path", "unquoted_glob"]
+
+
+def as_path(value: str) -> str:
+    """Return a path, a URI or a name with a leading `~` or `~user` replaced."""
+    return os.path.expanduser(value)  # noqa: PTH111 - a URI is no Path
+
+
+def as_file(value: str | Path) -> Path:
+    """Return the path of a file of this machine."""
+    return Path(as_path(str(value)))
+
+
+def as_label_rule(value: str) -> str:
+    """Return a rule for labels; only that of a file holds a path."""
+    kind, colon, rest = value.partition(":")
+    return f"{kind}{colon}{as_path(rest)}" if kind == "csv" else value
+
+
+def unquoted_glob(arguments: Sequence[str]) -> str | None:
+    """Return the glob that a shell has probably expanded into these arguments, or None."""
+    files = [Path(argument) for argument in arguments if Path(argument).exists()]
+    if len(files) < 2:
+        return None
+    folder, ending = files[0].parent, files[0].suffix
+    same = all(file.suffix == ending for file in files if file.parent == folder)
+    return str(folder / (f"*{ending}" if same else "*"))

@@ -1,0 +1,16 @@
+"""Counts in messages: `1 image`, `1,234 images`."""
+
+from __future__ import annotations
+
+__all__ = ["count_of"]
+
+
+def count_of(number: int, singular: str, plural: str | None = None) -> str:
+    """Return a number with the noun that it counts, in its singular or its plural.
+
+    Args:
+        number: how many there are.
+        singular: the noun for one: `image`, `row without a vector`.
+        plural: the noun for all other numbers; by default the singular with an `s`.
+    """
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
