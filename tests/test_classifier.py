@@ -168,7 +168,9 @@ def test_a_table_gives_an_answer_for_every_row(tmp_path: Path) -> None:
 
 def test_a_table_of_another_encoder_is_refused(tmp_path: Path) -> None:
     tables.write(tmp_path, [[1, 2, 3]], ["Kiwi"], fingerprint="b" * 64)
-    with pytest.raises(ClassifierError, match=r"drawn \(aaaaaaaaaaaa\).*another encoder \(bbbbb"):
+    with pytest.raises(
+        ClassifierError, match=r"untrained:0 \(aaaaaaaaaaaa\).*another encoder \(bbbbb"
+    ):
         next(classify(MADE, tmp_path))
 
 
