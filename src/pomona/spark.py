@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from pomona.encoder.drawn_warning import warn_of_drawn
+from pomona.engines.session import functions_of
 from pomona.engines.spark_tables import one_encoder as check_one_encoder
 from pomona.engines.spark_tables import open_on_spark
 from pomona.errors import TableError
@@ -43,8 +44,6 @@ def read_features(
         TableError: it is not a feature table, mixes rows of two encoders, or belongs to another
             system, such as Delta.
     """
-    from pyspark.sql.functions import col, lit
-
     if isinstance(table, (str, os.PathLike)):
         rows, found = open_on_spark(spark, os.fspath(table))
     else:
@@ -57,8 +56,9 @@ def read_features(
             "columns of a feature table"
         )
     more = [name for name in rows.columns if name not in {*names, ENCODER_COLUMN}]
-    made = lit(encoder_value(found)).alias(ENCODER_COLUMN)
-    rows = rows.select(*names, made, *(col(f"`{name}`") for name in more))
+    functions = functions_of(rows.sparkSession)
+    made = functions.lit(encoder_value(found)).alias(ENCODER_COLUMN)
+    rows = rows.select(*names, made, *(functions.col(f"`{name}`") for name in more))
     rows = rows.withMetadata("features", column_metadata(found))
     return rows.where("status = 'ok'") if ok_only else rows
 

@@ -20,7 +20,7 @@ from pomona.encoder.blob import Encoder
 from pomona.engines.carrier import Carrier, Delivery, carry, open_encoder, task_cpus
 from pomona.engines.image_columns import KEPT_PREFIX, select_images
 from pomona.engines.isolation import end_if_stuck, isolated_worker
-from pomona.engines.session import active_session
+from pomona.engines.session import active_session, functions_of
 from pomona.errors import EngineError
 from pomona.labels import parse_label_rule
 from pomona.prepare import EXACT, DecodeOptions
@@ -105,11 +105,10 @@ def featurize(  # noqa: PLR0913 - settings, each with a sensible default
     task = Task(
         carrier, rule, decode, kept=names, isolated=isolated, image_timeout_s=image_timeout_s
     )
-    from pyspark.sql.functions import col, lit
-
-    made = lit(encoder_value(task.provenance())).alias(ENCODER_COLUMN)
+    functions = functions_of(images.sparkSession)
+    made = functions.lit(encoder_value(task.provenance())).alias(ENCODER_COLUMN)
     rows = feature_rows(chosen, task, kept)
-    return rows.select(*FEATURE_SCHEMA.names, made, *(col(f"`{name}`") for name in names))
+    return rows.select(*FEATURE_SCHEMA.names, made, *(functions.col(f"`{name}`") for name in names))
 
 
 def featurize_udf(

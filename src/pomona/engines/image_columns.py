@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from pomona.engines.session import functions_of
 from pomona.errors import EngineError
 from pomona.schema import ENCODER_COLUMN, FEATURE_SCHEMA
 
@@ -101,9 +102,9 @@ class _Columns:
 
     def column(self, name: str) -> Column:
         """A column, or a field in one: `image.bytes`."""
-        from pyspark.sql.functions import col
-
-        return col(f"`{name}`" if "." in name and self.has(name) else name)
+        quoted = f"`{name}`" if "." in name and self.has(name) else name
+        found: Column = functions_of(self._images.sparkSession).col(quoted)
+        return found
 
     def needed(self, name: str, parameter: str, what: str) -> DataType:
         """The type of a column that must be there."""

@@ -26,7 +26,7 @@ from pomona.location import cache_folder
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-__all__ = ["active_session", "check_spark", "clone", "is_connect", "session"]
+__all__ = ["active_session", "check_spark", "clone", "functions_of", "is_connect", "session"]
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +59,17 @@ _CONNECT_WITHIN_S = 20
 def is_connect(spark: Any) -> bool:
     """Whether a session is Spark Connect's; asking for its class would import gRPC."""
     return any(kind.__module__.startswith("pyspark.sql.connect.") for kind in type(spark).__mro__)
+
+
+def functions_of(spark: Any) -> Any:
+    """PySpark's functions for a session: a process may have classic and Connect sessions."""
+    if is_connect(spark):
+        from pyspark.sql.connect import functions as connect_functions
+
+        return connect_functions
+    from pyspark.sql import functions
+
+    return functions
 
 
 def check_spark(given: SparkSession | None, master: str | None) -> None:
