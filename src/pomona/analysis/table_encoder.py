@@ -101,7 +101,8 @@ def _build(provenance: Mapping[str, str], model: str | None, weights: str | None
             file = "--weights" if name in CARDS else "--model"
             raise EncoderError(
                 f"the table was made by {_named(provenance)}, which is not in this machine's "
-                f"cache: give the file by {file}, or the encoder by --encoder"
+                "cache, and tables hold no networks and no weights: give the file by "
+                f"{file}, or the encoder by --encoder"
             )
         weights = provenance["weights"]
     return built_as(provenance, name, weights)
