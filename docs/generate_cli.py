@@ -157,16 +157,38 @@ Labels in detail:
 | `parent` | the name of the folder that it lies in |
 | `none` | null |
 | `regex:PATTERN` | the first group of PATTERN, searched in the path as the table has it |
-| `csv:FILE` | from a file of lines `path,label`; images that it does not name get null |
-
-A path in the CSV file is absolute, or the end of one from a slash on: `Kiwi/000.jpg,green`. Where
-several lines fit, the longest path counts.
+| `csv:FILE` | what a CSV file says of it; null if the file does not name it |
 
 ```console
 $ pomona extract photos/ features/ --label 'regex:/([^/]+)/[^/]+/[^/]+$'
+$ pomona extract photos/ features/ --label csv:labels.csv
+$ pomona extract photos/ features/ --label csv:labels.csv:path=id,label=breed
 ```
 
-The line above labels by the folder above the image's own.
+The first of these labels by the folder above the image's own.
+
+- Each run compares the labels of all images in SOURCE and changes those that differ, without the
+  network: `labels changed: 20`. Rows of other sources keep theirs.
+- TABLE keeps the rule in `.pomona-label.json`. A later run without `--label` follows the rule of
+  the last `--label`. If TABLE has no such file, new rows get `parent`, rows that exist keep their
+  labels, and the summary counts those that `parent` would change (`labels kept: 20 rows`).
+- If only some images have a label, the summary says `labels: 3 of 6 images have a label`.
+
+How Pomona reads a CSV file of labels:
+
+- The separator is a comma, a semicolon, a tab or `|`: the one that gives all lines the same number
+  of columns. `sep=` overrides it: `csv:labels.txt:sep=tab`. A first line `sep=;`, as Excel knows
+  it, counts too.
+- The encoding is UTF-8, or UTF-16 with a byte order mark. Other encodings are refused.
+- `path=` and `label=` name the columns. Without them, usual names are found in any letter case
+  (`path`, `filename`, `image_id`, `id`, ...; `label`, `class`, `category`, `target`, ...). A file
+  of two columns needs no first line of names: the first column is the path. Other columns are
+  ignored.
+- A path is absolute, a URI, or the end of one from a slash on: `Kiwi/000.jpg`. It may lack the
+  extension: `Kiwi/000`. If several lines fit an image, the longest path counts. A whole name goes
+  before a name without the extension. A file with backslashes only is read as one with slashes.
+- A path that several lines give different labels is an error. So are a line that stands for two
+  images, and a file that names no image of SOURCE. Pomona checks this before any work.
 
 `--json` in detail:
 
@@ -182,6 +204,14 @@ $ pomona extract demo/pictures demo/features --weights drawn --json | python -m 
     "retried": 0,
     "gone": 0,
     "pruned": 0,
+    "taken_over": 0,
+    "missing": 0,
+    "missing_kept": 0,
+    "absent_folders": {},
+    "labels_changed": 0,
+    "labels_kept": 0,
+    "labelled": 203,
+    "label": "parent",
     "dry_run": false,
     "seconds": 1.973,
     "images_per_second": 102.9,
@@ -207,6 +237,13 @@ $ pomona extract demo/pictures demo/features --weights drawn --json | python -m 
 | `skipped` | images that had their row already |
 | `new`, `changed`, `retried` | images without a row, with a stale one, failed ones tried again |
 | `gone`, `pruned` | rows whose file was in SOURCE and is no more; those of them that were removed |
+| `taken_over` | images without a row that got the vector of a row with the same bytes |
+| `missing` | with `--missing`: rows that were removed because their file does not exist |
+| `missing_kept` | such rows that stay because their folder does not exist or is empty |
+| `absent_folders` | such folders, each with its number of rows |
+| `labels_changed` | rows that exist and got another label |
+| `labels_kept` | rows that keep a label which `parent` would not give |
+| `labelled`, `label` | images of SOURCE that have a label, and by which rule |
 | `dry_run` | whether all that was only found out |
 | `seconds` | of the whole job, with the building of the encoder and the start of Spark |
 | `images_per_second` | rows that this run wrote, by these seconds |

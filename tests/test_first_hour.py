@@ -173,6 +173,23 @@ def test_nothing_to_do_is_said_as_such(
         assert out.startswith("nothing to do: 2 images already done\n")
 
 
+def test_images_that_are_taken_over_are_neither_nothing_to_do_nor_failures(
+    capfd: pytest.CaptureFixture[str], home: Path, encoder_file: Path
+) -> None:
+    run(capfd, "extract", "photos", "t", "--encoder", encoder_file)
+    (home / "photos").rename(home / "pictures")
+    _, out, _ = run(capfd, "extract", "pictures", "t", "--encoder", encoder_file, "--dry-run")
+    assert out.startswith("would do 0 images; 0 already done\nwould be taken over: 2 ")
+    _, out, _ = run(capfd, "extract", "pictures", "t", "--encoder", encoder_file)
+    assert "nothing to do" not in out
+    assert "\ntaken over: 2 " in out
+    (home / "pictures").rename(home / "images")
+    (home / "images" / "bad.jpg").write_bytes(b"no image")
+    code, out, _ = run(capfd, "extract", "images", "t", "--encoder", encoder_file)
+    assert "0 ok, 1 failed" in out
+    assert code == 0  # two images of SOURCE have a vector
+
+
 # Paths -------------------------------------------------------------------------------------------
 
 

@@ -144,7 +144,8 @@ def test_a_file_that_names_no_image_is_refused_with_an_example_of_each_side(
     tmp_path: Path,
 ) -> None:
     labels = rule(tmp_path, "path,label\nIMG_7.JPG,red\n")
-    with pytest.raises(UsageError, match=r"line 2 has 'IMG_7.JPG', an image is file:/data/x/0001"):
+    told = r"line 2 has 'IMG_7.JPG', an image is file:/data/x/0001.*: give that path, or its end"
+    with pytest.raises(UsageError, match=told):
         check_label_rule(labels, lambda: IMAGES)
 
 
@@ -156,6 +157,7 @@ def test_a_file_that_names_no_image_is_refused_with_an_example_of_each_side(
         ("a.jpg,x\nb.jpg,y,z\n", "line 2 has 3 fields, line 1 has 2"),
         ("a.jpg\nb.jpg\n", "found no separator"),
         ("", "found no separator"),
+        ("1,a.jpg,x\n2,b.jpg,y\n", "columns '1', 'a.jpg', 'x' .* if that line names no columns"),
         ("path,label\n", "no line with a path and a label"),
         (b"\xff\xfe\x00", "save it as UTF-8"),
         (b"a\xe9.jpg,x\n", "save it as UTF-8"),

@@ -273,7 +273,8 @@ def _columns(first: list[str], used: list[int], asked: _Asked) -> tuple[int, int
         raise asked.failure("has one column: expected two, path and label")
     raise asked.failure(
         f"which of its columns {', '.join(map(repr, first))} are the path and the label? Say so, "
-        f"as in csv:{asked.file}:path=COLUMN,label=COLUMN"
+        f"as in csv:{asked.file}:path=COLUMN,label=COLUMN; if that line names no columns, put one "
+        "that does before it"
     )
 
 

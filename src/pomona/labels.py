@@ -107,7 +107,8 @@ class _Csv:
             line = next(iter(self.lines.values()))
             raise UsageError(
                 f"--label csv:{self.file}: none of its {len(self.lines):,} paths is an image of "
-                f"SOURCE: line {line.number} has {line.path!r}, an image is {example}"
+                f"SOURCE: line {line.number} has {line.path!r}, an image is {example}: give that "
+                "path, or its end from a slash on"
             )
         return replace(self, exact_only=frozenset(exact_only))
 

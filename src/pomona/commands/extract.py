@@ -198,7 +198,7 @@ def extract(
         click.echo(json.dumps(told))
     else:
         click.echo(_in_words(summary, failed_files))
-    if summary.failed and not summary.ok + summary.skipped:
+    if summary.failed and not summary.ok + summary.skipped + summary.changes.taken_over:
         sys.exit(NO_VECTOR)
 
 
@@ -236,7 +236,8 @@ def _in_words(summary: Summary, failed_files: list[FailedFile]) -> str:
     changes = summary.changes
     kinds = {"new": changes.new, "changed": changes.changed, "failed before": changes.retried}
     told = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count)
-    if not (changes.to_do or summary.ok + summary.failed or changes.relabelled or changes.pruned):
+    changed_rows = changes.relabelled + changes.pruned + changes.taken_over
+    if not (changes.to_do or summary.ok + summary.failed or changed_rows):
         lines = [f"nothing to do: {count_of(summary.skipped, 'image')} already done"]
     elif summary.dry_run:
         lines = [f"would do {count_of(changes.to_do, 'image')}" + (f": {told}" if told else "")]
@@ -283,8 +284,7 @@ def _in_words(summary: Summary, failed_files: list[FailedFile]) -> str:
 def _labels_in_words(summary: Summary) -> Iterator[str]:
     changes = summary.changes
     if changes.relabelled:
-        would = " would be" if summary.dry_run else ""
-        yield f"labels{would} changed: {changes.relabelled:,}"
+        yield f"labels {'would be ' if summary.dry_run else ''}changed: {changes.relabelled:,}"
     if changes.labels_kept:
         yield (
             f"labels kept: {count_of(changes.labels_kept, 'row')} with another label than the "
@@ -297,8 +297,8 @@ def _labels_in_words(summary: Summary) -> Iterator[str]:
 def _moves_in_words(summary: Summary) -> Iterator[str]:
     changes = summary.changes
     if changes.taken_over:
-        would = " would be" if summary.dry_run else ""
-        yield f"taken over{would}: {changes.taken_over:,} (the table has vectors of the same bytes)"
+        would = "would be " if summary.dry_run else ""
+        yield f"{would}taken over: {changes.taken_over:,} (the table has vectors of the same bytes)"
     if changes.missing_kept:
         folder, rows = changes.absent_folders.most_common(1)[0]
         yield (
