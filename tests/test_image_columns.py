@@ -136,6 +136,21 @@ def test_an_image_without_a_path_is_named_by_its_bytes(
         ),
         (["'a' as path", "image.bytes as content"], {"keep": ["k"]}, "needs a column 'k' with"),
         (
+            ["id as path", "image.bytes as content", "image"],
+            {"keep": ["image.path"]},
+            r"withColumn\('my_path', col\('image.path'\)\), and keep that",
+        ),
+        (
+            ["'a' as path", "image.bytes as content", "make_interval(1) as age"],
+            {"keep": ["age"]},
+            "cannot keep column 'age' of type interval: cast it to a string first, or leave it out",
+        ),
+        (
+            ["'a' as path", "image.bytes as content", "make_ym_interval(1) as age"],
+            {"keep": "all"},
+            "cannot keep column 'age' of type interval year to month: cast it to a string first",
+        ),
+        (
             ["'a' as path", "image.bytes as content", "1 as kind"],
             {"label": "parent", "label_column": "kind"},
             "was given label= and label_column='kind': give one",
@@ -148,11 +163,36 @@ def test_an_image_without_a_path_is_named_by_its_bytes(
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_told_before_a_job_runs(
-    records: DataFrame, encoder: Encoder, select: list[str], settings: dict[str, object], told: str
+    capfd: pytest.CaptureFixture[str],
+    records: DataFrame,
+    encoder: Encoder,
+    select: list[str],
+    settings: dict[str, object],
+    told: str,
 ) -> None:
+    images = records.selectExpr(*select)
+    capfd.readouterr()
     with pytest.raises(EngineError, match=told) as caught:
-        pomona.featurize(records.selectExpr(*select), encoder, **settings)
+        pomona.featurize(images, encoder, **settings)
     assert len(str(caught.value).splitlines()) == 1
+    assert capfd.readouterr() == ("", "")  # PySpark says nothing beside it
+
+
+def test_what_is_no_dataframe_of_spark_is_told(encoder: Encoder) -> None:
+    with pytest.raises(EngineError, match=r"takes a Spark DataFrame, and this is a list: make one"):
+        pomona.featurize(PICTURES, encoder)
+
+
+def test_a_path_may_have_a_collation(spark: SparkSession, encoder: Encoder) -> None:
+    import pyspark
+
+    if pyspark.__version__ < "4":
+        pytest.skip("PySpark 4 brings collations")
+    images = spark.createDataFrame([(PICTURES[0],)], "content binary")
+    images = images.selectExpr("'A' collate UTF8_LCASE as path", "content")
+    row = pomona.featurize(images, encoder).first()
+    assert row is not None
+    assert (row["path"], row["status"]) == ("A", "ok")
 
 
 def test_case_counts_if_the_session_says_so(

@@ -17,6 +17,7 @@ __all__ = [
     "lost_a_worker",
     "names_a_forbidden_file",
     "names_a_missing_path",
+    "quiet_analysis",
     "spark_errors",
 ]
 
@@ -39,6 +40,25 @@ def spark_errors(kind: type[PomonaError], what: str) -> Iterator[None]:
         yield
     except (PySparkException, Py4JError) as error:
         raise kind(f"{what}: {cause_of(str(error))}") from error
+
+
+@contextmanager
+def quiet_analysis() -> Iterator[None]:
+    """Keep PySpark from logging errors of analysis that the caller turns into one of ours.
+
+    PySpark 4 writes each of them to stderr as an object of JSON with its stack trace.
+    """
+    try:
+        from pyspark.logger import PySparkLogger
+    except ImportError:  # PySpark 3.5 logs none
+        yield
+        return
+    logger = PySparkLogger.getLogger("DataFrameQueryContextLogger")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def cause_of(story: str) -> str:

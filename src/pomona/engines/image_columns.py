@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from pomona.engines.failures import quiet_analysis
 from pomona.engines.session import functions_of
 from pomona.errors import EngineError
 from pomona.schema import ENCODER_COLUMN, FEATURE_SCHEMA
@@ -49,6 +50,11 @@ def select_images(  # noqa: PLR0913 - the parameters of `featurize` about column
     Raises:
         EngineError: a column is missing, has a type that does not fit, or a name that is taken.
     """
+    if not hasattr(images, "sparkSession"):
+        raise EngineError(
+            f"featurize takes a Spark DataFrame, and this is a {type(images).__name__}: make one "
+            "with spark.createDataFrame, or read images with spark.read.format('binaryFile')"
+        )
     found = _Columns(images)
     if has_rule and label_column is not None:
         raise EngineError(
@@ -57,7 +63,8 @@ def select_images(  # noqa: PLR0913 - the parameters of `featurize` about column
     image = found.needed(image_column, "image_column", "the bytes of images")
     _check_image(image_column, image)
     path = found.needed(path_column, "path_column", "an image's URI or key")
-    if path.simpleString() not in {"string", *_INTEGERS}:
+    # A string may have a collation, which is part of its type's name.
+    if path.typeName() != "string" and path.simpleString() not in _INTEGERS:
         raise EngineError(
             f"featurize takes a string or an integer as path_column, and column {path_column!r} "
             f"is {_shown(path)}: cast it, or name another column"
@@ -111,7 +118,8 @@ class _Columns:
         from pyspark.errors import PySparkException
 
         try:
-            return self._images.select(self.column(name)).schema.fields[0].dataType
+            with quiet_analysis():
+                return self._images.select(self.column(name)).schema.fields[0].dataType
         except PySparkException as error:
             reason = " (two columns have that name)" if "AMBIGUOUS" in str(error) else ""
             raise EngineError(
@@ -123,7 +131,7 @@ class _Columns:
         self, keep: Iterable[str] | str, image_column: str, sources: list[str]
     ) -> list[tuple[str, StructField]]:
         """The columns to keep: what to select, and the field that comes of it."""
-        from pyspark.sql.types import StructField, UserDefinedType
+        from pyspark.sql.types import StructField
 
         if keep == "all":
             root = image_column if self.has(image_column) else image_column.partition(".")[0]
@@ -139,18 +147,36 @@ class _Columns:
             kind = self.needed(name, "keep", "what is to be kept")
             last = name.strip("`") if self.has(name.strip("`")) else name.rpartition(".")[2]
             if self._fold(last) in taken:
+                how = f"withColumnRenamed({last!r}, 'my_{last}')"
+                if not self.has(name.strip("`")):  # a field of a column
+                    how = f"withColumn('my_{last}', col({name!r})), and keep that"
                 raise EngineError(
                     f"featurize would give two columns {last!r}, since keep names {name!r}: rename "
-                    f"yours first, such as with withColumnRenamed({last!r}, 'my_{last}')"
+                    f"yours first, such as with {how}"
                 )
-            if isinstance(kind, UserDefinedType):
-                raise EngineError(
-                    f"featurize cannot keep column {name!r} of type {kind.simpleString()}: turn it "
-                    "into an array first, such as with vector_to_array, or leave it out of keep"
-                )
+            _check_kept(name, kind)
             taken[self._fold(last)] = last
             found.append((name, StructField(last, kind)))
         return found
+
+
+def _check_kept(name: str, kind: DataType) -> None:
+    from pyspark.sql.pandas.types import to_arrow_type
+    from pyspark.sql.types import UserDefinedType
+
+    advice = "cast it to a string first"
+    if isinstance(kind, UserDefinedType):
+        advice = "turn it into an array first, such as with vector_to_array"
+    else:
+        try:
+            to_arrow_type(kind)
+        except TypeError:  # such as an interval of months, which Arrow has in another form
+            pass
+        else:
+            return
+    raise EngineError(
+        f"featurize cannot keep column {name!r} {_shown(kind)}: {advice}, or leave it out of keep"
+    )
 
 
 def _check_image(name: str, kind: DataType) -> None:
