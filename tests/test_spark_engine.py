@@ -245,6 +245,21 @@ def test_the_udf_works_in_sql(spark: SparkSession, encoder: Encoder, pictures: P
     spark.catalog.dropTempView("images")
 
 
+@pytest.mark.parametrize(
+    ("column", "given"),
+    [("'a.png'", "str"), ("named_struct('bytes', content)", "struct"), ("array(1)", "ndarray")],
+)
+def test_the_udf_refuses_what_is_no_bytes(
+    spark: SparkSession, encoder: Encoder, column: str, given: str
+) -> None:
+    from pyspark.errors import PySparkException
+
+    images = spark.sql("select X'00' as content").selectExpr(f"{column} as c")
+    told = rf"featurize_udf takes the bytes of images \(binary\), and was given {given}: for base64"
+    with pytest.raises(PySparkException, match=told):
+        images.select(pomona.featurize_udf(encoder, spark)("c")).collect()
+
+
 @pytest.mark.usefixtures("spark")
 def test_another_master_than_the_running_one_is_refused(
     encoder: Encoder, pictures: Path, tmp_path: Path

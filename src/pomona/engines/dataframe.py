@@ -147,6 +147,7 @@ def featurize_udf(
     def features(batches: Any) -> Any:
         runtime = carrier.runtime()
         for contents in batches:
+            _check_bytes(contents)
             array = pa.array(contents, pa.large_binary(), from_pandas=True)
             rows, vectors = encode_images(array, None, runtime, EXACT, task_cpus())
             found = iter(vectors)
@@ -158,6 +159,20 @@ def featurize_udf(
     make: Any = pandas_udf  # its overloads know no hints that are set afterwards
     # Spark computes a deterministic function again for each filter on its result.
     return make(features, "array<float>").asNondeterministic()
+
+
+def _check_bytes(contents: Any) -> None:
+    """Refuse a pandas Series of text, which Arrow would take for bytes, or of anything else."""
+    wrong = "struct" if contents.ndim > 1 else None
+    for content in () if wrong else contents.dropna():
+        if not isinstance(content, (bytes, bytearray, memoryview)):
+            wrong = type(content).__name__
+            break
+    if wrong:
+        raise EngineError(
+            f"featurize_udf takes the bytes of images (binary), and was given {wrong}: for base64, "
+            "give unbase64(column); for paths, read images with spark.read.format('binaryFile')"
+        )
 
 
 def feature_rows(images: DataFrame, task: Task, kept: Iterable[StructField] = ()) -> DataFrame:
