@@ -19,6 +19,7 @@ import pomona.formats.tiff
 from decoding import decoded_or_failed, failure, pixels, quick
 from drawn import STORED, encode, picture, with_size
 from pomona.decode import decode
+from pomona.formats.tiff_tags import Tags
 from pomona.pillow import quiet_codecs
 from tiffs import (
     BLACK,
@@ -368,6 +369,33 @@ def test_sparse_file_is_unsupported():
         content = write(form, draw(form), {offsets: [0] * count, counts: [0] * count})
         refused = failure(content)
         assert (refused.status, "sparse" in str(refused)) == ("unsupported", True)
+
+
+def test_plane_that_is_ignored_need_not_be_in_the_file():
+    for form in (
+        Form("u8", BLACK, (0,), planar=2, compression=8),
+        Form("u16", RGB, (0, 0), planar=2),
+        Form("f32", RGB, (0,), planar=2, tile=(16, 16), compression=5),
+        Form("u16", RGB, (2, 0), planar=2, rows=5),
+    ):
+        samples = draw(form)
+        offsets, counts = (324, 325) if form.tile else (273, 279)
+        tags = Tags(whole := write(form, samples))
+        each = len(tags.numbers(offsets)) // form.samples
+        absent = {
+            tag: [*tags.numbers(tag)[:-each].tolist(), *[0] * each] for tag in (offsets, counts)
+        }
+        found = pixels(decode(write(form, samples, absent)))
+        assert np.array_equal(found, pixels(decode(whole))), form
+        assert np.abs(found.astype(int) - expected(form, samples)).max() <= 1, form
+
+
+def test_cmyk_with_transparency_is_unsupported_and_says_so():
+    for kind in ("u8", "u16"):
+        for extra in (1, 2):
+            form = Form(kind, CMYK, (extra,))
+            refused = failure(write(form, draw(form)))
+            assert (refused.status, "transparency" in str(refused)) == ("unsupported", True)
 
 
 def test_undeclared_fourth_sample_is_transparency_in_16_bits_as_in_8():

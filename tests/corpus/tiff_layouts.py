@@ -27,6 +27,11 @@ def cases() -> Iterator[Case]:
         colours = draw(form)
         right = write(Form("u16", RGB, extra), colours)
         yield Case(f"planes of {form.samples} samples.tif", write(form, colours), right)
+    form = Form("u16", RGB, (0,), planar=2)
+    colours = draw(form)
+    tags = {273: [16, 16 + 2 * 21 * 37, 16 + 4 * 21 * 37, 0], 279: [2 * 21 * 37] * 3 + [0]}
+    right = write(Form("u16", RGB), colours[..., :3])
+    yield Case("ignored plane without data.tif", write(form, colours, tags), right)
     for name, form, more, reason in (
         ("complex numbers", Form("c64"), {}, "complex numbers"),
         ("LERC", Form("f32"), {259: [34887]}, "LERC"),

@@ -111,13 +111,15 @@ def _pillow_decodes(layout: Layout) -> bool:  # noqa: PLR0911 - one rule for eac
         return layout.subsampling == (1, 1) and layout.is_plain_ycbcr
     if samples == 1:
         return layout.bits in (1, 2, 4, 8)
+    if photometric == tiff.CMYK and layout.alpha:
+        return False
     return layout.bits == 8 and photometric != 0 and layout.extra in _PILLOWS_EXTRA
 
 
 def _check_decoded(layout: Layout) -> None:
     """Refuse what `_levels` does not decode."""
     kind, bits, extra, predictor = layout.kind, layout.bits, layout.extra, layout.predictor
-    photometric, compression, alpha = layout.photometric, layout.compression, _alpha(layout)
+    photometric, compression, alpha = layout.photometric, layout.compression, layout.alpha
     colours = tiff.PHOTOMETRIC_NAMES[photometric]
     samples = f"{_KINDS[kind]} samples of {bits} bits"
     is_scaled = photometric in (*tiff.GREYS, tiff.RGB)
@@ -157,16 +159,9 @@ def _check_decoded(layout: Layout) -> None:
             raise refusal("unsupported", f"{what}: not decoded, {tiff.ADVICE}", layout.size)
 
 
-def _alpha(layout: Layout) -> int:
-    """0 if the picture is opaque, 1 if colours are multiplied by the transparency, else 2."""
-    if layout.extra is None:
-        return 2  # four samples and no word of the fourth: Pillow's choice
-    return layout.extra[0] if layout.extra else 0
-
-
 def _check_segments(layout: Layout, content: bytes) -> None:
     """See that the data of each segment is within the file."""
-    planes = layout.samples if layout.planar == 2 else 1
+    planes = layout.planes
     expected = layout.segments_across * layout.segments_down * planes
     offsets, counts = layout.offsets[:expected], layout.counts
     if len(offsets) < expected:
@@ -226,15 +221,15 @@ def _check_jpegs(layout: Layout, content: bytes) -> None:
 def _modes(layout: Layout) -> tuple[str, str]:
     """Pillow's mode for the picture, and its raw mode for the levels."""
     if layout.photometric in (tiff.RGB, tiff.PALETTE):
-        return (("RGB", "RGB"), ("RGBA", "RGBa"), ("RGBA", "RGBA"))[_alpha(layout)]
+        return (("RGB", "RGB"), ("RGBA", "RGBa"), ("RGBA", "RGBA"))[layout.alpha]
     if layout.photometric == tiff.CMYK:
         return "CMYK", "CMYK"
-    return (("L", "L"), ("La", "La"), ("LA", "LA"))[_alpha(layout)]
+    return (("L", "L"), ("La", "La"), ("LA", "LA"))[layout.alpha]
 
 
 def _levels(layout: Layout, content: bytes) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
     """Yield the first row's number and some rows of 8-bit levels: (rows, W, channels)."""
-    alpha = _alpha(layout)
+    alpha = layout.alpha
     channels = layout.colours + bool(alpha)
     if layout.palette is not None:
         for top, samples in bands(layout, content):

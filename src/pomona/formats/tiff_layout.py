@@ -130,6 +130,18 @@ class Layout:
         return _PHOTOMETRIC[self.photometric]
 
     @property
+    def alpha(self) -> int:
+        """0 if the picture is opaque, 1 if colours are multiplied by the transparency, else 2."""
+        if self.extra is None:
+            return 2  # four samples and no word of the fourth: Pillow's choice
+        return self.extra[0] if self.extra else 0
+
+    @property
+    def planes(self) -> int:
+        """How many planes the picture is made of; those of samples that are ignored follow."""
+        return self.colours + bool(self.alpha) if self.planar == 2 else 1
+
+    @property
     def segments_across(self) -> int:
         """How many segments are side by side."""
         return -(-self.size[0] // self.segment[0])

@@ -33,14 +33,15 @@ def bands(layout: Layout, content: bytes) -> Iterator[tuple[int, npt.NDArray[Any
     """Yield all pixels from top to bottom, a few rows at a time.
 
     Yields:
-        The first row's number, and (rows, W, samples) in the type of the samples. Unsigned numbers
+        The first row's number, and (rows, W, samples) in the type of the samples, without planes
+        that are ignored. Unsigned numbers
         of 32 and 64 bits are turned around if their zero is white.
     """
     width, height = layout.size
     row = layout.row_bytes * layout.segments_across
     together = max(1, _BAND // (row * layout.segment[1]))
     step = max(1, _BAND // row)
-    planes = layout.samples if layout.planar == 2 else 1
+    planes = layout.planes
     for first in range(0, layout.segments_down, together):
         down = min(together, layout.segments_down - first)
         top = first * layout.segment[1]
