@@ -51,24 +51,41 @@ ARITHMETIC = {
 }
 FILES = HUFFMAN | ARITHMETIC
 LIKE_DATA = {
-    "no end marker, text": b"SEFH\x6a\0\0\0 Image_UTC_Data1700000000000 SEFT",
-    "no end marker, a video": b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 9,
+    "no end marker, text": b"made by Image_UTC_Data1700000000000",
     "a byte too many": b"\x5a" + END,
 }
-ENDS = LIKE_DATA | {
-    "no end marker": b"",
-    "half an end marker": b"\xff",
-    "no end marker, an unknown marker": b"\xff\x10 and more",
-    "no end marker, another picture": HUFFMAN["smooth"],
-    "no end marker, zeros": bytes(3000),
-    "end marker, text": END + b"SEFH\x6a\0\0\0 Image_UTC_Data1700000000000 SEFT",
-    "end marker, an unknown marker": END + b"\xff\x10 and more",
-    "end marker, another picture": END + HUFFMAN["smooth"],
-    "end marker, half of another picture": END + HUFFMAN["smooth"][:300],
-    "end marker, zeros": END + bytes(3000),
-    "fill bytes": b"\xff\xff\xff\xff" + END,
-    "zeros, end marker": bytes(3000) + END,
+VIDEO = b"\0\0\0\x18ftypmp42\0\0\0\0isommp42" + bytes(range(256)) * 9
+SAMSUNG = b"SEFH\x6a\0\0\0\1\0\0\0\0\0\1\x0a\x17\0\0\0\x17\0\0\0\x18\0\0\0SEFT"
+KNOWN_TRAILERS = {
+    "no end marker, Samsung's trailer": b"\0\0\1\x0a\x0e\0\0\0Image_UTC_Data1700000000" + SAMSUNG,
+    "no end marker, Samsung's motion photo": b"\0\0\x30\x0a\x10\0\0\0MotionPhoto_Data" + VIDEO,
+    "no end marker, a table of Samsung's": SAMSUNG + bytes(range(255)) * 4,
+    "no end marker, a video": VIDEO,
+    "no end marker, a QuickTime video": b"\0\0\0\x14ftypqt  \0\0\0\0qt  " + bytes(range(254)) * 9,
+    "no end marker, an archive": b"PK\3\4\x14\0\0\0" + bytes(range(250)) * 4,
+    "no end marker, a PNG": encode(noisy(40, 40), "PNG"),
+    "no end marker, a WEBP": encode(noisy(40, 40), "WEBP"),
+    "no end marker, XMP": b'<x:xmpmeta xmlns:x="adobe:ns:meta/">' + b" " * 900,
+    "no end marker, HTML": b"<html><body>" + b"connection lost " * 90,
 }
+ENDS = (
+    LIKE_DATA
+    | KNOWN_TRAILERS
+    | {
+        "no end marker": b"",
+        "half an end marker": b"\xff",
+        "no end marker, an unknown marker": b"\xff\x10 and more",
+        "no end marker, another picture": HUFFMAN["smooth"],
+        "no end marker, zeros": bytes(3000),
+        "end marker, text": END + b"SEFH\x6a\0\0\0 Image_UTC_Data1700000000000 SEFT",
+        "end marker, an unknown marker": END + b"\xff\x10 and more",
+        "end marker, another picture": END + HUFFMAN["smooth"],
+        "end marker, half of another picture": END + HUFFMAN["smooth"][:300],
+        "end marker, zeros": END + bytes(3000),
+        "fill bytes": b"\xff\xff\xff\xff" + END,
+        "zeros, end marker": bytes(3000) + END,
+    }
+)
 
 
 def by_pillow(content: bytes, draft: tuple[int, int] | None = None) -> np.ndarray:
@@ -128,10 +145,10 @@ def test_whole_picture_is_ok_however_the_file_ends(name, end, draft):
     assert np.array_equal(pixels(decode(content, draft=draft)), pixels(decode(whole, draft=draft)))
 
 
-@pytest.mark.parametrize("end", ["no end marker, text", "no end marker, a video"])
 @pytest.mark.parametrize("name", sorted(ARITHMETIC))
-def test_arithmetic_coded_data_that_nothing_tells_from_what_follows_is_corrupt(name, end):
-    assert failure(ARITHMETIC[name][:-2] + LIKE_DATA[end]).status == "corrupt"
+def test_arithmetic_coded_data_that_nothing_tells_from_what_follows_is_corrupt(name):
+    text = LIKE_DATA["no end marker, text"]
+    assert failure(ARITHMETIC[name][:-2] + text).status == "corrupt"
 
 
 @quick
@@ -156,6 +173,18 @@ def test_data_cut_anywhere_is_truncated_whatever_follows_the_cut(name, share, en
     cut = start + int(share * (len(content) - len(END) - start))
     assert failure(content[:cut] + end).status == "truncated"
     assert failure(content[:cut] + end, draft=(15, 15)).status == "truncated"
+
+
+@pytest.mark.parametrize("end", sorted(KNOWN_TRAILERS))
+@pytest.mark.parametrize("name", sorted(HUFFMAN))
+def test_data_cut_before_a_known_trailer_is_truncated(name, end):
+    content = HUFFMAN[name]
+    start = scan_starts(content)[-1]
+    start += 2 + content[start + 3]  # behind the header of the scan
+    for share in (0.3, 0.8, 0.99):
+        cut = start + int(share * (len(content) - len(END) - start))
+        assert failure(content[:cut] + KNOWN_TRAILERS[end]).status == "truncated"
+        assert failure(content[:cut] + KNOWN_TRAILERS[end], draft=(15, 15)).status == "truncated"
 
 
 @pytest.mark.parametrize("name", sorted(ARITHMETIC))

@@ -8,6 +8,8 @@ import drawn
 from corpus import Case
 
 _END = b"\xff\xd9"
+_VIDEO = b"\0\0\0\x18ftypmp42\0\0\0\0isommp42" + bytes(range(256)) * 4
+_SAMSUNG = b"\0\0\x30\x0a\x10\0\0\0MotionPhoto_Data" + _VIDEO
 
 
 def cases() -> Iterator[Case]:
@@ -22,6 +24,8 @@ def cases() -> Iterator[Case]:
             "no end marker": data,
             "trailer without an end marker": data + b"\xff\x10 trailer",
             "trailer": whole + b"SEFH trailer SEFT",
+            "video without an end marker": data + _VIDEO,
+            "Samsung's trailer without an end marker": data + _SAMSUNG,
             "another picture without an end marker": data + whole,
             "zeros before the end marker": data + bytes(99) + _END,
         }.items():
@@ -30,6 +34,8 @@ def cases() -> Iterator[Case]:
             "cut": data[:-90],
             "cut, end marker": data[:-90] + _END,
             "cut, trailer": data[:-90] + b"\xff\x10 trailer",
+            "cut, video": data[:-90] + _VIDEO,
+            "cut, Samsung's trailer": data[:-90] + _SAMSUNG,
             "cut, zeros": data[:-90] + bytes(999),
         }.items():
             yield Case(f"{kind}, {end}.jpg", content, status="truncated", error="truncated")

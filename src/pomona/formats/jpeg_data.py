@@ -16,12 +16,27 @@ END = b"\xff\xd9"
 _MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 """What ends the data of a scan: neither a stuffed zero, nor a restart marker, nor a fill byte."""
 
+_TRAILERS = tuple(
+    re.compile(form, re.DOTALL)
+    for form in (
+        rb"ftyp[0-9A-Za-z]{2}[0-9A-Za-z ]{2}",  # MP4, as motion photos have it
+        rb"\0\0..[\x04-\x20]\0\0\0[A-Za-z][0-9A-Za-z_]{3}",  # Samsung's blocks
+        rb"SEFH[\x60-\x7f]\0\0\0",  # the table behind them
+        rb"<(?:\?xpacket|x:xmpmeta|!DOCTYPE|html)",
+        rb"\x89PNG\r\n\x1a\n",
+        rb"PK\x03\x04[\x0a-\x3f]\0",
+        rb"RIFF.{4}(?:WEBP|AVI |WAVE)",
+    )
+)
+"""How trailers begin: at least 5 bytes that coded data has by chance once in a terabyte."""
+
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _LOSSLESS = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
 _NEEDED = _FRAMES | {0xC4, 0xCC, 0xDB, 0xDD}  # Huffman tables, arithmetic conditions, ...
 _SOI, _EOI, _SOS, _DRI = 0xD8, 0xD9, 0xDA, 0xDD
+_AFTER_SCAN = (_EOI, _SOS, 0xC4)  # the markers that follow the data of nearly all scans
 
 
 class JpegData:
@@ -57,11 +72,15 @@ class JpegData:
             if code == _SOS:
                 following = _MARKER.search(content, at)
                 end = following.start() if following else len(content)
-                data = memoryview(content)[at:end]
+                name = following[1][0] if following else None
+                trailer = None if name in _AFTER_SCAN else _trailer(content, at, end)
+                data = memoryview(content)[at : trailer or end]
                 segment = self._scan(segment, data)
-                self._end = at = end
-                self.has_end_marker = following is not None and following[1][0] == _EOI
+                self._end = at = trailer or end
+                self.has_end_marker = name == _EOI
                 self._kept += [b"\xff\xda", segment, data]
+                if trailer:
+                    break
                 continue
             if code in _FRAMES:
                 self._begin(Frame.read(code, segment))
@@ -123,6 +142,15 @@ class JpegData:
             self.restarts += found
             self.restarts_missing += max(0, expected - found)
         return header
+
+
+def _trailer(content: bytes, start: int, end: int) -> int | None:
+    """Where a trailer of a known kind begins that no marker divides from the data."""
+    found = [match.start() for form in _TRAILERS if (match := form.search(content, start, end))]
+    first = min(found, default=None)
+    if first is not None and content.startswith(b"ftyp", first):
+        first -= 4  # the size of the box
+    return first
 
 
 class Frame(NamedTuple):
