@@ -35,7 +35,7 @@ do.
 | 0 | done; an image that failed has its row, and its status there |
 | 1 | a run could not go on, or `inspect` found vectors that are not as they should be |
 | 2 | bad use; nothing was written |
-| 3 | `extract` or `classify`: no image of SOURCE has a vector, because every one failed |
+| 3 | `extract` or `classify`: every image that this run did failed |
 | 130 | stopped by Ctrl-C (SIGINT) |
 | 143 | stopped by SIGTERM |
 
@@ -59,7 +59,8 @@ eval "$(_POMONA_COMPLETE=zsh_source pomona)"              # zsh: ~/.zshrc
 _POMONA_COMPLETE=fish_source pomona | source              # fish: ~/.config/fish/config.fish
 ```
 
-The bash line needs bash 4.4 or later, and `pomona` on the PATH.
+The bash line needs bash 4.4 or later. The zsh line must come after `compinit`. All of them need
+`pomona` on the PATH.
 
 The examples use the pictures that `make demo` draws: five kinds of fruit, and three files that are
 no good.

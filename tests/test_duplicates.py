@@ -167,8 +167,8 @@ def test_the_command_says_how_many_and_what_the_threshold_means(
 ) -> None:
     code, out, err = run(capfd, "duplicates", folder, "--threshold", "0.99", "--groups", 1)
     assert (code, err) == (0, "")
-    assert f"{folder}: exact duplicates: 1 groups, 1 images to spare" in out
-    assert f"{folder}: near duplicates: 2 groups, 2 images to spare; in 1 groups labels" in out
+    assert f"{folder}: exact duplicates: 1 group, 1 image to spare" in out
+    assert f"{folder}: near duplicates: 2 groups, 2 images to spare; in 1 group labels" in out
     assert "... 1 more group:" in out
     assert "threshold 0.99: 50.0% of the images have another one as near as that" in out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -41,6 +42,16 @@ def test_from_another_folder_the_command_goes_to_the_checkout(
     monkeypatch.chdir(tmp_path)
     assert install_command("spark").startswith(f"cd {ROOT} && ")
     assert install_command("spark").endswith("pip install '.[spark]'")
+
+
+def test_an_environment_without_pip_is_told_of_uv(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(extras, "is_installed", lambda module: module != "pip")
+    monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}" if name == "uv" else None)
+    python = shlex.quote(sys.executable)
+    assert install_command("onnx") == f"uv pip install --python {python} '.[onnx]'"
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    assert install_command("onnx") == f"{python} -m pip install '.[onnx]'"
 
 
 def _installed(

@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +20,12 @@ import drawn
 import pomona
 import tables
 from pomona.analysis.table_encoder import from_cache
+from pomona.analysis.vectors import open_vectors
 from pomona.building.cache import cached_by_fingerprint, keep
 from pomona.cli import main
 from pomona.encoder.blob import Encoder
 from pomona.encoder.differences import differences
-from pomona.plural import count_of
+from pomona.plural import count_of, noun_for
 from pomona.table import FeatureTable
 
 
@@ -72,6 +76,90 @@ def test_one_image_is_not_called_images(
     assert out.startswith("1 image in ")
     code, out, _ = run(capfd, "inspect", "t")
     assert out.startswith("t: 1 row, 1 ok, 0 failed\n")
+
+
+def test_a_rate_of_one_is_singular(
+    capfd: pytest.CaptureFixture[str], home: Path, encoder_file: Path
+) -> None:
+    _, out, _ = run(capfd, "extract", home / "photos", "t", "--encoder", encoder_file)
+    rate = re.search(r"\(([\d,]+) (images?)/s\)", out)
+    assert rate, out
+    assert rate[2] == noun_for(int(rate[1].replace(",", "")), "image")
+
+
+def test_a_search_that_finds_no_other_image_says_so(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    tables.write(tmp_path / "t", [[1.0, 2.0]], ["x"])
+    code, out, _ = run(capfd, "search", tmp_path / "t", "x/0.jpg")
+    assert code == 0
+    assert out == "x/0.jpg (x)\nno other image in the table has a vector\n"
+
+
+def test_one_is_singular_on_pages_cards_and_in_refusals(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    one = tables.write(tmp_path / "one", [[1.0]], ["x"])
+    run(capfd, "report", one, "-o", tmp_path / "one.html", "--map", "pca")
+    twins = tables.write(tmp_path / "twins", [[1.0, 0.0]] * 4 + [[0.0, 1.0]], [*"xxxxy"])
+    run(capfd, "report", twins, "-o", tmp_path / "twins.html", "--map", "pca")
+    pages = [(tmp_path / f"{name}.html").read_text() for name in ("one", "twins")]
+    texts = [re.sub(r"<script.*?</script>|<[^>]*>", " ", page, flags=re.DOTALL) for page in pages]
+    texts.append(pomona.read_features(one)._repr_html_())
+    texts.append(open_vectors(FeatureTable(one))._repr_html_())
+    texts += [run(capfd, "project", one, "-k", k, "-o", tmp_path / "p")[2] for k in (1, 9)]
+    texts.append(run(capfd, "train", twins, "-o", tmp_path / "c")[2])
+    plural = "images|files|rows|vectors|numbers|labels|pictures|classes|groups|suspected mislabels"
+    assert len(texts) == 7
+    for text in texts:
+        assert re.search(r"\b1\s+[a-z]+", text), text
+        assert re.findall(rf"(?<![\d.,])1\s+(?:{plural})\b", text) == []
+
+
+# The terminal ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bar", ["pomona.progress.progress_bar", "pomona.commands.steps.steps_bar"])
+def test_what_is_said_stands_above_the_bar(bar: str) -> None:
+    module, _, name = bar.rpartition(".")
+    script = f"from {module} import {name}\nfrom pomona.commands.console import say\n"
+    script += f"with {name}():\n    say('words')"
+    ours, theirs = os.openpty()
+    subprocess.run(
+        [sys.executable, "-c", script],
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm"},
+        check=True,
+    )
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # how Linux tells the end
+        while piece := os.read(ours, 65536):
+            shown += piece
+    os.close(ours)
+    assert b"starting" in shown
+    # The line of the bar is erased before the words are written.
+    assert b"\x1b[2Kpomona: words" in shown
+
+
+@pytest.mark.parametrize("before", ["pomona", "pomona encoder", "pomona extract"])
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_works_before_anything_is_typed(shell: str, before: str) -> None:
+    words = {
+        "COMP_WORDS": f"{before} ",
+        # fish gives the word that is typed, the others its place
+        "COMP_CWORD": "" if shell == "fish" else str(len(before.split())),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", "from pomona.cli import main; main()"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **words, "_POMONA_COMPLETE": f"{shell}_complete"},
+    )
+    assert done.stderr == ""
+    expected = {"pomona": "extract", "pomona encoder": "build", "pomona extract": ""}[before]
+    assert expected in done.stdout
 
 
 # Failed files ------------------------------------------------------------------------------------

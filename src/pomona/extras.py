@@ -56,14 +56,14 @@ def install_command(extra: str) -> str:
     folder, requirements = _installed()
     if folder:
         here = "" if folder == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
-        return f"{here}{_pip()} install '.[{extra}]'"
+        return f"{here}{_pip_install()} '.[{extra}]'"
     wanted = []
     for requirement in requirements:
         package, _, marker = requirement.partition(";")
         found = _EXTRA_OF.search(marker)
         if found and found[1] == extra:
             wanted.append(shlex.quote(package.strip()))
-    return f"{_pip()} install {' '.join(wanted)}"
+    return f"{_pip_install()} {' '.join(wanted)}"
 
 
 def _installed() -> tuple[Path | None, list[str]]:
@@ -83,9 +83,14 @@ def _installed() -> tuple[Path | None, list[str]]:
     return None, about.requires or []
 
 
-def _pip() -> str:
-    """The pip of this Python: by its short name only if the shell finds that one."""
+def _pip_install() -> str:
+    """How packages get into this Python: by `pip` alone only if the shell finds its own one.
+
+    An environment that uv made has no pip, and uv installs into it.
+    """
+    if not is_installed("pip") and shutil.which("uv"):
+        return f"uv pip install --python {shlex.quote(sys.executable)}"
     found = shutil.which("pip")
     if found and Path(found).parent == Path(sys.executable).parent:
-        return "pip"
-    return f"{shlex.quote(sys.executable)} -m pip"
+        return "pip install"
+    return f"{shlex.quote(sys.executable)} -m pip install"

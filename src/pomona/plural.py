@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["count_of"]
+__all__ = ["count_of", "noun_for"]
 
 
 def count_of(number: int, singular: str, plural: str | None = None) -> str:
@@ -13,4 +13,9 @@ def count_of(number: int, singular: str, plural: str | None = None) -> str:
         singular: the noun for one: `image`, `row without a vector`.
         plural: the noun for all other numbers; by default the singular with an `s`.
     """
-    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+    return f"{number:,} {noun_for(number, singular, plural)}"
+
+
+def noun_for(number: int, singular: str, plural: str | None = None) -> str:
+    """Return the noun of such a count alone, for a place that shows the number apart."""
+    return singular if number == 1 else plural or singular + "s"

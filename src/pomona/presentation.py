@@ -243,7 +243,7 @@ def show_matches(found: Iterable[SearchResult]) -> None:
             table.add_row(
                 f"{match.similarity:.4f}", Text(shown(match.label)), Text(shown(match.path))
             )
-        console.print(table)
+        console.print(table if result.matches else "no other image in the table has a vector")
 
 
 def show_projection(made: Projected) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pomona.engines.job import Progress, Snapshot, no_progress
+from pomona.plural import count_of
 
 __all__ = ["progress_bar"]
 
@@ -26,13 +27,13 @@ def progress_bar() -> Iterator[Progress]:
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed:,.0f}/{task.fields[of]}"),
-        TextColumn("{task.fields[rate]:.0f} images/s"),
+        TextColumn("{task.fields[rate]}/s"),
         TextColumn("{task.fields[failed]:,} failed"),
         TimeRemainingColumn(compact=True),
         console=Console(stderr=True),
         transient=True,
     )
-    task = bar.add_task("starting", total=None, of="?", rate=0.0, failed=0)
+    task = bar.add_task("starting", total=None, of="?", rate=count_of(0, "image"), failed=0)
     began: tuple[float, int] | None = None  # when the first images were seen done, and how many
 
     def show(snapshot: Snapshot) -> None:
@@ -48,7 +49,7 @@ def progress_bar() -> Iterator[Progress]:
             completed=snapshot.done,
             total=snapshot.total,
             of="?" if snapshot.total is None else f"{snapshot.total:,}",
-            rate=rate,
+            rate=count_of(round(rate), "image"),
             failed=snapshot.failed,
         )
 

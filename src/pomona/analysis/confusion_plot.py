@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pomona.analysis.figures import check_plot, new_figure, plain, save_figure
+from pomona.plural import count_of
 
 if TYPE_CHECKING:
     from pomona.analysis.evaluation import Evaluation
@@ -39,7 +40,7 @@ def plot_confusion(evaluation: Evaluation, path: str | os.PathLike[str]) -> None
         _write_counts(axes, confusion, shares)
     low, high = evaluation.interval
     axes.set_title(
-        f"{evaluation.accuracy:.2%} of {evaluation.images:,} images right\n"
+        f"{evaluation.accuracy:.2%} of {count_of(evaluation.images, 'image')} right\n"
         f"(95 % Wilson interval {low:.2%} to {high:.2%})",
         fontsize=11,
     )

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from pomona.analysis.inspection import sorted_labels
 from pomona.analysis.vectors import open_vectors
 from pomona.notebook import html_card, html_pairs, html_table
+from pomona.plural import count_of
 from pomona.table import FeatureTable
 
 if TYPE_CHECKING:
@@ -87,8 +88,9 @@ class Features:
     def _repr_html_(self) -> str:
         labels = Counter(self.table["label"].to_pylist())
         title = (
-            f"{self.name}: {len(self):,} vectors of {self.dimension} numbers, "
-            f"{len(labels):,} labels, {len(self.failed):,} images without a vector"
+            f"{self.name}: {count_of(len(self), 'vector')} of "
+            f"{count_of(self.dimension, 'number')}, {count_of(len(labels), 'label')}, "
+            f"{count_of(len(self.failed), 'image')} without a vector"
         )
         counts = [
             ("(none)" if label is None else label, f"{count:,}")

@@ -22,6 +22,7 @@ from pomona.analysis.vectors import Vectors, open_vectors
 from pomona.encoder.blob import canonical_digest
 from pomona.errors import TableError, UsageError
 from pomona.part_files import PartWriter, part_name
+from pomona.plural import count_of
 from pomona.schema import FEATURE_SCHEMA, schema_with_provenance
 from pomona.table import FeatureTable
 from pomona.table_writer import writing
@@ -212,11 +213,13 @@ def check_size(k: int, dimension: int, rows: int) -> None:
             "take another --layer when extracting"
         )
     if k > dimension:
-        raise UsageError(f"-k {k}: the table's vectors have {dimension} numbers: give fewer")
+        raise UsageError(
+            f"-k {k}: the table's vectors have {count_of(dimension, 'number')}: give fewer"
+        )
     if rows <= k:
         raise UsageError(
-            f"-k {k}: the table has {rows:,} rows with a vector, too few for so many components: "
-            f"give a number below {max(rows, 2):,}, or a larger table"
+            f"-k {k}: the table has {count_of(rows, 'row')} with a vector, too few for so many "
+            f"components: give a number below {max(rows, 2):,}, or a larger table"
         )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pomona.analysis.figures import class_colours, new_figure, plain, tidy
+from pomona.plural import count_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,8 +41,8 @@ def _draw_scree(axes: Any, made: Projected) -> None:
     axes.xaxis.get_major_locator().set_params(integer=True)
     tidy(
         axes,
-        f"{len(shares)} of {len(made.projection.mean):,} components hold {shares.sum():.1%} of the "
-        "variance",
+        f"{len(shares)} of {count_of(len(made.projection.mean), 'component')}: {shares.sum():.1%} "
+        "of the variance",
         "component",
         "share of the variance",
     )
@@ -69,4 +70,4 @@ def _draw_map(axes: Any, made: Projected) -> None:
 
 
 def _told(points: MapPoints, shown: int) -> str:
-    return f"{shown:,} images" + (f", of {points.of:,}" if shown < points.of else "")
+    return count_of(shown, "image") + (f", of {points.of:,}" if shown < points.of else "")

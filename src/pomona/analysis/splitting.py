@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pomona.errors import TableError, UsageError
+from pomona.plural import count_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -142,7 +143,7 @@ def split_rows(vectors: Vectors, split: FolderSplit | ShareSplit) -> SplitRows:
         told.append(np.array([tell(path) for path in paths.to_pylist()], np.uint64))
     if not codes_of:
         raise TableError(
-            f"{vectors.table} has no labels on its {vectors.rows:,} vectors: extract it "
+            f"{vectors.table} has no labels on its {count_of(vectors.rows, 'vector')}: extract it "
             "with --label, by default the name of each image's folder"
         )
     found = _in_order(codes_of, np.concatenate(codes))
@@ -187,6 +188,6 @@ def _check(vectors: Vectors, rows: SplitRows, split: FolderSplit | ShareSplit) -
     if (learnt > 1).sum() < 2:
         raise TableError(
             f"{table} has too few images to learn from: two classes need two or more each, found "
-            f"{(learnt == 1).sum()} classes with one; if labels are not what they should "
-            "be, see --label of 'pomona extract'"
+            f"{count_of(int((learnt == 1).sum()), 'class', 'classes')} with one; if labels are not "
+            "what they should be, see --label of 'pomona extract'"
         )

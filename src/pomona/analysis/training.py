@@ -29,6 +29,7 @@ from pomona.encoder.differences import differences
 from pomona.errors import ClassifierError, RunError, UsageError
 from pomona.extras import check_extra
 from pomona.notebook import html_card, html_pairs, html_table
+from pomona.plural import count_of
 from pomona.table import FeatureTable
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Training:
     def _repr_html_(self) -> str:
         facts = html_pairs("training", {**self.to_json(), "evaluation": None})
         if not self.evaluation:
-            return html_card(f"Trained on {self.learnt:,} images, not tested", facts)
+            return html_card(f"Trained on {count_of(self.learnt, 'image')}, not tested", facts)
         low, high = self.evaluation.interval
         rows = (
             [score.label, score.images, _rounded(score.precision), _rounded(score.recall)]
@@ -103,7 +104,7 @@ class Training:
         )
         return html_card(
             f"Accuracy {self.evaluation.accuracy:.4f} (95 % Wilson {low:.4f} to {high:.4f}) on "
-            f"{self.evaluation.images:,} images, trained on {self.learnt:,}",
+            f"{count_of(self.evaluation.images, 'image')}, trained on {self.learnt:,}",
             html_table(["class", "images", "precision", "recall"], rows),
             facts,
         )

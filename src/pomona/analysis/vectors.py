@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from pomona.encoder.drawn_warning import warn_of_drawn
 from pomona.errors import RunError, TableError
 from pomona.notebook import html_card, html_pairs
+from pomona.plural import count_of
 from pomona.schema import FEATURE_SCHEMA
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ class Vectors:
         return int(self.provenance["dimension"])
 
     def _repr_html_(self) -> str:
-        title = f"{self.table}: {self.rows:,} vectors of {self.dimension} numbers"
+        title = f"{self.table}: {count_of(self.rows, 'vector')} of "
+        title += count_of(self.dimension, "number")
         return html_card(title, html_pairs("provenance", self.provenance))
 
     def blocks(self, size: int = 8192) -> Iterator[Block]:

@@ -27,8 +27,12 @@ def results_follow() -> None:
 
 
 def say(text: str) -> None:
-    """Tell the user something beside the results: on stderr."""
-    click.echo(f"pomona: {text}", err=True)
+    """Tell the user something beside the results: on stderr.
+
+    A progress bar replaces `sys.stderr` to write lines above itself. click's own `err=True` writes
+    past it, into the bar.
+    """
+    click.echo(f"pomona: {text}", file=sys.stderr)
 
 
 def shown(text: str) -> str:

@@ -245,7 +245,7 @@ def _in_words(summary: Summary, failed_files: list[FailedFile]) -> str:
     else:
         lines = [
             f"{count_of(summary.ok + summary.failed, 'image')} in {summary.seconds:.1f} s "
-            f"({summary.images_per_second:.0f} images/s): {summary.ok:,} ok, "
+            f"({count_of(round(summary.images_per_second), 'image')}/s): {summary.ok:,} ok, "
             f"{summary.failed:,} failed"
             + (f", {summary.skipped:,} already done" if summary.skipped else "")
         ]

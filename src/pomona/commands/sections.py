@@ -79,7 +79,7 @@ class OrderedGroup(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments, of which there must be at least one."""
-        if not args:
+        if not args and not ctx.resilient_parsing:  # which is how a shell's completion asks
             click.echo(ctx.get_help(), err=True)
             ctx.exit(2)
         return super().parse_args(ctx, args)

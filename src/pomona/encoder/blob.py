@@ -26,6 +26,7 @@ from pomona._version import __version__
 from pomona.errors import EncoderError
 from pomona.location import read_file, without_password, written_whole
 from pomona.notebook import html_card, html_pairs
+from pomona.plural import count_of
 from pomona.preprocess import Preprocessing
 
 __all__ = [
@@ -159,7 +160,8 @@ class Encoder:
 
     def _repr_html_(self) -> str:
         size = (len(self.graph) + len(self.constants)) / 1e6
-        title = f"{self.model} with weights {self.weights}: {self.dimension} numbers, {size:.1f} MB"
+        title = f"{self.model} with weights {self.weights}: "
+        title += f"{count_of(self.dimension, 'number')}, {size:.1f} MB"
         return html_card(title, html_pairs("encoder", self.provenance()))
 
     def to_bytes(self) -> bytes:

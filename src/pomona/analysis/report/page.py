@@ -24,6 +24,7 @@ from pomona.analysis.report.sections import choose, named, sections
 from pomona.analysis.steps import Step, no_steps
 from pomona.errors import UsageError
 from pomona.location import written_whole
+from pomona.plural import count_of, noun_for
 from pomona.table import check_output
 
 if TYPE_CHECKING:
@@ -130,13 +131,18 @@ def _head(found: Findings, now: dt.datetime) -> list[Markup]:
     failed = found.rows - found.statuses["ok"]
     accuracy = "-" if found.accuracy is None else f"{found.accuracy:.1%}"
     classes = len([label for label in found.labels if label is not None])
+    suspects, groups = len(found.suspects), len(found.near) + len(found.exact)
     tiles = [
-        (f"{found.rows:,}", "images", "map"),
+        (f"{found.rows:,}", noun_for(found.rows, "image"), "map"),
         (f"{failed:,}", "failed", "failures"),
-        (f"{classes:,}", "classes", "classes"),
+        (f"{classes:,}", noun_for(classes, "class", "classes"), "classes"),
         (accuracy, "nearest has the same label", "classes"),
-        (f"{len(found.suspects):,}", "suspected mislabels", "suspects"),
-        (f"{len(found.near) + len(found.exact):,}", "groups of duplicates", "duplicates"),
+        (f"{suspects:,}", noun_for(suspects, "suspected mislabel"), "suspects"),
+        (
+            f"{groups:,}",
+            noun_for(groups, "group of duplicates", "groups of duplicates"),
+            "duplicates",
+        ),
     ]
     made = f"{told.get('model', '?')}, weights {told.get('weights', '?')}"
     if "projection" in told:
@@ -145,7 +151,7 @@ def _head(found: Findings, now: dt.datetime) -> list[Markup]:
         tag("h1", found.name),
         tag(
             "p",
-            f"A feature table of {found.provenance['dimension']} numbers an image, by {made}. "
+            f"A feature table of {count_of(int(told['dimension']), 'number')} an image, by {made}. "
             f"Looked at on {now.strftime('%Y-%m-%d')}.",
         ),
         tag(
@@ -168,7 +174,7 @@ def _sampled(found: Findings) -> list[Markup]:
         tag(
             "p",
             f"Neighbours, mislabels and near duplicates are those among {compared:,} of the "
-            f"{ok:,} images, evenly spread over the table.",
+            f"{count_of(ok, 'image')}, evenly spread over the table.",
             class_="note",
         )
     ]
@@ -179,14 +185,17 @@ def _map(found: Findings, pictures: Pictures) -> list[Markup]:
     how = "t-SNE: near on the map is near in the vectors, far says little"
     if found.options.map == "pca":
         how = "the two directions in which the vectors differ most (PCA)"
-    told = f"{shown:,} images" if shown == ok else f"{shown:,} of {ok:,} images, evenly spread"
+    told = count_of(ok, "image")
+    if shown < ok:
+        told = f"{shown:,} of {told}, evenly spread"
     gone = len(pictures.missing & {found.sample.paths[row] for row in found.mapped})
     without = len(pictures.left_out & {found.sample.paths[row] for row in found.mapped})
     told += f"; placed by {how}."
     if gone:
-        told += f" {gone:,} files could not be read any more: they have no picture here."
+        have = "it has" if gone == 1 else "they have"
+        told += f" {count_of(gone, 'file')} could not be read any more: {have} no picture here."
     if without:
-        told += f" {without:,} pictures did not fit into the page."
+        told += f" {count_of(without, 'picture')} did not fit into the page."
     buttons = [
         tag("button", text, type="button", id=name, title=title, aria_label=title)
         for name, text, title in (
@@ -205,7 +214,7 @@ def _map(found: Findings, pictures: Pictures) -> list[Markup]:
     )
     canvas = tag(
         "canvas",
-        f"A map of {shown:,} images. The classes are in the table below it.",
+        f"A map of {count_of(shown, 'image')}. The classes are in the table below it.",
         id="canvas",
         tabindex=0,
         role="application",

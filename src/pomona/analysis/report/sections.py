@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pomona.analysis.report.markup import Markup, join, table, tag
+from pomona.plural import count_of
 
 if TYPE_CHECKING:
     from pomona.analysis.report.findings import Findings
@@ -128,10 +129,9 @@ def _classes(found: Findings, chosen: Chosen, pictures: Pictures) -> Markup:
                 tag("div", samples, class_="strip"),
             )
         )
+    classes = count_of(len(found.labels), "class", "classes")
     told = (
-        f"{len(shown):,} of {len(found.labels):,} classes, the largest"
-        if len(shown) < len(found.labels)
-        else f"{len(found.labels):,} classes"
+        f"{len(shown):,} of {classes}, the largest" if len(shown) < len(found.labels) else classes
     )
     return join(
         [
@@ -204,7 +204,8 @@ def _suspects(found: Findings, pictures: Pictures) -> Markup:
     return join(
         [
             _note(
-                f"{count:,} images whose ten nearest mostly bear one other label: a wrong label, "
+                f"{count_of(count, 'image')} whose ten nearest mostly bear one other label: a "
+                "wrong label, "
                 f"or an image that is hard to tell.{more}"
             ),
             tag("div", *cards, class_="suspects"),
@@ -216,9 +217,9 @@ def _duplicates(found: Findings, chosen: Chosen, pictures: Pictures) -> Markup:
     threshold = found.options.threshold
     parts = [
         _note(
-            f"{len(found.exact):,} groups of the same file, byte for byte; {len(found.near):,} "
-            f"groups of near duplicates, in which each image has another one with a cosine of "
-            f"{threshold:g} or more. ",
+            f"{count_of(len(found.exact), 'group')} of the same file, byte for byte; "
+            f"{count_of(len(found.near), 'group')} of near duplicates, in which each image has "
+            f"another one with a cosine of {threshold:g} or more. ",
             tag("code", "pomona duplicates"),
             " lists all of them, and helps to choose the threshold.",
         )
@@ -238,7 +239,7 @@ def _duplicates(found: Findings, chosen: Chosen, pictures: Pictures) -> Markup:
 
 
 def _group(name: str, size: int, differ: bool, cards: Iterable[Markup]) -> Markup:
-    said = f"{name}: {size:,} images" + (", labels differ" if differ else "")
+    said = f"{name}: {count_of(size, 'image')}" + (", labels differ" if differ else "")
     return join([tag("h3", said), tag("div", *cards, class_="cards")])
 
 
