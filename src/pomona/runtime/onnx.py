@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +34,12 @@ _CUDA = (
     },
 )
 _CPU = "CPUExecutionProvider"
-_DRIVER = Path("/proc/driver/nvidia/version")
+_DRIVER = (
+    Path("/proc/driver/nvidia/version"),
+    Path("/dev/nvidiactl"),  # gVisor shows no /proc/driver
+    Path("/dev/dxg"),  # Windows' Subsystem for Linux
+)
+_CUDA_FAILURE = re.compile(r"CU\w* failure \d+: [^;]*|Failed to allocate memory.*")
 _NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 
 # ONNX Runtime multiplies unsigned activations by signed weights. Without VNNI it adds two such
@@ -94,9 +102,8 @@ class OnnxRuntime:
             vectors: NDArray[np.float32] = self._session.run(None, {self._name: images})[0]
         except Exception as error:  # ONNX Runtime's are not of one kind
             if self._at_once == 1:
-                reason = " ".join(str(error).split())[:200]
                 raise EncoderError(
-                    f"ONNX Runtime cannot compute encoder {self._label}: {reason}"
+                    f"ONNX Runtime cannot compute encoder {self._label}: {_reason(error)}"
                 ) from error
             self._at_once //= 2
             return None
@@ -110,23 +117,29 @@ class OnnxRuntime:
 
 
 def gpu_is_here() -> bool:
-    """Whether this machine has an NVIDIA GPU and an ONNX Runtime that computes on it."""
+    """Whether this machine has an NVIDIA GPU and an ONNX Runtime that computes on it.
+
+    An empty `CUDA_VISIBLE_DEVICES`, or -1, hides the GPUs, as it does from all CUDA programs.
+    """
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in {"", "-1"}:
+        return False
     try:
         onnxruntime = import_onnxruntime()
     except ImportError:
         return False
-    return _CUDA[0] in onnxruntime.get_available_providers() and _DRIVER.exists()
+    has_cuda = _CUDA[0] in onnxruntime.get_available_providers()
+    return has_cuda and any(path.exists() for path in _DRIVER)
 
 
 def new_session(graph: bytes, name: str) -> Any:
-    """Load a graph: on the GPU where ONNX Runtime has one, else on the CPU, in one thread.
+    """Load a graph: on the GPU if `gpu_is_here`, else on the CPU, in one thread.
 
     Args:
         graph: an ONNX model.
         name: what to call it in an error.
 
     Raises:
-        EncoderError: ONNX Runtime is not installed, or cannot load the graph.
+        EncoderError: ONNX Runtime is not installed, cannot load the graph, or cannot start CUDA.
     """
     check_extra(
         "onnx",
@@ -136,7 +149,9 @@ def new_session(graph: bytes, name: str) -> Any:
         instead=", or onnxruntime-gpu, on every worker",
     )
     onnxruntime = import_onnxruntime()
-    providers: list[Any] = [_CUDA, _CPU] if gpu_is_here() else [_CPU]
+    on_gpu = gpu_is_here()
+    providers: list[Any] = [_CUDA, _CPU] if on_gpu else [_CPU]
+    missing = _load_cuda(onnxruntime) if on_gpu else ""
     failed: Exception | None = None
     for exact in _EXACT_SUMS:
         options = onnxruntime.SessionOptions()
@@ -145,13 +160,49 @@ def new_session(graph: bytes, name: str) -> Any:
         for key, value in exact.items():
             options.add_session_config_entry(key, value)
         try:
-            return onnxruntime.InferenceSession(graph, options, providers)
+            # Otherwise a session in which CUDA fails continues on the CPU, and only prints that.
+            session = onnxruntime.InferenceSession(graph, options, providers, enable_fallback=0)
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's are not of one kind
             failed = failed or error
+            continue
+        if on_gpu and session.get_providers()[0] != _CUDA[0]:
+            raise _cuda_error(onnxruntime.__version__, name, missing or "no reason is known")
+        return session
+    if on_gpu and _CUDA_FAILURE.search(str(failed)):
+        raise _cuda_error(onnxruntime.__version__, name, failed) from failed
     raise EncoderError(
-        f"ONNX Runtime {onnxruntime.__version__} cannot load encoder {name}: "
-        f"{' '.join(str(failed).split())[:200]}"
+        f"ONNX Runtime {onnxruntime.__version__} cannot load encoder {name}: {_reason(failed)}"
     ) from failed
+
+
+def _load_cuda(onnxruntime: Any) -> str:
+    """Load the libraries of NVIDIA's Python packages, which the dynamic linker does not find.
+
+    Returns:
+        What could not be loaded, in the words of ONNX Runtime; nothing if all is there.
+    """
+    if not hasattr(onnxruntime, "preload_dlls"):  # before ONNX Runtime 1.21
+        return ""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        onnxruntime.preload_dlls()
+    return said.getvalue()
+
+
+def _reason(error: object) -> str:
+    """What went wrong, in one line, without the C++ signature that CUDA's failures begin with."""
+    text = " ".join(str(error).split())
+    failure = _CUDA_FAILURE.search(text)
+    return (failure[0].strip() if failure else text)[:200]
+
+
+def _cuda_error(version: str, name: str, reason: object) -> EncoderError:
+    """The error that takes the place of a run on the CPU, which would be many times slower."""
+    return EncoderError(
+        f"ONNX Runtime {version} cannot start CUDA for encoder {name}: {_reason(reason)}; if the "
+        "GPU's memory is full, free it or use fewer workers; if libraries are missing, install "
+        "'onnxruntime-gpu[cuda,cudnn]'; CUDA_VISIBLE_DEVICES=-1 computes on the CPU"
+    )
 
 
 def import_onnxruntime() -> Any:
