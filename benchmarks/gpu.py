@@ -1,0 +1,429 @@
+"""Measures Pomona on an NVIDIA GPU and checks its vectors and its runs there.
+
+    python benchmarks/gpu.py --out FOLDER [--small N] [--seconds 440]
+
+It draws JPEGs of 100x100 and 448x448, builds encoders of MobileNetV2 and ResNet50 with seeded
+weights, and runs whole `pomona extract` processes, the loops of gpu_loops.py beside them, and runs
+that lose a worker or the GPU's memory. It prints a table as it goes and writes FOLDER/gpu.json and
+FOLDER/gpu.md. Without a GPU it says so and computes on the CPU. After `--seconds` it starts no new
+measurement. It needs Pomona, onnx, and onnxruntime-gpu; PyTorch and torchvision for the peer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import os
+import platform
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from whole_process import HERE, POMONA, descendants, read
+
+_HIDDEN = {"CUDA_VISIBLE_DEVICES": "-1"}
+_TIMEOUT_S = 120
+_NETWORKS = ("mobilenet_v2", "resnet50")
+
+
+class Bench:
+    """The measurements so far, and the folder that they are made in."""
+
+    def __init__(self, given: argparse.Namespace, scratch: Path) -> None:
+        self.scratch, self.out = scratch, given.out
+        self.until = time.monotonic() + given.seconds
+        self.small = given.small
+        self.machine = machine()
+        self.cores = len(os.sched_getaffinity(0))
+        self.rates: list[dict[str, Any]] = []
+        self.checks: list[dict[str, Any]] = []
+        self.encoders: dict[str, Path] = {}
+        self.sets: dict[str, tuple[Path, int]] = {}
+        self.tables = 0
+
+    def stage(self, what: Callable[[], None]) -> None:
+        """Do one part, unless time is up; a failure is a line of the report."""
+        name = what.__name__.replace("_", " ")
+        if time.monotonic() > self.until:
+            self.check(name, "left out: no time")
+            return
+        started = time.monotonic()
+        try:
+            what()
+        except Exception as error:  # noqa: BLE001 - the other parts are still worth their time
+            self.check(name, f"failed: {type(error).__name__}: {str(error)[-600:]}")
+        print(f"# {name}: {time.monotonic() - started:.1f} s", flush=True)
+        self.save()
+
+    def rate(self, what: str, network: str, images: str, **numbers: Any) -> None:
+        """Keep one measured rate."""
+        row = {"what": what, "network": network, "images": images, **numbers}
+        self.rates.append(row)
+        print(line(row), flush=True)
+
+    def check(self, what: str, result: str, **numbers: Any) -> None:
+        """Keep the result of one check."""
+        self.checks.append({"check": what, "result": result, **numbers})
+        print(f"- {what}: {result}", flush=True)
+
+    def save(self) -> None:
+        """Write both files."""
+        found = {"machine": self.machine, "rates": self.rates, "checks": self.checks}
+        self.out.mkdir(parents=True, exist_ok=True)
+        (self.out / "gpu.json").write_text(json.dumps(found, indent=1) + "\n")
+        (self.out / "gpu.md").write_text(page([found]))
+
+    # ---- what is measured
+
+    def images(self) -> None:
+        """Draw the files."""
+        for name, size, count in (
+            ("100x100", 100, self.small * 8),
+            ("448x448", 448, self.small * 2),
+            ("few", 100, self.small),
+        ):
+            folder = self.scratch / f"images-{name}"
+            drawing = [sys.executable, str(HERE / "draw_images.py"), str(folder)]
+            options = ["--count", str(count), "--size", str(size), "--seed", str(len(self.sets))]
+            run([*drawing, *options])
+            self.sets[name] = (folder, count)
+
+    def networks(self) -> None:
+        """Build the encoders on the CPU, as most are."""
+        code = (
+            f"import gpu_networks, pathlib; gpu_networks.build(pathlib.Path({str(self.scratch)!r}))"
+        )
+        run([sys.executable, "-c", code], _HIDDEN, cwd=HERE)
+        self.encoders = {name: self.scratch / f"{name}.encoder" for name in _NETWORKS}
+
+    def vectors_against_the_cpu(self) -> None:
+        """The same encoder on both providers, on drawn images."""
+        for network in _NETWORKS:
+            here = self.extract("few", network, note="vectors, GPU")
+            there = self.extract("few", network, note="vectors, CPU", environment=_HIDDEN)
+            self.check(f"{network}, GPU against CPU", compare(here, there))
+
+    def one_run_and_another(self) -> None:
+        """Are two runs equal, bit for bit, also with another number of processes?"""
+        for network in _NETWORKS:
+            one = self.extract("few", network, note="again")
+            two = self.extract("few", network, workers=1, note="again")
+            self.check(f"{network}, a run against one with one process", compare(one, two))
+
+    def bare_loops(self) -> None:
+        """Batches from memory."""
+        for network in _NETWORKS:
+            for processes, batch in ((1, 1), (1, 32), (1, 128), (1, 512), (4, 128)):
+                self.loop("bare", network, "memory", processes, batch=batch)
+
+    def decoding(self) -> None:
+        """All that comes before the network."""
+        for images in ("100x100", "448x448"):
+            for processes in sorted({1, max(1, self.cores // 4), self.cores}):
+                threads = max(1, self.cores // processes)
+                self.loop("decode", _NETWORKS[0], images, processes, threads=threads)
+
+    def whole_runs(self) -> None:
+        """Pomona, with more and fewer worker processes."""
+        default = max(1, self.cores // 4)
+        for network, images, workers in (
+            (_NETWORKS[0], "100x100", (default, self.cores // 2, self.cores, 1)),
+            (_NETWORKS[0], "448x448", (default, self.cores // 2, self.cores)),
+            (_NETWORKS[1], "100x100", (default, self.cores // 2)),
+        ):
+            for number in workers:
+                self.extract(images, network, workers=max(1, number), note="pomona extract")
+
+    def peer(self) -> None:
+        """A plain loop of PyTorch."""
+        for network, images, more in (
+            (_NETWORKS[0], "100x100", ()),
+            (_NETWORKS[0], "448x448", ()),
+            (_NETWORKS[1], "100x100", ()),
+            (_NETWORKS[0], "100x100", ("--half",)),
+        ):
+            folder, _ = self.sets[images]
+            options = ["--network", network, "--processes", str(self.cores), *more]
+            command = [sys.executable, str(HERE / "gpu_loops.py"), "torch", str(folder), *options]
+            started = time.monotonic()
+            found = json.loads(run(command).splitlines()[-1])
+            what = "PyTorch, float16" if more else "PyTorch"
+            rate, seconds = found["images_per_s"], time.monotonic() - started
+            self.rate(
+                what, network, images, processes=self.cores, loop_images_per_s=rate, seconds=seconds
+            )  # fmt: skip
+
+    def a_killed_worker(self) -> None:
+        """End one worker process in mid-run by SIGKILL."""
+        started = time.monotonic()
+        whole = self.extract("448x448", _NETWORKS[0], note="before the kill")
+        seconds = time.monotonic() - started
+        killed: list[int] = []
+
+        def kill(pid: int) -> None:
+            time.sleep(seconds * 0.6)
+            workers = [
+                child
+                for child in descendants(pid)
+                if b"pomona.engines.worker_main" in read(f"/proc/{child}/cmdline")
+            ]
+            if workers:
+                os.kill(workers[0], signal.SIGKILL)
+                killed.append(workers[0])
+
+        table = self.extract("448x448", _NETWORKS[0], note="a worker killed", meanwhile=kill)
+        what = "a worker killed" if killed else "no worker was found to kill"
+        self.check(what, compare(table, whole))
+
+    def a_full_gpu(self) -> None:
+        """Another process holds nearly all memory."""
+        whole = self.extract("few", _NETWORKS[0], note="before")
+        for leave_mb in (6000, 3000, 1500, 200):
+            hog = subprocess.Popen(
+                [sys.executable, str(HERE / "gpu_loops.py"), "hog", "--leave-mb", str(leave_mb)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            try:
+                left = json.loads(hog.stdout.readline())["free_mb"]
+                table = self.table()
+                command = self.command("few", _NETWORKS[0], table, 2)
+                done = subprocess.run(
+                    command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+                )
+            finally:
+                hog.communicate("")
+            if done.returncode == 0:
+                result = f"done; {compare(table, whole)}"
+            else:
+                result = f"code {done.returncode}: {done.stderr.strip().splitlines()[-1][:400]}"
+            self.check(f"{left} MB left on the GPU, 2 processes", result)
+        again = self.command("few", _NETWORKS[0], table, 2)
+        run(again)
+        self.check("the same table continued, with the memory free again", compare(table, whole))
+
+    # ---- how
+
+    def loop(self, kind: str, network: str, images: str, processes: int, **options: int) -> None:
+        command = [sys.executable, str(HERE / "gpu_loops.py"), kind, str(self.encoders[network])]
+        if images in self.sets:
+            command.append(str(self.sets[images][0]))
+        command += ["--processes", str(processes)]
+        for name, value in options.items():
+            command += [f"--{name}", str(value)]
+        found = json.loads(run(command).splitlines()[-1])
+        what = {"bare": "bare CUDA loop", "decode": "decoding alone"}[kind]
+        rate = found["images_per_s"]
+        self.rate(what, network, images, processes=processes, loop_images_per_s=rate, **options)
+
+    def table(self) -> Path:
+        self.tables += 1
+        return self.scratch / f"table-{self.tables}"
+
+    def command(self, images: str, network: str, table: Path, workers: int | None) -> list[str]:
+        more = ["--workers", str(workers)] if workers else []
+        encoder = ["--encoder", str(self.encoders[network]), "--json"]
+        return [*POMONA, "extract", str(self.sets[images][0]), str(table), *encoder, *more]
+
+    def extract(
+        self,
+        images: str,
+        network: str,
+        *,
+        note: str,
+        workers: int | None = None,
+        environment: dict[str, str] | None = None,
+        meanwhile: Callable[[int], None] | None = None,
+    ) -> Path:
+        """Run Pomona, keep its rate, give its table."""
+        table = self.table()
+        load = Load()
+        seconds = run_process(
+            self.command(images, network, table, workers), environment, meanwhile, load
+        )
+        count = self.sets[images][1]
+        self.rate(
+            note, network, images, processes=workers, seconds=seconds,
+            images_per_s=count / seconds, cpu_percent=100 * load.cpu_s / seconds / self.cores,
+            gpu_percent=load.gpu_percent, gpu_mb=load.gpu_mb,
+        )  # fmt: skip
+        return table
+
+
+class Load:
+    """What the cores and the GPU did while a command ran."""
+
+    cpu_s = 0.0
+    gpu_percent: float | None = None
+    gpu_mb: float | None = None
+
+
+_HEAD = (
+    "| what | network | images | processes, threads or batch | s | images/s | images/s in the loop "
+    "| CPU | GPU | GPU memory |\n|---|---|---|---|---|---|---|---|---|---|"
+)
+
+
+def page(runs: list[dict[str, Any]]) -> str:
+    """The tables and checks of one or more runs."""
+    parts = []
+    for found in runs:
+        about = "; ".join(f"{name} {value}" for name, value in found["machine"].items())
+        rates = "\n".join(line(row) for row in found["rates"])
+        checks = "\n".join(f"- {row['check']}: {row['result']}" for row in found["checks"])
+        parts.append(f"{about}.\n\n{_HEAD}\n{rates}\n\n{checks}\n")
+    return "\n".join(parts)
+
+
+def line(row: dict[str, Any]) -> str:
+    """One line of the table."""
+
+    def number(name: str, form: str) -> str:
+        return form.format(row[name]) if row.get(name) is not None else ""
+
+    setting = ", ".join(
+        f"{row[name]} {unit}"
+        for name, unit in (("processes", "p"), ("threads", "t"), ("batch", "b"))
+        if row.get(name) is not None
+    )
+    cells = [
+        row["what"], row["network"], row["images"], setting or "default",
+        number("seconds", "{:.1f}"), number("images_per_s", "{:,.0f}"),
+        number("loop_images_per_s", "{:,.0f}"),
+        number("cpu_percent", "{:.0f} %"), number("gpu_percent", "{:.0f} %"),
+        number("gpu_mb", "{:,.0f} MB"),
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def run(command: list[str], environment: dict[str, str] | None = None, **options: Any) -> str:
+    """What a command prints; an error holds the end of what it complained of."""
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False,
+        env={**os.environ, **(environment or {})}, **options,
+    )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command[1:4])}: {(done.stderr or done.stdout)[-800:]}")
+    return done.stdout
+
+
+def run_process(
+    command: list[str],
+    environment: dict[str, str] | None,
+    meanwhile: Callable[[int], None] | None,
+    load: Load,
+) -> float:
+    """Seconds of a whole process, which must end well."""
+    watch = [
+        "nvidia-smi", "--query-gpu=utilization.gpu,memory.used", "--format=csv,noheader,nounits",
+        "-lms", "250",
+    ]  # fmt: skip
+    try:
+        smi = subprocess.Popen(watch, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    except OSError:
+        smi = None
+    before, started = _cpu_seconds(), time.perf_counter()
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(
+            command, env={**os.environ, **(environment or {})}, stdout=subprocess.DEVNULL,
+            stderr=said, text=True,
+        )  # fmt: skip
+        try:
+            if meanwhile:
+                meanwhile(process.pid)
+            process.wait(_TIMEOUT_S)
+        finally:
+            process.kill()
+            process.wait()
+        seconds = time.perf_counter() - started
+        said.seek(0)
+        if process.returncode:
+            raise RuntimeError(f"code {process.returncode}: {said.read()[-800:]}")
+    load.cpu_s = _cpu_seconds() - before
+    if smi:
+        smi.terminate()
+        rows = [row.split(",") for row in smi.communicate()[0].splitlines() if row.count(",") == 1]
+        busy = [float(row[0]) for row in rows if row[0].strip().isdigit()]
+        load.gpu_percent = statistics.mean(busy) if busy else None
+        load.gpu_mb = max((float(row[1]) for row in rows if row[1].strip().isdigit()), default=None)
+    return seconds
+
+
+def _cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def compare(found: Path, expected: Path) -> str:
+    """Rows and vectors of two tables of the same images, in words."""
+    from pomona import read_features
+
+    ours, theirs = read_features(found), read_features(expected)
+    place = {path: at for at, path in enumerate(ours.paths)}
+    lost = sum(path not in place for path in theirs.paths)
+    doubled = len(ours.paths) - len(place)
+    words = f"{len(ours.paths):,} rows, {lost} lost, {doubled} doubled, {len(ours.failed)} failed"
+    if lost or doubled:
+        return words
+    a = ours.features_matrix[[place[path] for path in theirs.paths]]
+    b = theirs.features_matrix
+    equal = int((a.view(np.uint32) == b.view(np.uint32)).all(axis=1).sum())
+    largest = float((np.abs(a - b).max(axis=1) / np.abs(b).max(axis=1)).max())
+    return f"{words}; {equal:,} vectors bit-equal, the others within {largest:.2g} of their largest"
+
+
+def machine() -> dict[str, str]:
+    """What this is measured on."""
+    import onnxruntime
+
+    import pomona
+    from pomona.runtime.onnx import gpu_is_here
+
+    try:
+        query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+        gpu = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        gpu = "none"
+    if not gpu_is_here():
+        gpu = f"{gpu} (Pomona sees no GPU: everything is computed on the CPU)"
+    return {
+        "date": dt.date.today().isoformat(),
+        "GPU": gpu,
+        "CPU cores": str(len(os.sched_getaffinity(0))),
+        "Python": platform.python_version(),
+        "ONNX Runtime": onnxruntime.__version__,
+        "Pomona": pomona.__version__,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--small", type=int, default=2000, help="images of the smallest set")
+    parser.add_argument("--seconds", type=float, default=440)
+    parser.add_argument("--only", nargs="+", help="parts by name, such as a_full_gpu")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="pomona-gpu-") as scratch:
+        bench = Bench(given, Path(scratch))
+        print("; ".join(f"{name} {value}" for name, value in bench.machine.items()))
+        print(_HEAD, flush=True)
+        for stage in (
+            bench.images, bench.networks, bench.vectors_against_the_cpu, bench.bare_loops,
+            bench.whole_runs, bench.a_killed_worker, bench.decoding, bench.peer,
+            bench.one_run_and_another, bench.a_full_gpu,
+        ):  # fmt: skip
+            if not given.only or stage.__name__ in {"images", "networks", *given.only}:
+                bench.stage(stage)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""Loops to hold `pomona extract` on a GPU against; each prints one line of JSON.
+
+    python gpu_loops.py bare ENCODER --processes 4 --batch 128
+    python gpu_loops.py decode ENCODER IMAGES --processes 4 --threads 4
+    python gpu_loops.py torch IMAGES --network mobilenet_v2 --processes 16 --batch 128
+    python gpu_loops.py hog --leave-mb 3000
+
+`bare` computes batches of pixels that lie in memory: no file, no decoding, no table. `decode`
+does what Pomona does before the network, and no more. `torch` is a plain PyTorch loop over
+torchvision's network, with a DataLoader: Pillow decodes and resizes. `hog` takes the GPU's memory
+but for some MB, and holds it until its standard input ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_SECONDS = 3.0  # that `bare` computes for
+
+
+def _compute(given: argparse.Namespace, ready: Any, results: Any) -> None:
+    from pomona.encoder.blob import Encoder
+    from pomona.runtime.onnx import new_session
+
+    session = new_session(Encoder.load(given.encoder).graph, "the encoder")
+    name = session.get_inputs()[0].name
+    pixels = np.random.default_rng(0).integers(0, 256, (given.batch, 224, 224, 3), np.uint8)
+    for _ in range(3):
+        session.run(None, {name: pixels})
+    ready.wait()
+    started, images = time.perf_counter(), 0
+    while time.perf_counter() - started < _SECONDS:
+        session.run(None, {name: pixels})
+        images += given.batch
+    results.put((images, time.perf_counter() - started))
+
+
+def _decode(given: argparse.Namespace, number: int, ready: Any, results: Any) -> None:
+    import pyarrow as pa
+
+    from pomona.encoder.blob import Encoder
+    from pomona.prepare import EXACT, Preparer, Seen, ahead
+
+    spec = Encoder.load(given.encoder).preprocessing
+    paths = sorted(given.images.rglob("*.jpg"))[number :: given.processes]
+    files = [(pa.py_buffer(path.read_bytes()), None) for path in paths]
+    prepare = Preparer(spec, EXACT, Seen())
+    prepare(files[0])
+    ready.wait()
+    started = time.perf_counter()
+    if given.threads == 1:
+        done = sum(1 for _ in map(prepare, files))
+    else:
+        done = sum(1 for _ in ahead(prepare, files, given.threads, 256))
+    results.put((done, time.perf_counter() - started))
+
+
+def side_by_side(given: argparse.Namespace) -> dict[str, Any]:
+    """Run `bare` or `decode` in several processes, all at the same time."""
+    context = multiprocessing.get_context("spawn")
+    ready, results = context.Barrier(given.processes), context.SimpleQueue()
+    workers = []
+    for number in range(given.processes):
+        if given.loop == "bare":
+            worker = context.Process(target=_compute, args=(given, ready, results))
+        else:
+            worker = context.Process(target=_decode, args=(given, number, ready, results))
+        worker.start()
+        workers.append(worker)
+    found = [results.get() for _ in workers]
+    for worker in workers:
+        worker.join()
+    images, seconds = sum(n for n, _ in found), max(s for _, s in found)
+    return {"images": images, "seconds": seconds, "images_per_s": images / seconds}
+
+
+class _Pictures:
+    """A data set of PyTorch: (3, 224, 224) float32."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self._files = files
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, number: int) -> Any:
+        import torch
+        from PIL import Image
+
+        image = Image.open(self._files[number]).convert("RGB")
+        pixels = np.array(image.resize((224, 224), Image.Resampling.BICUBIC))
+        return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def torch_loop(given: argparse.Namespace) -> dict[str, Any]:
+    """Compute all images in float32 without TensorFloat-32, or in half precision."""
+    import torch
+    import torchvision
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    kind = torch.float16 if given.half else torch.float32
+    network = getattr(torchvision.models, given.network)(weights=None)
+    last = "classifier" if hasattr(network, "classifier") else "fc"
+    setattr(network, last, torch.nn.Identity())
+    network = network.eval().to(device, kind)
+    loader = torch.utils.data.DataLoader(
+        _Pictures(sorted(given.images.rglob("*.jpg"))),
+        given.batch,
+        num_workers=given.processes,
+        pin_memory=device == "cuda",
+    )
+    shift = torch.tensor([0.485, 0.456, 0.406], device=device).view(1, 3, 1, 1)
+    scale = torch.tensor([0.229, 0.224, 0.225], device=device).view(1, 3, 1, 1)
+    images, started, vectors = 0, 0.0, []
+    ahead = 2 * given.processes  # batches that the loader makes before it is asked for them
+    with torch.inference_mode():
+        for number, batch in enumerate(loader):
+            pixels = batch.to(device, non_blocking=True).float() / 255
+            vectors.append(network(((pixels - shift) / scale).to(kind)).cpu())
+            if started:
+                images += len(batch)
+            elif number >= ahead:
+                started = time.perf_counter()
+    seconds = time.perf_counter() - started
+    if not images:
+        raise SystemExit(f"too few images: more than {given.batch * (ahead + 1)} are needed")
+    return {"images": images, "seconds": seconds, "images_per_s": images / seconds}
+
+
+def hog(leave_mb: int) -> None:
+    """Hold the GPU's memory."""
+    import torch
+
+    free, _ = torch.cuda.mem_get_info()
+    held = torch.empty(max(0, free - leave_mb * 2**20), dtype=torch.uint8, device="cuda")
+    free, _ = torch.cuda.mem_get_info()
+    print(json.dumps({"held_mb": held.numel() // 2**20, "free_mb": free // 2**20}), flush=True)
+    sys.stdin.read()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    loops = parser.add_subparsers(dest="loop", required=True)
+    bare = loops.add_parser("bare")
+    bare.add_argument("encoder")
+    decode = loops.add_parser("decode")
+    decode.add_argument("encoder")
+    decode.add_argument("images", type=Path)
+    decode.add_argument("--threads", type=int, default=1)
+    peer = loops.add_parser("torch")
+    peer.add_argument("images", type=Path)
+    peer.add_argument("--network", default="mobilenet_v2")
+    peer.add_argument("--half", action="store_true")
+    loops.add_parser("hog").add_argument("--leave-mb", type=int, required=True)
+    for loop in (bare, decode, peer):
+        loop.add_argument("--processes", type=int, default=1)
+        loop.add_argument("--batch", type=int, default=128)
+    given = parser.parse_args()
+    if given.loop == "hog":
+        hog(given.leave_mb)
+        return
+    print(json.dumps(torch_loop(given) if given.loop == "torch" else side_by_side(given)))
+
+
+if __name__ == "__main__":
+    main()
