@@ -179,14 +179,14 @@ def _load_cuda(onnxruntime: Any) -> str:
     """Load the libraries of NVIDIA's Python packages, which the dynamic linker does not find.
 
     Returns:
-        What could not be loaded, in the words of ONNX Runtime; nothing if all is there.
+        Which library could not be loaded first, in ONNX Runtime's words; "" if all are there.
     """
     if not hasattr(onnxruntime, "preload_dlls"):  # before ONNX Runtime 1.21
         return ""
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         onnxruntime.preload_dlls()
-    return said.getvalue()
+    return said.getvalue().partition("\n")[0]
 
 
 def _reason(error: object) -> str:
