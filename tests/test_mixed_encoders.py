@@ -94,6 +94,7 @@ def test_a_union_and_an_append_are_refused_by_every_reader(
     )
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert MIXES in done.stderr
+    assert done.stderr.endswith("; give each encoder a table of its own\n")
 
 
 @pytest.mark.spark

@@ -17,12 +17,13 @@ import pomona.spark
 from pomona.analysis.inspection import inspect_table
 from pomona.analysis.spark_projection import project_on_spark
 from pomona.encoder.blob import Encoder
-from pomona.errors import TableError
+from pomona.errors import EncoderError, TableError
 from pomona.table import FeatureTable
 
 pytestmark = pytest.mark.spark
 
 LABELS = ["01", "a/b=c %41 'é'", None, "true", "2024-01-01"]
+_FOLDERS = ["01", "a*b*", "__HIVE*", "true", "2024-01-01"]  # of the labels, as patterns
 VECTORS = [[float(n), 1.0, 2.0] for n in range(len(LABELS))]
 
 
@@ -62,6 +63,13 @@ def test_partitions_and_sinks_of_spark_are_read_here_and_there_and_not_added_to(
             with pytest.raises(TableError, match="give another TABLE") as refusal:
                 pomona.extract(pictures, table, encoder=encoder, spark=spark)
             assert "move" not in str(refusal.value)
+    for root in (tmp_path, remote):
+        for number, label in expected.items():
+            (part,) = (tmp_path / "partitioned").glob(f"label={_FOLDERS[number]}")
+            by_spark = pomona.spark.read_features(spark, f"{root}/partitioned/{part.name}")
+            assert [(row["features"][0], row["label"]) for row in by_spark.collect()] == [
+                (number, label)
+            ]
     given = pomona.spark.read_features(spark, spark.read.parquet(f"file:{flat}"))
     assert given.count() == len(LABELS)
     with pytest.raises(TableError, match="no column 'error'"):
@@ -99,3 +107,20 @@ def test_a_delta_table_is_refused_by_its_name_wherever_spark_would_read_or_write
             project_on_spark(table, str(tmp_path / "small"), 2, spark=spark)
         with pytest.raises(TableError, match="a Delta table.*give another TABLE"):
             pomona.extract(pictures, table, encoder=encoder, spark=spark, overwrite=True)
+
+
+def test_a_file_system_that_cannot_be_reached_is_told_in_one_line(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    with pytest.raises(TableError, match=r"Spark cannot read s3://b/t: .*; write s3a:// in its"):
+        pomona.spark.read_features(spark, "s3://b/t")
+    with pytest.raises(
+        TableError, match=r"Spark cannot read hdfs://no.host.invalid:1/t: .*no\.host"
+    ):
+        pomona.spark.read_features(spark, "hdfs://no.host.invalid:1/t")
+    images = spark.createDataFrame([("a", b"")], "path string, content binary")
+    told = "cannot read the encoder hdfs://no.host.invalid:1/e: .*UnknownHost.*"
+    with pytest.raises(EncoderError, match=told) as caught:
+        pomona.featurize(images, "hdfs://no.host.invalid:1/e")
+    assert len(str(caught.value).splitlines()) == 1
+    assert not list(tmp_path.iterdir())

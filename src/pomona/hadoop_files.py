@@ -147,6 +147,7 @@ def _as_info(uri: str, status: Any) -> FileInfo:
 def _os_errors() -> Iterator[None]:
     """Turn what Hadoop raises into `OSError`, with the innermost cause in one line."""
     from py4j.protocol import Py4JError, Py4JJavaError
+    from pyspark.errors import PySparkException
 
     try:
         yield
@@ -155,7 +156,7 @@ def _os_errors() -> Iterator[None]:
         while (inner := cause.getCause()) is not None:
             cause = inner
         raise OSError(" ".join(str(cause.toString()).split())[:300]) from error
-    except Py4JError as error:
+    except (Py4JError, PySparkException) as error:  # a session turns some into PySpark's own
         raise OSError(" ".join(str(error).split())[:300]) from error
 
 

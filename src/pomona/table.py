@@ -311,7 +311,7 @@ def one_provenance(
             raise TableError(
                 f"{table} mixes rows of two encoders, or of two ways of decoding: "
                 f"{_named(first)} and {_named(found)} in {name}, which differ in "
-                f"{differences(first, found)}"
+                f"{differences(first, found)}; give each encoder a table of its own"
             )
     return None if first is None else dict(first)
 

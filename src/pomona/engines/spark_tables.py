@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from pomona.encoder.drawn_warning import warn_of_drawn
-from pomona.engines.failures import spark_errors
+from pomona.engines.failures import cause_of, spark_errors
 from pomona.engines.hadoop import hadoop_folder
 from pomona.engines.session import is_connect
 from pomona.errors import TableError
-from pomona.location import canonical, is_remote, spark_path, without_password
+from pomona.location import canonical, is_remote, local_path, spark_path, without_password
 from pomona.schema import (
     ENCODER_COLUMN,
     FEATURE_SCHEMA,
@@ -19,6 +22,7 @@ from pomona.schema import (
 )
 from pomona.table import FeatureTable, one_provenance
 from pomona.table_kinds import SINK, managed, refuse_to_read
+from pomona.table_parts import is_partition
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -45,8 +49,9 @@ def open_on_spark(spark: SparkSession, table: str) -> tuple[DataFrame, dict[str,
     if not is_remote(table):
         found = FeatureTable.at(table).provenance()
         warn_of_drawn(found)
-        return _rows(spark, spark_path(table)), found
-    with spark_errors(TableError, f"Spark cannot read {without_password(table)}"):
+        return _rows(spark, table), found
+    what = f"Spark cannot read {without_password(table)}"
+    with _system_errors(what), spark_errors(TableError, what):
         if not is_connect(spark):
             folder = hadoop_folder(spark, table)
             manager = managed(folder)
@@ -57,15 +62,30 @@ def open_on_spark(spark: SparkSession, table: str) -> tuple[DataFrame, dict[str,
         return _rows(spark, table), found
 
 
-def _rows(spark: SparkSession, path: str) -> DataFrame:
+@contextmanager
+def _system_errors(what: str) -> Iterator[None]:
+    """Turn what a file system of Hadoop's raises into one of ours."""
+    try:
+        yield
+    except OSError as error:
+        raise TableError(f"{what}: {cause_of(str(error))}") from error
+
+
+def _rows(spark: SparkSession, table: str) -> DataFrame:
     """The rows, with columns of text as text.
 
-    Spark guesses the types of partitions: of `label=01` it would make the number 1.
+    Spark guesses the types of partitions: of `label=01` it would make the number 1. And it takes
+    the value of a partition from the path below `basePath` only.
     """
     from pyspark.sql.types import StringType, StructField, StructType
 
     texts = {field.name for field in FEATURE_SCHEMA if str(field.type) == "string"}
-    rows = spark.read.parquet(path)
+    place = table if is_remote(table) else f"file:{Path(local_path(table)).absolute()}"
+    base = place.rstrip("/")
+    while is_partition(base.rpartition("/")[2]):
+        base = base.rpartition("/")[0]
+    path, place_of = spark_path(table), {"basePath": base} if base != place.rstrip("/") else {}
+    rows = spark.read.options(**place_of).parquet(path)
     fields = [
         StructField(field.name, StringType(), field.nullable, field.metadata)
         if field.name in texts
@@ -73,7 +93,9 @@ def _rows(spark: SparkSession, path: str) -> DataFrame:
         for field in rows.schema
     ]
     schema = StructType(fields)
-    return rows if schema == rows.schema else spark.read.schema(schema).parquet(path)
+    if schema == rows.schema:
+        return rows
+    return spark.read.options(**place_of).schema(schema).parquet(path)
 
 
 def _provenance(spark: SparkSession, table: str) -> dict[str, str]:
