@@ -201,6 +201,18 @@ def test_tga_is_read(mode, options):
         assert np.array_equal(pixels(found), np.asarray(image.convert("RGB")))
 
 
+@pytest.mark.parametrize("options", [{}, {"compression": "tga_rle"}])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+@pytest.mark.parametrize("bits", [15, 16, 24, 32])
+def test_colour_map_that_the_pixels_of_a_tga_do_not_use_is_passed_over(mode, options, bits):
+    content = encode(picture().convert(mode), "TGA", **options)
+    assert content[0] == content[1] == 0
+    declared = b"\5\1" + content[2:3] + struct.pack("<HHB", 0, 7, bits) + content[8:18]
+    with_map = declared + b"hello" + bytes(range(7 * -(-bits // 8))) + content[18:]
+    for found in (decode(with_map), decode(without_footer(with_map))):
+        assert np.array_equal(pixels(found), pixels(decode(content)))
+
+
 def without_footer(content: bytes) -> bytes:
     """As programs write it that know no TGA 2."""
     return content[:-26] if content.endswith(b"TRUEVISION-XFILE.\0") else content

@@ -21,6 +21,7 @@ from pomona.formats.bitfields import with_known_masks
 from pomona.formats.heif import ends_early
 from pomona.formats.icon import with_true_depths
 from pomona.formats.recognition import format_of, plugin
+from pomona.formats.targa import without_unused_map
 from pomona.formats.tiff import read_pixels
 from pomona.formats.tiff_layout import Layout, read_layout
 from pomona.pillow import strict_limits
@@ -131,6 +132,8 @@ def _open(name: str, content: bytes) -> ImageFile.ImageFile:
         content = with_known_masks(content)
     if name == "ICO":
         content = with_true_depths(content)
+    if name == "TGA":
+        content = without_unused_map(content)
     if name == "PNG":
         try:
             return plugin(name)(io.BytesIO(png.essential(content)))
