@@ -99,11 +99,11 @@ next: pomona inspect demo/features
 SOURCE in detail:
 
 - A folder is searched with all folders below it. Links are followed.
-- Files are chosen by extension, in any letter case: `.apng` `.avif` `.avifs` `.bmp` `.dib` `.gif`
-  `.heic` `.heics` `.heif` `.heifs` `.hif` `.icb` `.ico` `.j2c` `.j2k` `.jfif` `.jp2` `.jpc`
-  `.jpe` `.jpeg` `.jpf` `.jpg` `.jpx` `.mpo` `.pbm` `.pfm` `.pgm` `.pjp` `.pjpeg` `.png` `.pnm`
-  `.ppm` `.tga` `.tif` `.tiff` `.vda` `.vst` `.webp`. The extension only chooses a file. The bytes
-  decide what it is.
+- Files are chosen by extension, in any letter case: `.apng` `.avif` `.avifs` `.bmp` `.btf` `.dib`
+  `.gif` `.heic` `.heics` `.heif` `.heifs` `.hif` `.icb` `.ico` `.j2c` `.j2k` `.jfi` `.jfif` `.jif`
+  `.jp2` `.jpc` `.jpe` `.jpeg` `.jpf` `.jpg` `.jpg2` `.jpx` `.mpo` `.pbm` `.pfm` `.pgm` `.pjp`
+  `.pjpeg` `.png` `.pnm` `.ppm` `.targa` `.tf8` `.tga` `.tif` `.tiff` `.vda` `.vst` `.webp`. The
+  extension only chooses a file. The bytes decide what it is.
 - `--glob` chooses by name instead, and letter case counts. A PATTERN with a slash is held against
   the path below SOURCE, and its `*` takes slashes as well. `--glob '*'` takes every file.
 - A glob as SOURCE is for Pomona to expand, so put it into quotes. Its `*` ends at a slash, and
@@ -144,7 +144,7 @@ Excluded files and folders:
 The summary counts files that were not chosen by extension (`passed over: 1,000 .mov, 3 .xmp`), and
 excluded files and folders by pattern (`excluded: 12 @eaDir, 5 hidden`). An excluded folder counts
 once, whatever is in it. The ten most frequent kinds are named; `--json` has all, up to 1,000
-extensions.
+extensions. A PATTERN that matches nothing is told, and counts 0 in `--json`.
 
 ```console
 $ pomona extract 'demo/pictures/**/00*.jpg' few/ --encoder fruit.encoder

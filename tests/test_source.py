@@ -68,6 +68,7 @@ def test_every_extension_of_a_format_that_is_decoded_is_known() -> None:
     Image.init()
     every = {ending for ending, form in Image.registered_extensions().items() if form in DECODED}
     assert every <= set(IMAGE_EXTENSIONS)
+    assert {".jif", ".jfi", ".jpg2", ".btf", ".tf8", ".targa"} <= set(IMAGE_EXTENSIONS)
     assert {".heic", ".heif", ".hif", ".jxl"} & set(IMAGE_EXTENSIONS) == {".heic", ".heif", ".hif"}
 
 
@@ -165,6 +166,20 @@ def test_what_is_excluded_is_left_out_by_name_by_path_and_by_pattern(tmp_path: P
     assert left("y", source="/**/*.jpg") == left("y/", source="/**/*") - {"b.png"}
     assert passed_over(tmp_path, exclude=["x", "*.png"]).excluded == {"x": 1, "*.png": 1}
     assert passed_over(tmp_path / "**" / "*", exclude=["y"]).excluded == {"y": 1}
+
+
+def test_a_given_pattern_that_excludes_nothing_is_told(tmp_path: Path) -> None:
+    touch(tmp_path / "x" / "a.jpg", tmp_path / "b.mov")
+    inside = f"{tmp_path}/x"  # a pattern with a slash is a path below the source
+    found = passed_over(tmp_path, exclude=[inside, "*.mov", "!kept", "raw/"])
+    assert found.to_json()["excluded"] == {"*.mov": 1, inside: 0, "raw/": 0}
+    assert found.in_words() == [
+        "excluded: 1 *.mov",
+        f"--exclude {inside!r}, 'raw/' matches nothing; a path there starts below SOURCE",
+    ]
+    many = passed_over(tmp_path, exclude=[f"{number}.x" for number in range(99)])
+    assert many.in_words()[-1].count(".x") == 10
+    assert passed_over(tmp_path).in_words() == ["passed over: 1 .mov"]
 
 
 @pytest.mark.parametrize("pattern", ["", "/", "!", "./", "!/"])

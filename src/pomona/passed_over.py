@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from collections.abc import Sequence
 
 from pomona.exclusions import HIDDEN
 
@@ -22,13 +23,20 @@ class PassedOver:
 
     Attributes:
         by_extension: files that were not chosen, by lower-case extension.
-        excluded: files and folders that are excluded, by pattern; a folder counts once.
+        excluded: files and folders that are excluded, by pattern; a folder counts once, and a
+            pattern that was given and excludes nothing counts 0.
     """
 
     def __init__(self) -> None:
         self.by_extension: Counter[str] = Counter()
         self.excluded: Counter[str] = Counter()
         self._counted: set[str] = set()
+
+    def expect(self, patterns: Sequence[str]) -> None:
+        """Note the patterns that were given, so that one that excludes nothing is told."""
+        for pattern in patterns:
+            if not pattern.startswith("!"):
+                self.excluded.setdefault(pattern, 0)
 
     def exclude(self, pattern: str, path: str | None = None) -> None:
         """Count a file or a folder that is excluded; with its path, only the first time."""
@@ -55,13 +63,15 @@ class PassedOver:
         }
 
     def in_words(self) -> list[str]:
-        """One line for each of the two counts; none for one that is empty."""
+        """One line for each count that is not empty, and one for patterns that exclude nothing."""
         lines = []
         if self.by_extension:
             lines.append(f"passed over: {_told(self.by_extension)}")
-        if self.excluded:
-            named = Counter({_named(pattern): n for pattern, n in self.excluded.items()})
+        if named := Counter({_named(pattern): n for pattern, n in self.excluded.items() if n}):
             lines.append(f"excluded: {_told(named)}")
+        if unused := [repr(pattern) for pattern, n in self.excluded.items() if not n]:
+            told = ", ".join(unused[:_SHOWN]) + ", ..." * (len(unused) > _SHOWN)
+            lines.append(f"--exclude {told} matches nothing; a path there starts below SOURCE")
         return lines
 
 

@@ -21,6 +21,7 @@ IMAGE_EXTENSIONS = (
         ".avif",
         ".avifs",
         ".bmp",
+        ".btf",
         ".dib",
         ".gif",
         ".heic",
@@ -29,9 +30,9 @@ IMAGE_EXTENSIONS = (
         ".heifs",
         ".hif",
     ),
-    *(".icb", ".ico", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg"),
-    *(".jpx", ".mpo", ".pbm", ".pfm", ".pgm", ".pjp", ".pjpeg", ".png", ".pnm", ".ppm", ".tga"),
-    *(".tif", ".tiff", ".vda", ".vst", ".webp"),
+    *(".icb", ".ico", ".j2c", ".j2k", ".jfi", ".jfif", ".jif", ".jp2", ".jpc", ".jpe", ".jpeg"),
+    *(".jpf", ".jpg", ".jpg2", ".jpx", ".mpo", ".pbm", ".pfm", ".pgm", ".pjp", ".pjpeg", ".png"),
+    *(".pnm", ".ppm", ".targa", ".tf8", ".tga", ".tif", ".tiff", ".vda", ".vst", ".webp"),
 )
 """Extensions of the formats that `pomona.decode` knows, in any letter case."""
 

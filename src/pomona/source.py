@@ -56,6 +56,7 @@ class Source:
             passed_over: counts what is not taken.
         """
         passed_over = passed_over or PassedOver()
+        passed_over.expect(self.selection.exclude)
         for root in self._roots(on_error, passed_over):
             if os.path.isdir(root):  # noqa: PTH112 - names may be no valid text: stay with os
                 yield from self._walk(root, on_error, passed_over)

@@ -20,6 +20,7 @@ def cases() -> Iterator[Case]:
         "_metadata/photo.jpg",
         "a.jfif",
         "b.JPE",
+        "b.JIF",
         "c.mpo",
     ):
         yield Case(name, jpeg, jpeg)

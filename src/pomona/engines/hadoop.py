@@ -131,6 +131,7 @@ class HadoopImages:
         is_glob = pattern not in {root for root, _ in named}
         glob = SourceGlob(pattern, is_glob, has_braces=True)
         listing = HadoopListing(self._spark)
+        passed_over.expect(self._paths.selection.exclude)
         for root, status in named:
             if glob.has_open_dot(root):  # Hadoop's wildcards match it
                 continue
