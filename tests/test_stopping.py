@@ -106,6 +106,26 @@ def test_a_signal_in_the_first_minute_keeps_what_is_done(
     assert after["features"].equals(expected["features"])
 
 
+def test_a_signal_while_the_run_waits_for_its_workers_keeps_what_is_done(
+    pictures: Path, tmp_path: Path, encoder_file: str
+) -> None:
+    """Where Ctrl-C nearly always meets a run: between two looks at how far it is."""
+    now = "os.kill(os.getpid(), int(number))"
+    assert now in SCRIPT
+    script = SCRIPT.replace(now, f"threading.Timer(0.02, lambda: {now}).start()")
+    table = tmp_path / "t"
+    command = ["extract", str(pictures), str(table), "--encoder", encoder_file, "--workers", "1"]
+    ended = subprocess.run(
+        [sys.executable, "-c", "import threading\n" + script, "2", "20", "1", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert ended.returncode == 130, ended.stderr
+    assert len(tables.read(table)) == kept(ended.stderr) >= 20
+
+
 def test_a_second_signal_stops_at_once_and_leaves_whole_files(
     tmp_path: Path, encoder: Encoder, encoder_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 from pomona.encoder.blob import Encoder
 from pomona.engines.cores import available_cores
@@ -89,6 +90,25 @@ def _workers_for(encoder: Encoder) -> int:
     return max(1, cores // _CORES_FOR_A_GPU) if computes_on_gpu(encoder) else cores
 
 
+class _Thread(threading.Thread):
+    """A thread of a run. It is waited for by its event, never joined.
+
+    Before Python 3.13, a thread counts as ended if a signal interrupts its `join`.
+    """
+
+    def __init__(self, task: Callable[[], None]) -> None:
+        super().__init__()
+        self.ended = threading.Event()
+        self._task = task
+
+    def run(self) -> None:
+        """Do the task."""
+        try:
+            self._task()
+        finally:
+            self.ended.set()
+
+
 class _Run:
     """One run: the state that its threads share."""
 
@@ -118,7 +138,7 @@ class _Run:
         """Do everything."""
         tasks = [keeper.keep for keeper in self._keepers]
         tasks.append(lambda: self.queue.fill(self._worklist.files(self._writer, self._try)))
-        threads = [threading.Thread(target=self._guard, args=(task,)) for task in tasks]
+        threads = [_Thread(partial(self._guard, task)) for task in tasks]
         try:
             self._go(threads, progress)
         except BaseException as stop:
@@ -136,7 +156,7 @@ class _Run:
             self._failure = self._failure or error
             self._stop()
 
-    def _go(self, threads: list[threading.Thread], progress: Progress) -> None:
+    def _go(self, threads: list[_Thread], progress: Progress) -> None:
         """Run the threads until they are done, or until the caller stops the run."""
         try:
             for thread in threads:
@@ -152,9 +172,9 @@ class _Run:
                 keeper.stop("the run was stopped")
             for thread in threads:
                 if thread.ident is not None:  # else it never began
-                    thread.join()
+                    thread.ended.wait()
 
-    def _finish(self, threads: list[threading.Thread], progress: Progress) -> None:
+    def _finish(self, threads: list[_Thread], progress: Progress) -> None:
         """Have the images in hand done and the open part files committed. Waits for that.
 
         A second Ctrl-C or SIGTERM is raised from here, and then the processes are ended.
@@ -175,13 +195,13 @@ class _Run:
         if self.model_loads == 0:
             raise RunError("the run was stopped before rows were removed")
 
-    def _watch(self, threads: list[threading.Thread], progress: Progress) -> None:
+    def _watch(self, threads: list[_Thread], progress: Progress) -> None:
         """Show how far the run is and end processes that hang, until the threads are done."""
-        while self._failure is None and any(thread.is_alive() for thread in threads):
+        while self._failure is None and (running := [t for t in threads if not t.ended.is_set()]):
             for keeper in self._keepers:
                 keeper.look(self.job.image_timeout_s)
             progress(self._snapshot())
-            next(filter(threading.Thread.is_alive, threads), threads[0]).join(_LOOK_EVERY_S)
+            running[0].ended.wait(_LOOK_EVERY_S)
         progress(self._snapshot())
 
     def _snapshot(self) -> Snapshot:
