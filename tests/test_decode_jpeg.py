@@ -215,6 +215,17 @@ def test_download_that_broke_off_in_a_file_of_full_size_is_truncated(name, end):
         assert failure(cut + bytes(len(content)) + end).status == "truncated"
 
 
+@pytest.mark.parametrize("end", [b"", END])
+@pytest.mark.parametrize("lost", [6, 9, 14, 25, 60])
+@pytest.mark.parametrize(
+    "name", ["baseline", "grey", "CMYK", "not subsampled", "RGB without YCbCr"]
+)
+def test_few_zeros_in_place_of_the_last_bytes_are_truncated(name, lost, end):
+    cut = HUFFMAN[name][: -len(END) - lost]
+    for zeros in (lost, lost + 2, 4 * lost):
+        assert failure(cut + bytes(zeros) + end).status == "truncated"
+
+
 # Damage ------------------------------------------------------------------------------------------
 
 

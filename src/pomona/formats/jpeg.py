@@ -25,8 +25,10 @@ __all__ = ["load"]
 _PADDING = 8
 """Bytes of any value that may lie between the data and the end marker: cameras leave some there."""
 
-_READ_AHEAD = 16
-"""Bytes after the data that libjpeg may have taken up and does not count as left over."""
+_OWN_ZEROS = 2
+"""Zeros that the data of a scan may itself end with: it is padded with ones, to a whole byte."""
+
+_LIKE_A_GAP = (bytes(_OWN_ZEROS + 1), bytes(_OWN_ZEROS + 1) + END)
 
 _ENCODERS_ZEROS = 6
 """Zeros that an arithmetic decoder reads behind whole data: up to 4 for 300 drawn pictures."""
@@ -55,12 +57,12 @@ def load(image: ImageFile.ImageFile, content: bytes, draft: tuple[int, int] | No
     """
     if draft is not None and max(image.size) >= 16:  # below, two scales give the same size
         image.draft(None, draft)
-    if _has_one_scan(image, content):
+    if not content.endswith(_LIKE_A_GAP) and _has_one_scan(image, content):
         # Without a look at the markers, which takes 4 % of decoding at an eighth of the size.
         with suppress(ValueError):
             return _decoded(image, content if content.endswith(END) else content + END)
     data = JpegData(content)
-    if data.is_complete and not data.is_arithmetic:
+    if data.is_complete and not data.is_arithmetic and not _ends_in_zeros(data):
         with suppress(ValueError):
             return _decoded(image, content if content.endswith(END) else data.without_trailer)
     if data.frame is not None:
@@ -116,6 +118,12 @@ def _refuse_lost_data(data: JpegData) -> None:
         raise _truncated("the scans do not complete the picture")
     if data.restarts_missing:
         raise _truncated(f"it lacks {data.restarts_missing} restart markers")
+    # A download that broke off, in a file of the full size: libjpeg decodes zeros as pixels.
+    if not data.is_arithmetic and _ends_in_zeros(data):
+        scan = bytes(data.last_scan)
+        zeros = len(scan) - len(scan.rstrip(b"\0"))
+        if _ENDS_EARLY in _warning(data, dropped=zeros - _OWN_ZEROS):
+            raise _truncated(f"the data ends in {zeros} zeros")
     warning = _warning(data)
     if data.is_arithmetic:
         _refuse_arithmetic(data)
@@ -129,6 +137,11 @@ def _refuse_lost_data(data: JpegData) -> None:
         raise OSError(warning)
 
 
+def _ends_in_zeros(data: JpegData) -> bool:
+    """Whether more zeros end the data of the last scan than are its own."""
+    return data.last_scan[-_OWN_ZEROS - 1 :] == bytes(_OWN_ZEROS + 1)
+
+
 def _refuse_leftovers(data: JpegData, count: int, warning: str) -> None:
     """Tell padding and a trailer, which are harmless, from damage that left data over.
 
@@ -136,10 +149,6 @@ def _refuse_leftovers(data: JpegData, count: int, warning: str) -> None:
         OSError: data of the picture is missing or damaged.
     """
     scan = bytes(data.last_scan)
-    zeros = len(scan) - len(scan.rstrip(b"\0"))
-    # A download that broke off, in a file of the full size: zeros were decoded as pixels.
-    if zeros > count + _READ_AHEAD:
-        raise _truncated(f"the data ends in {zeros} zeros")
     if data.has_end_marker and count > _PADDING and len(set(scan[-count:])) > 1:
         raise OSError(warning)
 
@@ -161,9 +170,15 @@ def _refuse_arithmetic(data: JpegData) -> None:
         raise _truncated("the data ends before the picture")
 
 
-def _warning(data: JpegData, followed_by: bytes = b"") -> str:
-    """What libjpeg says of the scans, with other bytes behind their data; "" if all is well."""
-    scans = data.bare
+def _warning(data: JpegData, followed_by: bytes = b"", dropped: int = 0) -> str:
+    """What libjpeg says of the scans; "" if all is well.
+
+    Args:
+        data: the scans.
+        followed_by: other bytes, behind the data of the last scan.
+        dropped: how many of the last bytes of that data are left out.
+    """
+    scans = data.bare[:-dropped] if dropped else data.bare
     if data.is_arithmetic:
         scans = scans.rstrip(b"\0")  # an encoder leaves them out, and a decoder adds them
     colours = "CMYK" if data.frame and len(data.frame.sampling) == 4 else "RGB"
