@@ -27,6 +27,7 @@ from pomona.engines.hadoop_table import HadoopRows
 from pomona.engines.worklist import Changes
 from pomona.errors import PomonaError, RunError, TableError
 from pomona.image_file import ImageFile
+from pomona.row_index import NewLabels, keys_of
 
 pytestmark = pytest.mark.spark
 
@@ -169,6 +170,45 @@ def test_a_swap_in_a_remote_table_that_was_cut_off_is_completed(
     again = pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
     assert (again.skipped, again.ok) == (14, 0)
     assert tables.read(tmp_path / "far").equals(before)
+    assert not list((tmp_path / "far").glob("_*"))
+
+
+@pytest.mark.parametrize("moment", ["before rows go", "rows are gone", "rows are back"])
+def test_a_kill_while_labels_of_a_remote_table_change_loses_no_row_and_doubles_none(
+    spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    remote: str,
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+) -> None:
+    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    before = tables.read(tmp_path / "far")
+    rows = HadoopRows(f"{remote}/far", spark)
+    real = HadoopRows._rename
+
+    def killed(self: HadoopRows, *given: Any) -> None:
+        if moment == "rows are back":
+            real(self, *given)
+        raise KeyboardInterrupt
+
+    labels: NewLabels = {
+        part: dict.fromkeys(
+            keys_of([path for some in rows.paths_in([part]) for path in some]), "new"
+        )
+        for part in rows._parts()
+    }
+    with monkeypatch.context() as patched:
+        method = "_delete" if moment == "before rows go" else "_rename"
+        patched.setattr(HadoopRows, method, killed)
+        with pytest.raises(KeyboardInterrupt):
+            rows.relabel(labels)
+    again = pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark, label="none")
+    assert (again.skipped, again.changes.relabelled, again.model_loads) == (14, 14, 0)
+    found = tables.read(tmp_path / "far")
+    assert found["label"].null_count == 14
+    assert found.drop_columns("label").equals(before.drop_columns("label"))
     assert not list((tmp_path / "far").glob("_*"))
 
 
