@@ -116,6 +116,11 @@ def test_an_image_without_a_path_is_named_by_its_bytes(
         ),
         (["'a' as path", "image"], {"image_column": "image"}, "image_column='image.bytes'"),
         (["'a' as path", "1.5 as content"], {}, "is of type decimal.2,1.: read images with"),
+        (
+            ["'a' as path", "array(image) as images"],
+            {"image_column": "images.bytes"},
+            r"is of type array<binary>: give each of its elements a row first",
+        ),
         (["image as path", "image.bytes as content"], {}, "path_column='path.path'"),
         (
             ["'a' as path", "image.bytes as content", "meta as label"],

@@ -188,6 +188,8 @@ def _check_image(name: str, kind: DataType) -> None:
             f"if it holds base64, give images.withColumn({name!r}, unbase64({name!r})); if it "
             "holds paths, read these files with spark.read.format('binaryFile').load(paths)"
         )
+    elif kind.simpleString() == "array<binary>":
+        advice = f"give each of its elements a row first, with explode({name!r})"
     elif fields := _fields(name, kind, "image_column", "binary"):
         advice = f"name the field that is{fields}"
     raise EngineError(
