@@ -201,9 +201,9 @@ def _declares_transparency(chunks: dict[bytes, bytes]) -> bool:
 
 
 def _png(chunks: list[tuple[bytes, bytes]]) -> bytes:
-    """A file of chunks, with their checksums; Pillow does not read that of the pixels."""
+    """A file of chunks, with their checksums."""
     parts = [_SIGNATURE]
     for name, body in chunks:
-        checksum = 0 if name == b"IDAT" else zlib.crc32(body, zlib.crc32(name))
+        checksum = zlib.crc32(body, zlib.crc32(name))
         parts += [struct.pack(">I", len(body)), name, body, struct.pack(">I", checksum)]
     return b"".join(parts)
