@@ -196,6 +196,12 @@ def test_flipped_bit_anywhere_in_the_pixels_is_corrupt(name):
         content[place] ^= 4
 
 
+@pytest.mark.parametrize(("depth", "colour_type"), [(8, 1), (8, 9), (0, 2), (99, 2)])
+def test_header_without_a_mode_is_corrupt_and_says_so(depth, colour_type):
+    refused = failure(png((6, 4), depth, colour_type, ROWS))
+    assert (refused.status, "colour mode in the header" in str(refused)) == ("corrupt", True)
+
+
 def test_damaged_data_with_a_right_checksum_is_corrupt():
     header = struct.pack(">IIBBBBB", 6, 4, 8, 2, 0, 0, 0)
     data = bytearray(zlib.compress(b"".join(b"\0" + row for row in ROWS)))
