@@ -190,7 +190,7 @@ def test_the_encoder_is_rebuilt_from_what_the_table_says(
 
 
 def test_another_encoder_is_refused(photos: FeatureTable) -> None:
-    with pytest.raises(EncoderError, match="made by mobilenet_v2 with weights untrained:7 "):
+    with pytest.raises(EncoderError, match="they differ in weights: untrained:7 and drawn"):
         encoder_of_table(photos.provenance(), weights="drawn")
 
 
