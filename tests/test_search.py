@@ -195,7 +195,7 @@ def test_another_encoder_is_refused(photos: FeatureTable) -> None:
 
 
 def test_weights_that_were_a_file_are_asked_for(photos: FeatureTable) -> None:
-    told = photos.provenance() | {"weights": "fruit.weights.h5"}
+    told = photos.provenance() | {"weights": "fruit.weights.h5", "fingerprint": "0" * 64}
     with pytest.raises(EncoderError, match="no weights: give the file by --weights"):
         encoder_of_table(told)
 
