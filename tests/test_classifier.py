@@ -299,7 +299,7 @@ def test_from_a_table_to_labels_on_the_command_line(
     assert code == 0
     assert "accuracy: 1.0000, 4 of 4 images right (95 % Wilson interval 0.5101 to 1.0000)" in out
     assert f"next: pomona classify {made} IMAGES" in out
-    assert "for want of a vector: 1" in err
+    assert "skipped 1 image without a vector" in err
     assert plot.stat().st_size > 1000
     code, out, err = run(capfd, "classify", made, fruit / "photos", "--workers", "1")
     assert code == 0
