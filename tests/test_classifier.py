@@ -240,7 +240,8 @@ def test_one_file_is_enough_where_the_encoder_is_inside(
 
 def test_weights_that_cannot_be_named_are_asked_for(fruit: Path) -> None:
     probe = Classifier.load(fruit / "c")
-    probe = replace(probe, provenance={**probe.provenance, "weights": "fruit.weights.h5"})
+    foreign = {"weights": "fruit.weights.h5", "fingerprint": "0" * 64}  # that no cache can have
+    probe = replace(probe, provenance={**probe.provenance, **foreign})
     with pytest.raises(EncoderError, match="give --encoder FILE, or --weights FILE"):
         list(classify(probe, fruit / "photos"))
 
