@@ -77,7 +77,7 @@ def test_each_worker_process_loads_the_model_once_over_many_tasks_and_two_jobs(
         def __call__(self, _path: str) -> str:
             return str(os.getpid())
 
-    monkeypatch.setattr("pomona.extraction.parse_label_rule", lambda _: ByProcess())
+    monkeypatch.setattr("pomona.labelling.parse_label_rule", lambda _: ByProcess())
     monkeypatch.setattr(binary_files, "_TASKS_PER_CORE", 15)
     monkeypatch.setattr(binary_files, "_SMALLEST_TASK", 4)
     monkeypatch.setattr(part_files, "_SMALL_PARTS", 1000)  # one part file for each task

@@ -67,7 +67,7 @@ def labelled_by_process(monkeypatch: pytest.MonkeyPatch) -> None:
         def __call__(self, _path: str) -> str:
             return str(os.getpid())
 
-    monkeypatch.setattr("pomona.extraction.parse_label_rule", lambda _: ByProcess())
+    monkeypatch.setattr("pomona.labelling.parse_label_rule", lambda _: ByProcess())
 
 
 def processes(*folders: Path) -> set[str]:
