@@ -56,7 +56,7 @@ def test_the_notebook_runs_from_first_to_last_and_shows_its_results(
     shown = run_cells(json.loads(NOTEBOOK.read_text("utf-8")))
     everything = "\n".join(shown)
     assert "200 vectors, 3 images without one" in everything
-    assert "<b>features: 200 vectors of 1280 numbers, 5 labels, 3 images without a vector</b>" in (
+    assert "<b>features: 200 vectors of 1,280 numbers, 5 labels, 3 images without a vector</b>" in (
         everything
     )
     assert "(200, 1280) float32" in everything

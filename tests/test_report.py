@@ -224,7 +224,7 @@ def test_every_picture_has_a_text_and_every_link_a_target(page: Path) -> None:
 
 
 def test_a_picture_that_is_gone_is_said_to_be(page: Path) -> None:
-    assert "1 files could not be read any more" in Read(page.read_text()).text
+    assert "1 file could not be read any more" in Read(page.read_text()).text
 
 
 @given(st.text(), st.text())
