@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ import faults
 import pomona
 from pomona.building.build import build_encoder
 from pomona.encoder.blob import Encoder
+from pomona.engines.job import Summary
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -31,6 +32,7 @@ settings.load_profile("pomona")
 REPOSITORY = Path(__file__).resolve().parent.parent
 POISON = REPOSITORY / "tests" / "poison"
 """Put on a worker's path, this makes some images deadly: its sitecustomize.py says which."""
+Extract = Callable[..., Summary]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
 
@@ -121,6 +123,23 @@ def remote(spark: SparkSession, tmp_path: Path) -> str:
     configuration.set("fs.viewfs.mounttable.test.link./data", f"file://{tmp_path}")
     configuration.set("fs.viewfs.impl.disable.cache", "true")
     return "viewfs://test/data"
+
+
+@pytest.fixture(
+    params=["local", *(pytest.param(name, marks=pytest.mark.spark) for name in ("spark", "hadoop"))]
+)
+def extract(request: pytest.FixtureRequest, encoder: Encoder, tmp_path: Path) -> Extract:
+    """The main job on each engine, and into a table on a file system of Hadoop's."""
+    if request.param == "local":
+        return lambda *given, **more: pomona.extract(*given, encoder=encoder, workers=2, **more)
+    pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
+    spark = request.getfixturevalue("spark")
+    there = request.getfixturevalue("remote") if request.param == "hadoop" else tmp_path
+
+    def run(source: object, table: Path, **more: object) -> Summary:
+        return pomona.extract(source, f"{there}/{table.name}", encoder=encoder, spark=spark, **more)
+
+    return run
 
 
 @pytest.fixture(scope="session")

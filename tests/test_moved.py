@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,33 +11,11 @@ import pytest
 import drawn
 import pomona
 import tables
+from conftest import Extract
 from pomona.encoder.blob import Encoder
 from pomona.engines.job import Summary
 from pomona.errors import UsageError
 from pomona.prepare import DecodeOptions
-
-Extract = Callable[..., Summary]
-
-
-@pytest.fixture(
-    params=[
-        "local",
-        pytest.param("spark", marks=pytest.mark.spark),
-        pytest.param("hadoop", marks=pytest.mark.spark),
-    ]
-)
-def extract(request: pytest.FixtureRequest, encoder: Encoder, tmp_path: Path) -> Extract:
-    """The main job on each engine, and into a table on a file system of Hadoop's."""
-    if request.param == "local":
-        return lambda *given, **more: pomona.extract(*given, encoder=encoder, workers=2, **more)
-    pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
-    spark = request.getfixturevalue("spark")
-    there = request.getfixturevalue("remote") if request.param == "hadoop" else tmp_path
-
-    def run(source: object, table: Path, **more: object) -> Summary:
-        return pomona.extract(source, f"{there}/{table.name}", encoder=encoder, spark=spark, **more)
-
-    return run
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,31 +10,12 @@ import pytest
 import drawn
 import pomona
 import tables
+from conftest import Extract
 from pomona import cli
 from pomona.encoder.blob import Encoder
 from pomona.engines import worklist
-from pomona.engines.job import Summary
 from pomona.errors import UsageError
 from pomona.label_record import LABEL_RULE
-
-Extract = Callable[..., Summary]
-
-
-@pytest.fixture(
-    params=["local", *(pytest.param(name, marks=pytest.mark.spark) for name in ("spark", "hadoop"))]
-)
-def extract(request: pytest.FixtureRequest, encoder: Encoder, tmp_path: Path) -> Extract:
-    """The main job on each engine, and into a table on a file system of Hadoop's."""
-    if request.param == "local":
-        return lambda *given, **more: pomona.extract(*given, encoder=encoder, workers=2, **more)
-    pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
-    spark = request.getfixturevalue("spark")
-    there = request.getfixturevalue("remote") if request.param == "hadoop" else tmp_path
-
-    def run(source: object, table: Path, **more: object) -> Summary:
-        return pomona.extract(source, f"{there}/{table.name}", encoder=encoder, spark=spark, **more)
-
-    return run
 
 
 def labels(table: Path) -> dict[str, str | None]:
