@@ -14,6 +14,7 @@ import drawn
 import tables
 from pomona import cli
 from pomona.encoder.blob import Encoder
+from pomona.extras import is_installed
 
 
 def run(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -132,7 +133,11 @@ BAD_USE = [
         ["encoder", "build", "{src}/notes.txt", "-o", "{src}/notes.txt"],
         "itself: give another name",
     ),
-    (["extract", "{src}", "{tmp}/t", "--master", "loc"], "no master of Spark's: give local[N]"),
+    pytest.param(
+        ["extract", "{src}", "{tmp}/t", "--master", "loc"],
+        "no master of Spark's: give local[N]",
+        marks=pytest.mark.skipif(not is_installed("pyspark"), reason="--master needs PySpark"),
+    ),
     (["extract", "{tmp}/nowhere", "{tmp}/t"], "does not exist"),
     (["extract", "{tmp}/void", "{tmp}/t"], "has no images"),
     (["extract", "{src}", "{tmp}/t", "--weights", "{tmp}/no.h5"], "cannot read weights"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from conftest import REPOSITORY
 from network_files import onnx_network
 from pomona.errors import EncoderError
 from pomona.runtime import onnx
@@ -110,13 +112,20 @@ def test_a_gpu_whose_libraries_are_missing_is_an_error_and_not_a_slow_run(
     assert "onnxruntime-gpu[cuda,cudnn]" in str(found.value)
 
 
-@pytest.mark.usefixtures("driver")
-def test_an_older_onnx_runtime_that_cannot_preload_starts_too(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("version", ["1.19.0", "1.22.1"])
+def test_an_onnx_runtime_that_would_move_to_the_cpu_is_refused(
+    monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
-    monkeypatch.delattr(onnxruntime, "preload_dlls")
-    starts(monkeypatch, lambda _: Session(CUDA, CPU))
-    assert new_session(b"", "it").get_providers()[0] == CUDA
+    monkeypatch.setattr(onnxruntime, "__version__", version)
+    with pytest.raises(EncoderError, match=r"needs ONNX Runtime 1\.23 or later.*upgrade") as found:
+        new_session(b"", "fruit")
+    assert f"this is {version}" in str(found.value)
+
+
+def test_the_oldest_onnx_runtime_is_the_minimum_that_pyproject_declares() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    declared = project["optional-dependencies"]["onnx"]
+    assert f"onnxruntime>={'.'.join(map(str, onnx._OLDEST))}" in declared
 
 
 @pytest.mark.usefixtures("driver")

@@ -41,6 +41,7 @@ _DRIVER = (
 )
 _CUDA_FAILURE = re.compile(r"CU\w* failure \d+: [^;]*|Failed to allocate memory.*")
 _NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
+_OLDEST = (1, 23)  # before, a session ignores `enable_fallback` and moves to the CPU
 
 # ONNX Runtime multiplies unsigned activations by signed weights. Without VNNI it adds two such
 # products in 16 bits, where they overflow. The first setting makes the weights unsigned, and no sum
@@ -139,7 +140,8 @@ def new_session(graph: bytes, name: str) -> Any:
         name: what to call it in an error.
 
     Raises:
-        EncoderError: ONNX Runtime is not installed, cannot load the graph, or cannot start CUDA.
+        EncoderError: ONNX Runtime is not installed or is too old, cannot load the graph, or
+            cannot start CUDA.
     """
     check_extra(
         "onnx",
@@ -149,6 +151,12 @@ def new_session(graph: bytes, name: str) -> Any:
         instead=", or onnxruntime-gpu, on every worker",
     )
     onnxruntime = import_onnxruntime()
+    version = onnxruntime.__version__
+    if tuple(map(int, version.split(".")[:2])) < _OLDEST:
+        raise EncoderError(
+            f"encoder {name} needs ONNX Runtime {'.'.join(map(str, _OLDEST))} or later, and this "
+            f"is {version}: upgrade onnxruntime or onnxruntime-gpu on every worker"
+        )
     on_gpu = gpu_is_here()
     providers: list[Any] = [_CUDA, _CPU] if on_gpu else [_CPU]
     missing = _load_cuda(onnxruntime) if on_gpu else ""
@@ -166,12 +174,12 @@ def new_session(graph: bytes, name: str) -> Any:
             failed = failed or error
             continue
         if on_gpu and session.get_providers()[0] != _CUDA[0]:
-            raise _cuda_error(onnxruntime.__version__, name, missing or "no reason is known")
+            raise _cuda_error(version, name, missing or "no reason is known")
         return session
     if on_gpu and _CUDA_FAILURE.search(str(failed)):
-        raise _cuda_error(onnxruntime.__version__, name, failed) from failed
+        raise _cuda_error(version, name, failed) from failed
     raise EncoderError(
-        f"ONNX Runtime {onnxruntime.__version__} cannot load encoder {name}: {_reason(failed)}"
+        f"ONNX Runtime {version} cannot load encoder {name}: {_reason(failed)}"
     ) from failed
 
 
@@ -181,8 +189,6 @@ def _load_cuda(onnxruntime: Any) -> str:
     Returns:
         Which library could not be loaded first, in ONNX Runtime's words; "" if all are there.
     """
-    if not hasattr(onnxruntime, "preload_dlls"):  # before ONNX Runtime 1.21
-        return ""
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         onnxruntime.preload_dlls()
