@@ -289,6 +289,16 @@ def test_subsampled_ycbcr_comes_out_in_its_colours_or_is_refused(across_down, co
     assert np.abs(pixels(decode(content)).astype(int) - np.asarray(right)).max() <= 2
 
 
+@pytest.mark.parametrize("planar", [1, 2])
+@pytest.mark.parametrize("extras", [5, 6, 12, 200])
+@pytest.mark.parametrize(("kind", "photometric"), [("u8", BLACK), ("u16", RGB), ("f32", RGB)])
+def test_further_bands_of_a_sensor_are_ignored(kind, photometric, extras, planar):
+    form = Form(kind, photometric, (0,) * extras, compression=8, planar=planar)
+    samples = draw(form, small=True)
+    found = pixels(decode(write(form, samples)))
+    assert np.array_equal(found, expected(form, samples))
+
+
 @pytest.mark.parametrize("extra", [(0,), (2,)])
 def test_palette_with_another_sample_comes_out_in_its_colours(extra):
     samples = draw(Form("u8", PALETTE, extra))

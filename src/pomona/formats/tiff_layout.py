@@ -16,8 +16,6 @@ from pomona.formats.tiff_tags import Tags, named, refusal
 
 __all__ = ["Layout", "read_layout"]
 
-_MOST_EXTRA = 5
-
 GREYS = (0, 1)
 RGB, PALETTE, CMYK, YCBCR, LAB = 2, 3, 5, 6, 8
 _PHOTOMETRIC = {0: 1, 1: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3, LAB: 3}
@@ -272,7 +270,7 @@ def _extra(tags: Tags, extras: int, size: tuple[int, int]) -> tuple[int, ...] | 
         return ()
     if 338 not in tags:
         return None
-    found = tags.numbers(338)[:_MOST_EXTRA]
+    found = tags.numbers(338)
     if len(found) != extras:
         what = f"{extras} samples that are no colours, and {len(found)} explained by ExtraSamples"
         raise refusal("unsupported", what, size)
