@@ -15,7 +15,7 @@ from PIL import Image, ImageFile
 
 from pomona.colours import to_rgb
 from pomona.errors import ImageError
-from pomona.formats import jpeg, png
+from pomona.formats import jpeg, jpeg2000, png
 from pomona.formats.alpha import without_unset_alpha
 from pomona.formats.bitfields import with_known_masks
 from pomona.formats.heif import ends_early
@@ -162,10 +162,9 @@ def _picture(
 ) -> Picture:
     """Decode the pixels behind a header that was read."""
     width, height = image.size
-    # OpenJPEG takes a codestream that ends between two tiles for whole and leaves the rest black. A
-    # whole one ends with the marker EOC, which cannot occur in the data after the marker SOD.
-    if name == "JPEG2000" and content.find(b"\xff\xd9", content.find(b"\xff\x93")) < 0:
-        raise OSError("image file is truncated: no end of codestream")
+    if name == "JPEG2000":
+        pixels = to_rgb(jpeg2000.load(image, content), "")
+        return Picture(pixels, _orientation(image), width, height, name)
     if name == "PNG":
         png.check(content)
     if name == "JPEG":
