@@ -364,7 +364,7 @@ vector. `--failed` lists all failed files, each with its reason.""",
 ```console
 $ pomona train demo/features -o fruit.classifier --plot confusion.png
 pomona: note: skipped 3 images without a vector
-learnt 5 classes from 160 images in 3.1 s (C = 1, 5-fold cross-validation on 160 images)
+trained on 160 images of 5 classes in 3.1 s (C = 1, 5-fold cross-validation on 160 images)
 accuracy: 1.0000, 40 of 40 images right (95 % Wilson interval 0.9124 to 1.0000)
 class      images  precision  recall
 Apple Red       8      1.000   1.000
@@ -380,7 +380,7 @@ next: pomona classify fruit.classifier IMAGES
 `--json` prints the same, the confusion matrix and the surest mistakes as one object.""",
     ),
     "pomona classify": Text(
-        "Images need the encoder of the table that the classifier learnt from: inside the\n"
+        "Images need the encoder of the table that the classifier was trained on: inside the\n"
         "classifier, in `--encoder`, or built again by its name. A table needs none.",
         """\
 ```console

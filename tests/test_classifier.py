@@ -298,6 +298,7 @@ def test_from_a_table_to_labels_on_the_command_line(
     made, plot = tmp_path / "fruit.classifier", tmp_path / "c.png"
     code, out, err = run(capfd, "train", fruit / "t", "-o", made, "--plot", plot)
     assert code == 0
+    assert out.startswith("trained on 12 images of 2 classes in ")
     assert "accuracy: 1.0000, 4 of 4 images right (95 % Wilson interval 0.5101 to 1.0000)" in out
     assert f"next: pomona classify {made} IMAGES" in out
     assert "skipped 1 image without a vector" in err

@@ -77,7 +77,7 @@ def classify(  # noqa: PLR0913 - as many as there are ways to the encoder
     Args:
         classifier: itself, or its file.
         source: a feature table; else a folder of images, an image, or a glob.
-        encoder: for images: what made the table that the classifier learnt from, or its file.
+        encoder: for images: what made the table that the classifier was trained on, or its file.
             Without it, the one in the classifier's file is taken; else a known network is built
             again with the weights that it had.
         weights: for images: a Keras weights file of that network, where its own cannot be found by
@@ -123,7 +123,7 @@ def _classify_table(probe: Classifier, table: FeatureTable) -> Iterator[Predicti
     if provenance.get("decode") != probe.provenance.get("decode"):
         raise ClassifierError(
             f"{table} was made with --decode {provenance.get('decode')}, and the classifier "
-            f"learnt from vectors of --decode {probe.provenance.get('decode')}: extract it alike"
+            f"was trained on vectors of --decode {probe.provenance.get('decode')}: extract it alike"
         )
     return _predictions(probe, table)
 

@@ -38,7 +38,7 @@ __all__ = ["classify"]
     "--encoder",
     type=as_path,
     metavar="FILE",
-    help="For images: what made the table that CLASSIFIER learnt from, if it is not inside.",
+    help="For images: what made the table that CLASSIFIER was trained on, if it is not inside.",
 )
 @click.option(
     "--weights",

@@ -162,8 +162,8 @@ def _show(done: Training, output: str, plot: str | None) -> None:
         else "not chosen: too few images"
     )
     click.echo(
-        f"learnt {count_of(len(done.classifier.classes), 'class', 'classes')} from "
-        f"{count_of(done.learnt, 'image')} in "
+        f"trained on {count_of(done.learnt, 'image')} of "
+        f"{count_of(len(done.classifier.classes), 'class', 'classes')} in "
         f"{done.seconds:.1f} s (C = {strength.value:g}, {how})"
     )
     if done.evaluation:
