@@ -10,10 +10,13 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 
 import drawn
@@ -22,9 +25,11 @@ import tables
 from pomona.analysis.table_encoder import from_cache
 from pomona.analysis.vectors import open_vectors
 from pomona.building.cache import cached_by_fingerprint, keep
-from pomona.cli import main
+from pomona.cli import app, main
+from pomona.commands.paths import as_file, as_path
 from pomona.encoder.blob import Encoder
 from pomona.encoder.differences import differences
+from pomona.errors import SourceError
 from pomona.plural import count_of, noun_for
 from pomona.table import FeatureTable
 
@@ -279,6 +284,44 @@ def test_images_that_are_taken_over_are_neither_nothing_to_do_nor_failures(
 
 
 # Paths -------------------------------------------------------------------------------------------
+
+
+def _commands(group: click.Group, *names: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from _commands(command, *names, name)
+        else:
+            yield (*names, name), command
+
+
+def _empty_paths() -> Iterator[Any]:
+    """Each command line that has '' for one argument or option that is a path."""
+    for names, command in _commands(app):
+        arguments = [each for each in command.params if isinstance(each, click.Argument)]
+        for each in command.params:
+            if getattr(each.type, "func", None) not in {as_path, as_file}:
+                continue
+            if isinstance(each, click.Argument):
+                given = ["" if each is argument else "x" for argument in arguments]
+            else:
+                given = [each.opts[-1], "", *("x" for _ in arguments)]
+            shown = each.human_readable_name if isinstance(each, click.Argument) else each.opts[-1]
+            yield pytest.param([*names, *given], shown, id=" ".join([*names, shown]))
+
+
+@pytest.mark.parametrize(("arguments", "name"), list(_empty_paths()))
+def test_an_empty_path_is_one_line_that_names_the_argument(
+    capfd: pytest.CaptureFixture[str], arguments: list[str], name: str
+) -> None:
+    code, out, err = run(capfd, *arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert name in err
+    assert "'' is not a path: expected the name of a file or folder (see pomona " in err
+
+
+def test_an_empty_source_is_named_in_python_too(encoder: Encoder, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="^'' does not exist: give a folder"):
+        pomona.extract("", tmp_path / "t", encoder=encoder)
 
 
 def test_a_quoted_home_folder_is_expanded_in_arguments_and_options(

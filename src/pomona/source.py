@@ -42,7 +42,8 @@ class Source:
             SourceError: missing, or a glob without matches.
         """
         if next(self._found(lambda _: None, PassedOver()), None) is None:
-            raise SourceError(f"{self.given} does not exist: give a folder, an image or a glob")
+            given = self.given or "''"
+            raise SourceError(f"{given} does not exist: give a folder, an image or a glob")
 
     def files(
         self, on_error: Callable[[OSError], None], passed_over: PassedOver | None = None

@@ -152,6 +152,7 @@ __all__ = ["extract"]
 @click.option(
     "--gone",
     multiple=True,
+    type=as_path,
     metavar="FOLDER",
     help="With --missing: FOLDER is gone for good, not just unmounted. May be repeated.",
 )

@@ -6,12 +6,20 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import click
+
 __all__ = ["as_file", "as_label_rule", "as_path", "unquoted_glob"]
 
 
 def as_path(value: str) -> str:
-    """Return a path, a URI or a name with a leading `~` or `~user` replaced."""
-    return os.path.expanduser(value)  # noqa: PTH111 - a URI is no Path
+    """Return a path, a URI or a name with a leading `~` or `~user` replaced.
+
+    Raises:
+        click.BadParameter: it is empty, as an unset variable of the shell is.
+    """
+    if not value:
+        raise click.BadParameter("'' is not a path: expected the name of a file or folder")
+    return _at_home(value)
 
 
 def as_file(value: str | Path) -> Path:
@@ -22,7 +30,7 @@ def as_file(value: str | Path) -> Path:
 def as_label_rule(value: str) -> str:
     """Return a rule for labels; only that of a file holds a path."""
     kind, colon, rest = value.partition(":")
-    return f"{kind}{colon}{as_path(rest)}" if kind == "csv" else value
+    return f"{kind}{colon}{_at_home(rest)}" if kind == "csv" else value
 
 
 def unquoted_glob(arguments: Sequence[str]) -> str | None:
@@ -33,3 +41,7 @@ def unquoted_glob(arguments: Sequence[str]) -> str | None:
     folder, ending = files[0].parent, files[0].suffix
     same = all(file.suffix == ending for file in files if file.parent == folder)
     return str(folder / (f"*{ending}" if same else "*"))
+
+
+def _at_home(path: str) -> str:
+    return os.path.expanduser(path)  # noqa: PTH111 - a URI is no Path
