@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -317,6 +318,42 @@ def test_an_empty_path_is_one_line_that_names_the_argument(
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert name in err
     assert "'' is not a path: expected the name of a file or folder (see pomona " in err
+
+
+def _advised(text: str) -> list[str]:
+    """The arguments of the last `pomona ...` command in a text."""
+    return shlex.split(text.splitlines()[-1].rpartition(": pomona ")[2])
+
+
+@pytest.mark.parametrize("table", ["-t", "--json", "a b's"])
+def test_the_commands_that_are_advised_work_for_any_name_of_a_table(
+    capfd: pytest.CaptureFixture[str], home: Path, encoder_file: Path, table: str
+) -> None:
+    (home / "photos" / "empty.png").touch()
+    code, out, _ = run(capfd, "extract", "--encoder", encoder_file, "--", "photos", table)
+    assert code == 0
+    code, out, err = run(capfd, *_advised(out))
+    assert (code, err) == (0, "")
+    assert f"{table}: 3 rows, 2 ok, 1 failed" in out
+    for n in range(30):
+        (home / "photos" / f"empty {n}.png").touch()
+    _, out, _ = run(capfd, "extract", "--encoder", encoder_file, "--", "photos", table)
+    (more,) = [line for line in out.splitlines() if " more: pomona " in line]
+    code, out, err = run(capfd, *_advised(more))
+    assert (code, err) == (0, "")
+    assert "empty 29.png" in out
+
+
+@pytest.mark.parametrize("name", ["-c", "--help"])
+def test_the_advised_classify_works_for_any_name_of_a_classifier(
+    capfd: pytest.CaptureFixture[str], home: Path, name: str
+) -> None:
+    tables.write(home / "t", [[1.0, 2.0], [1.0, 3.0], [5.0, 1.0], [5.0, 2.0]], list("aabb"))
+    code, out, _ = run(capfd, "train", "t", f"--output={name}", "--test-share", "0")
+    assert code == 0
+    *command, images = _advised(out)
+    assert images == "IMAGES"
+    assert run(capfd, *command, "t")[0] == 0
 
 
 def test_an_empty_source_is_named_in_python_too(encoder: Encoder, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import shlex
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -30,6 +31,7 @@ __all__ = [
     "path_of_row",
     "read_file",
     "scheme_of",
+    "shell_word",
     "spark_path",
     "without_password",
     "written_whole",
@@ -307,3 +309,8 @@ def written_whole(file: Path, failure: type[PomonaError]) -> Iterator[Path]:
 def without_password(location: str) -> str:
     """The location as it may be shown: `s3://key:secret@bucket` holds a secret."""
     return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", location)
+
+
+def shell_word(path: str) -> str:
+    """A path as one word of a shell command, which must not take it for an option."""
+    return shlex.quote(f"./{path}" if path.startswith("-") else path)

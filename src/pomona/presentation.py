@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +12,7 @@ from rich.text import Text
 
 from pomona.analysis.inspection import sorted_labels
 from pomona.encoder.blob import describe_preprocessing
+from pomona.location import shell_word
 from pomona.plural import count_of
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def show_failures(files: Iterable[FailedFile], failed: int, table: str) -> None:
         console.print(Text(shown(f"  {file.error}")))
     if failed > count:
         console.print(
-            Text(f"... {failed - count:,} more: pomona inspect {shlex.quote(table)} --failed")
+            Text(f"... {failed - count:,} more: pomona inspect {shell_word(table)} --failed")
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from dataclasses import asdict
 from itertools import islice
@@ -25,6 +24,7 @@ from pomona.commands.options import (
 from pomona.commands.paths import as_label_rule, as_path
 from pomona.commands.sections import SectionedCommand
 from pomona.encoder.names import DEFAULT_MODEL
+from pomona.location import shell_word
 from pomona.plural import count_of
 
 if TYPE_CHECKING:
@@ -229,7 +229,7 @@ def _named(files: list[FailedFile], summary: Summary) -> list[str]:
     lines = [shown(f"  {file.path}: {file.error or file.status}") for file in files]
     if summary.failed > len(files):
         more = f"{summary.failed - len(files):,} more" if files else "their names"
-        lines.append(f"  {more}: pomona inspect {shlex.quote(summary.table)} --failed")
+        lines.append(f"  {more}: pomona inspect {shell_word(summary.table)} --failed")
     return lines
 
 
@@ -278,7 +278,7 @@ def _in_words(summary: Summary, failed_files: list[FailedFile]) -> str:
         )
     lines.append(f"table: {summary.table} (encoder {summary.encoder[:12]})")
     if not summary.dry_run:
-        lines.append(f"next: pomona inspect {shlex.quote(summary.table)}")
+        lines.append(f"next: pomona inspect {shell_word(summary.table)}")
     return "\n".join(lines)
 
 
@@ -305,5 +305,5 @@ def _moves_in_words(summary: Summary) -> Iterator[str]:
         yield (
             f"kept: {count_of(changes.missing_kept, 'row')} whose folder does not exist or is "
             f"empty, {rows:,} of them below {folder} (if it is not just unmounted: --gone "
-            f"{shlex.quote(folder)})"
+            f"{shell_word(folder)})"
         )

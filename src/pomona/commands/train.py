@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from pomona.commands.console import AS_JSON, results_follow, say
 from pomona.commands.paths import as_path
 from pomona.commands.sections import SectionedCommand
 from pomona.commands.steps import steps_bar
+from pomona.location import shell_word
 from pomona.plural import count_of
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def _show(done: Training, output: str, plot: str | None) -> None:
     click.echo(f"classifier: {output} (encoder {done.classifier.fingerprint[:12]})")
     if plot is not None:
         click.echo(f"confusion matrix: {plot}")
-    click.echo(f"next: pomona classify {shlex.quote(output)} IMAGES")
+    click.echo(f"next: pomona classify {shell_word(output)} IMAGES")
 
 
 def _show_evaluation(found: Evaluation) -> None:
