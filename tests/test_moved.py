@@ -123,7 +123,14 @@ def test_rows_of_files_that_exist_stay_wherever_they_were_listed_from(
     assert tables.read(tmp_path / "t").num_rows == before + done.files
 
 
-@pytest.mark.parametrize("more", [{"missing": True}, {"prune": True, "gone": ["/x"]}])
+def test_an_empty_name_is_not_a_folder_that_is_gone(
+    encoder: Encoder, folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="'' is not a folder"):
+        pomona.extract(folder, tmp_path / "t", encoder=encoder, prune=True, gone=[""])
+
+
+@pytest.mark.parametrize("more", [{"missing": True}, {"gone": ["/x"]}, {"gone": "/x"}])
 def test_options_that_go_together_are_asked_for_together(
     encoder: Encoder, folder: Path, tmp_path: Path, more: dict[str, object]
 ) -> None:

@@ -96,6 +96,27 @@ def test_files_that_are_gone_keep_their_rows_unless_pruned(
     assert_as_made_anew(tmp_path / "t", pictures, encoder)
 
 
+def test_pruning_keeps_the_rows_of_a_disk_that_is_not_mounted_unless_it_is_named(
+    extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    """Without its disk, the folder in which it was mounted is empty."""
+    disk = pictures / "disk"
+    mounted, away = disk / "2019", tmp_path / "away"
+    disk.mkdir()
+    (pictures / "kind=bad").rename(mounted)
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    mounted.rename(away)
+    for dry_run in (True, False):
+        kept = extract(pictures, tmp_path / "t", prune=True, dry_run=dry_run).changes
+        assert (kept.gone, kept.pruned, kept.missing_kept) == (0, 0, 4)
+        assert dict(kept.absent_folders) == {str(disk): 4}
+    away.rename(mounted)
+    assert extract(pictures, tmp_path / "t", prune=True).skipped == 14
+    mounted.rename(away)
+    assert extract(pictures, tmp_path / "t", prune=True, gone=[disk]).changes.pruned == 4
+    assert_as_made_anew(tmp_path / "t", pictures, encoder)
+
+
 def test_pruning_leaves_the_rows_of_other_sources_and_of_other_globs(
     extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:

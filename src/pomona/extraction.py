@@ -116,11 +116,12 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         decode: how images become pixels.
         overwrite: replace the table rather than continue it.
         retry_failed: do images again whose row has no vector.
-        prune: remove rows whose file was in the source and is no more; without it they stay.
+        prune: remove rows whose file was in the source and is no more; without it they stay. They
+            also stay if the folder of the file is empty, since a disk may be unmounted.
         missing: with `prune`, remove also rows of other sources whose file no longer exists. They
-            stay if its folder does not exist or is empty, since a disk may be unmounted, unless a
-            file with the same bytes is in the source.
-        gone: folders that are gone for good: with `missing`, the rows below them do not stay.
+            stay if its folder does not exist or is empty, unless a file with the same bytes is in
+            the source.
+        gone: folders that are gone for good: with `prune`, the rows below them do not stay.
         dry_run: write nothing; the summary's `changes` say what would be done.
         image_timeout_s: seconds that one image may take before it is called `crashed`, by default
             120.
@@ -183,7 +184,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         overwrite=overwrite,
         retry_failed=retry_failed,
         prune=prune,
-        missing=_missing(gone) if missing else None,
+        missing=_missing(missing, gone),
         dry_run=dry_run,
         image_timeout_s=image_timeout_s or IMAGE_TIMEOUT_S,
         wave_files=wave_files,
@@ -261,14 +262,17 @@ def _check_engine(
 def _check_missing(*, prune: bool, missing: bool, gone: Sequence[str | os.PathLike[str]]) -> None:
     if missing and not prune:
         raise UsageError("--missing goes with --prune: it chooses more rows to delete")
-    if gone and not missing:
-        raise UsageError("--gone goes with --prune --missing: it names a folder that is gone")
+    if gone and not prune:
+        raise UsageError("--gone goes with --prune: it names a folder that is gone")
+    if not isinstance(gone, (str, os.PathLike)) and "" in gone:
+        raise UsageError("--gone: '' is not a folder: expected a path")
 
 
-def _missing(gone: Sequence[str | os.PathLike[str]]) -> Missing:
+def _missing(of_other_sources: bool, gone: Sequence[str | os.PathLike[str]]) -> Missing:
     folders = [gone] if isinstance(gone, (str, os.PathLike)) else gone
     named = (local_path(os.fspath(folder)) for folder in folders)
-    return Missing(tuple(os.path.abspath(folder) for folder in named))  # noqa: PTH100
+    absolute = tuple(os.path.abspath(folder) for folder in named)  # noqa: PTH100
+    return Missing(of_other_sources, absolute)
 
 
 def _is_far(paths: JobPaths) -> bool:

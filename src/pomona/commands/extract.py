@@ -142,7 +142,8 @@ __all__ = ["extract"]
 @click.option(
     "--prune",
     is_flag=True,
-    help="Delete rows of images that were in SOURCE and are gone or excluded.",
+    help="Delete rows of images that were in SOURCE and are gone or excluded. Rows below a folder "
+    "that is empty now stay: a disk may be unmounted.",
 )
 @click.option(
     "--missing",
@@ -154,7 +155,7 @@ __all__ = ["extract"]
     multiple=True,
     type=as_path,
     metavar="FOLDER",
-    help="With --missing: FOLDER is gone for good, not just unmounted. May be repeated.",
+    help="With --prune: FOLDER is gone for good, not just unmounted. May be repeated.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @AS_JSON

@@ -68,7 +68,7 @@ class Job:
         overwrite: replace the table rather than continue it.
         retry_failed: do images again whose row has no vector.
         prune: remove rows whose file was in the source and is no more.
-        missing: which rows of other sources to remove as well, if their files do not exist.
+        missing: which of these rows stay, and whether those of other sources are removed too.
         dry_run: write nothing, find out what would be done.
         image_timeout_s: seconds that one image may take before its process is ended.
         wave_files: on Spark, the files of one commit; None for a number that suits the cores.
@@ -84,7 +84,7 @@ class Job:
     overwrite: bool = False
     retry_failed: bool = False
     prune: bool = False
-    missing: Missing | None = None
+    missing: Missing = field(default_factory=Missing)
     dry_run: bool = False
     image_timeout_s: float = IMAGE_TIMEOUT_S
     wave_files: int | None = None

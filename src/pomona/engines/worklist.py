@@ -13,6 +13,7 @@ row missing, which the next run makes, and never two rows or a wrong one.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -68,15 +69,18 @@ class IndexedTable(ReadableTable, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Which rows may be deleted because their files do not exist, wherever they were listed from.
+    """Which rows may be deleted because their files do not exist.
 
-    A disk that is not mounted looks like a folder that is gone. So a row stays if its folder does
-    not exist or is empty, unless a file with the same bytes was listed, or the folder is named.
+    A disk that is not mounted leaves an empty folder, or none. So a row stays if its file lay below
+    a folder that is empty, unless the folder is named. A row of another source also stays if its
+    folder does not exist, unless a file with the same bytes was listed.
 
     Attributes:
+        of_other_sources: whether rows that were listed from elsewhere may be deleted.
         gone: folders that are gone for good, with all below them.
     """
 
+    of_other_sources: bool = False
     gone: tuple[str, ...] = ()
 
     def is_below_gone(self, path: str) -> bool:
@@ -99,7 +103,8 @@ class Changes:
         labels_kept: files whose row keeps a label that the default rule would not give.
         taken_over: files without a row that got the vector of a row with the same bytes.
         missing: rows whose file does not exist, of those that may be deleted for that.
-        missing_kept: rows whose file does not exist, and neither does its folder: they stay.
+        missing_kept: rows whose file does not exist, and whose folder does not or is empty: they
+            stay.
         absent_folders: such folders, each with its number of rows.
         labelled: files that have a label by the run's rule.
     """
@@ -140,7 +145,7 @@ class Worklist:
         relabel: bool,
         retry_failed: bool,
         prune: bool,
-        missing: Missing | None,
+        missing: Missing,
         provenance: Mapping[str, str],
         max_pixels: int,
     ) -> None:
@@ -152,7 +157,7 @@ class Worklist:
             relabel: whether rows that exist get the label that the rule gives.
             retry_failed: whether images whose row has no vector are done again.
             prune: whether rows of images that no longer exist are removed.
-            missing: whether rows of other sources whose files no longer exist are removed as well.
+            missing: which of these rows stay, and whether those of other sources are removed too.
             provenance: of the rows that the run adds.
             max_pixels: larger images have no vector.
         """
@@ -308,8 +313,7 @@ class Worklist:
     def _missing_rows(
         self, missing: Missing, index: RowIndex, table: IndexedTable
     ) -> Iterator[str]:
-        """The paths of rows that `Missing` describes; counts those that stay."""
-        absent_folder.cache_clear()  # a disk may be mounted between two runs of a process
+        """The paths of rows of other sources that `Missing` describes; counts those that stay."""
         listed = np.unique(np.concatenate([*self._moved, *_listed_contents(index, table)]))
         for _, paths, digests in table.contents_in(index.parts_with_unlisted()):
             contents = dict(zip(paths, digests, strict=True))
@@ -323,21 +327,41 @@ class Worklist:
                     self.changes.missing += 1
                     yield path
                 else:
-                    self.changes.missing_kept += 1
-                    self.changes.absent_folders[folder] += 1
+                    self._count_kept(folder)
+
+    def _is_below_empty(self, path: str) -> bool:
+        """Whether a file lay below a folder that is empty now and not named; counts its row.
+
+        A folder in which a disk was mounted is empty without it.
+        """
+        place = path_of_row(path)
+        if not place.startswith("/") or self._missing.is_below_gone(place):
+            return False
+        folder = absent_folder(place.rpartition("/")[0] or "/")
+        if folder is None or not os.path.isdir(folder):  # noqa: PTH112 - names may be no valid text
+            return False
+        self._count_kept(folder)
+        return True
+
+    def _count_kept(self, folder: str) -> None:
+        self.changes.missing_kept += 1
+        self.changes.absent_folders[folder] += 1
 
     def _gone(self, index: RowIndex, table: IndexedTable) -> list[str]:
         """Count the rows whose files are no more; gives their paths if they are to be removed.
 
         They are removed in the end: not while their part files are read.
         """
+        absent_folder.cache_clear()  # a disk may be mounted between two runs of a process
         gone: list[str] = []
         for paths in table.paths_in(index.parts_with_unlisted()):
             for path in filter(self.listing.is_gone, index.unlisted(paths)):
+                if self._prune and self._is_below_empty(path):
+                    continue
                 self.changes.gone += 1
                 if self._prune:
                     gone.append(path)
-        if self._missing:
+        if self._missing.of_other_sources:
             gone += self._missing_rows(self._missing, index, table)
         return gone
 
