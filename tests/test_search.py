@@ -174,6 +174,16 @@ def test_a_file_that_is_a_row_is_taken_from_the_table(photos: FeatureTable, pict
     assert found.query.is_row
 
 
+@pytest.mark.parametrize("folder", ["", "./", "file:", "../Apple Red 1/"])
+def test_a_relative_path_of_a_row_is_taken_from_the_table(
+    photos: FeatureTable, pictures: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    monkeypatch.chdir(pictures / "Apple Red 1")
+    (found,) = search(photos, [f"{folder}image 3.jpg"], nobody, k=1)
+    assert found.query.is_row
+    assert found.matches[0].path != found.query.path
+
+
 @pytest.mark.parametrize("content", [b"", b"no picture", drawn.encode(drawn.picture(), "PNG")[:99]])
 def test_a_broken_image_is_refused(
     photos: FeatureTable, tmp_path: Path, encoder: Encoder, content: bytes

@@ -184,8 +184,8 @@ def _uri(given: str) -> str:
     """The string that a table's `path` would have for it."""
     if is_remote(given):
         return given
-    if ImageFile(path_of_row(given), None, None).uri == given:  # as a row has it
-        return given
+    if given.startswith("file:") and ImageFile(path_of_row(given), None, None).uri == given:
+        return given  # as a row has it
     return ImageFile(os.path.abspath(local_path(given)), None, None).uri  # noqa: PTH100
 
 
