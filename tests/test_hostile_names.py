@@ -8,6 +8,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -93,6 +94,23 @@ def test_a_second_run_finds_every_hard_name_done(encoder: Encoder, tmp_path: Pat
     summary = pomona.extract(tmp_path / "source", tmp_path / "t", encoder=encoder, workers=1)
     assert (summary.skipped, summary.ok) == (len(HARD), 0)
     assert sum(labels_by_path(tmp_path / "t").values()) == len(HARD)
+
+
+@pytest.mark.parametrize("name", ["run:2", "hdfs:x", "C:x/t", "jar:file:/x", " hdfs:/x"])
+def test_relative_table_with_a_colon_is_a_folder(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "source").mkdir()
+    for seed in (1, 2):  # the second run adds a part file
+        picture = drawn.picture(seed=seed)
+        (tmp_path / "source" / f"{seed}.png").write_bytes(drawn.encode(picture, "PNG"))
+        summary = pomona.extract("source", name, encoder=encoder, workers=1)
+        assert (summary.ok, summary.failed) == (1, 0)
+    summary = pomona.extract("source", name, encoder=encoder, workers=1, label="none")
+    assert summary.changes.relabelled == 2  # their part files are written anew
+    assert list(pomona.read_features(name).labels) == [None, None]
+    assert tables.read(tmp_path / name).num_rows == 2
 
 
 ANY_NAME = st.binary(min_size=1, max_size=40).map(

@@ -50,8 +50,13 @@ class PartWriter:
         self._waiting_rows = 0
         # Dictionaries suit the words; vectors have none worth finding (measured: no smaller).
         words = ["label", "status", "error", "format"]
+        # PyArrow takes a relative path such as `run:2/part` for a URI.
         self._parquet = pq.ParquetWriter(
-            path, schema, compression="snappy", use_dictionary=words, store_schema=True
+            path.absolute(),
+            schema,
+            compression="snappy",
+            use_dictionary=words,
+            store_schema=True,
         )
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -99,7 +104,7 @@ def copy_rows(
     doomed = np.array(list(without), KEY_TYPE)
     writer: PartWriter | None = None
     for part in parts:
-        with pq.ParquetFile(part) as file:
+        with pq.ParquetFile(part.absolute()) as file:
             schema = schema_with_provenance(read_provenance(file.schema_arrow))
             for batch in _batches(file, part):
                 keep = ~np.isin(path_keys(batch["path"].to_pylist()), doomed)

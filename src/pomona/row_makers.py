@@ -29,7 +29,9 @@ def part_provenance(part: Part | Path) -> dict[str, str]:
         TableError: it is damaged.
     """
     try:
-        return read_provenance(pq.read_schema(part.opened() if isinstance(part, Part) else part))
+        return read_provenance(
+            pq.read_schema(part.opened() if isinstance(part, Part) else part.absolute())
+        )
     except (OSError, pa.ArrowInvalid, ValueError) as error:
         raise TableError(damaged(part, error)) from error
 
@@ -40,7 +42,7 @@ def row_makers(part: Part | Path) -> list[dict[str, str]]:
     Raises:
         TableError: it is damaged.
     """
-    opened = part.opened if isinstance(part, Part) else lambda: part
+    opened = part.opened if isinstance(part, Part) else part.absolute
     values: set[object] = set()
     try:
         schema = pq.read_schema(opened())
@@ -68,7 +70,7 @@ def check_only_known_columns(part: Path, provenance: Mapping[str, str]) -> None:
         TableError: it has columns of a caller's own, or its rows say what its footer does not.
     """
     try:
-        names = pq.read_schema(part).names
+        names = pq.read_schema(part.absolute()).names
     except (OSError, pa.ArrowInvalid) as error:
         raise TableError(damaged(part, error)) from error
     more = [name for name in names if name not in {*FEATURE_SCHEMA.names, ENCODER_COLUMN}]

@@ -98,8 +98,8 @@ class LocalFolder:
         return (self.path / name).read_bytes()
 
     def opened(self, name: str) -> Path:
-        """The file's path."""
-        return self.path / name
+        """The file's path, absolute: PyArrow takes a relative one such as `run:2/x` for a URI."""
+        return (self.path / name).absolute()
 
 
 @dataclass(frozen=True, slots=True)
