@@ -28,6 +28,9 @@ PACKAGES = os.environ.get("POMONA_TEST_FORMATS", "")
 pytestmark = [
     pytest.mark.spark,
     pytest.mark.skipif(not PACKAGES, reason="needs jars of Delta and Iceberg: make test-formats"),
+    # PySpark 4.0 leaves the sockets of `collect` to the garbage collector.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 
 
