@@ -12,6 +12,7 @@ import drawn
 import pomona
 import tables
 from conftest import Extract
+from pomona.cli import main
 from pomona.encoder.blob import Encoder
 from pomona.engines.job import Summary
 from pomona.errors import UsageError
@@ -136,3 +137,22 @@ def test_options_that_go_together_are_asked_for_together(
 ) -> None:
     with pytest.raises(UsageError, match="goes with --prune"):
         pomona.extract(folder, tmp_path / "t", encoder=encoder, **more)
+
+
+def test_a_kept_row_is_told_with_its_folder_and_without_the_advice_to_prune(
+    encoder: Encoder, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    encoder.save(tmp_path / "e")
+    (folder / "a disk").mkdir()
+    (folder / "0.png").rename(folder / "a disk" / "0.png")
+    command = ["extract", str(folder), str(tmp_path / "t"), "--encoder", str(tmp_path / "e")]
+    told = []
+    for more in ([], ["--prune"]):
+        with pytest.raises(SystemExit) as ended:
+            main([*command, *more])
+        assert not ended.value.code
+        told.append(capfd.readouterr().out)
+        (folder / "a disk" / "0.png").unlink(missing_ok=True)
+    assert "kept: 1 row whose folder does not exist or is empty" in told[1]
+    assert f"--gone '{folder / 'a disk'}'" in told[1]
+    assert "--prune" not in told[1]
