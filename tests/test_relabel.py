@@ -136,7 +136,8 @@ def test_the_command_line_says_what_happened_to_labels(
     assert "labels would be changed: 14" in run(*rule, "--dry-run")
     said = run(*rule)
     assert "labels changed: 14\n" in said
-    assert "labels: 1 of 14 images have a label" in said
+    assert "labels: 1 of 14 images has a label" in said
+    assert said.startswith("no image to compute: 14 images already done\n")
     csv.write_text("path,label\nimage 3.jpg,raw\n")
     told = json.loads(run("--json"))
     assert (told["labels_changed"], told["labelled"], told["model_loads"]) == (1, 1, 0)

@@ -244,6 +244,9 @@ def _in_words(summary: Summary, failed_files: list[FailedFile]) -> str:
     elif summary.dry_run:
         lines = [f"would do {count_of(changes.to_do, 'image')}" + (f": {told}" if told else "")]
         lines[0] += f"; {summary.skipped:,} already done"
+    elif not (changes.to_do or summary.ok + summary.failed):  # only rows changed
+        skipped = f": {count_of(summary.skipped, 'image')} already done" if summary.skipped else ""
+        lines = [f"no image to compute{skipped}"]
     else:
         lines = [
             f"{count_of(summary.ok + summary.failed, 'image')} in {summary.seconds:.1f} s "
@@ -293,7 +296,8 @@ def _labels_in_words(summary: Summary) -> Iterator[str]:
             "folder's name (use --label parent to change it)"
         )
     if 0 < changes.labelled < summary.files:
-        yield f"labels: {changes.labelled:,} of {count_of(summary.files, 'image')} have a label"
+        have = "has" if changes.labelled == 1 else "have"
+        yield f"labels: {changes.labelled:,} of {count_of(summary.files, 'image')} {have} a label"
 
 
 def _moves_in_words(summary: Summary) -> Iterator[str]:
