@@ -43,19 +43,19 @@ test-spark-3.5: $(SPARKS)/3.5.stamp  ## Run the tests of supported PySparks on t
 test-spark-4.0: $(SPARKS)/4.0.stamp  ## Run them on PySpark 4.0
 test-spark-4.1: $(SPARKS)/4.1.stamp  ## Run them on PySpark 4.1
 test-spark-3.5 test-spark-4.0 test-spark-4.1: test-spark-%:
-	PYTHONPATH="$(CURDIR)/$(SPARKS)/$*" POMONA_TEST_SPARK=$* $(BIN)/python -m pytest tests/test_spark_versions.py
+	PYTHONPATH="$(CURDIR)/$(SPARKS)/$*" POMONA_TEST_SPARK=$* $(BIN)/python -m pytest tests/spark/test_spark_versions.py
 
 test-formats: $(SPARKS)/4.0.stamp  ## Test tables of Delta and Iceberg, with their jars, on PySpark 4.0
-	PYTHONPATH="$(CURDIR)/$(SPARKS)/4.0" POMONA_TEST_FORMATS=$(FORMATS) $(BIN)/python -m pytest tests/test_table_formats.py
+	PYTHONPATH="$(CURDIR)/$(SPARKS)/4.0" POMONA_TEST_FORMATS=$(FORMATS) $(BIN)/python -m pytest tests/spark/test_table_formats.py
 
 test-spark-newest: $(VENV)/dev.stamp  ## Run them on the newest PySpark
-	$(BIN)/python -m pytest tests/test_spark_versions.py
+	$(BIN)/python -m pytest tests/spark/test_spark_versions.py
 
 test-networks: $(VENV)/dev.stamp  ## Build every known network and compare it with TensorFlow's vectors
-	$(BIN)/python -m pytest tests/test_networks.py -m "networks or not networks"
+	$(BIN)/python -m pytest tests/building/test_networks.py -m "networks or not networks"
 
 test-faults: $(VENV)/dev.stamp  ## Kill runs at 20 random moments of each kind, and look at their tables
-	POMONA_FAULTS=20 $(BIN)/python -m pytest tests/test_faults.py tests/test_faults_spark.py
+	POMONA_FAULTS=20 $(BIN)/python -m pytest tests/local/test_faults.py tests/spark/test_faults_spark.py
 
 test-oldest: $(VENV)-oldest/dev.stamp  ## Run the tests without Spark on the oldest version of each dependency
 	$(VENV)-oldest/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -W ignore::DeprecationWarning \

@@ -21,10 +21,11 @@ from PIL import Image
 
 from draw_images import QUALITY, picture
 from pomona import DecodeOptions, build_encoder
-from pomona.decode import decode
-from pomona.preprocess import Preprocessing, fit
-from pomona.runtime import load_once
-from pomona.worker import encode_images
+from pomona.encoder.preprocessing import Preprocessing
+from pomona.runtime.registry import load_once
+from pomona.worker.decode import decode
+from pomona.worker.featurize import encode_images
+from pomona.worker.resize import resize_to
 from run import machine
 
 WIDTH, HEIGHT = 3000, 2000
@@ -43,7 +44,7 @@ def seconds(content: bytes, spec: Preprocessing, fast: bool, repeats: int) -> fl
     found = []
     for _ in range(repeats):
         started = time.perf_counter()
-        fit(decode(content, draft=draft), spec.height, spec.width, spec.resize)
+        resize_to(decode(content, draft=draft), spec.height, spec.width, spec.resize)
         found.append(time.perf_counter() - started)
     return statistics.median(found)
 

@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 from pomona.schema import FEATURE_SCHEMA, schema_with_provenance
-from pomona.worker import vectors_array
+from pomona.worker.featurize import vectors_array
 from run import machine
 
 BLOCK = 5_000

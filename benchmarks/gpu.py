@@ -175,7 +175,7 @@ class Bench:
             workers = [
                 child
                 for child in descendants(pid)
-                if b"pomona.engines.worker_main" in read(f"/proc/{child}/cmdline")
+                if b"pomona.processes.worker_main" in read(f"/proc/{child}/cmdline")
             ]
             if workers:
                 os.kill(workers[0], signal.SIGKILL)
@@ -386,7 +386,7 @@ def machine() -> dict[str, str]:
     import onnxruntime
 
     import pomona
-    from pomona.runtime.onnx import gpu_is_here
+    from pomona.runtime.onnxruntime import gpu_is_here
 
     try:
         query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]

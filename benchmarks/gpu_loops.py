@@ -27,8 +27,8 @@ _SECONDS = 3.0  # that `bare` computes for
 
 
 def _compute(given: argparse.Namespace, ready: Any, results: Any) -> None:
-    from pomona.encoder.blob import Encoder
-    from pomona.runtime.onnx import new_session
+    from pomona.encoder.encoder import Encoder
+    from pomona.runtime.onnxruntime import new_session
 
     session = new_session(Encoder.load(given.encoder).graph, "the encoder")
     name = session.get_inputs()[0].name
@@ -46,8 +46,8 @@ def _compute(given: argparse.Namespace, ready: Any, results: Any) -> None:
 def _decode(given: argparse.Namespace, number: int, ready: Any, results: Any) -> None:
     import pyarrow as pa
 
-    from pomona.encoder.blob import Encoder
-    from pomona.prepare import EXACT, Preparer, Seen, ahead
+    from pomona.encoder.encoder import Encoder
+    from pomona.worker.prepare import EXACT, Preparer, Seen, ahead
 
     spec = Encoder.load(given.encoder).preprocessing
     paths = sorted(given.images.rglob("*.jpg"))[number :: given.processes]

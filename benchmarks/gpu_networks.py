@@ -125,8 +125,8 @@ def write_resnet50(path: Path) -> None:
 
 def build(folder: Path) -> dict[str, Path]:
     """Write both networks and build their encoders for ONNX Runtime: name -> .encoder file."""
-    from pomona.building.files import build
-    from pomona.building.settings import NetworkSettings
+    from pomona.building.network_files import build
+    from pomona.building.network_settings import NetworkSettings
 
     folder.mkdir(parents=True, exist_ok=True)
     settings = NetworkSettings(

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pomona.engines.hadoop import hadoop_path, hadoop_system
-from pomona.engines.hadoop_listing import HadoopListing, _one_by_one
-from pomona.engines.session import session
-from pomona.image_file import ImageFile
+from pomona.source.image_file import ImageFile
+from pomona.spark.session.session import session
+from pomona.spark.storage.hadoop.filesystem import hadoop_path, hadoop_system
+from pomona.spark.storage.hadoop.listing import HadoopListing, _one_by_one
 
 FILES, TIMES = 500, 64
 

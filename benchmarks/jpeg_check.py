@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, JpegImagePlugin
 
-from pomona.colours import to_rgb
-from pomona.decode import decode
-from pomona.pillow import strict_limits
+from pomona.worker.colours import to_rgb
+from pomona.worker.decode import decode
+from pomona.worker.pillow_limits import strict_limits
 
 ENOUGH = (224, 224)
 

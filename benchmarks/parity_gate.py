@@ -12,9 +12,9 @@ import argparse
 import time
 
 from pomona import build_encoder
-from pomona.encoder.cards import CARDS
-from pomona.runtime import runtime_for
-from pomona.runtime.probes import check_parity
+from pomona.encoder.networks import CARDS
+from pomona.runtime.parity import check_parity
+from pomona.runtime.registry import runtime_for
 
 
 def main() -> None:

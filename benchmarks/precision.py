@@ -23,12 +23,12 @@ import numpy as np
 import pyarrow as pa
 
 from pomona import Encoder, build_encoder, lower_precision
-from pomona.image_file import read_batches
-from pomona.labels import parse_label_rule
-from pomona.prepare import EXACT
 from pomona.runtime.openvino import OpenVinoRuntime
-from pomona.source import Source
-from pomona.worker import encode_images
+from pomona.source.image_file import read_batches
+from pomona.source.labels import parse_label_rule
+from pomona.source.listing import Source
+from pomona.worker.featurize import encode_images
+from pomona.worker.prepare import EXACT
 from run import machine
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "precision.md"

@@ -100,11 +100,11 @@ def steps(encoder: Path, images: Path) -> str:
     """What an image costs in the network alone, and what files cost Spark before the first task."""
     import numpy as np
 
-    from pomona.encoder.blob import Encoder
-    from pomona.engines.binary_files import read_images
-    from pomona.engines.session import session
-    from pomona.image_file import ImageFile
-    from pomona.runtime import runtime_for
+    from pomona.encoder.encoder import Encoder
+    from pomona.runtime.registry import runtime_for
+    from pomona.source.image_file import ImageFile
+    from pomona.spark.binary_files import read_images
+    from pomona.spark.session.session import session
 
     runtime = runtime_for(Encoder.load(encoder))
     pixels = np.random.default_rng(0).integers(0, 256, (200, 224, 224, 3), np.uint8)

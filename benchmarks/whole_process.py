@@ -26,7 +26,7 @@ class PeakMemory(threading.Thread):
             self.parent = max(self.parent, high_water(self.pid))
             for pid in descendants(self.pid):
                 line = read(f"/proc/{pid}/cmdline")
-                if b"pomona.engines.worker_main" in line or b"pyspark.daemon" in line:
+                if b"pomona.processes.worker_main" in line or b"pyspark.daemon" in line:
                     self.worker = max(self.worker, high_water(pid))
                 elif b"java" in line[:60]:
                     self.jvm = max(self.jvm, high_water(pid))

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import click
 
-from pomona.cli import app
+from pomona.cli.main import app
 
 PAGE = Path(__file__).with_name("cli.md")
 COLUMNS = 80 - 2  # click leaves the last two columns of a terminal free

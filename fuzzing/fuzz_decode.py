@@ -24,9 +24,9 @@ with atheris.instrument_imports(include=["PIL", "pomona"]):
     import numpy as np
     from PIL import Image
 
-    from pomona.decode import decode
     from pomona.errors import ImageError
-    from pomona.preprocess import fit
+    from pomona.worker.decode import decode
+    from pomona.worker.resize import resize_to
 
     Image.init()  # all of Pillow's plugins: those that are imported later would not be measured
 
@@ -88,7 +88,7 @@ def one_input(content: bytes) -> None:
     """What is fuzzed."""
     try:
         draft = (8, 8) if sum(content[-4:]) % 2 else None  # half of them with `--decode fast`
-        fit(decode(content, max_pixels=MAX_PIXELS, draft=draft), 32, 32)
+        resize_to(decode(content, max_pixels=MAX_PIXELS, draft=draft), 32, 32)
     except ImageError as error:
         if not str(error).isprintable():
             raise AssertionError(f"not one printable line: {error!r}") from error

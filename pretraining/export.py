@@ -1,6 +1,6 @@
 """Turns a checkpoint of train.py into the weights file of the package, and its card's digest.
 
-    python export.py RUN/last.npz SHARDS ../src/pomona/building/drawn
+    python export.py RUN/last.npz SHARDS ../src/pomona/building/keras/drawn
 
 Two things are computed from drawn pictures at 224 pixels, the size that the encoder is used at:
 
@@ -88,7 +88,7 @@ def write(path: Path, arrays: list[Floats]) -> str:
     """Write float16 in Keras' own layout; returns the file's SHA-256."""
     import keras
 
-    from pomona.building.weights import layer_shapes
+    from pomona.building.keras.weight_files import layer_shapes
 
     network = keras.applications.MobileNetV2(
         include_top=False, weights=None, pooling="avg", input_shape=(_SIDE, _SIDE, 3)

@@ -19,8 +19,8 @@ import drawn
 import faults
 import pomona
 from pomona.building.build import build_encoder
-from pomona.encoder.blob import Encoder
-from pomona.engines.job import Summary
+from pomona.encoder.encoder import Encoder
+from pomona.job.job import Summary
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 settings.register_profile("pomona", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("pomona")
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-POISON = REPOSITORY / "tests" / "poison"
+TESTS = Path(__file__).resolve().parent
+REPOSITORY = TESTS.parent
+POISON = TESTS / "poison"
 """Put on a worker's path, this makes some images deadly: its sitecustomize.py says which."""
 Extract = Callable[..., Summary]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from PIL import Image, features
 
 from drawn import encode, picture
-from pomona.decode import FAILURES, Picture, decode
 from pomona.errors import ImageError
-from pomona.pillow import quiet_codecs
+from pomona.worker.decode import FAILURES, Picture, decode
+from pomona.worker.pillow_limits import quiet_codecs
 from tiffs import WHITE as WHITE_IS_ZERO
 from tiffs import Form, write
 

@@ -24,7 +24,7 @@ import pyarrow as pa
 import drawn
 import pomona
 import tables
-from pomona.encoder.blob import Encoder
+from pomona.encoder.encoder import Encoder
 
 MOMENTS = int(os.environ.get("POMONA_FAULTS", "2"))
 SPARK_MOMENTS = MOMENTS if "POMONA_FAULTS" in os.environ else 1  # each takes half a minute
@@ -34,8 +34,8 @@ LANDED: Counter[str] = Counter()
 """Kills that met a process at work, by what was killed."""
 
 # Part files are closed after a fraction of a second, as they are after a minute of a real run.
-_EAGER = "import pomona.engines.local as local; local._PART_SECONDS = 0.2; "
-_MAIN = "import sys; from pomona.cli import main; main(sys.argv[1:])"
+_EAGER = "import pomona.local.run as local; local._PART_SECONDS = 0.2; "
+_MAIN = "import sys; from pomona.cli.main import main; main(sys.argv[1:])"
 COMMAND = [sys.executable, "-c", _EAGER + _MAIN]
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pomona.building import files
-from pomona.building.keras_backend import import_keras
-from pomona.building.settings import NetworkSettings
-from pomona.encoder.blob import Encoder
-from pomona.runtime import runtime_for
+from pomona.building import network_files
+from pomona.building.keras.backend import import_keras
+from pomona.building.network_settings import NetworkSettings
+from pomona.encoder.encoder import Encoder
+from pomona.runtime.registry import runtime_for
 
 FILES = Path(__file__).parent / "goldens" / "files"
 VECTORS = np.load(FILES / "vectors.npz")
@@ -26,7 +26,7 @@ RUNTIMES = pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
 
 
 def made(path: Path, settings: NetworkSettings = NOTHING_SAID, **options: Any) -> Encoder:
-    return files.build(path, settings, **options)
+    return network_files.build(path, settings, **options)
 
 
 def features(encoder: Encoder) -> np.ndarray:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike
 
 from pomona.schema import FEATURE_SCHEMA, schema_with_provenance
-from pomona.table import FeatureTable
+from pomona.table.feature_table import FeatureTable
 
 
 def read(folder: Path) -> pa.Table:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pomona.engines import cores
+from pomona import cores
 
 
 def machine(root: Path, groups: str, files: dict[str, str]) -> Path:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pomona.location import cache_folder
+from pomona.io.location import cache_folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

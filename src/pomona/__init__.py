@@ -12,25 +12,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pomona._version import __version__
+from pomona.io.file_systems import reach_hadoop_by
 
 if TYPE_CHECKING:
+    from pyarrow.fs import FileSystemHandler
+
     from pomona import spark
-    from pomona.analysis.classifier import Classifier
+    from pomona.analysis.classifier.classifier import Classifier
+    from pomona.analysis.classifier.training import train
     from pomona.analysis.features import Features, read_features
-    from pomona.analysis.training import train
     from pomona.analysis.vectors import open_vectors
     from pomona.building.build import build_encoder
-    from pomona.building.precision import lower_precision
-    from pomona.building.settings import NetworkSettings
+    from pomona.building.network_settings import NetworkSettings
+    from pomona.building.quantize.precision import lower_precision
     from pomona.classification import classify
-    from pomona.encoder.blob import Encoder
     from pomona.encoder.drawn_warning import DrawnWeightsWarning
-    from pomona.engines.dataframe import featurize, featurize_udf
-    from pomona.engines.job import Summary
+    from pomona.encoder.encoder import Encoder
     from pomona.extraction import extract
-    from pomona.prepare import DecodeOptions
-    from pomona.table import FeatureTable
-    from pomona.transformer import ImageFeaturizer as ImageFeaturizer
+    from pomona.job.job import Summary
+    from pomona.spark.dataframe.featurize import featurize, featurize_udf
+    from pomona.spark.dataframe.transformer import ImageFeaturizer as ImageFeaturizer
+    from pomona.table.feature_table import FeatureTable
+    from pomona.worker.prepare import DecodeOptions
 
 __all__ = [
     "Classifier",
@@ -55,25 +58,34 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Classifier": "pomona.analysis.classifier",
-    "DecodeOptions": "pomona.worker",
+    "Classifier": "pomona.analysis.classifier.classifier",
+    "DecodeOptions": "pomona.worker.featurize",
     "DrawnWeightsWarning": "pomona.encoder.drawn_warning",
-    "Encoder": "pomona.encoder.blob",
-    "FeatureTable": "pomona.table",
+    "Encoder": "pomona.encoder.encoder",
+    "FeatureTable": "pomona.table.feature_table",
     "Features": "pomona.analysis.features",
-    "ImageFeaturizer": "pomona.transformer",
-    "NetworkSettings": "pomona.building.settings",
-    "Summary": "pomona.engines.job",
+    "ImageFeaturizer": "pomona.spark.dataframe.transformer",
+    "NetworkSettings": "pomona.building.network_settings",
+    "Summary": "pomona.job.job",
     "build_encoder": "pomona.building.build",
     "classify": "pomona.classification",
     "extract": "pomona.extraction",
-    "featurize": "pomona.engines.dataframe",
-    "featurize_udf": "pomona.engines.dataframe",
-    "lower_precision": "pomona.building.precision",
+    "featurize": "pomona.spark.dataframe.featurize",
+    "featurize_udf": "pomona.spark.dataframe.featurize",
+    "lower_precision": "pomona.building.quantize.precision",
     "open_vectors": "pomona.analysis.vectors",
     "read_features": "pomona.analysis.features",
-    "train": "pomona.analysis.training",
+    "train": "pomona.analysis.classifier.training",
 }
+
+
+def _hadoop_handler() -> FileSystemHandler:
+    from pomona.spark.storage.hadoop.arrow import HadoopHandler
+
+    return HadoopHandler.of_this_process()
+
+
+reach_hadoop_by(_hadoop_handler)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,5 @@
 """`python -m pomona`: the command line."""
 
-from pomona.cli import main
+from pomona.cli.main import main
 
 main()

@@ -11,7 +11,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pomona.analysis.classifier import Classifier
+from pomona.analysis.classifier.classifier import Classifier
 from pomona.analysis.table_encoder import (
     built_as,
     from_cache,
@@ -19,22 +19,22 @@ from pomona.analysis.table_encoder import (
     refuse_projected,
 )
 from pomona.analysis.vectors import vectors_of
-from pomona.decode import MAX_PIXELS
-from pomona.encoder.blob import Encoder
-from pomona.encoder.cards import CARDS
 from pomona.encoder.drawn_warning import warn_of_drawn
-from pomona.engines.job import no_progress
+from pomona.encoder.encoder import Encoder
+from pomona.encoder.networks import CARDS
 from pomona.errors import ClassifierError, EncoderError, SourceError
-from pomona.location import check_spelling, is_remote, local_path, without_password
-from pomona.prepare import DecodeOptions
-from pomona.source import Source
-from pomona.table import FeatureTable
+from pomona.io.location import check_spelling, is_remote, local_path, without_password
+from pomona.job.job import no_progress
+from pomona.source.listing import Source
+from pomona.table.feature_table import FeatureTable
+from pomona.worker.decode import MAX_PIXELS
+from pomona.worker.prepare import DecodeOptions
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pomona.engines.job import Progress
+    from pomona.job.job import Progress
 
 __all__ = ["Prediction", "classify"]
 

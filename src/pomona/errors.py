@@ -66,7 +66,7 @@ class ImageError(PomonaError):
     """One image could not be turned into pixels.
 
     Attributes:
-        status: the class of failure, one of `pomona.decode.FAILURES`.
+        status: the class of failure, one of `pomona.worker.decode.FAILURES`.
         width: stored width in pixels, where the header could still be read.
         height: stored height in pixels, likewise.
         format: what the bytes are (`JPEG`, `PNG`, ...), likewise.

@@ -9,29 +9,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from pomona.building.build import build_encoder
-from pomona.building.precision import check_precision, lower_precision
-from pomona.building.settings import NetworkSettings
-from pomona.encoder.blob import Encoder
+from pomona.building.network_settings import NetworkSettings
+from pomona.building.quantize.precision import check_precision, lower_precision
+from pomona.encoder.encoder import Encoder
 from pomona.encoder.names import DEFAULT_MODEL
-from pomona.engines.carrier import Delivery, open_encoder
-from pomona.engines.failures import spark_errors
-from pomona.engines.job import (
-    IMAGE_TIMEOUT_S,
-    Job,
-    JobPaths,
-    Progress,
-    Summary,
-    local_uris,
-    no_progress,
-)
-from pomona.engines.places import check_local, places_for
-from pomona.engines.rehearsal import has_work, rehearse
-from pomona.engines.session import active_session, check_spark, session
-from pomona.engines.worklist import Missing
 from pomona.errors import EncoderError, EngineError, RunError, SourceError, TableError, UsageError
-from pomona.label_record import read_label_rule
-from pomona.labelling import Labelling
-from pomona.location import (
+from pomona.io.location import (
     canonical,
     check_spelling,
     check_unambiguous,
@@ -40,16 +23,33 @@ from pomona.location import (
     local_path,
     without_password,
 )
-from pomona.prepare import EXACT, DecodeOptions
-from pomona.selection import Selection
-from pomona.table import FeatureTable
+from pomona.job.dry_run import has_work, rehearse
+from pomona.job.job import (
+    IMAGE_TIMEOUT_S,
+    Job,
+    JobPaths,
+    Progress,
+    Summary,
+    local_uris,
+    no_progress,
+)
+from pomona.job.plan import Missing
+from pomona.source.label_rule import Labelling
+from pomona.source.selection import Selection
+from pomona.spark.encoder_transport import Delivery, open_encoder
+from pomona.spark.errors import spark_errors
+from pomona.spark.session.session import active_session, check_spark, session
+from pomona.spark.storage.choose import check_local, places_for
+from pomona.table.feature_table import FeatureTable
+from pomona.table.label_record import read_label_rule
+from pomona.worker.prepare import EXACT, DecodeOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pyspark.sql import SparkSession
 
-    from pomona.engines.places import Rows
+    from pomona.spark.storage.choose import Rows
 
 __all__ = ["extract"]
 
@@ -105,14 +105,14 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         runtime: what computes it: `openvino` (the default), or `onnxruntime` for an ONNX file.
         precision: `f32` (the default) or `bf16`; an int8 encoder is calibrated once, and given as
             `encoder`.
-        label: `parent`, `none`, `regex:PATTERN` or `csv:FILE`; see `pomona.label_file`. Rows that
-            exist get it, too. By default the rule that an earlier run was given for this table,
-            else `parent` for new rows.
+        label: `parent`, `none`, `regex:PATTERN` or `csv:FILE`; see `pomona.source.label_file`.
+            Rows that exist get it, too. By default the rule that an earlier run was given for this
+            table, else `parent` for new rows.
         globs: a pattern for file names, or several, to choose files in place of the known
             extensions.
         exclude: a pattern for files and folders to leave out, or several: `*.mov`, `drafts/`,
-            `2019/*/raw/**`; see `pomona.exclusions`. What has a row and is excluded now counts as
-            gone.
+            `2019/*/raw/**`; see `pomona.source.exclusions`. What has a row and is excluded now
+            counts as gone.
         decode: how images become pixels.
         overwrite: replace the table rather than continue it.
         retry_failed: do images again whose row has no vector.
@@ -192,11 +192,11 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         started=started,
     )
     if not on_spark:
-        from pomona.engines import local
+        from pomona.local import run
 
         with _system_errors():
-            return local.extract(job, workers, progress)
-    from pomona.engines import spark as spark_engine
+            return run.extract(job, workers, progress)
+    from pomona.spark import run as spark_engine
 
     if not _is_far(paths) and spark is None and active_session() is None:
         rehearsed = rehearse(job)  # a second of 70,000 files, where Spark takes eight to start

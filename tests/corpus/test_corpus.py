@@ -11,7 +11,7 @@ import pytest
 import pomona
 import tables
 from corpus import Case, all_cases
-from pomona.encoder.blob import Encoder
+from pomona.encoder.encoder import Encoder
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

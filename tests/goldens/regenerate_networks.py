@@ -25,8 +25,8 @@ from PIL import Image
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1] / "src"))
 
-from pomona.building.seeded import seeded_weights  # noqa: E402 - after the path
-from pomona.encoder.cards import CARDS, NetworkCard  # noqa: E402
+from pomona.building.keras.random_weights import seeded_weights  # noqa: E402 - after the path
+from pomona.encoder.networks import CARDS, NetworkCard  # noqa: E402
 
 PICTURE = "png_ball_in_the_dark"
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -15,7 +15,7 @@ from pomona.analysis.inspection import sorted_labels
 from pomona.analysis.vectors import open_vectors
 from pomona.notebook import html_card, html_pairs, html_table
 from pomona.plural import count_of
-from pomona.table import FeatureTable
+from pomona.table.feature_table import FeatureTable
 
 if TYPE_CHECKING:
     import pandas as pd

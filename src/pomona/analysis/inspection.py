@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pomona.encoder.drawn_warning import warn_of_drawn
-from pomona.missing_files import is_missing
+from pomona.source.missing_files import is_missing
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from pomona.table import FeatureTable
+    from pomona.table.feature_table import FeatureTable
 
 __all__ = [
     "FailedFile",

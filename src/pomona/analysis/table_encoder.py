@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from pomona.building.build import build_encoder
 from pomona.building.cache import cached_by_fingerprint
-from pomona.building.precision import lower_precision
-from pomona.building.settings import NetworkSettings
-from pomona.encoder.blob import Encoder
-from pomona.encoder.cards import CARDS
-from pomona.encoder.differences import differences
+from pomona.building.network_settings import NetworkSettings
+from pomona.building.quantize.precision import lower_precision
+from pomona.encoder.encoder import Encoder
+from pomona.encoder.networks import CARDS
 from pomona.errors import EncoderError
+from pomona.table.differences import differences
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -22,7 +22,7 @@ from pomona.schema import FEATURE_SCHEMA
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pomona.table import FeatureTable
+    from pomona.table.feature_table import FeatureTable
 
 __all__ = ["Block", "Vectors", "open_vectors", "vectors_of"]
 

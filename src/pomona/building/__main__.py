@@ -1,4 +1,4 @@
-"""Builds an encoder, in a process of its own: `pomona.building.processes` asks it.
+"""Builds an encoder, in a process of its own: `pomona.building.build_process` asks it.
 
 Keras takes its backend at import: a notebook that already uses Keras on TensorFlow keeps it. The
 memory of the building goes with the process, and a file that makes a parser crash takes down no
@@ -11,15 +11,16 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from pomona.building.processes import reply
-from pomona.building.settings import NetworkSettings
+from pomona.building.build_process import reply
+from pomona.building.network_settings import NetworkSettings
 
 __all__ = ["answer"]
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Do what a request asks."""
-    from pomona.building import files, keras_build
+    from pomona.building import network_files
+    from pomona.building.keras import applications
 
     notes = _Notes()
     logging.getLogger("pomona").addHandler(notes)
@@ -28,13 +29,13 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     trust = request.get("trust", False)
     if request["do"] == "describe":
         if "file" in request:
-            return files.describe(Path(request["file"]), trust=trust)
-        return keras_build.describe(request["model"])
+            return network_files.describe(Path(request["file"]), trust=trust)
+        return applications.describe(request["model"])
     if "file" in request:
         path, runtime = Path(request["file"]), request["runtime"]
-        encoder = files.build(path, settings, trust=trust, runtime=runtime)
+        encoder = network_files.build(path, settings, trust=trust, runtime=runtime)
     else:
-        encoder = keras_build.build(request["model"], request["weights"], settings)
+        encoder = applications.build(request["model"], request["weights"], settings)
     encoder.save(request["path"])
     return {"fingerprint": encoder.fingerprint, "notes": notes.texts}
 

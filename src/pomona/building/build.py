@@ -9,18 +9,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pomona.building.build_process import ask
 from pomona.building.cache import cached, keep
-from pomona.building.content import as_text, content_digest, network_files
-from pomona.building.drawn import DRAWN, drawn_weights
-from pomona.building.files import FORMATS, cards_beside, file_format, with_card
-from pomona.building.processes import ask
-from pomona.building.seeded import parse_seed
-from pomona.building.settings import NetworkSettings
-from pomona.encoder.blob import LAYOUT_VERSION, Encoder, canonical_digest
-from pomona.encoder.cards import CARDS, find_card
+from pomona.building.file_digest import as_text, content_digest, network_files
+from pomona.building.keras.drawn import DRAWN, drawn_weights
+from pomona.building.keras.random_weights import parse_seed
+from pomona.building.network_files import FORMATS, cards_beside, file_format, with_card
+from pomona.building.network_settings import NetworkSettings
+from pomona.encoder.encoder import LAYOUT_VERSION, Encoder, canonical_digest
 from pomona.encoder.names import DEFAULT_MODEL
+from pomona.encoder.networks import CARDS, find_card
 from pomona.errors import EncoderError
-from pomona.location import check_here, local_path
+from pomona.io.location import check_here, local_path
 
 __all__ = ["build_encoder", "describe_network", "is_network_file", "is_part_of_network"]
 

@@ -12,9 +12,9 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from pomona.encoder.blob import Encoder
+from pomona.encoder.encoder import Encoder
 from pomona.errors import EncoderError
-from pomona.location import cache_folder
+from pomona.io.location import cache_folder
 
 __all__ = ["cached", "cached_by_fingerprint", "keep"]
 

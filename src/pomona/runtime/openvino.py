@@ -12,7 +12,7 @@ from pomona.errors import EncoderError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pomona.encoder.blob import Encoder
+    from pomona.encoder.encoder import Encoder
 
 __all__ = ["OpenVinoRuntime", "import_openvino"]
 

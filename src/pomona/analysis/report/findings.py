@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pomona.analysis.duplicates import THRESHOLD, Group, same_bytes
-from pomona.analysis.report.neighbours import (
+from pomona.analysis.neighbours.cosine import unit
+from pomona.analysis.neighbours.duplicates import THRESHOLD, Group, same_bytes
+from pomona.analysis.progress import Step, no_steps
+from pomona.analysis.report.label_quality import (
     ClassSeparation,
     Neighbours,
     Suspect,
@@ -20,16 +22,14 @@ from pomona.analysis.report.neighbours import (
     score_classes,
     suspects,
 )
-from pomona.analysis.report.places import place_rows
-from pomona.analysis.similarity import unit
-from pomona.analysis.steps import Step, no_steps
+from pomona.analysis.report.map_layout import place_rows
 from pomona.analysis.vectors import Vectors, open_vectors
 from pomona.errors import TableError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pomona.table import FeatureTable
+    from pomona.table.feature_table import FeatureTable
 
 __all__ = ["Failure", "Findings", "ReportOptions", "Sample", "look_at"]
 

@@ -6,8 +6,8 @@ import base64
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from pomona.analysis.steps import Step, no_steps
-from pomona.analysis.thumbnails import as_webp, read_thumbnails
+from pomona.analysis.figures.thumbnails import as_webp, read_thumbnails
+from pomona.analysis.progress import Step, no_steps
 
 __all__ = ["Pictures", "read_pictures"]
 

@@ -12,7 +12,7 @@ from pomona.plural import count_of
 
 if TYPE_CHECKING:
     from pomona.analysis.report.findings import Findings
-    from pomona.analysis.report.neighbours import ClassSeparation
+    from pomona.analysis.report.label_quality import ClassSeparation
     from pomona.analysis.report.pictures import Pictures
 
 __all__ = ["Chosen", "choose", "sections"]

@@ -1,0 +1,1 @@
+"""A classifier on the vectors of a table."""

@@ -1,0 +1,56 @@
+"""Small pictures of a table's images, read from where they lie. A missing one is None, no error."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+
+from pomona.cores import available_cores
+from pomona.errors import ImageError
+from pomona.io.location import is_remote, path_of_row, read_file
+from pomona.worker.decode import decode
+from pomona.worker.pillow_limits import quiet_codecs
+
+__all__ = ["as_webp", "read_thumbnails", "thumbnail"]
+
+_QUALITY = 70
+
+
+def thumbnail(path: str, side: int) -> Image.Image | None:
+    """Read an image, upright and in RGB, no side longer than `side` pixels.
+
+    Args:
+        path: a path or URI, as a feature table has it.
+        side: in pixels. A smaller image keeps its size.
+
+    Returns:
+        The picture, or None if the file is not there any more, or is no image.
+    """
+    place = path_of_row(path)
+    if not is_remote(place) and not Path(place).is_file():
+        return None  # nor a pipe, which would be waited for
+    try:
+        picture = decode(read_file(place), draft=(side, side))
+    except (OSError, ValueError, ImageError):
+        return None
+    image = picture.image
+    # Without a copy of the whole: at most twice the side, and then the fine filter.
+    image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return image if picture.orientation is None else image.transpose(picture.orientation)
+
+
+def read_thumbnails(paths: Iterable[str], side: int) -> Iterator[Image.Image | None]:
+    """Read thumbnails, in the order of the paths: decoding uses all cores."""
+    with quiet_codecs(), ThreadPoolExecutor(available_cores()) as pool:
+        yield from pool.map(lambda path: thumbnail(path, side), paths)
+
+
+def as_webp(image: Image.Image) -> bytes:
+    """The picture as a file: WebP, half of JPEG's size at 100 pixels, shown by every browser."""
+    file = io.BytesIO()
+    image.save(file, "WEBP", quality=_QUALITY, method=4)
+    return file.getvalue()

@@ -1,0 +1,227 @@
+"""Duplicates: files that are the same byte for byte, and images whose vectors nearly agree."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pomona.analysis.neighbours.all_pairs import compare_pairs
+from pomona.analysis.neighbours.cosine import sample_rows, unit
+from pomona.analysis.progress import Step, no_steps
+from pomona.analysis.vectors import Vectors, open_vectors
+from pomona.errors import UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pomona.table.feature_table import FeatureTable
+
+__all__ = ["THRESHOLD", "Duplicates", "Group", "Member", "find_duplicates", "same_bytes"]
+
+THRESHOLD = 0.98
+"""The cosine from which on two images are near, unless another is given: frames of one scene."""
+
+_RANDOM_ROWS = 1500  # whose pairs, about a million, show how near images are by chance
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One image of a group. `similarity` is its cosine with the group's first one."""
+
+    path: str
+    label: str | None
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Images that are duplicates of each other.
+
+    Attributes:
+        kind: `exact` or `near`.
+        members: two or more, in the order of their paths.
+    """
+
+    kind: str
+    members: tuple[Member, ...]
+
+    @property
+    def labels(self) -> set[str | None]:
+        """Their labels: more than one is worth a look."""
+        return {member.label for member in self.members}
+
+    @property
+    def lowest(self) -> float:
+        """The lowest similarity of a member with the first one."""
+        return min(member.similarity for member in self.members)
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `pomona duplicates --json` prints for each group."""
+        return {
+            "kind": self.kind,
+            "labels_differ": len(self.labels) > 1,
+            "lowest_similarity": round(self.lowest, 6),
+            "members": [
+                {"path": m.path, "label": m.label, "similarity": round(m.similarity, 6)}
+                for m in self.members
+            ],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicates:
+    """What `find_duplicates` found.
+
+    Attributes:
+        rows: rows of the table.
+        threshold: a pair is near from this cosine on; None if vectors were not compared.
+        exact: groups of the same bytes, the largest first.
+        near: groups that a chain of near pairs connects, the largest first; one that is the same
+            bytes throughout is among `exact` alone.
+        nearest: (N,) float32, of each row with a vector the cosine with the one nearest to it.
+        random: (M,) float32, cosines of pairs of rows as they come.
+    """
+
+    rows: int
+    threshold: float | None
+    exact: list[Group]
+    near: list[Group]
+    nearest: NDArray[np.float32] = field(repr=False)
+    random: NDArray[np.float32] = field(repr=False)
+
+    @property
+    def by_chance(self) -> float:
+        """The share of pairs, taken at random, that are as near as the threshold."""
+        return self._near(self.random)
+
+    @property
+    def share(self) -> float:
+        """The share of rows with a vector that have a near duplicate."""
+        return self._near(self.nearest)
+
+    def _near(self, cosines: NDArray[np.float32]) -> float:
+        if self.threshold is None or not len(cosines):
+            return 0.0
+        return float((cosines >= self.threshold).mean())
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `pomona duplicates --json` prints."""
+        return {
+            "rows": self.rows,
+            "threshold": self.threshold,
+            "share_with_near_duplicate": round(self.share, 6),
+            "share_of_random_pairs_as_near": round(self.by_chance, 9),
+            "nearest_similarity": _quantiles(self.nearest),
+            "random_similarity": _quantiles(self.random),
+            "exact": [group.to_json() for group in self.exact],
+            "near": [group.to_json() for group in self.near],
+        }
+
+
+def find_duplicates(
+    table: FeatureTable, threshold: float | None = THRESHOLD, step: Step = no_steps
+) -> Duplicates:
+    """Find images that are in a table more than once, or nearly so.
+
+    Args:
+        table: where to look.
+        threshold: two images are near from this cosine on; None to compare bytes only.
+        step: told how far it is.
+
+    Raises:
+        TableError: it is not a feature table.
+        UsageError: the threshold cannot be a cosine.
+    """
+    if threshold is not None and not -1 <= threshold <= 1:
+        raise UsageError(f"--threshold {threshold:g}: expected a cosine, such as {THRESHOLD}")
+    vectors = open_vectors(table)
+    exact, digests = same_bytes(table)
+    nothing = np.empty(0, np.float32)
+    if threshold is None or vectors.rows < 2:
+        return Duplicates(vectors.all_rows, threshold, exact, [], nothing, nothing)
+    sample = sample_rows(vectors, _RANDOM_ROWS)
+    random = (sample @ sample.T)[np.triu_indices(len(sample), 1)]
+    pairs = compare_pairs(vectors, threshold, step)
+    near = [
+        Group("near", members)
+        for members in _connected(vectors, pairs.component)
+        if len({digests.get(member.path, member.path) for member in members}) > 1
+    ]
+    return Duplicates(
+        vectors.all_rows, threshold, exact, _largest_first(near), pairs.nearest, random
+    )
+
+
+def same_bytes(table: FeatureTable) -> tuple[list[Group], dict[str, str]]:
+    """Groups of the same digest, and the digests of their members by path.
+
+    Empty files are left out: they are all the same, and no pictures.
+    """
+    columns = ["path", "label", "status", "content_sha256"]
+    rows = pa.Table.from_batches(table.batches(columns))
+    rows = rows.filter((pc.field("status") != "empty") & pc.field("content_sha256").is_valid())
+    counts = rows["content_sha256"].value_counts()
+    shared = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
+    doubled = rows.filter(pc.is_in(rows["content_sha256"], shared)).sort_by("path")
+    by_digest: dict[str, list[Member]] = {}
+    for row in doubled.select(["path", "label", "content_sha256"]).to_pylist():
+        member = Member(row["path"], row["label"], 1.0)
+        by_digest.setdefault(row["content_sha256"], []).append(member)
+    groups = [Group("exact", tuple(members)) for members in by_digest.values()]
+    digests = {m.path: digest for digest, members in by_digest.items() for m in members}
+    return _largest_first(groups), digests
+
+
+def _connected(vectors: Vectors, component: NDArray[np.int32]) -> Iterator[tuple[Member, ...]]:
+    """The groups of rows with more than one member, each by path, streaming the table anew."""
+    in_group = np.bincount(component)[component] > 1
+    if not in_group.any():
+        return
+    members: dict[int, list[tuple[str, str | None, int]]] = {}  # by group: path, label, row
+    start = 0
+    for paths, labels in vectors.words():
+        for at in np.flatnonzero(in_group[start : start + len(paths)]):
+            member = (paths[int(at)].as_py(), labels[int(at)].as_py(), start + int(at))
+            members.setdefault(int(component[start + at]), []).append(member)
+        start += len(paths)
+    groups = [sorted(found, key=itemgetter(0)) for found in members.values()]
+    cosine = _cosines_to(vectors, {row: rows[0][2] for rows in groups for _, _, row in rows})
+    for group in groups:
+        yield tuple(Member(path, label, cosine[row]) for path, label, row in group)
+
+
+def _cosines_to(vectors: Vectors, to: dict[int, int]) -> dict[int, float]:
+    """The cosine of each row with another, both by number, streaming the table twice."""
+    others = dict(_vectors_of(vectors, set(to.values())))
+    return {row: float(vector @ others[to[row]]) for row, vector in _vectors_of(vectors, to)}
+
+
+def _vectors_of(
+    vectors: Vectors, rows: Collection[int]
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Some rows' vectors, of length 1, with their numbers."""
+    wanted = np.array(sorted(rows))
+    start = 0
+    for block in vectors.blocks():
+        low, high = np.searchsorted(wanted, [start, start + len(block)])
+        here = wanted[low:high]
+        yield from zip(here.tolist(), unit(block.vectors[here - start]), strict=True)
+        start += len(block)
+
+
+def _largest_first(groups: list[Group]) -> list[Group]:
+    return sorted(groups, key=lambda group: (-len(group.members), group.members[0].path))
+
+
+def _quantiles(values: NDArray[np.float32]) -> dict[str, float]:
+    if not len(values):
+        return {}
+    shares = (0.01, 0.25, 0.5, 0.75, 0.99)
+    found = np.quantile(values, shares)
+    return {f"{share:g}": round(float(at), 6) for share, at in zip(shares, found, strict=True)}

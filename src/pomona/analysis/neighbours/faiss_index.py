@@ -1,0 +1,265 @@
+"""An index file for searching large tables: nearest rows without reading the table.
+
+Below `FLAT_ROWS` rows it is flat: all vectors, compared one by one, exact. Above, it is FAISS'
+inverted file (IVF): the vectors lie in cells around centres that k-means finds, and a search looks
+into the nearest cells only. How many, is measured when the index is built: as many as it takes to
+find `AIMED_RECALL` of what an exact search finds for some of the table's own rows.
+
+An index is one file: an uncompressed ZIP archive of `about.json`, `rows.parquet` (path and label)
+and `vectors.faiss`. It holds no pickle.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pomona.analysis.neighbours.cosine import Nearest, block_rows, nearest_rows, sample_rows, unit
+from pomona.analysis.progress import Step, no_steps
+from pomona.cores import available_cores
+from pomona.encoder.encoder import canonical_digest
+from pomona.errors import UsageError
+from pomona.extras import check_extra
+from pomona.io.location import written_whole
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pomona.analysis.vectors import Vectors
+    from pomona.table.feature_table import FeatureTable
+
+__all__ = ["AIMED_RECALL", "FLAT_ROWS", "About", "NearestIndex", "check_faiss", "table_state"]
+
+FLAT_ROWS = 20_000
+"""Up to here an exact index is read and searched within a second at 1280 numbers a row."""
+
+AIMED_RECALL = 0.98
+_MEASURED_ROWS, _MEASURED_K = 200, 10
+_TRAINED_ROWS_PER_CELL = 40  # FAISS warns below 39
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What an index is.
+
+    Attributes:
+        kind: `flat` or `ivf`.
+        rows: vectors in it.
+        dimension: their length.
+        fingerprint: of the encoder that made them.
+        table_state: of the table that it was built from: see `table_state`.
+        cells: of an IVF index; 1 if flat.
+        probes: cells that a search looks into.
+        recall: share of the exact 10 nearest that it finds; 1 if flat.
+        measured_rows: how many of the table's rows that was measured with.
+        format: version of the file's layout.
+    """
+
+    kind: str
+    rows: int
+    dimension: int
+    fingerprint: str
+    table_state: str
+    cells: int = 1
+    probes: int = 1
+    recall: float = 1.0
+    measured_rows: int = 0
+    format: int = _FORMAT
+
+
+class NearestIndex:
+    """Vectors of a table, ready to be searched."""
+
+    def __init__(self, about: About, rows: pa.Table, index: Any) -> None:
+        """Take what `build` or `load` made: `rows` has the columns path and label."""
+        self.about = about
+        self._rows = rows
+        self._index = index
+
+    @classmethod
+    def build(
+        cls, vectors: Vectors, step: Step = no_steps, flat_rows: int = FLAT_ROWS
+    ) -> NearestIndex:
+        """Build the index of a table, streaming it: the index itself is all that is held.
+
+        Args:
+            vectors: the table's.
+            step: told how far it is.
+            flat_rows: build a flat index up to so many rows.
+
+        Raises:
+            UsageError: FAISS is not installed.
+        """
+        faiss = _faiss()
+        about = About(
+            "flat" if vectors.rows <= flat_rows else "ivf",
+            vectors.rows,
+            vectors.dimension,
+            vectors.provenance["fingerprint"],
+            table_state(vectors.table),
+            cells=1 if vectors.rows <= flat_rows else round(4 * vectors.rows**0.5),
+        )
+        flat = faiss.IndexFlatIP(about.dimension)
+        if about.kind == "flat":
+            index = flat
+        else:
+            index = faiss.IndexIVFFlat(
+                flat, about.dimension, about.cells, faiss.METRIC_INNER_PRODUCT
+            )
+            index.cp.spherical = True
+            step("clustering", 0, 1)
+            index.train(sample_rows(vectors, about.cells * _TRAINED_ROWS_PER_CELL))
+        paths, labels = [], []
+        for block in vectors.blocks():
+            index.add(unit(block.vectors))
+            paths.append(block.paths)
+            labels.append(block.labels)
+            step("indexing", index.ntotal, vectors.rows)
+        columns = [pa.chunked_array(paths, pa.string()), pa.chunked_array(labels, pa.string())]
+        built = cls(about, pa.table(columns, ["path", "label"]).combine_chunks(), index)
+        return built if about.kind == "flat" else built._tuned(vectors, step)
+
+    @classmethod
+    def load(cls, file: Path) -> NearestIndex:
+        """Read an index that `save` wrote.
+
+        Raises:
+            UsageError: the file is no index, or is damaged.
+        """
+        faiss = _faiss()
+        try:
+            with zipfile.ZipFile(file) as archive:
+                about = json.loads(archive.read("about.json"))
+                if about.get("format") != _FORMAT:
+                    raise UsageError(
+                        f"{file} has another layout than this version reads: remove it, and it is "
+                        "built again"
+                    )
+                with archive.open("rows.parquet") as rows:
+                    table = pq.read_table(pa.BufferReader(rows.read()))
+                with archive.open("vectors.faiss") as stored:
+                    index = faiss.read_index(faiss.PyCallbackIOReader(stored.read))
+            found = cls(About(**about), table, index)
+            if not index.ntotal == table.num_rows == found.about.rows:
+                raise ValueError(f"{index.ntotal} vectors for {table.num_rows} rows")
+        except (
+            OSError,
+            KeyError,
+            TypeError,
+            ValueError,
+            RuntimeError,
+            EOFError,
+            zipfile.BadZipFile,
+            pa.ArrowException,
+        ) as error:
+            reason = " ".join(str(error).split())[:120]
+            raise UsageError(
+                f"{file} is not a readable index ({reason}): remove it, or give another FILE"
+            ) from error
+        if found.about.kind == "ivf":
+            index.nprobe = found.about.probes
+        return found
+
+    def save(self, file: Path) -> None:
+        """Write it: whole or not at all.
+
+        Raises:
+            UsageError: the file cannot be written.
+        """
+        faiss = _faiss()
+        rows = pa.BufferOutputStream()
+        pq.write_table(self._rows, rows)
+        with (
+            written_whole(file, UsageError) as draft,
+            zipfile.ZipFile(draft, "x", zipfile.ZIP_STORED) as archive,
+        ):
+            archive.writestr("about.json", json.dumps(asdict(self.about)))
+            archive.writestr("rows.parquet", rows.getvalue().to_pybytes())
+            with archive.open("vectors.faiss", "w", force_zip64=True) as stored:
+                faiss.write_index(self._index, faiss.PyCallbackIOWriter(stored.write))
+
+    def search(
+        self, queries: NDArray[np.float32], k: int, without: Sequence[str | None] = ()
+    ) -> Nearest:
+        """Find near rows, as `pomona.analysis.neighbours.cosine.nearest_rows` does exactly.
+
+        Args:
+            queries: (Q, D) float32, of length 1.
+            k: how many.
+            without: for each query the path of the row that it is itself.
+        """
+        k = min(k, self.about.rows)
+        if k == 0:
+            return Nearest.none(len(queries), 0)
+        similarity, numbers = self._index.search(queries, min(k + 1, self.about.rows))
+        nearest = Nearest.none(len(queries), k)
+        for query, (scores, found) in enumerate(zip(similarity, numbers, strict=True)):
+            rows = self._rows.take(pa.array(found[found >= 0])).to_pylist()
+            itself = without[query] if query < len(without) else None
+            kept = [
+                (score, row)
+                for score, row in zip(scores, rows, strict=False)
+                if row["path"] != itself
+            ][:k]
+            for rank, (score, row) in enumerate(kept):
+                nearest.similarity[query, rank] = score
+                nearest.paths[query, rank] = row["path"]
+                nearest.labels[query, rank] = row["label"]
+        return nearest
+
+    def _tuned(self, vectors: Vectors, step: Step) -> NearestIndex:
+        """The same index, looking into as many cells as it takes for `AIMED_RECALL`."""
+        queries = sample_rows(vectors, _MEASURED_ROWS)
+        step("measuring recall", 0, 1)
+        blocks = vectors.blocks(block_rows(len(queries)))
+        exact = nearest_rows(blocks, queries, _MEASURED_K + 1).similarity
+        # Rows as near as the last of the exact ones count as found: twins may trade places. The row
+        # itself is always found, in its own cell, and does not count.
+        enough = exact[:, -1:] - 1e-5
+        probes, recall = 0, 0.0
+        while recall < AIMED_RECALL and probes < self.about.cells:
+            probes = min(max(1, 2 * probes), self.about.cells)
+            self._index.nprobe = probes
+            found, _ = self._index.search(queries, _MEASURED_K + 1)
+            recall = float(((found >= enough).sum(axis=1) - 1).mean() / _MEASURED_K)
+        told = asdict(self.about) | {
+            "probes": probes,
+            "recall": round(recall, 4),
+            "measured_rows": len(queries),
+        }
+        return NearestIndex(About(**told), self._rows, self._index)
+
+
+def table_state(table: FeatureTable) -> str:
+    """A digest that differs when rows were added or removed: of the part files' names and sizes.
+
+    Names are random; a file that loses rows is replaced under its name by a smaller one.
+    """
+    return canonical_digest([[part.name, part.size] for part in table.stored_parts()])
+
+
+def check_faiss() -> None:
+    """Find out, before the work, whether an index can be built and searched.
+
+    Raises:
+        UsageError: FAISS is not installed.
+    """
+    check_extra("analysis", "an index needs FAISS", "faiss")
+
+
+def _faiss() -> Any:
+    check_faiss()
+    import faiss
+
+    # FAISS brings an OpenMP of its own: as many threads as this process may have, no more.
+    faiss.omp_set_num_threads(available_cores())
+    return faiss

@@ -1,0 +1,1 @@
+"""Any graph to pixels in, one vector out."""

@@ -1,0 +1,157 @@
+"""How a network that is a graph ends: in features, or in what a classifier makes of them.
+
+Of a file that is no Keras model the output is taken as it is. But scores are no features, and look
+like them: vectors of the wrong length that tell classes apart and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pomona.building.file_digest import as_text
+from pomona.errors import EncoderError
+
+__all__ = ["Operation", "check_end", "in_onnx", "in_openvino", "tensor_name"]
+
+_log = logging.getLogger(__name__)
+
+# By OpenVINO's names and by ONNX'.
+_SCORES = {"Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid"}
+_SHAPING = {
+    *("Cast", "Convert", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"),
+    *("Clamp", "Clip", "Dropout", "Slice", "StridedSlice"),
+    *("DequantizeLinear", "FakeQuantize", "QuantizeLinear"),
+}
+# What they give are the same numbers in a row, or nearly.
+_PLACING = {"FakeQuantize", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"}
+_WITH_A_CONSTANT = {"Add", "Sub", "Subtract", "Mul", "Multiply", "Div", "Divide"}
+_NORMALISING = {"BatchNormalization", "BatchNormInference"}
+_DENSE = {"MatMul", "Gemm", "FullyConnected"}
+_CONVOLUTIONS = {"Conv", "Convolution"}
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What made a tensor.
+
+    Attributes:
+        name: what `--layer` calls that tensor.
+        kind: the operation's, as its format calls it.
+        given: keys of the tensors that it was given, without constants.
+        on_pixel: of a convolution, whether what it was given is one pixel large.
+        is_named: whether the file gives the name, not the library that has read it.
+    """
+
+    name: str
+    kind: str
+    given: tuple[str, ...]
+    on_pixel: bool = False
+    is_named: bool = True
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether it can be a classifier's last layer: of one tensor, with constant weights."""
+        kind = self.kind in _DENSE or (self.kind in _CONVOLUTIONS and self.on_pixel)
+        return kind and len(self.given) == 1
+
+
+def check_end(makers: Mapping[str, Operation], output: str, path: Path) -> None:
+    """Refuse scores, and say what else there is where the end may be a classifier's.
+
+    Args:
+        makers: the operation that made each tensor, by the tensor's key.
+        output: key of the output, which nobody has asked for by its name.
+        path: what to call the network.
+
+    Raises:
+        EncoderError: it is a score.
+    """
+    key, scores, passed = output, "", _SHAPING | _WITH_A_CONSTANT
+    while (made := makers.get(key)) and len(made.given) == 1 and not made.is_dense:
+        if made.kind in _SCORES:
+            scores, passed = made.kind, passed | _NORMALISING
+        elif made.kind not in passed:
+            break
+        (key,) = made.given
+    before = makers.get(made.given[0]) if made and made.is_dense else None
+    while before and not before.is_named and before.kind in _PLACING:
+        before = makers.get(before.given[0])
+    name = makers[output].name if output in makers else output
+    if scores:
+        advice = (
+            f"; --layer '{before.name}' is what its last dense layer is given" if before else ""
+        )
+        raise EncoderError(
+            f"{path} ends in scores ({name!r}, a {scores}), which are no features: name the layer "
+            f"whose output is wanted with --layer{advice}"
+        )
+    if before:
+        _log.info(
+            "the output %r of %s comes from a dense layer; if it is a classifier's, --layer '%s' "
+            "is what that layer is given",
+            *(name, as_text(path), before.name),
+        )
+
+
+def in_openvino(network: Any) -> tuple[dict[str, Operation], str]:
+    """The operations of an `openvino.Model` by what they made, and the key of its one output."""
+    constant: set[str] = set()
+    makers: dict[str, Operation] = {}
+    for operation in network.get_ordered_ops():
+        kind, sources = operation.get_type_name(), operation.input_values()
+        given = [each for each in sources if each.get_node().get_name() not in constant]
+        if kind == "Constant" or (sources and not given):
+            constant.add(operation.get_name())
+        pixel = kind in _CONVOLUTIONS and sources[0].get_partial_shape().is_static
+        on_pixel = pixel and list(sources[0].get_shape())[2:] == [1, 1]
+        for output in operation.outputs():
+            name, is_named = tensor_name(output), bool(output.get_names())
+            keys = list(map(_key, given))
+            made = _operation(name, kind, keys, on_pixel=on_pixel, is_named=is_named)
+            makers[_key(output)] = made
+    return makers, _key(network.output(0).get_node().input_value(0))
+
+
+def _key(output: Any) -> str:
+    return f"{output.get_node().get_name()}:{output.get_index()}"  # friendly names are not unique
+
+
+def tensor_name(output: Any) -> str:
+    """One name of a tensor of OpenVINO's: the shortest that it has, else its operation's."""
+    names = output.get_names()
+    if names:
+        return str(min(names, key=lambda name: (len(name), name)))
+    return str(output.get_node().get_friendly_name())
+
+
+def in_onnx(model: Any) -> tuple[dict[str, Operation], str]:
+    """The nodes of an `onnx.ModelProto` by what they made, and the key of its first output."""
+    from onnx import shape_inference
+
+    try:
+        shapes = shape_inference.infer_shapes(model).graph.value_info
+    except Exception:  # noqa: BLE001 - of a model beyond 2 GB, or of operations that are not ONNX' own
+        shapes = []
+    sides = {each.name: [d.dim_value for d in each.type.tensor_type.shape.dim] for each in shapes}
+    constant = {array.name for array in model.graph.initializer}
+    makers: dict[str, Operation] = {}
+    for node in model.graph.node:
+        given = [name for name in node.input if name and name not in constant]
+        if node.op_type == "Constant" or (node.input and not given):
+            constant.update(node.output)
+        on_pixel = bool(given) and sides.get(given[0], [])[2:] == [1, 1]
+        for output in node.output:
+            makers[output] = _operation(output, node.op_type, given, on_pixel=on_pixel)
+    return makers, str(model.graph.output[0].name)
+
+
+def _operation(
+    name: str, kind: str, given: Sequence[str], *, on_pixel: bool, is_named: bool = True
+) -> Operation:
+    # What follows the first is a shape, which can be computed also.
+    keys = tuple(given[:1] if kind in _SHAPING else given)
+    return Operation(name, kind, keys, on_pixel, is_named)

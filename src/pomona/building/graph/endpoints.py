@@ -1,0 +1,205 @@
+"""An OpenVINO graph, wherever it came from -> an encoder's own: pixels in, one vector out."""
+
+from __future__ import annotations
+
+import difflib
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pomona.building.graph.transposes import sink_transposes
+from pomona.encoder.encoder import Encoder
+from pomona.encoder.preprocessing import Preprocessing
+from pomona.errors import EncoderError
+from pomona.runtime.openvino import import_openvino
+from pomona.runtime.parity import probe_vectors
+from pomona.runtime.registry import runtime_for
+
+__all__ = [
+    "flattened",
+    "near",
+    "refuse_map",
+    "refuse_whole_numbers",
+    "serialized",
+    "take_pixels",
+    "with_output",
+    "with_probes",
+]
+
+# By OpenVINO's names and by ONNX'.
+_UNSIGNED = {"u8", "uint8", "u16", "uint16", "u32", "uint32", "u64", "uint64"}
+_SIGNED = {"i16", "int16", "i32", "int32", "i64", "int64"}
+
+
+def take_pixels(model: Any, preprocessing: Preprocessing, layout: str) -> Any:
+    """Put the preprocessing's arithmetic in front of a graph.
+
+    Args:
+        model: an `openvino.Model` with one input, of rank 4.
+        preprocessing: what the network wants to see.
+        layout: of that input, NCHW or NHWC.
+
+    Returns:
+        A model that takes (1, height, width, 3) uint8, RGB; or grey, with three equal channels, of
+        which it takes the first.
+    """
+    openvino = import_openvino()
+    grey = preprocessing.is_grey
+    from openvino.preprocess import PrePostProcessor
+
+    sides = {"N": 1, "H": preprocessing.height, "W": preprocessing.width, "C": 1 if grey else 3}
+    model.reshape([sides[axis] for axis in layout])
+    processor = PrePostProcessor(model)
+    pixels = processor.input()
+    pixels.tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
+    pixels.model().set_layout(openvino.Layout(layout))
+    steps = pixels.preprocess().convert_element_type(openvino.Type.f32)
+    if preprocessing.channel_order == "BGR":
+        steps.reverse_channels()
+    if grey:
+        steps.mean(preprocessing.mean[0]).scale(preprocessing.std[0])
+    else:
+        steps.mean(list(preprocessing.mean)).scale(list(preprocessing.std))
+    processor.output().tensor().set_element_type(openvino.Type.f32)
+    ready = processor.build()
+    if grey:
+        _take_first_channel(ready, preprocessing)
+    sink_transposes(ready)
+    return ready
+
+
+def _take_first_channel(model: Any, preprocessing: Preprocessing) -> None:
+    """Have a model of one channel take three."""
+    openvino = import_openvino()
+    from openvino import opset8
+
+    (one,) = model.get_parameters()
+    shape = [1, preprocessing.height, preprocessing.width, 3]
+    three = opset8.parameter(shape, openvino.Type.u8, "pixels")
+    first = opset8.gather(three, np.array([0]), np.array(3))
+    one.output(0).replace(first.output(0))
+    model.add_parameters([three])
+    model.remove_parameter(one)
+    model.validate_nodes_and_infer_types()
+
+
+def refuse_whole_numbers(
+    path: Path, taken: str | None, given: str | None, preprocessing: Preprocessing
+) -> None:
+    """Refuse whole numbers where they would be cut off, or where they only stand for others.
+
+    Args:
+        path: what to call the network.
+        taken: the kind of number that its input takes, if that is whole: `u8`, `i64`.
+        given: likewise what its output gives.
+        preprocessing: what is said of its input.
+
+    Raises:
+        EncoderError: pixels, prepared so, are none that it takes; or its vector is of whole
+            numbers, which a quantized network means times a scale, less a zero point.
+    """
+    if given:
+        raise EncoderError(
+            f"{path} gives whole numbers ({given}), as quantized networks do, and features are "
+            "none: name another layer with --layer, or convert it with float input and output"
+        )
+    if taken is None:
+        return
+    if taken not in _UNSIGNED | _SIGNED:
+        raise EncoderError(
+            f"{path} takes {taken}, which does not hold pixels 0..255: convert it with uint8 or "
+            "float input"
+        )
+    below_zero = taken in _SIGNED  # others would go on from their largest number
+    held = all(mean == (round(mean) if below_zero else 0) for mean in preprocessing.mean)
+    if not (held and all(std == 1 for std in preprocessing.std)):
+        raise EncoderError(
+            f"{path} takes whole numbers ({taken}), and by what is said of its input the pixels "
+            "are none that it holds: give --scale 1, no --std, and "
+            f"{'a whole' if below_zero else 'no'} --mean"
+        )
+
+
+def refuse_map(shape: Sequence[int], path: Path, layer: str | None) -> None:
+    """Refuse feature maps, unless a layer was asked for by its name.
+
+    Raises:
+        EncoderError: the output, for one image, has more than one side longer than 1.
+    """
+    if layer is None and sum(side > 1 for side in shape) > 1:
+        raise EncoderError(
+            f"{path} gives an output of shape {tuple(shape)} for one image, expected one vector: "
+            "name a layer with --layer; this one too, if its numbers are wanted in a row"
+        )
+
+
+def with_output(model: Any, name: str) -> Any:
+    """Cut a graph off behind the operation or the tensor of that name.
+
+    Raises:
+        EncoderError: there is none of that name; the message has near ones.
+    """
+    openvino = import_openvino()
+    names: dict[str, Any] = {}
+    for operation in model.get_ordered_ops():
+        if operation.get_type_name() in ("Constant", "Parameter", "Result"):
+            continue
+        for output in operation.outputs():
+            names.update(dict.fromkeys(output.get_names(), output))
+        names.setdefault(operation.get_friendly_name(), operation.output(0))
+    if name not in names:
+        raise EncoderError(f"the network has no layer {name!r}{near(name, names)}")
+    return openvino.Model([names[name]], model.get_parameters())
+
+
+def flattened(model: Any) -> Any:
+    """Make the one output of a graph, whatever its shape, a vector: (1, D)."""
+    openvino = import_openvino()
+    from openvino import opset8
+
+    output = model.output(0).get_node().input_value(0)
+    vector = opset8.reshape(output, np.array([1, -1]), special_zero=False)
+    return openvino.Model([vector.output(0)], model.get_parameters())
+
+
+def serialized(model: Any) -> tuple[bytes, bytes]:
+    """The graph and its constants, in OpenVINO's intermediate representation."""
+    openvino = import_openvino()
+    with tempfile.TemporaryDirectory(prefix="pomona-") as folder:
+        graph, constants = Path(folder, "encoder.xml"), Path(folder, "encoder.bin")
+        openvino.serialize(model, graph, constants)
+        return graph.read_bytes(), constants.read_bytes()
+
+
+def with_probes(encoder: Encoder) -> Encoder:
+    """Compute the vectors that workers will be held against.
+
+    Raises:
+        EncoderError: they are none: NaN, infinite, or nothing but zeros. Or no encoder can be so
+            large.
+    """
+    try:
+        encoder.check()
+    except ValueError as error:
+        raise EncoderError(f"{encoder.model} cannot be an encoder: {error}") from error
+    vectors = probe_vectors(runtime_for(encoder))
+    if not np.isfinite(vectors).all() or not vectors.any(axis=1).all():
+        raise EncoderError(
+            f"{encoder.model} with weights {encoder.weights} gives NaN, infinite or all-zero "
+            "vectors for drawn images: the weights are damaged, belong to another network, or the "
+            "preprocessing is not the one that it was trained with"
+        )
+    return replace(encoder, probes=vectors.astype("<f4").tobytes())
+
+
+def near(name: str, known: Any) -> str:
+    """The end of a sentence that names near ones, or the last few."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
+    if close:
+        return f": did you mean {', '.join(close)}?"
+    return f"; the last ones are {', '.join(known[-4:])}"

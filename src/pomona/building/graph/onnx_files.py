@@ -1,0 +1,337 @@
+"""ONNX files -> encoders that run on ONNX Runtime.
+
+The preprocessing's arithmetic is put in front of the graph, in ONNX itself: the encoder takes uint8
+pixels, as those for OpenVINO do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pomona.building.file_digest import as_text, content_digest
+from pomona.building.graph.classifier_head import check_end, in_onnx
+from pomona.building.graph.endpoints import near, refuse_map, refuse_whole_numbers, with_probes
+from pomona.building.graph.openvino_files import (
+    architecture,
+    image_layout,
+    image_size,
+    needed_preprocessing,
+    refuse_signature,
+)
+from pomona.building.network_settings import NetworkSettings
+from pomona.encoder.encoder import Encoder
+from pomona.encoder.preprocessing import Preprocessing
+from pomona.errors import EncoderError
+from pomona.extras import check_extra
+from pomona.runtime.onnxruntime import new_session
+from pomona.runtime.parity import TOLERANCE, probe_images
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["build"]
+
+_LARGEST = 2**31 - 1  # bytes, of any protobuf
+_OLDEST_OPSET = 7
+_QUANTIZED = {
+    *("ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul"),
+    "QuantizeLinear",
+}
+_INTEGER = {"QGemm", "QLinearConv", "QLinearMatMul"}  # with constant weights, most often
+_DYNAMIC = {"ConvInteger", "MatMulInteger"}  # of activations that are unsigned
+_ZERO_POINT, _WEIGHTS = 2, 3  # of the former: which of its inputs
+_ORDERS = {"RGB": [0, 1, 2], "BGR": [2, 1, 0], "grey": [0]}  # the three of grey are equal
+_FLOATS = (1, 10, 11, 16)  # TensorProto's FLOAT, FLOAT16, DOUBLE and BFLOAT16
+
+
+def build(path: Path, settings: NetworkSettings) -> Encoder:
+    """Build an encoder for ONNX Runtime.
+
+    Args:
+        path: an `.onnx` file.
+        settings: what is said of it.
+
+    Raises:
+        EncoderError: ONNX is not installed; the file cannot be read, does not give one vector for
+            an image, or not enough is said of it.
+    """
+    what = "--runtime onnxruntime needs ONNX and ONNX Runtime"
+    check_extra("onnx", what, "onnx", "onnxruntime", error=EncoderError)
+    import onnx
+
+    refuse_signature(path, settings.signature)
+    digest = content_digest(path)  # looks at where its arrays lie, too
+    try:
+        model = onnx.load(path)
+        _check(model)
+    except Exception as error:  # protobuf's, ONNX' and the system's
+        raise EncoderError(
+            f"ONNX {onnx.__version__} cannot read {path}: {_one_line(error)}; is the file whole?"
+        ) from error
+    _check_version(model, path)
+    _refuse_both_signs(model, path)
+    image = _image(model, path)
+    sides = _sides(image)
+    layout = image_layout(sides, path, settings)
+    size = image_size(sides, layout, path, settings)
+    channels = sides[layout.index("C")]
+    preprocessing = needed_preprocessing(path, settings, size, channels=channels)
+    output = _cut(model, image.name, path, settings)
+    if settings.layer is None:
+        check_end(*in_onnx(model), path)
+    _flatten(model, output)
+    only_one = sides[:1] == [1]
+    _take_pixels(model, image, preprocessing, layout, only_one=only_one)
+    if model.ByteSize() > _LARGEST:
+        raise EncoderError(f"{path} is larger than 2 GB with its arrays: use --runtime openvino")
+    given = _given_for_one_image(model, output, preprocessing, path)
+    refuse_whole_numbers(path, _whole(image), _whole_array(given), preprocessing)
+    refuse_map(given.shape, path, settings.layer)
+    encoder = with_probes(
+        Encoder(
+            model=as_text(path.name),
+            architecture=architecture(path, sides, layout),
+            weights=as_text(path.name),
+            weights_sha256=digest,
+            preprocessing=preprocessing,
+            output=output,
+            dimension=given.size,
+            precision="int8" if _is_quantized(model) else "f32",
+            runtime="onnxruntime",
+            graph=model.SerializeToString(),
+            constants=b"",
+        )
+    )
+    if only_one or _is_same_in_batches(encoder):
+        return encoder
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    return replace(encoder, graph=model.SerializeToString())
+
+
+def _is_same_in_batches(encoder: Encoder) -> bool:
+    """Whether images computed together get the vectors that each gets alone.
+
+    A network that says that it takes any number may take the first for all, or their mean.
+    """
+    spec = encoder.preprocessing
+    alone = np.frombuffer(encoder.probes, "<f4").reshape(-1, encoder.dimension)
+    session = new_session(encoder.graph, encoder.model)
+    images = {session.get_inputs()[0].name: probe_images(spec.height, spec.width)}
+    try:
+        together = session.run(None, images)[0]
+    except Exception:  # noqa: BLE001 - ONNX Runtime's are not of one kind, and each says no
+        return False
+    if together.shape != alone.shape:
+        return False
+    return bool(np.abs(together - alone).max() <= TOLERANCE["f32"] * np.abs(alone).max())
+
+
+def _check(model: Any) -> None:
+    """Let ONNX look at a model, but for its outputs' types: ONNX Runtime does not ask for them."""
+    import onnx
+
+    for output in model.graph.output:
+        anything = onnx.helper.make_tensor_value_info(output.name, onnx.TensorProto.FLOAT, [])
+        output.CopyFrom(anything)
+    onnx.checker.check_model(model)
+
+
+def _check_version(model: Any, path: Path) -> None:
+    for used in model.opset_import:
+        if used.domain in ("", "ai.onnx") and used.version < _OLDEST_OPSET:
+            raise EncoderError(
+                f"{path} is of opset {used.version}, and ONNX Runtime computes {_OLDEST_OPSET} and "
+                "later: use --runtime openvino"
+            )
+
+
+def _refuse_both_signs(model: Any, path: Path) -> None:
+    """Refuse 8-bit operations on signed numbers beside those on unsigned ones.
+
+    ONNX Runtime can keep the sums of either kind from overflowing, but not of both in one graph
+    (`pomona.runtime.onnxruntime`). No quantizer that is in use writes such a graph.
+    """
+    from onnx import TensorProto
+
+    kinds = {array.name: array.data_type for array in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.attribute:
+            kinds[node.output[0]] = node.attribute[0].t.data_type
+    signed = [
+        kinds.get(node.input[_ZERO_POINT]) == TensorProto.INT8
+        for node in model.graph.node
+        if node.op_type in _INTEGER and kinds.get(node.input[_WEIGHTS]) == TensorProto.INT8
+    ]
+    signed += [False for node in model.graph.node if node.op_type in _DYNAMIC]
+    if len(set(signed)) > 1:
+        raise EncoderError(
+            f"{path} computes with signed and with unsigned 8-bit numbers, and ONNX Runtime cannot "
+            "keep both from overflowing on every processor: quantize it with one type of "
+            "activations, or use --runtime openvino"
+        )
+
+
+def _image(model: Any, path: Path) -> Any:
+    arrays = {array.name for array in model.graph.initializer}
+    inputs = [each for each in model.graph.input if each.name not in arrays]
+    if len(inputs) != 1:
+        names = ", ".join(each.name for each in inputs)
+        raise EncoderError(f"{path} has {len(inputs)} inputs ({names}), expected one: the image")
+    if (rank := len(inputs[0].type.tensor_type.shape.dim)) != 4:
+        raise EncoderError(
+            f"{path} takes an input of {rank} dimensions, expected 4: number, height, width and "
+            "channels, in the order of --layout"
+        )
+    return inputs[0]
+
+
+def _sides(value: Any) -> list[int | None]:
+    return [side.dim_value or None for side in value.type.tensor_type.shape.dim]
+
+
+def _cut(model: Any, image: str, path: Path, settings: NetworkSettings) -> str:
+    """Leave one output; gives its name."""
+    outputs = [output.name for output in model.graph.output]
+    made = [name for node in model.graph.node for name in node.output if name]
+    name = settings.layer
+    if name is None and len(outputs) > 1:
+        raise EncoderError(
+            f"{path} has {len(outputs)} outputs ({', '.join(outputs)}), expected one vector for "
+            "each image: name one, or a layer, with --layer"
+        )
+    if name is not None and name not in made:
+        raise EncoderError(f"{path} has no layer {name!r}{near(name, made)}")
+    output = name or outputs[0]
+    if image not in _keep_what_makes(model.graph, output):
+        raise EncoderError(
+            f"{path} gives {output!r} whatever the image is: name another layer with --layer"
+        )
+    return output
+
+
+def _keep_what_makes(graph: Any, output: str) -> set[str]:
+    """Drop the nodes, and the arrays, that an output does not need; gives what it needs."""
+    needed, kept = {output}, []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(_read_by(node))
+    del graph.node[:]
+    graph.node.extend(reversed(kept))
+    arrays = [array for array in graph.initializer if array.name in needed]
+    del graph.initializer[:]
+    graph.initializer.extend(arrays)
+    return needed
+
+
+def _read_by(node: Any) -> set[str]:
+    """What a node reads, within its branches and loops too."""
+    names = set(node.input)
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                names |= _read_by(inner)
+    return names
+
+
+def _flatten(model: Any, output: str) -> None:
+    from onnx import TensorProto, helper
+
+    to_float = helper.make_node("Cast", ["pomona_flat"], ["pomona_vector"], to=TensorProto.FLOAT)
+    flat = helper.make_node("Flatten", [output], ["pomona_flat"], axis=1)
+    model.graph.node.extend([flat, to_float])
+    del model.graph.output[:]
+    vector = helper.make_tensor_value_info("pomona_vector", TensorProto.FLOAT, None)
+    model.graph.output.append(vector)
+    del model.graph.value_info[:]  # shapes of what may be gone
+
+
+def _take_pixels(
+    model: Any, image: Any, preprocessing: Preprocessing, layout: str, *, only_one: bool
+) -> None:
+    """Put the arithmetic in front: uint8 RGB (N, height, width, 3) -> what the network takes."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    order = _ORDERS[preprocessing.channel_order]
+    arrays = {
+        "pomona_mean": np.array(preprocessing.mean[: len(order)], np.float32),
+        "pomona_std": np.array(preprocessing.std[: len(order)], np.float32),
+        "pomona_order": np.array(order),
+    }
+    nodes = [
+        helper.make_node("Gather", ["pomona_pixels", "pomona_order"], ["pomona_ordered"], axis=3),
+        helper.make_node("Cast", ["pomona_ordered"], ["pomona_numbers"], to=TensorProto.FLOAT),
+        helper.make_node("Sub", ["pomona_numbers", "pomona_mean"], ["pomona_centred"]),
+        helper.make_node("Div", ["pomona_centred", "pomona_std"], ["pomona_scaled"]),
+        helper.make_node(
+            "Transpose",
+            ["pomona_scaled"],
+            ["pomona_placed"],
+            perm=[0, 3, 1, 2] if layout == "NCHW" else [0, 1, 2, 3],
+        ),
+        helper.make_node("Cast", ["pomona_placed"], [image.name], to=_kind(image)),
+    ]
+    graph = model.graph
+    rest = list(graph.node)
+    del graph.node[:], graph.input[:]
+    graph.node.extend([*nodes, *rest])
+    shape = [1 if only_one else "N", preprocessing.height, preprocessing.width, 3]
+    graph.input.append(helper.make_tensor_value_info("pomona_pixels", TensorProto.UINT8, shape))
+    graph.initializer.extend(numpy_helper.from_array(a, name) for name, a in arrays.items())
+
+
+def _given_for_one_image(
+    model: Any, output: str, preprocessing: Preprocessing, path: Path
+) -> NDArray[Any]:
+    """What the network itself gives, before it is laid out flat, which running it once shows."""
+    from onnx import ModelProto, ValueInfoProto
+
+    both = ModelProto()
+    both.CopyFrom(model)
+    both.graph.output.append(ValueInfoProto(name=output))  # of whatever kind of number it is
+    session = new_session(both.SerializeToString(), f"of {path}")
+    image = np.zeros((1, preprocessing.height, preprocessing.width, 3), np.uint8)
+    try:
+        given: NDArray[Any] = session.run([output], {"pomona_pixels": image})[0]
+    except Exception as error:  # ONNX Runtime's are not of one kind
+        raise EncoderError(
+            f"{path} cannot take one image of {preprocessing.height}x{preprocessing.width}: "
+            f"{_one_line(error)}"
+        ) from error
+    if given.ndim < 1 or len(given) != 1:
+        raise EncoderError(
+            f"{path} gives an output of shape {given.shape} for one image, expected one vector: "
+            "name another layer with --layer"
+        )
+    return given
+
+
+def _kind(image: Any) -> int:
+    return int(image.type.tensor_type.elem_type)
+
+
+def _whole(image: Any) -> str | None:
+    """The kind of number of an input, if it is whole."""
+    from onnx import TensorProto
+
+    return None if _kind(image) in _FLOATS else TensorProto.DataType.Name(_kind(image)).lower()
+
+
+def _is_quantized(model: Any) -> bool:
+    """Whether numbers that come from the image are rounded to few bits on their way."""
+    arrays = {array.name for array in model.graph.initializer}
+    return any(
+        node.op_type in _QUANTIZED and node.input[0] not in arrays for node in model.graph.node
+    )
+
+
+def _whole_array(given: NDArray[Any]) -> str | None:
+    return None if given.dtype.kind == "f" else str(given.dtype)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]

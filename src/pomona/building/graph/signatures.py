@@ -1,0 +1,198 @@
+"""The signatures of a TensorFlow SavedModel: what each takes, and reading one of them.
+
+A signature is one function of the model, with named tensors (`SignatureDef` in TensorFlow's
+`meta_graph.proto`). OpenVINO reads `serving_default`, or the only one. To have it read another one,
+it gets a copy of the folder in which that one has this name.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pomona.building.file_digest import varint
+from pomona.errors import EncoderError
+
+__all__ = ["DEFAULT", "chosen", "read_signatures"]
+
+DEFAULT = "serving_default"
+
+_FILE = "saved_model.pb"
+_META_GRAPH, _SIGNATURE, _KEY, _VALUE = 2, 5, 1, 2  # numbers of fields
+_INPUTS, _TYPE, _SHAPE, _DIMENSION, _SIZE = 1, 2, 3, 2, 1
+_STRING = 7
+_TYPES = {1: "float32", 2: "float64", 3: "int32", 4: "uint8", 6: "int8", _STRING: "string"}
+_TYPES |= {9: "int64", 14: "bfloat16", 19: "float16"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    number: int
+    raw: bytes  # with its tag
+    value: bytes | int
+
+
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    name: str
+    kind: int
+    sides: tuple[int, ...]
+
+    def __str__(self) -> str:
+        sides = ", ".join("?" if side < 0 else str(side) for side in self.sides)
+        return f"{self.name}: {_TYPES.get(self.kind, f'type {self.kind}')} [{sides}]"
+
+
+@contextmanager
+def chosen(path: Path, name: str | None) -> Iterator[Path]:
+    """Give a folder in which OpenVINO finds the signature of that name.
+
+    Args:
+        path: the SavedModel's folder.
+        name: of the signature; by default `serving_default`, or the only one.
+
+    Raises:
+        EncoderError: there is no such signature, or it takes strings, such as the bytes of JPEGs;
+            the message has all signatures with what they take.
+    """
+    known = read_signatures(path)
+    told = name or (DEFAULT if DEFAULT in known else next(iter(known), None))
+    if told is None:
+        yield path
+        return
+    listed = "; ".join(f"{key} ({', '.join(map(str, known[key]))})" for key in sorted(known))
+    if told not in known:
+        raise EncoderError(f"{path} has no signature {told!r}: it has {listed}")
+    if any(tensor.kind == _STRING for tensor in known[told]):
+        raise EncoderError(
+            f"the signature {told!r} of {path} takes strings, such as the bytes of image files, "
+            "and Pomona gives decoded pixels: name one that takes an image with --signature, or "
+            f"export the model with one; it has {listed}"
+        )
+    if told == DEFAULT or len(known) == 1:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="pomona-") as folder:
+        for part in path.resolve().iterdir():
+            if part.name != _FILE:
+                Path(folder, part.name).symlink_to(part)
+        Path(folder, _FILE).write_bytes(_renamed(_content(path), told))
+        yield Path(folder)
+
+
+def read_signatures(path: Path) -> dict[str, list[_Tensor]]:
+    """The inputs of each signature of a SavedModel, by its name.
+
+    Raises:
+        EncoderError: the file is damaged.
+    """
+    try:
+        known = {}
+        for graph in _all(_content(path), _META_GRAPH):
+            for entry in _all(graph, _SIGNATURE):
+                name, value = _text(entry), _first(entry, _VALUE)
+                if not name.startswith("__"):  # TensorFlow's own, such as __saved_model_init_op
+                    known[name] = [_tensor(each) for each in _all(value, _INPUTS)]
+    except (IndexError, ValueError) as error:
+        raise EncoderError(f"cannot read {path}: no SavedModel ({error}); is it whole?") from error
+    return known
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return (path / _FILE).read_bytes()
+    except OSError as error:
+        raise EncoderError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _tensor(entry: bytes) -> _Tensor:
+    told = _first(entry, _VALUE)
+    kind = next((f.value for f in _fields(told) if f.number == _TYPE), 0)
+    sides = []
+    for dimension in _all(_first(told, _SHAPE), _DIMENSION):
+        size = next((f.value for f in _fields(dimension) if f.number == _SIZE), 0)
+        sides.append(-1 if not isinstance(size, int) or size >= 2**63 else size)
+    return _Tensor(_text(entry), kind if isinstance(kind, int) else 0, tuple(sides))
+
+
+def _renamed(content: bytes, name: str) -> bytes:
+    """The same model with this signature alone, as `serving_default`."""
+    parts = []
+    for field in _fields(content):
+        if field.number == _META_GRAPH and isinstance(field.value, bytes):
+            parts.append(_message(_META_GRAPH, _graph(field.value, name)))
+        else:
+            parts.append(field.raw)
+    return b"".join(parts)
+
+
+def _graph(content: bytes, name: str) -> bytes:
+    parts = []
+    for field in _fields(content):
+        if field.number != _SIGNATURE or not isinstance(field.value, bytes):
+            parts.append(field.raw)
+            continue
+        key = _text(field.value)
+        if key == name:
+            value = _first(field.value, _VALUE)
+            entry = _message(_KEY, DEFAULT.encode()) + _message(_VALUE, value)
+            parts.append(_message(_SIGNATURE, entry))
+        elif key.startswith("__"):
+            parts.append(field.raw)
+    return b"".join(parts)
+
+
+def _text(entry: bytes) -> str:
+    return _first(entry, _KEY).decode("utf-8", "replace")
+
+
+def _first(message: bytes, number: int) -> bytes:
+    return next(_all(message, number), b"")
+
+
+def _all(message: bytes, number: int) -> Iterator[bytes]:
+    for field in _fields(message):
+        if field.number == number and isinstance(field.value, bytes):
+            yield field.value
+
+
+def _fields(message: bytes) -> Iterator[_Field]:
+    """The fields of a protobuf message.
+
+    Raises:
+        IndexError: it is cut short.
+        ValueError: it is no such message.
+    """
+    at, view = 0, memoryview(message)
+    while at < len(message):
+        start = at
+        tag, at = varint(view, at)
+        value: bytes | int
+        if tag & 7 == 2:
+            length, at = varint(view, at)
+            value, at = message[at : at + length], at + length
+        elif tag & 7 == 0:
+            value, at = varint(view, at)
+        elif tag & 7 in (1, 5):
+            length = 8 if tag & 7 == 1 else 4
+            value, at = message[at : at + length], at + length
+        else:
+            raise ValueError("a field of an unknown kind")
+        if at > len(message):
+            raise IndexError("a field goes on after the end")
+        yield _Field(tag >> 3, message[start:at], value)
+
+
+def _message(number: int, content: bytes) -> bytes:
+    return _number(number << 3 | 2) + _number(len(content)) + content
+
+
+def _number(value: int) -> bytes:
+    parts = []
+    while value > 0x7F:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*parts, value])

@@ -1,0 +1,206 @@
+"""Builds encoders of the networks that Keras knows by name, from weights."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pomona.building.file_digest import as_text
+from pomona.building.graph.endpoints import flattened, near, serialized, take_pixels, with_probes
+from pomona.building.keras.backend import exported, import_keras, weights_digest
+from pomona.building.keras.drawn import DRAWN, drawn_weights
+from pomona.building.keras.random_weights import parse_seed, seeded_weights
+from pomona.building.keras.weight_files import (
+    Arrays,
+    LayerShape,
+    layer_shapes,
+    match_weights,
+    read_weights,
+)
+from pomona.building.network_settings import NetworkSettings
+from pomona.encoder.encoder import Encoder
+from pomona.encoder.networks import NetworkCard, find_card
+from pomona.errors import EncoderError
+
+__all__ = ["build", "describe"]
+
+_DOWNLOAD_TIMEOUT_S = 30.0
+
+Size = tuple[int, int]  # height and width in pixels
+
+
+def build(model: str, weights: str, settings: NetworkSettings | None = None) -> Encoder:
+    """Build an encoder.
+
+    Args:
+        model: a name of `pomona.encoder.networks`.
+        weights: `imagenet`, `drawn`, `untrained:SEED`, or the path of a Keras weights file.
+        settings: what differs from the card.
+
+    Raises:
+        EncoderError: unknown model, weights that cannot be had, read or fitted.
+    """
+    card, settings = find_card(model), settings or NetworkSettings()
+    if settings.layout is not None:
+        raise EncoderError(f"the layout of {model} is known: leave --layout {settings.layout} out")
+    if settings.signature is not None:
+        raise EncoderError(f"--signature is for TensorFlow SavedModels, and {model} is none")
+    preprocessing = settings.preprocessing(card.preprocessing)
+    if preprocessing.is_grey:
+        raise EncoderError(f"{model} takes images of 3 channels: give --channel-order RGB or BGR")
+    network = _network(card, weights, (preprocessing.height, preprocessing.width))
+    output = network.layers[-1].name.rstrip("_0123456789")
+    if settings.layer is not None:
+        network, output = _up_to(network, settings.layer), settings.layer
+    graph = flattened(take_pixels(exported(network), preprocessing, "NHWC"))
+    content, constants = serialized(graph)
+    return with_probes(
+        Encoder(
+            model=card.name,
+            architecture=card.architecture,
+            weights=_weights_name(weights),
+            weights_sha256=weights_digest(network.weights),
+            preprocessing=preprocessing,
+            output=output,
+            dimension=graph.output(0).get_shape()[1],
+            precision="f32",
+            graph=content,
+            constants=constants,
+        )
+    )
+
+
+def describe(model: str) -> dict[str, Any]:
+    """Layers, output shapes (without the batch) and parameter counts of a network.
+
+    Raises:
+        EncoderError: unknown model.
+    """
+    card = find_card(model)
+    network = _without_top(card)
+    return {
+        "layers": [
+            {
+                "name": layer.name,
+                "class": type(layer).__name__,
+                "shape": list(layer.output.shape[1:]),
+                "parameters": layer.count_params(),
+            }
+            for layer in network.layers
+        ],
+        "parameters": network.count_params(),
+    }
+
+
+def _without_top(card: NetworkCard, size: Size | None = None, weights: str | None = None) -> Any:
+    """Build the network up to its feature vector.
+
+    Raises:
+        EncoderError: it cannot be had for images of this size.
+    """
+    keras = import_keras()
+    keras.backend.clear_session()  # names are counted from 1 again
+    function = getattr(keras.applications, card.keras_class)
+    height, width = size or _own_size(card)
+    try:
+        return function(
+            input_shape=(height, width, 3),
+            include_top=False,
+            pooling="avg",
+            weights=weights,
+            **card.options,
+        )
+    except ValueError as error:
+        if weights is not None:
+            raise
+        raise EncoderError(
+            f"{card.name} cannot be built for images of {height} x {width} pixels: "
+            f"{' '.join(str(error).split())[:160]}"
+        ) from error
+
+
+def _own_size(card: NetworkCard) -> Size:
+    return card.preprocessing.height, card.preprocessing.width
+
+
+def _network(card: NetworkCard, weights: str, size: Size | None = None) -> Any:
+    """Build the network with its weights, ready to be exported."""
+    if weights == "imagenet":
+        return _cut(_with_imagenet(card, size), card)
+    network = _without_top(card, size)
+    if not weights.startswith("untrained:"):
+        path = drawn_weights(card.name) if weights == DRAWN else Path(weights)
+        _fill(network, card, path)
+        return _cut(network, card)
+    network = _cut(network, card)
+    shapes = [(weight.path, tuple(weight.shape)) for weight in network.weights]
+    network.set_weights(seeded_weights(shapes, parse_seed(weights), card.family.closing))
+    return network
+
+
+def _cut(network: Any, card: NetworkCard) -> Any:
+    """Leave out the preprocessing that is built into the network: Pomona's graph has it."""
+    if card.family.first_layer is None:
+        return network
+    keras = import_keras()
+    return keras.Model(network.get_layer(card.family.first_layer).input, network.output)
+
+
+def _up_to(network: Any, name: str) -> Any:
+    """Leave out what comes after a layer."""
+    names = [layer.name for layer in network.layers[1:]]
+    if name not in names:
+        raise EncoderError(f"the network has no layer {name!r}{near(name, names)}")
+    return import_keras().Model(network.input, network.get_layer(name).output)
+
+
+def _with_imagenet(card: NetworkCard, size: Size | None) -> Any:
+    _without_top(card, size)  # what is wrong with the size is said before anything is downloaded
+    socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_S)
+    try:
+        return _without_top(card, size, weights="imagenet")
+    except Exception as error:  # Keras' download raises a bare Exception
+        raise EncoderError(
+            f"the ImageNet weights of {card.name} could not be downloaded "
+            f"({' '.join(str(error).split())[:160]}): give a Keras weights file with "
+            "--weights FILE, or try Pomona with --weights drawn"
+        ) from error
+
+
+def _fill(network: Any, card: NetworkCard, path: Path) -> None:
+    shapes, layers = zip(*layer_shapes(network), strict=True)
+    arrays = match_weights(shapes, read_weights(path), path.name, card.name)
+    _check_normalization(shapes, arrays, path.name, card)
+    for layer, values in zip(layers, arrays, strict=True):
+        layer.set_weights(values)
+
+
+def _check_normalization(
+    shapes: Sequence[LayerShape], arrays: Sequence[Arrays], file: str, card: NetworkCard
+) -> None:
+    """Make sure that a Normalization that will be cut off is the one that the card stands for.
+
+    EfficientNet's published files hold the standard deviations in place of the variances, which a
+    second Rescaling makes up for (tensorflow issue 49930).
+    """
+    for shape, values in zip(shapes, arrays, strict=True):
+        if [name for name, _ in shape.arrays] == ["mean", "variance", "count"]:
+            mean, variance = values[0], values[1]
+            told = np.concatenate([mean * 255, variance * 255])
+            if not np.allclose(
+                told, [*card.preprocessing.mean, *card.preprocessing.std], rtol=1e-3
+            ):
+                raise EncoderError(
+                    f"{file} normalizes its input in a way of its own (mean {mean}, variance "
+                    f"{variance}), and the card of {card.name} has ImageNet's: build the encoder "
+                    "from the whole model, with its file in place of the network's name"
+                )
+
+
+def _weights_name(weights: str) -> str:
+    known = weights in ("imagenet", DRAWN) or weights.startswith("untrained:")
+    return weights if known else as_text(Path(weights).name)

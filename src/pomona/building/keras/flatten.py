@@ -1,0 +1,180 @@
+"""A Keras model, with all models within it -> one flat list of steps, from the image on.
+
+What a person trained is usually a Sequential of augmentation, rescaling, a network that is itself a
+model, pooling and dense layers. Laid out flat, every layer can be named, whatever model it is in,
+the input can be of fixed size, and what stands between pixels and weights can be seen.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pomona.building.keras.backend import import_keras
+
+__all__ = ["FlatNetwork", "Step", "laid_flat", "name_of", "tensors_in"]
+
+# Layers that do nothing once a network is trained.
+_ONLY_TRAINING = (
+    *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "AlphaDropout", "GaussianDropout"),
+    *("GaussianNoise", "ActivityRegularization", "RandAugment", "AugMix", "MixUp", "CutMix"),
+    "StochasticDepth",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One layer, or one operation, at work.
+
+    Attributes:
+        layer: the `keras.Operation`.
+        args: what it was called with: tensors, numbers, and lists of them.
+        kwargs: likewise, by name.
+        made: the tensor that it gave, or several.
+    """
+
+    layer: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    made: Any
+
+    @property
+    def given(self) -> Any:
+        """The one tensor that it was called with; None where there are none or several."""
+        tensors = list(tensors_in([self.args, self.kwargs]))
+        return tensors[0] if len(tensors) == 1 else None
+
+    @property
+    def kind(self) -> str:
+        """The name of its class."""
+        return type(self.layer).__name__
+
+
+@dataclass(frozen=True, slots=True)
+class FlatNetwork:
+    """A model laid out flat.
+
+    Attributes:
+        image: the input, a `KerasTensor`.
+        steps: in the order of their work.
+        results: the model's outputs.
+    """
+
+    image: Any
+    steps: list[Step]
+    results: list[Any]
+
+    def maker(self, tensor: Any) -> Step | None:
+        """The step that made a tensor; None for the image."""
+        return self._makers().get(id(tensor))
+
+    def before(self, output: Any) -> list[Step]:
+        """The steps that an output needs, its own last, in an order that the graph alone decides.
+
+        Each step comes after those that it needs, and these in the order of its arguments: not in
+        that of the file, which differs between formats and versions of Keras.
+        """
+        makers, ordered, seen = self._makers(), [], set()
+        waiting = [(makers.get(id(output)), False)]
+        while waiting:
+            step, is_ready = waiting.pop()
+            if step is None or (id(step) in seen and not is_ready):
+                continue
+            if is_ready:
+                ordered.append(step)
+                continue
+            seen.add(id(step))
+            waiting.append((step, True))
+            needed = list(tensors_in([step.args, step.kwargs]))
+            waiting += [(makers.get(id(tensor)), False) for tensor in reversed(needed)]
+        return ordered
+
+    def _makers(self) -> dict[int, Step]:
+        return {id(tensor): step for step in self.steps for tensor in tensors_in(step.made)}
+
+
+def laid_flat(network: Any, size: tuple[int, int], layout: str) -> FlatNetwork:
+    """Lay a model out flat, without what only training needs, on an input of fixed size.
+
+    Layers keep their names; where two models within it have one of the same name, the later one
+    has that of its model in front.
+
+    Args:
+        network: a `keras.Model` with one input.
+        size: height and width of the input, in pixels.
+        layout: of the input, NHWC or NCHW.
+
+    Raises:
+        ValueError, TypeError: the network cannot take an image of this size.
+    """
+    keras = import_keras()
+    owners: dict[str, int] = {}  # name: which layer has it
+    steps: list[Step] = []
+
+    def call(layer: Any, *args: Any, within: str, **kwargs: Any) -> Any:
+        if isinstance(layer, keras.Model):
+            return run(layer, next(iter((*args, *kwargs.values()))))
+        if _does_nothing(layer):
+            return args[0]
+        if owners.setdefault(layer.name, id(layer)) != id(layer):
+            layer.name = f"{within}/{layer.name}"
+            owners[layer.name] = id(layer)
+        _settle(layer)
+        kwargs.pop("training", None)
+        steady = {}
+        if getattr(layer, "_call_has_training_arg", False):
+            steady["training"] = False  # what some of Keras' layers take for true: RandomCrop
+        made = layer(*args, **kwargs, **steady)
+        steps.append(Step(layer, args, kwargs, made))
+        return made
+
+    def run(model: Any, given: Any) -> Any:
+        within = functools.partial(call, within=model.name)
+        if isinstance(model, keras.Sequential):
+            return functools.reduce(
+                lambda tensor, layer: within(layer, tensor), model.layers, given
+            )
+        # Keras' own way to walk a graph; `clone_model`, which is public, then insists on making a
+        # model of each part, and fails for parts in the middle.
+        return model._run_through_graph(given, operation_fn=lambda layer: layer, call_fn=within)
+
+    sides = network.inputs[0].shape
+    channels = sides[3] if layout == "NHWC" else sides[1]
+    shape = (*size, channels) if layout == "NHWC" else (channels, *size)
+    image = keras.Input(shape, name="image")
+    results = run(network, image)
+    return FlatNetwork(image, steps, list(tensors_in(results)))
+
+
+def tensors_in(value: Any) -> Iterator[Any]:
+    """The tensors of a graph in a value, in lists and tuples and dictionaries too."""
+    if isinstance(value, import_keras().KerasTensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from tensors_in(each)
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from tensors_in(each)
+
+
+def name_of(tensor: Any) -> str:
+    """The name of the layer that made a tensor."""
+    return str(tensor._keras_history.operation.name)
+
+
+def _does_nothing(layer: Any) -> bool:
+    kind = type(layer).__name__
+    return kind in _ONLY_TRAINING or (kind.startswith("Random") and not _changes_size(kind))
+
+
+def _changes_size(kind: str) -> bool:
+    return kind == "RandomCrop"  # which predicts with the middle of the picture
+
+
+def _settle(layer: Any) -> None:
+    """Have a layer compute with its weights."""
+    if hasattr(layer, "finalize_state"):
+        layer.finalize_state()  # a Normalization keeps constants that loading an `.h5` leaves old

@@ -1,0 +1,197 @@
+"""What Keras 2 says of a model -> what Keras 3 would: the same layers, joined in the same way.
+
+    configuration, as JSON has it -> layers that Keras 3 has -> calls in Keras 3's words
+
+Keras 2 writes a call as `[[name, node, tensor, arguments], ...]`. It counts the calls of a model
+within a model from 1, since that model's own graph is its call 0. Where a person, or Keras' own
+`preprocess_input`, wrote `x / 127.5 - 1`, there is a layer for each of TensorFlow's functions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pomona.building.keras.keras2_functions import as_operation
+
+__all__ = ["NETWORK_LAYERS", "fit_name", "modernized"]
+
+Config = dict[str, Any]
+
+_MODELS = {
+    "Functional": "keras.src.models.functional",
+    "Model": "keras.src.models.functional",
+    "Sequential": "keras",
+}
+_FUNCTIONS = ("TFOpLambda", "SlicingOpLambda")
+
+NETWORK_LAYERS = {
+    "CustomScaleLayer": "keras.src.applications.inception_resnet_v2",
+    "LayerScale": "keras.src.applications.convnext",
+    "StochasticDepth": "keras.src.applications.convnext",
+}
+"""Layers that stand beside the networks that are made of them, in both versions: their modules."""
+
+# Arguments that Keras 3 does not know, and whose values decide nothing: what their layers have in
+# any file that Keras 2 can write.
+_GONE = {
+    "Conv1DTranspose": ("groups",),
+    "Conv2DTranspose": ("groups",),
+    "DepthwiseConv1D": ("groups",),
+    "DepthwiseConv2D": ("groups",),
+    "SeparableConv1D": ("groups",),
+    "SeparableConv2D": ("groups",),
+    "SpatialDropout2D": ("noise_shape",),
+    "MultiHeadAttention": ("query_shape", "key_shape", "value_shape", "softmax_robust_masking"),
+    "GRU": ("time_major",),
+    "LSTM": ("time_major",),
+    "SimpleRNN": ("time_major",),
+}
+
+
+def modernized(part: Any) -> Any:
+    """A configuration of Keras 2 as Keras 3 would have it, as far as inference goes.
+
+    Args:
+        part: a model's, a layer's, or anything within one.
+
+    Returns:
+        A new one. TensorFlow functions that are not known stay as they are, under their class.
+    """
+    if isinstance(part, list):
+        return [modernized(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    if part.get("class_name") == "Sequential":
+        part = _with_input(part)
+    part = {key: modernized(value) for key, value in part.items()}
+    kind, config = part.get("class_name"), part.get("config")
+    if not isinstance(kind, str) or not isinstance(config, dict):
+        return part
+    if kind in _MODELS:
+        return _model(part, kind, config)
+    return _layer(part, kind, config)
+
+
+def _layer(part: Config, kind: str, config: Config) -> Config:
+    if kind == "InputLayer" and "batch_input_shape" in config:
+        config["batch_shape"] = config["batch_input_shape"]
+    elif kind == "BatchNormalization" and isinstance(config.get("axis"), list):
+        (config["axis"],) = config["axis"]
+    elif kind == "ThresholdedReLU":
+        part |= {"class_name": "ReLU"}
+        config = part["config"] = {"name": config.get("name"), "threshold": config.get("theta")}
+    elif kind == "RandomCrop":  # which predicts with the middle of the picture
+        part |= {"class_name": "Resizing"}
+        size = {"height": config.get("height"), "width": config.get("width")}
+        config = part["config"] = {
+            "name": config.get("name"),
+            **size,
+            "crop_to_aspect_ratio": True,
+        }
+    elif kind.startswith("Random"):
+        # Augmentation, of which Keras 3 has other arguments, or which it does not have at all.
+        part |= {"class_name": "Identity"}
+        config = part["config"] = {"name": config.get("name")}
+    elif kind == "LeakyReLU" and "alpha" in config:
+        config["negative_slope"] = config.pop("alpha")
+    elif kind == "MultiHeadAttention":
+        part.pop("build_config", None)  # has one shape, of the three that Keras 3 asks for
+    elif kind in NETWORK_LAYERS and _last(part.get("module")) in ("", _last(NETWORK_LAYERS[kind])):
+        part |= {"module": NETWORK_LAYERS[kind], "registered_name": kind}
+    if isinstance(config.get("dtype"), dict):  # a policy; everything is computed in float32 here
+        config["dtype"] = "float32"
+    for old in ("batch_input_shape", "ragged", "sparse", *_GONE.get(kind, ())):
+        config.pop(old, None)
+    return part
+
+
+def _with_input(part: Config) -> Config:
+    """A Sequential whose first layer tells its input's shape, as before TensorFlow 2.2."""
+    config = part.get("config")
+    if isinstance(config, list):
+        config = {"name": part.get("name", "sequential"), "layers": config}
+    layers = config.get("layers") if isinstance(config, dict) else None
+    if not isinstance(config, dict) or not isinstance(layers, list) or not layers:
+        return part
+    first = layers[0].get("config", {})
+    if layers[0].get("class_name") != "InputLayer" and "batch_input_shape" in first:
+        told = {"name": f"{first.get('name')}_input", "batch_shape": first["batch_input_shape"]}
+        layers = [{"class_name": "InputLayer", "config": told}, *layers]
+    return {**part, "config": {**config, "layers": layers}}
+
+
+def _model(part: Config, kind: str, config: Config) -> Config:
+    if "module" in part:
+        part |= {"module": _MODELS[kind], "registered_name": None}
+    layers = config.get("layers")
+    if not isinstance(layers, list) or "output_layers" not in config:
+        return part
+    names = {layer["name"]: layer["class_name"] for layer in layers if "name" in layer}
+    calls = _Calls(names)
+    config["layers"] = [_called(layer, calls) for layer in layers]
+    for ends in ("input_layers", "output_layers"):
+        told = calls.end(config[ends])
+        config[ends] = told[0] if isinstance(told, list) and len(told) == 1 else told
+    return part
+
+
+def _called(layer: Config, calls: _Calls) -> Config:
+    """A layer of a functional model, with its calls in Keras 3's words."""
+    nodes = [calls.arguments(node) for node in layer.get("inbound_nodes", [])]
+    if layer["class_name"] in _FUNCTIONS:
+        layer = as_operation(layer, nodes) or layer
+    else:
+        layer = layer | {"inbound_nodes": [{"args": [a], "kwargs": k} for a, k in nodes]}
+    name = fit_name(layer["name"])
+    return layer | {"name": name, "config": {**layer["config"], "name": name}}
+
+
+class _Calls:
+    """Reads references to what layers gave."""
+
+    def __init__(self, kinds: dict[str, str]) -> None:
+        self._kinds = kinds  # of each layer of the model, by its name
+
+    def arguments(self, node: list[Any]) -> tuple[Any, Config]:
+        """A call's first argument, and those by name."""
+        entries = [node] if node and isinstance(node[0], str) else node
+        first = [self._given(entry) for entry in entries]
+        told = entries[0][3] if entries and len(entries[0]) > 3 else {}
+        by_name = {key: self._argument(value) for key, value in told.items()}
+        return (first[0] if len(first) == 1 else first), by_name
+
+    def end(self, reference: Any) -> Any:
+        """A reference to a model's input or output, or several, in lists and dictionaries."""
+        if isinstance(reference, dict):
+            return {key: self.end(each) for key, each in reference.items()}
+        if not reference or not isinstance(reference[0], str):
+            return [self.end(each) for each in reference]
+        name, node, tensor = reference
+        # Keras 3 itself counts the calls of functional models from 1 here, and nowhere else.
+        counts = self._kinds.get(name) == "Sequential"
+        return [fit_name(name), node - counts, tensor]
+
+    def _given(self, entry: list[Any]) -> Any:
+        name, node, tensor = entry[:3]
+        return tensor if name == "_CONSTANT_VALUE" else self._tensor(name, node, tensor)
+
+    def _argument(self, value: Any) -> Any:
+        if isinstance(value, list):
+            if len(value) == 3 and isinstance(value[0], str) and value[0] in self._kinds:
+                return self._tensor(*value)
+            return [self._argument(each) for each in value]
+        return value
+
+    def _tensor(self, name: str, node: int, tensor: int) -> Config:
+        history = [fit_name(name), node - (self._kinds.get(name) in _MODELS), tensor]
+        told = {"shape": [None], "dtype": "float32", "keras_history": history}
+        return {"class_name": "__keras_tensor__", "config": told}
+
+
+def _last(module: Any) -> str:
+    return str(module or "").rpartition(".")[2]
+
+
+def fit_name(name: str) -> str:
+    """A name of Keras 2's as Keras 3 can have it."""
+    return name.replace("/", "_")  # which Keras 3 forbids

@@ -1,0 +1,325 @@
+"""Whole Keras models in files -> encoders: `.keras`, and `.h5` of Keras 2 and 3.
+
+file -> checked for code -> loaded -> laid flat -> cut before its classifier -> exported
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pomona.building.file_digest import as_text
+from pomona.building.graph.endpoints import flattened, near, serialized, take_pixels, with_probes
+from pomona.building.graph.openvino_files import (
+    image_size,
+    needed_preprocessing,
+    refuse_channels,
+    refuse_signature,
+    with_channels,
+)
+from pomona.building.keras.backend import exported, import_keras, weights_digest
+from pomona.building.keras.config import objects_in
+from pomona.building.keras.fingerprint import architecture_digest, layers_in_order
+from pomona.building.keras.flatten import FlatNetwork, Step, laid_flat, name_of, tensors_in
+from pomona.building.keras.load import load_model, read_config
+from pomona.building.network_settings import NetworkSettings
+from pomona.encoder.encoder import Encoder
+from pomona.encoder.networks import CARDS
+from pomona.encoder.preprocessing import Preprocessing
+from pomona.errors import EncoderError
+
+__all__ = ["build", "describe"]
+
+# What turns a classifier's numbers into scores: layers, functions of `keras.ops`, activations.
+_SCORES = ("Softmax", "Sigmoid", "LogSoftmax", "LogSigmoid", "Sparsemax")
+_SCORING = ("softmax", "sigmoid", "log_softmax", "log_sigmoid", "sparsemax", "hard_sigmoid")
+# What can stand between these numbers and the end of any network.
+_AFTER_DENSE = ("Activation", "Flatten", "Reshape", "ReLU", "Identity", "Squeeze")
+_NORMALISING = ("BatchNormalization", "LayerNormalization")  # and only where that is a score
+_ARITHMETIC = (
+    *("Rescaling", "Normalization", "Add", "Subtract", "Multiply", "Divide", "TrueDivide"),
+)
+_OVERFLOWING = ("Add", "Multiply", "Subtract")
+_COLOUR = re.compile(r"\x1b\[\d*m")
+_LARGEST_SCALED = 256.0  # what a network may make of pixels 0..255 if it was trained on those
+
+
+def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder:
+    """Build an encoder from a whole Keras model.
+
+    Args:
+        path: a file that Keras wrote.
+        settings: what is said of the network; its input's size and arithmetic need not be, where
+            the model itself has them.
+        trust: run code that the file holds, such as a Lambda layer's.
+
+    Raises:
+        EncoderError: it cannot be read, holds code, does not give one vector for an image, or not
+            enough is said of it.
+    """
+    refuse_signature(path, settings.signature)
+    network = load_model(path, trust=trust)
+    layout, size = _input(network, path, settings)
+    with _computable(path, size):
+        flat = laid_flat(network, size, layout)
+        output = _output(flat, path, settings)
+        steps = flat.before(output)
+        _refuse_overflow(network.inputs[0].dtype, flat, steps, path)
+        preprocessing = _preprocessing(flat, steps, path, settings, size)
+        cut = import_keras().Model(flat.image, output)
+        graph = flattened(take_pixels(exported(cut), preprocessing, layout))
+    content, constants = serialized(graph)
+    weights = itertools.chain(*(getattr(e, "weights", ()) for e in layers_in_order(steps)))
+    return with_probes(
+        Encoder(
+            model=as_text(path.name),
+            architecture=f"Keras model {architecture_digest(steps, layout)}",
+            weights=as_text(path.name),
+            weights_sha256=weights_digest(weights),
+            preprocessing=preprocessing,
+            output=name_of(output),
+            ends_at_output=True,
+            dimension=graph.output(0).get_shape()[1],
+            precision="f32",
+            graph=content,
+            constants=constants,
+        )
+    )
+
+
+def describe(path: Path, trust: bool = False) -> dict[str, Any]:
+    """Layers, output shapes (without the batch) and parameter counts of a model.
+
+    Raises:
+        EncoderError: it cannot be read, or holds code.
+    """
+    network = load_model(path, trust=trust)
+    is_sized = None not in network.inputs[0].shape[1:]  # it has inputs, or is not loaded
+    settings = NetworkSettings() if is_sized else NetworkSettings(size=(224, 224))
+    layout, size = _input(network, path, settings)
+    steps = laid_flat(network, size, layout).steps
+    return {
+        "layers": [
+            {
+                "name": step.layer.name,
+                "class": step.kind,
+                "shape": list(next(tensors_in(step.made)).shape[1:]),
+                "parameters": step.layer.count_params() if hasattr(step.layer, "weights") else 0,
+            }
+            for step in steps
+        ],
+        "parameters": network.count_params(),
+    }
+
+
+def _input(network: Any, path: Path, settings: NetworkSettings) -> tuple[str, tuple[int, int]]:
+    """Layout and size of the one image that the network takes."""
+    if len(network.inputs) != 1:
+        names = ", ".join(tensor.name for tensor in network.inputs)
+        raise EncoderError(
+            f"{path} has {len(network.inputs)} inputs ({names}), expected one: the image"
+        )
+    sides = tuple(network.inputs[0].shape)
+    if len(sides) != 4:
+        raise EncoderError(f"{path} takes an input of shape {sides}, expected images")
+    if not {1, 3}.intersection((sides[1], sides[3])):
+        refuse_channels(path, sides)
+    channels = 3 if 3 in (sides[1], sides[3]) else 1
+    layout = "NHWC" if sides[3] == channels else "NCHW"
+    if settings.layout not in (None, layout):
+        raise EncoderError(f"{path} takes an input of shape {sides}: not {settings.layout}")
+    return layout, image_size(list(sides), layout, path, settings)
+
+
+def _output(flat: FlatNetwork, path: Path, settings: NetworkSettings) -> Any:
+    """The tensor that is the feature vector."""
+    if settings.layer is not None:
+        return _named(flat, settings.layer, path)
+    if len(flat.results) > 1:
+        names = [name_of(tensor) for tensor in flat.results]
+        raise EncoderError(
+            f"{path} has {len(names)} outputs ({', '.join(names)}), expected one: name a layer "
+            "with --layer"
+        )
+    return _before_classifier(flat, path)
+
+
+def _named(flat: FlatNetwork, name: str, path: Path) -> Any:
+    """The tensor that the layer of that name gives."""
+    made = [tensor for s in flat.steps if s.layer.name == name for tensor in tensors_in(s.made)]
+    if len(made) == 1:
+        return made[0]
+    if made:
+        raise EncoderError(
+            f"{path} has {len(made)} tensors of layer {name!r}, which is called more than once or "
+            "gives several: name a layer behind them"
+        )
+    close = near(name, [step.layer.name for step in flat.steps])
+    raise EncoderError(f"{path} has no layer {name!r}{close}")
+
+
+def _before_classifier(flat: FlatNetwork, path: Path) -> Any:
+    """Step back over a classifier's last layer; a network that has none is taken to its end.
+
+    The classifier is the last layer with weights, if it is dense or a convolution over one pixel
+    (MobileNet's), and if nothing but activations and reshaping follows it. Where the end is a
+    score, any layer without weights and normalisation may follow it, too, and it may be several
+    layers of the same features.
+
+    Raises:
+        EncoderError: the network ends in scores, and it cannot be seen of which features.
+    """
+    (end,) = flat.results
+    is_score = _is_score(flat, end, {})
+    waiting, seen, found = [end], set(), {}
+    while waiting:
+        tensor = waiting.pop()
+        if id(tensor) in seen:
+            continue
+        seen.add(id(tensor))
+        step = flat.maker(tensor)
+        if step and _is_classifier(step, is_score=is_score):
+            found[id(step.given)] = step.given
+        elif step and is_score and (step.kind in _NORMALISING or not _has_trained(step)):
+            waiting += tensors_in([step.args, step.kwargs])
+        elif step and step.given is not None and step.kind in _AFTER_DENSE:
+            waiting.append(step.given)
+        else:
+            found[id(None)] = None  # something else, or the image
+    features = list(found.values())
+    if len(features) == 1 and features[0] is not None:
+        return features[0]
+    if is_score:
+        last = ", ".join(each.layer.name for each in flat.steps[-6:])
+        raise EncoderError(
+            f"{path} ends in scores, and that dense layers make them of one vector cannot be seen: "
+            f"name the layer that gives its features with --layer; the last ones are {last}"
+        )
+    return end
+
+
+def _is_classifier(step: Step, *, is_score: bool) -> bool:
+    kind = type(_wrapped(step)).__name__
+    if step.given is None or kind not in ("Dense", "Conv2D", "EinsumDense"):
+        return False
+    return (kind == "Dense" and not is_score) or _is_one_pixel(step.given)
+
+
+def _wrapped(step: Step) -> Any:
+    """The layer itself, or the one in a wrapper such as SpectralNormalization."""
+    return getattr(step.layer, "layer", step.layer)
+
+
+def _is_score(flat: FlatNetwork, tensor: Any, known: dict[int, bool]) -> bool:
+    """Whether a tensor is a score, or comes from nothing but scores by what has no weights."""
+    if id(tensor) not in known:
+        known[id(tensor)] = False
+        step = flat.maker(tensor)
+        if step is not None and _scores(step):
+            known[id(tensor)] = True
+        elif step is not None and not _has_trained(step):
+            given = list(tensors_in([step.args, step.kwargs]))
+            known[id(tensor)] = bool(given) and all(_is_score(flat, t, known) for t in given)
+    return known[id(tensor)]
+
+
+def _scores(step: Step) -> bool:
+    activation = getattr(getattr(_wrapped(step), "activation", None), "__name__", None)
+    return step.kind in _SCORES or activation in _SCORING
+
+
+def _is_one_pixel(tensor: Any) -> bool:
+    return len([side for side in tensor.shape[1:] if side > 1]) <= 1
+
+
+def _refuse_overflow(dtype: str, flat: FlatNetwork, steps: list[Step], path: Path) -> None:
+    """Refuse sums of bytes, which begin again at 0 in TensorFlow; here they would be float32's."""
+    for step in steps:
+        if "int" in dtype and step.given is flat.image and step.kind in _OVERFLOWING:
+            raise EncoderError(
+                f"{path} has {step.layer.name!r} compute in {dtype}, which overflows: cast the "
+                "image to float32 before it, and save the model again"
+            )
+
+
+def _preprocessing(
+    flat: FlatNetwork,
+    steps: list[Step],
+    path: Path,
+    settings: NetworkSettings,
+    size: tuple[int, int],
+) -> Preprocessing:
+    """What is said of the input; of a network that scales pixels itself nothing need be."""
+    own = _own_range(flat, steps)
+    channels = 3 if 3 in flat.image.shape[1::2] else 1
+    if settings.tells_arithmetic or (own and max(map(abs, own)) <= _LARGEST_SCALED):
+        return with_channels(path, settings, size, channels)
+    hint = _hint(path, own) if channels == 3 else ""
+    return needed_preprocessing(path, settings, size, hint, channels)
+
+
+def _own_range(flat: FlatNetwork, steps: list[Step]) -> tuple[float, float] | None:
+    """What a network's own arithmetic makes of pixels 0..255 before its first weights.
+
+    Returns:
+        The smallest and the largest number; None where no arithmetic stands there.
+    """
+    before = list(itertools.takewhile(lambda step: not _has_trained(step), steps))
+    if not any(step.kind in _ARITHMETIC for step in before):
+        return None
+    front = import_keras().Model(flat.image, before[-1].made)
+    shape = flat.image.shape[1:]
+    pixels = np.stack([np.zeros(shape, np.float32), np.full(shape, 255, np.float32)])
+    numbers = np.asarray(import_keras().ops.convert_to_numpy(front(pixels)))
+    return float(numbers.min()), float(numbers.max())
+
+
+def _has_trained(step: Step) -> bool:
+    """Whether a layer has weights of its own; a Normalization's are of the images, not learned."""
+    return bool(getattr(step.layer, "weights", None)) and step.kind != "Normalization"
+
+
+@contextmanager
+def _computable(path: Path, size: tuple[int, int]) -> Iterator[None]:
+    """Turn what Keras and OpenVINO raise over a network into one error."""
+    try:
+        yield
+    except EncoderError:
+        raise
+    except Exception as error:  # of whatever kind the layer, or the backend, has chosen
+        raise EncoderError(
+            f"{path} cannot take one image of {size[0]}x{size[1]}: {_one_line(error)}"
+        ) from error
+
+
+def _hint(path: Path, own: tuple[float, float] | None) -> str:
+    """What is known of a network within that was published: advice, not a guess."""
+    if own is not None:
+        return (
+            f" (its own layers would turn pixels 0..255 into {own[0]:g}..{own[1]:g}, so it was "
+            "trained on other numbers than pixels)"
+        )
+    config, _ = read_config(path)
+    names = {part.get("config", {}).get("name") for part in objects_in(config)}
+    for name in sorted(name for name in names if isinstance(name, str)):
+        for card in CARDS.values():
+            plain = name.replace("_", "").replace("-", "").lower()
+            if plain.startswith(card.keras_class.lower()):
+                spec = card.preprocessing
+                mean, std = (",".join(f"{v:g}" for v in values) for values in (spec.mean, spec.std))
+                return (
+                    f" (it has {card.keras_class} in it, whose preprocess_input is --mean {mean} "
+                    f"--std {std} --channel-order {spec.channel_order})"
+                )
+    return ""
+
+
+def _one_line(error: BaseException) -> str:
+    reason = str(error).rpartition("Exception encountered when calling ")[2]
+    return _COLOUR.sub("", " ".join(reason.split()))[:240]

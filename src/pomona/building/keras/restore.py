@@ -1,0 +1,68 @@
+"""What Keras loses of a configuration, or has no words for -> put back into the loaded model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pomona.building.keras.backend import import_keras
+from pomona.building.keras.config import objects_in
+from pomona.building.keras.keras2 import fit_name
+
+__all__ = ["restore"]
+
+
+def restore(network: Any, config: dict[str, Any], version: str) -> None:
+    """Change a loaded model's layers to what its file says.
+
+    Args:
+        network: a `keras.Model`.
+        config: its configuration as the file has it.
+        version: of the Keras that wrote it.
+    """
+    layers = {layer.name: layer for layer in _layers_of(network)}
+    for part in objects_in(config):
+        told = part.get("config")
+        if not isinstance(told, dict):
+            continue
+        layer = layers.get(fit_name(str(part.get("name", told.get("name")))))
+        if layer is None:
+            continue
+        axes = told.get("axis")
+        # Of an `.h5`, Keras reads the axes of one layer as its default, if they are several.
+        if isinstance(axes, list) and len(axes) > 1 and hasattr(layer, "axis"):
+            layer.axis = axes
+        if str(told.get("function")).endswith("l2_normalize") and not _says_axis(part):
+            layer.axis = list(range(1, len(layer.input.shape)))  # all, of the one image
+    if not version.startswith("3."):
+        for layer in network._flatten_layers():
+            _compute_as_keras2(layer)
+
+
+def _layers_of(model: Any) -> Iterator[Any]:
+    """The layers of a model, and of models within it, but not those within layers."""
+    for layer in getattr(model, "layers", ()):
+        yield layer
+        yield from _layers_of(layer)
+
+
+def _says_axis(part: dict[str, Any]) -> bool:
+    """Whether a TensorFlow function is called with an axis."""
+    return any(given.get("axis") is not None for _, _, _, given in _entries(part))
+
+
+def _entries(part: dict[str, Any]) -> list[Any]:
+    nodes = part.get("inbound_nodes", [])
+    return [node if isinstance(node[0], str) else node[0] for node in nodes]
+
+
+def _compute_as_keras2(layer: Any) -> None:
+    known = import_keras().activations.hard_sigmoid
+    for name in ("activation", "recurrent_activation"):
+        if getattr(layer, name, None) is known:
+            setattr(layer, name, hard_sigmoid)
+
+
+def hard_sigmoid(x: Any) -> Any:
+    """Keras 2's: 0.2 x + 0.5, between 0 and 1. Keras 3 has x / 6 + 0.5."""
+    return import_keras().ops.clip(0.2 * x + 0.5, 0.0, 1.0)

@@ -1,0 +1,195 @@
+"""What only the user knows of a network in a file: how its input was prepared, which layer counts.
+
+It comes from options, or from a card beside the file, in TOML:
+
+    # fruit.toml, beside fruit.onnx
+    size = 224                      # or [height, width]; where the network does not fix it
+    resize = "bicubic"              # nearest, bilinear, bicubic, lanczos, box, hamming
+    channel_order = "RGB"           # or "BGR"; "grey" for one channel, which its file shows
+    scale = 0.00392156862745098     # pixels 0..255 are multiplied by this first,
+    mean = [0.485, 0.456, 0.406]    # then this is taken off,
+    std = [0.229, 0.224, 0.225]     # and the rest divided by this
+    layout = "NCHW"                 # or "NHWC"; where the network does not show it
+    layer = "avgpool"               # whose output is the feature vector
+    signature = "floats"            # of a SavedModel; serving_default if it is not said
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from pomona.encoder.preprocessing import Preprocessing
+from pomona.errors import EncoderError
+
+__all__ = ["LAYOUTS", "NetworkSettings"]
+
+LAYOUTS = ("NCHW", "NHWC")
+
+_LARGEST_CARD = 2**20  # bytes
+_LARGEST_SIDE = 2**14  # pixels
+
+_ANY = Preprocessing(height=1, width=1, mean=(0.0,) * 3, std=(1.0,) * 3)
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSettings:
+    """What is said of a network; None where nothing is said.
+
+    Network input = (pixel * scale - mean) / std, with pixels 0..255. Where one of the three is
+    given, the others are 1, 0 and 1 unless they are given too.
+
+    Attributes:
+        size: height and width of the input, in pixels.
+        resize: Pillow's filter.
+        channel_order: RGB, BGR or grey, as the network takes them.
+        scale: what each pixel is multiplied by.
+        mean: what is then taken off each channel, in `channel_order`.
+        std: what each channel is then divided by.
+        layout: NCHW or NHWC.
+        layer: name of the layer, or of the output, that gives the feature vector.
+        signature: of a TensorFlow SavedModel, the name of the function that is taken.
+
+    Raises:
+        EncoderError: for values that cannot be.
+    """
+
+    size: tuple[int, int] | None = None
+    resize: str | None = None
+    channel_order: str | None = None
+    scale: float | None = None
+    mean: Triple | None = None
+    std: Triple | None = None
+    layout: str | None = None
+    layer: str | None = None
+    signature: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", _size(self.size))
+        object.__setattr__(self, "mean", _triple("mean", self.mean))
+        object.__setattr__(self, "std", _triple("std", self.std))
+        if self.scale is not None and not (_is_number(self.scale) and self.scale > 0):
+            raise EncoderError(
+                f"scale is {self.scale!r}, expected a number above 0: 1 for a network that takes "
+                "pixels 0..255, 0.00392156862745098 (1/255) for one that takes 0..1"
+            )
+        if self.layout not in (None, *LAYOUTS):
+            raise EncoderError(f"layout is {self.layout!r}, expected NCHW or NHWC")
+        if not isinstance(self.layer, str | None):
+            raise EncoderError(f"layer is {self.layer!r}, expected a layer's name")
+        if not isinstance(self.signature, str | None):
+            raise EncoderError(f"signature is {self.signature!r}, expected a signature's name")
+        self.preprocessing(_ANY)  # refuses the rest of what cannot be
+
+    @classmethod
+    def from_toml(cls, path: Path) -> NetworkSettings:
+        """Read a card.
+
+        Raises:
+            EncoderError: it cannot be read, is no TOML, or has other keys or values.
+        """
+        try:
+            with path.open("rb") as file:
+                content = file.read(_LARGEST_CARD + 1)
+            if len(content) > _LARGEST_CARD:
+                raise EncoderError(f"the card {path} is larger than {_LARGEST_CARD} bytes")
+            told = tomllib.loads(content.decode("utf-8-sig"))
+        except OSError as error:
+            raise EncoderError(f"cannot read the card {path}: {error.strerror}") from error
+        except (ValueError, RecursionError) as error:  # TOML's and UTF-8's; brackets in brackets
+            raise EncoderError(f"the card {path} is no TOML: {error}") from error
+        known = [field.name for field in fields(cls)]
+        if unknown := sorted(set(told) - set(known)):
+            raise EncoderError(
+                f"the card {path} has the key {unknown[0]!r}, expected {', '.join(known)}"
+            )
+        try:
+            return cls(**told)
+        except EncoderError as error:
+            raise EncoderError(f"the card {path}: {error}") from error
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> NetworkSettings:
+        """Make the object that `to_json` was called on."""
+        return cls(**data)
+
+    def to_json(self) -> dict[str, Any]:
+        """What is said, as JSON knows it."""
+        return {
+            field.name: list(value) if isinstance(value, tuple) else value
+            for field in fields(self)
+            if (value := getattr(self, field.name)) is not None
+        }
+
+    def over(self, other: NetworkSettings) -> NetworkSettings:
+        """These settings, and where they say nothing, the other's.
+
+        Scale, mean and standard deviation are one thing: they come from one of the two.
+        """
+        base = replace(other, scale=None, mean=None, std=None) if self.tells_arithmetic else other
+        return NetworkSettings(**{**base.to_json(), **self.to_json()})
+
+    @property
+    def tells_arithmetic(self) -> bool:
+        """Whether it is said how pixels become the network's numbers."""
+        return any(value is not None for value in (self.scale, self.mean, self.std))
+
+    def preprocessing(self, base: Preprocessing) -> Preprocessing:
+        """What is said, over what is known already."""
+        changed: dict[str, Any] = {}
+        if self.size is not None:
+            changed |= {"height": self.size[0], "width": self.size[1]}
+        if self.resize is not None:
+            changed["resize"] = self.resize
+        if self.channel_order is not None:
+            changed["channel_order"] = self.channel_order
+        if self.tells_arithmetic:
+            scale = 1.0 if self.scale is None else self.scale
+            changed["mean"] = tuple(value / scale for value in self.mean or (0.0,) * 3)
+            changed["std"] = tuple(value / scale for value in self.std or (1.0,) * 3)
+        return replace(base, **changed)
+
+
+def _size(value: Any) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    sides = [value, value] if type(value) is int else value
+    if (
+        not isinstance(sides, list | tuple)
+        or len(sides) != 2
+        or not all(type(side) is int and 0 < side <= _LARGEST_SIDE for side in sides)
+    ):
+        raise EncoderError(
+            f"size is {value!r}, expected pixels, no more than {_LARGEST_SIDE}: 224, or height "
+            "and width"
+        )
+    return sides[0], sides[1]
+
+
+def _triple(name: str, value: Any) -> Triple | None:
+    if value is None:
+        return None
+    numbers = [value] * 3 if _is_number(value) else value
+    if (
+        not isinstance(numbers, list | tuple)
+        or len(numbers) != 3
+        or not all(map(_is_number, numbers))
+    ):
+        raise EncoderError(f"{name} is {value!r}, expected a number, or one for each channel")
+    first, second, third = map(float, numbers)
+    return first, second, third
+
+
+def _is_number(value: Any) -> bool:
+    if not isinstance(value, int | float) or type(value) is bool:
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond any float
+        return False

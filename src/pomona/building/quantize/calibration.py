@@ -1,0 +1,100 @@
+"""A sample of the user's own images, as the pixels that a worker would hand to the network."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pomona.encoder.preprocessing import Preprocessing
+from pomona.errors import EncoderError, SourceError
+from pomona.io.location import check_spelling, is_remote
+from pomona.source.image_file import read_batches
+from pomona.source.listing import Source
+from pomona.worker.featurize import encode_images
+from pomona.worker.prepare import EXACT
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["FEWEST", "MOST", "sample_pixels"]
+
+_log = logging.getLogger(__name__)
+
+MOST = 300
+"""Images in a sample. MobileNetV2's worst cosine to float32 is 0.925 with 10, 0.953 with 30, 0.959
+with 100 and 0.961 with 300; on pictures less alike than fruits on white, more are worth more."""
+
+FEWEST = 30
+
+_TRIED = 20 * MOST  # files, where most of them are no good
+
+
+def sample_pixels(
+    images: str | os.PathLike[str], preprocessing: Preprocessing
+) -> NDArray[np.uint8]:
+    """Read a sample, spread over all of the images and the same at each call.
+
+    Images that cannot be decoded are left out.
+
+    Args:
+        images: a folder, a glob or an image on this machine.
+        preprocessing: of the encoder that the sample is for.
+
+    Returns:
+        (N, height, width, 3) uint8, RGB; N is at most `MOST`. In random order, since NNCF corrects
+        biases on the first fifth alone.
+
+    Raises:
+        SourceError: there is nothing there, or it is on another file system.
+        EncoderError: fewer than `FEWEST` can be read.
+    """
+    given = os.fspath(images)
+    check_spelling(given, "--calibrate", SourceError)
+    if is_remote(given):
+        raise SourceError(f"--calibrate {given} is not on this machine: copy a few hundred here")
+    source = Source(given)
+    source.check()
+    files = list(source.files(lambda error: _log.warning("cannot list %s", error)))
+    random = np.random.default_rng(0)
+    chosen = itertools.islice(_spread(len(files), random), _TRIED)
+    sample = _Pixels(preprocessing)
+    for batch in read_batches((files[index] for index in chosen), lambda _: None):
+        encode_images(batch["content"], batch["read_error"], sample, EXACT)
+        if len(sample.kept) >= MOST:
+            break
+    if len(sample.kept) < FEWEST:
+        raise EncoderError(
+            f"--calibrate {given} has {len(sample.kept)} different images that can be "
+            f"read, in {len(files)} files; expected {FEWEST} or more, and {MOST} are better: name "
+            "more of those that the encoder will see"
+        )
+    return random.permutation(np.stack(sample.kept[:MOST]))
+
+
+def _spread(count: int, random: np.random.Generator) -> Iterator[int]:
+    """Yield 0..count-1, each once: first one of each of `MOST` equal stretches, then another.
+
+    A listing is in the order of its folders, so that each folder has its share of the sample.
+    """
+    stretches = np.array_split(np.arange(count), min(MOST, count) or 1)
+    rounds = itertools.zip_longest(*(random.permutation(stretch) for stretch in stretches))
+    return (int(index) for turn in rounds for index in turn if index is not None)
+
+
+class _Pixels:
+    """Stands where the worker expects a network, and keeps what it is given."""
+
+    batch_size = 1
+    dimension = 0
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        self.preprocessing = preprocessing
+        self.kept: list[NDArray[np.uint8]] = []
+
+    def predict(self, images: NDArray[np.uint8], features: NDArray[np.float32]) -> None:  # noqa: ARG002 - it has none
+        self.kept.extend(images.copy())

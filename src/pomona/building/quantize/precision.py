@@ -1,0 +1,115 @@
+"""Encoder in, encoder of a lower precision out: whatever the first was built from.
+
+Nothing here is ever chosen silently: an encoder computes in float32 until somebody asks for less.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pomona.building.build_process import ask
+from pomona.building.cache import keep
+from pomona.building.graph.endpoints import with_probes
+from pomona.building.quantize.calibration import sample_pixels
+from pomona.encoder.encoder import PRECISIONS, Encoder
+from pomona.errors import EncoderError
+from pomona.extras import check_extra
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["check_precision", "lower_precision", "quantize"]
+
+
+def check_precision(precision: str, calibrate: str | os.PathLike[str] | None = None) -> None:
+    """Make sure that a precision can be had, before anything is built for it.
+
+    Raises:
+        EncoderError: unknown; int8 without images or without NNCF; images for another precision.
+    """
+    if precision not in PRECISIONS:
+        raise EncoderError(f"precision is {precision!r}, expected {', '.join(PRECISIONS)}")
+    if precision != "int8":
+        if calibrate is not None:
+            raise EncoderError(
+                f"--calibrate is for --precision int8, and the precision is {precision}: leave "
+                "--calibrate out, or ask for int8"
+            )
+        return
+    if calibrate is None:
+        raise EncoderError(
+            "--precision int8 needs images to calibrate on, such as those that it will see: name "
+            "them with --calibrate IMAGES"
+        )
+    check_extra("int8", "--precision int8 needs NNCF", "nncf", error=EncoderError)
+
+
+def lower_precision(
+    encoder: Encoder, precision: str, calibrate: str | os.PathLike[str] | None = None
+) -> Encoder:
+    """Return the encoder that computes the same network in another arithmetic.
+
+    Its features differ from the first one's (docs/precision.md has by how much), and so does its
+    fingerprint: a table of the one is never continued by the other.
+
+    Args:
+        encoder: of float32, unless `f32` is asked for.
+        precision: `bf16`, which needs a processor that has it; `int8`, which needs NNCF;
+            or `f32`, which changes nothing.
+        calibrate: for int8, a folder, a glob or an image; of it, a sample decides the range of
+            each layer's numbers.
+
+    Raises:
+        EncoderError: it cannot be had: the message says why, and what to do.
+        SourceError: there are no images at `calibrate`.
+    """
+    check_precision(precision, calibrate)
+    if precision == "f32":
+        return encoder
+    if encoder.precision != "f32":
+        raise EncoderError(
+            f"encoder {encoder.fingerprint[:12]} ({encoder.model}) is of {encoder.precision} "
+            "already, expected f32: begin with the float32 encoder"
+        )
+    if encoder.runtime != "openvino":
+        raise EncoderError(
+            f"encoder {encoder.fingerprint[:12]} ({encoder.model}) is computed by "
+            f"{encoder.runtime}, and only OpenVINO computes in {precision}: build it with "
+            "--runtime openvino"
+        )
+    if precision == "bf16":
+        lowered = with_probes(replace(encoder, precision="bf16"))
+    elif calibrate is not None:
+        lowered = quantize(encoder, sample_pixels(calibrate, encoder.preprocessing))
+    else:
+        return encoder
+    keep(lowered)  # 'search' and 'classify' find it there by a table's fingerprint
+    return lowered
+
+
+def quantize(encoder: Encoder, pixels: NDArray[np.uint8]) -> Encoder:
+    """Return the int8 encoder, its ranges taken from these images.
+
+    NNCF does it, in a process of its own: it is talkative, and holds gigabytes for some networks.
+
+    Args:
+        encoder: of float32.
+        pixels: (N, height, width, 3) uint8, RGB, as workers would hand them over.
+
+    Raises:
+        EncoderError: NNCF cannot quantize this network.
+        RunError: NNCF's process died.
+    """
+    with tempfile.TemporaryDirectory(prefix="pomona-") as folder:
+        request = {name: str(Path(folder, name)) for name in ("encoder", "quantized")}
+        request["pixels"] = str(Path(folder, "pixels.npy"))
+        encoder.save(request["encoder"])
+        np.save(request["pixels"], pixels)
+        ask("pomona.building.quantize.nncf_process", request, f"quantize {encoder.model} with NNCF")
+        return Encoder.load(request["quantized"])

@@ -1,0 +1,128 @@
+"""`pomona classify`: a label and its probability for each image."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from pomona.cli.console import AS_JSON, NO_VECTOR, results_follow, say
+from pomona.cli.options import MAX_PIXELS
+from pomona.cli.paths import as_path
+from pomona.cli.sections import SectionedCommand
+from pomona.plural import count_of
+
+if TYPE_CHECKING:
+    from pomona.classification import Prediction
+
+__all__ = ["classify"]
+
+
+@click.command(
+    cls=SectionedCommand,
+    sections={
+        "Images": "--encoder --weights --max-pixels --workers",
+        "Output": "--json",
+    },
+    short_help="Give each image a label and its probability.",
+    epilog="Example: pomona classify fruit.classifier photos/ > labels.tsv",
+)
+@click.argument("classifier", type=as_path)
+@click.argument("source", type=as_path)
+@click.option(
+    "--encoder",
+    type=as_path,
+    metavar="FILE",
+    help="For images: what made the table that CLASSIFIER was trained on, if it is not inside.",
+)
+@click.option(
+    "--weights",
+    type=as_path,
+    metavar="FILE",
+    help="For images: the network's weights, where the encoder is to be built from a file again.",
+)
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Processes for images.  [default: cores]"
+)
+@MAX_PIXELS
+@AS_JSON
+def classify(
+    *,
+    classifier: str,
+    source: str,
+    encoder: str | None,
+    weights: str | None,
+    workers: int | None,
+    max_pixels: int,
+    as_json: bool,
+) -> None:
+    """Give a label and its probability to each image of SOURCE, by the file CLASSIFIER.
+
+    SOURCE is a folder, an image, a quoted glob, or a feature table of the same encoder. Each line
+    has path, label, probability, status and error, with tabs between. Images that cannot be read
+    have no label: their status and error say why.
+    """
+    from pomona.classification import classify as run
+    from pomona.cli.progress import progress_bar
+
+    counts: Counter[str] = Counter()
+    with progress_bar() as progress:
+        found = run(
+            classifier,
+            source,
+            encoder=encoder,
+            weights=weights,
+            workers=workers,
+            max_pixels=max_pixels,
+            progress=progress,
+        )
+        first = next(found, None)  # the work on images is done when the first answer comes
+    results_follow()
+    answers = _counted(first, found, counts)
+    if as_json:
+        _print_json(classifier, answers)
+    else:
+        for answer in answers:
+            click.echo("\t".join(_words(answer)))
+    _tell(counts)
+
+
+def _counted(
+    first: Prediction | None, rest: Iterable[Prediction], counts: Counter[str]
+) -> Iterator[Prediction]:
+    if first is not None:
+        counts[first.status] += 1
+        yield first
+    for answer in rest:
+        counts[answer.status] += 1
+        yield answer
+
+
+def _words(answer: Prediction) -> list[str]:
+    """A line's fields; a tab or a line's end in a name would break it."""
+    probability = "" if answer.probability is None else f"{answer.probability:.4f}"
+    fields = [answer.path, answer.label or "", probability, answer.status, answer.error or ""]
+    return ["".join(c if c.isprintable() else "?" for c in field) for field in fields]
+
+
+def _print_json(classifier: str, answers: Iterator[Prediction]) -> None:
+    """One object, written as it comes: a million images need not be held."""
+    click.echo(f'{{"classifier": {json.dumps(classifier, ensure_ascii=False)}, "images": [')
+    ends = ""
+    for answer in answers:
+        click.echo(f"{ends}{json.dumps(asdict(answer), ensure_ascii=False)}", nl=False)
+        ends = ",\n"
+    click.echo("]}")
+
+
+def _tell(counts: Counter[str]) -> None:
+    failed = {status: n for status, n in sorted(counts.items()) if status != "ok"}
+    bad = ", ".join(f"{n:,} {status}" for status, n in failed.items())
+    say(f"classified {count_of(counts['ok'], 'image')}" + (f"; failed: {bad}" if bad else ""))
+    if failed and not counts["ok"]:
+        sys.exit(NO_VECTOR)

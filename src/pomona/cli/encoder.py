@@ -1,0 +1,180 @@
+"""`pomona encoder`: build, convert and show the files that hold an encoder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pomona.cli.console import AS_JSON, results_follow
+from pomona.cli.options import (
+    CALIBRATE,
+    LAYER,
+    PRECISIONS,
+    RUNTIME,
+    SIGNATURE,
+    TRUST,
+    WEIGHTS,
+    Numbers,
+    Size,
+    warn_of_untrained,
+)
+from pomona.cli.paths import as_path
+from pomona.cli.sections import OrderedGroup, SectionedCommand
+
+__all__ = ["encoder"]
+
+
+@click.group(cls=OrderedGroup, short_help="Build encoders, convert them, and show what is in one.")
+def encoder() -> None:
+    """Build encoders, convert them, and show what is in one."""
+
+
+@encoder.command(
+    "build",
+    cls=SectionedCommand,
+    sections={
+        "Network": "--weights --layer --signature --precision --calibrate --runtime --trust",
+        "Input of a network in a file": "--size --resize --channel-order --scale --mean --std "
+        "--layout",
+        "Output": "--output",
+    },
+    short_help="Build the encoder of a network, and write it to a file.",
+    epilog="Example: pomona encoder build mobilenet_v2 -o mobilenet.encoder",
+)
+@click.argument("model", type=as_path)
+@WEIGHTS
+@LAYER
+@SIGNATURE
+@click.option("--size", type=Size(), help="Of the network's input: 224, or height x width 240x320.")
+@click.option(
+    "--resize",
+    type=click.Choice(["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]),
+    help="How images are brought to that size.  [default: bicubic]",
+)
+@click.option(
+    "--channel-order",
+    type=click.Choice(["RGB", "BGR", "grey"]),
+    help="Of the input.  [default: RGB, or grey for one channel]",
+)
+@click.option("--scale", type=float, help="Input = (pixel * scale - mean) / std, pixels 0..255.")
+@click.option("--mean", type=Numbers(), help="One number, or one for each channel: 0.4,0.4,0.4.")
+@click.option("--std", type=Numbers(), help="One number, or one for each channel: 0.2,0.2,0.2.")
+@click.option(
+    "--layout",
+    type=click.Choice(["NCHW", "NHWC"]),
+    help="Of the input, where the network does not show it.",
+)
+@TRUST
+@RUNTIME
+@click.option(
+    "--precision",
+    type=PRECISIONS,
+    default="f32",
+    show_default=True,
+    help="bf16 and int8 are faster; their features differ.",
+)
+@CALIBRATE
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="FILE",
+    type=as_path,
+    help="Where to write the encoder.",
+)
+def build(
+    *,
+    model: str,
+    weights: str | None,
+    trust: bool,
+    runtime: str | None,
+    precision: str,
+    calibrate: str | None,
+    output: str,
+    **settings: Any,
+) -> None:
+    """Build the encoder of the network MODEL, and write it to a file.
+
+    MODEL is a name that 'pomona models' lists, with --weights, or the file of a whole network:
+    .keras, .h5, .onnx, .tflite, OpenVINO's .xml, or a TensorFlow SavedModel folder. How the input
+    of such a network was prepared is said in options, or in a card beside it: fruit.toml beside
+    fruit.onnx, with size, resize, channel_order, scale, mean, std, layout and layer.
+
+    The encoder's file holds the network, its weights and its preprocessing. 'pomona extract
+    --encoder' takes it, on machines without Keras and without the weights.
+    """
+    from pomona.building.build import build_encoder, is_part_of_network
+    from pomona.building.network_settings import NetworkSettings
+    from pomona.building.quantize.precision import check_precision, lower_precision
+    from pomona.cli.render import show_encoder
+    from pomona.encoder.drawn_warning import warn_of_drawn
+    from pomona.table.feature_table import check_output
+
+    check_output(Path(output))
+    for given in filter(None, (model, weights)):
+        if is_part_of_network(Path(output), given):
+            raise click.UsageError(f"-o {output} is a file of {given} itself: give another name")
+    warn_of_untrained(weights)
+    check_precision(precision, calibrate)
+    told = NetworkSettings(**settings)
+    built = build_encoder(model, weights, settings=told, trust=trust, runtime=runtime or "openvino")
+    built = lower_precision(built, precision, calibrate)
+    built.save(output)
+    warn_of_drawn(built.provenance())
+    results_follow()
+    show_encoder(output, built)
+
+
+@encoder.command(
+    "convert",
+    short_help="Write an encoder in a lower precision.",
+    epilog="Example: pomona encoder convert f32.encoder --precision bf16 -o bf16.encoder",
+)
+@click.argument("file", type=as_path)
+@click.option(
+    "--precision", type=click.Choice(["bf16", "int8"]), required=True, help="What to compute in."
+)
+@CALIBRATE
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="FILE",
+    type=as_path,
+    help="Where to write the encoder.",
+)
+def convert(file: str, precision: str, calibrate: str | None, output: str) -> None:
+    """Write the float32 encoder in FILE in a lower precision: faster, with other features."""
+    from pomona.building.quantize.precision import lower_precision
+    from pomona.cli.render import show_encoder
+    from pomona.encoder.encoder import Encoder
+    from pomona.table.feature_table import check_output
+
+    check_output(Path(output))
+    converted = lower_precision(Encoder.load(file), precision, calibrate)
+    converted.save(output)
+    results_follow()
+    show_encoder(output, converted)
+
+
+@encoder.command(
+    "show",
+    short_help="Show what an encoder is made of.",
+    epilog="Example: pomona encoder show fruit.encoder",
+)
+@click.argument("file", type=as_path)
+@AS_JSON
+def show(file: str, *, as_json: bool) -> None:
+    """Show what the encoder in FILE is made of, after checking it for damage."""
+    from pomona.cli.render import show_encoder
+    from pomona.encoder.encoder import Encoder
+
+    loaded = Encoder.load(file)
+    results_follow()
+    if as_json:
+        click.echo(json.dumps(loaded.provenance()))
+    else:
+        show_encoder(file, loaded)

@@ -1,0 +1,314 @@
+"""`pomona extract`: images -> feature table."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from pomona.cli.console import AS_JSON, NO_VECTOR, fail, results_follow, say, shown
+from pomona.cli.options import (
+    LAYER,
+    MAX_PIXELS,
+    PRECISIONS,
+    RUNTIME,
+    SIGNATURE,
+    TRUST,
+    WEIGHTS,
+    warn_of_untrained,
+)
+from pomona.cli.paths import as_label_rule, as_path
+from pomona.cli.sections import SectionedCommand
+from pomona.encoder.names import DEFAULT_MODEL
+from pomona.io.location import shell_word
+from pomona.plural import count_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pomona.analysis.inspection import FailedFile
+    from pomona.job.job import Summary
+
+__all__ = ["extract"]
+
+
+@click.command(
+    cls=SectionedCommand,
+    sections={
+        "Images": "--glob --exclude --label --decode --max-pixels --image-timeout",
+        "Network": "--model --weights --layer --signature --precision --runtime --trust --encoder",
+        "A table that exists": "--retry-failed --prune --missing --gone --overwrite",
+        "Where it runs": "--workers --engine --master --wave-files --delivery",
+        "Output": "--dry-run --json",
+    },
+    short_help="Turn images into a feature table, or continue one.",
+    epilog="Example: pomona extract photos/ features/ --label parent",
+)
+@click.argument("source", type=as_path)
+@click.argument("table", type=as_path)
+@click.option(
+    "--model",
+    type=as_path,
+    metavar="NETWORK",
+    help="A name that 'pomona models' lists, or a network's FILE: see 'pomona encoder build'.  "
+    f"[default: {DEFAULT_MODEL}]",
+)
+@WEIGHTS
+@LAYER
+@SIGNATURE
+@TRUST
+@RUNTIME
+@click.option(
+    "--encoder",
+    type=as_path,
+    metavar="FILE",
+    help="What 'pomona encoder build' wrote, in place of --model and --weights. A path or a URI.",
+)
+@click.option(
+    "--delivery",
+    type=click.Choice(["broadcast", "file"]),
+    help="Spark: send the encoder to the workers, or let them read its FILE themselves.  "
+    "[default: file for a URI such as s3a://..., else broadcast]",
+)
+@click.option(
+    "--precision",
+    type=PRECISIONS,
+    help="bf16 is faster, its features differ; int8 comes with --encoder.  [default: f32]",
+)
+@click.option(
+    "--label",
+    type=as_label_rule,
+    metavar="RULE",
+    help="parent (the folder's name), none, regex:PATTERN (its first group), csv:FILE, or "
+    "csv:FILE:path=COLUMN,label=COLUMN. Also changes labels of rows that exist.  [default: as "
+    "the last --label for TABLE, else parent]",
+)
+@click.option(
+    "--glob",
+    "globs",
+    multiple=True,
+    metavar="PATTERN",
+    help="Choose files by name, in place of the known extensions. May be repeated.",
+)
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="PATTERN",
+    help="Leave out files and folders: a name, a pattern (*.mov), a folder (drafts/) or a path "
+    "below SOURCE (2019/raw/*). May be repeated.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "spark"]),
+    default="local",
+    show_default=True,
+    help="Processes on this machine, or Apache Spark.",
+)
+@click.option(
+    "--master",
+    metavar="URL",
+    help="Spark's master: local[4], spark://host:7077, yarn, sc://host:15002.",
+)
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Processes on this machine.  [default: cores]"
+)
+@click.option(
+    "--decode",
+    type=click.Choice(["exact", "fast"]),
+    default="exact",
+    show_default=True,
+    help="fast scales large JPEGs while it decodes them; features differ slightly.",
+)
+@MAX_PIXELS
+@click.option(
+    "--image-timeout",
+    type=click.FloatRange(min=0.1),
+    metavar="SECONDS",
+    help="An image that takes longer is recorded as crashed.  [default: 120]",
+)
+@click.option(
+    "--wave-files",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Spark: files in one commit, which is what a lost driver costs.  "
+    "[default: 20,000 for each core, at most 200,000]",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the table instead of continuing it.")
+@click.option("--retry-failed", is_flag=True, help="Do images again whose row has no vector.")
+@click.option(
+    "--prune",
+    is_flag=True,
+    help="Delete rows of images that were in SOURCE and are gone or excluded. Rows below a folder "
+    "that is empty now stay: a disk may be unmounted.",
+)
+@click.option(
+    "--missing",
+    is_flag=True,
+    help="With --prune: delete also rows of other sources whose file no longer exists.",
+)
+@click.option(
+    "--gone",
+    multiple=True,
+    type=as_path,
+    metavar="FOLDER",
+    help="With --prune: FOLDER is gone for good, not just unmounted. May be repeated.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@AS_JSON
+def extract(
+    *,
+    source: str,
+    table: str,
+    decode: str,
+    max_pixels: int,
+    image_timeout: float | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Turn the images of SOURCE into the feature table TABLE, one row for every file.
+
+    SOURCE is a folder, an image, or a quoted glob. A TABLE that exists is continued: done is what
+    has no row, and what has changed since its row was made.
+    """
+    from pomona.cli.progress import progress_bar
+    from pomona.extraction import extract as run
+    from pomona.worker.prepare import DecodeOptions
+
+    warn_of_untrained(settings["weights"])
+    try:
+        with progress_bar() as progress:
+            summary = run(
+                source,
+                table,
+                decode=DecodeOptions(max_pixels, fast=decode == "fast"),
+                image_timeout_s=image_timeout,
+                progress=progress,
+                **settings,
+            )
+    except (KeyboardInterrupt, SystemExit) as stop:
+        _tell_stopped(stop, settings)
+    if summary.files and not summary.changes.labelled and summary.label_rule != "none":
+        say(f"note: no image has a label: what does --label {summary.label_rule} stand for?")
+    results_follow()
+    failed_files = _failed_files(summary)
+    if as_json:
+        told = {**summary.to_json(), "failed_files": [asdict(file) for file in failed_files]}
+        click.echo(json.dumps(told))
+    else:
+        click.echo(_in_words(summary, failed_files))
+    if summary.failed and not summary.ok + summary.skipped + summary.changes.taken_over:
+        sys.exit(NO_VECTOR)
+
+
+def _tell_stopped(stop: KeyboardInterrupt | SystemExit, settings: dict[str, Any]) -> NoReturn:
+    """End as Ctrl-C or SIGTERM asks for it, and say what the run has kept."""
+    code = 130 if isinstance(stop, KeyboardInterrupt) else 143
+    kept = getattr(stop, "__notes__", [])
+    if not kept:
+        fail(code, "stopped before any image was done")
+    without = " without --overwrite" if settings["overwrite"] else ""
+    fail(code, f"stopped: {kept[0]}; the same command{without} continues")
+
+
+def _failed_files(summary: Summary) -> list[FailedFile]:
+    """The first failed files of a run: of the part files that were written last."""
+    from pomona.analysis.inspection import SHOWN_FAILURES, failed_files
+    from pomona.io.location import is_remote
+    from pomona.table.feature_table import FeatureTable
+
+    if not summary.failed or is_remote(summary.table):
+        return []
+    files = failed_files(FeatureTable.at(summary.table), newest_first=True)
+    return list(islice(files, min(summary.failed, SHOWN_FAILURES)))
+
+
+def _named(files: list[FailedFile], summary: Summary) -> list[str]:
+    lines = [shown(f"  {file.path}: {file.error or file.status}") for file in files]
+    if summary.failed > len(files):
+        more = f"{summary.failed - len(files):,} more" if files else "their names"
+        lines.append(f"  {more}: pomona inspect {shell_word(summary.table)} --failed")
+    return lines
+
+
+def _in_words(summary: Summary, failed_files: list[FailedFile]) -> str:
+    changes = summary.changes
+    kinds = {"new": changes.new, "changed": changes.changed, "failed before": changes.retried}
+    told = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count)
+    changed_rows = changes.relabelled + changes.pruned + changes.taken_over
+    if not (changes.to_do or summary.ok + summary.failed or changed_rows):
+        lines = [f"nothing to do: {count_of(summary.skipped, 'image')} already done"]
+    elif summary.dry_run:
+        lines = [f"would do {count_of(changes.to_do, 'image')}" + (f": {told}" if told else "")]
+        lines[0] += f"; {summary.skipped:,} already done"
+    elif not (changes.to_do or summary.ok + summary.failed):  # only rows changed
+        skipped = f": {count_of(summary.skipped, 'image')} already done" if summary.skipped else ""
+        lines = [f"no image to compute{skipped}"]
+    else:
+        lines = [
+            f"{count_of(summary.ok + summary.failed, 'image')} in {summary.seconds:.1f} s "
+            f"({count_of(round(summary.images_per_second), 'image')}/s): {summary.ok:,} ok, "
+            f"{summary.failed:,} failed"
+            + (f", {summary.skipped:,} already done" if summary.skipped else "")
+        ]
+        if changes.to_do > changes.new:
+            lines.append(f"of these: {told}")
+    failures = {k: v for k, v in sorted(summary.by_status.items()) if k != "ok"}
+    if failures:
+        told = ", ".join(f"{count:,} {status}" for status, count in failures.items())
+        lines.append(f"failed: {told}")
+        lines += _named(failed_files, summary)
+    if summary.unlisted:
+        lines.append(f"not listed: {'; '.join(summary.unlisted[:3])}")
+    lines += summary.passed_over.in_words()
+    lines += _moves_in_words(summary)
+    lines += _labels_in_words(summary)
+    if changes.pruned:
+        did = "was" if changes.pruned == 1 else "were"
+        would = "would be" if summary.dry_run else did
+        lines.append(
+            f"gone: {count_of(changes.pruned, 'row')} whose images no longer exist or are "
+            f"excluded {would} deleted"
+        )
+    elif changes.gone:
+        one = changes.gone == 1
+        exist, are, their = ("exists", "is", "its row") if one else ("exist", "are", "their rows")
+        lines.append(
+            f"gone: {count_of(changes.gone, 'image')} no longer {exist} or {are} excluded (use "
+            f"--prune to delete {their})"
+        )
+    lines.append(f"table: {summary.table} (encoder {summary.encoder[:12]})")
+    if not summary.dry_run:
+        lines.append(f"next: pomona inspect {shell_word(summary.table)}")
+    return "\n".join(lines)
+
+
+def _labels_in_words(summary: Summary) -> Iterator[str]:
+    changes = summary.changes
+    if changes.relabelled:
+        yield f"labels {'would be ' if summary.dry_run else ''}changed: {changes.relabelled:,}"
+    if changes.labels_kept:
+        yield (
+            f"labels kept: {count_of(changes.labels_kept, 'row')} with another label than the "
+            "folder's name (use --label parent to change it)"
+        )
+    if 0 < changes.labelled < summary.files:
+        have = "has" if changes.labelled == 1 else "have"
+        yield f"labels: {changes.labelled:,} of {count_of(summary.files, 'image')} {have} a label"
+
+
+def _moves_in_words(summary: Summary) -> Iterator[str]:
+    changes = summary.changes
+    if changes.taken_over:
+        would = "would be " if summary.dry_run else ""
+        yield f"{would}taken over: {changes.taken_over:,} (the table has vectors of the same bytes)"
+    if changes.missing_kept:
+        folder, rows = changes.absent_folders.most_common(1)[0]
+        yield (
+            f"kept: {count_of(changes.missing_kept, 'row')} whose folder does not exist or is "
+            f"empty, {rows:,} of them below {folder} (if it is not just unmounted: --gone "
+            f"{shell_word(folder)})"
+        )

@@ -1,0 +1,153 @@
+"""The command line: parse, call, print. Results go to stdout, progress and errors to stderr."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+import click
+
+from pomona._version import __version__
+from pomona.cli.classify import classify
+from pomona.cli.console import fail, say
+from pomona.cli.duplicates import duplicates
+from pomona.cli.encoder import encoder
+from pomona.cli.extract import extract
+from pomona.cli.inspect import inspect
+from pomona.cli.models import models
+from pomona.cli.project import project
+from pomona.cli.report import report
+from pomona.cli.search import search
+from pomona.cli.sections import OrderedGroup
+from pomona.cli.train import train
+from pomona.encoder.drawn_warning import DrawnWeightsWarning
+from pomona.errors import PomonaError, UsageError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+__all__ = ["app", "main"]
+
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(cls=OrderedGroup, context_settings=_CONTEXT)
+@click.version_option(__version__, message="pomona %(version)s")
+def app() -> None:
+    """Turn trees of images into tables of deep features."""
+
+
+for command in (
+    *(extract, inspect, search, duplicates, train, classify, project, report),
+    *(models, encoder),
+):
+    app.add_command(command)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; the process ends with its exit code.
+
+    0: done. 1: a run could not go on, or a check failed. 2: bad use, one line on stderr, nothing
+    written. 130 and 143: stopped by Ctrl-C or SIGTERM; whole part files stay.
+    """
+    _open_streams()
+    _log_to_stderr()
+    with _signals(), _warnings_in_one_line():
+        _run(arguments)
+
+
+def _open_streams() -> None:
+    """Have somewhere to write, whatever the caller has closed, and whatever it can encode."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - for as long as we run
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """End in good order on SIGTERM; afterwards, give the caller its own handlers back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGPIPE)}
+    signal.signal(signal.SIGTERM, _on_terminate)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    """Say each of Pomona's own warnings once, as one line, whatever the filters are."""
+    with warnings.catch_warnings():
+        usual, said = warnings.showwarning, set[str]()
+
+        def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+            if not issubclass(category, DrawnWeightsWarning):
+                usual(message, category, *rest)
+            elif (text := str(message)) not in said:
+                said.add(text)
+                say(f"warning: {text}")
+
+        warnings.filterwarnings("always", category=DrawnWeightsWarning)
+        warnings.showwarning = cast(Any, show)
+        yield
+
+
+def _run(arguments: list[str] | None) -> NoReturn:
+    try:
+        code = app(arguments, "pomona", standalone_mode=False)
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "pomona"
+        fail(2, f"{error.format_message()} (see {where} --help)")
+    except (UsageError, click.ClickException) as error:
+        fail(2, str(error))
+    except PomonaError as error:
+        fail(1, str(error))
+    except (KeyboardInterrupt, click.Abort):
+        fail(130, "stopped")
+    except OSError as error:
+        fail(1, f"{error.filename or 'the system'}: {error.strerror or error}")
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+class _CurrentStderr(logging.StreamHandler[Any]):
+    """Writes to what stderr is now: the progress bar puts lines above itself that way."""
+
+    @property
+    def stream(self) -> Any:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, _: object) -> None:
+        pass
+
+
+def _log_to_stderr() -> None:
+    """Show what Pomona logs; what libraries below it log is in the errors already."""
+    handler = _CurrentStderr()
+    handler.setFormatter(logging.Formatter("pomona: %(message)s"))
+    log = logging.getLogger("pomona")
+    log.handlers = [handler]
+    log.setLevel(logging.INFO)
+    # Py4J writes to the root's log also, such as stack traces where Ctrl-C met it.
+    root = logging.getLogger()
+    if not root.handlers:
+        root.addHandler(logging.NullHandler())
+    for silent in (root, logging.getLogger("py4j")):
+        silent.setLevel(logging.CRITICAL)
+
+
+def _on_terminate(_number: int, _frame: FrameType | None) -> Any:
+    sys.exit(143)

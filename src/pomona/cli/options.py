@@ -1,0 +1,103 @@
+"""Options that several commands share, and the kinds of values that they take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from pomona.cli.console import say
+from pomona.cli.paths import as_path
+
+__all__ = [
+    "CALIBRATE",
+    "LAYER",
+    "MAX_PIXELS",
+    "PRECISIONS",
+    "RUNTIME",
+    "SIGNATURE",
+    "TRUST",
+    "WEIGHTS",
+    "Numbers",
+    "Size",
+    "warn_of_untrained",
+]
+
+LAYER = click.option(
+    "--layer",
+    metavar="NAME",
+    help="Take this layer's output, in a row, in place of the last before the classifier.",
+)
+SIGNATURE = click.option(
+    "--signature",
+    metavar="NAME",
+    help="Of a TensorFlow SavedModel: the function to take.  [default: serving_default]",
+)
+TRUST = click.option(
+    "--trust",
+    is_flag=True,
+    help="Run code that a Keras file holds, such as a Lambda layer's: if you know who made it.",
+)
+RUNTIME = click.option(
+    "--runtime",
+    type=click.Choice(["openvino", "onnxruntime"]),
+    help="onnxruntime is for .onnx files, and takes NVIDIA's GPUs.  [default: openvino]",
+)
+WEIGHTS = click.option(
+    "--weights",
+    type=as_path,
+    metavar="WEIGHTS",
+    help="imagenet (downloaded once), drawn (of the package, for mobilenet_v2), a Keras weights "
+    "FILE, or untrained:SEED.  "
+    "[default: imagenet]",
+)
+PRECISIONS = click.Choice(["f32", "bf16", "int8"])
+CALIBRATE = click.option(
+    "--calibrate",
+    type=as_path,
+    metavar="IMAGES",
+    help="For int8: a folder, a glob or an image; up to 300 of them decide its ranges.",
+)
+
+
+MAX_PIXELS = click.option(
+    "--max-pixels",
+    type=click.IntRange(min=1),
+    default=178_000_000,
+    show_default=True,
+    help="Larger images are not decoded: they are too_large.",
+)
+
+
+class Size(click.ParamType):  # type: ignore[type-arg] # generic only since click 8.4
+    """Height and width in pixels: 224 or 240x320."""
+
+    name = "pixels"
+
+    def convert(self, value: Any, *_: Any) -> tuple[int, int]:
+        """Parse."""
+        sides = str(value).lower().split("x")
+        if len(sides) > 2 or not all(side.isdecimal() for side in sides):
+            self.fail(f"{value!r} is no size: expected 224, or height x width as in 240x320")
+        return int(sides[0]), int(sides[-1])
+
+
+class Numbers(click.ParamType):  # type: ignore[type-arg] # generic only since click 8.4
+    """One number, or one for each channel: 127.5 or 103.9,116.8,123.7."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, *_: Any) -> tuple[float, float, float]:
+        """Parse."""
+        try:
+            numbers = [float(part) for part in str(value).split(",")]
+            first, second, third = numbers * 3 if len(numbers) == 1 else numbers
+        except ValueError:
+            self.fail(f"{value!r} is neither a number nor three of them with commas between")
+        return first, second, third
+
+
+def warn_of_untrained(weights: str | None) -> None:
+    """Say that seeded weights are for trying things out, where they are such."""
+    if weights and weights.startswith("untrained:"):
+        say("note: untrained weights make features that mean little; use them to try things out")

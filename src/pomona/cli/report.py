@@ -1,0 +1,103 @@
+"""`pomona report`: one page that shows a table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from pomona.cli.console import AS_JSON, results_follow
+from pomona.cli.paths import as_file, as_path
+from pomona.cli.sections import SectionedCommand
+from pomona.cli.steps import steps_bar
+from pomona.plural import count_of
+
+__all__ = ["report"]
+
+
+@click.command(
+    cls=SectionedCommand,
+    sections={
+        "Content": "--points --map --threshold",
+        "Output": "--output --json",
+    },
+    short_help="Write one page that shows a table: map, classes, doubts.",
+    epilog="Example: pomona report features/ -o report.html",
+)
+@click.argument("table", type=as_path)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=as_file,
+    default="report.html",
+    show_default=True,
+    help="The page.",
+)
+@click.option(
+    "--points",
+    type=click.IntRange(min=1, max=20_000),
+    default=5_000,
+    show_default=True,
+    help="Images on the map; of a larger table evenly spread ones.",
+)
+@click.option(
+    "--map",
+    "kind",
+    type=click.Choice(["tsne", "pca"]),
+    default="tsne",
+    show_default=True,
+    help="How the map is made: t-SNE shows groups, pca is quick.",
+)
+@click.option(
+    "--threshold",
+    type=float,
+    default=0.98,
+    show_default=True,
+    help="For near duplicates: see 'pomona duplicates'.",
+)
+@AS_JSON
+def report(
+    *, table: str, output: Path, points: int, kind: str, threshold: float, as_json: bool
+) -> None:
+    """Write a page that shows what is in the feature table TABLE.
+
+    Counts and failures, a map of the images, classes and how well they stand apart, suspected
+    mislabels, duplicates, nearest neighbours, provenance. The page is one file that works offline.
+    Its pictures are read from where the images lie; what is gone is shown without.
+    """
+    from pomona.analysis.report.findings import ReportOptions
+    from pomona.analysis.report.render import write_report
+    from pomona.table.feature_table import FeatureTable
+
+    options = ReportOptions(points=points, threshold=threshold, map=kind)
+    with steps_bar() as step:
+        found, pictures = write_report(table, FeatureTable.at(table), output, options, step)
+    size = output.stat().st_size
+    # A file that failed to become a vector has no picture either: that is no news.
+    gone = len(pictures.missing - {failure.path for failure in found.failures})
+    results_follow()
+    if as_json:
+        told = {
+            "report": str(output),
+            "bytes": size,
+            "rows": found.rows,
+            "statuses": dict(found.statuses),
+            "compared": len(found.sample.paths),
+            "mapped": len(found.mapped),
+            "nearest_has_same_label": found.accuracy,
+            "suspected_mislabels": len(found.suspects),
+            "near_duplicate_groups": len(found.near),
+            "exact_duplicate_groups": len(found.exact),
+            "pictures_missing": gone,
+            "seconds": {what: round(seconds, 3) for what, seconds in found.seconds.items()},
+        }
+        click.echo(json.dumps(told, ensure_ascii=False))
+        return
+    seconds = sum(found.seconds.values())
+    click.echo(f"{output}: {count_of(found.rows, 'row')}, {size / 1e6:.1f} MB, in {seconds:.1f} s")
+    if gone:
+        click.echo(
+            f"{count_of(gone, 'picture')} could not be read: the images are not where they were"
+        )

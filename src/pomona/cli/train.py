@@ -1,0 +1,199 @@
+"""`pomona train`: a table of labelled vectors becomes a classifier."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pomona.cli.console import AS_JSON, results_follow, say
+from pomona.cli.paths import as_path
+from pomona.cli.sections import SectionedCommand
+from pomona.cli.steps import steps_bar
+from pomona.io.location import shell_word
+from pomona.plural import count_of
+
+if TYPE_CHECKING:
+    from pomona.analysis.classifier.evaluation import Evaluation
+    from pomona.analysis.classifier.training import Training
+
+__all__ = ["train"]
+
+_SHOWN_MISTAKES = 5
+
+
+@click.command(
+    cls=SectionedCommand,
+    sections={
+        "Training and testing": "--split --test-share --seed --memory",
+        "Output": "--output --encoder --plot --json",
+    },
+    short_help="Learn a table's labels and write a classifier.",
+    epilog="Example: pomona train features/ -o fruit.classifier --plot confusion.png",
+)
+@click.argument("table", type=as_path)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="FILE",
+    type=as_path,
+    help="Where to write the classifier.",
+)
+@click.option(
+    "--split",
+    metavar="TRAIN/TEST",
+    help="Learn from images in folders named TRAIN, test on those in TEST: Training/Testing, or "
+    "'train*/val*'.  [default: a share of each class is drawn]",
+)
+@click.option(
+    "--test-share",
+    type=click.FloatRange(0, 0.9),
+    help="Of each class, the share to test on; 0 tests nothing.  [default: 0.2]",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of what is drawn.",
+)
+@click.option(
+    "--encoder",
+    type=as_path,
+    metavar="FILE",
+    help="What made the table, to go into the classifier: then that one file classifies images "
+    "anywhere.",
+)
+@click.option(
+    "--plot",
+    metavar="PICTURE",
+    type=as_path,
+    help="Draw the confusion matrix into a .png, .svg or .pdf.",
+)
+@click.option(
+    "--memory",
+    type=click.FloatRange(min=0),
+    default=2.0,
+    show_default=True,
+    metavar="GIB",
+    help="Vectors to learn from that take more are kept in a file in $TMPDIR.",
+)
+@AS_JSON
+def train(
+    *,
+    table: str,
+    output: str,
+    split: str | None,
+    test_share: float | None,
+    seed: int,
+    encoder: str | None,
+    plot: str | None,
+    memory: float,
+    as_json: bool,
+) -> None:
+    """Learn the labels of TABLE, test that on images left out, and write a classifier.
+
+    It is a logistic regression on the vectors, standardised, as strongly regularised as
+    cross-validation says: a linear probe. Images without a vector or a label are passed over.
+    """
+    from pomona.analysis.classifier.training import train as run
+    from pomona.analysis.figures.confusion import plot_confusion
+    from pomona.analysis.figures.style import check_plot
+    from pomona.table.feature_table import check_output
+
+    if split is not None and test_share is not None:
+        raise click.UsageError("--split says which images to test on: leave --test-share out")
+    if plot is not None:
+        if test_share == 0:
+            raise click.UsageError("--plot draws what a test finds: leave --test-share 0 out")
+        check_plot(Path(plot))
+    check_output(Path(output))
+    with steps_bar() as progress:
+        done = run(
+            table,
+            split=split,
+            test_share=0.2 if test_share is None else test_share,
+            seed=seed,
+            memory_gib=memory,
+            encoder=encoder,
+            progress=progress,
+        )
+    done.classifier.save(output)
+    if plot is not None and done.evaluation:
+        plot_confusion(done.evaluation, plot)
+    _tell_notes(done)
+    results_follow()
+    if as_json:
+        written = {"classifier": output, "plot": plot}
+        click.echo(json.dumps({**written, **done.to_json()}, ensure_ascii=False))
+    else:
+        _show(done, output, plot)
+
+
+def _tell_notes(done: Training) -> None:
+    notes = []
+    if done.failed:
+        notes.append(f"skipped {count_of(done.failed, 'image')} without a vector")
+    if done.unlabelled:
+        notes.append(f"skipped {count_of(done.unlabelled, 'image')} without a label")
+    if done.outside:
+        notes.append(f"skipped {count_of(done.outside, 'image')} in neither folder of --split")
+    if done.untested and done.evaluation:
+        notes.append(
+            f"{count_of(len(done.untested), 'class', 'classes')} without an image to test on: "
+            f"{', '.join(done.untested[:5])}{', ...' if done.untested[5:] else ''}"
+        )
+    if not done.converged:
+        notes.append("the solver stopped before its end: the classifier may do a little better")
+    if done.in_file:
+        notes.append("the vectors were kept in a file: see --memory")
+    for note in notes:
+        say(f"note: {note}")
+
+
+def _show(done: Training, output: str, plot: str | None) -> None:
+    strength = done.strength
+    how = (
+        f"{strength.folds}-fold cross-validation on {count_of(strength.rows, 'image')}"
+        if strength.folds
+        else "not chosen: too few images"
+    )
+    click.echo(
+        f"trained on {count_of(done.learnt, 'image')} of "
+        f"{count_of(len(done.classifier.classes), 'class', 'classes')} in "
+        f"{done.seconds:.1f} s (C = {strength.value:g}, {how})"
+    )
+    if done.evaluation:
+        _show_evaluation(done.evaluation)
+    click.echo(f"classifier: {output} (encoder {done.classifier.fingerprint[:12]})")
+    if plot is not None:
+        click.echo(f"confusion matrix: {plot}")
+    click.echo(f"next: pomona classify {shell_word(output)} IMAGES")
+
+
+def _show_evaluation(found: Evaluation) -> None:
+    from pomona.cli.render import show_columns
+
+    low, high = found.interval
+    click.echo(
+        f"accuracy: {found.accuracy:.4f}, {found.right:,} of {count_of(found.images, 'image')} "
+        f"right (95 % Wilson interval {low:.4f} to {high:.4f})"
+    )
+    scores = (
+        [score.label, f"{score.images:,}", _share(score.precision), _share(score.recall)]
+        for score in found.per_class()
+    )
+    show_columns(["class", "images", "precision", "recall"], scores)
+    if found.mistakes:
+        wrong = (
+            [mistake.path, mistake.label, mistake.predicted, _share(mistake.probability)]
+            for mistake in found.mistakes[:_SHOWN_MISTAKES]
+        )
+        show_columns(["the surest mistakes", "label", "given", "probability"], wrong)
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,307 @@
+r"""The encoder: everything that decides a feature vector, in one self-contained blob.
+
+The blob's layout, little-endian:
+
+    8 bytes   magic b"POMONA\x00\x01" (the last byte is the version of this layout)
+    32 bytes  SHA-256 of all that follows
+    8 bytes   length of the header
+    header    JSON, UTF-8: what the encoder is, and the length of each section
+    sections  the OpenVINO graph (XML), its constants, the probes' vectors
+
+Reading it runs no code: no pickle, no archive to unpack, and lengths are checked before use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pomona._version import __version__
+from pomona.encoder.preprocessing import Preprocessing
+from pomona.errors import EncoderError
+from pomona.io.location import read_file, without_password, written_whole
+from pomona.notebook import html_card, html_pairs
+from pomona.plural import count_of
+
+__all__ = [
+    "LAYOUT_VERSION",
+    "PRECISIONS",
+    "RUNTIMES",
+    "Encoder",
+    "canonical_digest",
+    "describe_preprocessing",
+]
+
+LAYOUT_VERSION = 1
+
+PRECISIONS = ("f32", "bf16", "int8")
+"""The arithmetics that an encoder can compute in, by their names for `--precision`."""
+
+RUNTIMES = ("openvino", "onnxruntime")
+"""What can compute an encoder, by their names for `--runtime`."""
+
+_MAGIC = b"POMONA\x00" + bytes([LAYOUT_VERSION])
+_LENGTH = struct.Struct("<Q")
+_DIGEST_BYTES = 32
+_SECTIONS = ("graph", "constants", "probes")
+_LARGEST_DIMENSION = 2**24  # numbers: 64 MB for each row
+_LARGEST_INPUT = 2**24  # pixels: a worker draws the probes at that size before its first image
+_HEADER_START = len(_MAGIC) + _DIGEST_BYTES + _LENGTH.size
+
+
+def canonical_digest(value: Any) -> str:
+    """SHA-256 (hex) of a JSON value, whatever the order of its keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def describe_preprocessing(preprocessing: Preprocessing) -> dict[str, str]:
+    """The preprocessing in words, for provenance and for people."""
+    return {
+        "input_size": f"{preprocessing.height}x{preprocessing.width}",
+        "resize": f"{preprocessing.resize}, squash",
+        "channel_order": preprocessing.channel_order
+        + (" (luma, before resizing)" if preprocessing.is_grey else ""),
+        "mean": ", ".join(f"{value:g}" for value in preprocessing.mean),
+        "std": ", ".join(f"{value:g}" for value in preprocessing.std),
+    }
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A network without its last layer, with its weights and its preprocessing.
+
+    The graph takes (1, height, width, 3) uint8 RGB and gives (1, dimension) float32: the
+    arithmetic of the preprocessing is part of it, so that no worker can get it wrong.
+
+    Attributes:
+        model: the network's name, such as `mobilenet_v2`.
+        architecture: the network in words that do not change between versions of its library.
+        weights: where the weights came from, for people: `imagenet`, `untrained:7`, a file's name.
+        weights_sha256: digest of the weights' values, whatever file they came in.
+        preprocessing: input size, resize filter, channel order, mean and standard deviation.
+        output: name of the layer whose output is the feature vector.
+        ends_at_output: whether `architecture` is a digest of the network up to that layer, so that
+            its name, which Keras may have counted, says nothing more.
+        dimension: length of the feature vector.
+        precision: arithmetic of the network, one of `PRECISIONS`.
+        graph: OpenVINO's intermediate representation, XML; or an ONNX model.
+        constants: the numbers that OpenVINO's graph refers to.
+        runtime: what computes it, one of `RUNTIMES`.
+        probes: (K, dimension) float32, little-endian: the vectors of `pomona.runtime.parity` as
+            they were when the encoder was built. A worker computes them again before its first
+            image.
+        calibration: of int8, what it was calibrated on and by what, for people; else empty.
+        quantized_sha256: of int8, digest of the constants that came of it; else empty.
+    """
+
+    model: str
+    architecture: str
+    weights: str
+    weights_sha256: str
+    preprocessing: Preprocessing
+    output: str
+    dimension: int
+    precision: str
+    graph: bytes = field(repr=False)
+    constants: bytes = field(repr=False)
+    probes: bytes = field(repr=False, default=b"")
+    runtime: str = "openvino"
+    calibration: str = ""
+    quantized_sha256: str = ""
+    ends_at_output: bool = False
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identity of the features: two encoders with the same one give the same vectors.
+
+        64 hex digits, a SHA-256 over architecture, weights, preprocessing, output, dimension,
+        precision and runtime; not over names of files, nor when, where or by which version it was
+        built. Of int8 also over its numbers: other images, or another NNCF, make other
+        features.
+        """
+        meant = {
+            "architecture": self.architecture,
+            "weights_sha256": self.weights_sha256,
+            "preprocessing": self.preprocessing.to_json(),
+            "output": "" if self.ends_at_output else self.output,
+            "dimension": self.dimension,
+            "precision": self.precision,
+            "runtime": self.runtime,
+        }
+        return canonical_digest(meant | self._quantization())
+
+    def _quantization(self) -> dict[str, str]:
+        return {"quantized_sha256": self.quantized_sha256} if self.quantized_sha256 else {}
+
+    def provenance(self) -> dict[str, str]:
+        """What a feature table says of the encoder that made it, in words and digests."""
+        return {
+            "fingerprint": self.fingerprint,
+            "model": self.model,
+            "architecture": self.architecture,
+            "weights": self.weights,
+            "weights_sha256": self.weights_sha256,
+            **describe_preprocessing(self.preprocessing),
+            "output": self.output,
+            "dimension": str(self.dimension),
+            "precision": self.precision,
+            **({"calibration": self.calibration} if self.calibration else {}),
+            **self._quantization(),
+            "runtime": self.runtime,
+            "pomona_version": __version__,
+        }
+
+    def _repr_html_(self) -> str:
+        size = (len(self.graph) + len(self.constants)) / 1e6
+        title = f"{self.model} with weights {self.weights}: "
+        title += f"{count_of(self.dimension, 'number')}, {size:.1f} MB"
+        return html_card(title, html_pairs("encoder", self.provenance()))
+
+    def to_bytes(self) -> bytes:
+        """The blob."""
+        header = json.dumps(
+            {
+                "model": self.model,
+                "architecture": self.architecture,
+                "weights": self.weights,
+                "weights_sha256": self.weights_sha256,
+                "preprocessing": self.preprocessing.to_json(),
+                "output": self.output,
+                "ends_at_output": self.ends_at_output,
+                "dimension": self.dimension,
+                "precision": self.precision,
+                "calibration": self.calibration,
+                "quantized_sha256": self.quantized_sha256,
+                "runtime": self.runtime,
+                "sections": {name: len(getattr(self, name)) for name in _SECTIONS},
+            },
+            sort_keys=True,
+        ).encode()
+        sections = (getattr(self, name) for name in _SECTIONS)
+        body = b"".join((_LENGTH.pack(len(header)), header, *sections))
+        return _MAGIC + hashlib.sha256(body).digest() + body
+
+    @classmethod
+    def from_bytes(cls, blob: bytes, name: str = "encoder") -> Encoder:
+        """Read a blob, checking its digest first.
+
+        Args:
+            blob: what `to_bytes` gave.
+            name: what to call it in an error.
+
+        Raises:
+            EncoderError: not an encoder, of another layout version, cut short or altered.
+        """
+        if blob[:7] != _MAGIC[:7] or len(blob) < len(_MAGIC):
+            raise EncoderError(f"{name} is not a Pomona encoder: it does not begin with its mark")
+        if blob[: len(_MAGIC)] != _MAGIC:
+            raise EncoderError(
+                f"{name} has layout version {blob[7:8].hex()}, this Pomona reads "
+                f"{LAYOUT_VERSION:02x}: build the encoder again with this version"
+            )
+        body = memoryview(blob)[len(_MAGIC) + _DIGEST_BYTES :]
+        if hashlib.sha256(body).digest() != blob[len(_MAGIC) : len(_MAGIC) + _DIGEST_BYTES]:
+            raise EncoderError(
+                f"{name} is damaged: its content does not match its SHA-256; copy or build it again"
+            )
+        try:
+            return cls._from_body(blob)
+        except (
+            *(KeyError, TypeError, ValueError, struct.error, RecursionError, EncoderError),
+        ) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise EncoderError(f"{name} has a header that cannot be read: {reason}") from error
+
+    @classmethod
+    def _from_body(cls, blob: bytes) -> Encoder:
+        (header_length,) = _LENGTH.unpack_from(blob, _HEADER_START - _LENGTH.size)
+        end = _HEADER_START + header_length
+        if end > len(blob):
+            raise ValueError(f"it ends at byte {end} of {len(blob)}")
+        header = json.loads(blob[_HEADER_START:end], object_pairs_hook=_each_once)
+        if not isinstance(header, dict):
+            raise TypeError(f"it is a {type(header).__name__}, expected an object")
+        lengths = header.pop("sections")
+        for name in _SECTIONS:
+            if name in header or type(lengths[name]) is not int or lengths[name] < 0:
+                raise ValueError(f"section {name} is {lengths[name]!r} bytes long")
+            start, end = end, end + lengths[name]
+            header[name] = blob[start:end]
+        if end != len(blob):
+            raise ValueError(f"sections end at byte {end} of {len(blob)}")
+        header["preprocessing"] = Preprocessing.from_json(header["preprocessing"])
+        encoder = cls(**header)
+        encoder.check()
+        return encoder
+
+    def check(self) -> None:
+        """Refuse values that no encoder has: a digest only shows that nobody changed a file since.
+
+        Raises:
+            ValueError: with the value.
+        """
+        for each in fields(self):
+            if each.type == "str" and not isinstance(getattr(self, each.name), str):
+                raise ValueError(f"{each.name} is {getattr(self, each.name)!r:.80}, expected text")
+        if type(self.ends_at_output) is not bool:
+            raise ValueError(
+                f"ends_at_output is {self.ends_at_output!r:.80}, expected true or false"
+            )
+        if type(self.dimension) is not int or not 0 < self.dimension <= _LARGEST_DIMENSION:
+            raise ValueError(
+                f"dimension is {self.dimension!r:.80}, expected 1 to {_LARGEST_DIMENSION} numbers"
+            )
+        if self.preprocessing.height * self.preprocessing.width > _LARGEST_INPUT:
+            raise ValueError(
+                f"its input is {self.preprocessing.height} x {self.preprocessing.width} pixels, "
+                f"expected no more than {_LARGEST_INPUT}"
+            )
+        if self.precision not in PRECISIONS or self.runtime not in RUNTIMES:
+            raise ValueError(f"precision {self.precision:.80} on runtime {self.runtime:.80}")
+        if len(self.probes) % (4 * self.dimension):
+            raise ValueError(
+                f"{len(self.probes)} bytes of probes are no vectors of {self.dimension} numbers"
+            )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the blob to `path`: whole or not at all.
+
+        Raises:
+            EncoderError: the folder is missing or not writable.
+        """
+        with written_whole(Path(path), EncoderError) as draft:
+            draft.write_bytes(self.to_bytes())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Encoder:
+        """Read an encoder from a file that `save` wrote.
+
+        Args:
+            path: on this machine, or a URI that `pomona.io.location.read_file` can read: `s3a://…`.
+
+        Raises:
+            EncoderError: the file is missing, unreadable, or not a whole encoder.
+        """
+        name = without_password(os.fspath(path))
+        try:
+            blob = read_file(os.fspath(path), mark=_MAGIC[:7])
+        except OSError as error:
+            raise EncoderError(
+                f"cannot read the encoder {name}: {error.strerror or error}"
+            ) from error
+        return cls.from_bytes(blob, name)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose keys all differ."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError(f"it has a key twice: {', '.join(key for key, _ in pairs)[:100]}")
+    return found

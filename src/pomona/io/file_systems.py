@@ -1,0 +1,96 @@
+"""File systems behind URIs, as Arrow's: those that Arrow knows, and Hadoop's through a JVM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem, FileSystemHandler
+
+__all__ = ["arrow_system", "needs_jvm", "open_system", "reach_hadoop_by"]
+
+_ARROW_SCHEMES = {"s3a": "s3", "s3n": "s3"}  # Hadoop's name of a file system: Arrow's
+
+
+def _no_hadoop() -> FileSystemHandler:
+    raise OSError("no JVM is set up")
+
+
+_hadoop: Callable[[], FileSystemHandler] = _no_hadoop
+
+
+def reach_hadoop_by(connect: Callable[[], FileSystemHandler]) -> None:
+    """Set how Hadoop's file systems are reached, so that this module does not depend on Spark.
+
+    Args:
+        connect: returns a handler that reads files by their URIs; raises `OSError` if it cannot.
+    """
+    global _hadoop  # noqa: PLW0603 - set once, when `pomona` is imported
+    _hadoop = connect
+
+
+def arrow_system(uri: str) -> tuple[FileSystem, str]:
+    """Arrow's own file system behind a URI, and the path there; it needs no JVM.
+
+    Credentials are found where the libraries of each file system look for them: in the environment,
+    in their own files, or in the machine's role.
+
+    Raises:
+        OSError: Arrow does not know the scheme, or cannot load what the scheme needs.
+    """
+    import pyarrow as pa
+    from pyarrow.fs import FileSystem
+
+    scheme, _, rest = uri.partition("://")
+    authority, slash, path = rest.partition("/")
+    path, question, query = path.partition("?")
+    escaped = quote(path, safe="/%+=,@:~")  # names as Hadoop takes them, with spaces for one
+    arrow = f"{_ARROW_SCHEMES.get(scheme, scheme)}://{authority}{slash}{escaped}{question}{query}"
+    try:
+        found: tuple[FileSystem, str] = FileSystem.from_uri(arrow)
+    except pa.ArrowInvalid as error:
+        raise OSError(f"{error}; Arrow reads s3, s3a, gs, abfss and hdfs") from error
+    except (OSError, pa.ArrowException) as error:
+        raise OSError(" ".join(str(error).split())[:200]) from error
+    return found
+
+
+def needs_jvm(uri: str) -> bool:
+    """Whether Arrow cannot reach a URI's file system itself, here."""
+    if uri.partition(":")[0] in {"s3", "s3a", "s3n", "gs", "gcs", "abfs", "abfss"}:
+        return False
+    try:
+        arrow_system(uri)
+    except OSError:
+        return True
+    return False
+
+
+def open_system(uri: str) -> tuple[FileSystem, str]:
+    """The file system behind a URI, and the path there.
+
+    Arrow's own comes first. Others are Hadoop's: HDFS without its native library, and every scheme
+    that the Hadoop settings of this machine know.
+
+    Raises:
+        OSError: neither can reach it; the message has both reasons.
+    """
+    if not needs_jvm(uri):
+        return arrow_system(uri)
+    from pyarrow.fs import PyFileSystem
+
+    path = uri.rstrip("/")
+    try:
+        handler = _hadoop()
+        handler.get_file_info([path])
+    except OSError as jvm_error:
+        try:
+            return arrow_system(uri)
+        except OSError as arrow_error:
+            mount = uri.removeprefix("dbfs:").lstrip("/")
+            advice = f"; on Databricks, give /dbfs/{mount}" if uri.startswith("dbfs:") else ""
+            told = f"{arrow_error}; through Hadoop: {jvm_error}{advice}"
+            raise OSError(told) from jvm_error
+    return PyFileSystem(handler), path

@@ -1,0 +1,172 @@
+"""A folder to read, on this machine or behind a URI: names, bytes, Parquet files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from pomona.io.file_systems import open_system
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyarrow.fs import FileInfo, FileSystem
+
+__all__ = ["ArrowFolder", "Entry", "Folder", "LocalFolder", "folder_behind"]
+
+
+class Entry(NamedTuple):
+    """A name in a folder.
+
+    Attributes:
+        name: without the folder.
+        is_folder: whether it is a folder itself.
+        size: bytes of a file.
+        modified: of a file, in seconds since 1970.
+    """
+
+    name: str
+    is_folder: bool
+    size: int = 0
+    modified: float = 0.0
+
+
+class Folder(Protocol):
+    """A folder that may or may not exist. All methods raise `OSError` if it cannot be read."""
+
+    def __str__(self) -> str:
+        """Its path or URI."""
+
+    def parent(self) -> Folder | None:
+        """The folder above; None at the top."""
+
+    def child(self, name: str) -> Folder:
+        """A folder in it."""
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file or folder of a name in it."""
+
+    def entries(self) -> Iterator[Entry]:
+        """What is in it, in the order of the names; nothing if it is no folder."""
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a file in it."""
+
+    def opened(self, name: str) -> Path | pa.NativeFile:
+        """A file in it, as PyArrow's readers take it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFolder:
+    """A folder of this machine's file system."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def parent(self) -> LocalFolder | None:
+        """The folder above."""
+        above = self.path.absolute().parent
+        return None if above == self.path.absolute() else LocalFolder(above)
+
+    def child(self, name: str) -> LocalFolder:
+        """A folder in it."""
+        return LocalFolder(self.path / name)
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a name."""
+        return (self.path / name).exists()
+
+    def entries(self) -> Iterator[Entry]:
+        """What is in it. Broken links are left out."""
+        if not self.path.is_dir():
+            return
+        with os.scandir(self.path) as found:
+            names = sorted(found, key=lambda entry: entry.name)
+        for entry in names:
+            try:
+                status = entry.stat()
+            except FileNotFoundError:
+                continue
+            yield Entry(entry.name, entry.is_dir(), status.st_size, status.st_mtime)
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a file."""
+        return (self.path / name).read_bytes()
+
+    def opened(self, name: str) -> Path:
+        """The file's path, absolute: PyArrow takes a relative one such as `run:2/x` for a URI."""
+        return (self.path / name).absolute()
+
+
+@dataclass(frozen=True, slots=True)
+class ArrowFolder:
+    """A folder of one of Arrow's file systems.
+
+    Attributes:
+        uri: its name, for people.
+        system: the file system.
+        path: the folder's path there.
+    """
+
+    uri: str
+    system: FileSystem
+    path: str
+
+    def __str__(self) -> str:
+        return self.uri
+
+    def parent(self) -> ArrowFolder | None:
+        """The folder above, within the bucket or the host."""
+        above, _, name = self.path.rstrip("/").rpartition("/")
+        if not name or not above or above.endswith(("/", ":")):
+            return None
+        return ArrowFolder(self.uri.rstrip("/").rpartition("/")[0], self.system, above)
+
+    def child(self, name: str) -> ArrowFolder:
+        """A folder in it."""
+        return ArrowFolder(f"{self.uri}/{name}", self.system, f"{self.path}/{name}")
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a name."""
+        from pyarrow.fs import FileType
+
+        info: FileInfo = self.system.get_file_info(f"{self.path}/{name}")
+        return bool(info.type != FileType.NotFound)
+
+    def entries(self) -> Iterator[Entry]:
+        """What is in it."""
+        from pyarrow.fs import FileSelector, FileType
+
+        selector = FileSelector(self.path, allow_not_found=True)
+        for info in sorted(self.system.get_file_info(selector), key=lambda info: str(info.path)):
+            name = info.path.rstrip("/").rpartition("/")[2]
+            modified = info.mtime.timestamp() if info.mtime else 0.0
+            yield Entry(name, info.type == FileType.Directory, info.size or 0, modified)
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a file."""
+        with self.system.open_input_file(f"{self.path}/{name}") as file:
+            content: bytes = file.read()
+        return content
+
+    def opened(self, name: str) -> pa.NativeFile:
+        """The file, opened."""
+        return self.system.open_input_file(f"{self.path}/{name}")
+
+
+def folder_behind(uri: str, shown: str) -> ArrowFolder:
+    """The folder that a URI of another file system names.
+
+    Args:
+        uri: the URI.
+        shown: the same for people, without a password.
+
+    Raises:
+        OSError: its file system cannot be reached.
+    """
+    system, path = open_system(uri)
+    return ArrowFolder(shown.partition("?")[0].rstrip("/"), system, path.rstrip("/"))

@@ -1,0 +1,317 @@
+"""Where a file lies: on this machine, or behind a URI of another file system."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import shlex
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+from urllib.parse import unquote_to_bytes
+
+from pomona.errors import PomonaError
+from pomona.io.file_systems import arrow_system, open_system
+
+__all__ = [
+    "cache_folder",
+    "canonical",
+    "check_here",
+    "check_output_here",
+    "check_spelling",
+    "check_unambiguous",
+    "elsewhere",
+    "is_remote",
+    "literal_glob",
+    "local_path",
+    "other_kind",
+    "path_of_row",
+    "read_file",
+    "scheme_of",
+    "shell_word",
+    "spark_path",
+    "without_password",
+    "written_whole",
+]
+
+
+_URI = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):/")
+_WINDOWS = re.compile(r"(?P<drive>[A-Za-z]:)(?:[\\/]|$)|\\\\[^\\/]")
+_WEB = {"http", "https", "ftp", "ftps"}
+_STORES = {"s3", "s3a", "s3n", "gs", "gcs", "abfs", "abfss", "wasb", "wasbs", "oss", "cosn", "obs"}
+_HADOOP = _STORES | {"hdfs", "webhdfs", "swebhdfs", "viewfs", "dbfs", "maprfs", "adl", "har", "ofs"}
+
+
+def cache_folder(kind: str) -> Path:
+    """Where things of a kind are kept that can be made again; it need not exist.
+
+    In `$POMONA_CACHE`, else in `pomona` in the user's cache folder.
+
+    Raises:
+        OSError: the user has no home folder.
+    """
+    if given := os.environ.get("POMONA_CACHE"):
+        return Path(given, kind)
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base, "pomona", kind)
+    try:
+        return Path.home() / ".cache" / "pomona" / kind
+    except RuntimeError as error:
+        raise OSError("this user has no home folder: set POMONA_CACHE") from error
+
+
+def is_remote(uri: str) -> bool:
+    """Whether a path names another file system than this machine's: `s3a://…`, `dbfs:/…`.
+
+    What exists here by the very name `scheme:/…` is on this machine; with two slashes it never is.
+    """
+    return scheme_of(uri) not in {None, "file"} and not _is_here(uri)
+
+
+def scheme_of(uri: str) -> str | None:
+    """The scheme of a URI, in lower case; None for a path.
+
+    One letter is a drive of Windows, and a name such as `a:b` has no slash behind the colon.
+    """
+    match = _URI.match(uri)
+    return match["scheme"].lower() if match else None
+
+
+def canonical(given: str) -> str:
+    """A location in the one spelling that all libraries read; a path of this machine stays.
+
+    Schemes are written in small letters. `hdfs:/x` becomes `hdfs:///x`. Object stores have no path
+    without a bucket, so `s3a:/bucket/x`, which is what `pathlib` makes, becomes `s3a://bucket/x`.
+    """
+    if not is_remote(given):
+        return given
+    scheme, _, rest = given.partition(":")
+    scheme = scheme.lower()
+    if not rest.startswith("//"):
+        rest = ("/" if scheme in _STORES else "//") + rest
+    return f"{scheme}:{rest}"
+
+
+def check_spelling(given: str, what: str, failure: type[PomonaError]) -> None:
+    """Refuse a location that no engine can read or write, whatever is there.
+
+    Args:
+        given: the location.
+        what: what it is, in the message: `SOURCE`, `--encoder`.
+        failure: what to raise.
+
+    Raises:
+        failure: a path of Windows, a `file:` URI with a host, or a web address.
+    """
+    if reason := _misspelled(given):
+        raise failure(f"{what} {without_password(given)} {reason}")
+
+
+def check_here(
+    given: str,
+    what: str,
+    failure: type[PomonaError],
+    advice: str = "copy it here, and give the copy",
+) -> None:
+    """Make sure that a location which must be on this machine is.
+
+    Args:
+        given: the location.
+        what: what it is, in the message.
+        failure: what to raise.
+        advice: what to do if it is of another file system.
+
+    Raises:
+        failure: it is of another file system, or as for `check_spelling`.
+    """
+    check_spelling(given, what, failure)
+    if is_remote(given):
+        told = elsewhere(given, advice)
+        raise failure(f"{what} {without_password(canonical(given))} {told}")
+
+
+def check_output_here(file: Path, failure: type[PomonaError]) -> Path:
+    """Make sure that a file to write is of this machine, and give its path.
+
+    Raises:
+        failure: it is not.
+    """
+    check_here(str(file), "the file", failure, "write it here, and copy it there")
+    return Path(local_path(str(file)))
+
+
+def check_unambiguous(given: str, what: str, failure: type[PomonaError]) -> None:
+    """Make sure that a location of one of Hadoop's known schemes is not also a path here.
+
+    Raises:
+        failure: it is both.
+    """
+    if scheme_of(given) in _HADOOP and not is_remote(given):
+        raise failure(
+            f"{what} {given} is a path of this machine as well as a URI: write ./{given} for the "
+            f"path, or {given.replace(':/', ':///', 1)} for the URI"
+        )
+
+
+def elsewhere(given: str, advice: str) -> str:
+    """Says of a remote location that it is not here, and what to do."""
+    scheme = scheme_of(given)
+    if scheme == "dbfs":
+        advice += f"; on Databricks, give /dbfs/{given.partition(':')[2].lstrip('/')}"
+    elif scheme not in _HADOOP:
+        advice += f"; for a path of that name on this machine, give ./{given}"
+    return f"is on the file system {scheme!r}, not on this machine: {advice}"
+
+
+def local_path(uri: str) -> str:
+    """The file system's path of a `file:` URI, or of a plain path.
+
+    Several slashes in front are one: `//photos` is `/photos`, and their rows must be the same.
+    """
+    rest = uri[5:] if uri[:5].lower() == "file:" else uri
+    if rest is not uri and re.match("//localhost(/|$)", rest, re.IGNORECASE):
+        rest = rest[len("//localhost") :] or "/"
+    return "/" + rest.lstrip("/") if rest.startswith("/") else rest
+
+
+def _is_here(given: str) -> bool:
+    """Whether a path like `x:/y` exists on this machine, or the folder that such a glob starts in.
+
+    `dbfs://` with two slashes or more is never looked for.
+    """
+    if "://" in given:
+        return False
+    if os.path.lexists(given):
+        return True
+    folder = re.split(r"[*?\[]", given, maxsplit=1)[0].rpartition("/")[0]
+    return folder != "" and glob.has_magic(given) and os.path.isdir(folder)  # noqa: PTH112
+
+
+def _misspelled(given: str) -> str | None:
+    """What is wrong with the spelling of a location, and what to write."""
+    drive = _WINDOWS.match(given)
+    if drive and os.name != "nt":
+        first = given[:2] if drive["drive"] else given
+        if os.path.lexists(given) or (drive["drive"] and os.path.isdir(first)):  # noqa: PTH112
+            return None
+        rest = given[2:].replace("\\", "/").lstrip("/")
+        example = f"/mnt/{given[0].lower()}/{rest}" if drive["drive"] else "/mnt/share/photos"
+        return (
+            f"is a path of Windows, and this machine has none: give a path such as {example}, or "
+            f"./{given} for a file of that very name"
+        )
+    scheme = scheme_of(given)
+    if scheme in _WEB and is_remote(given):
+        return (
+            "is a web address, where files can be neither listed nor written: give a path of this "
+            "machine, or a URI such as s3a://bucket/x"
+        )
+    if scheme == "file":
+        path = local_path(given)
+        if re.match("/[A-Za-z]:[/\\\\]", path) and os.name != "nt" and not os.path.lexists(path):
+            return "is a path of Windows, and this machine has none: give a path of this machine"
+        host = re.match("file://([^/]+)", given, re.IGNORECASE)
+        known = host is None or host[1].lower() == "localhost"
+        if host and not (known or os.path.isdir(f"/{host[1]}")):  # noqa: PTH112
+            return f"names the host {host[1]}: write file:///… for a file of this machine"
+    return None
+
+
+def path_of_row(uri: str) -> str:
+    """The path of this machine that a row's `path` stands for; of another system, the URI itself.
+
+    See `pomona.source.image_file.ImageFile.uri`: behind `file://` stand the bytes of a name that is
+    not text.
+    """
+    if uri.startswith("file:///"):
+        return os.fsdecode(unquote_to_bytes(uri.removeprefix("file://")))
+    return uri.removeprefix("file:")
+
+
+def literal_glob(path: str) -> str:
+    """A glob of Hadoop's that means this path and no other: Spark takes every path for a glob."""
+    return re.sub(r"[\\{}\[\]*?]", r"\\\g<0>", path)
+
+
+def spark_path(path: str) -> str:
+    """Where Spark is to read: a path of this machine stays one, whatever Spark's default is."""
+    if is_remote(path):
+        return canonical(path)
+    return literal_glob(f"file:{Path(local_path(path)).absolute()}")
+
+
+def read_file(location: str, mark: bytes = b"", *, by_jvm: bool = True) -> bytes:
+    """Read a whole file from a path, or from a URI: see `pomona.io.file_systems.open_system`.
+
+    Args:
+        location: where it is.
+        mark: what it should begin with; of a file that does not, only so many bytes are read.
+        by_jvm: whether a JVM may be started for a file system that Arrow cannot reach.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if reason := _misspelled(location):
+        raise OSError(f"it {reason}")
+    if not is_remote(location):
+        with Path(local_path(location)).open("rb") as file:
+            return _read(file, mark)
+    location = canonical(location)
+    import pyarrow as pa
+
+    system, path = open_system(location) if by_jvm else arrow_system(location)
+    try:
+        with system.open_input_file(path) as file:
+            return _read(file, mark)
+    except (OSError, pa.ArrowException) as error:
+        raise OSError(" ".join(str(error).split())[:200]) from error
+
+
+def _read(file: IO[bytes], mark: bytes) -> bytes:
+    start = file.read(len(mark)) if mark else b""
+    return start + file.read() if start == mark else start
+
+
+def other_kind(place: Path) -> str | None:
+    """What is there in place of a file; None where there is one, or nothing."""
+    if not place.exists() or place.is_file():
+        return None
+    return "a folder" if place.is_dir() else "no file but a device or a pipe"
+
+
+@contextmanager
+def written_whole(file: Path, failure: type[PomonaError]) -> Iterator[Path]:
+    """Give the name of a draft to write; it takes the file's place if all went well.
+
+    The draft lies beside the file, hidden, and ends as the file does, since libraries go by that.
+    Where the name is a link, what it leads to is written.
+
+    Raises:
+        failure: it is a folder or a device; or an `OSError`, here or on the way, in one line.
+    """
+    file = check_output_here(file, failure)
+    place = Path(os.path.realpath(file))
+    if kind := other_kind(place):
+        raise failure(f"cannot write {file}: it is {kind}; give the name of a file")
+    draft = place.with_name(f".{uuid.uuid4().hex}{file.suffix}")
+    try:
+        yield draft
+        draft.replace(place)
+    except OSError as error:
+        raise failure(f"cannot write {file}: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):  # which would hide what went wrong
+            draft.unlink(missing_ok=True)
+
+
+def without_password(location: str) -> str:
+    """The location as it may be shown: `s3://key:secret@bucket` holds a secret."""
+    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", location)
+
+
+def shell_word(path: str) -> str:
+    """A path as one word of a shell command, which must not take it for an option."""
+    return shlex.quote(f"./{path}" if path.startswith("-") else path)

@@ -1,0 +1,1 @@
+"""What a run has to do: no engine is needed for that."""

@@ -1,0 +1,118 @@
+"""The images still to do, shared by the threads that each look after one worker process."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from pomona.source.image_file import ImageFile
+
+__all__ = ["CHUNK", "ImageQueue"]
+
+_LISTED_AHEAD = 100_000  # images: about 30 MB; the listing waits when it is this far ahead
+CHUNK = 64  # images that are handed out together: half a second of work
+_SMALLEST = 2  # likewise near the end, where the others wait
+
+
+class ImageQueue:
+    """Hands out chunks of images and takes back those whose process died.
+
+    It is empty only when every image that it handed out was settled: until then a chunk may come
+    back, so `take` waits.
+    """
+
+    def __init__(self, workers: int, largest: int = CHUNK) -> None:
+        self._workers = workers
+        self._largest = largest
+        self._waiting: deque[ImageFile] = deque()
+        self._suspects: deque[ImageFile] = deque()
+        self._unsettled = 0
+        self._listed = 0
+        self._listing = True
+        self._roused = False
+        self._stopped = False
+        self._changed = threading.Condition()
+
+    def fill(self, files: Iterable[ImageFile]) -> None:
+        """Add what the source lists, waiting where it is far ahead."""
+        for file in files:
+            with self._changed:
+                while len(self._waiting) >= _LISTED_AHEAD and not self._stopped:
+                    self._changed.wait()
+                if self._stopped:
+                    return
+                self._waiting.append(file)
+                self._listed += 1
+                self._changed.notify()
+        with self._changed:
+            self._listing = False
+            self._changed.notify_all()
+
+    @property
+    def total(self) -> int | None:
+        """How many images were listed, once the listing has ended."""
+        return None if self._listing else self._listed
+
+    def take(self, *, holds_work: bool) -> list[ImageFile] | None:
+        """Return the next chunk; a suspect comes alone.
+
+        Args:
+            holds_work: whether the caller still holds unsettled images. If so and nothing waits,
+                it gets an empty chunk: settle first, then ask again. So does one who is roused.
+
+        Returns:
+            Images, or None when all are settled or the run was stopped.
+        """
+        with self._changed:
+            while not self._stopped:
+                if self._roused:
+                    self._roused = False
+                    return []
+                if self._suspects:
+                    return self._hand_out(self._suspects, 1)
+                if self._waiting and (len(self._waiting) >= self._largest or not self._listing):
+                    share = len(self._waiting) // (4 * self._workers)
+                    return self._hand_out(self._waiting, max(_SMALLEST, min(self._largest, share)))
+                if holds_work and not self._listing:
+                    return []
+                if not self._unsettled and not self._listing:
+                    return None
+                self._changed.wait()
+        return None
+
+    def rouse(self) -> None:
+        """Give an empty chunk to one caller of `take`, so that it gets ready."""
+        with self._changed:
+            self._roused = True
+            self._changed.notify_all()
+
+    def settle(self, images: int) -> None:
+        """Say that the rows of so many images are in the table."""
+        with self._changed:
+            self._unsettled -= images
+            self._changed.notify_all()
+
+    def give_back(self, files: Iterable[ImageFile], suspects: Sequence[ImageFile] = ()) -> None:
+        """Take back images whose process died; `suspects` are those that it had in hand."""
+        blamed = set(map(id, suspects))
+        with self._changed:
+            for file in files:
+                self._unsettled -= 1
+                if id(file) in blamed:
+                    self._suspects.append(file)
+                else:
+                    self._waiting.append(file)
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Hand out nothing more."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+    def _hand_out(self, files: deque[ImageFile], count: int) -> list[ImageFile]:
+        chunk = [files.popleft() for _ in range(min(count, len(files)))]
+        self._unsettled += len(chunk)
+        self._changed.notify_all()
+        return chunk

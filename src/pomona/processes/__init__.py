@@ -1,0 +1,1 @@
+"""Child processes of the workers, from inside and from outside."""

@@ -1,0 +1,159 @@
+"""Turning an encoder into numbers: one loaded runtime per process and encoder."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pomona.encoder.encoder import Encoder
+    from pomona.encoder.preprocessing import Preprocessing
+
+__all__ = [
+    "LazyRuntime",
+    "Runtime",
+    "SideBySide",
+    "computes_on_gpu",
+    "load_once",
+    "loads_since",
+    "loads_so_far",
+    "runtime_for",
+]
+
+
+class Runtime(Protocol):
+    """What the worker asks of a loaded network."""
+
+    batch_size: int  # images per call that suit it best
+    preprocessing: Preprocessing
+    dimension: int
+
+    def predict(self, images: NDArray[np.uint8], features: NDArray[np.float32]) -> None:
+        """Fill `features` (N, dimension) float32 from `images` (N, height, width, 3) uint8 RGB."""
+
+
+_loaded: dict[str, Runtime] = {}
+_lock = threading.Lock()
+_loads = 0
+_reported = 0
+
+
+def load_once(fingerprint: str, fetch: Callable[[], Encoder], copies: int = 1) -> Runtime:
+    """Return this process's runtime for an encoder, loading it the first time only.
+
+    Args:
+        fingerprint: the encoder's identity, the key.
+        fetch: gives the encoder itself; called only when it is not loaded yet, because on Spark
+            it reads a broadcast variable, which costs.
+        copies: how many images to compute at the same time, by one copy of the network each. A
+            runtime that takes several images in one call, on a GPU, needs one copy only.
+
+    Raises:
+        EncoderError: the encoder cannot be loaded here, or gives other features than where it
+            was built.
+    """
+    global _loads  # noqa: PLW0603 - a process-wide count is the point
+    from pomona.runtime.parity import check_parity
+
+    with _lock:
+        if fingerprint not in _loaded:
+            encoder = fetch()
+            runtime = runtime_for(encoder)
+            check_parity(encoder, runtime)
+            if copies > 1 and runtime.batch_size == 1:
+                more = (runtime_for(encoder) for _ in range(copies - 1))
+                runtime = SideBySide([runtime, *more])
+            _loaded[fingerprint] = runtime
+            _loads += 1
+        return _loaded[fingerprint]
+
+
+def runtime_for(encoder: Encoder) -> Runtime:
+    """Load an encoder in the runtime that it was built for.
+
+    Raises:
+        EncoderError: it cannot be loaded here.
+    """
+    if encoder.runtime == "onnxruntime":
+        from pomona.runtime.onnxruntime import OnnxRuntime
+
+        return OnnxRuntime(encoder)
+    from pomona.runtime.openvino import OpenVinoRuntime
+
+    return OpenVinoRuntime(encoder)
+
+
+def computes_on_gpu(encoder: Encoder) -> bool:
+    """Whether an encoder would be computed on a GPU of this machine."""
+    if encoder.runtime != "onnxruntime":
+        return False
+    from pomona.runtime.onnxruntime import gpu_is_here
+
+    return gpu_is_here()
+
+
+class SideBySide:
+    """Copies of a loaded network, each with a thread of its own.
+
+    Each image is computed by one copy alone, so its vector is the same as with one copy.
+    """
+
+    _IMAGES_EACH = 4  # so that a slow image does not leave the other copies idle
+
+    def __init__(self, copies: list[Runtime]) -> None:
+        self.batch_size = self._IMAGES_EACH * len(copies)
+        self.preprocessing = copies[0].preprocessing
+        self.dimension = copies[0].dimension
+        self._copies = copies
+        self._threads = ThreadPoolExecutor(len(copies))
+
+    def predict(self, images: NDArray[np.uint8], features: NDArray[np.float32]) -> None:
+        """Fill `features` as `Runtime.predict` does."""
+        waiting = queue.SimpleQueue[int]()
+        for number in range(len(images)):
+            waiting.put(number)
+
+        def work(copy: Runtime) -> None:
+            with suppress(queue.Empty):
+                while True:
+                    number = waiting.get_nowait()
+                    copy.predict(images[number : number + 1], features[number : number + 1])
+
+        for done in [self._threads.submit(work, copy) for copy in self._copies]:
+            done.result()
+
+
+class LazyRuntime:
+    """A runtime that loads its network when the first image needs it."""
+
+    batch_size = 1
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.preprocessing = encoder.preprocessing
+        self.dimension = encoder.dimension
+        self._encoder = encoder
+
+    def predict(self, images: NDArray[np.uint8], features: NDArray[np.float32]) -> None:
+        """Fill `features` as `Runtime.predict` does."""
+        load_once(self._encoder.fingerprint, lambda: self._encoder).predict(images, features)
+
+
+def loads_since() -> int:
+    """How many models this process loaded since the last call: what a task reports, once."""
+    global _reported
+    with _lock:
+        fresh, _reported = _loads - _reported, _loads
+        return fresh
+
+
+def loads_so_far() -> int:
+    """How many models this process has loaded in its life."""
+    with _lock:
+        return _loads

@@ -1,0 +1,152 @@
+"""One image file of this machine or of another: as it is listed, and as it is read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from pomona.schema import INPUT_SCHEMA
+from pomona.source.labels import LabelRule
+
+__all__ = ["BATCH_BYTES", "ImageFile", "content_digest", "is_for_spark", "look_at", "read_batches"]
+
+BATCH_BYTES = 16 * 2**20
+"""A record batch of images is closed when it holds this much: one photo of 40 MB, or many small."""
+
+_BATCH_ROWS = 256
+
+_MAX_FILE_BYTES = 2**31 - 1
+"""What fits into one value of Arrow's binary type, and into one of Java's byte arrays."""
+
+_SPARK_FILE_BYTES = 128 * 2**20
+"""The most that Spark is to read of one file: it holds each up to three times on the JVM's heap,
+of 1 GiB by default, in every task at once."""
+
+_MODIFIED_MS = range(-62_135_596_800_000, 253_402_300_800_000)  # the years 1 to 9999
+
+_NO_TEXT = re.compile("[\udc80-\udcff]")  # bytes of a name that are no UTF-8, as Python shows them
+
+
+class ImageFile(NamedTuple):
+    """One file as it was listed.
+
+    Attributes:
+        path: absolute path on this machine, or URI of another file system.
+        size: bytes; None where the file could not be looked at, or is no regular file.
+        modified: milliseconds since 1970 (Hadoop's resolution), UTC; None likewise, and where no
+            calendar has that time.
+    """
+
+    path: str
+    size: int | None
+    modified: int | None
+
+    @property
+    def has_plain_name(self) -> bool:
+        """Whether the name is valid text, so that the URI leads back to the file."""
+        return self.uri.removeprefix("file:") == self.path or not self.path.startswith("/")
+
+    @property
+    def has_name_for_spark(self) -> bool:
+        """Whether Spark does not take the file for one of its own, by its name."""
+        name = self.path.rpartition("/")[2]
+        return not (name.startswith((".", "_")) or name.endswith("._COPYING_"))
+
+    @property
+    def uri(self) -> str:
+        """The string of the feature table: what Spark's `binaryFile` gives, nothing escaped.
+
+        Parquet's strings must be valid text. Where bytes of a name are not, each becomes `%XX` and
+        each `%` becomes `%25`, and the URI begins with `file://`, which no other one does: so no
+        two files have the same.
+        """
+        path = self.path
+        if not path.startswith("/"):
+            return path
+        if path.isascii() or not _NO_TEXT.search(path):
+            return f"file:{path}"
+        escaped = path.replace("%", "%25")
+        return "file://" + _NO_TEXT.sub(lambda no: f"%{ord(no[0]) - 0xDC00:02X}", escaped)
+
+
+def look_at(path: str) -> ImageFile:
+    """A file of this machine, as it is now."""
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except OSError:  # a broken link still gets its row
+        return ImageFile(path, None, None)
+    size = status.st_size if stat.S_ISREG(status.st_mode) else None
+    modified = status.st_mtime_ns // 1_000_000
+    return ImageFile(path, size, modified if modified in _MODIFIED_MS else None)
+
+
+def is_for_spark(file: ImageFile) -> bool:
+    """Whether Spark can be asked for a file: not for an empty one, nor for a very large one."""
+    return file.modified is not None and 0 < (file.size or 0) <= _SPARK_FILE_BYTES
+
+
+def content_digest(file: ImageFile) -> str | None:
+    """SHA-256 of a local file's bytes, in hex; None if it cannot be read."""
+    try:
+        descriptor = os.open(file.path, os.O_RDONLY | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as opened:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_FILE_BYTES:
+                return None
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError:
+        return None
+
+
+def read_batches(files: Iterable[ImageFile], label: LabelRule) -> Iterator[pa.RecordBatch]:
+    """Read local files into record batches for the worker, `pomona.schema.INPUT_SCHEMA`.
+
+    A file that cannot be read gives a row without content and with the reason in `read_error`.
+    """
+    rows: list[tuple[ImageFile, bytes | None, str | None]] = []
+    held = 0
+    for file in files:
+        content, error = _read(file)
+        rows.append((file, content, error))
+        held += len(content or b"")
+        if held >= BATCH_BYTES or len(rows) >= _BATCH_ROWS:
+            yield _batch(rows, label)
+            rows, held = [], 0
+    if rows:
+        yield _batch(rows, label)
+
+
+def _read(file: ImageFile) -> tuple[bytes | None, str | None]:
+    try:
+        # Not blocking: a named pipe called a.jpg must not hang the run.
+        descriptor = os.open(file.path, os.O_RDONLY | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as opened:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                return None, "not a regular file"
+            if found.st_size > _MAX_FILE_BYTES:
+                return None, f"holds {found.st_size} bytes: no more than {_MAX_FILE_BYTES} are read"
+            return opened.read(), None
+    except OSError as error:
+        return None, f"cannot be read: {error.strerror or error}"
+
+
+def _batch(
+    rows: Sequence[tuple[ImageFile, bytes | None, str | None]], label: LabelRule
+) -> pa.RecordBatch:
+    uris = [file.uri for file, _, _ in rows]
+    columns = {
+        "path": uris,
+        "label": [label(uri) for uri in uris],
+        "size": [file.size for file, _, _ in rows],
+        "modified": [file.modified and file.modified * 1000 for file, _, _ in rows],
+        "content": [content for _, content, _ in rows],
+        "read_error": [error for _, _, error in rows],
+    }
+    return pa.RecordBatch.from_pydict(columns, INPUT_SCHEMA)

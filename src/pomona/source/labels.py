@@ -1,0 +1,193 @@
+"""Label from path: `parent`, `none`, `regex:PATTERN`, `csv:FILE`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from pomona.errors import UsageError
+from pomona.io.location import check_here, local_path
+from pomona.source.label_file import Line, normal_path, read_label_file
+
+__all__ = ["LabelRule", "check_label_rule", "lasting_label_rule", "parse_label_rule"]
+
+
+class LabelRule(Protocol):
+    """Gives an image its label. Rules are small and travel to the workers."""
+
+    def __call__(self, path: str) -> str | None:
+        """Return the label of the image at the URI `path`; None where it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Parent:
+    """The name of the folder that the image lies in."""
+
+    def __call__(self, path: str) -> str | None:
+        folders = path.rsplit("/", 2)
+        if len(folders) < 3 or not folders[-2]:
+            return None
+        # See `ImageFile.uri` for names that are no text.
+        return folders[-2].replace("%25", "%") if path.startswith("file://") else folders[-2]
+
+
+@dataclass(frozen=True, slots=True)
+class _Nothing:
+    """No labels."""
+
+    def __call__(self, path: str) -> str | None:  # noqa: ARG002 - the rule's shape
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Regex:
+    """The first group of a pattern searched in the path."""
+
+    pattern: re.Pattern[str]
+
+    def __call__(self, path: str) -> str | None:
+        match = self.pattern.search(path)
+        return match.group(1) if match else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Csv:
+    """What a file of labels says: see `pomona.source.label_file`.
+
+    A path there is a URI, an absolute path, or the end of one from a slash on. It may lack the
+    extension.
+
+    Attributes:
+        file: where it is.
+        lines: by path.
+        exact_only: paths that are a file's name as they are: they stand for no other file.
+    """
+
+    file: Path
+    lines: dict[str, Line] = field(repr=False)
+    exact_only: frozenset[str] = field(default=frozenset(), repr=False)
+
+    def __call__(self, path: str) -> str | None:
+        found = self._find(path)
+        return None if found is None else self.lines[found[0]].label
+
+    def checked(self, paths: Iterable[str], *, must_match: bool) -> _Csv:
+        found: dict[str, tuple[str, bool]] = {}
+        twice: dict[str, str] = {}  # paths that stand for two files
+        exact_only: set[str] = set()
+        example = None
+        for path in paths:
+            example = example or path
+            match = self._find(path)
+            if match is None:
+                continue
+            key, exact = match
+            earlier = found.setdefault(key, (path, exact))
+            if earlier[0] == path:
+                continue
+            if earlier[1] != exact:
+                exact_only.add(key)
+                twice.pop(key, None)
+                if exact:
+                    found[key] = (path, exact)
+            elif key not in exact_only or exact:
+                twice[key] = path
+        if twice:
+            key, other = next(iter(twice.items()))
+            line = self.lines[key]
+            raise UsageError(
+                f"--label csv:{self.file}: line {line.number} ({line.path!r}) stands for two "
+                f"images, {found[key][0]} and {other}: write more of the path there, or choose "
+                "images with --glob or --exclude"
+            )
+        if must_match and not found and example:
+            line = next(iter(self.lines.values()))
+            raise UsageError(
+                f"--label csv:{self.file}: none of its {len(self.lines):,} paths is an image of "
+                f"SOURCE: line {line.number} has {line.path!r}, an image is {example}: give that "
+                "path, or its end from a slash on"
+            )
+        return replace(self, exact_only=frozenset(exact_only))
+
+    def _find(self, path: str) -> tuple[str, bool] | None:
+        """The line's path that stands for an image, and whether it has the extension."""
+        tails = list(_tails(normal_path(path)))
+        for tail in tails:
+            if tail in self.lines:
+                return tail, True
+        for tail in tails:
+            stem = _STEM.fullmatch(tail)
+            if stem and stem[1] in self.lines and stem[1] not in self.exact_only:
+                return stem[1], False
+        return None
+
+
+_STEM = re.compile(r"(.*[^/])\.[^./]*", re.DOTALL)
+
+
+def _tails(path: str) -> Iterator[str]:
+    while path:
+        yield path
+        _, slash, path = path.partition("/")
+        if not slash:
+            return
+
+
+def parse_label_rule(text: str) -> LabelRule:
+    """Read the value of `--label`.
+
+    Raises:
+        UsageError: unknown rule, a pattern that is none or has no group, an unreadable CSV file.
+    """
+    kind, _, rest = text.partition(":")
+    if text == "parent":
+        return _Parent()
+    if text == "none":
+        return _Nothing()
+    if kind == "regex" and rest:
+        return _Regex(_pattern(rest))
+    if kind == "csv" and rest:
+        check_here(rest, "--label csv:FILE", UsageError)
+        read = read_label_file(local_path(rest))
+        return _Csv(read.file, read.lines)
+    raise UsageError(f"--label {text}: expected parent, none, regex:PATTERN or csv:FILE")
+
+
+def check_label_rule(
+    rule: LabelRule, paths: Callable[[], Iterable[str]], *, must_match: bool = True
+) -> LabelRule:
+    """Make sure that a CSV file of labels and the images match; other rules need no check.
+
+    Args:
+        rule: any.
+        paths: gives the paths of all images, as in the table.
+        must_match: whether a file that names no image is an error.
+
+    Returns:
+        The rule to use: it knows which names are whole.
+
+    Raises:
+        UsageError: no line stands for an image, or one stands for two.
+    """
+    return rule.checked(paths(), must_match=must_match) if isinstance(rule, _Csv) else rule
+
+
+def lasting_label_rule(text: str) -> str:
+    """The value of `--label` in a form that means the same in every working directory."""
+    kind, _, rest = text.partition(":")
+    return f"csv:{Path(local_path(rest)).absolute()}" if kind == "csv" else text
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        pattern = re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise UsageError(f"--label regex:{text}: not a regular expression ({error})") from error
+    if not pattern.groups:
+        raise UsageError(
+            f"--label regex:{text}: put the label in a group, as in regex:/([^/]+)/[^/]+$"
+        )
+    return pattern

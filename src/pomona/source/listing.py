@@ -1,0 +1,209 @@
+"""What lists images: a folder, one file or a glob on this machine."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pomona.errors import SourceError
+from pomona.io.location import local_path, path_of_row
+from pomona.source.image_file import ImageFile, content_digest, look_at
+from pomona.source.passed_over import PassedOver
+from pomona.source.selection import IMAGE_EXTENSIONS, KNOWN_IMAGES, Selected, Selection, SourceGlob
+from pomona.source.walk import expand, has_parent_in, tree
+
+__all__ = ["Listing", "Source"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A set of image files on this machine's file system.
+
+    Attributes:
+        given: what the user wrote: a folder, a file, or a glob; a `file:` URI also.
+        selection: which files below a folder are taken.
+        table: a folder below the source that is left out: the table, if it lies there.
+    """
+
+    given: str
+    selection: Selection = KNOWN_IMAGES
+    table: str | None = None
+
+    def check(self) -> None:
+        """Make sure that there is something to list.
+
+        Raises:
+            SourceError: missing, or a glob without matches.
+        """
+        if next(self._found(lambda _: None, PassedOver()), None) is None:
+            given = self.given or "''"
+            raise SourceError(f"{given} does not exist: give a folder, an image or a glob")
+
+    def files(
+        self, on_error: Callable[[OSError], None], passed_over: PassedOver | None = None
+    ) -> Iterator[ImageFile]:
+        """List the images, in a fixed order, each once, streaming.
+
+        Links are followed, but never round in a circle.
+
+        Args:
+            on_error: is told of each folder that could not be listed.
+            passed_over: counts what is not taken.
+        """
+        passed_over = passed_over or PassedOver()
+        passed_over.expect(self.selection.exclude)
+        for root in self._roots(on_error, passed_over):
+            if os.path.isdir(root):  # noqa: PTH112 - names may be no valid text: stay with os
+                yield from self._walk(root, on_error, passed_over)
+            else:
+                yield look_at(root)
+
+    def is_gone(self, uri: str) -> bool:
+        """Whether a file of a table's row, which was not listed, lay in the source and is no more.
+
+        A file that is excluded counts as gone. A file that cannot be looked at may still be there.
+        """
+        path = path_of_row(uri)
+        if not path.startswith("/") or (root := self._root_of(path)) is None:
+            return False
+        below = path[len(root) :].lstrip("/")
+        if below and not self.selection.chooses(below):
+            return False
+        selected = Selected(self.selection, self._glob(), root, PassedOver())
+        if selected.excludes(path, is_folder=False):
+            return True
+        try:
+            os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except (OSError, ValueError):
+            return False
+        return False
+
+    def _glob(self) -> SourceGlob:
+        given = local_path(self.given)
+        absolute = os.path.abspath(given)  # noqa: PTH100 - links stay as they were given
+        return SourceGlob(absolute, is_glob=not os.path.lexists(given))
+
+    def _root_of(self, path: str) -> str | None:
+        """The file or folder, of those that were given, that a path is or lies in."""
+        glob = self._glob()
+        above = [str(parent) for parent in reversed(Path(path).parents)]
+        of_folders = local_path(self.given).rpartition("/")[2] in {"", "**"}
+        places = above if of_folders else [*above, path]
+        return next(filter(glob.finds, places), None)
+
+    def _roots(self, on_error: Callable[[OSError], None], passed_over: PassedOver) -> list[str]:
+        """Files and folders that were given, but for those that lie in others of them."""
+        found = {root.rstrip("/") for root in self._found(on_error, passed_over)}
+        return sorted(root or "/" for root in found if not has_parent_in(root, found))
+
+    def _found(self, on_error: Callable[[OSError], None], passed_over: PassedOver) -> Iterator[str]:
+        path, glob = local_path(self.given), self._glob()
+        if not glob.is_glob:
+            yield glob.pattern
+            return
+        excludes = self._excluding(glob, passed_over)
+        for match in expand(path, on_error, excludes):
+            absolute = os.path.abspath(match)  # noqa: PTH100
+            is_folder = os.path.isdir(absolute)  # noqa: PTH112
+            selected = Selected(self.selection, glob, absolute, passed_over)
+            if selected.has_root(is_folder=is_folder):
+                yield absolute
+
+    def _walk(
+        self, root: str, on_error: Callable[[OSError], None], passed_over: PassedOver
+    ) -> Iterator[ImageFile]:
+        if root == self.table:
+            return
+        for path, is_folder in tree(root, on_error, self._excluding(self._glob(), passed_over)):
+            if is_folder:
+                continue
+            if self.selection.chooses(path[len(root) :].lstrip("/")):
+                yield look_at(path)
+            else:
+                passed_over.file(path.rpartition("/")[2])
+
+    def _excluding(self, glob: SourceGlob, passed_over: PassedOver) -> Callable[[str, bool], bool]:
+        """Tells a walk whether to leave out a path, whose parent folder it did not leave out."""
+
+        def excludes(path: str, is_folder: bool) -> bool:
+            path = path if path.startswith("/") else os.path.abspath(path)  # noqa: PTH100
+            if path == self.table:
+                return True
+            pattern = self.selection.own_exclusion(glob.below(path), is_folder=is_folder)
+            if pattern is None:
+                return False
+            passed_over.exclude(pattern, path if glob.is_glob else None)
+            return True
+
+        return excludes
+
+
+class Listing:
+    """The images of one run: listed once, streaming.
+
+    Attributes:
+        unlisted: folders that could not be listed, each with its reason.
+        files_listed: images seen so far.
+        passed_over: what was seen so far and is no image of the run.
+    """
+
+    def __init__(
+        self,
+        given: str,
+        files: Callable[[Callable[[OSError], None], PassedOver], Iterator[ImageFile]],
+        is_gone: Callable[[str], bool],
+        digest: Callable[[ImageFile], str | None] = content_digest,
+    ):
+        """Begin the listing.
+
+        Args:
+            given: what the user gave as the source.
+            files: lists the images, tells of folders that could not be listed, and counts what it
+                passes over.
+            is_gone: whether a file of a table's row, which was not listed, lay in the source and is
+                no more.
+            digest: SHA-256 of a file's bytes, in hex; None if it cannot be read.
+        """
+        self.is_gone = is_gone
+        self.digest = digest
+        self.unlisted: list[str] = []
+        self.files_listed = 0
+        self.passed_over = PassedOver()
+        self._given = given
+        self._files = files(self._note, self.passed_over)
+        self._first = next(self._files, None)
+
+    def check(self) -> None:
+        """Make sure that there is an image.
+
+        Raises:
+            SourceError: there is none.
+        """
+        if self._first is None:
+            found = "; ".join([*self.unlisted[:1], *self.passed_over.in_words()])
+            raise SourceError(
+                f"{self._given} has no images{f' ({found})' if found else ''}: known extensions "
+                f"are {' '.join(IMAGE_EXTENSIONS)}; choose others with --glob"
+            )
+
+    def files(self) -> Iterator[ImageFile]:
+        """The images; to be read once."""
+        first = (self._first,) if self._first else ()
+        for file in itertools.chain(first, self._files):
+            self.files_listed += 1
+            yield file
+
+    def _note(self, error: OSError) -> None:
+        told = f"{error.filename}: {error.strerror}"
+        if told in self.unlisted:  # where a glob and the walk meet it
+            return
+        self.unlisted.append(told)
+        _log.warning("cannot list %s: %s", error.filename, error.strerror)

@@ -1,0 +1,43 @@
+"""Whether the file of a row still exists, and whether its folder does: a disk may be unmounted."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+
+from pomona.io.location import path_of_row
+
+__all__ = ["absent_folder", "is_missing"]
+
+
+def is_missing(uri: str) -> bool | None:
+    """Whether the file of a row does not exist; None if that cannot be seen.
+
+    Files of other file systems are not looked at.
+    """
+    path = path_of_row(uri)
+    if not path.startswith("/"):
+        return None
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return None
+    return False
+
+
+@lru_cache(65_536)
+def absent_folder(folder: str) -> str | None:
+    """The topmost folder that is missing, of a folder and those above it.
+
+    An empty folder counts as missing: it may be where a disk was mounted. None if the folder holds
+    something.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return None if next(entries, None) else folder
+    except (FileNotFoundError, NotADirectoryError):
+        return absent_folder(folder.rpartition("/")[0] or "/") or folder
+    except OSError:
+        return folder

@@ -1,0 +1,92 @@
+"""What a listing passes over, counted: files by extension, and what is excluded by pattern."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from pomona.source.exclusions import HIDDEN
+
+__all__ = ["PassedOver"]
+
+_WITHOUT = "without extension"
+_OTHER = "other"
+_EXTENSION = re.compile(r"\.[^\s.]{1,16}")  # what is longer, or has blanks, is part of a name
+_MOST_KINDS = 1000  # that are told apart: names may end in anything
+_SHOWN = 10
+
+
+class PassedOver:
+    """The files and folders below a source that are not images of the run.
+
+    Attributes:
+        by_extension: files that were not chosen, by lower-case extension.
+        excluded: files and folders that are excluded, by pattern; a folder counts once, and a
+            pattern that was given and excludes nothing counts 0.
+    """
+
+    def __init__(self) -> None:
+        self.by_extension: Counter[str] = Counter()
+        self.excluded: Counter[str] = Counter()
+        self._counted: set[str] = set()
+
+    def expect(self, patterns: Sequence[str]) -> None:
+        """Note the patterns that were given, so that one that excludes nothing is told."""
+        for pattern in patterns:
+            if not pattern.startswith("!"):
+                self.excluded.setdefault(pattern, 0)
+
+    def exclude(self, pattern: str, path: str | None = None) -> None:
+        """Count a file or a folder that is excluded; with its path, only the first time."""
+        if path is not None:
+            if path in self._counted:
+                return
+            self._counted.add(path)
+        self.excluded[pattern] += 1
+
+    def file(self, name: str) -> None:
+        """Count a file that was not chosen."""
+        extension = os.path.splitext(name)[1].lower()  # noqa: PTH122 - it is called for every file
+        if not (_EXTENSION.fullmatch(extension) and extension.isprintable()):
+            extension = _WITHOUT
+        if extension not in self.by_extension and len(self.by_extension) >= _MOST_KINDS:
+            extension = _OTHER
+        self.by_extension[extension] += 1
+
+    def to_json(self) -> dict[str, dict[str, int]]:
+        """Both counts, most frequent first."""
+        return {
+            "passed_over": dict(_sorted(self.by_extension)),
+            "excluded": dict(_sorted(self.excluded)),
+        }
+
+    def in_words(self) -> list[str]:
+        """One line for each count that is not empty, and one for patterns that exclude nothing."""
+        lines = []
+        if self.by_extension:
+            lines.append(f"passed over: {_told(self.by_extension)}")
+        if named := Counter({_named(pattern): n for pattern, n in self.excluded.items() if n}):
+            lines.append(f"excluded: {_told(named)}")
+        if unused := [repr(pattern) for pattern, n in self.excluded.items() if not n]:
+            told = ", ".join(unused[:_SHOWN]) + ", ..." * (len(unused) > _SHOWN)
+            lines.append(f"--exclude {told} matches nothing; a path there starts below SOURCE")
+        return lines
+
+
+def _sorted(counts: Counter[str]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _told(counts: Counter[str]) -> str:
+    kinds = _sorted(counts)
+    told = ", ".join(f"{count:,} {kind}" for kind, count in kinds[:_SHOWN])
+    if rest := kinds[_SHOWN:]:
+        kinds_left = f"{len(rest):,} other kind" + "s" * (len(rest) > 1)
+        told += f", and {sum(count for _, count in rest):,} of {kinds_left}"
+    return told
+
+
+def _named(pattern: str) -> str:
+    return "hidden" if pattern == HIDDEN else pattern

@@ -1,0 +1,231 @@
+"""Which of the files below a source are taken: by extension, by `--glob`, and by `--exclude`."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from pomona.source.exclusions import Exclusions
+from pomona.source.passed_over import PassedOver
+
+__all__ = ["IMAGE_EXTENSIONS", "KNOWN_IMAGES", "Selected", "Selection", "SourceGlob"]
+
+IMAGE_EXTENSIONS = (
+    *(
+        ".apng",
+        ".avif",
+        ".avifs",
+        ".bmp",
+        ".btf",
+        ".dib",
+        ".gif",
+        ".heic",
+        ".heics",
+        ".heif",
+        ".heifs",
+        ".hif",
+    ),
+    *(".icb", ".ico", ".j2c", ".j2k", ".jfi", ".jfif", ".jif", ".jp2", ".jpc", ".jpe", ".jpeg"),
+    *(".jpf", ".jpg", ".jpg2", ".jpx", ".mpo", ".pbm", ".pfm", ".pgm", ".pjp", ".pjpeg", ".png"),
+    *(".pnm", ".ppm", ".targa", ".tf8", ".tga", ".tif", ".tiff", ".vda", ".vst", ".webp"),
+)
+"""Extensions of the formats that `pomona.worker.decode` knows, in any letter case."""
+
+
+class SourceGlob(NamedTuple):
+    """What was given as the source, as an absolute path or a URI.
+
+    Attributes:
+        pattern: a path, or a pattern of paths.
+        is_glob: whether it is a pattern: a file or folder of that very name does not exist.
+        has_braces: whether braces are wildcards as well, as for Hadoop.
+    """
+
+    pattern: str
+    is_glob: bool
+    has_braces: bool = False
+
+    @property
+    def base(self) -> str:
+        """What paths below the source are relative to: the folders before the first wildcard."""
+        if not self.is_glob:
+            return self.pattern
+        parts = self.pattern.split("/")
+        return "/".join(itertools.takewhile(lambda part: not self._is_open(part), parts))
+
+    def below(self, path: str) -> str:
+        """A path relative to the base; empty for the base itself."""
+        return path[len(self.base) :].lstrip("/")
+
+    def finds(self, path: str) -> bool:
+        """Whether a path, were it there, would be found itself, and not by a folder above it."""
+        if not self.is_glob:
+            return path == self.pattern
+        return _found_by(path.split("/"), self.pattern.split("/"))
+
+    def has_open_dot(self, path: str) -> bool:
+        """Whether a hidden name in a path stands for a wildcard, which matches no leading dot."""
+        below = self.below(path)
+        pairs = zip(filter(None, below.split("/")), self.spelled_out(below), strict=True)
+        return any(name.startswith(".") and not spelled_out for name, spelled_out in pairs)
+
+    def spelled_out(self, below: str) -> list[bool]:
+        """Which names of a path below the base the pattern spells out: by letter, or a leading dot.
+
+        `**` spells out nothing: names before it are held against the pattern from the start, names
+        behind it from the end.
+        """
+        if not below:
+            return []
+        names = below.split("/")
+        patterns = self.below(self.pattern).split("/") if self.is_glob else []
+        if "**" in patterns:
+            first, last = patterns.index("**"), patterns[::-1].index("**")
+            open_names = [""] * max(0, len(names) - first - last)
+            patterns = patterns[:first] + open_names + patterns[len(patterns) - last :]
+        paired = itertools.zip_longest(names, patterns[: len(names)], fillvalue="")
+        return [self._spells_out(pattern, name) for name, pattern in paired]
+
+    def _spells_out(self, pattern: str, name: str) -> bool:
+        if not self._is_open(pattern):
+            return pattern == name
+        choices = re.split("[{,]", pattern) if self.has_braces else [pattern]
+        return name.startswith(".") and any(choice.startswith(".") for choice in choices)
+
+    def _is_open(self, part: str) -> bool:
+        return glob.has_magic(part) or (self.has_braces and "{" in part)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which of the files below a source are taken.
+
+    Attributes:
+        globs: patterns for file names (or, with a slash, for paths below a folder) that choose
+            files in place of the known extensions; letter case counts.
+        exclude: patterns for files and folders that are not taken, beside the defaults; see
+            `pomona.source.exclusions`.
+    """
+
+    globs: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    _exclusions: Exclusions = field(init=False, repr=False, compare=False)
+    _dotted: tuple[str, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Read the patterns.
+
+        Raises:
+            UsageError: one of `exclude` names nothing.
+        """
+        parts = {part for pattern in self.globs for part in pattern.split("/")}
+        object.__setattr__(self, "_exclusions", Exclusions(self.exclude))
+        object.__setattr__(self, "_dotted", tuple(p for p in sorted(parts) if p.startswith(".")))
+
+    def chooses(self, below: str) -> bool:
+        """Whether a file, by its path below a folder, has a known extension or fits a glob."""
+        name = below.rpartition("/")[2]
+        if not self.globs:
+            return name.lower().endswith(IMAGE_EXTENSIONS)
+        return any(
+            fnmatch.fnmatchcase(below if "/" in pattern else name, pattern)
+            for pattern in self.globs
+        )
+
+    def own_exclusion(
+        self, below: str, *, is_folder: bool, spelled_out: bool = False
+    ) -> str | None:
+        """The pattern that excludes a path below the source, whatever is said of folders above."""
+        name = below.rpartition("/")[2]
+        named = spelled_out or (
+            name.startswith(".") and any(fnmatch.fnmatchcase(name, part) for part in self._dotted)
+        )
+        return self._exclusions.decide(below, is_folder=is_folder, spelled_out=named)
+
+
+KNOWN_IMAGES = Selection()
+"""Every file of a known extension that no default pattern excludes."""
+
+
+class Selected:
+    """What is selected below one root of a source, asked in the order of a listing."""
+
+    def __init__(
+        self, selection: Selection, source: SourceGlob, root: str, passed_over: PassedOver
+    ) -> None:
+        """Begin with a root.
+
+        Args:
+            selection: which files are taken.
+            source: what was given.
+            root: a file or a folder that it finds.
+            passed_over: counts what is not taken.
+        """
+        self._selection = selection
+        self._source = source
+        self._root = root
+        self._passed_over = passed_over
+        self._spelled_out = source.spelled_out(source.below(root))
+        self._folder: tuple[str, bool] = ("", False)  # the last one, and whether it is excluded
+
+    def has_root(self, *, is_folder: bool) -> bool:
+        """Whether the root itself is not excluded; counts it if it is."""
+        return not self._is_excluded(self._root, is_folder=is_folder)
+
+    def takes(self, path: str) -> bool:
+        """Whether a file below the root is taken; counts it if not, or a folder above it."""
+        folder, _, name = path.rpartition("/")
+        if folder != self._folder[0]:
+            self._folder = folder, self._is_excluded(folder, is_folder=True)
+        if self._folder[1]:
+            return False
+        below = self._source.below(path)
+        if pattern := self._selection.own_exclusion(below, is_folder=False):
+            self._passed_over.exclude(pattern)
+            return False
+        if self._selection.chooses(path[len(self._root) :].lstrip("/")):
+            return True
+        self._passed_over.file(name)
+        return False
+
+    def excludes(self, path: str, *, is_folder: bool) -> bool:
+        """Whether a path is excluded, or a folder above it."""
+        return self._exclusion(path, is_folder=is_folder) is not None
+
+    def _is_excluded(self, path: str, *, is_folder: bool) -> bool:
+        found = self._exclusion(path, is_folder=is_folder)
+        if found is not None:
+            self._passed_over.exclude(*found)
+        return found is not None
+
+    def _exclusion(self, path: str, *, is_folder: bool) -> tuple[str, str] | None:
+        """The pattern that excludes a path, and what it excludes: the path or a folder above it."""
+        if not (below := self._source.below(path)):
+            return None
+        names, above = below.split("/"), path[: len(path) - len(below)]
+        named = itertools.chain(self._spelled_out, itertools.repeat(False))
+        for depth, spelled_out in zip(range(1, len(names) + 1), named, strict=False):
+            upto = "/".join(names[:depth])
+            folder = is_folder or depth < len(names)
+            pattern = self._selection.own_exclusion(upto, is_folder=folder, spelled_out=spelled_out)
+            if pattern is not None:
+                return pattern, above + upto
+        return None
+
+
+def _found_by(parts: Sequence[str], patterns: Sequence[str]) -> bool:
+    """As `glob` finds: a wildcard matches no leading dot, but `**` leaves that to exclusions."""
+    if not patterns:
+        return not parts
+    if patterns[0] == "**":
+        return any(_found_by(parts[n:], patterns[1:]) for n in range(len(parts) + 1))
+    if not parts or not fnmatch.fnmatchcase(parts[0], patterns[0]):
+        return False
+    if parts[0].startswith(".") and not patterns[0].startswith("."):
+        return False
+    return _found_by(parts[1:], patterns[1:])

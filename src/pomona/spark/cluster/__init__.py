@@ -1,0 +1,1 @@
+"""What counts and cancels the tasks of a run."""

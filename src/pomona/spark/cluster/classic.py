@@ -1,0 +1,83 @@
+"""The cluster behind a classic Spark session."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from collections import Counter
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+from pyspark.accumulators import AccumulatorParam
+
+from pomona.spark.dataframe.featurize import LOADS_COLUMN, Task, feature_rows
+from pomona.spark.session.session import clone
+
+if TYPE_CHECKING:
+    from pyspark import Accumulator
+    from pyspark.sql import DataFrame, SparkSession
+
+__all__ = ["ClassicCluster"]
+
+
+class ClassicCluster:
+    """Counts with an accumulator, cancels by job group."""
+
+    largest_wave = 200_000  # Spark looks at each for 0.14 ms before the first task (docs/scale.md)
+
+    def __init__(self, spark: SparkSession) -> None:
+        self._spark = spark
+        self._context = spark.sparkContext
+        self._group = (
+            self._context.getLocalProperty("spark.jobGroup.id") or f"pomona-{uuid.uuid4()}"
+        )
+        self._tally: Accumulator[Counter[str]] = self._context.accumulator(Counter(), _Sum())
+
+    def cores(self) -> int:
+        """Spark's default parallelism."""
+        return self._context.defaultParallelism
+
+    def sessions(self) -> list[SparkSession]:
+        """Two: the tasks of one query fill the cores that the last tasks of another leave idle."""
+        return [self._spark, clone(self._spark)]
+
+    def running(self) -> AbstractContextManager[object]:
+        """Nothing to be put back: threads of ours end with their job group."""
+        return nullcontext()
+
+    def claim_thread(self) -> None:
+        """Set the job group: the caller's, where there is one."""
+        self._context.setJobGroup(self._group, "pomona extract", True)
+
+    def cancel(self) -> None:
+        """Cancel the job group."""
+        self._context.cancelJobGroup(self._group)
+
+    def rows(self, images: DataFrame, task: Task, files: int) -> DataFrame:  # noqa: ARG002
+        """Let each task add its counts to the accumulator when it ends."""
+        return feature_rows(images, dataclasses.replace(task, tally=self._tally))
+
+    def settle(self, written: Counter[str]) -> None:
+        """The tasks have told already."""
+
+    def done(self) -> Counter[str]:
+        """Images of tasks that ended."""
+        done = self._tally.value.copy()  # a thread of PySpark's adds to it
+        del done[LOADS_COLUMN]
+        return done
+
+    def model_loads(self) -> int:
+        """Models loaded by tasks that ended."""
+        loads: int = self._tally.value[LOADS_COLUMN]
+        return loads
+
+
+class _Sum(AccumulatorParam[Counter[str]]):
+    """Adds up counters of tasks; those of a task that was done twice count twice: for show only."""
+
+    def zero(self, value: Counter[str]) -> Counter[str]:  # noqa: ARG002 - PySpark's protocol
+        return Counter()
+
+    def addInPlace(self, value1: Counter[str], value2: Counter[str]) -> Counter[str]:  # noqa: N802
+        value1.update(value2)
+        return value1

@@ -1,0 +1,1 @@
+"""`featurize`, `featurize_udf` and `ImageFeaturizer`."""

@@ -1,0 +1,345 @@
+"""The encoder as a stage of a Spark ML pipeline."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import pyarrow as pa
+
+from pomona.encoder.drawn_warning import warn_of_drawn
+from pomona.encoder.encoder import Encoder
+from pomona.errors import EncoderError, EngineError
+from pomona.schema import column_metadata, encoder_value
+from pomona.spark.encoder_transport import Carrier, carry, task_cpus
+from pomona.spark.session.session import check_spark
+from pomona.worker.featurize import encode_images
+from pomona.worker.prepare import EXACT
+
+check_spark(None, None)  # says what to install, where the next lines would not
+
+import pyspark  # noqa: E402
+from pyspark import keyword_only  # noqa: E402
+from pyspark.ml import Transformer  # noqa: E402
+from pyspark.ml.param import Param, Params, TypeConverters  # noqa: E402
+from pyspark.ml.param.shared import HasHandleInvalid, HasInputCol, HasOutputCol  # noqa: E402
+from pyspark.ml.util import (  # noqa: E402
+    DefaultParamsReader,
+    DefaultParamsWriter,
+    MLReadable,
+    MLReader,
+    MLWritable,
+    MLWriter,
+)
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+__all__ = ["ImageFeaturizer"]
+
+_INVALID = ("keep", "skip", "error")
+_FOUND = "features array<float>, error string"
+
+
+def _loaded(value: Encoder | str | os.PathLike[str]) -> Encoder:
+    if isinstance(value, Encoder):
+        return value
+    if isinstance(value, str | Path):
+        return Encoder.load(value)
+    raise TypeError(f"encoder is a {type(value).__name__}, expected an Encoder or a path")
+
+
+def _one_of(value: Any) -> str:
+    if value not in _INVALID:
+        raise TypeError(f"handleInvalid is {value!r}, expected one of {', '.join(_INVALID)}")
+    return str(value)
+
+
+class ImageFeaturizer(
+    Transformer, HasInputCol, HasOutputCol, HasHandleInvalid, MLWritable, MLReadable[Any]
+):
+    """A Transformer of Spark ML: a column with the bytes of images -> a column of vectors.
+
+        featurizer = ImageFeaturizer(encoder=encoder, vectorOutput=True, handleInvalid="skip")
+        Pipeline(stages=[featurizer, StringIndexer(...), LogisticRegression(regParam=0.01)])
+
+    All other columns stay. A pipeline saves the encoder with it.
+
+    Args:
+        inputCol: binary, as `binaryFile` gives; by default `content`.
+        outputCol: by default `features`. Its metadata say what made it, as in a feature table.
+        encoder: a `pomona.Encoder`, or the path or URI of its file.
+        vectorOutput: dense ML Vectors, of float64, in place of `array<float>`.
+        errorCol: where to say what is wrong with an image: null if nothing; none by default.
+        encoderCol: where to say in each row what made it, as `featurize` does in `encoder`: unions
+            and some table formats lose the metadata. By default outputCol with `_encoder` behind;
+            '' for none.
+        handleInvalid: an image that is none has a null (`keep`, the default), is left out (`skip`),
+            or ends the query (`error`). Estimators of Spark ML take no nulls.
+    """
+
+    encoder: Param[Encoder] = Param(
+        Params._dummy(), "encoder", "what turns images into vectors", _loaded
+    )
+    vectorOutput: Param[bool] = Param(  # noqa: N815 - Params are named as Spark's are
+        Params._dummy(),
+        "vectorOutput",
+        "ML Vectors in place of array<float>",
+        TypeConverters.toBoolean,
+    )
+    errorCol: Param[str] = Param(  # noqa: N815
+        Params._dummy(),
+        "errorCol",
+        "name of a column for what is wrong with an image; '' for none",
+        TypeConverters.toString,
+    )
+    encoderCol: Param[str] = Param(  # noqa: N815
+        Params._dummy(),
+        "encoderCol",
+        "name of a column for what made the vector; by default outputCol + '_encoder', '' for none",
+        TypeConverters.toString,
+    )
+    handleInvalid: Param[str] = Param(  # noqa: N815
+        Params._dummy(),
+        "handleInvalid",
+        "what becomes of images that are none: keep (null), skip (no row) or error",
+        _one_of,
+    )
+
+    @keyword_only
+    def __init__(  # noqa: PLR0913 - Spark's way to set Params
+        self,
+        *,
+        inputCol: str = "content",  # noqa: ARG002, N803 - keyword_only keeps them
+        outputCol: str = "features",  # noqa: ARG002, N803
+        encoder: Encoder | str | os.PathLike[str] | None = None,  # noqa: ARG002
+        vectorOutput: bool = False,  # noqa: ARG002, N803
+        errorCol: str = "",  # noqa: ARG002, N803
+        encoderCol: str | None = None,  # noqa: ARG002, N803
+        handleInvalid: str = "keep",  # noqa: ARG002, N803
+    ) -> None:
+        super().__init__()
+        self._setDefault(
+            inputCol="content",
+            outputCol="features",
+            vectorOutput=False,
+            errorCol="",
+            handleInvalid="keep",
+        )
+        self._sent: tuple[Any, Encoder, Carrier] | None = None
+        self._set(**self._input_kwargs)  # type: ignore[attr-defined]
+
+    @keyword_only
+    def setParams(  # noqa: N802, PLR0913
+        self,
+        *,
+        inputCol: str = "content",  # noqa: ARG002, N803
+        outputCol: str = "features",  # noqa: ARG002, N803
+        encoder: Encoder | str | os.PathLike[str] | None = None,  # noqa: ARG002
+        vectorOutput: bool = False,  # noqa: ARG002, N803
+        errorCol: str = "",  # noqa: ARG002, N803
+        encoderCol: str | None = None,  # noqa: ARG002, N803
+        handleInvalid: str = "keep",  # noqa: ARG002, N803
+    ) -> Self:
+        """Set several Params."""
+        self._set(**self._input_kwargs)  # type: ignore[attr-defined]
+        return self
+
+    def setInputCol(self, value: str) -> Self:  # noqa: N802
+        """Set the name of the column of bytes."""
+        return self._set(inputCol=value)
+
+    def setOutputCol(self, value: str) -> Self:  # noqa: N802
+        """Set the name of the column of vectors."""
+        return self._set(outputCol=value)
+
+    def setEncoder(self, value: Encoder | str | os.PathLike[str]) -> Self:  # noqa: N802
+        """Set what turns images into vectors."""
+        return self._set(encoder=value)
+
+    def setVectorOutput(self, value: bool) -> Self:  # noqa: N802
+        """Set whether vectors are ML Vectors."""
+        return self._set(vectorOutput=value)
+
+    def setErrorCol(self, value: str) -> Self:  # noqa: N802
+        """Set the name of the column for what is wrong with an image."""
+        return self._set(errorCol=value)
+
+    def setHandleInvalid(self, value: str) -> Self:  # noqa: N802
+        """Set what becomes of images that are none."""
+        return self._set(handleInvalid=value)
+
+    def getEncoder(self) -> Encoder:  # noqa: N802
+        """What turns images into vectors.
+
+        Raises:
+            EncoderError: none was given.
+        """
+        if not self.isSet(self.encoder):
+            raise EncoderError(
+                "ImageFeaturizer has no encoder: give encoder=, what pomona.build_encoder made or "
+                "the path of its file"
+            )
+        return self.getOrDefault(self.encoder)
+
+    def getVectorOutput(self) -> bool:  # noqa: N802
+        """Whether vectors are ML Vectors."""
+        return self.getOrDefault(self.vectorOutput)
+
+    def getErrorCol(self) -> str:  # noqa: N802
+        """The name of the column for what is wrong with an image; empty for none."""
+        return self.getOrDefault(self.errorCol)
+
+    def setEncoderCol(self, value: str) -> Self:  # noqa: N802
+        """Set the name of the column for what made the vector."""
+        return self._set(encoderCol=value)
+
+    def getEncoderCol(self) -> str:  # noqa: N802
+        """The name of the column for what made the vector; empty for none."""
+        if self.isSet(self.encoderCol):
+            return self.getOrDefault(self.encoderCol)
+        return f"{self.getOutputCol()}_encoder"
+
+    def write(self) -> MLWriter:
+        """What saves it, with its encoder."""
+        return _Writer(self)
+
+    @classmethod
+    def read(cls) -> MLReader[Any]:
+        """What loads it again."""
+        return _Reader()
+
+    def _transform(self, dataset: DataFrame) -> DataFrame:
+        from pyspark.ml.functions import array_to_vector
+        from pyspark.sql.functions import col, lit, when
+
+        encoder = self.getEncoder()
+        output, error, invalid = self.getOutputCol(), self.getErrorCol(), self.getHandleInvalid()
+        self._check_columns(dataset)
+        warn_of_drawn(encoder.provenance())
+        found = f"{self.uid}_found"
+        udf = _udf(self._carrier(dataset.sparkSession, encoder), fails=invalid == "error")
+        rows = dataset.withColumn(found, udf(col(self.getInputCol())))
+        vectors, missing = col(f"{found}.features"), col(f"{found}.features").isNull()
+        if self.getVectorOutput():
+            vectors = when(~missing, array_to_vector(vectors))
+        rows = rows.withColumn(output, vectors)
+        if error:
+            rows = rows.withColumn(error, col(f"{found}.error"))
+        if invalid == "skip":
+            rows = rows.where(~missing)
+        provenance = {**encoder.provenance(), "decode": "exact"}
+        if maker := self.getEncoderCol():
+            rows = rows.withColumn(maker, lit(encoder_value(provenance)))
+        metadata: dict[str, Any] = dict(column_metadata(provenance))
+        # Where Spark ML's own stages look for a vector's length, before they read a row for it.
+        metadata["ml_attr"] = {"num_attrs": encoder.dimension}
+        return rows.drop(found).withMetadata(output, metadata)
+
+    def _check_columns(self, dataset: DataFrame) -> None:
+        name = self.getInputCol()
+        if name not in dataset.columns:
+            raise EngineError(
+                f"ImageFeaturizer has inputCol {name!r}; this DataFrame has the columns "
+                f"{', '.join(dataset.columns)}"
+            )
+        kind = dataset.schema[name].dataType.simpleString()
+        if kind != "binary":
+            raise EngineError(
+                f"ImageFeaturizer takes bytes of images, and column {name!r} is of type {kind}: "
+                "read them with spark.read.format('binaryFile')"
+            )
+        named: dict[str, str] = {}
+        for parameter in ("outputCol", "errorCol", "encoderCol"):
+            new = getattr(self, f"get{parameter[0].upper()}{parameter[1:]}")()
+            if new and new in named:
+                raise EngineError(
+                    f"ImageFeaturizer has {new!r} for {named[new]} and {parameter}: give two names"
+                )
+            if new and new in dataset.columns:
+                raise EngineError(
+                    f"ImageFeaturizer would write a column {new!r}, and this DataFrame has one: "
+                    f"give another {parameter}, or drop it"
+                )
+            named[new] = parameter
+
+    def _carrier(self, spark: SparkSession, encoder: Encoder) -> Carrier:
+        """Send the encoder once, however often something is transformed."""
+        if self._sent is None or self._sent[0] is not spark or self._sent[1] is not encoder:
+            self._sent = (spark, encoder, carry(spark, encoder, None))
+        return self._sent[2]
+
+
+class _Writer(MLWriter):
+    """Params as Spark's own stages save them, and the encoder beside, on any file system."""
+
+    def __init__(self, instance: ImageFeaturizer) -> None:
+        super().__init__()
+        self._instance = instance
+
+    def saveImpl(self, path: str) -> None:  # noqa: N802 - Spark's name
+        instance = self._instance
+        blob = bytearray(instance.getEncoder().to_bytes())
+        params = {
+            param.name: value
+            for param, value in instance._paramMap.items()
+            if param.name != "encoder"
+        }
+        spark = self.sparkSession
+        DefaultParamsWriter.saveMetadata(instance, path, _context(spark), paramMap=params)
+        frame = spark.createDataFrame([(blob,)], "encoder binary").coalesce(1)
+        frame.write.parquet(_beside(path))
+
+
+class _Reader(MLReader[ImageFeaturizer]):
+    def load(self, path: str) -> ImageFeaturizer:
+        spark = self.sparkSession
+        metadata = DefaultParamsReader.loadMetadata(path, _context(spark))
+        instance = ImageFeaturizer()
+        instance._resetUid(metadata["uid"])
+        DefaultParamsReader.getAndSetParams(instance, metadata)
+        row = spark.read.parquet(_beside(path)).first()
+        if row is None:
+            raise EncoderError(f"{path} has no encoder: save the ImageFeaturizer again")
+        return instance.setEncoder(Encoder.from_bytes(bytes(row["encoder"]), path))
+
+
+def _context(spark: SparkSession) -> Any:
+    """What PySpark's metadata functions take: PySpark 3.5 accepts only a SparkContext."""
+    return spark.sparkContext if pyspark.__version__.startswith("3.") else spark
+
+
+def _beside(path: str) -> str:
+    return f"{path.rstrip('/')}/encoder"
+
+
+def _udf(carrier: Carrier, *, fails: bool) -> Any:
+    """A Scalar-Iterator pandas UDF: bytes -> a vector, or what is wrong."""
+    import pandas as pd
+    from pyspark.sql.pandas.functions import pandas_udf
+
+    def found(batches: Any) -> Any:
+        runtime = carrier.runtime()
+        for contents in batches:
+            array = pa.array(contents, pa.large_binary(), from_pandas=True)
+            rows, vectors = encode_images(array, None, runtime, EXACT, task_cpus())
+            if fails and (bad := [row for row in rows if row.status != "ok"]):
+                raise EngineError(
+                    f"an image is {bad[0].status} ({bad[0].error}), and handleInvalid is 'error': "
+                    "'keep' or 'skip' go on"
+                )
+            each = iter(vectors)
+            yield pd.DataFrame(
+                {
+                    "features": [next(each) if row.status == "ok" else None for row in rows],
+                    "error": [row.error and f"{row.status}: {row.error}" for row in rows],
+                }
+            )
+
+    # Spark takes the kind of UDF from the hints; as strings they would not resolve in here.
+    found.__annotations__ = {"batches": Iterator[pd.Series], "return": Iterator[pd.DataFrame]}
+    make: Any = pandas_udf  # its overloads know no hints that are set afterwards
+    # Or Spark may compute the vectors once for each column that is taken out of them.
+    return make(found, _FOUND).asNondeterministic()

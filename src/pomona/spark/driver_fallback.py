@@ -1,0 +1,97 @@
+"""What Spark leaves out: empty files, names that are no text, files that it could not read.
+
+They are few, and get their rows on the driver, each image apart from the others: the driver must
+survive what ends a worker.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pomona.processes.isolated_client import IsolatedWorker
+from pomona.runtime.registry import LazyRuntime
+from pomona.worker.featurize import featurize
+
+if TYPE_CHECKING:
+    from pomona.job.job import Job
+    from pomona.source.image_file import ImageFile
+    from pomona.spark.storage.choose import Images, Rows
+
+__all__ = ["LeftOver"]
+
+_ROWS = 4096  # in one commit: 20 MB of vectors
+
+
+class LeftOver:
+    """Gives images their rows on the driver, for all waves of a run.
+
+    Attributes:
+        done: images done so far, by status.
+    """
+
+    def __init__(self, job: Job, images: Images, rows: Rows) -> None:
+        self.done: Counter[str] = Counter()
+        self._job = job
+        self._images = images
+        self._rows = rows
+        self._worker = IsolatedWorker(lambda: job.encoder, job.decode, job.image_timeout_s)
+        self._one_at_a_time = threading.Lock()
+        self._stopped = False
+
+    def do(self, files: list[ImageFile]) -> None:
+        """Write the rows of some images; of several waves one after the other.
+
+        Raises:
+            RunError: processes end over a known image as well: no image is the cause of that.
+        """
+        with self._one_at_a_time:
+            for rows in _in_groups(self._featurized(files)):
+                self._rows.append_batches(rows, self._job.provenance())
+                for batch in rows:
+                    self.done.update(batch["status"].to_pylist())
+
+    def stop(self) -> None:
+        """Begin with no more images."""
+        self._stopped = True
+
+    def close(self) -> None:
+        """End the process."""
+        self._worker.close()
+
+    @property
+    def model_loads(self) -> int:
+        """Models that the process has loaded."""
+        return self._worker.loads
+
+    def _featurized(self, files: Iterable[ImageFile]) -> Iterator[pa.RecordBatch]:
+        network = LazyRuntime(self._job.encoder)
+        for batch in self._images.read(files, self._job.label):
+            if self._stopped:
+                return
+            has_bytes = pc.fill_null(pc.greater(pc.binary_length(batch["content"]), 0), False)
+            without = batch.filter(pc.invert(has_bytes))
+            # What has no bytes needs no decoder, and so no process that may end over it.
+            yield from chain(
+                featurize(iter([without]), network, self._job.decode),
+                self._worker.featurize(iter([batch.filter(has_bytes)])),
+            )
+
+
+def _in_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
+    """Batches with rows, some thousand rows together."""
+    group: list[pa.RecordBatch] = []
+    for batch in batches:
+        if batch.num_rows:
+            group.append(batch)
+        if sum(rows.num_rows for rows in group) >= _ROWS:
+            yield group
+            group = []
+    if group:
+        yield group

@@ -1,0 +1,1 @@
+"""Spark sessions: the caller's, or our own."""

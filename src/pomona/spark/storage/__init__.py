@@ -1,0 +1,1 @@
+"""Where Spark reads images and writes tables."""

@@ -1,0 +1,250 @@
+"""Where the Spark engine reads images and writes rows: this machine's file system, or Hadoop's.
+
+Two small protocols, and their form for this machine; `pomona.spark.storage.hadoop` has the other.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pomona.errors import SourceError, TableError
+from pomona.io.location import is_remote, local_path
+from pomona.job.job import Job, JobPaths, local_listing
+from pomona.job.plan import IndexedTable
+from pomona.source.image_file import ImageFile, is_for_spark, read_batches
+from pomona.source.listing import Listing
+from pomona.spark.errors import NAMES_IN_UTF8
+from pomona.spark.session.session import is_connect
+from pomona.spark.storage.parquet import write_parquet, written_once
+from pomona.table.feature_table import FeatureTable
+from pomona.table.label_record import keep_label_rule, read_label_rule
+from pomona.table.writer import TableWriter, check_writable, writing
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from pomona.source.labels import LabelRule
+    from pomona.table.row_index import Contents, Doomed, NewLabels, RowIndex
+
+__all__ = [
+    "Images",
+    "LocalImages",
+    "LocalRows",
+    "Rows",
+    "check_local",
+    "places_for",
+]
+
+
+class Images(Protocol):
+    """A source of images."""
+
+    listing: Listing
+
+    def present(self, files: Iterable[ImageFile]) -> list[ImageFile]:
+        """Those that Spark can be asked to read: the others end its job."""
+
+    def exists(self, file: ImageFile) -> bool:
+        """Whether a file is not gone by now."""
+
+    def can_be_opened(self, file: ImageFile) -> bool:
+        """Whether the driver can open a file."""
+
+    def read(self, files: Iterable[ImageFile], label: LabelRule) -> Iterator[pa.RecordBatch]:
+        """Read on the driver what Spark left out; of `pomona.schema.INPUT_SCHEMA`."""
+
+
+class Rows(IndexedTable, Protocol):
+    """A feature table to add to."""
+
+    def check(self, job: Job) -> None:
+        """Find out whether the job may write it."""
+
+    def read_label_rule(self) -> str | None:
+        """The label rule that was written down with the table."""
+
+    def keep_label_rule(self, rule: str) -> None:
+        """Write the label rule down with the table."""
+
+    def writing(self, job: Job) -> AbstractContextManager[object]:
+        """Check the table and hold it for this run."""
+
+    def stop_file(self) -> Path | None:
+        """A file that tells workers to stop, once it exists; None if they could not see it."""
+
+    def append(self, rows: DataFrame) -> dict[str, str]:
+        """Write rows in one commit; gives path and status of those that were written."""
+
+    def merge_small_parts(self) -> None:
+        """Merge part files where there are many small ones."""
+
+
+class LocalImages:
+    """Images on this machine's file system, or one mounted on every machine of the cluster."""
+
+    def __init__(self, paths: JobPaths) -> None:
+        self.listing = local_listing(paths)
+
+    def present(self, files: Iterable[ImageFile]) -> list[ImageFile]:
+        """Files that are still there, whose names are text, and that suit Spark."""
+        return [
+            file
+            for file in files
+            if is_for_spark(file) and file.has_plain_name and self.exists(file)
+        ]
+
+    def exists(self, file: ImageFile) -> bool:
+        """Whether it is there."""
+        return os.path.exists(file.path)  # noqa: PTH110 - which never raises
+
+    def can_be_opened(self, file: ImageFile) -> bool:
+        """Whether the driver can open it."""
+        try:
+            with Path(file.path).open("rb"):
+                return True
+        except OSError:
+            return False
+
+    def read(self, files: Iterable[ImageFile], label: LabelRule) -> Iterator[pa.RecordBatch]:
+        """Read them as the embedded engine does."""
+        return read_batches(files, label)
+
+
+class LocalRows:
+    """A table on this machine's file system, or one mounted on every machine of the cluster."""
+
+    def __init__(self, table: str) -> None:
+        self._table = FeatureTable(Path(local_path(table)).absolute())
+        self._open: TableWriter | None = None  # until `writing` gives one
+
+    @property
+    def _writer(self) -> TableWriter:
+        if self._open is None:
+            raise RuntimeError("rows are written within `writing` only")
+        return self._open
+
+    def check(self, job: Job) -> None:
+        """Check the table."""
+        check_writable(self._table, job.provenance(), overwrite=job.overwrite)
+
+    @contextmanager
+    def writing(self, job: Job) -> Iterator[None]:
+        """Check the table and lock its folder."""
+        with writing(self._table, job.provenance(), overwrite=job.overwrite) as self._open:
+            yield
+
+    def index(self) -> RowIndex:
+        """What has a row."""
+        return self._table.index()
+
+    def paths_in(self, parts: Iterable[str]) -> Iterator[list[str]]:
+        """The paths of all rows in some part files."""
+        return self._table.paths_in(parts)
+
+    def contents_in(self, parts: Iterable[str]) -> Iterator[Contents]:
+        """The paths of rows and the digests of their contents."""
+        return self._table.contents_in(parts)
+
+    def rows_with(self, digests: Mapping[str, Sequence[str]]) -> Iterator[pa.RecordBatch]:
+        """Rows with a vector, by part file and digests."""
+        return self._table.rows_with(digests)
+
+    def remove_rows(self, rows: Doomed) -> None:
+        """Take rows out."""
+        self._writer.remove_rows(rows)
+
+    def relabel(self, labels: NewLabels) -> None:
+        """Change labels."""
+        self._writer.relabel(labels)
+
+    def read_label_rule(self) -> str | None:
+        """The label rule that was written down with the table."""
+        return read_label_rule(self._table.folder)
+
+    def keep_label_rule(self, rule: str) -> None:
+        """Write the label rule down with the table."""
+        keep_label_rule(self._table.folder, rule)
+
+    def stop_file(self) -> Path:
+        """Beside the table: the workers write there."""
+        return self._writer.staging / "stop"
+
+    def append(self, rows: DataFrame) -> dict[str, str]:
+        """Write with Spark beside the table, look at what was written, and rename it in."""
+        wave = self._writer.staging / f"wave-{uuid.uuid4().hex[:12]}"
+        write_parquet(rows, f"file:{wave}")
+        parts = FeatureTable(wave).parts()
+        read = {part: pq.read_table(part, columns=["path", "status"]) for part in parts}
+        written = written_once([row for part in read.values() for row in part.to_pylist()])
+        for part, found in read.items():
+            if found.num_rows:
+                self._writer.commit(part)
+        return written
+
+    def append_batches(self, rows: list[pa.RecordBatch], provenance: Mapping[str, str]) -> None:
+        """Write a part file beside Spark's."""
+        self._writer.append_batches(rows, provenance)
+
+    def merge_small_parts(self) -> None:
+        """Merge part files where there are many small ones."""
+        self._writer.merge_small_parts()
+
+
+def check_local(paths: JobPaths) -> None:
+    """Find out, before anything costs time, whether the paths on this machine can do.
+
+    Raises:
+        SourceError, TableError: they cannot; the message says why.
+    """
+    if not is_remote(paths.table):
+        FeatureTable.at(paths.table).check()
+    if not is_remote(paths.source):
+        local_listing(paths).check()
+
+
+def places_for(paths: JobPaths, spark: SparkSession) -> tuple[Images, Rows]:
+    """Choose by the paths between this machine's file system and Hadoop's.
+
+    Raises:
+        SourceError, TableError: the source is missing, or on Spark Connect one of them is remote.
+    """
+    if is_connect(spark):
+        _refuse_remote(paths)
+    from pomona.spark.storage.hadoop.filesystem import HadoopImages
+    from pomona.spark.storage.hadoop.table import HadoopRows
+
+    if not is_remote(paths.table):
+        _check_name(str(FeatureTable.at(paths.table).folder), spark)
+    images: Images
+    rows: Rows
+    images = HadoopImages(paths, spark) if is_remote(paths.source) else LocalImages(paths)
+    rows = HadoopRows(paths.table, spark) if is_remote(paths.table) else LocalRows(paths.table)
+    return images, rows
+
+
+def _check_name(table: str, spark: SparkSession) -> None:
+    if table.isascii() or is_connect(spark):
+        return
+    jvm: Any = spark.sparkContext._jvm
+    encoding = jvm.System.getProperty("sun.jnu.encoding")
+    if encoding.upper() not in {"UTF-8", "UTF8"}:
+        raise TableError(f"{table}: Spark would write another name, in {encoding}: {NAMES_IN_UTF8}")
+
+
+def _refuse_remote(paths: JobPaths) -> None:
+    advice = (
+        "cannot be listed over Spark Connect, which lends no file systems: give a path that this "
+        "machine and the workers both see, or use a classic session"
+    )
+    if is_remote(paths.source):
+        raise SourceError(f"SOURCE {paths.source} {advice}")
+    if is_remote(paths.table):
+        raise TableError(f"TABLE {paths.table} {advice}")

@@ -1,0 +1,1 @@
+"""Images and tables on Hadoop's file systems."""

@@ -1,0 +1,108 @@
+"""Feature tables that Spark reads, wherever they lie: checked first, then as a DataFrame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from pomona.encoder.drawn_warning import warn_of_drawn
+from pomona.errors import TableError
+from pomona.io.location import canonical, is_remote, local_path, spark_path, without_password
+from pomona.schema import ENCODER_COLUMN, FEATURE_SCHEMA
+from pomona.spark.errors import cause_of, spark_errors
+from pomona.spark.provenance import one_encoder
+from pomona.spark.session.session import is_connect
+from pomona.spark.storage.hadoop.filesystem import hadoop_folder
+from pomona.table.feature_table import FeatureTable, one_provenance
+from pomona.table.managed_folders import SINK, managed, refuse_to_read
+from pomona.table.parts import is_partition
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+__all__ = ["open_on_spark"]
+
+
+def open_on_spark(spark: SparkSession, table: str) -> tuple[DataFrame, dict[str, str]]:
+    """Open a feature table, lazily.
+
+    Args:
+        spark: a session, classic or of Spark Connect.
+        table: its path or URI.
+
+    Returns:
+        Its rows, with the columns of the feature table and with those of its partitions; and what
+        made them.
+
+    Raises:
+        TableError: it is not a feature table, mixes rows of two encoders, or belongs to another
+            system, such as Delta.
+    """
+    table = canonical(table)
+    if not is_remote(table):
+        found = FeatureTable.at(table).provenance()
+        warn_of_drawn(found)
+        return _rows(spark, table), found
+    what = f"Spark cannot read {without_password(table)}"
+    with _system_errors(what), spark_errors(TableError, what):
+        if not is_connect(spark):
+            folder = hadoop_folder(spark, table)
+            manager = managed(folder)
+            if manager and not (manager.kind is SINK and manager.is_whole(folder)):
+                raise refuse_to_read(manager, folder)
+        found = _provenance(spark, table)
+        warn_of_drawn(found)
+        return _rows(spark, table), found
+
+
+@contextmanager
+def _system_errors(what: str) -> Iterator[None]:
+    """Turn what a file system of Hadoop's raises into one of ours."""
+    try:
+        yield
+    except OSError as error:
+        raise TableError(f"{what}: {cause_of(str(error))}") from error
+
+
+def _rows(spark: SparkSession, table: str) -> DataFrame:
+    """The rows, with columns of text as text.
+
+    Spark guesses the types of partitions: of `label=01` it would make the number 1. And it takes
+    the value of a partition from the path below `basePath` only.
+    """
+    from pyspark.sql.types import StringType, StructField, StructType
+
+    texts = {field.name for field in FEATURE_SCHEMA if str(field.type) == "string"}
+    place = table if is_remote(table) else f"file:{Path(local_path(table)).absolute()}"
+    base = place.rstrip("/")
+    while is_partition(base.rpartition("/")[2]):
+        base = base.rpartition("/")[0]
+    path, place_of = spark_path(table), {"basePath": base} if base != place.rstrip("/") else {}
+    rows = spark.read.options(**place_of).parquet(path)
+    fields = [
+        StructField(field.name, StringType(), field.nullable, field.metadata)
+        if field.name in texts
+        else field
+        for field in rows.schema
+    ]
+    schema = StructType(fields)
+    if schema == rows.schema:
+        return rows
+    return spark.read.options(**place_of).schema(schema).parquet(path)
+
+
+def _provenance(spark: SparkSession, table: str) -> dict[str, str]:
+    """Look at every part file's footer and rows: Spark itself takes one footer for all."""
+    parts = sorted(spark.read.parquet(table).inputFiles())
+    found = ((part, _of_part(spark, unquote(part))) for part in parts)
+    provenance = one_provenance(table, found)
+    if provenance is None:
+        raise TableError(f"{table} is not a feature table: it has no .parquet files")
+    return provenance
+
+
+def _of_part(spark: SparkSession, part: str) -> dict[str, str]:
+    return one_encoder(spark.read.parquet(part), ENCODER_COLUMN, part)

@@ -1,0 +1,1 @@
+"""The feature table: Parquet part files, provenance, commits."""

@@ -1,0 +1,436 @@
+"""The feature table: what is in it, read without loading it. Writing: `pomona.table.writer`.
+
+A table is a directory of Parquet part files with one schema, `pomona.schema.FEATURE_SCHEMA`. Rows
+join it by the renaming of a whole file, so whoever reads it sees a part file whole or not at all.
+`pomona.table.parts` says which files are read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pomona._version import __version__
+from pomona.errors import TableError, UsageError
+from pomona.io.folders import Folder, LocalFolder, folder_behind
+from pomona.io.location import (
+    canonical,
+    check_output_here,
+    check_spelling,
+    is_remote,
+    local_path,
+    other_kind,
+    without_password,
+)
+from pomona.schema import FEATURE_SCHEMA
+from pomona.table.differences import differences
+from pomona.table.managed_folders import managed, refuse_to_write
+from pomona.table.part_file import ROW_GROUP_ROWS, damaged
+from pomona.table.parts import Part, is_part_name, stored_parts
+from pomona.table.row_encoders import check_only_known_columns, part_provenance, row_makers
+from pomona.table.row_index import INDEX_COLUMNS, INDEX_ROWS, Contents, IndexBuilder, RowIndex
+
+__all__ = [
+    "RUNNING",
+    "STAGING",
+    "FeatureTable",
+    "check_output",
+    "check_same_maker",
+    "is_table_file",
+    "one_provenance",
+    "partitioned",
+]
+
+STAGING = "_staging-"
+"""What the name of a folder begins with in which a run writes; it goes when the run ends."""
+
+RUNNING = "_running-"
+"""What the name of a writer's mark begins with, on a Hadoop file system, which has no locks."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureTable:
+    """A feature table, present or yet to be written.
+
+    Attributes:
+        folder: where it lies on this machine's file system.
+        far: where it lies on another one, which is read only; then `folder` means nothing.
+    """
+
+    folder: Path
+    far: Folder | None = None
+
+    @classmethod
+    def at(cls, path: str | os.PathLike[str]) -> FeatureTable:
+        """The table at a path or a URI.
+
+        Tables of other file systems, such as `s3a://bucket/features`, can be read. Only Spark
+        writes them.
+
+        Raises:
+            TableError: the name is none, or its file system cannot be reached.
+        """
+        path = os.path.expanduser(os.fspath(path))  # noqa: PTH111 - a URI is no Path
+        if not path or not path.isprintable():
+            raise TableError(f"TABLE {path!r} is no name for a folder: give another one")
+        check_spelling(path, "TABLE", TableError)
+        if not is_remote(path):
+            return cls(Path(local_path(path)))
+        path = canonical(path)
+        shown = without_password(path)
+        try:
+            return cls(Path(shown), folder_behind(path, shown))
+        except OSError as error:
+            raise TableError(f"cannot read TABLE {shown}: {error}") from error
+
+    def __str__(self) -> str:
+        return str(self.folder if self.far is None else self.far)
+
+    def exists(self) -> bool:
+        """Whether there is a table: part files, partitions, or what another system manages."""
+        with self._reading():
+            place = self._place
+            return managed(place) is not None or next(stored_parts(place), None) is not None
+
+    def parts(self) -> Iterator[Path]:
+        """The part files directly in the folder, which is all that a writer takes for rows."""
+        if self.folder.is_dir():
+            yield from sorted(
+                path for path in self.folder.glob("*.parquet") if is_part_name(path.name)
+            )
+
+    def stored_parts(self) -> Iterator[Part]:
+        """All part files to read, in partitions and on other file systems too.
+
+        Raises:
+            TableError: another system, such as Delta, manages the folder; or it cannot be read.
+        """
+        with self._reading():
+            yield from stored_parts(self._place)
+
+    @property
+    def _place(self) -> Folder:
+        return LocalFolder(self.folder) if self.far is None else self.far
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise TableError(f"cannot read TABLE {self}: {error.strerror or error}") from error
+
+    def check(self) -> None:
+        """Make sure that the folder is a feature table, or free to become one.
+
+        Raises:
+            TableError: as `check_folder` and `provenance` do.
+        """
+        self.check_folder()
+        if self.exists():
+            self.provenance()
+
+    def check_folder(self) -> None:
+        """Make sure of the same as far as names tell: no part file is opened.
+
+        Raises:
+            TableError: it is a file, holds something else, or may not be written.
+        """
+        if self.far is not None:
+            raise TableError(f"TABLE {self} is not on this machine: add --master to write it")
+        try:
+            self._look_at_folder()
+        except OSError as error:
+            raise TableError(f"cannot use {self.folder}: {error.strerror or error}") from error
+
+    def _look_at_folder(self) -> None:
+        if found := managed(self._place):
+            raise refuse_to_write(found, self._place)
+        if self.folder.is_dir():
+            strange = next(self._strange_names(), None)
+            if strange and (part := next(stored_parts(self._place), None)) and "/" in part.name:
+                raise TableError(partitioned(self.folder, part.name))
+            if strange and self._has_rows():
+                raise TableError(
+                    f"{self.folder} is a feature table that holds {strange!r} also: move that "
+                    "away, since readers take all that is in a table for rows"
+                )
+            if strange:
+                raise TableError(
+                    f"{self.folder} exists and is not a feature table (it holds {strange!r}): "
+                    "give another TABLE"
+                )
+        elif self.folder.exists() or self.folder.is_symlink():
+            raise TableError(f"{self.folder} is a file: TABLE must be a new or existing folder")
+        elif FeatureTable(self.folder.absolute().parent).is_table():
+            raise TableError(
+                f"{self.folder} is in a feature table, whose readers would take it for rows of "
+                "theirs: give another TABLE"
+            )
+        existing = next(p for p in (self.folder, *self.folder.absolute().parents) if p.exists())
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise TableError(f"no permission to write in {existing}: give another TABLE")
+
+    def is_table(self) -> bool:
+        """Whether the folder holds a feature table and nothing else."""
+        return (
+            self.folder.is_dir() and next(self._strange_names(), None) is None and self._has_rows()
+        )
+
+    def _strange_names(self) -> Iterator[str]:
+        """Names in the folder that are no feature table's.
+
+        Hidden ones are left in peace: desktops and notebooks leave theirs everywhere.
+        """
+        with os.scandir(self.folder) as entries:
+            for entry in entries:
+                is_folder = entry.is_dir(follow_symlinks=False)
+                if not (entry.name[0] == "." or is_table_file(entry.name, is_folder=is_folder)):
+                    yield entry.name
+
+    def _has_rows(self) -> bool:
+        part = next(self.parts(), None)
+        try:
+            return part is not None and "fingerprint" in row_makers(part)[0]
+        except TableError:
+            return False
+
+    def provenance(self) -> dict[str, str]:
+        """What made the rows: of every part file, which must agree on the fingerprint.
+
+        Raises:
+            TableError: no part files, a part that is no feature table's, or two encoders.
+        """
+        with self._reading():
+            parts = self.stored_parts()
+            makers = ((part.name, maker) for part in parts for maker in row_makers(part))
+            found = one_provenance(self, makers)
+            if found is None:
+                there = self.folder.is_dir() or any(self._place.entries())
+                what = "has no .parquet files" if there else "does not exist"
+                if self.far is None and self.folder.is_file():
+                    what = "is a file, expected a folder"
+                raise TableError(f"{self} is not a feature table: it {what}")
+        return found
+
+    def check_continuable(self, provenance: Mapping[str, str]) -> None:
+        """Make sure that the rows lose nothing if this version copies or merges part files.
+
+        Raises:
+            TableError: a part has columns of a caller's own, or no footer that says what its rows
+                say.
+        """
+        for part in self.parts():
+            check_only_known_columns(part, provenance)
+
+    def index(self) -> RowIndex:
+        """What has a row, and from which state of its file. Vectors are not read."""
+        builder = IndexBuilder()
+        for part in self.stored_parts():
+            for rows in _rows(part, INDEX_COLUMNS, INDEX_ROWS):
+                builder.add_rows(part.name, rows)
+        return builder.build()
+
+    def paths_in(self, parts: Iterable[str]) -> Iterator[list[str]]:
+        """The paths of all rows in some part files, by their names; some thousand at a time."""
+        for name in parts:
+            for rows in _rows(Part.of(self.folder / name), ["path"], INDEX_ROWS):
+                yield rows["path"].to_pylist()
+
+    def contents_in(self, parts: Iterable[str]) -> Iterator[Contents]:
+        """The paths of rows and the digests of their contents; some thousand at a time."""
+        for name in parts:
+            for rows in _rows(Part.of(self.folder / name), ["path", "content_sha256"], INDEX_ROWS):
+                yield name, rows["path"].to_pylist(), rows["content_sha256"].to_pylist()
+
+    def rows_with(self, digests: Mapping[str, Sequence[str]]) -> Iterator[pa.RecordBatch]:
+        """Rows with a vector that this version of Pomona made, by part file and digests."""
+        for name, some in digests.items():
+            part, wanted = self.folder / name, pa.array(some, pa.string())
+            if not part.exists() or part_provenance(part).get("pomona_version") != __version__:
+                continue
+            with _opened(Part.of(part), FEATURE_SCHEMA.names) as file:
+                for group in range(file.num_row_groups):
+                    found = file.read_row_group(group, ["content_sha256"])["content_sha256"]
+                    if not pc.any(pc.is_in(found, wanted)).as_py():
+                        continue
+                    rows = file.read_row_group(group, FEATURE_SCHEMA.names)
+                    rows = rows.select(FEATURE_SCHEMA.names).cast(FEATURE_SCHEMA)
+                    is_one = pc.and_(
+                        pc.is_in(rows["content_sha256"], wanted), pc.equal(rows["status"], "ok")
+                    )
+                    yield from rows.filter(is_one).to_batches()
+
+    def batches(
+        self, columns: list[str] | None = None, *, newest_first: bool = False
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows, streamed, in the table's schema whichever engine wrote them.
+
+        Args:
+            columns: the names of those to read; by default all.
+            newest_first: read the part files that were written last before the others.
+
+        Raises:
+            TableError: a part file is damaged, or lacks a column.
+        """
+        parts: Iterable[Part] = self.stored_parts()
+        if newest_first:
+            parts = sorted(parts, key=lambda part: part.modified, reverse=True)
+        for part in parts:
+            for rows in _rows(part, columns or FEATURE_SCHEMA.names, ROW_GROUP_ROWS):
+                yield from rows.to_batches()
+
+
+def one_provenance(
+    table: object, parts: Iterable[tuple[str, Mapping[str, str]]]
+) -> dict[str, str] | None:
+    """What made the rows of part files that must agree on it; None where there are none.
+
+    Args:
+        table: its name, for errors.
+        parts: names of part files, each with its provenance.
+
+    Raises:
+        TableError: a part says nothing of its maker, or two say different things.
+    """
+    first: Mapping[str, str] | None = None
+    for name, found in parts:
+        if "fingerprint" not in found:
+            raise TableError(
+                f"{table} exists and is not a feature table: {name} does not say which encoder "
+                "made it"
+            )
+        first = first or found
+        if _maker(found) != _maker(first):
+            raise TableError(
+                f"{table} mixes rows of two encoders, or of two ways of decoding: "
+                f"{_named(first)} and {_named(found)} in {name}, which differ in "
+                f"{differences(first, found)}; give each encoder a table of its own"
+            )
+    return None if first is None else dict(first)
+
+
+def check_same_maker(table: object, found: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+    """Make sure that rows made in this way may join a table.
+
+    Args:
+        table: its name, for errors.
+        found: the table's provenance.
+        wanted: that of the rows to come.
+
+    Raises:
+        TableError: another encoder, or another way of decoding, made the table.
+    """
+    if found["fingerprint"] != wanted["fingerprint"]:
+        raise TableError(
+            f"{table} was made by another encoder: it has {_named(found)}, this run has "
+            f"{_named(wanted)}, and they differ in {differences(found, wanted)}; give another "
+            "TABLE, or --overwrite to replace it"
+        )
+    (_, before), (_, now) = _maker(found), _maker(wanted)
+    if before != now:
+        raise TableError(
+            f"{table} was made with --decode {before}, this run has --decode {now}, and their "
+            "features differ slightly; give the same, another TABLE, or --overwrite to replace it"
+        )
+
+
+def partitioned(table: object, part: str) -> str:
+    """What to say to somebody who wants to write into a table with partitions."""
+    return (
+        f"{table} is partitioned (it holds {part}): Pomona reads such a table and adds no "
+        "rows to it; give another TABLE, and write partitions from there with Spark"
+    )
+
+
+def _rows(part: Part, columns: list[str], at_once: int) -> Iterator[pa.Table]:
+    """The rows of a part file, some at once, in the table's schema whichever engine wrote them."""
+    schema = pa.schema([FEATURE_SCHEMA.field(name) for name in columns])
+    with _opened(part, columns) as file:
+        stored = [name for name in columns if name in file.schema_arrow.names]
+        for batch in file.iter_batches(columns=stored, batch_size=at_once):
+            found = {name: batch[name] for name in stored}
+            found |= {
+                name: pa.repeat(pa.scalar(part.values[name], pa.string()), len(batch))
+                for name in columns
+                if name not in stored
+            }
+            rows = pa.table([found[name] for name in columns], columns).cast(schema)
+            if "path" in columns and rows["path"].null_count:
+                raise TableError(
+                    f"{part} has a row without a path: write the table again with a path in each "
+                    "row, such as coalesce(path, concat('sha256:', content_sha256)) in Spark"
+                )
+            yield rows
+
+
+@contextmanager
+def _opened(part: Part, columns: Iterable[str]) -> Iterator[pq.ParquetFile]:
+    """A part file to read columns of; what Arrow raises on the way becomes a `TableError`."""
+    try:
+        with pq.ParquetFile(part.opened()) as file:
+            found = [*file.schema_arrow.names, *part.values]
+            if missing := [name for name in columns if name not in found]:
+                raise TableError(
+                    f"{part} is no part of a feature table: it has no column {missing[0]!r}, but "
+                    f"{', '.join(found)}; give a TABLE that pomona wrote, with all its columns"
+                )
+            yield file
+    except FileNotFoundError as error:
+        raise TableError(f"{part} went away: is a run writing the table? Try again") from error
+    except (OSError, pa.ArrowException) as error:
+        raise TableError(damaged(part, error)) from error
+
+
+def check_output(file: Path) -> None:
+    """Find out, before anything costs time, whether a file can be written.
+
+    Raises:
+        UsageError: it is a folder or a device, it is in no folder or in one that may not be
+            written, or it would be in a feature table.
+    """
+    file = check_output_here(file, UsageError)
+    folder = file.absolute().parent
+    if kind := other_kind(file):
+        raise UsageError(f"{file} is {kind}: give a file's name")
+    if not folder.is_dir():
+        raise UsageError(f"{file}: there is no folder {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"{file}: no permission to write in {folder}")
+    if FeatureTable(folder).is_table():
+        raise UsageError(f"{file} is in a feature table, which holds rows only: write it elsewhere")
+
+
+def is_table_file(name: str, *, is_folder: bool) -> bool:
+    """Whether a name is one that a feature table's folder may hold."""
+    if is_folder:
+        return name.startswith((STAGING, "_temporary"))
+    return (
+        (name.endswith(".parquet") and not name.startswith("_"))
+        or name == "_SUCCESS"
+        or name.startswith(RUNNING)
+        or (name.startswith(".") and name.endswith(".crc"))
+    )
+
+
+def _named(provenance: Mapping[str, str]) -> str:
+    details = [provenance["fingerprint"][:12]]
+    if (precision := provenance.get("precision", "f32")) != "f32":
+        details.append(precision)
+    if provenance.get("decode") == "fast":
+        details.append("--decode fast")
+    return (
+        f"{provenance.get('model', '?')} with weights {provenance.get('weights', '?')} "
+        f"({', '.join(details)})"
+    )
+
+
+def _maker(provenance: Mapping[str, str]) -> tuple[str, str]:
+    """What rows of one table must share: the encoder, and the way of decoding."""
+    return provenance["fingerprint"], provenance.get("decode", "exact")

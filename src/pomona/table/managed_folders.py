@@ -1,0 +1,118 @@
+"""Folders of Parquet files that belong to another system, whose log says which files count.
+
+A reader of plain Parquet would take deleted and replaced rows of such a table for rows, and files
+written beside its log are no rows of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pomona.errors import TableError
+
+if TYPE_CHECKING:
+    from pomona.io.folders import Folder
+
+__all__ = ["DELTA", "SINK", "Managed", "managed", "refuse_to_read", "refuse_to_write"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A system that manages folders of Parquet files.
+
+    Attributes:
+        name: with its article.
+        marker: a file or folder that each of its tables has.
+        reader: how Spark reads it.
+    """
+
+    name: str
+    marker: str
+    reader: str
+
+
+DELTA = _Kind("a Delta table", "_delta_log", "spark.read.format('delta').load(...)")
+_HUDI = _Kind("a Hudi table", ".hoodie", "spark.read.format('hudi').load(...)")
+_ICEBERG = _Kind("an Iceberg table", "metadata", "spark.table(...)")
+SINK = _Kind("the sink of a streaming query", "_spark_metadata", "spark.read.parquet(...)")
+
+
+@dataclass(frozen=True, slots=True)
+class Managed:
+    """What manages a folder.
+
+    Attributes:
+        kind: the system.
+        root: the folder with the system's log: the folder itself, or one above it.
+    """
+
+    kind: _Kind
+    root: Folder
+
+    def is_whole(self, folder: Folder) -> bool:
+        """Whether the folder is the whole table, not a part of it."""
+        return str(self.root) == str(folder)
+
+    def _seen_from(self, folder: Folder) -> str:
+        if self.is_whole(folder):
+            return f"{folder} is {self.kind.name}"
+        return f"{folder} is in {self.kind.name}, {self.root}"
+
+
+def managed(folder: Folder) -> Managed | None:
+    """The system that a folder of Parquet files belongs to; None for plain folders.
+
+    Raises:
+        OSError: the folder cannot be looked at. One above it that cannot is passed over, since
+            keys of an object store may be for a part of it only.
+    """
+    at: Folder | None = folder
+    while at is not None:
+        try:
+            if kind := _kind_of(at):
+                return Managed(kind, at)
+        except OSError:
+            if at is folder:
+                raise
+        at = at.parent()
+    return None
+
+
+def refuse_to_read(found: Managed, folder: Folder) -> TableError:
+    """What to say to somebody who wants to read a managed table."""
+    seen = found._seen_from(folder)
+    if found.kind is SINK:
+        return TableError(f"{seen}, whose log says which files count: give {found.root} as TABLE")
+    return TableError(
+        f"{seen}, and Pomona reads plain Parquet: in Spark give {found.kind.reader} to "
+        "pomona.spark.read_features, or write it to another folder with .write.parquet(...)"
+    )
+
+
+def refuse_to_write(found: Managed, folder: Folder) -> TableError:
+    """What to say to somebody who wants to write into a managed table."""
+    seen = found._seen_from(folder)
+    if found.kind is SINK:
+        return TableError(
+            f"{seen}: its readers take only files that the query wrote, so rows from here would "
+            "be missing for them; give another TABLE, or use pomona.featurize in the query"
+        )
+    return TableError(
+        f"{seen}: its readers take only files that its log names, so rows from here would be "
+        "missing for them; give another TABLE, and append from there with Spark"
+    )
+
+
+def _is_iceberg(folder: Folder) -> bool:
+    if not folder.has(_ICEBERG.marker):
+        return False
+    names = (entry.name for entry in folder.child(_ICEBERG.marker).entries())
+    return any(name.endswith((".metadata.json", ".metadata.json.gz")) for name in names)
+
+
+def _kind_of(folder: Folder) -> _Kind | None:
+    for kind in (DELTA, SINK, _HUDI):
+        if folder.has(kind.marker):
+            return kind
+    return _ICEBERG if _is_iceberg(folder) else None

@@ -1,0 +1,187 @@
+"""Which Parquet files are a table's rows: in the folder, in its partitions, or named by a log.
+
+features/part-0.parquet                 what Pomona writes
+features/label=apple/part-0.parquet     what Spark's partitionBy("label") writes (Hive's layout)
+features/_spark_metadata/7              what a streaming query writes: a log names the files
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from pomona.errors import TableError
+from pomona.io.folders import Entry, Folder, LocalFolder
+from pomona.table.managed_folders import SINK, managed, refuse_to_read
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Part", "is_part_name", "is_partition", "partition_values", "stored_parts"]
+
+_NULL = "__HIVE_DEFAULT_PARTITION__"  # Spark writes nulls and empty strings so
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part file to read.
+
+    Attributes:
+        folder: where it lies.
+        name: its path from the table's folder on.
+        size: bytes.
+        modified: in seconds since 1970.
+        values: of the columns that its folders' names hold, as strings.
+    """
+
+    folder: Folder
+    name: str
+    size: int = 0
+    modified: float = 0.0
+    values: dict[str, str | None] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.folder}/{self.name.rpartition('/')[2]}"
+
+    def opened(self) -> Path | pa.NativeFile:
+        """As PyArrow's readers take it.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        return self.folder.opened(self.name.rpartition("/")[2])
+
+    @classmethod
+    def of(cls, file: Path) -> Part:
+        """A part file of this machine."""
+        return cls(LocalFolder(file.parent), file.name)
+
+
+def is_part_name(name: str) -> bool:
+    """Whether a file of this name is a part file. Names with `_` or `.` in front are none."""
+    return name.endswith(".parquet") and not name.startswith((".", "_"))
+
+
+def is_partition(name: str) -> bool:
+    """Whether a folder of this name is a partition: `label=apple`."""
+    return "=" in name[1:] and not name.startswith((".", "_"))
+
+
+def partition_values(names: list[str]) -> dict[str, str | None]:
+    """The columns that the names of partitions hold: `label=a%2Fb` -> `{"label": "a/b"}`."""
+    pairs = (name.split("=", 1) for name in names)
+    return {unquote(key): None if value == _NULL else unquote(value) for key, value in pairs}
+
+
+def stored_parts(folder: Folder) -> Iterator[Part]:
+    """The part files whose rows are a table's, in the order of their names.
+
+    Raises:
+        TableError: another system manages the folder; or it holds part files beside partitions.
+        OSError: the folder cannot be read.
+    """
+    found = managed(folder)
+    if found is None:
+        yield from _below(folder, _partitions_above(folder), "")
+    elif found.kind is SINK and found.is_whole(folder):
+        yield from _in_log(folder)
+    else:
+        raise refuse_to_read(found, folder)
+
+
+def _below(folder: Folder, partitions: list[str], prefix: str) -> Iterator[Part]:
+    entries = list(folder.entries())
+    parts = [e for e in entries if not e.is_folder and is_part_name(e.name)]
+    inner = [e.name for e in entries if e.is_folder and is_partition(e.name)]
+    values = partition_values(partitions)
+    for entry in parts:
+        yield Part(folder, prefix + entry.name, entry.size, entry.modified, values)
+    for name in inner:
+        for part in _below(folder.child(name), [*partitions, name], f"{prefix}{name}/"):
+            if parts:
+                raise TableError(
+                    f"{folder} holds part files and partitions, {parts[0].name} and {part.name}: "
+                    "rows may be in it twice; move one of the two kinds to another folder"
+                )
+            yield part
+
+
+def _partitions_above(folder: Folder) -> list[str]:
+    """The names of the partitions that a folder is in, its own name last."""
+    names: list[str] = []
+    at: Folder | None = folder
+    while at is not None and is_partition(name := str(at).rpartition("/")[2]):
+        names.insert(0, name)
+        at = at.parent()
+    return names
+
+
+def _in_log(folder: Folder) -> Iterator[Part]:
+    """The files that the log of a streaming query's sink names.
+
+    The log has a file for each batch, named by its number: `v1`, then one JSON object a line. Every
+    tenth is called `N.compact` and repeats what came before (Spark's `FileStreamSinkLog`).
+    """
+    log = folder.child(SINK.marker)
+    batches = dict(sorted(_batches(log.entries())))
+    start = max((n for n, name in batches.items() if name.endswith(".compact")), default=-1)
+    named: dict[str, list[str]] = {}  # file: the partitions that it is in
+    for name in (name for n, name in batches.items() if n >= start):
+        for file, partitions, is_there in _logged(log, name):
+            if is_there:
+                named[file] = partitions
+            else:
+                named.pop(file, None)
+    yield from sorted(_found(folder, named), key=lambda part: part.name)
+
+
+def _batches(entries: Iterator[Entry]) -> Iterator[tuple[int, str]]:
+    for entry in entries:
+        number = entry.name.removesuffix(".compact")
+        if number.isdecimal():
+            yield int(number), entry.name
+
+
+def _logged(log: Folder, name: str) -> Iterator[tuple[str, list[str], bool]]:
+    """Files that a batch of the log names, their partitions, and whether they are there now.
+
+    Paths in the log are absolute. What counts is their end, so a table that was moved, or is seen
+    through another mount, can be read as well.
+    """
+    try:
+        version, *lines = log.read(name).decode().splitlines()
+        if version != "v1":
+            raise ValueError(f"its version is {version[:20]!r}")
+        for line in filter(None, lines):
+            told = json.loads(line)
+            *folders, file = unquote(told["path"]).split("/")
+            partitions: list[str] = []
+            while folders and is_partition(folders[-1]):
+                partitions.insert(0, folders.pop())
+            yield "/".join([*partitions, file]), partitions, told.get("action", "add") == "add"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise TableError(
+            f"{log}/{name} is not as Spark writes it ({error}): read the table with Spark"
+        ) from error
+
+
+def _found(folder: Folder, named: dict[str, list[str]]) -> Iterator[Part]:
+    places: dict[tuple[str, ...], dict[str, Entry]] = {}
+    for path, partitions in named.items():
+        key = tuple(partitions)
+        place = folder
+        for name in partitions:
+            place = place.child(name)
+        if key not in places:
+            places[key] = {entry.name: entry for entry in place.entries()}
+        file = path.rpartition("/")[2]
+        if (entry := places[key].get(file)) is None:
+            raise TableError(
+                f"{folder} lacks {path}, which the log of its streaming query names: restore it, "
+                "or let the query write another folder anew"
+            )
+        yield Part(place, path, entry.size, entry.modified, partition_values(partitions))

@@ -1,0 +1,85 @@
+"""Which encoders made the rows of a part file: by its column `encoder`, else by its footer.
+
+Spark gives all rows of a union or an append the metadata of one side, so a footer that Spark wrote
+may describe some of the rows only. `featurize` therefore writes the provenance into each row too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pomona.errors import TableError
+from pomona.schema import ENCODER_COLUMN, FEATURE_SCHEMA, encoder_of_row, read_provenance
+from pomona.table.part_file import damaged
+from pomona.table.parts import Part
+
+__all__ = ["check_only_known_columns", "part_provenance", "row_makers"]
+
+_ROWS = 65536  # at once: each is a number that stands for one of a few strings
+
+
+def part_provenance(part: Part | Path) -> dict[str, str]:
+    """What the footer of one part file says made its rows; empty if it does not say.
+
+    Raises:
+        TableError: it is damaged.
+    """
+    try:
+        return read_provenance(
+            pq.read_schema(part.opened() if isinstance(part, Part) else part.absolute())
+        )
+    except (OSError, pa.ArrowInvalid, ValueError) as error:
+        raise TableError(damaged(part, error)) from error
+
+
+def row_makers(part: Part | Path) -> list[dict[str, str]]:
+    """What made the rows of one part file, at least one; an empty one if nothing says.
+
+    Raises:
+        TableError: it is damaged.
+    """
+    opened = part.opened if isinstance(part, Part) else part.absolute
+    values: set[object] = set()
+    try:
+        schema = pq.read_schema(opened())
+        footer = read_provenance(schema)
+        # A column of another type is a caller's own, under the same name.
+        if ENCODER_COLUMN in schema.names and schema.field(ENCODER_COLUMN).type == pa.string():
+            with pq.ParquetFile(opened(), read_dictionary=[ENCODER_COLUMN]) as file:
+                for batch in file.iter_batches(columns=[ENCODER_COLUMN], batch_size=_ROWS):
+                    values.update(batch.column(0).unique().to_pylist())
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise TableError(damaged(part, error)) from error
+    # A row without a value was written by an earlier version, which put all into the footer.
+    makers = [encoder_of_row(value) or footer for value in sorted(values, key=str)]
+    return makers or [footer]
+
+
+def check_only_known_columns(part: Path, provenance: Mapping[str, str]) -> None:
+    """Make sure that a part file loses nothing if this version copies or merges it.
+
+    Args:
+        part: a part file of this machine.
+        provenance: what made its rows.
+
+    Raises:
+        TableError: it has columns of a caller's own, or its rows say what its footer does not.
+    """
+    try:
+        names = pq.read_schema(part.absolute()).names
+    except (OSError, pa.ArrowInvalid) as error:
+        raise TableError(damaged(part, error)) from error
+    more = [name for name in names if name not in {*FEATURE_SCHEMA.names, ENCODER_COLUMN}]
+    if more:
+        raise TableError(
+            f"{part} has columns that a run does not write ({', '.join(more)}): give another TABLE"
+        )
+    if part_provenance(part).get("fingerprint") != provenance["fingerprint"]:
+        raise TableError(
+            f"{part} says in its rows which encoder made them, and not in its footer: give another "
+            "TABLE"
+        )

@@ -1,0 +1,1 @@
+"""Record batches of images in, record batches of features out."""

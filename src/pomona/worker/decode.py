@@ -1,0 +1,241 @@
+"""Bytes in, RGB picture out: whatever the bytes are, a `Picture` or an `ImageError`.
+
+The bytes decide the format, never a name. Only the formats that `formats.recognition` lists are
+opened, each by one plugin: nothing that runs programs.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+
+from PIL import Image, ImageFile
+
+from pomona.errors import ImageError
+from pomona.worker.colours import to_rgb
+from pomona.worker.formats import jpeg, jpeg2000, png
+from pomona.worker.formats.alpha import without_unset_alpha
+from pomona.worker.formats.bitfields import with_known_masks
+from pomona.worker.formats.heif import ends_early
+from pomona.worker.formats.icon import with_true_depths
+from pomona.worker.formats.recognition import format_of, plugin
+from pomona.worker.formats.targa import without_unused_map
+from pomona.worker.formats.tiff import read_pixels
+from pomona.worker.formats.tiff_layout import Layout, read_layout
+from pomona.worker.pillow_limits import strict_limits
+
+__all__ = ["FAILURES", "MAX_PIXELS", "Picture", "decode"]
+
+FAILURES = ("empty", "unsupported", "corrupt", "truncated", "too_large")
+"""The classes of failure that `decode` tells apart: `ImageError.status` is one of them."""
+
+MAX_PIXELS = 178_000_000
+"""What is decoded unless more is asked for: about Pillow's own limit, 0.7 GB as RGB."""
+
+_SAYS_TRUNCATED = re.compile(
+    r"(?i)truncat|not enough|unexpected end|reached eof|only got|\(chunk b'\w{0,3}'\)"
+)
+_SAYS_UNSUPPORTED = re.compile(
+    r"(?i)unsupported (?!operand)|not (yet )?supported(?! between)|not installed|cannot handle"
+    r"|unknown pixel mode"
+)
+_PLAINER = {
+    "not identified by this driver": "no valid size or colour mode in the header",
+    "decoder error -2": "libtiff cannot decode the data",
+}
+_ORIENTATIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = {_ORIENTATIONS[value] for value in (5, 6, 7, 8)}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One decoded image.
+
+    Attributes:
+        image: the pixels, mode RGB, as stored. Two exceptions: a TIFF is upright already, and with
+            `draft` a JPEG may be smaller than stored.
+        orientation: what EXIF asks for to see `image` upright; None where it is upright. Compare
+            with None: one of Pillow's transpositions is 0.
+        width: pixels as stored in the file, before orientation and before any draft scaling.
+        height: likewise.
+        format: what the bytes are, in Pillow's words: `JPEG`, `PNG`, ...
+    """
+
+    image: Image.Image
+    orientation: Image.Transpose | None
+    width: int
+    height: int
+    format: str
+
+    @property
+    def sideways(self) -> bool:
+        """Whether `orientation` swaps width and height."""
+        return self.orientation in _SIDEWAYS
+
+
+def decode(
+    content: bytes | memoryview,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    draft: tuple[int, int] | None = None,
+) -> Picture:
+    """Turn the bytes of one image file into an RGB picture.
+
+    Transparency is laid over white; of animations the first frame is taken; greys of 16 and 32
+    bits and floats are scaled to 8 bits, not clipped (`pomona.worker.colours` says how).
+
+    Args:
+        content: the whole file.
+        max_pixels: with more pixels than this, the image is refused before its pixels are decoded.
+        draft: (width, height) that is enough: a JPEG may be scaled down while it is decoded, by
+            2, 4 or 8, never below this. Quicker, and not quite the same pixels.
+
+    Raises:
+        ImageError: for any bytes that do not become a picture; nothing else is ever raised.
+    """
+    content = bytes(content)  # no copy of what is bytes already
+    name = format_of(content)
+    size: tuple[int, int] | None = None
+    with strict_limits(max_pixels):
+        try:
+            opened = read_layout(content) if name == "TIFF" else _open(name, content)
+            width, height = size = opened.size
+            if width * height > max_pixels:
+                said = f"{width} x {height} = {width * height} pixels"
+                said += f", the limit is {max_pixels}: raise it with --max-pixels"
+                raise _error("too_large", name, said, size)
+            if isinstance(opened, Layout):
+                pixels = to_rgb(read_pixels(opened, content, max_pixels), "")
+                return Picture(pixels, None, width, height, name)
+            return _picture(opened, name, content, draft)
+        except ImageError:
+            raise
+        # Fed with bytes that were made to fail, Pillow's plugins raise whatever their code comes
+        # to: OSError, SyntaxError, ValueError, struct.error, KeyError, MemoryError, ...
+        except Exception as error:
+            raise _failure(error, size, name, content, max_pixels) from error
+
+
+def _open(name: str, content: bytes) -> ImageFile.ImageFile:
+    """Read the header."""
+    if name in ("BMP", "DIB"):
+        content = with_known_masks(content)
+    if name == "ICO":
+        content = with_true_depths(content)
+    if name == "TGA":
+        content = without_unused_map(content)
+    if name == "PNG":
+        try:
+            return plugin(name)(io.BytesIO(png.essential(content)))
+        except Exception:
+            png.check(content)
+            raise
+    try:
+        return plugin(name)(io.BytesIO(content))
+    except SyntaxError as error:
+        # Pillow takes a JPEG's resolution from EXIF, and fails where that is one or two bytes long.
+        if name == "JPEG" and isinstance(error.__cause__, IndexError) and b"Exif\0\0" in content:
+            return plugin(name)(io.BytesIO(content.replace(b"Exif\0\0", b"none\0\0")))
+        raise
+
+
+def _error(status: str, name: str, said: str, size: tuple[int, int] | None) -> ImageError:
+    """Make the error, its message one printable line of at most 200 characters."""
+    message = "".join(letter if letter.isprintable() else "?" for letter in f"{name}: {said}")[:200]
+    # What a header claims beyond 31 bits is no size, and would not fit into the table's columns.
+    width, height = size if size and max(size) < 2**31 else (None, None)
+    return ImageError(status, message, width=width, height=height, format=name)
+
+
+def _picture(
+    image: ImageFile.ImageFile, name: str, content: bytes, draft: tuple[int, int] | None
+) -> Picture:
+    """Decode the pixels behind a header that was read."""
+    width, height = image.size
+    if name == "JPEG2000":
+        pixels = to_rgb(jpeg2000.load(image, content), "")
+        return Picture(pixels, _orientation(image), width, height, name)
+    if name == "PNG":
+        png.check(content)
+    if name == "JPEG":
+        upright = draft and (draft[::-1] if _orientation(image) in _SIDEWAYS else draft)
+        pixels = jpeg.load(image, content, upright)
+        return Picture(to_rgb(pixels, ""), _orientation(image), width, height, name)
+    tile = image.tile[0][3] if image.tile else ""
+    layout = str(tile[0] if isinstance(tile, tuple) and tile else tile)
+    image.load()
+    if name == "PNG":
+        png.check_rows(image, content)
+    pixels = to_rgb(without_unset_alpha(image, content), layout)
+    return Picture(pixels, _orientation(image), width, height, name)
+
+
+def _orientation(image: Image.Image) -> Image.Transpose | None:
+    """What EXIF, or else XMP, asks for: a broken or senseless block means upright."""
+    if image.format == "HEIF":  # libheif turns it as its own boxes say, and EXIF says the same
+        return None
+    try:
+        return _ORIENTATIONS.get(image.getexif().get(0x0112, 1))
+    except Exception:  # noqa: BLE001 - the same plugins as in `decode`, and no pixel depends on it
+        return None
+
+
+def _failure(
+    error: Exception, size: tuple[int, int] | None, name: str, content: bytes, max_pixels: int
+) -> ImageError:
+    """Turn what Pillow raised into a class of failure and one line that says what was wrong."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    status = "corrupt"
+    if isinstance(error, Image.DecompressionBombError):
+        status = "too_large"
+        pixels = "".join(re.findall(r"\((\d+) pixels", said)[:1])
+        said = f"a frame of {pixels} pixels, the limit is {max_pixels}: raise it with --max-pixels"
+    elif isinstance(error, MemoryError):
+        status, said = "too_large", "its pixels do not fit into memory"
+    elif _ends_in_header(name, content):
+        status, said = "truncated", f"the header goes on after the last of {len(content)} bytes"
+    elif _SAYS_TRUNCATED.search(said):
+        status = "truncated"
+    elif _ends_in_data(name, content):
+        status, said = "truncated", f"the data goes on after the last of {len(content)} bytes"
+    elif _SAYS_UNSUPPORTED.search(said):
+        status = "unsupported"
+    return _error(status, name, _PLAINER.get(said, said), size)
+
+
+class _Counted(io.BytesIO):
+    """Bytes that remember whether more of them was asked for than there is."""
+
+    ran_out = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        # A decoder asks for MAXBLOCK without knowing whether there is as much, a header does not.
+        if size is not None and len(data) < size < ImageFile.MAXBLOCK:
+            self.ran_out = True
+        return data
+
+
+def _ends_in_header(name: str, content: bytes) -> bool:
+    """Read the header once more, to see whether it goes on after the last byte."""
+    stream = _Counted(content)
+    with suppress(Exception):
+        plugin(name)(stream)
+    return stream.ran_out
+
+
+def _ends_in_data(name: str, content: bytes) -> bool:
+    """Whether the file declares data after its last byte, in formats whose decoders do not tell."""
+    if name in ("HEIF", "AVIF"):
+        return ends_early(content)
+    return name == "WEBP" and 8 + int.from_bytes(content[4:8], "little") > len(content)

@@ -1,0 +1,1 @@
+"""What each image format needs beyond Pillow."""

@@ -1,0 +1,193 @@
+"""The pixels of a JPEG, and whether all of them are in the file.
+
+Pillow hides what libjpeg warns of: data that ends too early comes out as grey blocks, and nothing
+says so. simplejpeg decodes with the same library, to the same pixels, and turns warnings into
+errors. A file without a warning is decoded once. If libjpeg warns, `JpegData` tells lost data from
+what is harmless. A file of several scans is looked at first: some of them may be missing.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from contextlib import suppress
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import simplejpeg
+from PIL import Image, ImageFile
+
+from pomona.worker.formats.jpeg_data import END, JpegData
+
+__all__ = ["load"]
+
+_PADDING = 8
+"""Bytes of any value that may lie between the data and the end marker: cameras leave some there."""
+
+_OWN_ZEROS = 2
+"""Zeros that the data of a scan may itself end with: it is padded with ones, to a whole byte."""
+
+_LIKE_A_GAP = (bytes(_OWN_ZEROS + 1), bytes(_OWN_ZEROS + 1) + END)
+
+_ENCODERS_ZEROS = 6
+"""Zeros that an arithmetic decoder reads behind whole data: up to 4 for 300 drawn pictures."""
+
+_ENDS_EARLY = "premature end of data segment"
+_LEFT_OVER = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+
+_FILLER = bytes(2**18)
+"""Stands in for what is missing of a restart interval: more than an interval can need."""
+
+
+def load(image: ImageFile.ImageFile, content: bytes, draft: tuple[int, int] | None) -> Image.Image:
+    """Decode the pixels behind a header that Pillow's plugin has read.
+
+    Args:
+        image: what the plugin made of the header.
+        content: the whole file.
+        draft: (width, height) that is enough: the picture may be scaled by 2, 4 or 8.
+
+    Returns:
+        Mode RGB, L or CMYK.
+
+    Raises:
+        OSError: data of the picture is missing ("truncated" is in the message) or damaged, or
+            libjpeg cannot read this kind of JPEG.
+    """
+    if draft is not None and max(image.size) >= 16:  # below, two scales give the same size
+        image.draft(None, draft)
+    if not content.endswith(_LIKE_A_GAP) and _has_one_scan(image, content):
+        # Without a look at the markers, which takes 4 % of decoding at an eighth of the size.
+        with suppress(ValueError):
+            return _decoded(image, content if content.endswith(END) else content + END)
+    data = JpegData(content)
+    if data.is_complete and not data.is_arithmetic and not _ends_in_zeros(data):
+        with suppress(ValueError):
+            return _decoded(image, content if content.endswith(END) else data.without_trailer)
+    if data.frame is not None:
+        _refuse_lost_data(data)
+        image.fp = io.BytesIO(data.without_trailer)
+    image.load()
+    return image
+
+
+def _has_one_scan(image: ImageFile.ImageFile, content: bytes) -> bool:
+    """Whether the first scan holds the whole picture, as in most files: no marker is searched."""
+    layers = cast("Any", image).layers
+    end = cast("io.BytesIO", image.fp).tell()  # the plugin stops behind the header of a scan
+    header = content[end - 8 - 2 * layers : end]
+    return (
+        header.startswith(b"\xff\xda" + bytes([0, 6 + 2 * layers, layers]))
+        and header.endswith(b"\0\x3f\0")  # all coefficients, all bits
+        and content.find(b"\xff\xc9", 0, end) < 0  # no arithmetic coding
+    )
+
+
+def _decoded(image: ImageFile.ImageFile, content: bytes) -> Image.Image:
+    """Decode with simplejpeg, to the pixels that Pillow gives.
+
+    Raises:
+        ValueError: libjpeg warns, or cannot decode the file.
+    """
+    width, height = image.size  # after `draft`
+    factor = image.decoderconfig[0] if image.decoderconfig else 1
+    is_cmyk = image.mode == "CMYK"
+    pixels = simplejpeg.decode_jpeg(
+        content,
+        "CMYK" if is_cmyk else "RGBA",
+        min_height=height,
+        min_width=width,
+        min_factor=factor,
+    )  # (H, W, 4) uint8
+    if pixels.shape != (height, width, 4):
+        raise ValueError(f"{pixels.shape} instead of {height} x {width} pixels")
+    if is_cmyk:
+        np.invert(pixels, out=pixels)  # Pillow takes every CMYK JPEG for one of Adobe's
+    flat = pa.FixedSizeListArray.from_arrays(pa.array(pixels.reshape(-1)), 4)
+    return Image.fromarrow(flat, "CMYK" if is_cmyk else "RGB", (width, height))  # without a copy
+
+
+def _refuse_lost_data(data: JpegData) -> None:
+    """Decode the scans apart from all else in the file, and see what libjpeg warns of.
+
+    Raises:
+        OSError: data of the picture is missing or damaged.
+    """
+    if not data.is_complete:
+        raise _truncated("the scans do not complete the picture")
+    if data.restarts_missing:
+        raise _truncated(f"it lacks {data.restarts_missing} restart markers")
+    # A download that broke off, in a file of the full size: libjpeg decodes zeros as pixels.
+    if not data.is_arithmetic and _ends_in_zeros(data):
+        scan = bytes(data.last_scan)
+        zeros = len(scan) - len(scan.rstrip(b"\0"))
+        if _ENDS_EARLY in _warning(data, dropped=zeros - _OWN_ZEROS):
+            raise _truncated(f"the data ends in {zeros} zeros")
+    warning = _warning(data)
+    if data.is_arithmetic:
+        _refuse_arithmetic(data)
+    elif left := _LEFT_OVER.search(warning):
+        _refuse_leftovers(data, int(left[1]), warning)
+    elif _ENDS_EARLY in warning:
+        # In a restart interval before the last one, data is damaged, not missing.
+        damaged = data.restarts and _ENDS_EARLY in _warning(data, followed_by=_FILLER)
+        raise OSError(warning) if damaged else _truncated(warning)
+    elif warning.startswith("Corrupt JPEG data"):
+        raise OSError(warning)
+
+
+def _ends_in_zeros(data: JpegData) -> bool:
+    """Whether more zeros end the data of the last scan than are its own."""
+    return data.last_scan[-_OWN_ZEROS - 1 :] == bytes(_OWN_ZEROS + 1)
+
+
+def _refuse_leftovers(data: JpegData, count: int, warning: str) -> None:
+    """Tell padding and a trailer, which are harmless, from damage that left data over.
+
+    Raises:
+        OSError: data of the picture is missing or damaged.
+    """
+    scan = bytes(data.last_scan)
+    if data.has_end_marker and count > _PADDING and len(set(scan[-count:])) > 1:
+        raise OSError(warning)
+
+
+def _refuse_arithmetic(data: JpegData) -> None:
+    """Put zeros behind the data: an arithmetic decoder takes what it lacks, and does not warn.
+
+    It would also take the first bytes of a trailer for data, so that nothing may be left over.
+
+    Raises:
+        OSError: data of the picture is missing or damaged.
+    """
+    warning = _warning(data, followed_by=bytes(64))
+    left = _LEFT_OVER.search(warning)
+    spare = int(left[1]) if left else 0
+    if spare > 64 or (not left and warning.startswith("Corrupt JPEG data")):
+        raise OSError(warning)
+    if spare < 64 - _ENCODERS_ZEROS:
+        raise _truncated("the data ends before the picture")
+
+
+def _warning(data: JpegData, followed_by: bytes = b"", dropped: int = 0) -> str:
+    """What libjpeg says of the scans; "" if all is well.
+
+    Args:
+        data: the scans.
+        followed_by: other bytes, behind the data of the last scan.
+        dropped: how many of the last bytes of that data are left out.
+    """
+    scans = data.bare[:-dropped] if dropped else data.bare
+    if data.is_arithmetic:
+        scans = scans.rstrip(b"\0")  # an encoder leaves them out, and a decoder adds them
+    colours = "CMYK" if data.frame and len(data.frame.sampling) == 4 else "RGB"
+    try:
+        simplejpeg.decode_jpeg(scans + followed_by + END, colours, min_height=1, min_width=1)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _truncated(said: str) -> OSError:
+    return OSError(f"image file is truncated: {said}")

@@ -1,0 +1,61 @@
+"""JPEG 2000: whether a file is whole, and samples of more than 8 bits."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image, ImageFile
+
+from pomona.errors import ImageError
+from pomona.worker.formats.recognition import plugin
+
+__all__ = ["load"]
+
+_START = b"\xff\x4f\xff\x51"
+"""The markers SOC and SIZ, with which a codestream begins."""
+
+_DATA, _END = b"\xff\x93", b"\xff\xd9"
+_COMPONENTS = 40
+"""Where the segment SIZ counts its components, from the start of the codestream. For each of them
+follow three bytes; the first is its bit depth minus 1, plus 128 if its samples are signed."""
+
+_YCBCR = b"colr\x01\0\0\0\0\0\x12"
+
+
+def load(image: ImageFile.ImageFile, content: bytes) -> Image.Image:
+    """Decode the pixels of an opened file.
+
+    Pillow rounds samples of more than 8 bits in colour to 8 bits without a limit: the highest
+    become 256, which is stored as 0, so white turns black. If the picture has zeros, it is decoded
+    once more as if its samples had 8 bits. OpenJPEG then clips them, which tells white from black.
+
+    Raises:
+        OSError: the file is truncated or damaged.
+        ImageError: the colours are YCbCr of more than 8 bits.
+    """
+    # OpenJPEG takes a codestream that ends between two tiles for whole and leaves the rest black. A
+    # whole one ends with the marker EOC, which cannot occur in the data after the marker SOD.
+    if content.find(_END, content.find(_DATA)) < 0:
+        raise OSError("image file is truncated: no end of codestream")
+    start = content.find(_START)
+    depths_at = start + _COMPONENTS
+    count = int.from_bytes(content[depths_at : depths_at + 2], "big")
+    depths = slice(depths_at + 2, depths_at + 2 + 3 * count, 3)
+    if start < 0 or count < 2 or all(depth & 0x7F < 8 for depth in content[depths]):
+        image.load()
+        return image
+    if _YCBCR in content[:start]:
+        said = "JPEG2000: YCbCr of more than 8 bits: not decoded, convert the file to RGB"
+        raise ImageError(
+            "unsupported", said, width=image.width, height=image.height, format="JPEG2000"
+        )
+    image.load()
+    samples = np.asarray(image)  # (H, W, channels) uint8
+    if samples.all():
+        return image
+    as_8_bits = bytearray(content)
+    as_8_bits[depths] = bytes(depth & 0x80 | 7 for depth in content[depths])
+    clipped = np.asarray(plugin("JPEG2000")(io.BytesIO(as_8_bits)))
+    mended = np.where((samples == 0) & (clipped >= 128), np.uint8(255), samples)
+    return Image.frombytes(image.mode, image.size, mended.tobytes())

@@ -1,0 +1,175 @@
+"""Files' bytes -> network input: one after the other, or several ahead by threads.
+
+A network on a CPU core has its decoder beside it on that core, and nothing is gained by threads.
+One on a GPU computes many images at once, while threads decode the next ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pomona.encoder.preprocessing import Preprocessing
+from pomona.errors import ImageError
+from pomona.worker.decode import MAX_PIXELS, decode
+from pomona.worker.pillow_limits import quiet_codecs
+from pomona.worker.resize import resize_to
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["EXACT", "DecodeOptions", "File", "Preparer", "Row", "Seen", "ahead"]
+
+File = tuple[Any, str | None]
+"""A file's bytes as an Arrow buffer, or None and why there are none."""
+
+Prepared = tuple["Row", "NDArray[np.uint8] | None"]
+"""A row, and pixels (height, width, 3) uint8; None where it failed, or has its vector already."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeOptions:
+    """How images become pixels.
+
+    Attributes:
+        max_pixels: larger images are not decoded but recorded as `too_large`.
+        fast: let JPEGs be scaled while they are decoded; features differ slightly.
+    """
+
+    max_pixels: int = MAX_PIXELS
+    fast: bool = False
+
+    def provenance(self) -> dict[str, str]:
+        """What a feature table says of how its images became pixels."""
+        return {"decode": "fast" if self.fast else "exact"}
+
+
+EXACT = DecodeOptions()
+"""Every pixel is decoded, as the reference features were made."""
+
+
+@dataclass(slots=True)
+class Row:
+    """What the table says of one image, but for what was listed.
+
+    Attributes:
+        vector: (D,) float32, once it is computed; None where `status` is not `ok`.
+    """
+
+    status: str = "ok"
+    error: str | None = None
+    width: int | None = None
+    height: int | None = None
+    format: str | None = None
+    sha256: str | None = None
+    vector: NDArray[np.float32] | None = None
+
+
+class Seen:
+    """The last images that a worker did, by the digest of their bytes.
+
+    The same bytes under another name cost a look instead of a decoding and a prediction. Kept are
+    some thousand, 16 MB: copies mostly lie near each other, and a worker's memory stays bounded.
+    """
+
+    _BYTES = 16 * 2**20
+    _ROW_BYTES = 1024  # a row in Python, its strings and its place, roughly
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, Row] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def find(self, digest: str) -> Row | None:
+        """The row, with its vector where its status is `ok`; None for new bytes."""
+        with self._lock:
+            found = self._known.get(digest)
+            if found:
+                self._known.move_to_end(digest)
+            return found
+
+    def add(self, row: Row) -> None:
+        """Remember an image; its vector is copied."""
+        size = self._ROW_BYTES + (0 if row.vector is None else row.vector.nbytes)
+        if row.sha256 is None or size > self._BYTES:
+            return
+        kept = row if row.vector is None else replace(row, vector=row.vector.copy())
+        with self._lock:
+            while len(self._known) >= self._BYTES // size:
+                self._known.popitem(last=False)
+            self._known[row.sha256] = kept
+
+
+@dataclass(frozen=True, slots=True)
+class Preparer:
+    """Turns one file after the other into the network's input.
+
+    Attributes:
+        spec: the network's preprocessing.
+        options: how images become pixels.
+        seen: images that were done before.
+    """
+
+    spec: Preprocessing
+    options: DecodeOptions
+    seen: Seen
+
+    def __call__(self, file: File) -> Prepared:
+        """Decode and resize; from any thread."""
+        buffer, reason = file
+        if buffer is None:
+            return Row("unreadable", reason or "no content"), None
+        digest = hashlib.sha256(buffer).hexdigest()
+        if known := self.seen.find(digest):
+            return known, None
+        row, spec, options = Row(sha256=digest), self.spec, self.options
+        draft = (spec.width, spec.height) if options.fast else None
+        pixels = None
+        try:
+            picture = decode(memoryview(buffer), max_pixels=options.max_pixels, draft=draft)
+            pixels = resize_to(picture, spec.height, spec.width, spec.resize, grey=spec.is_grey)
+            row.width, row.height, row.format = picture.width, picture.height, picture.format
+        except ImageError as error:
+            # Nothing here may hold on to the error: through its traceback it holds this very frame,
+            # and with it the file's bytes and the pixels, until the cyclic collector comes by.
+            row.status, row.error = error.status, str(error)
+            row.width, row.height, row.format = error.width, error.height, error.format
+        except MemoryError:
+            row.status, row.error = "too_large", "takes more memory than this process has"
+        if pixels is None:
+            self.seen.add(row)  # it is done
+        return row, pixels
+
+
+def ahead(
+    prepare: Preparer, files: Iterable[File], threads: int, at_once: int
+) -> Iterator[Prepared]:
+    """What `map` gives, in its order, made by threads before it is asked for.
+
+    Args:
+        prepare: what they do.
+        files: drawn only as far ahead as there is room.
+        threads: how many there are.
+        at_once: images that may be begun and not asked for.
+    """
+
+    def quietly(file: File) -> Prepared:
+        with quiet_codecs():
+            return prepare(file)
+
+    waiting: deque[Future[Prepared]] = deque()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for file in files:
+            waiting.append(pool.submit(quietly, file))
+            if len(waiting) >= at_once:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # after an error nobody waits for the rest

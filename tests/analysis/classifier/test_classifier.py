@@ -1,0 +1,393 @@
+"""The classifier's file, and `classify`: which images get which label, and by which encoder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import drawn
+import object_store
+import pomona
+import tables
+from pomona.analysis.classifier.classifier import Classifier
+from pomona.analysis.pca import project
+from pomona.classification import Prediction, classify
+from pomona.cli import main as cli
+from pomona.encoder.encoder import Encoder
+from pomona.errors import ClassifierError, EncoderError, SourceError, TableError
+from pomona.table.feature_table import FeatureTable
+
+MADE = Classifier(
+    ("Kiwi", "Plum"),
+    np.array([1, 2, 3], np.float32),
+    np.array([1, 0.5, 2], np.float32),
+    np.array([[1, 0, 0], [0, 1, -1]], np.float32),
+    np.array([0.5, -0.5], np.float32),
+    {"fingerprint": "a" * 64, "model": "drawn", "weights": "untrained:0", "decode": "exact"},
+    {"images": 7},
+)
+CONTENT = MADE.to_bytes()
+
+
+# The file ----------------------------------------------------------------------------------------
+
+
+def test_a_classifier_comes_back_from_its_file(tmp_path: Path) -> None:
+    MADE.save(tmp_path / "c")
+    again = Classifier.load(tmp_path / "c")
+    assert again.to_bytes() == CONTENT
+    assert (again.classes, again.provenance, again.training) == (
+        MADE.classes,
+        MADE.provenance,
+        MADE.training,
+    )
+    assert [file.name for file in tmp_path.iterdir()] == ["c"]
+
+
+def test_the_probabilities_are_by_the_formula() -> None:
+    vectors = np.array([[2, 2, 3], [1, 3, 1]], np.float32)
+    logits = np.array([[1.5, -0.5], [0.5, 2.5]])
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(MADE.probabilities(vectors), expected)
+
+
+def test_the_encoder_travels_inside(encoder: Encoder) -> None:
+    wide = np.ones(encoder.dimension, np.float32)
+    made = replace(
+        MADE,
+        mean=wide,
+        scale=wide,
+        coefficients=np.stack([wide, wide]),
+        provenance=encoder.provenance(),
+        encoder=encoder,
+    )
+    again = Classifier.from_bytes(made.to_bytes())
+    assert again.encoder is not None
+    assert again.encoder.fingerprint == encoder.fingerprint
+    with pytest.raises(ClassifierError, match="another encoder"):
+        replace(made, provenance=MADE.provenance)
+
+
+@given(st.binary(max_size=200))
+def test_bytes_that_are_no_classifier_are_refused(content: bytes) -> None:
+    with pytest.raises(ClassifierError, match="not a classifier"):
+        Classifier.from_bytes(content)
+
+
+@given(at=st.integers(8, len(CONTENT) - 1), flip=st.integers(1, 255))
+def test_a_byte_that_changed_is_noticed(at: int, flip: int) -> None:
+    content = bytearray(CONTENT)
+    content[at] ^= flip
+    with pytest.raises(ClassifierError, match="is damaged"):
+        Classifier.from_bytes(bytes(content))
+
+
+@given(length=st.integers(40, len(CONTENT) - 1))
+def test_a_file_cut_short_is_noticed(length: int) -> None:
+    with pytest.raises(ClassifierError, match="is damaged"):
+        Classifier.from_bytes(CONTENT[:length])
+
+
+def test_another_layout_is_named() -> None:
+    with pytest.raises(ClassifierError, match="layout version 9.*train it again"):
+        Classifier.from_bytes(CONTENT[:7] + b"\x09" + CONTENT[8:])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("header", b"[]"),
+        ("header", b"{}"),
+        ("header", b"\xff"),
+        ("header", b"[" * 100_000),
+        ("classes", ["Kiwi"]),
+        ("classes", [1, 2]),
+        ("provenance", {}),
+        ("provenance", {"fingerprint": 5}),
+        ("training", "long"),
+        ("classes", ["Kiwi", "Kiwi"]),
+        ("dimension", 0),
+        ("dimension", 4),
+        ("sections", {}),
+        ("sections", {"mean": -8, "scale": 0, "coefficients": 0, "intercept": 0, "encoder": 0}),
+        ("sections", {"mean": 1e400}),
+    ],
+)
+def test_a_header_that_cannot_be_is_refused_though_its_digest_is_right(
+    name: str, value: object
+) -> None:
+    import hashlib
+    import struct
+
+    length = struct.unpack_from("<Q", CONTENT, 40)[0]
+    header = CONTENT[48 : 48 + length]
+    changed = (
+        value
+        if isinstance(value, bytes)
+        else json.dumps({**json.loads(header), name: value}).encode()
+    )
+    body = struct.pack("<Q", len(changed)) + changed + CONTENT[48 + length :]
+    with pytest.raises(ClassifierError):
+        Classifier.from_bytes(CONTENT[:8] + hashlib.sha256(body).digest() + body)
+
+
+def test_a_number_that_is_not_finite_is_refused() -> None:
+    with pytest.raises(ClassifierError, match="finite"):
+        replace(MADE, intercept=np.array([np.nan, 0], np.float32))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ClassifierError, match="cannot read the classifier .*No such file"):
+        Classifier.load(tmp_path / "none")
+
+
+# Tables ------------------------------------------------------------------------------------------
+
+
+def test_a_table_gives_an_answer_for_every_row(tmp_path: Path) -> None:
+    table = tables.write(
+        tmp_path / "t",
+        [[9, 2, 3], [1, 9, 3], [1, 2, 3]],
+        ["Kiwi", "Plum", None],
+        failed=[("file:/pictures/Kiwi/empty.jpg", "empty")],
+    )
+    found = list(classify(MADE, table))
+    assert [answer.label for answer in found] == ["Kiwi", None, "Plum", "Kiwi"]
+    assert found[1] == Prediction(
+        "file:/pictures/Kiwi/empty.jpg", None, None, "empty", "drawn as empty"
+    )
+    assert found[0].probability == pytest.approx(1, abs=1e-3)
+
+
+def test_a_table_of_another_encoder_is_refused(tmp_path: Path) -> None:
+    tables.write(tmp_path, [[1, 2, 3]], ["Kiwi"], fingerprint="b" * 64)
+    with pytest.raises(
+        ClassifierError, match=r"untrained:0 \(aaaaaaaaaaaa\).*another encoder \(bbbbb"
+    ):
+        next(classify(MADE, tmp_path))
+
+
+def test_a_damaged_vector_is_named(tmp_path: Path) -> None:
+    tables.write(tmp_path, [[1, 2, 3], [1, np.nan, 3]], ["Kiwi", "Plum"])
+    with pytest.raises(TableError, match="Plum/1.jpg is ok and has no vector of 3 finite"):
+        list(classify(MADE, tmp_path))
+
+
+def test_an_encoder_beside_a_table_is_refused(tmp_path: Path, encoder: Encoder) -> None:
+    tables.write(tmp_path, [[1, 2, 3]], ["Kiwi"])
+    with pytest.raises(EncoderError, match="leave --encoder and --weights out"):
+        classify(MADE, tmp_path, encoder=encoder)
+
+
+# Images ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fruit(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Path:
+    """A folder with `photos` of two kinds, their table `t` and a classifier `c` without encoder."""
+    root = tmp_path_factory.mktemp("fruit")
+    for seed in range(8):
+        for label, size in (("wide", (90, 20)), ("tall", (20, 90))):
+            folder = root / "photos" / label
+            folder.mkdir(parents=True, exist_ok=True)
+            picture = drawn.picture(*size, seed)
+            picture = picture.convert("L") if label == "tall" else picture
+            (folder / f"{seed}.png").write_bytes(drawn.encode(picture, "PNG"))
+    (root / "photos" / "tall" / "empty.png").write_bytes(b"")
+    pomona.extract(root / "photos", root / "t", encoder=encoder, workers=1)
+    pomona.train(root / "t").classifier.save(root / "c")
+    return root
+
+
+def test_raw_images_get_the_labels_that_their_table_gets(fruit: Path, encoder: Encoder) -> None:
+    of_images = sorted(classify(fruit / "c", fruit / "photos", encoder=encoder, workers=1), key=str)
+    of_table = sorted(classify(fruit / "c", fruit / "t"), key=str)
+    assert of_images == of_table
+    assert len(of_images) == 17
+    right = [a for a in of_images if a.label and f"/{a.label}/" in a.path]
+    assert len(right) == 16
+
+
+def test_images_are_answered_in_the_order_of_their_paths(fruit: Path, encoder: Encoder) -> None:
+    answers = list(classify(fruit / "c", fruit / "photos", encoder=encoder, workers=3))
+    assert [a.path for a in answers] == sorted(a.path for a in answers)
+
+
+def test_the_encoder_is_built_again_where_its_weights_have_a_name(fruit: Path) -> None:
+    (answer,) = classify(fruit / "c", fruit / "photos" / "wide" / "1.png", workers=1)
+    assert answer.label == "wide"
+
+
+def test_one_file_is_enough_where_the_encoder_is_inside(
+    fruit: Path, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pomona.train(fruit / "t", encoder=encoder).classifier.save(tmp_path / "c")
+
+    def unwanted(*_: object, **__: object) -> None:
+        pytest.fail("the encoder was built again")
+
+    monkeypatch.setattr("pomona.building.build.build_encoder", unwanted)
+    (answer,) = classify(tmp_path / "c", fruit / "photos" / "tall" / "1.png", workers=1)
+    assert answer.label == "tall"
+
+
+def test_weights_that_cannot_be_named_are_asked_for(fruit: Path) -> None:
+    probe = Classifier.load(fruit / "c")
+    foreign = {"weights": "fruit.weights.h5", "fingerprint": "0" * 64}  # that no cache can have
+    probe = replace(probe, provenance={**probe.provenance, **foreign})
+    with pytest.raises(EncoderError, match="give --encoder FILE, or --weights FILE"):
+        list(classify(probe, fruit / "photos"))
+
+
+def test_no_encoder_is_looked_for_that_makes_projected_vectors(
+    fruit: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def unwanted(*_: object, **__: object) -> None:
+        pytest.fail("an encoder was built")
+
+    monkeypatch.setattr("pomona.analysis.table_encoder.build_encoder", unwanted)
+    project(FeatureTable(fruit / "t"), FeatureTable(tmp_path / "small"), 2)
+    probe = pomona.train(tmp_path / "small").classifier
+    with pytest.raises(EncoderError, match="no encoder makes such vectors: classify a table"):
+        list(classify(probe, fruit / "photos"))
+    with pytest.raises(EncoderError, match="no encoder makes such vectors: leave the encoder out"):
+        pomona.train(tmp_path / "small", encoder=encoder)
+
+
+def test_an_encoder_that_is_another_is_refused(fruit: Path, encoder: Encoder) -> None:
+    other = replace(encoder, weights_sha256="0" * 64)
+    with pytest.raises(ClassifierError, match="the encoder given is of another"):
+        list(classify(fruit / "c", fruit / "photos", encoder=other))
+
+
+def test_the_limit_of_pixels_can_be_chosen(fruit: Path) -> None:
+    (answer,) = classify(fruit / "c", fruit / "photos" / "wide" / "1.png", max_pixels=9, workers=1)
+    assert (answer.label, answer.status) == (None, "too_large")
+
+
+def test_images_that_are_not_there_are_refused(fruit: Path, encoder: Encoder) -> None:
+    with pytest.raises(SourceError, match="does not exist"):  # though MADE's cannot be built
+        classify(MADE, fruit / "none")
+    with (
+        object_store.serving() as store,
+        pytest.raises(SourceError, match=r"key:\*\*\*@bucket/photos.* is not a feature table"),
+    ):
+        list(classify(fruit / "c", store.uri("/bucket/photos"), encoder=encoder))
+
+
+# The commands ------------------------------------------------------------------------------------
+
+
+def run(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([str(argument) for argument in arguments])
+    out, err = capfd.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+def test_from_a_table_to_labels_on_the_command_line(
+    capfd: pytest.CaptureFixture[str], fruit: Path, tmp_path: Path
+) -> None:
+    made, plot = tmp_path / "fruit.classifier", tmp_path / "c.png"
+    code, out, err = run(capfd, "train", fruit / "t", "-o", made, "--plot", plot)
+    assert code == 0
+    assert out.startswith("trained on 12 images of 2 classes in ")
+    assert "accuracy: 1.0000, 4 of 4 images right (95 % Wilson interval 0.5101 to 1.0000)" in out
+    assert f"next: pomona classify {made} IMAGES" in out
+    assert "skipped 1 image without a vector" in err
+    assert plot.stat().st_size > 1000
+    code, out, err = run(capfd, "classify", made, fruit / "photos", "--workers", "1")
+    assert code == 0
+    lines = [line.split("\t") for line in out.splitlines()]
+    assert len(lines) == 17
+    assert {len(line) for line in lines} == {5}
+    assert [line[1:] for line in lines if line[0].endswith("/empty.png")] == [
+        ["", "", "empty", "the file is empty: 0 bytes"]
+    ]
+    assert err == "pomona: classified 16 images; failed: 1 empty\n"
+
+
+def test_json_of_both_is_one_object(
+    capfd: pytest.CaptureFixture[str], fruit: Path, tmp_path: Path
+) -> None:
+    _, out, _ = run(capfd, "train", fruit / "t", "-o", tmp_path / "c", "--json")
+    told = json.loads(out)
+    assert told["evaluation"]["confusion"] == [[2, 0], [0, 2]]
+    assert told["classes"] == ["tall", "wide"]
+    assert told["learnt"] == 12
+    _, out, _ = run(capfd, "classify", tmp_path / "c", fruit / "t", "--json")
+    answers = json.loads(out)["images"]
+    assert len(answers) == 17
+    assert {answer["status"] for answer in answers} == {"ok", "empty"}
+
+
+def test_a_name_with_a_tab_stays_one_field(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    tables.write(tmp_path / "t", [[1, 2, 3]], ["Kiwi"], ["file:/a\tb\n.jpg"])
+    MADE.save(tmp_path / "c")
+    _, out, _ = run(capfd, "classify", tmp_path / "c", tmp_path / "t")
+    assert out == "file:/a?b?.jpg\tKiwi\t0.7311\tok\t\n"
+
+
+BAD_USE = [
+    (["train", "{fruit}/t"], "Missing option '-o'"),
+    (["train", "{fruit}/photos", "-o", "{tmp}/c"], "no .parquet files"),
+    (["train", "{fruit}/t", "-o", "{tmp}"], "is a folder: give a file's name"),
+    (["train", "{fruit}/t", "-o", "{tmp}/none/c"], "there is no folder"),
+    (["train", "{fruit}/t", "-o", "{tmp}/c", "--plot", "{tmp}/c.gif"], ".png, .svg"),
+    (["train", "{fruit}/t", "-o", "{tmp}/c", "--split", "Training"], "Training/Testing"),
+    (["train", "{fruit}/t", "-o", "{tmp}/c", "--seed", "4294967296"], "4294967295"),
+    (
+        ["train", "{fruit}/t", "-o", "{tmp}/c", "--split", "a/b", "--test-share", "0.5"],
+        "leave --test-share out",
+    ),
+    (
+        ["train", "{fruit}/t", "-o", "{tmp}/c", "--plot", "{tmp}/c.png", "--test-share", "0"],
+        "leave --test-share 0 out",
+    ),
+    (["train", "{fruit}/t", "-o", "{tmp}/c", "--encoder", "{fruit}/c"], "not a Pomona encoder"),
+    (["classify", "{fruit}/t", "{fruit}/t"], "cannot read the classifier"),
+    (["classify", "{fruit}/photos/wide/1.png", "{fruit}/t"], "is not a classifier of Pomona's"),
+    (["classify", "{fruit}/c", "{tmp}/none"], "does not exist"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_USE, ids=[m for _, m in BAD_USE])
+def test_bad_use_is_one_line_and_writes_nothing(
+    capfd: pytest.CaptureFixture[str],
+    fruit: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+) -> None:
+    filled = [argument.format(fruit=fruit, tmp=tmp_path) for argument in arguments]
+    code, out, err = run(capfd, *filled)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_scikit_learn_the_extra_is_named(
+    capfd: pytest.CaptureFixture[str], fruit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "sklearn", None)
+    code, _, err = run(capfd, "train", fruit / "t", "-o", tmp_path / "c")
+    assert code == 2
+    assert "pip install '.[analysis]'" in err
+
+
+def test_classifying_needs_no_scikit_learn(
+    fruit: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "sklearn", None)
+    shutil.copytree(fruit / "t", tmp_path / "t")
+    assert sum(answer.label is not None for answer in classify(fruit / "c", tmp_path / "t")) == 16

@@ -1,0 +1,347 @@
+"""`train`: what is learnt from, what is tested on, how well, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+import tables
+from pomona.analysis.classifier import training
+from pomona.analysis.classifier.evaluation import Evaluation
+from pomona.analysis.classifier.splitting import TEST, TRAIN, ShareSplit, parse_split
+from pomona.analysis.figures.confusion import plot_confusion
+from pomona.errors import ClassifierError, RunError, TableError, UsageError
+
+pytest.importorskip("sklearn", reason="training needs scikit-learn: pip install '.[analysis]'")
+
+CLASSES = ["Apple", "Kiwi", "Plum"]
+FAILED = [("file:/fruits/Training/Kiwi/empty.jpg", "empty")]
+
+
+def clouds(
+    each: int, spread: float = 0.6, seed: int = 0
+) -> tuple[NDArray[np.float32], list[str | None], list[str]]:
+    """Vectors of three classes around three corners, far from zero and of unequal scales."""
+    random = np.random.default_rng(seed)
+    corners = np.eye(3, 6) * 3
+    vectors, labels, paths = [], [], []
+    for number in range(each):
+        for corner, label in zip(corners, CLASSES, strict=True):
+            vectors.append(corner + random.normal(size=6) * spread)
+            labels.append(label)
+            folder = "Training" if number % 4 else "Testing"
+            paths.append(f"file:/fruits/{folder}/{label}/{number}.jpg")
+    scaled = np.array(vectors) * [1, 1000, 1, 0.001, 1, 1] + 50
+    return scaled.astype(np.float32), list(labels), paths
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tables.write(tmp_path_factory.mktemp("t") / "t", *clouds(40), failed=FAILED, parts=3)
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path) -> training.Training:
+    return training.train(folder, split="Training/Testing")
+
+
+def test_a_split_by_folders_learns_from_one_and_tests_on_the_other(
+    trained: training.Training,
+) -> None:
+    assert trained.learnt == 90
+    assert trained.evaluation is not None
+    assert trained.evaluation.images == 30
+    assert trained.evaluation.accuracy > 0.9
+    assert trained.failed == 1
+    assert trained.classifier.classes == tuple(CLASSES)
+    assert trained.converged
+
+
+def test_labels_that_mean_nothing_are_not_learnt(tmp_path: Path) -> None:
+    vectors, labels, paths = clouds(60, seed=3)
+    np.random.default_rng(1).shuffle(labels)
+    tables.write(tmp_path, vectors, labels, paths)
+    found = training.train(tmp_path).evaluation
+    assert found is not None
+    assert found.accuracy < 0.6  # chance is a third
+
+
+def test_the_probabilities_are_those_of_scikit_learn_on_standardised_vectors(
+    folder: Path, trained: training.Training
+) -> None:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    rows = [row for row in tables.read(folder).to_pylist() if row["status"] == "ok"]
+    learnt = [row for row in rows if "/Training/" in row["path"]]
+    reference = make_pipeline(
+        StandardScaler(), LogisticRegression(C=trained.strength.value, max_iter=1000, tol=1e-6)
+    ).fit(np.array([r["features"] for r in learnt]), [r["label"] for r in learnt])
+    vectors = np.array([row["features"] for row in rows], np.float32)
+    expected = reference.predict_proba(vectors)
+    found = trained.classifier.probabilities(vectors)
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+
+
+def test_two_classes_have_a_row_of_coefficients_each(tmp_path: Path) -> None:
+    vectors, labels, paths = clouds(20)
+    two = [i for i, label in enumerate(labels) if label != "Plum"]
+    tables.write(tmp_path, vectors[two], [labels[i] for i in two], [paths[i] for i in two])
+    found = training.train(tmp_path)
+    assert found.classifier.coefficients.shape == (2, 6)
+    assert found.evaluation is not None
+    assert found.evaluation.accuracy == 1
+
+
+def test_a_table_larger_than_the_memory_gives_the_same_classifier(
+    folder: Path, trained: training.Training
+) -> None:
+    found = training.train(folder, split="Training/Testing", memory_gib=0)
+    assert found.in_file
+    assert not trained.in_file
+    assert found.classifier.to_bytes() == trained.classifier.to_bytes()
+
+
+def test_no_file_is_left_of_vectors_kept_on_the_disk(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    training.train(folder, memory_gib=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_without_space_is_an_error_and_not_a_dead_process(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(RunError, match="No space left on device.*TMPDIR"):
+        training.train(folder, memory_gib=0)
+
+
+def test_rows_in_another_order_give_the_same_split(tmp_path: Path) -> None:
+    vectors, labels, paths = clouds(30)
+    order = np.random.default_rng(5).permutation(len(labels))
+    tables.write(tmp_path / "a", vectors, labels, paths)
+    shuffled = [labels[i] for i in order], [paths[i] for i in order]
+    tables.write(tmp_path / "b", vectors[order], *shuffled, parts=4)
+    a, b = (training.train(tmp_path / name).evaluation for name in "ab")
+    assert a is not None
+    assert b is not None
+    np.testing.assert_array_equal(a.confusion, b.confusion)
+    assert [score.images for score in a.per_class()] == [6, 6, 6]
+
+
+@given(
+    counts=st.lists(st.integers(1, 30), min_size=1, max_size=6),
+    share=st.floats(0.01, 0.9),
+    seed=st.integers(0, 3),
+)
+def test_a_share_of_each_class_is_tested_and_one_image_always_learnt(
+    counts: list[int], share: float, seed: int
+) -> None:
+    codes = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
+    codes = np.append(codes, -1).astype(np.int32)
+    split = ShareSplit(share, seed)
+    keys = np.array([split.key(f"file:/{i}") for i in range(len(codes))], np.uint64)
+    parts = split.parts(codes, keys)
+    assert parts[-1] == 0
+    for code, count in enumerate(counts):
+        here = parts[codes == code]
+        tested = int((here == TEST).sum())
+        assert tested == min(max(1, round(share * count)), count - 1)
+        assert (here != 0).all()
+        assert (here == TRAIN).any()
+
+
+def test_another_seed_draws_other_images() -> None:
+    codes = np.zeros(50, np.int32)
+    drawn = [
+        ShareSplit(0.2, seed).parts(
+            codes, np.array([ShareSplit(0.2, seed).key(str(i)) for i in range(50)], np.uint64)
+        )
+        for seed in (0, 1)
+    ]
+    assert (drawn[0] != drawn[1]).any()
+
+
+def test_nothing_is_tested_where_no_image_is_to_be(folder: Path) -> None:
+    found = training.train(folder, test_share=0)
+    assert found.evaluation is None
+    assert found.learnt == 120
+
+
+def test_a_class_that_was_never_learnt_counts_as_wrong(tmp_path: Path) -> None:
+    vectors, labels, paths = clouds(20)
+    paths = [p.replace("Training", "Testing") if "Plum" in p else p for p in paths]
+    tables.write(tmp_path, vectors, labels, paths)
+    found = training.train(tmp_path, split="Training/Testing")
+    assert found.classifier.classes == ("Apple", "Kiwi")
+    assert found.evaluation is not None
+    plum = found.evaluation.per_class()[2]
+    assert (plum.label, plum.images, plum.precision, plum.recall) == ("Plum", 20, None, 0)
+    assert {mistake.label for mistake in found.evaluation.mistakes} == {"Plum"}
+
+
+def test_a_class_of_one_image_is_learnt_and_said_to_be_untested(tmp_path: Path) -> None:
+    vectors, labels, paths = clouds(12)
+    tables.write(tmp_path, vectors[:25], [*labels[:24], "Rare"], paths[:25])
+    found = training.train(tmp_path)
+    assert "Rare" in found.classifier.classes
+    assert found.untested == ("Rare",)
+
+
+def test_images_without_a_label_or_in_neither_folder_are_counted(tmp_path: Path) -> None:
+    vectors, labels, paths = clouds(20)
+    labels[:3] = [None] * 3
+    paths[-5:] = [f"file:/fruits/More/Plum/{i}.jpg" for i in range(5)]
+    tables.write(tmp_path, vectors, labels, paths)
+    found = training.train(tmp_path, split="Training/Testing")
+    assert (found.unlabelled, found.outside) == (3, 5)
+    assert found.evaluation is not None
+    assert found.learnt + found.evaluation.images == 52
+
+
+def test_too_few_images_for_cross_validation_take_the_middle_strength(tmp_path: Path) -> None:
+    vectors, labels, paths = clouds(2)
+    tables.write(tmp_path, vectors, labels, paths)
+    found = training.train(tmp_path, test_share=0)
+    assert found.strength.folds == 2
+    with pytest.raises(TableError, match="too few images"):
+        training.train(tmp_path)  # one of each class remains to learn from
+
+
+# Evaluation --------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=60))
+def test_precision_and_recall_are_those_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
+    from sklearn.metrics import accuracy_score, precision_recall_fscore_support
+
+    have, given_labels = zip(*pairs, strict=True)
+    confusion = np.zeros((3, 3), np.int64)
+    np.add.at(confusion, (have, given_labels), 1)
+    found = Evaluation(tuple(CLASSES), confusion)
+    precision, recall, _, images = precision_recall_fscore_support(
+        have, given_labels, labels=[0, 1, 2], zero_division=np.nan
+    )
+    assert found.accuracy == pytest.approx(accuracy_score(have, given_labels))
+    scores = found.per_class()
+    assert [score.images for score in scores] == images.tolist()
+    for score, p, r in zip(scores, precision, recall, strict=True):
+        assert score.precision is None if np.isnan(p) else score.precision == pytest.approx(p)
+        assert score.recall is None if np.isnan(r) else score.recall == pytest.approx(r)
+
+
+def test_the_interval_is_wilsons() -> None:
+    found = Evaluation(("a", "b"), np.array([[45, 5], [5, 45]]))
+    low, high = found.interval
+    z, n, p = 1.959964, 100, 0.9
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    assert (low, high) == (pytest.approx(centre - half), pytest.approx(centre + half))
+    _, all_right = Evaluation(("a", "b"), np.diag([5, 5])).interval
+    assert all_right == 1
+
+
+ODD = ["a$b$", "<script>", "ÄÖ\n"]
+MANY = [f"class {i}" for i in range(30)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "form"),
+    [
+        (["a$b$", "<script>", "ÄÖ\n"], "png"),
+        (["a", "b"], "svg"),
+        (["a", "b"], "pdf"),
+        (MANY, "png"),
+    ],
+    ids=["odd names", "svg", "pdf", "many names"],
+)
+def test_the_picture_is_drawn_whatever_the_names(
+    tmp_path: Path, labels: list[str], form: str
+) -> None:
+    confusion = np.random.default_rng(0).integers(0, 9, (len(labels), len(labels)))
+    file = tmp_path / f"confusion.{form}"
+    plot_confusion(Evaluation(tuple(labels), confusion), str(file))
+    assert file.stat().st_size > 1000
+    if form == "png":
+        with Image.open(file) as image:
+            colours = image.convert("RGB").getcolors(1_000_000)
+        assert colours is not None
+        assert len(colours) > 5  # cells of more and of fewer images
+
+
+@pytest.mark.parametrize("name", ["confusion.gif", "confusion", "nowhere/confusion.png"])
+def test_a_picture_that_cannot_be_written_is_refused(tmp_path: Path, name: str) -> None:
+    confusion = Evaluation(("a", "b"), np.eye(2, dtype=int))
+    with pytest.raises(UsageError, match="expected the name of a|there is no folder"):
+        plot_confusion(confusion, tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+# What is refused ---------------------------------------------------------------------------------
+
+
+def test_a_table_without_labels_is_refused(tmp_path: Path) -> None:
+    tables.write(tmp_path, np.eye(4), [None] * 4)
+    with pytest.raises(TableError, match="has no labels on its 4 vectors"):
+        training.train(tmp_path)
+
+
+def test_a_table_of_one_class_is_refused(tmp_path: Path) -> None:
+    tables.write(tmp_path, np.eye(4), ["Kiwi"] * 4)
+    with pytest.raises(TableError, match="one class to learn, 'Kiwi'"):
+        training.train(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["Training", "a/b/c", "/b", "a/", "a/a"])
+def test_a_split_that_is_not_two_names_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="Training/Testing"):
+        parse_split(text)
+
+
+def test_a_split_of_folders_that_are_not_there_is_refused(folder: Path) -> None:
+    with pytest.raises(TableError, match="no labelled image in a folder val"):
+        training.train(folder, split="Training/val")
+
+
+def test_a_split_of_which_both_names_fit_is_refused(folder: Path) -> None:
+    with pytest.raises(TableError, match="both names fit folders of file:/fruits/Te"):
+        training.train(folder, split="fruits/Testing")
+
+
+def test_folders_may_be_named_by_patterns(folder: Path) -> None:
+    assert training.train(folder, split="Tr*/Te*").learnt == 90
+
+
+def test_a_table_that_loses_rows_while_it_is_read_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tables.write(tmp_path / "t", *clouds(12), parts=3)
+    split = training.split_rows
+
+    def and_then_one_goes(*given: Any) -> object:
+        found = split(*given)
+        next(table.glob("*.parquet")).unlink()
+        return found
+
+    monkeypatch.setattr(training, "split_rows", and_then_one_goes)
+    with pytest.raises(RunError, match="changed while it was read"):
+        training.train(table)
+
+
+def test_an_encoder_that_did_not_make_the_table_is_refused(folder: Path, encoder: object) -> None:
+    with pytest.raises(ClassifierError, match="made by another encoder"):
+        training.train(folder, encoder=encoder)  # type: ignore[arg-type]

@@ -1,0 +1,231 @@
+"""Duplicates: the same bytes, vectors that nearly agree, and what the threshold means."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tables
+from command_line import run
+from pomona.analysis.neighbours.all_pairs import compare_pairs
+from pomona.analysis.neighbours.duplicates import find_duplicates
+from pomona.analysis.vectors import open_vectors
+from pomona.errors import UsageError
+from pomona.table.feature_table import FeatureTable
+
+RANDOM = np.random.default_rng(3)
+
+
+def components(cosines: np.ndarray, threshold: float) -> list[set[int]]:
+    """Connected rows by brute force: grow each set until nothing joins."""
+    left, found = set(range(len(cosines))), []
+    while left:
+        group = {left.pop()}
+        while joining := {b for a in group for b in left if cosines[a, b] >= threshold}:
+            group |= joining
+            left -= joining
+        found.append(group)
+    return found
+
+
+def cosines_of(matrix: np.ndarray) -> np.ndarray:
+    rows = matrix.astype(np.float64)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows @ rows.T
+
+
+@given(
+    rows=st.integers(2, 60),
+    held=st.integers(1, 70),
+    threshold=st.sampled_from([-1.0, 0.0, 0.5, 0.8, 0.95]),
+)
+def test_whatever_is_held_the_groups_are_those_of_brute_force(
+    tmp_path_factory: pytest.TempPathFactory, rows: int, held: int, threshold: float
+) -> None:
+    matrix = np.random.default_rng(rows).normal(size=(rows, 4)).astype(np.float32)
+    folder = tables.write(tmp_path_factory.mktemp("pairs"), matrix, ["x"] * rows, parts=2)
+    found = compare_pairs(open_vectors(FeatureTable(folder)), threshold, held_rows=held)
+    cosines = cosines_of(matrix)
+    by_component: dict[int, set[int]] = {}
+    for row, component in enumerate(found.component):
+        by_component.setdefault(int(component), set()).add(row)
+    assert sorted(map(sorted, by_component.values())) == sorted(
+        map(sorted, components(cosines, threshold))
+    )
+    np.fill_diagonal(cosines, -np.inf)
+    np.testing.assert_allclose(found.nearest, cosines.max(axis=1), atol=1e-6)
+
+
+def test_tables_wider_than_a_tile_are_compared_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pomona.analysis.neighbours.all_pairs._TILE_ROWS", 7)
+    monkeypatch.setattr("pomona.analysis.neighbours.all_pairs._TILE_COLUMNS", 5)
+    monkeypatch.setattr("pomona.analysis.neighbours.all_pairs._EDGES", 3)
+    matrix = RANDOM.normal(size=(40, 3)).astype(np.float32)
+    folder = tables.write(tmp_path / "t", matrix, ["x"] * 40)
+    found = compare_pairs(open_vectors(FeatureTable(folder)), 0.9, held_rows=17)
+    assert len(set(found.component)) == len(components(cosines_of(matrix), 0.9))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two pairs of near images, one pair of the same bytes, two empty files, and others."""
+    matrix = RANDOM.normal(size=(12, 32)).astype(np.float32)
+    matrix[3] = matrix[1] * 2 + 0.01  # near 1
+    matrix[8] = matrix[5] - 0.02  # near 5
+    matrix[11] = matrix[10]  # the same bytes make the same vector
+    labels = ["a"] * 8 + ["b"] * 4
+    failed = [("file:/e/1.jpg", "empty"), ("file:/e/2.jpg", "empty")]
+    folder = tables.write(tmp_path / "t", matrix, labels, failed=failed)
+    (part,) = folder.glob("*.parquet")
+    table = pq.read_table(part)
+    digest = ["0" * 64 if p.startswith("file:/e/") else p for p in table["path"].to_pylist()]
+    digest = ["d" * 64 if p.endswith(("/10.jpg", "/11.jpg")) else p for p in digest]
+    at = table.schema.get_field_index("content_sha256")
+    pq.write_table(table.set_column(at, table.schema.field(at), pa.array(digest)), part)
+    return folder
+
+
+def paths(groups: list) -> list[list[str]]:
+    return [[member.path.rpartition("/")[2] for member in group.members] for group in groups]
+
+
+def test_the_same_bytes_are_exact_and_not_near_as_well(folder: Path) -> None:
+    found = find_duplicates(FeatureTable(folder), 0.99)
+    assert paths(found.exact) == [["10.jpg", "11.jpg"]]
+    assert paths(found.near) == [["1.jpg", "3.jpg"], ["5.jpg", "8.jpg"]]
+
+
+def test_empty_files_are_no_duplicates(folder: Path) -> None:
+    found = find_duplicates(FeatureTable(folder), None)
+    assert not any(name.startswith("file:/e/") for group in paths(found.exact) for name in group)
+    assert found.near == []
+
+
+def test_labels_that_differ_within_a_group_are_seen(folder: Path) -> None:
+    told = find_duplicates(FeatureTable(folder), 0.99).to_json()
+    assert [group["labels_differ"] for group in told["near"]] == [False, True]
+
+
+def test_a_near_copy_joins_the_group_of_the_same_bytes(folder: Path) -> None:
+    matrix = tables.read(folder).filter(pa.compute.equal(tables.read(folder)["status"], "ok"))
+    vector = dict(zip(matrix["path"].to_pylist(), matrix["features"].to_pylist(), strict=True))
+    near = np.asarray(vector["file:/pictures/b/10.jpg"])[None] + 0.01
+    tables.write(folder, near, ["c"], ["file:/pictures/c/near.jpg"])
+    found = find_duplicates(FeatureTable(folder), 0.99)
+    assert ["10.jpg", "11.jpg", "near.jpg"] in paths(found.near)
+    assert paths(found.exact) == [["10.jpg", "11.jpg"]]
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [1, 2, 0], [2, 0, 1]])
+def test_similarity_is_that_with_the_first_whatever_the_order_of_the_rows(
+    tmp_path: Path, order: list[int]
+) -> None:
+    angles = np.radians([0, 5, 10])  # a chain: its ends are farther apart than its links
+    matrix = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    names = [f"file:/x/{number}.jpg" for number in order]
+    folder = tables.write(tmp_path / "t", matrix[order], ["x"] * 3, names)
+    (group,) = find_duplicates(FeatureTable(folder), np.cos(np.radians(6))).near
+    assert [m.similarity for m in group.members] == pytest.approx(np.cos(angles), abs=1e-6)
+    assert group.lowest == pytest.approx(np.cos(np.radians(10)), abs=1e-6)
+
+
+def test_shares_say_what_the_threshold_means(folder: Path) -> None:
+    found = find_duplicates(FeatureTable(folder), 0.99)
+    assert found.share == 6 / 12
+    assert found.by_chance == 3 / 66  # all pairs of 12, since there are so few
+
+
+@pytest.mark.parametrize("threshold", [1.5, -2, float("nan")])
+def test_a_threshold_that_is_no_cosine_is_refused(folder: Path, threshold: float) -> None:
+    with pytest.raises(UsageError, match="--threshold .*: expected a cosine"):
+        find_duplicates(FeatureTable(folder), threshold)
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_a_table_with_nothing_to_compare_has_no_duplicates(tmp_path: Path, rows: int) -> None:
+    failed = [("file:/e/1.jpg", "empty")]
+    folder = tables.write(tmp_path / "t", np.ones((rows, 3)), ["x"] * rows, failed=failed)
+    found = find_duplicates(FeatureTable(folder))
+    assert (found.exact, found.near, found.share, found.rows) == ([], [], 0, rows + 1)
+
+
+# The command -------------------------------------------------------------------------------------
+
+
+def test_the_command_says_how_many_and_what_the_threshold_means(
+    capfd: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    code, out, err = run(capfd, "duplicates", folder, "--threshold", "0.99", "--groups", 1)
+    assert (code, err) == (0, "")
+    assert f"{folder}: exact duplicates: 1 group, 1 image to spare" in out
+    assert f"{folder}: near duplicates: 2 groups, 2 images to spare; in 1 group labels" in out
+    assert "... 1 more group:" in out
+    assert "threshold 0.99: 50.0% of the images have another one as near as that" in out
+
+
+def test_json_holds_every_group(capfd: pytest.CaptureFixture[str], folder: Path) -> None:
+    _, out, _ = run(capfd, "duplicates", folder, "--threshold", "0.99", "--groups", 0, "--json")
+    told = json.loads(out)
+    assert [len(told["exact"]), len(told["near"])] == [1, 2]
+    assert told["near"][0]["members"][0] == {
+        "path": "file:/pictures/a/1.jpg",
+        "label": "a",
+        "similarity": 1.0,
+    }
+
+
+def test_the_plot_and_the_sheet_are_pictures(
+    capfd: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib", reason="a plot needs pip install '.[analysis]'")
+    plot, sheet = tmp_path / "p.svg", tmp_path / "s.png"
+    code, _, err = run(capfd, "duplicates", folder, "--plot", plot, "--sheet", sheet)
+    assert (code, err) == (0, f"pomona: plot: {plot}\npomona: contact sheet: {sheet}\n")
+    assert plot.read_text().lstrip().startswith("<?xml")
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--plot", "p.txt"], "expected the name of a .pdf, .png, .svg file"),
+        (["--plot", "no/such/p.png"], "there is no folder"),
+        (["--exact", "--plot", "p.png"], "leave one out"),
+        (["--threshold", "7"], "expected a cosine"),
+    ],
+)
+def test_bad_options_are_refused_in_one_line(
+    capfd: pytest.CaptureFixture[str],
+    folder: Path,
+    tmp_path: Path,
+    *,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    message: str,
+) -> None:
+    pytest.importorskip("matplotlib", reason="a plot needs pip install '.[analysis]'")
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    code, out, err = run(capfd, "duplicates", folder, *options)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_without_matplotlib_the_extra_is_named(
+    capfd: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    code, _, err = run(capfd, "duplicates", folder, "--plot", "p.png")
+    assert code == 2
+    assert "pip install '.[analysis]'" in err

@@ -1,0 +1,431 @@
+"""Search: what is near, found exactly or by an index, for rows and for image files."""
+
+from __future__ import annotations
+
+import json
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+import drawn
+import pomona
+import tables
+from command_line import run
+from pomona.analysis.figures.contact_sheet import Cell, draw_sheet, save_picture
+from pomona.analysis.neighbours.cosine import Nearest, nearest_rows, unit
+from pomona.analysis.neighbours.faiss_index import NearestIndex, table_state
+from pomona.analysis.neighbours.search import Match, Query, SearchResult, search
+from pomona.analysis.table_encoder import encoder_of_table
+from pomona.analysis.vectors import Block, open_vectors
+from pomona.cli.render import show_matches
+from pomona.encoder.encoder import Encoder
+from pomona.errors import EncoderError, SourceError, UsageError
+from pomona.table.feature_table import FeatureTable
+
+RANDOM = np.random.default_rng(5)
+CENTRES = RANDOM.normal(size=(8, 16))
+MATRIX = (CENTRES[np.arange(400) % 8] + RANDOM.normal(scale=0.4, size=(400, 16))).astype(np.float32)
+LABELS = ["abcdefgh"[i % 8] for i in range(400)]
+FAILED = [("file:/pictures/a/empty.jpg", "empty")]
+
+
+def nobody(_: object) -> Encoder:
+    raise AssertionError("no encoder is needed for rows")
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> FeatureTable:
+    folder = tmp_path_factory.mktemp("search")
+    return FeatureTable(tables.write(folder, MATRIX, LABELS, failed=FAILED, parts=3))
+
+
+def brute_force(query: np.ndarray) -> np.ndarray:
+    """Cosines of a vector with all rows, in float64."""
+    rows = MATRIX.astype(np.float64)
+    return rows @ query / np.linalg.norm(rows, axis=1) / np.linalg.norm(query)
+
+
+def path_of(row: int) -> str:
+    return f"file:/pictures/{LABELS[row]}/{row}.jpg"
+
+
+def test_the_nearest_are_those_of_brute_force_and_not_the_row_itself(table: FeatureTable) -> None:
+    (found,) = search(table, [path_of(17)], nobody, k=10)
+    cosines = brute_force(MATRIX[17].astype(np.float64))
+    cosines[17] = -1
+    best = np.argsort(-cosines)[:10]
+    assert [match.path for match in found.matches] == [path_of(row) for row in best]
+    assert [match.similarity for match in found.matches] == pytest.approx(cosines[best], abs=1e-6)
+    assert [match.label for match in found.matches] == [LABELS[row] for row in best]
+
+
+@given(st.integers(1, 40), st.integers(1, 30), st.integers(1, 5))
+def test_blocks_of_any_size_give_the_same_nearest(rows: int, k: int, block: int) -> None:
+    vectors = unit(MATRIX[:rows])
+    blocks = [
+        Block(
+            pa.array([str(i) for i in range(at, min(at + block, rows))]),
+            pa.array([None] * (min(at + block, rows) - at), pa.string()),
+            MATRIX[at : min(at + block, rows)],
+        )
+        for at in range(0, rows, block)
+    ]
+    queries = unit(MATRIX[50:53])
+    found = nearest_rows(blocks, queries, k)
+    scores = queries @ vectors.T
+    for query in range(3):
+        best = -np.sort(-scores[query])[:k]
+        np.testing.assert_allclose(found.similarity[query, : len(best)], best, atol=1e-6)
+        assert np.isneginf(found.similarity[query, len(best) :]).all()
+        paths = [path for path in found.paths[query] if path is not None]
+        np.testing.assert_allclose(scores[query, list(map(int, paths))], best, atol=1e-6)
+
+
+def test_a_vector_of_zeros_is_near_to_nothing() -> None:
+    np.testing.assert_array_equal(unit(np.zeros((2, 3), np.float32)), np.zeros((2, 3)))
+
+
+def test_more_than_there_are_gives_all_there_are(tmp_path: Path) -> None:
+    small = FeatureTable(tables.write(tmp_path / "t", MATRIX[:4], LABELS[:4]))
+    (found,) = search(small, [path_of(0)], nobody, k=10)
+    assert len(found.matches) == 3
+
+
+def test_the_end_of_a_path_is_enough_where_it_is_the_only_one(table: FeatureTable) -> None:
+    (found,) = search(table, ["b/17.jpg"], nobody, k=1)
+    assert found.query.path == path_of(17)
+    assert found.query.is_row
+
+
+def test_the_end_of_a_path_may_have_a_colon(tmp_path: Path) -> None:
+    paths = ["file:/x/10:30/1.jpg", "file:/x/10:31/1.jpg"]
+    two = FeatureTable(tables.write(tmp_path / "t", MATRIX[:2], ["a", "a"], paths))
+    (found,) = search(two, ["10:31/1.jpg"], nobody)
+    assert found.query.path == "file:/x/10:31/1.jpg"
+
+
+def test_a_row_whose_files_name_is_no_text_is_found_by_its_path(tmp_path: Path) -> None:
+    paths = ["file:///x/100%25 caf%E9.jpg", "file:/x/1.jpg"]
+    two = FeatureTable(tables.write(tmp_path / "t", MATRIX[:2], ["a", "a"], paths))
+    (found,) = search(two, paths[:1], nobody)
+    assert found.query.is_row
+    assert [match.path for match in found.matches] == ["file:/x/1.jpg"]
+
+
+def test_the_end_of_two_paths_is_refused_with_both(tmp_path: Path) -> None:
+    paths = ["file:/x/a/1.jpg", "file:/y/a/1.jpg"]
+    two = FeatureTable(tables.write(tmp_path / "t", MATRIX[:2], ["a", "a"], paths))
+    with pytest.raises(SourceError, match="is the end of several paths, file:/x/a/1.jpg and"):
+        search(two, ["a/1.jpg"], nobody)
+
+
+def test_a_row_without_a_vector_is_refused_with_its_status(table: FeatureTable) -> None:
+    with pytest.raises(SourceError, match="a row without a vector .status empty."):
+        search(table, ["file:/pictures/a/empty.jpg"], nobody)
+
+
+def test_what_is_neither_row_nor_file_is_refused_before_an_encoder_is_asked(
+    table: FeatureTable, tmp_path: Path
+) -> None:
+    with pytest.raises(SourceError, match="neither a row of .* nor a file"):
+        search(table, ["no/such.jpg"], nobody)
+    with pytest.raises(SourceError, match="is a folder: give its images"):
+        search(table, [str(tmp_path)], nobody)
+
+
+def test_two_names_of_one_row_are_both_answered(table: FeatureTable) -> None:
+    one, other = path_of(17), path_of(17).replace("file:", "file://")
+    found = search(table, [one, other], nobody, k=2)
+    assert [result.query.given for result in found] == [one, other]
+    assert found[0].matches == found[1].matches
+
+
+# Image files -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def photos(pictures: Path, tmp_path: Path, encoder: Encoder) -> FeatureTable:
+    pomona.extract(pictures, tmp_path / "photos.table", encoder=encoder, workers=1)
+    return FeatureTable(tmp_path / "photos.table")
+
+
+def test_a_copy_outside_the_table_finds_its_original(
+    photos: FeatureTable, pictures: Path, tmp_path: Path, encoder: Encoder
+) -> None:
+    original = pictures / "Apple Red 1" / "image 3.jpg"
+    copy = tmp_path / "copy.dat"
+    copy.write_bytes(original.read_bytes())
+    (found,) = search(photos, [str(copy)], lambda _: encoder, k=2)
+    assert not found.query.is_row
+    assert found.matches[0].path == f"file:{original}"
+    assert found.matches[0].similarity == pytest.approx(1, abs=1e-5)
+    assert found.matches[1].similarity < found.matches[0].similarity
+
+
+def test_a_file_that_is_a_row_is_taken_from_the_table(photos: FeatureTable, pictures: Path) -> None:
+    (found,) = search(photos, [str(pictures / "Apple Red 1" / "image 3.jpg")], nobody, k=1)
+    assert found.query.is_row
+
+
+@pytest.mark.parametrize("folder", ["", "./", "file:", "../Apple Red 1/"])
+def test_a_relative_path_of_a_row_is_taken_from_the_table(
+    photos: FeatureTable, pictures: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    monkeypatch.chdir(pictures / "Apple Red 1")
+    (found,) = search(photos, [f"{folder}image 3.jpg"], nobody, k=1)
+    assert found.query.is_row
+    assert found.matches[0].path != found.query.path
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", drawn.encode(drawn.picture(), "PNG")[:99]])
+def test_a_broken_image_is_refused(
+    photos: FeatureTable, tmp_path: Path, encoder: Encoder, content: bytes
+) -> None:
+    (tmp_path / "broken.png").write_bytes(content)
+    with pytest.raises(SourceError, match=r"broken.png is (empty|unsupported|truncated): "):
+        search(photos, [str(tmp_path / "broken.png")], lambda _: encoder)
+
+
+def test_the_encoder_is_rebuilt_from_what_the_table_says(
+    photos: FeatureTable, encoder: Encoder
+) -> None:
+    assert encoder_of_table(photos.provenance()).fingerprint == encoder.fingerprint
+
+
+def test_another_encoder_is_refused(photos: FeatureTable) -> None:
+    with pytest.raises(EncoderError, match="they differ in weights: untrained:7 and drawn"):
+        encoder_of_table(photos.provenance(), weights="drawn")
+
+
+def test_weights_that_were_a_file_are_asked_for(photos: FeatureTable) -> None:
+    told = photos.provenance() | {"weights": "fruit.weights.h5", "fingerprint": "0" * 64}
+    with pytest.raises(EncoderError, match="no weights: give the file by --weights"):
+        encoder_of_table(told)
+
+
+def test_a_network_that_was_a_file_is_asked_for(photos: FeatureTable) -> None:
+    told = photos.provenance() | {"model": "fruit.keras", "weights": "fruit.keras"}
+    told["fingerprint"] = "f" * 64  # of no encoder in the cache
+    with pytest.raises(EncoderError, match="no weights: give the file by --model, or the encoder"):
+        encoder_of_table(told)
+
+
+def test_weights_are_the_tables_where_only_the_network_is_named(
+    photos: FeatureTable, encoder: Encoder
+) -> None:
+    found = encoder_of_table(photos.provenance(), model="mobilenet_v2")
+    assert found.fingerprint == encoder.fingerprint
+
+
+def test_in_a_pipe_no_line_is_folded(capsys: pytest.CaptureFixture[str]) -> None:
+    path = f"file:/{'very/' * 100}long.jpg"
+    query = Query("a.jpg", "file:/a.jpg", None, True, np.zeros(3, np.float32))
+    show_matches([SearchResult(query, (Match(path, "Kiwi", 0.5),))])
+    *_, line = capsys.readouterr().out.splitlines()
+    assert line.split() == ["0.5000", "Kiwi", path]
+
+
+# The index ---------------------------------------------------------------------------------------
+
+pytest.importorskip("faiss", reason="an index needs FAISS: pip install '.[analysis]'")
+
+
+@pytest.mark.parametrize("flat_rows", [400, 399])
+def test_an_index_finds_what_an_exact_search_finds(
+    table: FeatureTable, tmp_path: Path, flat_rows: int
+) -> None:
+    built = NearestIndex.build(open_vectors(table), flat_rows=flat_rows)
+    built.save(tmp_path / "i")
+    index = NearestIndex.load(tmp_path / "i")
+    assert index.about == built.about
+    assert index.about.kind == ("flat" if flat_rows == 400 else "ivf")
+    queries = unit(MATRIX[:50])
+    itself = [path_of(row) for row in range(50)]
+    exact = nearest_rows(open_vectors(table).blocks(), queries, 5, list(itself))
+    found = index.search(queries, 5, itself)
+    same = np.mean([path in exact.paths[q] for q in range(50) for path in found.paths[q]])
+    assert same == 1 if flat_rows == 400 else same >= 0.9
+    assert not any(itself[q] in found.paths[q] for q in range(50))
+    known = {path_of(row): LABELS[row] for row in range(400)}
+    assert [known[path] for path in found.paths.flat] == found.labels.flatten().tolist()
+
+
+def test_an_index_of_no_vectors_finds_nothing(tmp_path: Path) -> None:
+    none = FeatureTable(tables.write(tmp_path / "t", MATRIX[:0], [], failed=FAILED))
+    index = NearestIndex.build(open_vectors(none))
+    assert index.search(unit(MATRIX[:2]), 5).paths.shape == (2, 0)
+
+
+def test_recall_is_measured_not_assumed(table: FeatureTable) -> None:
+    about = NearestIndex.build(open_vectors(table), flat_rows=0).about
+    assert about.measured_rows == 200
+    assert 0.98 <= about.recall <= 1
+    assert 1 <= about.probes <= about.cells == 80
+
+
+def test_an_index_knows_when_its_table_has_changed(tmp_path: Path) -> None:
+    folder = tables.write(tmp_path / "t", MATRIX[:9], LABELS[:9])
+    before = NearestIndex.build(open_vectors(FeatureTable(folder))).about.table_state
+    assert table_state(FeatureTable(folder)) == before
+    tables.write(folder, MATRIX[9:12], LABELS[9:12], [f"file:/{i}" for i in range(3)])
+    assert table_state(FeatureTable(folder)) != before
+
+
+@given(st.binary(max_size=200))
+def test_any_other_file_is_refused_as_an_index(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    file = tmp_path_factory.mktemp("index") / "i"
+    file.write_bytes(content)
+    with pytest.raises(UsageError, match="not a readable index"):
+        NearestIndex.load(file)
+
+
+@given(st.data())
+def test_a_damaged_index_is_refused_or_whole(table: FeatureTable, data: st.DataObject) -> None:
+    file = table.folder.parent / "damaged.index"
+    NearestIndex.build(open_vectors(table)).save(file)
+    content = bytearray(file.read_bytes())
+    at = data.draw(st.integers(0, len(content) - 1))
+    content[at] ^= data.draw(st.integers(1, 255))
+    file.write_bytes(content)
+    try:
+        rows = NearestIndex.load(file).about.rows
+    except UsageError:
+        return
+    assert rows == 400
+
+
+def test_an_index_holds_no_pickle(table: FeatureTable, tmp_path: Path) -> None:
+    NearestIndex.build(open_vectors(table)).save(tmp_path / "i")
+    with zipfile.ZipFile(tmp_path / "i") as archive:
+        assert archive.namelist() == ["about.json", "rows.parquet", "vectors.faiss"]
+        assert archive.read("vectors.faiss")[:4] == b"IxFI"  # FAISS' mark of a flat index
+
+
+def test_without_faiss_the_extra_is_named(
+    table: FeatureTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(UsageError, match=r"pip install '\.\[analysis\]'"):
+        NearestIndex.build(open_vectors(table))
+
+
+# The command -------------------------------------------------------------------------------------
+
+
+def test_the_command_prints_json(capfd: pytest.CaptureFixture[str], table: FeatureTable) -> None:
+    code, out, err = run(capfd, "search", table.folder, path_of(3), "d/11.jpg", "-k", 2, "--json")
+    told = json.loads(out)
+    assert (code, err) == (0, "")
+    assert (told["method"], told["k"]) == ("exact", 2)
+    assert [result["path"] for result in told["results"]] == [path_of(3), path_of(11)]
+    assert {len(result["matches"]) for result in told["results"]} == {2}
+
+
+def test_the_command_shows_label_path_and_similarity(
+    capfd: pytest.CaptureFixture[str], table: FeatureTable
+) -> None:
+    _, out, _ = run(capfd, "search", table.folder, path_of(3), "-k", 1)
+    first, head, found = out.splitlines()
+    assert first == f"{path_of(3)} (d)"
+    assert head.split() == ["similarity", "label", "path"]
+    assert found.split()[1:] == ["d", found.split()[2]]
+    assert found.split()[2].startswith("file:/pictures/d/")
+
+
+def test_the_index_is_built_once_and_again_when_the_table_has_grown(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = tables.write(tmp_path / "t", MATRIX[:9], LABELS[:9])
+    arguments = ("search", folder, path_of(3), "--index", tmp_path / "i", "-k", 20, "--json")
+    _, out, err = run(capfd, *arguments)
+    assert "flat index of 9 rows, exact" in err
+    assert len(json.loads(out)["results"][0]["matches"]) == 8
+    before = (tmp_path / "i").stat()
+    run(capfd, *arguments)
+    assert (tmp_path / "i").stat() == before
+    tables.write(folder, MATRIX[9:12], LABELS[9:12])
+    _, out, err = run(capfd, *arguments)
+    assert "has changed since it was built" in err
+    assert len(json.loads(out)["results"][0]["matches"]) == 11
+
+
+def test_an_index_of_another_encoder_is_left_alone(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, table: FeatureTable
+) -> None:
+    folder = tables.write(tmp_path / "t", MATRIX[:9], LABELS[:9], fingerprint="b" * 64)
+    run(capfd, "search", folder, path_of(3), "--index", tmp_path / "i")
+    before = (tmp_path / "i").read_bytes()
+    code, _, err = run(capfd, "search", table.folder, path_of(3), "--index", tmp_path / "i")
+    assert code == 2
+    assert "index of a table of another encoder" in err
+    assert (tmp_path / "i").read_bytes() == before
+
+
+@pytest.mark.parametrize("sheet", ["near.txt", "no/such/folder/near.png"])
+def test_a_sheet_that_cannot_be_written_is_refused_first(
+    capfd: pytest.CaptureFixture[str], table: FeatureTable, tmp_path: Path, sheet: str
+) -> None:
+    file = tmp_path / sheet
+    code, out, err = run(capfd, "search", table.folder, path_of(3), "--sheet", file)
+    assert (code, out) == (2, "")
+    assert str(file) in err
+    assert err.count("\n") == 1
+
+
+def test_a_sheet_wider_than_a_webp_can_be_is_refused(tmp_path: Path) -> None:
+    sheet = draw_sheet([[Cell("none", "", "")] * 140])
+    with pytest.raises(UsageError, match=r"17372 x \d+ pixels are more than a .webp can have"):
+        save_picture(sheet, tmp_path / "near.webp")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(UsageError, match="is too large: ask for fewer images"):
+        draw_sheet([[Cell("none", "", "")] * 1000])
+
+
+@pytest.mark.parametrize("more", [[], ["--index", "i"]])
+def test_more_than_there_are_may_be_asked_for(
+    capfd: pytest.CaptureFixture[str],
+    table: FeatureTable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    more: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    k = ["-k", 10**12, "--json"]
+    code, out, _ = run(capfd, "search", table.folder, path_of(3), *k, *more)
+    assert code == 0
+    assert len(json.loads(out)["results"][0]["matches"]) == 399
+
+
+def test_the_sheet_shows_the_pictures(
+    capfd: pytest.CaptureFixture[str], photos: FeatureTable, pictures: Path, tmp_path: Path
+) -> None:
+    query = pictures / "Apple Red 1" / "image 3.jpg"
+    code, _, _ = run(
+        capfd, "search", photos.folder, query, "-k", 4, "--sheet", tmp_path / "near.png"
+    )
+    assert code == 0
+    with Image.open(tmp_path / "near.png") as sheet, Image.open(query) as original:
+        assert sheet.size == (12 + 5 * 124, 12 + 154)
+        width, height = original.size
+        left, top = 12 + (112 - width) // 2, 12 + (112 - height) // 2  # in the middle of its place
+        shown = sheet.convert("RGB").crop((left, top, left + width, top + height))
+        np.testing.assert_array_equal(np.asarray(shown), np.asarray(original.convert("RGB")))
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+def test_a_sheet_takes_any_name_and_a_missing_picture(above: str, below: str) -> None:
+    sheet = draw_sheet([[Cell("file:/no/such.jpg", above, below)]])
+    assert sheet.getpixel((20, 20)) == (0xEC, 0xEC, 0xEC)
+
+
+def test_nothing_found_yet_is_nothing() -> None:
+    assert np.isneginf(Nearest.none(2, 3).similarity).all()

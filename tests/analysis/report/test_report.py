@@ -1,0 +1,390 @@
+"""The report: what it finds, that its page is one safe file, and that it works in a browser."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import browser
+import drawn
+import tables
+from command_line import run
+from pomona.analysis.classifier.wilson import wilson
+from pomona.analysis.neighbours.cosine import unit
+from pomona.analysis.report.findings import Findings, ReportOptions, look_at
+from pomona.analysis.report.label_quality import (
+    find_neighbours,
+    near_groups,
+    score_classes,
+    suspects,
+)
+from pomona.analysis.report.map_layout import place_rows
+from pomona.analysis.report.markup import data_script, tag
+from pomona.analysis.report.pictures import Pictures
+from pomona.analysis.report.render import write_report
+from pomona.errors import TableError, UsageError
+from pomona.table.feature_table import FeatureTable
+
+RANDOM = np.random.default_rng(2)
+PCA = ReportOptions(map="pca")
+HOSTILE = "<script>alert('x')</script>"
+
+
+def clustered(rows: int, classes: int) -> np.ndarray:
+    centres = np.random.default_rng(9).normal(size=(classes, 12)) * 4
+    return centres[np.arange(rows) % classes] + RANDOM.normal(scale=0.5, size=(rows, 12))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 drawn pictures in 3 classes, one of them hostile; a wrong label, a copy, 2 failures."""
+    root = tmp_path_factory.mktemp("report")
+    labels: list[str | None] = [("Kiwi", "Pêche", HOSTILE)[i % 3] for i in range(60)]
+    vectors = clustered(60, 3)
+    labels[7] = "Kiwi"  # it lies among the peaches
+    labels[8] = None
+    vectors[13] = vectors[10] * 1.001
+    paths = []
+    for i in range(60):
+        file = root / "pictures" / f"{i} <b>&\"'.jpg"
+        file.parent.mkdir(exist_ok=True)
+        if i != 20:  # gone since the table was made
+            file.write_bytes(drawn.encode(drawn.picture(60, 40, i), "JPEG"))
+        paths.append(f"file:{file}")
+    failed = [("file:/x/Kiwi/<i>.jpg", "empty"), ("file:/x/Kiwi/half.jpg", "truncated")]
+    return tables.write(root / "a <table>", vectors, labels, paths, failed=failed)
+
+
+@pytest.fixture(scope="module")
+def found(folder: Path) -> Findings:
+    return look_at("t", FeatureTable(folder), PCA)
+
+
+# What it finds -----------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 40), st.integers(1, 12))
+def test_neighbours_are_those_of_brute_force(rows: int, k: int) -> None:
+    vectors = unit(np.random.default_rng(rows).normal(size=(rows, 5)).astype(np.float32))
+    near = find_neighbours(vectors, k)
+    cosines = vectors @ vectors.T
+    np.fill_diagonal(cosines, -np.inf)
+    best = -np.sort(-cosines, axis=1)[:, : min(k, rows - 1)]
+    np.testing.assert_allclose(near.similarity, best, atol=1e-6)
+    assert not (near.rows == np.arange(rows)[:, None]).any()
+
+
+def test_a_wrong_label_is_suspected_and_nothing_else(found: Findings) -> None:
+    (suspect,) = found.suspects
+    assert (suspect.row, suspect.other) == (7, "Pêche")
+    assert suspect.votes >= 0.6 * suspect.of
+
+
+def test_separability_is_the_share_whose_nearest_has_the_same_label(found: Findings) -> None:
+    scores = {score.label: score for score in found.scores}
+    assert scores[HOSTILE].right == scores[HOSTILE].rows == 19  # one has no label
+    kiwi = scores["Kiwi"]
+    assert (kiwi.rows, kiwi.right, kiwi.confused_with, kiwi.confused) == (21, 20, "Pêche", 1)
+    asked = sum(score.rows for score in found.scores)
+    assert asked == 59
+    assert found.accuracy == sum(score.right for score in found.scores) / asked
+
+
+def test_rows_without_a_label_are_neither_asked_nor_an_answer() -> None:
+    vectors = unit(np.array([[1, 0], [1, 0.01], [1, 0.1], [0, 1]], np.float32))
+    near = find_neighbours(vectors, 3)
+    (a, b) = sorted(score_classes(["a", None, "a", "b"], near), key=lambda score: score.label)
+    assert (a.rows, a.right, b.rows, b.right) == (2, 2, 1, 0)
+    assert suspects([None] * 4, near) == []
+
+
+def test_near_groups_are_chains(found: Findings) -> None:
+    assert [10, 13] in near_groups(found.neighbours, 0.9999)
+
+
+def test_the_interval_is_wilsons() -> None:
+    # From the table of Brown, Cai and DasGupta (2001): 10 of 10 begins at 0.722.
+    assert wilson(10, 10) == pytest.approx((0.7225, 1), abs=1e-4)
+    assert wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+
+
+def test_counts_are_those_of_the_whole_table_and_failures_have_reasons(found: Findings) -> None:
+    assert (found.rows, found.statuses["ok"]) == (62, 60)
+    assert found.failed_labels == {"Kiwi": 2}
+    assert [failure.error for failure in found.failures] == ["drawn as empty", "drawn as truncated"]
+
+
+def test_of_a_large_table_evenly_spread_rows_are_taken(folder: Path) -> None:
+    few = look_at("t", FeatureTable(folder), ReportOptions(points=5, compared=20, map="pca"))
+    assert (len(few.sample.paths), len(few.mapped), few.rows) == (20, 5, 62)
+
+
+@settings(max_examples=25)
+@given(st.integers(1, 12), st.integers(1, 5), st.booleans())
+def test_any_number_of_rows_has_its_place(rows: int, dimension: int, same: bool) -> None:
+    vectors = np.ones((rows, dimension)) if same else RANDOM.normal(size=(rows, dimension))
+    places = place_rows(vectors.astype(np.float32), "pca")
+    assert places.shape == (rows, 2)
+    assert ((places >= -1e-6) & (places <= 1 + 1e-6)).all()
+
+
+def test_t_sne_keeps_classes_together_and_is_the_same_each_time() -> None:
+    pytest.importorskip("sklearn", reason="t-SNE needs pip install '.[analysis]'")
+    vectors = unit(clustered(60, 3).astype(np.float32))
+    places = place_rows(vectors, "tsne")
+    nearest = find_neighbours(unit(np.column_stack([places - places.mean(0)])), 1).rows[:, 0]
+    assert np.mean(nearest % 3 == np.arange(60) % 3) > 0.9
+    np.testing.assert_array_equal(place_rows(vectors, "tsne"), places)
+
+
+def test_a_table_without_vectors_is_refused(tmp_path: Path) -> None:
+    folder = tables.write(tmp_path / "t", np.empty((0, 3)), [], failed=[("file:/x/a.jpg", "empty")])
+    with pytest.raises(TableError, match="no row with a vector"):
+        write_report("t", FeatureTable(folder), tmp_path / "r.html", PCA)
+    assert not (tmp_path / "r.html").exists()
+
+
+@pytest.mark.parametrize("labels", [[None], ["a"], ["a", "a"], [None, "a", None]])
+def test_small_tables_and_such_without_labels_have_a_report(
+    tmp_path: Path, labels: list[str | None]
+) -> None:
+    vectors = RANDOM.normal(size=(len(labels), 4))
+    folder = tables.write(tmp_path / "t", vectors, labels)
+    write_report("t", FeatureTable(folder), tmp_path / "r.html", ReportOptions())
+    assert (tmp_path / "r.html").read_text().rstrip().endswith("</html>")
+
+
+# The page ----------------------------------------------------------------------------------------
+
+
+class Read(html.parser.HTMLParser):
+    """Tags, attributes and texts of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in {"meta", "img", "input"}:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in {"script", "style"}:
+            self.text += data
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("page") / "report.html"
+    write_report("a <table>", FeatureTable(folder), file, PCA)
+    return file
+
+
+def test_labels_and_paths_show_as_text(page: Path) -> None:
+    read = Read(page.read_text())
+    assert read.open == []
+    assert HOSTILE in read.text
+    assert "file:/x/Kiwi/<i>.jpg" in read.text
+    assert [tag for tag, _ in read.tags].count("script") == 2  # data, and the page's own
+    assert {"i", "b"} & {tag for tag, told in read.tags if "<" in str(told.get("class"))} == set()
+
+
+def test_the_page_asks_for_nothing_outside_itself(page: Path) -> None:
+    read = Read(page.read_text())
+    targets = [
+        value
+        for _, told in read.tags
+        for name, value in told.items()
+        if name in {"src", "href", "action", "data", "poster", "srcset"}
+    ]
+    assert all(value and value.startswith(("#", "data:image/webp")) for value in targets)
+    assert not re.search(r"url\(|@import", page.read_text())
+
+
+def test_every_picture_has_a_text_and_every_link_a_target(page: Path) -> None:
+    read = Read(page.read_text())
+    assert all(told.get("alt") for tag, told in read.tags if tag == "img")
+    names = {told.get("id") for _, told in read.tags}
+    assert all(told["href"][1:] in names for tag, told in read.tags if tag == "a")  # type: ignore[index]
+
+
+def test_a_picture_that_is_gone_is_said_to_be(page: Path) -> None:
+    assert "1 file could not be read any more" in Read(page.read_text()).text
+
+
+@given(st.text(), st.text())
+def test_any_text_stays_text(content: str, attribute: str) -> None:
+    read = Read(tag("p", content, title=attribute))
+    assert [name for name, _ in read.tags] == ["p"]
+    assert read.open == []
+
+
+@given(st.dictionaries(st.text(), st.text()))
+def test_data_cannot_end_its_script(value: dict[str, str]) -> None:
+    script = data_script("data", value)
+    assert script.count("<") == 2
+    body = script.partition(">")[2].removesuffix("</script>")
+    sent = json.loads(body)
+    assert len(sent) <= len(value)
+    if not any("\ud800" <= c <= "\udfff" for word in (*value, *value.values()) for c in word):
+        assert sent == value
+
+
+def test_a_large_table_keeps_under_30_mb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pomona.analysis.report.render._PICTURE_BYTES", 3_060_000)
+    picture = tmp_path / "noise.png"
+    picture.write_bytes(drawn.encode(drawn.picture(96, 96), "PNG"))
+    links = []
+    for i in range(400):
+        link = tmp_path / f"{i}.png"
+        link.symlink_to(picture)
+        links.append(f"file:{link}")
+    folder = tables.write(tmp_path / "t", clustered(400, 4), ["x"] * 400, links)
+    _, pictures = write_report("t", FeatureTable(folder), tmp_path / "r.html", PCA)
+    assert 0 < sum(map(len, pictures.found.values())) <= 60_000
+    assert len(pictures.left_out) + len(pictures.found) == 400
+    assert "pictures did not fit into the page" in (tmp_path / "r.html").read_text()
+
+
+def test_no_picture_is_no_address() -> None:
+    assert Pictures().uri("file:/x.jpg") is None
+
+
+# The command -------------------------------------------------------------------------------------
+
+
+def test_the_command_says_where_the_page_is_and_how_long_it_took(
+    capfd: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "r.html"
+    code, out, err = run(capfd, "report", folder, "-o", file, "--map", "pca")
+    assert (code, err) == (0, "")
+    assert re.match(rf"{re.escape(str(file))}: 62 rows, \d\.\d MB, in \d+\.\d s\n", out)
+    assert "1 picture could not be read" in out
+
+
+def test_json_tells_what_was_found(
+    capfd: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "r.html"
+    _, out, _ = run(capfd, "report", folder, "-o", file, "--map", "pca", "--json")
+    told = json.loads(out)
+    assert told["bytes"] == file.stat().st_size
+    assert (told["rows"], told["suspected_mislabels"], told["pictures_missing"]) == (62, 1, 1)
+    assert set(told["seconds"]) == {
+        "reading the table", "comparing the images", "drawing the map", "reading pictures",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("where", ["", "no/such/r.html"])
+def test_a_page_that_cannot_be_written_is_refused_first(
+    capfd: pytest.CaptureFixture[str], folder: Path, tmp_path: Path, where: str
+) -> None:
+    code, out, err = run(capfd, "report", folder, "-o", tmp_path / where)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+
+
+def test_a_threshold_that_is_no_cosine_is_refused(folder: Path) -> None:
+    with pytest.raises(UsageError, match="expected a cosine"):
+        look_at("t", FeatureTable(folder), ReportOptions(threshold=2))
+
+
+# In a browser ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shown(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Page]:
+    if browser.CHROMIUM is None:
+        pytest.skip("no Chromium on this machine")
+    with browser.chromium(tmp_path_factory.mktemp("profile")) as opened:
+        opened.open(page)
+        yield opened
+
+
+def stage(shown: browser.Page) -> list[float]:
+    """Left, top, width and height of the map."""
+    box: list[float] = shown.value(
+        "(() => { scrollTo({top: 0, behavior: 'instant'});"
+        " const b = canvas.getBoundingClientRect();"
+        " return [b.x, b.y, b.width, b.height] })()"
+    )
+    return box
+
+
+def test_the_page_loads_without_complaints_and_hovering_shows_the_picture(
+    shown: browser.Page,
+) -> None:
+    left, top, width, height = stage(shown)
+    for x, y in ((x, y) for y in range(4, int(height), 12) for x in range(4, int(width), 12)):
+        shown.mouse("mouseMoved", left + x, min(top + y, 895))
+        if not shown.value("tip.hidden"):
+            break
+    assert shown.value("tip.querySelector('img, .none') !== null")
+    assert (
+        shown.value("tip.textContent")
+        .removeprefix("no picture")
+        .startswith(("Kiwi", "Pêche", HOSTILE, "(no label)"))
+    )
+    assert shown.complaints == []
+    assert all(request.startswith(("file:", "data:")) for request in shown.requests)
+
+
+def test_the_map_is_walked_with_keys_and_speaks(shown: browser.Page) -> None:
+    shown.value("canvas.focus({preventScroll: true})")
+    shown.key("ArrowRight")
+    first = shown.value("said.textContent")
+    shown.key("ArrowLeft")
+    assert first
+    assert shown.value("said.textContent") != first
+    shown.key("Enter")
+    assert shown.value("document.getElementById('chosen-paths').value").startswith("file:/")
+    shown.key("Escape")
+    assert shown.value("chosen.hidden")
+    assert shown.complaints == []
+
+
+def test_the_lasso_chooses_what_it_is_drawn_around(shown: browser.Page) -> None:
+    left, top, width, height = stage(shown)
+    bottom = min(top + height, 895)
+    shown.value("lasso.click()")
+    # Not in its corners, which are round.
+    near, far, up, down = left + 15, left + width - 15, top + 15, bottom - 15
+    corners = [(near, up), (far, up), (far, down), (near, down)]
+    shown.drag(corners)
+    paths = shown.value("document.getElementById('chosen-paths').value").splitlines()
+    assert 10 < len(paths) <= 60
+    assert len(set(paths)) == len(paths)
+    shown.value("lasso.click()")
+
+
+def test_a_class_is_hidden_by_its_button(shown: browser.Page) -> None:
+    shown.value("document.querySelector('#legend button').click()")
+    pressed = "document.querySelector('#legend button').getAttribute('aria-pressed')"
+    assert shown.value(pressed) == "false"
+    shown.value("document.querySelector('#legend button').click()")
+    assert shown.value(pressed) == "true"
+
+
+def test_dark_is_dark_and_narrow_does_not_scroll_sideways(shown: browser.Page, page: Path) -> None:
+    paper = "getComputedStyle(document.body).backgroundColor"
+    light = shown.value(paper)
+    shown.scheme("dark")
+    assert shown.value(paper) != light
+    shown.open(page, width=380)
+    assert shown.value("document.documentElement.scrollWidth <= innerWidth")
+    assert shown.complaints == []

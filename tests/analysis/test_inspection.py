@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import tables
+from pomona.analysis.inspection import Inspection, inspect_table
+from pomona.schema import FEATURE_SCHEMA, schema_with_provenance
+from pomona.table.feature_table import FeatureTable
+from pomona.table.part_file import PartWriter
+
+PROVENANCE = {"fingerprint": "f" * 64, "dimension": "3", "model": "tiny", "weights": "by hand"}
+
+
+def inspected(folder: Path, *vectors: list[float] | None, status: str = "ok") -> Inspection:
+    rows = [
+        {"path": f"file:/{i}.jpg", "label": "x" if i % 2 else None, "features": v, "status": status}
+        for i, v in enumerate(vectors)
+    ]
+    writer = PartWriter(folder / "part-0.parquet", schema_with_provenance(PROVENANCE))
+    writer.write(pa.RecordBatch.from_pylist(rows, FEATURE_SCHEMA))
+    writer.close()
+    return inspect_table(FeatureTable(folder))
+
+
+def test_rows_whose_files_no_longer_exist_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "here.png").touch()
+    names = [f"file:{tmp_path}/{name}.png" for name in ("here", "gone", "away/gone")]
+    tables.write(tmp_path / "t", [[1.0]] * 4, ["x"] * 4, [*names, "s3a://bucket/a.png"])
+    found = inspect_table(FeatureTable(tmp_path / "t"), look_at_files=True)
+    assert (found.missing_files, found.files_elsewhere) == (2, 1)
+    assert inspect_table(FeatureTable(tmp_path / "t")).missing_files is None
+
+
+def test_good_vectors_pass(tmp_path: Path) -> None:
+    found = inspected(tmp_path, [1, 2, 3], [0, 0, 1])
+    assert found.check.passed
+    assert (found.rows, found.check.vectors) == (2, 2)
+    assert found.labels == {"x": 1, None: 1}
+
+
+def test_failed_rows_have_no_vector_and_that_is_right(tmp_path: Path) -> None:
+    assert inspected(tmp_path, None, None, status="corrupt").check.passed
+
+
+@pytest.mark.parametrize(
+    ("vector", "fault"),
+    [
+        ([1, 2], "wrong_length"),
+        ([1, 2, 3, 4], "wrong_length"),
+        ([1, np.nan, 3], "not_finite"),
+        ([1, np.inf, 3], "not_finite"),
+        ([0, 0, 0], "all_zero"),
+        (None, "missing"),
+    ],
+)
+def test_a_bad_vector_is_counted_by_its_fault(
+    tmp_path: Path, vector: list[float] | None, fault: str
+) -> None:
+    check = inspected(tmp_path, [1, 2, 3], vector, [4, 5, 6]).check
+    assert not check.passed
+    assert getattr(check, fault) == 1
+
+
+def test_what_is_printed_is_json_also_where_a_vector_is_not_finite(tmp_path: Path) -> None:
+    told = json.dumps(inspected(tmp_path, [1, np.nan, -np.inf]).to_json(), allow_nan=False)
+    assert json.loads(told)["first_rows"][0]["features"] == [1, None, None]

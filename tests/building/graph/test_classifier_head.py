@@ -1,0 +1,128 @@
+"""What the end of a graph may be: features, and neither scores nor whole numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from network_files import (
+    RUNTIMES,
+    UNIT,
+    made,
+    onnx_network,
+    small_network,
+)
+from pomona.building import build
+from pomona.building.network_settings import NetworkSettings
+from pomona.building.quantize.precision import lower_precision
+from pomona.errors import EncoderError
+
+
+@RUNTIMES
+@pytest.mark.parametrize("end", [("Softmax",), ("Identity", "LogSoftmax"), ("Sigmoid", "Identity")])
+def test_scores_are_refused_with_the_name_of_what_comes_before(
+    tmp_path: Path, runtime: str, end: tuple[str, ...]
+) -> None:
+    onnx_network(tmp_path / "fruit.onnx", end=end)
+    with pytest.raises(
+        EncoderError,
+        match=r"ends in scores \('end', a \w+\).*; --layer 'embedding' is what its last dense",
+    ):
+        made(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
+    named = UNIT.over(NetworkSettings(layer="embedding"))
+    assert made(tmp_path / "fruit.onnx", named, runtime=runtime).dimension == 8
+    scores = UNIT.over(NetworkSettings(layer="end"))
+    assert made(tmp_path / "fruit.onnx", scores, runtime=runtime).dimension == 5
+
+
+@RUNTIMES
+def test_scores_that_no_dense_layer_makes_are_refused(tmp_path: Path, runtime: str) -> None:
+    import onnx
+
+    onnx_network(tmp_path / "fruit.onnx")
+    model = onnx.load(tmp_path / "fruit.onnx")
+    model.graph.node[-1].CopyFrom(onnx.helper.make_node("Softmax", ["embedding"], ["logits"]))
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 8
+    onnx.save(model, tmp_path / "fruit.onnx")
+    with pytest.raises(EncoderError, match="whose output is wanted with --layer$"):
+        made(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
+
+
+@RUNTIMES
+def test_an_end_that_may_be_a_classifier_is_taken_and_noted_where_it_is_built(
+    tmp_path: Path,
+    runtime: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("POMONA_CACHE", str(tmp_path / "cache"))  # the session's may hold it
+    onnx_network(tmp_path / "fruit.onnx")
+    with caplog.at_level("INFO", "pomona"):
+        encoder = build.build_encoder(tmp_path / "fruit.onnx", settings=UNIT, runtime=runtime)
+    assert encoder.dimension == 5
+    (note,) = [text for text in caplog.messages if "dense layer" in text]
+    assert "output 'logits' of" in note
+    assert "--layer 'embedding' is what that layer is given" in note
+
+
+@RUNTIMES
+def test_whole_numbers_are_no_features(tmp_path: Path, runtime: str) -> None:
+    onnx_network(tmp_path / "fruit.onnx", end=("ArgMax",))
+    with pytest.raises(EncoderError, match=r"gives whole numbers \((i64|int64)\).*--layer"):
+        made(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
+
+
+@RUNTIMES
+def test_scores_are_refused_in_a_quantized_network_too(tmp_path: Path, runtime: str) -> None:
+    from onnx import helper
+
+    path = small_network(
+        tmp_path / "fruit.onnx",
+        helper.make_node("ReduceMean", ["image"], ["pooled"], axes=[2, 3], keepdims=0),
+        helper.make_node("MatMul", ["pooled", "dense"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["scores"]),
+        helper.make_node("QuantizeLinear", ["scores", "step", "zero"], ["bytes"]),
+        helper.make_node("DequantizeLinear", ["bytes", "step", "zero"], ["vector"]),
+        dense=np.ones((3, 5), np.float32),
+        step=np.array(1 / 255, np.float32),
+        zero=np.array(0, np.uint8),
+    )
+    with pytest.raises(EncoderError, match="ends in scores .*--layer 'pooled'"):
+        made(path, UNIT, runtime=runtime)
+
+
+@RUNTIMES
+def test_a_quantized_network_says_so(tmp_path: Path, runtime: str) -> None:
+    """Processors differ in int8: its gate is wider, and nobody takes its vectors for float32's."""
+    from onnx import helper
+
+    path = small_network(
+        tmp_path / "fruit.onnx",
+        helper.make_node("QuantizeLinear", ["image", "step", "zero"], ["bytes"]),
+        helper.make_node("DequantizeLinear", ["bytes", "step", "zero"], ["pixels"]),
+        helper.make_node("ReduceMean", ["pixels"], ["vector"], axes=[2, 3], keepdims=0),
+        step=np.array(1 / 100, np.float32),
+        zero=np.array(100, np.uint8),
+    )
+    encoder = made(path, UNIT, runtime=runtime)
+    assert encoder.precision == "int8"
+    assert lower_precision(encoder, "f32") is encoder  # as every command asks that is told nothing
+    with pytest.raises(EncoderError, match="is of int8 already"):
+        lower_precision(encoder, "bf16")
+
+
+def test_what_does_not_depend_on_the_image_is_refused(tmp_path: Path) -> None:
+    from onnx import helper, numpy_helper
+
+    ones = numpy_helper.from_array(np.ones((1, 3), np.float32))
+    path = small_network(
+        tmp_path / "fruit.onnx",
+        helper.make_node("Constant", [], ["ones"], value=ones),
+        helper.make_node("ReduceMean", ["image"], ["mean"], axes=[2, 3], keepdims=0),
+        helper.make_node("Add", ["mean", "ones"], ["vector"]),
+    )
+    told = UNIT.over(NetworkSettings(layer="ones"))
+    with pytest.raises(EncoderError, match="gives 'ones' whatever the image is"):
+        made(path, told, runtime="onnxruntime")

@@ -1,0 +1,187 @@
+"""Encoders from SavedModel, TensorFlow Lite and OpenVINO, and what no network file may be."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pomona
+import tables
+from network_files import FILES, NOTHING_SAID, SCALED, VECTORS, assert_gives, made
+from pomona.building import build
+from pomona.building.network_settings import NetworkSettings
+from pomona.cli.main import main
+from pomona.errors import EncoderError
+
+
+@pytest.mark.parametrize("file", ["transfer.keras", "bare.tflite"])
+def test_an_unknown_layer_names_near_ones(file: str) -> None:
+    with pytest.raises(EncoderError, match="has no layer 'hiddn'"):
+        made(FILES / file, NetworkSettings(mean=1.0, layer="hiddn"))
+    with pytest.raises(EncoderError, match="did you mean hidden"):
+        made(FILES / "transfer.keras", NetworkSettings(layer="hiddn"))
+
+
+@pytest.mark.parametrize("file", ["bare.keras", "bare.tflite", "bare_saved"])
+def test_preprocessing_that_nobody_told_is_asked_for(file: str) -> None:
+    with pytest.raises(EncoderError, match=r"give --scale, --mean and --std .* bare.*\.toml"):
+        made(FILES / file)
+
+
+def test_the_fingerprint_does_not_depend_on_names_or_folders(tmp_path: Path) -> None:
+    for file, settings in (("transfer.keras", NOTHING_SAID), ("bare.tflite", SCALED)):
+        other = tmp_path / f"other{Path(file).suffix}"
+        shutil.copy(FILES / file, other)
+        assert (
+            made(other, settings).fingerprint
+            == made(FILES / file, settings).fingerprint
+            != made(other, NetworkSettings(mean=100.0)).fingerprint
+        )
+
+
+def test_a_folders_name_says_nothing_of_its_format(tmp_path: Path) -> None:
+    shutil.copytree(FILES / "bare_saved", tmp_path / "fruit.onnx")
+    named, other = made(tmp_path / "fruit.onnx", SCALED), made(FILES / "bare_saved", SCALED)
+    assert named.fingerprint == other.fingerprint
+
+
+def test_a_name_that_is_no_text_is_escaped(
+    tmp_path: Path, pictures: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = Path(os.fsdecode(bytes(tmp_path / "fruit") + b"\xff.tflite"))
+    shutil.copy(FILES / "bare.tflite", path)
+    with caplog.at_level("INFO", "pomona"):
+        encoder = build.build_encoder(path, settings=SCALED)
+    assert rf"building {tmp_path}/fruit\xff.tflite (the first time only)" in caplog.messages
+    assert encoder.weights == r"fruit\xff.tflite"
+    pomona.extract(pictures, tmp_path / "table", encoder=encoder, workers=1)
+    assert tables.read(tmp_path / "table").num_rows == 14
+
+
+def test_a_file_that_lacks_is_named(tmp_path: Path) -> None:
+    import openvino
+
+    network = openvino.Core().read_model(FILES / "bare.tflite")
+    openvino.serialize(network, tmp_path / "fruit.xml")
+    (tmp_path / "fruit.bin").unlink()
+    with pytest.raises(EncoderError, match="cannot read .*fruit.bin: No such file"):
+        build.build_encoder(tmp_path / "fruit.xml", settings=SCALED)
+
+
+def test_an_ending_that_openvino_does_not_know_is_refused_with_the_one_that_it_knows(
+    tmp_path: Path,
+) -> None:
+    shutil.copy(FILES / "bare.tflite", tmp_path / "FRUIT.TFLITE")
+    with pytest.raises(EncoderError, match="knows .tflite alone: call it so"):
+        made(tmp_path / "FRUIT.TFLITE", SCALED)
+
+
+def test_what_no_encoder_can_hold_is_refused_by_its_number() -> None:
+    with pytest.raises(EncoderError, match="its input is 4100 x 4100 pixels, expected no more"):
+        made(FILES / "bare.tflite", SCALED.over(NetworkSettings(size=4100)))
+
+
+def test_an_encoder_is_not_written_over_a_file_of_its_network(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import openvino
+
+    network = openvino.Core().read_model(FILES / "bare.tflite")
+    openvino.serialize(network, tmp_path / "fruit.xml")
+    (tmp_path / "fruit.toml").write_text("mean = 127.5\nstd = 127.5\n")
+    shutil.copytree(FILES / "bare_saved", tmp_path / "saved")
+    parts = {"fruit.xml": ("fruit.xml", "fruit.bin", "fruit.toml"), "saved": ("saved_model.pb",)}
+    for given, names in parts.items():
+        for name in names:
+            part = tmp_path / name if given == "fruit.xml" else tmp_path / "saved" / name
+            before = part.read_bytes()
+            with pytest.raises(SystemExit) as stopped:
+                main(["encoder", "build", str(tmp_path / given), "-o", str(part)])
+            assert stopped.value.code == 2
+            assert f"{part} is a file of {tmp_path / given} itself" in capfd.readouterr().err
+            assert part.read_bytes() == before
+
+
+def test_a_savedmodel_that_changes_is_another_encoder(tmp_path: Path) -> None:
+    shutil.copytree(FILES / "bare_saved", tmp_path / "saved")
+    before = made(tmp_path / "saved", SCALED)
+    (data,) = (tmp_path / "saved" / "variables").glob("*.data-*")
+    content = bytearray(data.read_bytes())
+    content[2000:2004] = np.float32(0.25).tobytes()
+    data.write_bytes(content)
+    assert made(tmp_path / "saved", SCALED).fingerprint != before.fingerprint
+
+
+def test_openvinos_own_format_is_read(tmp_path: Path) -> None:
+    import openvino
+
+    network = openvino.Core().read_model(FILES / "bare.tflite")
+    openvino.serialize(network, tmp_path / "fruit.xml")
+    assert_gives(made(tmp_path / "fruit.xml", SCALED), VECTORS["backbone"])
+
+
+@pytest.mark.parametrize("file", ["transfer.keras", "bare.tflite"])
+def test_a_layout_that_the_input_does_not_have_is_refused(file: str) -> None:
+    with pytest.raises(EncoderError, match=r"input of shape .*32, 32, 3.*: not NCHW"):
+        made(FILES / file, NetworkSettings(layout="NCHW", scale=1))
+
+
+@pytest.mark.parametrize(
+    "file", ["transfer.keras", "transfer.h5", "keras2.h5", "bare.tflite", "bare_saved"]
+)
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_a_truncated_file_is_one_clear_error(tmp_path: Path, file: str, share: float) -> None:
+    whole = FILES / file
+    path = tmp_path / file
+    if whole.is_dir():
+        shutil.copytree(whole, path)
+        path /= "saved_model.pb"
+        whole /= "saved_model.pb"
+    content = whole.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(EncoderError) as caught:
+        made(tmp_path / file, SCALED)
+    assert "\n" not in str(caught.value)
+    assert file in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("fruit.onnx", "does not exist"),
+        ("", "is a folder, but no SavedModel"),
+        ("fruit.pt", "is of no known kind: expected .*keras, .h5, .* or a TensorFlow SavedModel"),
+        ("fruit.weights.h5", "holds weights without their network"),
+    ],
+)
+def test_what_is_no_network_is_refused(tmp_path: Path, name: str, message: str) -> None:
+    if name not in ("", "fruit.onnx"):
+        (tmp_path / name).touch()
+    with pytest.raises(EncoderError, match=message):
+        build.build_encoder(tmp_path / name)
+
+
+def test_weights_for_a_whole_network_are_refused() -> None:
+    with pytest.raises(EncoderError, match="weights of its own"):
+        build.build_encoder(FILES / "transfer.keras", "imagenet")
+
+
+def test_a_whole_network_given_as_weights_says_where_it_belongs() -> None:
+    with pytest.raises(EncoderError, match="in place of the network's name"):
+        build.build_encoder("mobilenet_v2", str(FILES / "transfer.keras"))
+
+
+@pytest.mark.parametrize("version", [2, 7, 9])
+@pytest.mark.parametrize("start", ["", '<?xml version="1.0" ?>\n', "<!-- made by hand -->\n"])
+def test_ir_before_version_10_is_refused_with_what_to_do(
+    tmp_path: Path, version: int, start: str
+) -> None:
+    path = tmp_path / "face.xml"
+    path.write_text(f'{start}<net name="face" version="{version}" batch="1"><layers/></net>')
+    (tmp_path / "face.bin").write_bytes(b"")
+    with pytest.raises(EncoderError, match=rf"IR of version {version}, .*10.*convert .* again"):
+        made(path, SCALED)

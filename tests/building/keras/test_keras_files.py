@@ -1,0 +1,390 @@
+"""Encoders from whole Keras models, held against Keras on TensorFlow."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from network_files import (
+    FILES,
+    FUNCTIONAL,
+    NOTHING_SAID,
+    SCALED,
+    UNUSUAL,
+    VECTORS,
+    assert_gives,
+    features,
+    made,
+    sequential,
+)
+from pomona.building import network_files as files
+from pomona.building.keras.backend import import_keras
+from pomona.building.network_settings import NetworkSettings
+from pomona.errors import EncoderError
+from pomona.runtime.registry import runtime_for
+
+
+@pytest.mark.parametrize(
+    ("file", "settings", "expected"),
+    [
+        ("transfer.keras", NOTHING_SAID, "hidden"),
+        ("transfer.h5", NOTHING_SAID, "hidden"),
+        ("keras2.keras", NOTHING_SAID, "keras2_hidden"),
+        ("keras2.h5", NOTHING_SAID, "keras2_hidden"),
+        ("bare.keras", SCALED, "backbone"),
+        ("bare.tflite", SCALED, "backbone"),
+        ("bare_saved", SCALED, "backbone"),
+    ],
+)
+def test_a_network_gives_its_own_librarys_vectors(
+    file: str, settings: NetworkSettings, expected: str
+) -> None:
+    assert_gives(made(FILES / file, settings), VECTORS[expected])
+
+
+@pytest.mark.parametrize("version", ["", "keras2_"])
+@pytest.mark.parametrize("file", ["functional.keras", "functional.h5", "caffe.keras", "caffe.h5"])
+def test_preprocess_input_within_a_functional_model_is_computed(version: str, file: str) -> None:
+    path = FILES / f"{version}{file}"
+    if not path.exists():
+        assert path.name == "keras2_caffe.keras"  # Keras 2 cannot write the `...` that is in it
+        return
+    encoder = made(path)
+    assert encoder.output == "features"  # before Dense, BatchNormalization and softmax
+    assert encoder.preprocessing.mean == (0, 0, 0)
+    assert_gives(encoder, FUNCTIONAL[path.stem])
+
+
+def test_images_are_resized_within_a_model_as_tensorflow_does_it() -> None:
+    assert_gives(made(FILES / "resizing.keras"), FUNCTIONAL["resizing"])
+
+
+@pytest.mark.parametrize(
+    "file", ["unusual.keras", "unusual.h5", "keras2_unusual.keras", "keras2_unusual.h5"]
+)
+def test_what_keras_3_computes_otherwise_is_computed_as_the_model_was_trained(file: str) -> None:
+    assert_gives(made(FILES / file), UNUSUAL[Path(file).stem])
+
+
+@pytest.mark.filterwarnings("ignore:`custom_gradient`")
+@pytest.mark.parametrize("name", ["mixed", "mixed_int8"])
+def test_mixed_precision_is_undone_in_every_layer(name: str) -> None:
+    assert_gives(made(FILES / f"{name}.keras"), UNUSUAL[name])
+
+
+def test_what_keras_cannot_compute_here_is_one_clear_error(tmp_path: Path) -> None:
+    layers = import_keras().layers
+    path = sequential(tmp_path / "m.keras", layers.Resizing(8, 8), layers.GlobalAveragePooling2D())
+    with zipfile.ZipFile(path) as before, zipfile.ZipFile(tmp_path / "n.keras", "w") as after:
+        for name in before.namelist():
+            after.writestr(name, before.read(name).replace(b'"bilinear"', b'"area"'))
+    with pytest.raises(EncoderError, match=r"n.keras cannot take one image of 32x32: .*area"):
+        made(tmp_path / "n.keras", SCALED)
+
+
+@pytest.mark.parametrize("layer", ["pool", "depthwise", "hidden"])
+def test_any_layer_can_be_taken_also_within_a_model_within_the_model(layer: str) -> None:
+    encoder = made(FILES / "transfer.keras", NetworkSettings(layer=layer))
+    assert encoder.output == layer
+    assert_gives(encoder, VECTORS[layer])
+
+
+def test_augmentation_and_dropout_are_left_out() -> None:
+    classes = {layer["class"] for layer in files.describe(FILES / "transfer.keras")["layers"]}
+    assert classes.isdisjoint({"RandomFlip", "Dropout", "InputLayer"})
+    assert "Rescaling" in classes
+
+
+def test_advice_for_a_known_backbone_has_its_numbers(tmp_path: Path) -> None:
+    keras = import_keras()
+    network = keras.applications.ResNet50(
+        input_shape=(32, 32, 3), include_top=False, pooling="avg", weights=None
+    )
+    keras.Sequential([network, keras.layers.Dense(3)]).save(tmp_path / "fruit.keras")
+    with pytest.raises(
+        EncoderError,
+        match=r"ResNet50 in it, whose preprocess_input is --mean 103.939,116.779,123.68 "
+        r"--std 1,1,1 --channel-order BGR",
+    ):
+        made(tmp_path / "fruit.keras")
+
+
+@pytest.mark.parametrize("kind", ["RandomCrop", "Solarization"])
+def test_what_augments_does_what_it_does_when_keras_predicts(tmp_path: Path, kind: str) -> None:
+    layers = import_keras().layers
+    augments = {
+        "RandomCrop": lambda: layers.RandomCrop(32, 32),
+        "Solarization": lambda: layers.Solarization(value_range=(0, 255)),
+    }[kind]()
+    shape = (40, 40, 3) if kind == "RandomCrop" else (32, 32, 3)
+    rest = (layers.Rescaling(1 / 255), layers.Conv2D(8, 3), layers.GlobalAveragePooling2D())
+    path = sequential(tmp_path / "m.keras", augments, *rest, layers.Dense(3), shape=shape)
+    encoder = made(path)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, *shape), np.uint8)
+    found = np.empty((2, 8), np.float32)
+    runtime_for(encoder).predict(pixels, found)
+    expected = np.concatenate(
+        [import_keras().Sequential(rest)(one[None].astype(np.float32)) for one in pixels]
+    )
+    assert np.abs(found - expected).max() < 1e-5
+
+
+def test_scores_by_a_function_of_kerass_are_stepped_back_over(tmp_path: Path) -> None:
+    keras = import_keras()
+    image = keras.Input((32, 32, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(image))
+    scores = keras.ops.sigmoid(keras.layers.Dense(1)(keras.layers.Dense(5)(pooled)))
+    keras.Model(image, scores).save(tmp_path / "m.keras")
+    assert made(tmp_path / "m.keras").dimension == 5
+
+
+def test_an_embedding_that_is_normalised_is_taken_to_its_end(tmp_path: Path) -> None:
+    layers = import_keras().layers
+    head = (layers.GlobalAveragePooling2D(), layers.Dense(4), layers.BatchNormalization(name="end"))
+    path = sequential(tmp_path / "m.keras", layers.Rescaling(1 / 255), layers.Conv2D(8, 3), *head)
+    encoder = made(path)
+    assert (encoder.output, encoder.dimension) == ("end", 4)
+
+
+def test_scores_that_no_dense_layer_makes_are_not_taken_for_features(tmp_path: Path) -> None:
+    layers = import_keras().layers
+    ends = (layers.Conv2D(5, 1), layers.GlobalAveragePooling2D(name="pool"), layers.Softmax())
+    path = sequential(tmp_path / "m.keras", layers.Rescaling(1 / 255), layers.Conv2D(8, 3), *ends)
+    with pytest.raises(EncoderError, match="ends in scores, and .*--layer.*pool"):
+        made(path)
+    assert made(path, NetworkSettings(layer="pool")).dimension == 5
+
+
+ENDS = {
+    "an average of classifiers": lambda k, x: k.layers.Average()(
+        [k.layers.Dense(3, activation="softmax")(x) for _ in range(2)]
+    ),
+    "several heads": lambda k, x: k.layers.Concatenate()(
+        [k.layers.Dense(1, activation="sigmoid")(x) for _ in range(3)]
+    ),
+    "a cast": lambda k, x: k.ops.cast(k.layers.Dense(3, activation="softmax")(x), "float32"),
+    "a cast within": lambda k, x: k.layers.Softmax()(k.ops.cast(k.layers.Dense(3)(x), "float32")),
+    "a clip": lambda k, x: k.ops.clip(k.layers.Dense(3, activation="softmax")(x), 1e-7, 1),
+    "a logarithm": lambda k, x: k.ops.log(k.layers.Dense(3, activation="softmax")(x)),
+    "a part": lambda k, x: k.layers.Dense(3, activation="softmax")(x)[:, 1:],
+    "a complement": lambda k, x: 1 - k.layers.Dense(3, activation="sigmoid")(x),
+    "a wrapper": lambda k, x: k.layers.SpectralNormalization(
+        k.layers.Dense(3, activation="softmax")
+    )(x),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_what_follows_scores_makes_no_features_of_them(tmp_path: Path, end: str) -> None:
+    keras = import_keras()
+    image = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(8, 3)(keras.layers.Rescaling(1 / 255)(image))
+    pooled = keras.layers.GlobalAveragePooling2D(name="features")(x)
+    keras.Model(image, ENDS[end](keras, pooled)).save(tmp_path / "m.keras")
+    encoder = made(tmp_path / "m.keras")
+    assert (encoder.output, encoder.dimension) == ("features", 8)
+
+
+def test_scores_of_different_features_are_not_taken_for_features(tmp_path: Path) -> None:
+    keras = import_keras()
+    image = keras.Input((32, 32, 3))
+    scaled = keras.layers.Rescaling(1 / 255)(image)
+    pools = [keras.layers.GlobalAveragePooling2D()(scaled), keras.layers.Flatten()(scaled)]
+    scores = [keras.layers.Dense(2, activation="softmax")(each) for each in pools]
+    keras.Model(image, keras.layers.Average()(scores)).save(tmp_path / "m.keras")
+    with pytest.raises(EncoderError, match="ends in scores, and .*--layer"):
+        made(tmp_path / "m.keras")
+
+
+def test_features_that_scores_weigh_are_features(tmp_path: Path) -> None:
+    keras = import_keras()
+    image = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(8, 3)(keras.layers.Rescaling(1 / 255)(image))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    gate = keras.layers.Dense(8, activation="sigmoid")(x)
+    keras.Model(image, keras.layers.Multiply(name="gated")([x, gate])).save(tmp_path / "m.keras")
+    assert made(tmp_path / "m.keras").output == "gated"
+
+
+def test_a_layer_that_gives_several_tensors_is_none_to_name(tmp_path: Path) -> None:
+    keras = import_keras()
+    image = keras.Input((32, 32, 3))
+    rows = keras.layers.Reshape((32, 96))(keras.layers.Rescaling(1 / 255)(image))
+    row, *_ = keras.layers.LSTM(4, return_state=True, name="states")(rows)
+    twice = keras.layers.Dense(4, name="twice")
+    keras.Model(image, twice(twice(row))).save(tmp_path / "m.keras")
+    for name, number in (("states", 3), ("twice", 2)):
+        with pytest.raises(EncoderError, match=f"has {number} tensors of layer '{name}'"):
+            made(tmp_path / "m.keras", NetworkSettings(layer=name))
+    layers = files.describe(tmp_path / "m.keras")["layers"]
+    assert {layer["name"]: layer["shape"] for layer in layers}["states"] == [4]
+
+
+@pytest.mark.parametrize("form", ["keras", "h5"])
+def test_a_layer_that_only_one_network_of_kerass_has_is_no_strangers(
+    tmp_path: Path, form: str
+) -> None:
+    from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
+
+    keras = import_keras()
+    image = keras.Input((32, 32, 3))
+    x = keras.layers.Rescaling(1 / 255)(image)
+    x = CustomScaleLayer(0.5)([x, keras.layers.ReLU()(x)])
+    keras.Model(image, keras.layers.GlobalAveragePooling2D()(x)).save(tmp_path / f"m.{form}")
+    expected = 1.5 / 255 * VECTORS["images"].mean(axis=(1, 2))
+    assert_gives(made(tmp_path / f"m.{form}"), expected)
+
+
+def test_a_temperature_between_the_classifier_and_its_scores_is_stepped_back_over(
+    tmp_path: Path,
+) -> None:
+    keras = import_keras()
+    image = keras.Input((32, 32, 3))
+    pooled = keras.layers.GlobalAveragePooling2D(name="pool")(keras.layers.Rescaling(1 / 9)(image))
+    scores = keras.layers.Softmax()(keras.layers.Dense(5)(pooled) / 0.7)
+    keras.Model(image, scores).save(tmp_path / "m.keras")
+    assert made(tmp_path / "m.keras").output == "pool"
+
+
+def test_rescaling_of_other_numbers_than_pixels_is_not_taken_for_scaling(tmp_path: Path) -> None:
+    layers = import_keras().layers
+    rest = (layers.Conv2D(8, 3), layers.GlobalAveragePooling2D())
+    path = sequential(tmp_path / "m.keras", layers.Rescaling(2, offset=-1), *rest)
+    with pytest.raises(EncoderError, match=r"give --scale.*would turn pixels 0..255 into -1..509"):
+        made(path)
+    encoder = made(path, NetworkSettings(scale=1 / 255))
+    whole = import_keras().Sequential([layers.Rescaling(2 / 255, offset=-1), *rest])
+    expected = np.asarray(whole(VECTORS["images"].astype(np.float32)))
+    assert np.abs(features(encoder) - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize("form", ["keras", "h5"])
+def test_a_normalization_of_the_training_images_is_computed(tmp_path: Path, form: str) -> None:
+    keras = import_keras()
+    inner = keras.Sequential(
+        [keras.Input((32, 32, 3)), keras.layers.Normalization(), keras.layers.Conv2D(8, 3)]
+    )
+    normalization = inner.layers[0]
+    normalization.set_weights([np.float32([90, 100, 110]), np.float32([4, 9, 16]), np.array(0)])
+    normalization.finalize_state()
+    pool = keras.layers.GlobalAveragePooling2D()
+    network = keras.Sequential([keras.Input((32, 32, 3)), inner, pool, keras.layers.Dense(3)])
+    network.save(tmp_path / f"m.{form}")
+    expected = np.asarray(pool(inner(VECTORS["images"].astype(np.float32))))
+    assert_gives(made(tmp_path / f"m.{form}"), expected)
+
+
+def test_what_only_training_needs_is_nothing_to_trust(tmp_path: Path) -> None:
+    keras = import_keras()
+
+    def own_loss(expected: object, found: object) -> object:
+        return keras.ops.mean(keras.ops.square(expected - found))
+
+    @keras.saving.register_keras_serializable("own")
+    class OwnInitializer(keras.initializers.Zeros):
+        pass
+
+    layers = keras.layers
+    hidden = layers.Dense(4, kernel_initializer=OwnInitializer(), bias_initializer="ones")
+    network = keras.Sequential(
+        [keras.Input((32, 32, 3)), layers.GlobalAveragePooling2D(), hidden, layers.Dense(2)]
+    )
+    network.compile("sgd", loss=own_loss)
+    network.save(tmp_path / "m.keras")
+    assert made(tmp_path / "m.keras", SCALED).dimension == 4
+
+
+def test_a_lambda_layer_is_refused_unless_it_is_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keras = import_keras()
+    marker = tmp_path / "ran"
+    monkeypatch.setenv("MARKER", str(marker))
+    pool = keras.layers.GlobalAveragePooling2D()
+    code = keras.layers.Lambda(
+        lambda x: (__import__("pathlib").Path(__import__("os").environ["MARKER"]).touch(), x)[1]
+    )
+    path = sequential(tmp_path / "fruit.keras", code, pool)
+    marker.unlink()
+    with pytest.raises(EncoderError, match="holds a Lambda layer .* add --trust if"):
+        made(path, SCALED)
+    assert not marker.exists()
+    assert made(path, NetworkSettings(scale=1), trust=True).dimension == 3
+    assert marker.exists()
+
+
+def test_a_layer_of_somebody_elses_is_refused_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "fruit.keras"
+    with zipfile.ZipFile(FILES / "bare.keras") as before, zipfile.ZipFile(path, "w") as after:
+        for name in before.namelist():
+            content = before.read(name)
+            if name == "config.json":
+                told = json.loads(content)
+                told["config"]["layers"][1] |= {
+                    "module": "subprocess",
+                    "class_name": "Popen",
+                    "registered_name": None,
+                }
+                content = json.dumps(told).encode()
+            after.writestr(name, content)
+    with pytest.raises(EncoderError, match="uses 'Popen' of subprocess, which Keras does not have"):
+        made(path, SCALED)
+
+
+def test_two_inputs_are_refused(tmp_path: Path) -> None:
+    keras = import_keras()
+    image, age = keras.Input((32, 32, 3), name="photo"), keras.Input((3,), name="age")
+    both = keras.layers.Add()([keras.layers.GlobalAveragePooling2D()(image), age])
+    keras.Model([image, age], both).save(tmp_path / "fruit.keras")
+    with pytest.raises(EncoderError, match=r"has 2 inputs \(photo, age\), expected one"):
+        made(tmp_path / "fruit.keras", SCALED)
+
+
+def test_two_outputs_are_refused_unless_one_is_named(tmp_path: Path) -> None:
+    keras = import_keras()
+    image = keras.Input((32, 32, 3))
+    pooled = keras.layers.GlobalAveragePooling2D(name="pool")(image)
+    keras.Model(image, [pooled, keras.layers.Dense(2, name="side")(pooled)]).save(
+        tmp_path / "fruit.keras"
+    )
+    with pytest.raises(EncoderError, match=r"has 2 outputs \(pool, side\)"):
+        made(tmp_path / "fruit.keras", SCALED)
+    assert made(tmp_path / "fruit.keras", NetworkSettings(scale=1, layer="side")).dimension == 2
+
+
+def test_sums_of_bytes_which_overflow_are_refused(tmp_path: Path) -> None:
+    keras = import_keras()
+    image = keras.Input((32, 32, 3), dtype="uint8", name="image")
+    for name, scaled in (("sums", image - 128), ("floats", image / 255)):
+        pooled = keras.layers.GlobalAveragePooling2D()(scaled)
+        keras.Model(image, keras.layers.Dense(2)(pooled)).save(tmp_path / f"{name}.keras")
+    with pytest.raises(EncoderError, match="compute in uint8, which overflows: cast the image"):
+        made(tmp_path / "sums.keras")
+    assert_gives(made(tmp_path / "floats.keras"), VECTORS["images"].mean(axis=(1, 2)) / 255)
+
+
+def test_an_input_that_is_no_image_is_refused(tmp_path: Path) -> None:
+    dense = import_keras().layers.Dense(2)
+    path = sequential(tmp_path / "fruit.keras", dense, shape=(7,))
+    with pytest.raises(EncoderError, match=r"input of shape \(None, 7\), expected images"):
+        made(path, SCALED)
+
+
+def test_a_network_for_any_size_needs_one(tmp_path: Path) -> None:
+    pool = import_keras().layers.GlobalAveragePooling2D()
+    path = sequential(tmp_path / "fruit.keras", pool, shape=(None, None, 3))
+    with pytest.raises(EncoderError, match="images of any size: say which with --size"):
+        made(path, SCALED)
+    encoder = made(path, NetworkSettings(size=(48, 40), scale=1))
+    assert (encoder.preprocessing.height, encoder.preprocessing.width) == (48, 40)
+
+
+def test_a_size_that_the_network_cannot_take_is_refused(tmp_path: Path) -> None:
+    layers = import_keras().layers
+    path = sequential(tmp_path / "fruit.keras", layers.Flatten(), layers.Dense(4), layers.Dense(2))
+    with pytest.raises(EncoderError, match="cannot take one image of 16x16"):
+        made(path, NetworkSettings(scale=1, size=16))

@@ -1,0 +1,271 @@
+"""Encoders as Keras builds them, held against Keras on TensorFlow."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import TESTS
+from pomona.building import build
+from pomona.building.keras import applications
+from pomona.building.keras.backend import import_keras
+from pomona.building.network_settings import NetworkSettings
+from pomona.encoder.encoder import Encoder
+from pomona.encoder.networks import CARDS, find_card
+from pomona.errors import EncoderError
+from pomona.runtime.openvino import OpenVinoRuntime
+from pomona.worker.decode import decode
+from pomona.worker.resize import resize_to
+
+GOLDENS = TESTS / "goldens" / "mobilenet_v2_seed7.npz"
+
+
+def features_of(encoder: Encoder, files: list[bytes]) -> np.ndarray:
+    runtime, spec = OpenVinoRuntime(encoder), encoder.preprocessing
+    pictures = [decode(content) for content in files]
+    pixels = np.stack([resize_to(p, spec.height, spec.width, spec.resize) for p in pictures])
+    features = np.empty((len(pixels), encoder.dimension), np.float32)
+    runtime.predict(pixels, features)
+    return features
+
+
+def test_features_agree_with_keras_on_tensorflow(encoder: Encoder) -> None:
+    golden = np.load(GOLDENS)
+    files = [golden[f"png_{name}"].tobytes() for name in golden["names"]]
+    assert np.abs(features_of(encoder, files) - golden["features"]).max() < 1e-4
+
+
+def test_a_vector_does_not_depend_on_its_neighbours(encoder: Encoder) -> None:
+    golden = np.load(GOLDENS)
+    files = [golden[f"png_{name}"].tobytes() for name in golden["names"]]
+    alone = np.concatenate([features_of(encoder, [content]) for content in files])
+    np.testing.assert_array_equal(features_of(encoder, files), alone)
+    np.testing.assert_array_equal(features_of(encoder, files[::-1])[::-1], alone)
+
+
+def test_the_encoder_says_what_made_it(encoder: Encoder) -> None:
+    told = encoder.provenance()
+    assert told["model"] == "mobilenet_v2"
+    assert told["weights"] == "untrained:7"
+    assert told["input_size"] == "224x224"
+    assert told["mean"] == told["std"] == "127.5, 127.5, 127.5"
+    assert told["output"] == "global_average_pooling2d"
+    assert (told["dimension"], told["precision"]) == ("1280", "f32")
+
+
+def test_the_card_tells_the_networks_own_numbers(encoder: Encoder) -> None:
+    card = find_card("mobilenet_v2")
+    network = build.describe_network("mobilenet_v2")
+    assert network["parameters"] == card.parameters
+    assert network["layers"][-1]["shape"] == [card.dimension] == [encoder.dimension]
+    assert network["layers"][0]["shape"] == [224, 224, 3]
+
+
+def test_building_again_gives_the_same_bytes(encoder: Encoder) -> None:
+    assert applications.build("mobilenet_v2", "untrained:7").fingerprint == encoder.fingerprint
+
+
+def test_another_seed_is_another_encoder(encoder: Encoder) -> None:
+    assert applications.build("mobilenet_v2", "untrained:8").fingerprint != encoder.fingerprint
+
+
+@pytest.mark.parametrize("form", ["weights.h5", "h5", "whole.h5"])
+@pytest.mark.parametrize("top", [False, True])
+def test_a_weights_file_gives_the_same_encoder_in_every_form(
+    encoder: Encoder, tmp_path: Path, form: str, top: bool
+) -> None:
+    network = applications._network(find_card("mobilenet_v2"), "untrained:7")
+    if top:
+        import keras
+
+        network = keras.Sequential([network, keras.layers.Dense(3)]).layers[0]
+        scores = keras.layers.Dense(3, name="predictions")(network.output)
+        network = keras.Model(network.input, scores)
+    path = tmp_path / f"fruit.{form}"
+    if form == "weights.h5":
+        network.save_weights(path)
+    elif form == "whole.h5":
+        network.save(path)
+    else:
+        save_as_keras_2(network, path)
+    built = applications.build("mobilenet_v2", str(path))
+    assert built.fingerprint == encoder.fingerprint
+    assert built.weights == f"fruit.{form}"
+
+
+@pytest.mark.parametrize("form", ["weights.h5", "h5"])
+def test_a_network_within_a_model_is_found_by_its_weights(
+    encoder: Encoder, tmp_path: Path, form: str
+) -> None:
+    network = applications._network(find_card("mobilenet_v2"), "untrained:7")
+    layers = import_keras().layers
+    augment = import_keras().Sequential([layers.RandomFlip(), layers.RandomZoom(0.1)])
+    whole = import_keras().Sequential(
+        [
+            layers.Input((224, 224, 3)),
+            *(augment, layers.Rescaling(1 / 127.5, -1), network),
+            *(layers.Dropout(0.2), layers.Dense(9), layers.BatchNormalization(), layers.Dense(3)),
+        ]
+    )
+    path = tmp_path / f"fruit.{form}"
+    whole.save_weights(path) if form == "weights.h5" else whole.save(path)
+    assert applications.build("mobilenet_v2", str(path)).fingerprint == encoder.fingerprint
+
+
+def test_settings_change_what_a_known_network_sees(encoder: Encoder) -> None:
+    told = NetworkSettings(size=(96, 160), resize="bilinear", scale=1 / 255, layer="block_1_expand")
+    built = applications.build("mobilenet_v2", "untrained:7", told)
+    spec = built.preprocessing
+    assert (spec.height, spec.width, spec.resize) == (96, 160, "bilinear")
+    assert (spec.mean, spec.std) == ((0.0,) * 3, pytest.approx((255.0,) * 3))
+    assert (built.output, built.dimension) == ("block_1_expand", 48 * 80 * 96)
+    assert built.fingerprint != encoder.fingerprint
+
+
+def test_settings_that_a_known_network_cannot_take_are_refused() -> None:
+    with pytest.raises(EncoderError, match="did you mean .*block_1_expand"):
+        applications.build("mobilenet_v2", "untrained:7", NetworkSettings(layer="block_1_expnd"))
+    with pytest.raises(EncoderError, match="leave --layout NCHW out"):
+        applications.build("mobilenet_v2", "untrained:7", NetworkSettings(layout="NCHW"))
+
+
+def save_as_keras_2(network: object, path: Path) -> None:
+    """Weights alone, in the layout that Keras 2 wrote and keras.applications still publishes."""
+    import h5py
+    from keras.src.legacy.saving import legacy_h5_format
+
+    with h5py.File(path, "w") as file:
+        legacy_h5_format.save_weights_to_hdf5_group(file, network)
+
+
+def test_a_second_build_comes_from_the_cache_without_keras(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_keras(_: object) -> object:
+        raise AssertionError("Keras was asked again")
+
+    monkeypatch.setattr(build, "_ask", no_keras)
+    assert build.build_encoder("mobilenet_v2", "untrained:7") == encoder
+
+
+def test_a_damaged_cache_is_built_anew(encoder: Encoder, cache: Path) -> None:
+    whole = {
+        path: path.read_bytes()
+        for path in cache.glob("encoders/*.encoder")
+        if Encoder.load(path) == encoder  # other tests may have cached it under names of their own
+    }
+    for path, content in whole.items():
+        path.write_bytes(content[:1000])
+    assert build.build_encoder("mobilenet_v2", "untrained:7") == encoder
+    built = [path for path in whole if path.stat().st_size > 1000]
+    assert built
+    assert all(Encoder.load(path) == encoder for path in built)
+    for path, content in whole.items():
+        path.write_bytes(content)
+
+
+def cannot_be_made(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POMONA_CACHE", "/proc/nowhere")
+
+
+def cannot_be_looked_into(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POMONA_CACHE", "/" + "long" * 100)
+
+
+def takes_no_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POMONA_CACHE", str(folder))
+    monkeypatch.setattr(build, "canonical_digest", lambda _: "name")
+    (folder / "encoders" / "name.encoder").mkdir(parents=True)
+
+
+def is_nobodys(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(_: int) -> None:
+        raise KeyError("no such user")
+
+    for name in ("POMONA_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+
+
+@pytest.mark.parametrize(
+    "cache_that", [cannot_be_made, cannot_be_looked_into, takes_no_file, is_nobodys]
+)
+def test_without_a_cache_the_encoder_is_built_all_the_same(
+    encoder: Encoder,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    cache_that: Callable[[Path, pytest.MonkeyPatch], None],
+) -> None:
+    def ask(_package: str, request: dict[str, str], _what: str) -> dict[str, Any]:
+        encoder.save(request["path"])
+        return {"notes": []}
+
+    monkeypatch.setattr(build, "ask", ask)  # building it takes seconds
+    cache_that(tmp_path, monkeypatch)
+    assert build.build_encoder("mobilenet_v2", "untrained:7") == encoder
+    assert not list(tmp_path.rglob(".*"))  # drafts
+
+
+def test_an_unknown_model_names_near_ones() -> None:
+    with pytest.raises(EncoderError, match="did you mean mobilenet_v2"):
+        build.build_encoder("mobilenetv2", "untrained:0")
+
+
+@pytest.mark.parametrize("weights", ["imagenet", "drawn", "untrained:0"])
+def test_a_size_that_the_network_cannot_have_is_told_as_such(weights: str) -> None:
+    with pytest.raises(EncoderError, match="cannot be built for images of 16 x 16 pixels: Input"):
+        applications.build("mobilenet_v2", weights, NetworkSettings(size=(16, 16)))
+
+
+def test_a_name_with_a_dot_is_no_file() -> None:
+    with pytest.raises(EncoderError, match="did you mean .*efficientnet_v2_s"):
+        build.build_encoder("efficientnet_v2.s", "untrained:0")
+
+
+def test_imagenet_that_cannot_be_downloaded_names_the_two_ways_on(tmp_path: Path) -> None:
+    request = {"do": "build", "model": "mobilenet_v2", "weights": "imagenet", "path": "/none"}
+    script = (
+        "import socket\n"
+        "def refuse(*_): raise OSError('no network')\n"
+        "socket.getaddrinfo = refuse\n"
+        "from pomona.building.__main__ import answer, reply\n"
+        "reply(answer)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "KERAS_HOME": str(tmp_path)},
+        input=json.dumps(request),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    answer = json.loads(done.stdout)["error"]
+    assert "could not be downloaded" in answer
+    assert "--weights FILE" in answer
+    assert "--weights drawn" in answer
+
+
+@pytest.mark.parametrize("weights", ["untrained:", "untrained:x", "untrained:-1", "untrained:²"])
+def test_a_seed_that_is_none_is_refused_before_keras_starts(weights: str) -> None:
+    with pytest.raises(EncoderError, match="expected a whole number"):
+        build.build_encoder("mobilenet_v2", weights)
+
+
+def test_every_card_is_found_by_its_name() -> None:
+    assert all(find_card(name) is card for name, card in CARDS.items())
+
+
+def test_features_agree_with_the_reference_on_real_fruits(shared_data: Path) -> None:
+    weights = shared_data / "weights" / "mobilenet_v2_imagenet_notop.weights.h5"
+    golden = np.load(shared_data / "golden" / "fruits_mobilenet_v2_imagenet.npz")
+    files = [(shared_data / "fruits" / path).read_bytes() for path in golden["path"]]
+    made = features_of(build.build_encoder("mobilenet_v2", str(weights)), files)
+    assert np.abs(made - golden["features"]).max() < 1e-4

@@ -1,0 +1,15 @@
+"""Command lines in the process of the tests."""
+
+from __future__ import annotations
+
+import pytest
+
+from pomona.cli.main import main
+
+
+def run(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a command line."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    out, err = capfd.readouterr()
+    return int(ended.value.code or 0), out, err

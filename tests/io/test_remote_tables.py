@@ -1,0 +1,107 @@
+"""Tables in an object store: every command that reads a table reads them there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import object_store
+import pomona
+import tables
+from pomona.cli import main as cli
+from pomona.errors import TableError
+from pomona.table.feature_table import FeatureTable
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[object_store.ObjectStore]:
+    """A store that is found by the environment, as a user's own server would be."""
+    with object_store.serving() as running:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", running.endpoint)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        monkeypatch.setenv("AWS_REGION", "us-east-1")
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        yield running
+
+
+@pytest.fixture
+def near(tmp_path: Path) -> Path:
+    """A table of two classes, as it is on this machine."""
+    noise = np.random.default_rng(0).normal(size=(40, 4))
+    noise[::2, 0] += 20
+    return tables.write(tmp_path / "near", noise, ["apple", "pear"] * 20, parts=3)
+
+
+def _told(capfd: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*arguments, "--json"])
+    out, err = capfd.readouterr()
+    assert not ended.value.code, err
+    return json.loads(out)
+
+
+@pytest.mark.parametrize("scheme", ["s3", "s3a"])
+def test_every_command_reads_a_table_of_an_object_store_as_one_of_this_machine(
+    store: object_store.ObjectStore,
+    near: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    scheme: str,
+) -> None:
+    store.put_folder(near, "/bucket/my tables/features")
+    far = f"{scheme}://bucket/my tables/features"
+    classifier = str(tmp_path / "classifier")
+    commands = [
+        ["inspect"],
+        ["search", "apple/0.jpg", "-k", "3"],
+        ["duplicates"],
+        ["train", "-o", classifier],
+        ["report", "-o", str(tmp_path / "report.html")],
+        ["project", "-k", "2", "--overwrite", "-o", str(tmp_path / "small")],
+    ]
+    for command, *rest in commands:
+        here = _told(capfd, command, str(near), *rest)
+        there = _told(capfd, command, far, *rest)
+        for told in (here, there):
+            for name in ("seconds", "bytes"):  # the page names its table
+                told.pop(name, None)
+        assert there == json.loads(json.dumps(here).replace(str(near), far)), command
+    labels = [a.label for a in pomona.classify(classifier, far)]
+    assert labels == [a.label for a in pomona.classify(classifier, near)]
+    assert len(labels) == 40
+
+
+def test_partitions_and_managed_tables_of_an_object_store_are_told_apart(
+    store: object_store.ObjectStore, near: Path
+) -> None:
+    store.put_folder(near, "/bucket/delta/label=a")
+    store.objects["/bucket/delta/_delta_log/00000000000000000000.json"] = b"{}"
+    for place in ("delta", "delta/label=a"):
+        with pytest.raises(TableError, match="a Delta table"):
+            pomona.read_features(f"s3a://bucket/{place}")
+    store.put_folder(near, "/bucket/parts/day=1")
+    store.put_folder(near, "/bucket/parts/day=2")
+    assert len(pomona.read_features("s3a://bucket/parts")) == 80
+
+
+def test_a_table_that_is_not_in_the_store_is_named_without_its_secret(
+    store: object_store.ObjectStore,
+) -> None:
+    with pytest.raises(TableError, match=r"s3a://key:\*\*\*@bucket/none is not a feature table"):
+        FeatureTable.at(store.uri("/bucket/none")).provenance()
+
+
+@pytest.mark.usefixtures("store")
+def test_a_table_in_a_store_is_written_with_spark_only(
+    near: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["project", str(near), "-k", "2", "-o", "s3a://bucket/small"])
+    assert ended.value.code == 2
+    assert "add --master to write it" in capfd.readouterr().err

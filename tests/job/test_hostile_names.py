@@ -1,0 +1,157 @@
+"""File names that break programs: each file gets exactly one row, with its own label."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import drawn
+import pomona
+import tables
+from pomona.encoder.encoder import Encoder
+
+PICTURE = drawn.encode(drawn.picture(9, 7), "PNG")
+HARD = [
+    b"new\nline",
+    b"carriage\rreturn",
+    b"tab\tand\x01control",
+    b"\"double\" and 'single'",
+    b"back\\slash",
+    "\N{RED APPLE}\N{ZERO WIDTH JOINER}\N{GRINNING FACE}".encode(),
+    b"100%20%41%",
+    b"caf\xe9",  # Latin-1, and no UTF-8
+    b"\xff\xfe\x80",
+    "e\u0301 and \u00e9".encode(),  # one letter, written in two ways
+    "\u202eright to left".encode(),
+    b"x" * 246,  # 250 with its extension, of the 255 that Linux allows
+    "é".encode() * 123,
+    b"a?b#c&d=e;f",
+    b"[1] {a,b} *",
+    b"~",
+    b"-rf",
+    b"kind=value",
+    b" blanks ",
+    b"file:",
+    b"s3a:",
+    b"$(touch evil) `id` ${HOME}",
+]
+
+
+def seen(name: bytes) -> str:
+    """A label as the table has it: each byte that is no UTF-8 becomes %XX."""
+    text = name.decode("utf-8", "surrogateescape")
+    return "".join(f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in text)
+
+
+def uri(*parts: str | bytes) -> str:
+    """A path as the table has it: escaped where it is no text, and then begun in another way."""
+    path = b"/".join(map(os.fsencode, parts))
+    try:
+        return f"file:{path.decode()}"
+    except UnicodeDecodeError:
+        return f"file://{seen(path.replace(b'%', b'%25'))}"
+
+
+def write(root: Path, *parts: bytes) -> None:
+    path = os.path.join(os.fsencode(root), *parts)  # noqa: PTH118 - names of any bytes
+    os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
+    with open(path, "wb") as file:  # noqa: PTH123
+        file.write(PICTURE)
+
+
+def labels_by_path(table: Path) -> Counter[tuple[str, str | None]]:
+    """How often the table has each path, with its label; all rows must be good."""
+    rows = tables.read(table).to_pylist()
+    assert {row["status"] for row in rows} == {"ok"}, [row["error"] for row in rows]
+    return Counter((row["path"], row["label"]) for row in rows)
+
+
+def test_every_hard_name_of_a_file_and_of_a_folder_gets_its_row(
+    encoder: Encoder, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    expected = Counter()
+    for name in HARD:
+        write(source, name, name + b".png")
+        expected[uri(str(source), name, name + b".png"), seen(name)] = 1
+    summary = pomona.extract(source, tmp_path / "t", encoder=encoder, workers=2)
+    assert (summary.ok, summary.failed) == (len(HARD), 0)
+    assert labels_by_path(tmp_path / "t") == expected
+    assert sorted(os.listdir(tmp_path)) == ["source", "t"]  # noqa: PTH208
+
+
+def test_a_second_run_finds_every_hard_name_done(encoder: Encoder, tmp_path: Path) -> None:
+    for name in HARD:
+        write(tmp_path / "source", name, name + b".png")
+    pomona.extract(tmp_path / "source", tmp_path / "t", encoder=encoder, workers=1)
+    summary = pomona.extract(tmp_path / "source", tmp_path / "t", encoder=encoder, workers=1)
+    assert (summary.skipped, summary.ok) == (len(HARD), 0)
+    assert sum(labels_by_path(tmp_path / "t").values()) == len(HARD)
+
+
+@pytest.mark.parametrize("name", ["run:2", "hdfs:x", "C:x/t", "jar:file:/x", " hdfs:/x"])
+def test_relative_table_with_a_colon_is_a_folder(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "source").mkdir()
+    for seed in (1, 2):  # the second run adds a part file
+        picture = drawn.picture(seed=seed)
+        (tmp_path / "source" / f"{seed}.png").write_bytes(drawn.encode(picture, "PNG"))
+        summary = pomona.extract("source", name, encoder=encoder, workers=1)
+        assert (summary.ok, summary.failed) == (1, 0)
+    summary = pomona.extract("source", name, encoder=encoder, workers=1, label="none")
+    assert summary.changes.relabelled == 2  # their part files are written anew
+    assert list(pomona.read_features(name).labels) == [None, None]
+    assert tables.read(tmp_path / name).num_rows == 2
+
+
+ANY_NAME = st.binary(min_size=1, max_size=40).map(
+    lambda name: b"n" + name.replace(b"/", b"").replace(b"\0", b"")
+)
+
+
+@settings(max_examples=6)
+@given(st.lists(st.tuples(ANY_NAME, ANY_NAME), min_size=1, max_size=20, unique_by=lambda n: n))
+def test_any_names_get_one_row_each(encoder: Encoder, names: list[tuple[bytes, bytes]]) -> None:
+    root = Path(tempfile.mkdtemp(prefix="names-"))
+    try:
+        for folder, name in names:
+            write(root / "source", folder, name + b".png")
+        pomona.extract(root / "source", root / "t", encoder=encoder, workers=1)
+        assert labels_by_path(root / "t") == Counter(
+            (uri(f"{root}/source", folder, name + b".png"), seen(folder)) for folder, name in names
+        )
+    finally:
+        shutil.rmtree(root)
+
+
+def test_links_in_circles_end_and_links_out_of_the_source_are_followed(
+    encoder: Encoder, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    write(source, b"a", b"one.png")
+    write(tmp_path / "elsewhere", b"two.png")
+    (source / "a" / "round").symlink_to(source)
+    (source / "self.png").symlink_to(source / "self.png")
+    (source / "b").symlink_to(tmp_path / "elsewhere")
+    (source / "a" / "three.png").symlink_to(tmp_path / "elsewhere" / "two.png")
+    summary = pomona.extract(source, tmp_path / "t", encoder=encoder, workers=1)
+    rows = tables.read(tmp_path / "t").to_pylist()
+    told = {
+        (row["path"].removeprefix(f"file:{source}/"), row["label"], row["status"]) for row in rows
+    }
+    assert told == {
+        ("a/one.png", "a", "ok"),
+        ("a/three.png", "a", "ok"),
+        ("b/two.png", "b", "ok"),
+        ("self.png", "source", "unreadable"),
+    }
+    assert len(rows) == summary.files == 4

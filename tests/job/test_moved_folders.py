@@ -1,0 +1,158 @@
+"""A folder that was moved is not computed again, and its old rows can be deleted in safety."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+import drawn
+import pomona
+import tables
+from conftest import Extract
+from pomona.cli.main import main
+from pomona.encoder.encoder import Encoder
+from pomona.errors import UsageError
+from pomona.job.job import Summary
+from pomona.worker.prepare import DecodeOptions
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three pictures, and one that is none, each of its own size."""
+    folder = tmp_path / "old" / "photos"
+    folder.mkdir(parents=True)
+    for n in range(3):
+        (folder / f"{n}.png").write_bytes(drawn.encode(drawn.picture(12 + n, 9, n), "PNG"))
+    (folder / "broken.png").write_bytes(b"no picture")
+    return folder
+
+
+def test_a_moved_folder_is_taken_over_as_if_it_had_been_computed_and_its_ghosts_go(
+    extract: Extract, encoder: Encoder, folder: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "t"
+    pomona.extract(folder, table, encoder=encoder)
+    moved = tmp_path / "new"
+    folder.rename(moved)
+    for file in moved.iterdir():
+        os.utime(file, (1e9, 1e9))  # a copy has another time
+    told = extract(moved, table, prune=True, missing=True, dry_run=True)
+    assert tables.read(table).num_rows == 4
+    done = extract(moved, table, prune=True, missing=True)
+    assert told.changes == done.changes
+    assert (done.changes.taken_over, done.changes.new, done.changes.missing) == (3, 1, 3)
+    assert (done.ok, done.failed) == (0, 1)
+    # The one without a vector was computed again by this run, so the next one knows its bytes.
+    assert extract(moved, table, prune=True, missing=True).changes.missing == 1
+    pomona.extract(moved, tmp_path / "anew", encoder=encoder)
+    assert tables.read(table).equals(tables.read(tmp_path / "anew"))
+
+
+def test_the_network_is_not_loaded_if_all_is_taken_over(
+    extract: Extract, encoder: Encoder, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "broken.png").unlink()
+    pomona.extract(folder, tmp_path / "t", encoder=encoder)
+    moved = folder.rename(tmp_path / "new")
+    done = extract(moved, tmp_path / "t")
+    assert (done.changes.taken_over, done.model_loads, done.ok) == (3, 0, 0)
+    assert tables.read(tmp_path / "t").num_rows == 6  # without --prune the old rows stay
+
+
+def test_files_of_the_same_size_and_other_bytes_are_computed(
+    encoder: Encoder, tmp_path: Path
+) -> None:
+    for n, name in enumerate(["old", "new"]):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.bmp").write_bytes(drawn.encode(drawn.picture(9, 9, n), "BMP"))
+    pomona.extract(tmp_path / "old", tmp_path / "t", encoder=encoder)
+    done = pomona.extract(tmp_path / "new", tmp_path / "t", encoder=encoder)
+    assert (done.changes.taken_over, done.changes.new, done.ok) == (0, 1, 1)
+
+
+def test_a_vector_is_not_taken_over_for_an_image_that_is_too_large_now(
+    encoder: Encoder, folder: Path, tmp_path: Path
+) -> None:
+    pomona.extract(folder, tmp_path / "t", encoder=encoder)
+    moved = folder.rename(tmp_path / "new")
+    small = DecodeOptions(max_pixels=12 * 9)
+    done = pomona.extract(moved, tmp_path / "t", encoder=encoder, decode=small)
+    assert (done.changes.taken_over, done.by_status["too_large"]) == (1, 2)
+
+
+def test_rows_below_a_folder_that_is_not_there_stay_unless_it_is_named(
+    encoder: Encoder, folder: Path, pictures: Path, tmp_path: Path
+) -> None:
+    """The folder may be a disk that is not mounted: then it is empty, or does not exist."""
+
+    def run(**more: object) -> Summary:
+        return pomona.extract(
+            pictures, tmp_path / "t", encoder=encoder, prune=True, missing=True, **more
+        )
+
+    pomona.extract(folder, tmp_path / "t", encoder=encoder)
+    disk = folder.rename(tmp_path / "disk")
+    kept = run().changes
+    assert (kept.missing, kept.missing_kept) == (0, 4)
+    assert dict(kept.absent_folders) == {str(folder.parent): 4}  # which is empty now
+    folder.mkdir()
+    assert run().changes.missing_kept == 4
+    folder.rmdir()
+    folder.parent.rmdir()
+    assert dict(run().changes.absent_folders) == {str(folder.parent): 4}
+    shutil.copytree(disk, folder)
+    (folder / "0.png").unlink()  # now the disk is there, and one file is gone
+    one = run().changes
+    assert (one.missing, one.pruned, one.missing_kept) == (1, 1, 0)
+    shutil.rmtree(folder)
+    assert run(gone=[folder.parent]).changes.missing == 3
+    assert tables.read(tmp_path / "t")["path"].to_pylist() == [
+        path for path in tables.read(tmp_path / "t")["path"].to_pylist() if str(pictures) in path
+    ]
+
+
+def test_rows_of_files_that_exist_stay_wherever_they_were_listed_from(
+    encoder: Encoder, folder: Path, pictures: Path, tmp_path: Path
+) -> None:
+    pomona.extract(folder, tmp_path / "t", encoder=encoder)
+    before = tables.read(tmp_path / "t").num_rows
+    done = pomona.extract(pictures, tmp_path / "t", encoder=encoder, prune=True, missing=True)
+    assert (done.changes.missing, done.changes.pruned) == (0, 0)
+    assert tables.read(tmp_path / "t").num_rows == before + done.files
+
+
+def test_an_empty_name_is_not_a_folder_that_is_gone(
+    encoder: Encoder, folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="'' is not a folder"):
+        pomona.extract(folder, tmp_path / "t", encoder=encoder, prune=True, gone=[""])
+
+
+@pytest.mark.parametrize("more", [{"missing": True}, {"gone": ["/x"]}, {"gone": "/x"}])
+def test_options_that_go_together_are_asked_for_together(
+    encoder: Encoder, folder: Path, tmp_path: Path, more: dict[str, object]
+) -> None:
+    with pytest.raises(UsageError, match="goes with --prune"):
+        pomona.extract(folder, tmp_path / "t", encoder=encoder, **more)
+
+
+def test_a_kept_row_is_told_with_its_folder_and_without_the_advice_to_prune(
+    encoder: Encoder, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    encoder.save(tmp_path / "e")
+    (folder / "a disk").mkdir()
+    (folder / "0.png").rename(folder / "a disk" / "0.png")
+    command = ["extract", str(folder), str(tmp_path / "t"), "--encoder", str(tmp_path / "e")]
+    told = []
+    for more in ([], ["--prune"]):
+        with pytest.raises(SystemExit) as ended:
+            main([*command, *more])
+        assert not ended.value.code
+        told.append(capfd.readouterr().out)
+        (folder / "a disk" / "0.png").unlink(missing_ok=True)
+    assert "kept: 1 row whose folder does not exist or is empty" in told[1]
+    assert f"--gone '{folder / 'a disk'}'" in told[1]
+    assert "--prune" not in told[1]

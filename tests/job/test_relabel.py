@@ -1,0 +1,150 @@
+"""A table that exists takes new labels without the network, and keeps them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import drawn
+import pomona
+import tables
+from conftest import Extract
+from pomona.cli import main as cli
+from pomona.encoder.encoder import Encoder
+from pomona.errors import UsageError
+from pomona.job import plan
+from pomona.table.label_record import LABEL_RULE
+
+
+def labels(table: Path) -> dict[str, str | None]:
+    return {name: row["label"] for name, row in tables.rows(table).items()}
+
+
+def without_labels(table: Path) -> object:
+    return tables.read(table).drop_columns("label")
+
+
+def test_labels_change_in_place_without_the_network_and_later_runs_keep_them(
+    extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    table, csv = tmp_path / "t", tmp_path / "labels.csv"
+    pomona.extract(pictures, table, encoder=encoder)
+    before = without_labels(table)
+    csv.write_text("file;class\nimage 3;ripe\nimage 1.png;green\nempty.jpg;green\n")
+    told = extract(pictures, table, label=f"csv:{csv}", dry_run=True)
+    assert labels(table)["image 3.jpg"] == "Apple Red 1"
+    done = extract(pictures, table, label=f"csv:{csv}")
+    assert told.changes == done.changes
+    assert (done.changes.relabelled, done.changes.labelled, done.model_loads) == (14, 3, 0)
+    assert (done.ok, done.skipped) == (0, 14)
+    named = {name: label for name, label in labels(table).items() if label}
+    assert named == {"image 3.jpg": "ripe", "image 1.png": "green", "empty.jpg": "green"}
+    assert without_labels(table).equals(before)
+    assert pomona.FeatureTable(table).provenance()["fingerprint"] == encoder.fingerprint
+    # A run that is not told about labels follows the same rule, also for new images.
+    (pictures / "later").mkdir()
+    (pictures / "later" / "late.png").write_bytes(drawn.encode(drawn.picture(9, 9, 5), "PNG"))
+    csv.write_text("file;class\nimage 3;ripe\nimage 1.png;red\nempty.jpg;green\nlate;new\n")
+    kept = extract(pictures, table)
+    assert (kept.changes.relabelled, kept.changes.new, kept.changes.labels_kept) == (1, 1, 0)
+    named = {name: label for name, label in labels(table).items() if label}
+    assert named == {
+        "image 3.jpg": "ripe",
+        "image 1.png": "red",
+        "empty.jpg": "green",
+        "late.png": "new",
+    }
+    back = extract(pictures, table, label="parent")
+    assert back.changes.relabelled == 15
+    assert extract(pictures, table).changes.relabelled == 0
+    assert labels(table)["late.png"] == "later"
+    assert labels(table)["image 3.jpg"] == "Apple Red 1"
+
+
+def test_rows_of_other_sources_keep_their_labels(
+    extract: Extract, pictures: Path, tmp_path: Path
+) -> None:
+    extract(pictures / "Apple Red 1", tmp_path / "t")
+    extract(pictures / "Poire d'été", tmp_path / "t", label="regex:(image .)")
+    found = labels(tmp_path / "t")
+    assert {found["image 1.png"], found["image 2.webp"]} == {"Apple Red 1", "image 2"}
+
+
+def test_labels_of_a_table_that_does_not_say_its_rule_are_kept_and_counted(
+    extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, label="none")
+    (tmp_path / "t" / LABEL_RULE).unlink()  # as versions before left it
+    summary = extract(pictures, tmp_path / "t")
+    assert (summary.changes.labels_kept, summary.changes.relabelled) == (14, 0)
+    assert set(labels(tmp_path / "t").values()) == {None}
+
+
+def test_many_labels_change_in_bounded_lots(
+    encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "_SET_ASIDE", 2)
+    for folder in sorted(pictures.iterdir()):
+        if folder.is_dir() and folder.name[0] not in "._":
+            pomona.extract(folder, tmp_path / "t", encoder=encoder)
+    done = pomona.extract(pictures, tmp_path / "t", encoder=encoder, label="regex:/([^/]+)$")
+    assert done.changes.relabelled >= 14
+    found = labels(tmp_path / "t")
+    assert found == {name: name for name in found}
+
+
+def test_changed_and_pruned_rows_and_new_labels_go_together(
+    extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    picture = pictures / "Apple Red 1" / "image 3.jpg"
+    picture.write_bytes(drawn.encode(drawn.picture(20, 20, 8), "JPEG"))
+    (pictures / "Apple Red 1" / "image 1.png").unlink()
+    rule = "regex:/([^/]+)$"
+    done = extract(pictures, tmp_path / "t", label=rule, prune=True)
+    assert (done.changes.changed, done.changes.pruned, done.changes.relabelled) == (1, 1, 12)
+    pomona.extract(pictures, tmp_path / "anew", encoder=encoder, label=rule)
+    assert tables.read(tmp_path / "t").equals(tables.read(tmp_path / "anew"))
+
+
+def test_a_csv_file_that_names_no_image_is_refused_before_the_table_is_touched(
+    extract: Extract, pictures: Path, tmp_path: Path
+) -> None:
+    csv = tmp_path / "labels.csv"
+    csv.write_text("path,label\nIMG_1.JPG,red\n")
+    with pytest.raises(UsageError, match="line 2 has 'IMG_1.JPG', an image is .*image"):
+        extract(pictures, tmp_path / "t", label=f"csv:{csv}", prune=True)
+    assert not (tmp_path / "t").exists()
+
+
+def test_the_command_line_says_what_happened_to_labels(
+    capfd: pytest.CaptureFixture[str], pictures: Path, tmp_path: Path, encoder_file: Path
+) -> None:
+    def run(*more: str, code: int = 0) -> str:
+        words = ["extract", str(pictures), str(tmp_path / "t"), "--encoder", str(encoder_file)]
+        with pytest.raises(SystemExit) as ended:
+            cli.main([*words, *more])
+        assert int(ended.value.code or 0) == code
+        return "".join(capfd.readouterr())
+
+    run()
+    csv = tmp_path / "labels.csv"
+    csv.write_text("path,label\nimage 3.jpg,ripe\n")
+    rule = ["--label", f"csv:{csv}"]
+    assert "labels would be changed: 14" in run(*rule, "--dry-run")
+    said = run(*rule)
+    assert "labels changed: 14\n" in said
+    assert "labels: 1 of 14 images has a label" in said
+    assert said.startswith("no image to compute: 14 images already done\n")
+    csv.write_text("path,label\nimage 3.jpg,raw\n")
+    told = json.loads(run("--json"))
+    assert (told["labels_changed"], told["labelled"], told["model_loads"]) == (1, 1, 0)
+    assert told["label"] == f"csv:{csv}"
+    csv.write_text("path,label\nIMG_1.JPG,red\n")
+    assert run(*rule, code=2).count("\n") == 1
+    csv.unlink()
+    said = run(code=2)
+    assert "an earlier run labelled TABLE by --label csv:" in said
+    assert said.count("\n") == 1

@@ -1,0 +1,281 @@
+"""A second run does what is missing, whichever engine made the table and whichever goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import drawn
+import pomona
+import tables
+from pomona.encoder.encoder import Encoder
+from pomona.errors import EncoderError, RunError, TableError
+from pomona.job import plan
+from pomona.job.job import Summary
+from pomona.processes.worker_client import WorkerProcess
+
+Extract = Callable[..., Summary]
+
+
+@pytest.fixture(params=["local", pytest.param("spark", marks=pytest.mark.spark)])
+def extract(request: pytest.FixtureRequest, encoder: Encoder) -> Extract:
+    """The main job, on each engine."""
+    if request.param == "spark":
+        pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
+        how = {"spark": request.getfixturevalue("spark")}
+    else:
+        how = {"workers": 2}
+    return lambda *given, **more: pomona.extract(*given, encoder=encoder, **how, **more)
+
+
+def draw(path: Path, seed: int = 0, *, time: float | None = None) -> None:
+    path.write_bytes(drawn.encode(drawn.picture(20, 20, seed), "PNG"))
+    if time is not None:
+        os.utime(path, (time, time))
+
+
+def assert_as_made_anew(table: Path, pictures: Path, encoder: Encoder) -> None:
+    """The table is what a run from nothing makes of the pictures as they are now."""
+    anew = table.with_name("anew")
+    pomona.extract(pictures, anew, encoder=encoder, overwrite=anew.exists())
+    assert tables.read(table).equals(tables.read(anew))
+
+
+def test_new_and_changed_files_are_done_and_no_others(
+    extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    draw(pictures / "new.png", 1)
+    draw(pictures / "Apple Red 1" / "image 3.jpg", 2)
+    os.utime(pictures / "Apple Red 1" / "image 5.webp", (1e9, 1e9))
+    again = extract(pictures, tmp_path / "t")
+    assert (again.changes.new, again.changes.changed, again.skipped) == (1, 2, 12)
+    assert (again.ok, again.failed, again.files) == (3, 0, 15)
+    assert_as_made_anew(tmp_path / "t", pictures, encoder)
+
+
+def test_a_change_of_the_same_size_within_the_second_is_seen(
+    extract: Extract, encoder: Encoder, tmp_path: Path
+) -> None:
+    picture = tmp_path / "p" / "a.bmp"
+    picture.parent.mkdir()
+    for seed, time in ((1, 1_700_000_000.001), (2, 1_700_000_000.002)):
+        picture.write_bytes(drawn.encode(drawn.picture(20, 20, seed), "BMP"))
+        os.utime(picture, (time, time))
+        summary = extract(picture.parent, tmp_path / "t")
+        assert summary.ok == 1
+    assert_as_made_anew(tmp_path / "t", picture.parent, encoder)
+
+
+def test_what_failed_is_tried_again_only_when_asked(
+    extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    assert extract(pictures, tmp_path / "t").ok == 0
+    again = extract(pictures, tmp_path / "t", retry_failed=True)
+    assert (again.changes.retried, again.failed, again.skipped) == (3, 3, 11)
+    assert_as_made_anew(tmp_path / "t", pictures, encoder)
+
+
+def test_files_that_are_gone_keep_their_rows_unless_pruned(
+    extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    shutil.rmtree(pictures / "kind=bad")
+    kept = extract(pictures, tmp_path / "t")
+    assert (kept.changes.gone, kept.changes.pruned) == (4, 0)
+    assert tables.read(tmp_path / "t").num_rows == 14
+    pruned = extract(pictures, tmp_path / "t", prune=True)
+    assert (pruned.changes.gone, pruned.changes.pruned, pruned.ok) == (4, 4, 0)
+    assert_as_made_anew(tmp_path / "t", pictures, encoder)
+
+
+def test_pruning_keeps_the_rows_of_a_disk_that_is_not_mounted_unless_it_is_named(
+    extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    """Without its disk, the folder in which it was mounted is empty."""
+    disk = pictures / "disk"
+    mounted, away = disk / "2019", tmp_path / "away"
+    disk.mkdir()
+    (pictures / "kind=bad").rename(mounted)
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    mounted.rename(away)
+    for dry_run in (True, False):
+        kept = extract(pictures, tmp_path / "t", prune=True, dry_run=dry_run).changes
+        assert (kept.gone, kept.pruned, kept.missing_kept) == (0, 0, 4)
+        assert dict(kept.absent_folders) == {str(disk): 4}
+    away.rename(mounted)
+    assert extract(pictures, tmp_path / "t", prune=True).skipped == 14
+    mounted.rename(away)
+    assert extract(pictures, tmp_path / "t", prune=True, gone=[disk]).changes.pruned == 4
+    assert_as_made_anew(tmp_path / "t", pictures, encoder)
+
+
+def test_pruning_leaves_the_rows_of_other_sources_and_of_other_globs(
+    extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "others").mkdir()
+    draw(tmp_path / "others" / "a.png")
+    pomona.extract(tmp_path / "others", tmp_path / "t", encoder=encoder)
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    shutil.rmtree(tmp_path / "others")
+    (pictures / "Apple Red 1" / "image 1.png").unlink()
+    for source in (pictures, f"{pictures}/P*"):
+        summary = extract(source, tmp_path / "t", prune=True, globs=["*.webp", "*.jpg"])
+        assert (summary.changes.gone, summary.changes.pruned) == (0, 0)
+    summary = extract(f"{pictures}/A*", tmp_path / "t", prune=True)
+    assert (summary.changes.gone, summary.changes.pruned) == (1, 1)
+    assert "a.png" in tables.rows(tmp_path / "t")
+    assert tables.read(tmp_path / "t").num_rows == 14
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look into any folder")
+def test_pruning_leaves_the_rows_of_folders_that_cannot_be_listed(
+    extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    (pictures / "kind=bad").chmod(0)
+    try:
+        summary = extract(pictures, tmp_path / "t", prune=True)
+    finally:
+        (pictures / "kind=bad").chmod(0o755)
+    assert (summary.changes.pruned, len(summary.unlisted)) == (0, 1)
+    assert tables.read(tmp_path / "t").num_rows == 14
+
+
+def test_a_dry_run_says_what_would_be_done_and_changes_nothing(
+    extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    draw(pictures / "new.png")
+    draw(pictures / "Apple Red 1" / "image 3.jpg", 5)
+    (pictures / "Apple Red 1" / "image 1.png").unlink()
+    before = {path: path.read_bytes() for path in (tmp_path / "t").iterdir()}
+    more = {"retry_failed": True, "prune": True}
+    told = extract(pictures, tmp_path / "t", dry_run=True, **more)
+    assert {path: path.read_bytes() for path in (tmp_path / "t").iterdir()} == before
+    done = extract(pictures, tmp_path / "t", **more)
+    assert told.changes == done.changes
+    assert (told.ok, told.failed, told.dry_run) == (0, 0, True)
+    assert (done.changes.new, done.changes.changed, done.changes.retried) == (1, 1, 3)
+    assert_as_made_anew(tmp_path / "t", pictures, encoder)
+
+
+def test_a_dry_run_into_a_new_table_leaves_no_folder(
+    extract: Extract, pictures: Path, tmp_path: Path
+) -> None:
+    assert extract(pictures, tmp_path / "t", dry_run=True).changes.new == 14
+    assert not (tmp_path / "t").exists()
+
+
+def test_a_dry_run_is_refused_where_the_run_would_be(
+    extract: Extract, pictures: Path, tmp_path: Path
+) -> None:
+    pomona.extract(pictures, tmp_path / "t", weights="untrained:8")
+    with pytest.raises(TableError, match="another encoder"):
+        extract(pictures, tmp_path / "t", dry_run=True)
+    assert extract(pictures, tmp_path / "t", dry_run=True, overwrite=True).changes.new == 14
+
+
+def test_a_path_that_has_two_rows_gets_one(
+    extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, workers=1)
+    (part,) = (tmp_path / "t").iterdir()
+    shutil.copy(part, part.with_name("part-copy.parquet"))
+    extract(pictures, tmp_path / "t")
+    assert_as_made_anew(tmp_path / "t", pictures, encoder)
+
+
+def test_many_changed_files_are_set_aside_in_bounded_lots(
+    encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "_SET_ASIDE", 3)
+    monkeypatch.setattr(plan, "_LOOKED_UP", 2)
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    for path in pictures.rglob("*.*"):
+        os.utime(path, (1e9, 1e9))
+    again = pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    assert (again.changes.changed, again.skipped) == (14, 0)
+    assert_as_made_anew(tmp_path / "t", pictures, encoder)
+
+
+def test_workers_that_cannot_start_cost_no_row(
+    encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    before = tables.read(tmp_path / "t")
+    draw(pictures / "Apple Red 1" / "image 3.jpg", 2)
+    draw(pictures / "new.png", 1)
+    (pictures / "Apple Red 1" / "image 1.png").unlink()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "openvino.py").write_text("raise ImportError('half installed')")
+    with monkeypatch.context() as patched:
+        patched.setenv("PYTHONPATH", str(tmp_path / "broken"))
+        with pytest.raises(RunError, match="half installed"):
+            pomona.extract(pictures, tmp_path / "t", encoder=encoder, prune=True)
+    assert tables.read(tmp_path / "t").equals(before)
+    done = pomona.extract(pictures, tmp_path / "t", encoder=encoder, prune=True)
+    assert done.changes.to_do == 2
+    assert_as_made_anew(tmp_path / "t", pictures, encoder)
+
+
+def test_an_encoder_that_is_not_itself_here_costs_no_row(
+    encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    before = tables.read(tmp_path / "t")
+    for picture in pictures.rglob("*.*"):
+        os.utime(picture, (1e9, 1e9))
+    elsewhere = dataclasses.replace(encoder, probes=bytes(len(encoder.probes)))
+    with pytest.raises(EncoderError, match="likely causes"):
+        pomona.extract(pictures, tmp_path / "t", encoder=elsewhere)
+    assert tables.read(tmp_path / "t").equals(before)
+
+
+def test_a_run_that_fails_after_rows_were_removed_costs_only_those(
+    encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    draw(pictures / "Apple Red 1" / "image 3.jpg", 2)
+
+    def run(*_: object) -> None:
+        raise RunError("it breaks now")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(WorkerProcess, "run", run)
+        with pytest.raises(RunError, match="it breaks now"):
+            pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    assert tables.read(tmp_path / "t").num_rows == 13
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    assert_as_made_anew(tmp_path / "t", pictures, encoder)
+
+
+def test_a_file_replaced_between_listing_and_reading_is_done_again_by_the_next_run(
+    encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = plan.Worklist.files
+
+    def files(self: plan.Worklist, *given: Any) -> object:
+        listed = list(real(self, *given))
+        draw(pictures / "Apple Red 1" / "image 3.jpg", 9)  # replaced
+        os.truncate(pictures / "Apple Red 1" / "image 1.png", 100)  # cut off
+        (pictures / "Apple Red 1" / "image 5.webp").unlink()  # deleted
+        return iter(listed)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(plan.Worklist, "files", files)
+        first = pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    rows = tables.rows(tmp_path / "t")
+    assert len(rows) == first.files == 14
+    assert rows["image 5.webp"]["error"] == "cannot be read: No such file or directory"
+    assert rows["image 1.png"]["status"] == "truncated"
+    again = pomona.extract(pictures, tmp_path / "t", encoder=encoder, prune=True)
+    assert (again.changes.changed, again.changes.pruned) == (2, 1)
+    assert_as_made_anew(tmp_path / "t", pictures, encoder)

@@ -1,0 +1,237 @@
+"""Ctrl-C and SIGTERM: what is done is kept, and the same command does the rest once."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import drawn
+import pomona
+import tables
+from conftest import TESTS
+from pomona.encoder.encoder import Encoder
+from pomona.runtime.registry import runtime_for
+from pomona.source.image_file import look_at, read_batches
+from pomona.source.labels import parse_label_rule
+from pomona.worker.featurize import featurize
+
+POISON = TESTS / "poison"
+
+# The real command, which gets real signals: the first as soon as so many images are done, the
+# second, if it is asked for, as soon as the run goes on after the first.
+SCRIPT = """
+import os, signal, sys
+from contextlib import contextmanager
+import pomona.cli.progress
+
+number, done, times, *command = sys.argv[1:]
+left = int(times)
+
+def show(snapshot):
+    global left
+    if left and snapshot.done >= int(done):
+        left -= 1
+        os.kill(os.getpid(), int(number))
+
+@contextmanager
+def bar():
+    yield show
+
+pomona.cli.progress.progress_bar = bar
+from pomona.cli import main
+main(command)
+"""
+
+
+def run(
+    source: Path, table: Path, *options: str, number: int = signal.SIGINT, done: int, times: int = 1
+) -> tuple[int, str]:
+    command = ["extract", str(source), str(table), *options]
+    ended = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(int(number)), str(done), str(times), *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert "Traceback" not in ended.stderr
+    assert ended.stdout == ""
+    return ended.returncode, ended.stderr
+
+
+def kept(said: str) -> int:
+    found = re.search(r"stopped: ([\d,]+) images? of this run (?:is|are) kept", said)
+    assert found, said
+    return int(found[1].replace(",", ""))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    for seed in range(600):
+        (folder / f"{seed}.png").write_bytes(drawn.encode(drawn.picture(30, 20, seed), "PNG"))
+    return folder
+
+
+@pytest.fixture
+def encoder_file(encoder: Encoder, tmp_path: Path) -> str:
+    encoder.save(tmp_path / "e")
+    return str(tmp_path / "e")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_in_the_first_minute_keeps_what_is_done(
+    pictures: Path, tmp_path: Path, encoder: Encoder, encoder_file: str, number: int, code: int
+) -> None:
+    table = tmp_path / "t"
+    options = ("--encoder", encoder_file, "--workers", "2")
+    ended, said = run(pictures, table, *options, number=number, done=20)
+    assert ended == code
+    assert "a second Ctrl-C or SIGTERM stops at once" in said
+    before = tables.read(table)
+    assert 20 <= len(before) < 600
+    assert len(before) == kept(said)
+    assert all(path.suffix == ".parquet" for path in table.iterdir())
+    summary = pomona.extract(pictures, table, encoder=encoder, workers=2)
+    assert (summary.skipped, summary.ok) == (len(before), 600 - len(before))
+    whole = pomona.extract(pictures, tmp_path / "whole", encoder=encoder, workers=2)
+    assert whole.ok == 600
+    after, expected = tables.read(table), tables.read(tmp_path / "whole")
+    assert after["path"].equals(expected["path"])  # none is lost, none is doubled
+    assert after["features"].equals(expected["features"])
+
+
+def test_a_signal_while_the_run_waits_for_its_workers_keeps_what_is_done(
+    pictures: Path, tmp_path: Path, encoder_file: str
+) -> None:
+    """Where Ctrl-C nearly always meets a run: between two looks at how far it is."""
+    now = "os.kill(os.getpid(), int(number))"
+    assert now in SCRIPT
+    script = SCRIPT.replace(now, f"threading.Timer(0.02, lambda: {now}).start()")
+    table = tmp_path / "t"
+    command = ["extract", str(pictures), str(table), "--encoder", encoder_file, "--workers", "1"]
+    ended = subprocess.run(
+        [sys.executable, "-c", "import threading\n" + script, "2", "20", "1", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert ended.returncode == 130, ended.stderr
+    assert len(tables.read(table)) == kept(ended.stderr) >= 20
+
+
+def test_a_second_signal_stops_at_once_and_leaves_whole_files(
+    tmp_path: Path, encoder: Encoder, encoder_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One image hangs, so that the first signal alone would wait for it."""
+    source, table = tmp_path / "pictures", tmp_path / "t"
+    source.mkdir()
+    for seed in range(40):
+        (source / f"{seed}.png").write_bytes(drawn.encode(drawn.picture(9, 9, seed), "PNG"))
+    (source / "stuck.png").write_bytes(drawn.encode(drawn.picture(17, 17), "PNG"))
+    monkeypatch.setenv("PYTHONPATH", str(POISON))
+    options = ("--encoder", encoder_file, "--workers", "1", "--image-timeout", "10000")
+    ended, said = run(source, table, *options, done=1, times=2)
+    assert ended == 130
+    assert "stopped" in said
+    assert not list(table.glob("_staging*"))
+    assert all(path.suffix == ".parquet" for path in table.glob("*"))
+    monkeypatch.delenv("PYTHONPATH")
+    pomona.extract(source, table, encoder=encoder, workers=1)
+    assert len(tables.rows(table)) == 41
+
+
+def test_a_signal_before_the_first_image_says_that_none_is_kept(
+    pictures: Path, tmp_path: Path, encoder_file: str
+) -> None:
+    ended, said = run(pictures, tmp_path / "t", "--encoder", encoder_file, done=0)
+    assert ended == 130
+    assert "no image of this run was done" in said
+    assert not (tmp_path / "t").exists()
+
+
+def test_a_signal_to_the_whole_group_of_processes_loses_nothing_either(
+    pictures: Path, tmp_path: Path, encoder_file: str
+) -> None:
+    """As service managers send it: the workers get it as well."""
+    table = tmp_path / "t"
+    script = SCRIPT.replace("os.kill(os.getpid(), int(number))", "everyone(int(number))")
+    script = (
+        "import os, subprocess\n"
+        "def everyone(number):\n"
+        "    found = subprocess.run(['ps', '-o', 'pid=,args=', '--ppid', str(os.getpid())],\n"
+        "                           capture_output=True, text=True).stdout\n"
+        "    for line in found.splitlines():\n"
+        "        if 'worker_main' in line:\n"
+        "            os.kill(int(line.split()[0]), number)\n"
+        "    os.kill(os.getpid(), number)\n"
+    ) + script
+    command = ["extract", str(pictures), str(table), "--encoder", encoder_file, "--workers", "2"]
+    ended = subprocess.run(
+        [sys.executable, "-c", script, str(int(signal.SIGTERM)), "20", "1", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=dict(os.environ),
+        timeout=300,
+    )
+    assert ended.returncode == 143
+    assert len(tables.read(table)) == kept(ended.stderr) >= 20
+
+
+def test_one_image_is_not_called_images(tmp_path: Path, encoder_file: str) -> None:
+    source = tmp_path / "one"
+    source.mkdir()
+    (source / "a.png").write_bytes(drawn.encode(drawn.picture(9, 9), "PNG"))
+    ended, said = run(source, tmp_path / "t", "--encoder", encoder_file, done=1)
+    assert ended == 130
+    assert "1 image of this run is kept in" in said
+
+
+@pytest.mark.spark
+def test_spark_keeps_what_is_done_when_ctrl_c_goes_to_all_its_processes(
+    pictures: Path, tmp_path: Path, encoder: Encoder, encoder_file: str
+) -> None:
+    """A terminal sends it to the JVM and to the Python workers as well."""
+    script = SCRIPT.replace("os.kill(os.getpid(), int(number))", "os.killpg(0, int(number))")
+    table = tmp_path / "t"
+    options = ["--encoder", encoder_file, "--master", "local[2]", "--wave-files", "100"]
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-c", script, str(int(signal.SIGINT)), "1", "1"),
+            *("extract", str(pictures), str(table), *options),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=400,
+        start_new_session=True,
+    )
+    assert ended.returncode == 130, ended.stderr
+    before = tables.read(table)
+    assert len(before) == kept(ended.stderr) > 0
+    assert all(path.suffix == ".parquet" for path in table.iterdir())
+    summary = pomona.extract(pictures, table, encoder=encoder, workers=2)
+    assert (summary.skipped, summary.ok) == (len(before), 600 - len(before))
+    assert len(tables.rows(table)) == 600
+
+
+def test_a_worker_that_is_stopped_within_a_batch_gives_the_rows_that_it_has(
+    encoder: Encoder, pictures: Path
+) -> None:
+    """A batch may hold 64 images, which a slow network needs a minute for."""
+    files = [look_at(str(path)) for path in sorted(pictures.iterdir())[:9]]
+    batches = list(read_batches(files, parse_label_rule("none")))
+    asked = iter([False] * 4 + [True] * 100)
+    stopped = list(featurize(iter(batches), runtime_for(encoder), stopped=lambda: next(asked)))
+    (whole,) = featurize(iter(batches), runtime_for(encoder))
+    assert len(batches) == 1
+    assert [row.num_rows for row in stopped] == [4]
+    assert stopped[0].equals(whole.slice(0, 4))

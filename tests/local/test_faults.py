@@ -1,0 +1,263 @@
+"""Real faults on the embedded engine: kills at random moments, full disks, closed doors."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+import drawn
+import faults
+import pomona
+import tables
+from pomona.encoder.encoder import Encoder
+from pomona.source.labels import parse_label_rule
+from pomona.table.writer import writing
+from pomona.worker.prepare import EXACT
+
+
+@pytest.fixture(scope="module")
+def expected(
+    encoder: Encoder, faulty_pictures: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[pa.Table, float]:
+    """The right rows, and the seconds that a run takes."""
+    started = time.monotonic()
+    found = faults.made_anew(faulty_pictures, tmp_path_factory.mktemp("right") / "t", encoder)
+    return found, time.monotonic() - started
+
+
+def command(pictures: Path, table: Path, encoder_file: Path) -> list[str]:
+    return [*faults.COMMAND, "extract", str(pictures), str(table), "--encoder", str(encoder_file)]
+
+
+def run(pictures: Path, table: Path, encoder_file: Path) -> None:
+    """A run that nothing happens to."""
+    subprocess.run(command(pictures, table, encoder_file), capture_output=True, check=True)
+
+
+def test_a_killed_parent_costs_no_row(
+    expected: tuple[pa.Table, float], faulty_pictures: Path, tmp_path: Path, encoder_file: Path
+) -> None:
+    right, lasts_s = expected
+    for number, moment in enumerate(faults.moments(1, 1.5 + lasts_s)):
+        table = tmp_path / f"t{number}"
+        anew = command(faulty_pictures, table, encoder_file)
+        faults.kill_at(moment, "parent", anew, undo=lambda table=table: shutil.rmtree(table))
+        faults.assert_sound(table, right)
+        # Its workers may still be there: they must not disturb the run that follows at once.
+        run(faulty_pictures, table, encoder_file)
+        faults.assert_whole(table, right)
+
+
+def test_killed_again_and_again_a_run_still_comes_to_its_end(
+    expected: tuple[pa.Table, float], faulty_pictures: Path, tmp_path: Path, encoder_file: Path
+) -> None:
+    right, lasts_s = expected
+    table = tmp_path / "t"
+    for moment in faults.moments(2, 1.5 + lasts_s):
+        anew = command(faulty_pictures, table, encoder_file)
+        faults.kill_at(moment, "parent, again", anew, undo=lambda: shutil.rmtree(table))
+        faults.assert_sound(table, right)
+    run(faulty_pictures, table, encoder_file)
+    faults.assert_whole(table, right)
+
+
+def test_killed_workers_cost_no_row(
+    expected: tuple[pa.Table, float], encoder: Encoder, faulty_pictures: Path, tmp_path: Path
+) -> None:
+    right, lasts_s = expected
+    rng = random.Random(3)
+
+    def workers() -> list[int]:
+        here = faults.below(os.getpid())
+        return [p.pid for p in here if "worker_main" in p.command]
+
+    def strike(after_s: float, killed: list[int]) -> None:
+        faults.wait_for(workers)
+        time.sleep(after_s)
+        if found := workers():
+            killed.append(rng.choice(found))
+            faults.kill(killed[0], "worker")
+
+    for number, first_moment in enumerate(faults.moments(3, lasts_s)):
+        table, moment, killed = tmp_path / f"t{number}", first_moment, []
+        while not killed:
+            shutil.rmtree(table, ignore_errors=True)
+            striker = threading.Thread(target=strike, args=(moment, killed))
+            striker.start()
+            summary = pomona.extract(faulty_pictures, table, encoder=encoder, workers=2)
+            striker.join()
+            moment *= 0.8
+        assert summary.by_status["crashed"] == 0
+        faults.assert_whole(table, right)
+
+
+def test_a_kill_while_changed_rows_are_replaced_costs_no_row(
+    encoder: Encoder, tmp_path: Path, encoder_file: Path
+) -> None:
+    pictures = faults.draw(tmp_path / "pictures", 120)
+    table = tmp_path / "t"
+    for number, moment in enumerate(faults.moments(4, 3.0)):
+        pomona.extract(pictures, table, encoder=encoder)
+        shutil.copytree(table, tmp_path / f"old{number}")
+        for n in range(0, 120, 7):
+            path = pictures / f"class {n % 3}" / f"picture {n}.png"
+            path.write_bytes(drawn.encode(drawn.picture(24, 18, 1000 * number + n), "PNG"))
+            os.utime(path, (1e9 + number, 1e9 + number))
+        right = faults.made_anew(pictures, tmp_path / f"right{number}", encoder)
+
+        def undo(number: int = number) -> None:
+            shutil.rmtree(table)
+            shutil.copytree(tmp_path / f"old{number}", table)
+
+        anew = command(pictures, table, encoder_file)
+        faults.kill_at(moment, "parent that replaces rows", anew, undo=undo)
+        run(pictures, table, encoder_file)
+        faults.assert_whole(table, right)
+
+
+def test_a_kill_while_labels_change_costs_no_row_and_doubles_none(
+    expected: tuple[pa.Table, float], faulty_pictures: Path, tmp_path: Path, encoder_file: Path
+) -> None:
+    table, right = tmp_path / "t", expected[0]
+    run(faulty_pictures, table, encoder_file)
+    rules = ["parent", r"regex:(\d+)"]
+    for number, moment in enumerate(faults.moments(6, 1.5)):
+        rule = rules[1 - number % 2]
+        shutil.rmtree(tmp_path / "before", ignore_errors=True)
+        shutil.copytree(table, tmp_path / "before")
+
+        def undo() -> None:
+            shutil.rmtree(table)
+            shutil.copytree(tmp_path / "before", table)
+
+        change = [*command(faulty_pictures, table, encoder_file), "--label", rule]
+        faults.kill_at(moment, "parent that changes labels", change, undo=undo)
+        found = tables.read(table)
+        assert found.drop_columns("label").equals(right.drop_columns("label"))
+        subprocess.run(change, capture_output=True, check=True)
+        rule_of = parse_label_rule(rule)
+        found = tables.read(table)
+        assert found["label"].to_pylist() == [rule_of(path) for path in found["path"].to_pylist()]
+        assert found.drop_columns("label").equals(right.drop_columns("label"))
+        assert {path.suffix for path in table.iterdir()} <= {".parquet", ".json"}
+
+
+def test_a_kill_while_a_table_is_overwritten_leaves_the_old_rows_or_new_ones(
+    encoder: Encoder, tmp_path: Path, encoder_file: Path
+) -> None:
+    """Which of the two, the kill decides; the next run without --overwrite completes either."""
+    pictures = faults.draw(tmp_path / "pictures", 120)
+    old = faults.made_anew(pictures, tmp_path / "old", encoder)
+    for number, moment in enumerate(faults.moments(5, 3.0)):
+        table = tmp_path / f"t{number}"
+
+        def again(table: Path = table) -> None:
+            shutil.rmtree(table, ignore_errors=True)
+            shutil.copytree(tmp_path / "old", table)
+
+        again()
+        anew = [*command(pictures, table, encoder_file), "--overwrite"]
+        faults.kill_at(moment, "parent that overwrites", anew, undo=again)
+        faults.assert_sound(table, old)
+        run(pictures, table, encoder_file)
+        faults.assert_whole(table, old)
+
+
+def test_of_two_runs_on_one_table_one_is_refused_and_the_other_ends_well(
+    encoder: Encoder, faulty_pictures: Path, tmp_path: Path, encoder_file: Path
+) -> None:
+    made_by = {**encoder.provenance(), **EXACT.provenance()}
+    with writing(pomona.FeatureTable(tmp_path / "t"), made_by, overwrite=False):
+        second = subprocess.run(
+            command(faulty_pictures, tmp_path / "t", encoder_file),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (second.returncode, second.stderr.count("\n")) == (2, 1)
+        assert "another run is writing" in second.stderr
+    run(faulty_pictures, tmp_path / "t", encoder_file)
+    assert tables.read(tmp_path / "t").num_rows == faults.PICTURES + 1
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 12 MB: room for the encoder, and not for all rows."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no permission to mount a small file system")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_disk_that_fills_up_ends_the_run_in_one_line_and_costs_no_row(
+    expected: tuple[pa.Table, float], faulty_pictures: Path, small_disk: Path, encoder_file: Path
+) -> None:
+    ballast = small_disk / "ballast"
+    room = shutil.disk_usage(small_disk).free - encoder_file.stat().st_size
+    ballast.write_bytes(bytes(room - 700_000))
+    table = small_disk / "t"
+    first = subprocess.run(
+        command(faulty_pictures, table, encoder_file), capture_output=True, text=True, check=False
+    )
+    assert first.returncode == 1
+    assert first.stderr.count("\n") == 1
+    assert "No space left on device" in first.stderr
+    faults.assert_sound(table, expected[0])
+    assert not list(small_disk.glob("t/_staging-*"))
+    ballast.unlink()
+    subprocess.run(command(faulty_pictures, table, encoder_file), capture_output=True, check=True)
+    faults.assert_whole(table, expected[0])
+
+
+def test_a_read_only_target_is_refused_in_one_line(
+    faulty_pictures: Path, small_disk: Path, encoder_file: Path
+) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    done = subprocess.run(
+        command(faulty_pictures, small_disk / "t", encoder_file),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "no permission to write" in done.stderr
+
+
+def test_a_folder_that_may_not_be_listed_is_named_and_keeps_its_rows(
+    encoder: Encoder, tmp_path: Path, encoder_file: Path
+) -> None:
+    pictures = faults.draw(tmp_path / "pictures", 30)
+    right = faults.made_anew(pictures, tmp_path / "t", encoder)
+    secret = pictures / "class 2"
+    # Root may look into any folder, unless it gives that up.
+    plainly = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    if os.geteuid() == 0 and shutil.which("setpriv") is None:
+        pytest.skip("root may look into any folder, and setpriv is not here")
+    prefix = plainly if os.geteuid() == 0 else []
+    (pictures / "class 1" / "picture 1.png").unlink()
+    secret.chmod(0)
+    try:
+        done = subprocess.run(
+            [*prefix, *command(pictures, tmp_path / "t", encoder_file), "--prune", "--json"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    finally:
+        secret.chmod(0o755)
+    assert f"cannot list {secret}: Permission denied" in done.stderr
+    assert f'"unlisted": ["{secret}: Permission denied"]' in done.stdout
+    assert '"pruned": 1' in done.stdout
+    assert tables.read(tmp_path / "t").num_rows == right.num_rows - 1

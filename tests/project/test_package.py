@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+import pomona
+from conftest import REPOSITORY
+from pomona._version import __version__
+
+HEAVY = ("keras", "openvino", "pyspark", "tensorflow", "pyarrow", "numpy", "PIL", "rich")
+
+
+def test_the_public_names_are_these_and_all_are_there() -> None:
+    assert pomona.__all__ == sorted(pomona.__all__)
+    assert all(getattr(pomona, name) is not None for name in pomona.__all__)
+    # Not one of `import *`, which must not fail where there is no PySpark.
+    assert dir(pomona) == sorted([*pomona.__all__, "ImageFeaturizer"])
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'harvest'"):
+        _ = pomona.harvest  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("module", ["pomona", "pomona.errors", "pomona.source.labels"])
+def test_importing_costs_no_heavy_library(module: str) -> None:
+    script = f"import sys, {module}; print(*(m for m in {HEAVY} if m in sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    "module", ["pomona.cli.main", "pomona.worker.featurize", "pomona.local.run"]
+)
+def test_neither_keras_nor_openvino_nor_spark_comes_with_the_rest(module: str) -> None:
+    heavy = ("keras", "openvino", "pyspark", "tensorflow")
+    script = f"import sys, {module}; print(*(m for m in {heavy} if m in sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []
+
+
+def test_the_changelog_speaks_of_this_version() -> None:
+    assert f"## [{__version__}]" in (REPOSITORY / "CHANGELOG.md").read_text()
+
+
+def test_every_dependency_is_pinned() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    wanted = [*project["dependencies"], *(name for extra in extras for name in extra)]
+    lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
+    pinned = {line.partition("==")[0].lower() for line in lines if "==" in line}
+    assert {w.partition(">")[0].partition("[")[0].lower() for w in wanted} <= pinned
+
+
+def test_the_oldest_constraints_pin_the_minimum_of_every_dependency() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    tried_elsewhere = {"spark", "connect"}  # make test-spark-3.5
+    wanted = list(project["dependencies"])
+    wanted += [line for name in extras.keys() - tried_elsewhere for line in extras[name]]
+    lines = (REPOSITORY / "constraints-oldest.txt").read_text().splitlines()
+    pinned = dict(line.lower().split("==") for line in lines if "==" in line)
+    for line in wanted:
+        name, _, minimum = line.partition(">=")
+        version = pinned[name.lower()].split(".")
+        parts = minimum.partition(",")[0].split(".")
+        assert version[: len(parts)] == parts, line
+        assert not any(map(int, version[len(parts) :])), line

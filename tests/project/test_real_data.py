@@ -1,0 +1,77 @@
+"""The whole job on real images with real weights, on both engines, where they are at hand."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+import pomona
+import tables
+from pomona.analysis.inspection import inspect_table
+from pomona.building.build import build_encoder
+from pomona.encoder.encoder import Encoder
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+@pytest.fixture(scope="module")
+def imagenet(shared_data: Path) -> Encoder:
+    weights = shared_data / "weights" / "mobilenet_v2_imagenet_notop.weights.h5"
+    return build_encoder("mobilenet_v2", str(weights))
+
+
+@pytest.fixture(scope="module")
+def odd(shared_data: Path, imagenet: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    table = tmp_path_factory.mktemp("odd") / "t"
+    summary = pomona.extract(shared_data / "odd", table, encoder=imagenet, globs=["*"])
+    assert summary.files == 469
+    return table
+
+
+def test_every_odd_image_has_its_row_and_every_failure_its_reason(odd: Path) -> None:
+    rows = tables.read(odd).to_pylist()
+    assert len(rows) == 469
+    assert all(row["error"] for row in rows if row["status"] != "ok")
+    assert all(not row["error"] for row in rows if row["status"] == "ok")
+    assert Counter(row["status"] for row in rows)["ok"] > 380
+    assert inspect_table(pomona.FeatureTable(odd)).check.passed
+
+
+def test_the_eight_orientations_of_one_photo_look_alike(odd: Path) -> None:
+    rows = [r for r in tables.read(odd).to_pylist() if "/exif-orientation/" in r["path"]]
+    vectors = np.array([row["features"] for row in rows])
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    assert len(rows) == 8
+    assert (vectors @ vectors.T).min() > 0.9
+
+
+@pytest.mark.spark
+def test_spark_gives_the_same_rows_of_the_odd_images(
+    spark: SparkSession, odd: Path, shared_data: Path, imagenet: Encoder, tmp_path: Path
+) -> None:
+    pomona.extract(shared_data / "odd", tmp_path / "t", encoder=imagenet, globs=["*"], spark=spark)
+    assert tables.read(tmp_path / "t").equals(tables.read(odd))
+
+
+def test_every_fruit_has_its_row_the_empty_one_too(
+    shared_data: Path, imagenet: Encoder, tmp_path: Path
+) -> None:
+    source = shared_data / "fruits" / "Testing"
+    pomona.extract(source, tmp_path / "t", encoder=imagenet)
+    quinces = shared_data / "fruits" / "Training" / "Quince"
+    summary = pomona.extract(quinces, tmp_path / "t", encoder=imagenet)
+    assert summary.by_status == {"ok": 489, "empty": 1}
+    golden = np.load(shared_data / "golden" / "fruits_mobilenet_v2_imagenet.npz")
+    made = {row["path"]: row["features"] for row in tables.read(tmp_path / "t").to_pylist()}
+    compared = 0
+    for path, expected in zip(golden["path"], golden["features"], strict=True):
+        vector = made.get(f"file:{shared_data}/fruits/{path}")
+        if vector is not None:
+            assert np.abs(np.array(vector) - expected).max() < 1e-4
+            compared += 1
+    assert compared > 20

@@ -1,0 +1,228 @@
+"""Which columns `featurize` takes from a DataFrame, which it keeps, and what it refuses."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+import drawn
+import pomona
+import tables
+from pomona.encoder.encoder import Encoder
+from pomona.errors import EngineError
+from pomona.schema import FEATURE_SCHEMA
+
+pytest.importorskip("pyspark", reason="DataFrames of Spark need PySpark")
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pyspark.sql import DataFrame, SparkSession
+
+pytestmark = pytest.mark.spark
+
+PICTURES = [bytearray(drawn.encode(drawn.picture(30, 20 + n, n), "PNG")) for n in range(4)]
+NOON = dt.datetime(2024, 7, 1, 12)
+RECORDS = "id bigint, image struct<bytes: binary, path: string>, Class int, _change_type string, "
+RECORDS += "`a.b` array<int>, taken timestamp_ntz, meta struct<n: int>"
+
+
+@pytest.fixture(scope="module")
+def records(spark: SparkSession) -> DataFrame:
+    """Records as data sets have them: keys, an image as a struct, paths that are null."""
+    rows = [
+        (n, (content, "x.png" if n == 0 else None), n % 2, "insert", [n, None], NOON, (n,))
+        for n, content in enumerate(PICTURES)
+    ]
+    return spark.createDataFrame([*rows, (9, (None, None), 1, "insert", [], None, None)], RECORDS)
+
+
+@pytest.fixture
+def in_tokyo(spark: SparkSession) -> Iterator[None]:
+    before = spark.conf.get("spark.sql.session.timeZone")
+    spark.conf.set("spark.sql.session.timeZone", "Asia/Tokyo")
+    yield
+    spark.conf.set("spark.sql.session.timeZone", before)
+
+
+@pytest.mark.usefixtures("in_tokyo")
+def test_columns_have_any_name_and_the_others_are_kept(
+    records: DataFrame, encoder: Encoder, tmp_path: Path
+) -> None:
+    renamed = records.withColumnRenamed("taken", "modified")
+    made = pomona.featurize(
+        renamed, encoder, image_column="IMAGE.bytes", path_column="Id", label_column="class",
+        keep="all",
+    )  # fmt: skip
+    names = [*FEATURE_SCHEMA.names, "encoder", "id", "Class", "_change_type", "a.b", "meta"]
+    assert made.columns == names
+    made.write.parquet(str(tmp_path / "t"))
+    rows = made.sparkSession.read.parquet(str(tmp_path / "t"))
+    shown = rows.selectExpr("*", "cast(modified as string) as shown").collect()
+    by_id = {row["id"]: row for row in shown}
+    assert sorted(by_id) == [0, 1, 2, 3, 9]
+    for n in range(4):
+        row = by_id[n]
+        assert (row["path"], row["label"], row["status"]) == (str(n), str(n % 2), "ok")
+        assert (row["Class"], row["_change_type"], row["a.b"]) == (n % 2, "insert", [n, None])
+        assert row["meta"]["n"] == n
+        assert row["shown"] == "2024-07-01 12:00:00"  # as the session shows the column itself
+    assert by_id[9]["status"] == "unreadable"
+    # Vectors are those that the embedded engine computes from files of the same bytes.
+    (tmp_path / "files").mkdir()
+    for n, content in enumerate(PICTURES):
+        (tmp_path / "files" / f"{n}.png").write_bytes(content)
+    pomona.extract(tmp_path / "files", tmp_path / "near", encoder=encoder, workers=1)
+    near = tables.rows(tmp_path / "near")
+    for n in range(4):
+        assert by_id[n]["features"] == near[f"{n}.png"]["features"]
+    assert len(pomona.read_features(tmp_path / "t")) == 4
+
+
+def test_an_image_without_a_path_is_named_by_its_bytes(
+    records: DataFrame, encoder: Encoder, tmp_path: Path
+) -> None:
+    made = pomona.featurize(
+        records, encoder, image_column="image.bytes", path_column="image.path",
+        keep=["id", "meta.n"], label="parent", isolated=True,
+    )  # fmt: skip
+    assert made.columns == [*FEATURE_SCHEMA.names, "encoder", "id", "n"]
+    made.write.parquet(str(tmp_path / "t"))
+    table = pomona.FeatureTable.at(tmp_path / "t")
+    table.index()
+    rows = tables.read(tmp_path / "t").to_pylist()
+    assert sorted(row["path"] for row in rows) == sorted(
+        ["sha256:unknown", "x.png"]
+        + [f"sha256:{row['content_sha256']}" for row in rows if row["content_sha256"]
+           and row["path"] != "x.png"]
+    )  # fmt: skip
+    assert len({row["path"] for row in rows}) == 5
+
+
+@pytest.mark.parametrize(
+    ("select", "settings", "told"),
+    [
+        (["id"], {}, "needs a column 'content' with the bytes.*has id: give image_column="),
+        (["id as path", "image.bytes as content"], {"path_column": "key"}, "give path_column="),
+        (
+            ["'a' as path", "base64(image.bytes) as content"],
+            {},
+            "takes bytes of images .binary., and column 'content' is of type string: if it holds "
+            "base64.*unbase64.'content'.*binaryFile",
+        ),
+        (["'a' as path", "image"], {"image_column": "image"}, "image_column='image.bytes'"),
+        (["'a' as path", "1.5 as content"], {}, "is of type decimal.2,1.: read images with"),
+        (
+            ["'a' as path", "array(image) as images"],
+            {"image_column": "images.bytes"},
+            r"is of type array<binary>: give each of its elements a row first",
+        ),
+        (["image as path", "image.bytes as content"], {}, "path_column='path.path'"),
+        (
+            ["'a' as path", "image.bytes as content", "meta as label"],
+            {},
+            "takes a string or a number as a label, and column 'label' is of type struct<n:int>",
+        ),
+        (["'a' as path", "image.bytes as content", "'5 kB' as size"], {}, "size in bytes.*string"),
+        (["'a' as path", "image.bytes as content", "'now' as modified"], {}, "a timestamp.*string"),
+        (
+            ["'a' as path", "image.bytes as content", "1 as Width"],
+            {"keep": ["Width"]},
+            "two columns 'Width', since keep names 'Width': rename",
+        ),
+        (
+            ["'a' as path", "image.bytes as content", "'mine' as encoder"],
+            {"keep": "all"},
+            "two columns 'encoder'",
+        ),
+        (["'a' as path", "image.bytes as content"], {"keep": ["k"]}, "needs a column 'k' with"),
+        (
+            ["id as path", "image.bytes as content", "image"],
+            {"keep": ["image.path"]},
+            r"withColumn\('my_path', col\('image.path'\)\), and keep that",
+        ),
+        (
+            ["'a' as path", "image.bytes as content", "make_interval(1) as age"],
+            {"keep": ["age"]},
+            "cannot keep column 'age' of type interval: cast it to a string first, or leave it out",
+        ),
+        (
+            ["'a' as path", "image.bytes as content", "make_ym_interval(1) as age"],
+            {"keep": "all"},
+            "cannot keep column 'age' of type interval year to month: cast it to a string first",
+        ),
+        (
+            ["'a' as path", "image.bytes as content", "1 as kind"],
+            {"label": "parent", "label_column": "kind"},
+            "was given label= and label_column='kind': give one",
+        ),
+        (
+            ["'a' as path", "image.bytes as content", "'b' as path"],
+            {},
+            "'path' with an image's URI or key .two columns have that name",
+        ),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_told_before_a_job_runs(
+    capfd: pytest.CaptureFixture[str],
+    records: DataFrame,
+    encoder: Encoder,
+    select: list[str],
+    settings: dict[str, object],
+    told: str,
+) -> None:
+    images = records.selectExpr(*select)
+    capfd.readouterr()
+    with pytest.raises(EngineError, match=told) as caught:
+        pomona.featurize(images, encoder, **settings)
+    assert len(str(caught.value).splitlines()) == 1
+    assert capfd.readouterr() == ("", "")  # PySpark says nothing beside it
+
+
+def test_what_is_no_dataframe_of_spark_is_told(encoder: Encoder) -> None:
+    with pytest.raises(EngineError, match=r"takes a Spark DataFrame, and this is a list: make one"):
+        pomona.featurize(PICTURES, encoder)
+
+
+def test_a_path_may_have_a_collation(spark: SparkSession, encoder: Encoder) -> None:
+    import pyspark
+
+    if pyspark.__version__ < "4":
+        pytest.skip("PySpark 4 brings collations")
+    images = spark.createDataFrame([(PICTURES[0],)], "content binary")
+    images = images.selectExpr("'A' collate UTF8_LCASE as path", "content")
+    row = pomona.featurize(images, encoder).first()
+    assert row is not None
+    assert (row["path"], row["status"]) == ("A", "ok")
+
+
+def test_case_counts_if_the_session_says_so(
+    spark: SparkSession, records: DataFrame, encoder: Encoder
+) -> None:
+    images = records.selectExpr("'a' as Path", "image.bytes as Content", "'l' as Label")
+    spark.conf.set("spark.sql.caseSensitive", "true")
+    try:
+        with pytest.raises(EngineError, match="needs a column 'content'"):
+            pomona.featurize(images, encoder)
+    finally:
+        spark.conf.unset("spark.sql.caseSensitive")
+    row = pomona.featurize(images.limit(1), encoder).first()
+    assert row is not None
+    assert (row["path"], row["label"], row["status"]) == ("a", "l", "ok")
+
+
+def test_the_advice_for_base64_works(
+    spark: SparkSession, encoder: Encoder, records: DataFrame
+) -> None:
+    from pyspark.sql.functions import unbase64
+
+    text = [("a", base64.b64encode(PICTURES[0]).decode())]
+    images = spark.createDataFrame(text, "path string, content string")
+    row = pomona.featurize(images.withColumn("content", unbase64("content")), encoder).first()
+    assert row is not None
+    assert row["status"] == "ok"
+    assert records.count() == 5

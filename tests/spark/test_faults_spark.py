@@ -1,0 +1,268 @@
+"""Real faults on Spark: a driver, executors, Python workers and a whole machine go away."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+import faults
+import pomona
+from pomona.encoder.encoder import Encoder
+
+pyspark = pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
+pytestmark = pytest.mark.spark
+
+SUBMIT = {
+    "spark.ui.enabled": "false",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.executor.memory": "512m",
+    "spark.deploy.maxExecutorRetries": "-1",
+}
+WAVE = ["--wave-files", "60"]  # of 241 files: five waves
+
+
+@pytest.fixture(scope="module")
+def expected(
+    encoder: Encoder, faulty_pictures: Path, tmp_path_factory: pytest.TempPathFactory
+) -> pa.Table:
+    return faults.made_anew(faulty_pictures, tmp_path_factory.mktemp("right") / "t", encoder)
+
+
+def environment() -> dict[str, str]:
+    under_test = str(Path(pomona.__file__).parent.parent)
+    return {**os.environ, "PYTHONPATH": under_test, "PYSPARK_PYTHON": sys.executable}
+
+
+class Cluster:
+    """A standalone cluster on the loopback interface: a master, and workers of one core each."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.master = "spark://127.0.0.1:" + str(free_port())
+        self._processes: list[subprocess.Popen[bytes]] = []
+        host, port = self.master.removeprefix("spark://").split(":")
+        self._start("master.Master", "--host", host, "--port", port, "--webui-port", "0")
+        faults.wait_for(lambda: "New state: ALIVE" in self.log("master.Master"))
+        self.workers = [self.add_worker(), self.add_worker()]
+
+    def add_worker(self) -> subprocess.Popen[bytes]:
+        arguments = ["--host", "127.0.0.1", "--webui-port", "0", "--cores", "1", "--memory", "1g"]
+        before = self.log("master.Master").count("Registering worker")
+        work = ["--work-dir", str(self.folder / "work")]
+        worker = self._start("worker.Worker", *arguments, *work, self.master)
+        faults.wait_for(lambda: self.log("master.Master").count("Registering worker") > before)
+        return worker
+
+    def log(self, what: str) -> str:
+        return (self.folder / f"{what}.log").read_text(errors="replace")
+
+    def executors(self) -> list[int]:
+        """The processes in which tasks run."""
+        below = faults.below(*(worker.pid for worker in self.workers))
+        return [p.pid for p in below if "ExecutorBackend" in p.command]
+
+    def python_workers(self) -> list[int]:
+        """The processes that the executors' Python daemons forked."""
+        return python_workers(*(worker.pid for worker in self.workers))
+
+    def stop(self) -> None:
+        for process in self._processes:
+            process.kill()
+            process.wait()
+
+    def _start(self, what: str, *arguments: str) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{what}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [
+                    Path(pyspark.__file__).with_name("bin") / "spark-class",
+                    f"org.apache.spark.deploy.{what}",
+                    *arguments,
+                ],
+                stdout=log,
+                stderr=log,
+                env={**environment(), "SPARK_NO_DAEMONIZE": "1", "SPARK_LOCAL_IP": "127.0.0.1"},
+            )
+        self._processes.append(process)
+        return process
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    if shutil.which("java") is None:
+        pytest.skip("no Java on this machine")
+    started = Cluster(tmp_path_factory.mktemp("cluster"))
+    yield started
+    started.stop()
+
+
+def command(pictures: Path, table: Path, encoder_file: Path, master: str) -> list[str]:
+    more = ["--encoder", str(encoder_file), "--master", master, *WAVE]
+    return [*faults.COMMAND, "extract", str(pictures), str(table), *more]
+
+
+def submit_settings() -> dict[str, str]:
+    words = " ".join(f"--conf {key}={value}" for key, value in SUBMIT.items())
+    return {**environment(), "PYSPARK_SUBMIT_ARGS": f"{words} pyspark-shell"}
+
+
+def python_workers(*ancestors: int) -> list[int]:
+    """The processes that Spark's Python daemons forked, below some processes."""
+    below = faults.below(*ancestors)
+    daemons = {p.pid for p in below if "pyspark.daemon" in p.command}
+    return [p.pid for p in below if p.parent in daemons]
+
+
+def strike_during(
+    run: list[str],
+    what: str,
+    victims: Callable[[int], list[int]],
+    moment_s: float,
+    *,
+    and_all_below: bool = False,
+) -> bool:
+    """Run a command to its end, and kill one of its helpers on the way.
+
+    Args:
+        run: the command; it must end well.
+        what: the name that the kill is counted by.
+        victims: gives the helpers that are there, by the command's process id.
+        moment_s: seconds to wait from when there are any.
+        and_all_below: kill also what the helper has started, first.
+
+    Returns:
+        Whether there was one to kill at that moment.
+    """
+    struck: list[int] = []
+
+    def strike() -> None:
+        while process.poll() is None and not victims(process.pid):
+            time.sleep(0.1)
+        time.sleep(moment_s)
+        if process.poll() is None and (found := victims(process.pid)):
+            struck.append(random.Random(moment_s).choice(found))
+            for process_below in faults.below(struck[0]) if and_all_below else []:
+                os.kill(process_below.pid, signal.SIGKILL)
+            faults.kill(struck[0], what)
+
+    with faults.running(run, env=submit_settings()) as process:
+        striker = threading.Thread(target=strike)
+        striker.start()
+        _, said = process.communicate(timeout=240)
+        striker.join()
+    assert process.returncode == 0, said
+    return bool(struck)
+
+
+def strike_until_it_lands(
+    run: list[str],
+    table: Path,
+    what: str,
+    victims: Callable[[int], list[int]],
+    moment_s: float,
+) -> None:
+    """As `strike_during`, at an earlier moment where nothing was there to kill."""
+    while not strike_during(run, what, victims, moment_s):
+        shutil.rmtree(table)
+        moment_s *= 0.7
+
+
+def kill_driver(run: list[str], table: Path, moment_s: float) -> None:
+    """Kill a run so long after it has begun to write, or earlier where it ends before that."""
+    while True:
+        with faults.running(run, env=submit_settings()) as process:
+            faults.wait_for(lambda: list(table.glob("_staging-*")), 120)
+            try:
+                process.wait(moment_s)
+            except subprocess.TimeoutExpired:
+                faults.kill(process.pid, "Spark driver")
+                return
+        shutil.rmtree(table)
+        moment_s *= 0.7
+
+
+def test_a_killed_driver_costs_no_row_and_either_engine_goes_on(
+    expected: pa.Table, encoder: Encoder, faulty_pictures: Path, tmp_path: Path, encoder_file: Path
+) -> None:
+    if shutil.which("java") is None:
+        pytest.skip("no Java on this machine")
+    rng = random.Random(11)
+    for number in range(faults.SPARK_MOMENTS):
+        table = tmp_path / f"t{number}"
+        run = command(faulty_pictures, table, encoder_file, "local[2]")
+        kill_driver(run, table, rng.uniform(0, 12))
+        faults.assert_sound(table, expected)
+        # At once, while the killed driver's JVM may still be there.
+        if number % 2:
+            subprocess.run(run, env=submit_settings(), capture_output=True, check=True)
+        else:
+            pomona.extract(faulty_pictures, table, encoder=encoder)
+        faults.wait_for(
+            lambda table=table: {path.suffix for path in table.iterdir()} == {".parquet"}, 20
+        )
+        faults.assert_whole(table, expected)
+
+
+def test_killed_executors_cost_no_row(
+    expected: pa.Table, faulty_pictures: Path, tmp_path: Path, encoder_file: Path, cluster: Cluster
+) -> None:
+    rng = random.Random(12)
+    for number in range(faults.SPARK_MOMENTS):
+        table = tmp_path / f"t{number}"
+        run = command(faulty_pictures, table, encoder_file, cluster.master)
+        strike_until_it_lands(
+            run, table, "Spark executor", lambda _: cluster.executors(), rng.uniform(0, 6)
+        )
+        faults.assert_whole(table, expected)
+
+
+def test_python_workers_that_are_killed_as_for_memory_cost_no_row(
+    expected: pa.Table, faulty_pictures: Path, tmp_path: Path, encoder_file: Path, cluster: Cluster
+) -> None:
+    rng = random.Random(13)
+    kinds = (("local[2]", python_workers), (cluster.master, lambda _: cluster.python_workers()))
+    for number in range(faults.SPARK_MOMENTS):
+        for master, victims in kinds if faults.SPARK_MOMENTS > 1 else kinds[:1]:
+            table = tmp_path / f"t{number}{re.sub('[^a-z]', '', master)}"
+            run = command(faulty_pictures, table, encoder_file, master)
+            what = "Python worker of Spark"
+            strike_until_it_lands(run, table, what, victims, rng.uniform(0, 6))
+            faults.assert_whole(table, expected)
+
+
+def test_a_machine_that_goes_away_costs_no_row(
+    expected: pa.Table, faulty_pictures: Path, tmp_path: Path, encoder_file: Path, cluster: Cluster
+) -> None:
+    rng = random.Random(14)
+    for number in range(max(1, faults.SPARK_MOMENTS // 4)):
+        lost = cluster.add_worker()
+        table = tmp_path / f"t{number}"
+
+        def machine(_: int, lost: subprocess.Popen[bytes] = lost, table: Path = table) -> list[int]:
+            """The worker, while it has work and the table has rows."""
+            at_work = faults.below(lost.pid) and list(table.glob("*.parquet"))
+            return [lost.pid] if at_work else []
+
+        run = command(faulty_pictures, table, encoder_file, cluster.master)
+        moment = rng.uniform(0, 1)
+        assert strike_during(run, "machine of Spark", machine, moment, and_all_below=True)
+        faults.assert_whole(table, expected)

@@ -1,0 +1,504 @@
+"""Images and tables on a file system of Hadoop's: nothing is lost there either."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import drawn
+import faults
+import tables
+
+pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
+
+from pyspark.sql import DataFrame, SparkSession
+
+import pomona
+from pomona.encoder.encoder import Encoder
+from pomona.errors import PomonaError, RunError, TableError
+from pomona.job.plan import Changes
+from pomona.source.image_file import ImageFile
+from pomona.spark import binary_files
+from pomona.spark import run as engine
+from pomona.spark.storage.hadoop import lease, listing
+from pomona.spark.storage.hadoop.filesystem import hadoop_path, hadoop_system
+from pomona.spark.storage.hadoop.lease import Mark
+from pomona.spark.storage.hadoop.listing import HadoopListing
+from pomona.spark.storage.hadoop.table import HadoopRows
+from pomona.table.row_index import NewLabels, keys_of
+
+pytestmark = pytest.mark.spark
+
+
+def test_images_and_table_may_lie_on_a_hadoop_file_system(
+    spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    remote: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(binary_files, "_LEAST_LOOKS", 3)  # so that several threads look at them
+    source, table = f"{remote}/{pictures.name}", f"{remote}/far"
+    summary = pomona.extract(source, table, encoder=encoder, spark=spark)
+    again = pomona.extract(source, table, encoder=encoder, spark=spark)
+    pomona.extract(pictures, tmp_path / "near", encoder=encoder)
+    far, near = tables.read(tmp_path / "far"), tables.read(tmp_path / "near")
+    for name in ("label", "features", "status", "size", "modified", "content_sha256"):
+        assert far[name].equals(near[name]), name
+    assert {p.as_py() for p in far["path"]} == {
+        p.as_py().replace(f"file:{pictures}", source) for p in near["path"]
+    }
+    assert (summary.files, again.skipped, again.ok) == (14, 14, 0)
+
+
+def test_a_uri_with_one_slash_is_hadoops_and_nothing_lands_on_the_drivers_disk(
+    spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    remote: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    configuration = spark.sparkContext._jsc.hadoopConfiguration()
+    configuration.set("fs.viewfs.mounttable.default.link./data", f"file://{tmp_path}")
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    source, table = f"viewfs:/data/{pictures.name}", "VIEWFS:/data/far"
+    first = pomona.extract(source, table, encoder=encoder, spark=spark)
+    again = pomona.extract(f"viewfs:///data/{pictures.name}", table, encoder=encoder, spark=spark)
+    assert (first.files, again.skipped, len(tables.rows(tmp_path / "far"))) == (14, 14, 14)
+    for given, told in (
+        ("dbfs:/x", "dbfs|cannot reach"),
+        ("C:/x", "of Windows"),
+        ("http://x/y", "web address"),
+    ):
+        with pytest.raises(PomonaError, match=told):
+            pomona.extract(given, f"{remote}/other", encoder=encoder, spark=spark)
+        with pytest.raises(PomonaError, match=told):
+            pomona.extract(pictures, given, encoder=encoder, spark=spark)
+    assert not list(here.iterdir())
+    (here / "hdfs:" / "x").mkdir(parents=True)
+    for source, table in (("hdfs:/x", "t"), (str(pictures), "hdfs:/x")):
+        with pytest.raises(PomonaError, match=r"write \./hdfs:/x for the path, or hdfs:///x for"):
+            pomona.extract(source, table, encoder=encoder, spark=spark)
+
+
+def test_a_remote_table_of_another_encoder_is_refused_and_overwrite_replaces_it(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
+) -> None:
+    import dataclasses
+
+    other = dataclasses.replace(encoder, weights_sha256="0" * 64)
+    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    with pytest.raises(TableError, match="made by another encoder"):
+        pomona.extract(pictures, f"{remote}/far", encoder=other, spark=spark)
+    pomona.extract(pictures, f"{remote}/far", encoder=other, spark=spark, overwrite=True)
+    assert pomona.FeatureTable(tmp_path / "far").provenance()["weights_sha256"] == "0" * 64
+    assert len(tables.rows(tmp_path / "far")) == 14
+
+
+def test_a_remote_folder_that_is_no_table_is_never_touched(
+    spark: SparkSession, encoder: Encoder, pictures: Path, remote: str
+) -> None:
+    with pytest.raises(TableError, match="not a feature table"):
+        pomona.extract(pictures, remote, encoder=encoder, spark=spark, overwrite=True)
+    assert (pictures / "notes.txt").exists()
+
+
+def test_a_remote_table_is_resumed_as_a_local_one(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
+) -> None:
+    source, table = f"{remote}/{pictures.name}", f"{remote}/far"
+    pomona.extract(source, table, encoder=encoder, spark=spark)
+    (pictures / "new.png").write_bytes(drawn.encode(drawn.picture(), "PNG"))
+    os.utime(pictures / "Apple Red 1" / "image 3.jpg", (1e9, 1e9))
+    (pictures / "Apple Red 1" / "image 1.png").unlink()
+    more = {"retry_failed": True, "prune": True}
+    told = pomona.extract(source, table, encoder=encoder, spark=spark, dry_run=True, **more)
+    again = pomona.extract(source, table, encoder=encoder, spark=spark, **more)
+    assert told.changes == again.changes == Changes(1, 1, 3, 9, 1, 1, labelled=14)
+    pomona.extract(source, f"{remote}/anew", encoder=encoder, spark=spark)
+    assert tables.read(tmp_path / "far").equals(tables.read(tmp_path / "anew"))
+    assert {path.suffix for path in (tmp_path / "far").iterdir()} <= {".parquet", ".crc"}
+
+
+def test_small_part_files_of_a_remote_table_are_merged(
+    spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    remote: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pomona.extract(pictures, tmp_path / "near", encoder=encoder)
+    monkeypatch.setattr("pomona.table.part_file._SMALL_PARTS", 1)
+    monkeypatch.setattr("pomona.spark.binary_files._SMALLEST_TASK", 2)
+    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    assert len(list((tmp_path / "far").glob("*.parquet"))) == 1
+    assert tables.read(tmp_path / "far").equals(tables.read(tmp_path / "near"))
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_a_swap_in_a_remote_table_that_was_cut_off_is_completed(
+    spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    remote: str,
+    monkeypatch: pytest.MonkeyPatch,
+    renamed: bool,
+) -> None:
+    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    before = tables.read(tmp_path / "far")
+    rows = HadoopRows(f"{remote}/far", spark)
+    real = HadoopRows._rename
+
+    def killed(self: HadoopRows, folder: str, names: list[str]) -> None:
+        if renamed:
+            real(self, folder, names)
+        raise KeyboardInterrupt
+
+    parts = list(rows._parts())
+    with monkeypatch.context() as patched:
+        patched.setattr(HadoopRows, "_rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            rows._replace(parts, rows._read(parts).coalesce(1), 14)
+    again = pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    assert (again.skipped, again.ok) == (14, 0)
+    assert tables.read(tmp_path / "far").equals(before)
+    assert not list((tmp_path / "far").glob("_*"))
+
+
+@pytest.mark.parametrize("moment", ["before rows go", "rows are gone", "rows are back"])
+def test_a_kill_while_labels_of_a_remote_table_change_loses_no_row_and_doubles_none(
+    spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    remote: str,
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+) -> None:
+    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    before = tables.read(tmp_path / "far")
+    rows = HadoopRows(f"{remote}/far", spark)
+    real = HadoopRows._rename
+
+    def killed(self: HadoopRows, *given: Any) -> None:
+        if moment == "rows are back":
+            real(self, *given)
+        raise KeyboardInterrupt
+
+    labels: NewLabels = {
+        part: dict.fromkeys(
+            keys_of([path for some in rows.paths_in([part]) for path in some]), "new"
+        )
+        for part in rows._parts()
+    }
+    with monkeypatch.context() as patched:
+        method = "_delete" if moment == "before rows go" else "_rename"
+        patched.setattr(HadoopRows, method, killed)
+        with pytest.raises(KeyboardInterrupt):
+            rows.relabel(labels)
+    again = pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark, label="none")
+    assert (again.skipped, again.changes.relabelled, again.model_loads) == (14, 14, 0)
+    found = tables.read(tmp_path / "far")
+    assert found["label"].null_count == 14
+    assert found.drop_columns("label").equals(before.drop_columns("label"))
+    assert not list((tmp_path / "far").glob("_*"))
+
+
+def test_a_swap_in_a_remote_table_that_failed_is_completed_by_the_same_run(
+    spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    remote: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    before = tables.read(tmp_path / "far")
+    rows = HadoopRows(f"{remote}/far", spark)
+    real = HadoopRows._rename
+    failures = iter([TableError("the storage is away for a moment")])
+
+    def failing(self: HadoopRows, folder: str, names: list[str]) -> None:
+        for error in failures:
+            raise error
+        real(self, folder, names)
+
+    monkeypatch.setattr(HadoopRows, "_rename", failing)
+    parts = list(rows._parts())
+    with (
+        pytest.raises(TableError, match="away for a moment"),
+        rows.held(encoder.provenance(), overwrite=True),
+    ):
+        rows._replace(parts, rows._read(parts).coalesce(1), 14)
+    assert tables.read(tmp_path / "far").equals(before)
+    assert not list((tmp_path / "far").glob("_*"))
+
+
+def test_a_written_down_swap_that_leads_out_of_a_remote_table_is_refused(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
+) -> None:
+    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    precious = tmp_path / "precious.parquet"
+    precious.touch()
+    swap = tmp_path / "far" / "_staging-of-a-stranger" / "swap-1"
+    swap.mkdir(parents=True)
+    (swap / "swap.json").write_text('{"old": ["../precious.parquet"], "new": []}')
+    with pytest.raises(TableError, match=r"swap.json does not say which of the table's files"):
+        pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    assert precious.exists()
+
+
+def test_a_second_writer_of_a_remote_table_is_refused_and_a_stale_mark_does_not_block(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
+) -> None:
+    (tmp_path / "far").mkdir()
+    mark = tmp_path / "far" / "_running-of-another"
+    mark.touch()
+    with pytest.raises(TableError, match="another run is writing .*holds it for 60 s"):
+        pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    assert list((tmp_path / "far").glob("_*")) == [mark]
+    os.utime(mark, (1e9, 1e9))
+    assert pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark).ok == 11
+    assert not list((tmp_path / "far").glob("_*"))
+
+
+@pytest.mark.parametrize("written", ["", '{"old": ["part'])
+def test_a_swap_that_was_not_written_down_whole_was_never_made(
+    spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    remote: str,
+    written: str,
+) -> None:
+    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    before = tables.read(tmp_path / "far")
+    swap = tmp_path / "far" / "_staging-of-the-killed" / "swap-1"
+    swap.mkdir(parents=True)
+    (swap / "swap.json").write_text(written)
+    assert pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark).skipped == 14
+    assert tables.read(tmp_path / "far").equals(before)
+    assert not swap.exists()
+
+
+def test_a_part_file_that_cannot_be_read_is_never_dropped_whatever_the_session_says(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
+) -> None:
+    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    contents = {part: bytearray(part.read_bytes()) for part in (tmp_path / "far").glob("*.parquet")}
+    for part, content in contents.items():
+        content[4:400] = bytes(396)  # pages; the footer stays
+        part.write_bytes(content)
+        part.with_name(f".{part.name}.crc").unlink(missing_ok=True)
+    os.utime(pictures / "Apple Red 1" / "image 3.jpg", (1e9, 1e9))
+    careless = spark.newSession()
+    careless.conf.set("spark.sql.files.ignoreCorruptFiles", "true")
+    careless.conf.set("spark.sql.files.ignoreMissingFiles", "true")
+    with pytest.raises(PomonaError):
+        pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=careless)
+    assert {part: part.read_bytes() for part in contents} == contents
+
+
+def test_a_copy_that_lost_rows_does_not_take_the_place_of_part_files(
+    spark: SparkSession, encoder: Encoder, pictures: Path, remote: str
+) -> None:
+    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    rows = HadoopRows(f"{remote}/far", spark)
+    parts = list(rows._parts())
+    with pytest.raises(RunError, match="of 14 rows that were copied .*, 13 came out"):
+        rows._replace(parts, rows._read(parts).limit(13).coalesce(1), 14)
+    assert list(rows._parts()) == parts
+
+
+def test_a_table_of_two_encoders_is_refused_whichever_part_comes_first(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
+) -> None:
+    import dataclasses
+
+    other = dataclasses.replace(encoder, weights_sha256="0" * 64)
+    pomona.extract(pictures, tmp_path / "far", encoder=encoder)
+    pomona.extract(pictures, tmp_path / "other", encoder=other)
+    (part, *_) = (tmp_path / "other").glob("*.parquet")
+    part.rename(tmp_path / "far" / f"z{part.name}")
+    with pytest.raises(TableError, match="mixes rows of two encoders"):
+        pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+
+
+def test_a_damaged_part_file_is_named_with_the_way_on(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
+) -> None:
+    pomona.extract(pictures, tmp_path / "far", encoder=encoder)
+    (tmp_path / "far" / "part-0.parquet").write_bytes(b"PAR1 cut off")
+    with pytest.raises(TableError, match="part-0.parquet is not a readable .*remove it"):
+        pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+
+
+def test_a_mark_that_was_taken_away_stops_its_holder(
+    spark: SparkSession, tmp_path: Path, remote: str
+) -> None:
+    with Mark(f"{remote}/far", spark) as mark:
+        mark.check()
+        marks = [path for path in (tmp_path / "far").iterdir() if "_running-" in path.name]
+        assert marks
+        for path in marks:
+            path.unlink()
+        with pytest.raises(RunError, match="another run may be writing"):
+            mark.check()
+    assert not (tmp_path / "far").exists()
+
+
+def test_a_mark_is_renewed_again_after_a_failure(
+    spark: SparkSession, remote: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "_EVERY_S", 0.05)
+    real, failed = Mark._make, []
+
+    def make(self: Mark) -> None:
+        if 0 < len(failed) < 3:
+            failed.append(True)
+            raise OSError("the storage does not answer")
+        real(self)
+        failed.append(True)
+
+    monkeypatch.setattr(Mark, "_make", make)
+    with Mark(f"{remote}/far", spark):
+        faults.wait_for(lambda: len(failed) > 4)
+
+
+@pytest.mark.parametrize("lapse", ["taken away", "too old"])
+def test_a_mark_that_lapsed_is_not_renewed_behind_another_runs_back(
+    spark: SparkSession, remote: str, monkeypatch: pytest.MonkeyPatch, lapse: str
+) -> None:
+    monkeypatch.setattr(lease, "_EVERY_S", 0.05)
+
+    def let_lapse(mark: Mark) -> None:  # before the thread that renews it has begun
+        if lapse == "taken away":
+            mark._system.delete(mark._path, False)
+        else:
+            mark._made_at -= 100
+
+    monkeypatch.setattr(Mark, "_refuse_others", let_lapse)
+    with Mark(f"{remote}/far", spark) as mark:
+        mark._thread.join(5)
+        assert not mark._thread.is_alive()
+        with pytest.raises(RunError, match="another run may be writing"):
+            mark.check()
+
+
+def test_a_mark_that_could_not_be_renewed_for_long_stops_its_holder(
+    spark: SparkSession, remote: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Mark(f"{remote}/far", spark) as mark:
+        monkeypatch.setattr(mark, "_made_at", mark._made_at - 100)
+        with pytest.raises(RunError, match="last made 100 s ago, and holds for 60"):
+            mark.check()
+
+
+def test_signs_of_a_glob_may_be_in_a_remote_tables_name(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
+) -> None:
+    table = f"{remote}/run [1] {{a,b}}"
+    first = pomona.extract(pictures, table, encoder=encoder, spark=spark)
+    os.utime(pictures / "Apple Red 1" / "image 3.jpg", (1e9, 1e9))
+    again = pomona.extract(pictures, table, encoder=encoder, spark=spark)
+    assert (first.files, again.skipped, again.ok) == (14, 13, 1)
+    assert len(tables.rows(tmp_path / "run [1] {a,b}")) == 14
+
+
+def test_files_are_drawn_from_a_listing_many_at_once_as_they_would_be_one_by_one(
+    spark: SparkSession, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "_AT_ONCE", 3)
+
+    def files() -> list[ImageFile]:
+        folder = hadoop_path(spark, f"file:{pictures}")
+        found = hadoop_system(spark, folder).listFiles(folder, True)
+        return sorted(HadoopListing(spark).files(found))
+
+    at_once = files()
+    monkeypatch.setattr(listing, "_compiled", lambda _: None)
+    assert at_once == files()
+    every = [path for path in pictures.rglob("*") if path.is_file()]
+    assert [f.path for f in at_once] == sorted(f"file:{path}" for path in every)
+    assert sum(f.size for f in at_once) == sum(path.stat().st_size for path in every)
+
+
+def test_sparks_jvm_compiles_what_draws_many_at_once(spark: SparkSession) -> None:
+    assert listing._compiled(spark) is not None
+
+
+def test_nested_roots_of_a_glob_list_each_file_once(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
+) -> None:
+    both = f"{remote}/{{{pictures.name},{pictures.name}/kind=bad}}"
+    summary = pomona.extract(both, f"{remote}/far", encoder=encoder, spark=spark)
+    assert summary.files == len(tables.rows(tmp_path / "far")) == 14
+
+
+def test_hidden_folders_that_a_glob_finds_and_the_table_itself_are_no_images(
+    spark: SparkSession, encoder: Encoder, pictures: Path, remote: str
+) -> None:
+    for name in ("_trash", ".thumbnails"):
+        (pictures / name).mkdir()
+        (pictures / name / "image.png").write_bytes(drawn.encode(drawn.picture(), "PNG"))
+    every, table = f"{remote}/{pictures.name}/*", f"{remote}/{pictures.name}/features"
+    globs = ["*.png", "*.parquet"]
+    first = pomona.extract(every, table, encoder=encoder, spark=spark, globs=globs)
+    again = pomona.extract(every, table, encoder=encoder, spark=spark, globs=globs)
+    near = pomona.extract(f"{pictures}/*", pictures / "near", encoder=encoder, globs=["*.png"])
+    assert first.files == again.files == near.files > 0
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_files_deleted_cut_off_or_replaced_after_the_listing_have_rows_that_say_so(
+    spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    remote: str,
+    monkeypatch: pytest.MonkeyPatch,
+    before: bool,
+) -> None:
+    real = engine.read_images
+    deleted, cut = (
+        pictures / "Apple Red 1" / "image 1.png",
+        pictures / "Apple Red 1" / "image 3.jpg",
+    )
+    replaced = pictures / "Apple Red 1" / "image 5.webp"
+    anew = drawn.encode(drawn.picture(40, 40, 77), "WEBP")
+
+    def change() -> None:
+        deleted.unlink(missing_ok=True)
+        os.truncate(cut, 200)
+        replaced.write_bytes(anew)
+
+    def read_images(*arguments: Any, **more: Any) -> DataFrame:
+        if before:
+            change()
+            return real(*arguments, **more)
+        images = real(*arguments, **more)
+        change()
+        return images
+
+    monkeypatch.setattr(engine, "read_images", read_images)
+    source, table = f"{remote}/{pictures.name}", f"{remote}/far"
+    pomona.extract(source, table, encoder=encoder, spark=spark)
+    rows = tables.rows(tmp_path / "far")
+    assert len(rows) == 14
+    assert rows["image 1.png"]["status"] == "unreadable"
+    assert "cannot be read: " in rows["image 1.png"]["error"]
+    assert rows["image 3.jpg"]["status"] != "ok"
+    monkeypatch.undo()
+    again = pomona.extract(source, table, encoder=encoder, spark=spark, prune=True)
+    assert (again.changes.pruned, again.files) == (1, 13)
+    pomona.extract(source, f"{remote}/anew", encoder=encoder, spark=spark)
+    assert tables.read(tmp_path / "far").equals(tables.read(tmp_path / "anew"))

@@ -1,0 +1,125 @@
+"""Spark reads files of any name: it drops those that begin with `_` or `.` by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import drawn
+import tables
+
+pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
+
+from pyspark.sql import DataFrame, SparkSession
+
+import pomona
+from pomona.encoder.encoder import Encoder
+from pomona.source.image_file import ImageFile, look_at
+from pomona.spark import named_files
+from pomona.spark.binary_files import read_images
+from pomona.spark.driver_fallback import LeftOver
+from pomona.spark.named_files import read_named
+
+pytestmark = pytest.mark.spark
+
+NAMES = [
+    *(
+        "_DSC0001.JPG",
+        ".hidden.jpg",
+        "_x=1.jpg",
+        "plain.jpg",
+        "a.jpg._COPYING_",
+        "_{a,b} [1]*?.jpg",
+    ),
+    *("_été 50% #1.jpg", "_new\nline\\n.jpg"),
+]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[ImageFile]:
+    for number, name in enumerate(NAMES):
+        (tmp_path / name).write_bytes(name.encode() * 1000 * (number + 1))
+    return [look_at(str(tmp_path / name)) for name in NAMES]
+
+
+def contents(images: DataFrame) -> dict[str, tuple[object, ...]]:
+    rows = images.collect()
+    found = {row["path"]: (row["length"], row["modificationTime"], row["content"]) for row in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+def test_every_name_is_read_as_spark_reads_a_plain_one_in_both_ways(
+    spark: SparkSession, files: list[ImageFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = ImageFile(f"{files[0].path}.gone", 10, 10)
+    by_list = contents(read_named(spark, [*files, gone], {"ignoreMissingFiles": "true"}, 2))
+    assert {path: bytes(found[2]) for path, found in by_list.items()} == {
+        file.uri: Path(file.path).read_bytes() for file in files
+    }
+    plain = spark.read.format("binaryFile").load(files[3].uri)
+    assert by_list[files[3].uri] == contents(plain)[files[3].uri]
+    session = spark.newSession()
+    assert contents(read_images(session, files, 2)) == by_list
+    monkeypatch.setattr(named_files, "_list_of_files", lambda _: None)
+    opened = read_named(spark, [*files, gone], {}, 3)
+    assert contents(opened) == by_list
+
+
+def test_many_files_are_packed_into_tasks(spark: SparkSession, files: list[ImageFile]) -> None:
+    few = [file for file in files if Path(file.path).name.startswith("_")]
+    session = spark.newSession()
+    session.conf.set("spark.sql.files.maxPartitionBytes", "20000")
+    session.conf.set("spark.sql.files.openCostInBytes", "1000")
+    tasks = read_named(session, few, {}, 1).rdd.getNumPartitions()
+    assert 1 < tasks <= len(few) * 3
+
+
+def test_cameras_names_are_done_by_tasks_and_not_by_the_driver(
+    spark: SparkSession,
+    encoder: Encoder,
+    tmp_path: Path,
+    remote: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    draw(tmp_path / "cameras")
+    monkeypatch.delattr(LeftOver, "do")  # what Spark does not read, nobody does
+    pomona.extract(tmp_path / "cameras", tmp_path / "here", encoder=encoder)
+    near = pomona.extract(tmp_path / "cameras", tmp_path / "near", encoder=encoder, spark=spark)
+    far = pomona.extract(f"{remote}/cameras", tmp_path / "far", encoder=encoder, spark=spark)
+    assert near.ok == far.ok == 6
+    rows = tables.read(tmp_path / "here")
+    assert tables.read(tmp_path / "near").equals(rows)
+    for name in ("label", "features", "status", "size", "modified", "content_sha256"):
+        assert tables.read(tmp_path / "far")[name].equals(rows[name]), name
+
+
+def test_where_nobody_may_compile_the_driver_does_them_of_another_file_system(
+    spark: SparkSession,
+    encoder: Encoder,
+    tmp_path: Path,
+    remote: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    draw(tmp_path / "cameras")
+    monkeypatch.setattr(named_files, "_list_of_files", lambda _: None)
+    far = pomona.extract(f"{remote}/cameras", tmp_path / "far", encoder=encoder, spark=spark)
+    assert far.ok == len(tables.rows(tmp_path / "far")) == 6
+
+
+def test_spark_connect_has_its_workers_open_cameras_names(
+    connect: SparkSession, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw(tmp_path / "cameras")
+    monkeypatch.delattr(LeftOver, "do")
+    pomona.extract(tmp_path / "cameras", tmp_path / "here", encoder=encoder)
+    pomona.extract(tmp_path / "cameras", tmp_path / "there", encoder=encoder, spark=connect)
+    assert tables.read(tmp_path / "there").equals(tables.read(tmp_path / "here"))
+
+
+def draw(folder: Path) -> None:
+    for number in range(6):
+        path = folder / ("_export" if number % 2 else "x") / f"{'_' * (number < 5)}DSC{number}.JPG"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(drawn.encode(drawn.picture(20, 20, number), "JPEG"))

@@ -1,0 +1,269 @@
+"""Spark Connect, against the server that PySpark brings, in a process of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import drawn
+import tables
+
+pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
+
+import pomona
+from pomona.encoder.encoder import Encoder
+from pomona.errors import EngineError, RunError, SourceError, TableError
+from pomona.job.job import Snapshot
+from pomona.schema import FEATURE_SCHEMA
+from pomona.spark import binary_files
+from pomona.spark.session.session import check_spark
+from pomona.spark.storage.choose import LocalImages
+from pomona.table import part_file
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+pytestmark = pytest.mark.spark
+
+
+def test_spark_connect_gives_the_embedded_engines_rows(
+    connect: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    here = pomona.extract(pictures, tmp_path / "here", encoder=encoder)
+    there = pomona.extract(pictures, tmp_path / "there", encoder=encoder, spark=connect)
+    ours, theirs = tables.read(tmp_path / "here"), tables.read(tmp_path / "there")
+    for name in FEATURE_SCHEMA.names:
+        assert ours[name].equals(theirs[name]), name
+    assert ours.num_rows == 14
+    assert (here.ok, here.failed, here.by_status) == (there.ok, there.failed, there.by_status)
+    made = pomona.FeatureTable(tmp_path / "there").provenance()
+    assert made == pomona.FeatureTable(tmp_path / "here").provenance()
+
+
+def test_signs_that_a_glob_would_read_are_part_of_a_name(
+    connect: SparkSession, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a*.png", "ab.png", "a?.png", "[a].png", "{a,b}.png", "a\\b.png"):
+        (tmp_path / name).write_bytes(drawn.encode(drawn.picture(), "PNG"))
+    monkeypatch.delattr(LocalImages, "read")  # what Spark does not read, nobody does
+    summary = pomona.extract(tmp_path, tmp_path / "t", encoder=encoder, spark=connect)
+    assert summary.ok == summary.files == 6
+
+
+def test_a_table_is_continued_over_spark_connect(
+    connect: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    (pictures / "new.png").write_bytes(drawn.encode(drawn.picture(), "PNG"))
+    summary = pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=connect)
+    assert (summary.ok, summary.skipped, len(tables.rows(tmp_path / "t"))) == (1, 14, 15)
+
+
+def test_each_worker_process_loads_the_model_once_over_many_tasks_and_two_jobs(
+    connect: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class ByProcess:  # not known by name on the workers, so its code travels
+        def __call__(self, _path: str) -> str:
+            return str(os.getpid())
+
+    monkeypatch.setattr("pomona.source.label_rule.parse_label_rule", lambda _: ByProcess())
+    monkeypatch.setattr(binary_files, "_TASKS_PER_CORE", 15)
+    monkeypatch.setattr(binary_files, "_SMALLEST_TASK", 4)
+    monkeypatch.setattr(part_file, "_SMALL_PARTS", 1000)  # one part file for each task
+    for seed in range(120):
+        (pictures / f"{seed}.png").write_bytes(drawn.encode(drawn.picture(9, 9, seed), "PNG"))
+    fresh = dataclasses.replace(encoder, weights_sha256=uuid.uuid4().hex * 2)
+    first = pomona.extract(pictures, tmp_path / "a", encoder=fresh, spark=connect)
+    second = pomona.extract(pictures, tmp_path / "b", encoder=fresh, spark=connect)
+    processes = {row["label"] for name in "ab" for row in tables.rows(tmp_path / name).values()} - {
+        str(os.getpid())
+    }
+    assert len(list(pomona.FeatureTable(tmp_path / "a").parts())) >= 20
+    assert first.model_loads + second.model_loads == len(processes)
+
+
+def test_the_callers_session_keeps_its_settings(
+    connect: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    connect.conf.set("spark.sql.files.openCostInBytes", "12345")
+    before = connect.conf.getAll
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=connect)
+    assert connect.conf.getAll == before
+    assert connect.range(3).count() == 3
+
+
+def test_progress_ends_at_the_total(
+    connect: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    seen: list[Snapshot] = []
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=connect, progress=seen.append)
+    assert seen[-1] == Snapshot(done=14, failed=3, total=14)
+    assert all(0 <= snapshot.done <= 14 for snapshot in seen)
+
+
+def test_a_run_that_is_stopped_leaves_the_session_at_peace_and_is_continued(
+    connect: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    def stop(snapshot: Snapshot) -> None:
+        if snapshot.total is not None:  # all is listed, and a query runs
+            raise KeyboardInterrupt
+
+    before = connect.conf.getAll
+    with pytest.raises(KeyboardInterrupt):
+        pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=connect, progress=stop)
+    assert connect.conf.getAll == before
+    assert connect.getTags() == set()
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=connect)
+    assert len(tables.rows(tmp_path / "t")) == 14
+
+
+def test_featurize_takes_a_dataframe_of_spark_connect(
+    connect: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    expected = tables.rows(tmp_path / "t")
+    images = connect.read.format("binaryFile").load(f"{pictures}/Apple Red 1")
+    made = pomona.featurize(images, encoder, path_column="PATH", keep=["length"])
+    assert made.columns == [*FEATURE_SCHEMA.names, "encoder", "length"]
+    rows = made.collect()
+    assert len(rows) == 5
+    assert all(row["length"] == row["size"] for row in rows)
+    other = dataclasses.replace(encoder, weights_sha256="0" * 64)
+    with pytest.raises(EngineError, match="needs a column 'bytes'"):
+        pomona.featurize(images, encoder, image_column="bytes")
+    made.drop("length").union(pomona.featurize(images, other)).write.parquet(str(tmp_path / "u"))
+    with pytest.raises(TableError, match="mixes rows of two encoders"):
+        pomona.spark.read_features(connect, connect.read.parquet(str(tmp_path / "u")))
+    for row in rows:
+        assert row["features"] == expected[row["path"].rpartition("/")[2]]["features"]
+
+
+def test_a_file_is_read_by_the_workers_of_spark_connect(
+    connect: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "fruit.encoder"
+    dataclasses.replace(encoder, weights_sha256=uuid.uuid4().hex * 2).save(file)
+    images = connect.read.format("binaryFile").load(f"{pictures}/Apple Red 1")
+    rows = pomona.featurize(images, file, delivery="file")
+    file.unlink()
+    from pyspark.errors import PySparkException
+
+    with pytest.raises(PySparkException, match="a worker on .* cannot read the encoder"):
+        rows.collect()
+
+
+def test_an_error_on_a_worker_is_one_clear_line(
+    connect: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    wrong = dataclasses.replace(encoder, weights_sha256=uuid.uuid4().hex * 2, graph=b"<net/>")
+    with pytest.raises(RunError) as caught:
+        pomona.extract(pictures, tmp_path / "t", encoder=wrong, spark=connect)
+    assert len(str(caught.value).splitlines()) == 1
+    assert "Traceback" not in str(caught.value)
+
+
+def test_storage_that_only_the_server_reaches_is_refused(
+    connect: SparkSession, encoder: Encoder, tmp_path: Path
+) -> None:
+    with pytest.raises(SourceError, match="s3a://bucket/photos cannot be listed over Spark Conn"):
+        pomona.extract("s3a://bucket/photos", tmp_path / "t", encoder=encoder, spark=connect)
+
+
+def test_a_master_beside_a_session_of_spark_connect_is_refused(
+    connect: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(EngineError, match="a Spark Connect session is active here: leave master"):
+        pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=connect, master="local[2]")
+
+
+def test_a_session_of_spark_connect_that_is_merely_active_needs_no_java(
+    connect: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setattr("pomona.spark.session.session.active_session", lambda: None)
+    with pytest.raises(EngineError, match="needs Java"):
+        check_spark(None, None)
+    monkeypatch.setattr("pomona.spark.session.session.active_session", lambda: connect)
+    check_spark(None, None)
+
+
+PROGRAM = """
+import sys
+import threading
+from pyspark.sql import SparkSession
+import pomona
+from pomona import part_files
+
+address, encoder, pictures, table = sys.argv[1:]
+spark = SparkSession.builder.remote(address).getOrCreate()
+images = spark.read.format("binaryFile").load(pictures + "/Apple Red 1")
+made = []  # in another thread, which has no active session of its own
+thread = threading.Thread(target=lambda: made.append(pomona.featurize_udf(encoder)))
+thread.start()
+thread.join()
+(features,) = made
+(row,) = images.where("path like '%image 3.jpg'").select(features("content").alias("f")).collect()
+spark.udf.register("featurize", features)
+images.createOrReplaceTempView("images")
+rows = spark.sql("select featurize(content) as f from images where path like '%image 3.jpg'")
+assert rows.collect() == [row]
+print(len(row["f"]), pomona.extract(pictures, table, encoder=encoder, engine="spark").ok)
+spark.stop()
+"""
+
+
+def test_a_program_that_knows_spark_connect_only(
+    connect_server: str, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    encoder.save(tmp_path / "fruit.encoder")
+    done = subprocess.run(
+        [
+            sys.executable,
+            *("-c", PROGRAM, connect_server, tmp_path / "fruit.encoder", pictures, tmp_path / "t"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.returncode) == ("1280 11\n", 0), done.stderr
+
+
+def test_the_command_line_takes_a_servers_address_for_a_master(
+    connect_server: str, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    encoder.save(tmp_path / "fruit.encoder")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pomona", "extract", pictures, tmp_path / "t", "--json"),
+            *("--encoder", tmp_path / "fruit.encoder", "--master", connect_server),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert '"ok": 11' in done.stdout, done.stderr
+
+
+def test_an_address_where_no_server_is_ends_with_one_line(
+    encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("grpc", reason="Spark Connect needs gRPC: pip install '.[connect]'")
+    monkeypatch.setattr("pomona.spark.session.session.active_session", lambda: None)
+    monkeypatch.setattr("pomona.spark.session.session._CONNECT_WITHIN_S", 0.5)
+    with pytest.raises(EngineError, match="no Spark Connect server answers at sc://127.0.0.1:9 w"):
+        pomona.extract(
+            pictures, tmp_path / "t", encoder=encoder, master="sc://127.0.0.1:9/;token=secret"
+        )
+    assert not (tmp_path / "t").exists()

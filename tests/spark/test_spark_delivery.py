@@ -1,0 +1,152 @@
+"""How encoders reach Spark's workers, and how often they are loaded there."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import drawn
+import object_store
+import tables
+
+pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
+
+from pyspark.sql import SparkSession
+
+import pomona
+from pomona.encoder.encoder import Encoder
+from pomona.errors import EncoderError, EngineError, RunError
+from pomona.spark import binary_files
+from pomona.table import part_file
+
+pytestmark = pytest.mark.spark
+
+FILE = "/bucket/fruit.encoder"
+
+
+@pytest.fixture
+def store() -> Iterator[object_store.ObjectStore]:
+    with object_store.serving() as store:
+        yield store
+
+
+@pytest.fixture
+def fresh(encoder: Encoder) -> Encoder:
+    """An encoder that no worker has loaded yet."""
+    return dataclasses.replace(encoder, weights_sha256=uuid.uuid4().hex * 2)
+
+
+@pytest.fixture
+def uri(store: object_store.ObjectStore, fresh: Encoder) -> str:
+    """Where that encoder is a file."""
+    store.objects[FILE] = fresh.to_bytes()
+    return store.uri(FILE)
+
+
+@pytest.fixture
+def many_tasks(monkeypatch: pytest.MonkeyPatch, pictures: Path) -> Path:
+    """Pictures enough for ten tasks for each worker, each task of a few."""
+    monkeypatch.setattr(binary_files, "_TASKS_PER_CORE", 15)
+    monkeypatch.setattr(binary_files, "_SMALLEST_TASK", 4)
+    monkeypatch.setattr(part_file, "_SMALL_PARTS", 1000)  # one part file for each task
+    for seed in range(120):
+        (pictures / f"{seed}.png").write_bytes(drawn.encode(drawn.picture(9, 9, seed), "PNG"))
+    return pictures
+
+
+@pytest.fixture
+def labelled_by_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images get the id of the process that did them for a label."""
+
+    class ByProcess:  # not known by name on the workers, so its code travels
+        def __call__(self, _path: str) -> str:
+            return str(os.getpid())
+
+    monkeypatch.setattr("pomona.source.label_rule.parse_label_rule", lambda _: ByProcess())
+
+
+def processes(*folders: Path) -> set[str]:
+    """The worker processes that did the images of these tables."""
+    labels = {row["label"] for folder in folders for row in tables.rows(folder).values()}
+    return labels - {str(os.getpid())}
+
+
+@pytest.mark.usefixtures("labelled_by_process")
+def test_each_worker_process_loads_the_model_once_over_many_tasks_and_two_jobs(
+    spark: SparkSession, fresh: Encoder, many_tasks: Path, tmp_path: Path
+) -> None:
+    first = pomona.extract(many_tasks, tmp_path / "a", encoder=fresh, spark=spark)
+    second = pomona.extract(many_tasks, tmp_path / "b", encoder=fresh, spark=spark)
+    assert len(list(pomona.FeatureTable(tmp_path / "a").parts())) >= 20
+    assert first.ok == second.ok == 131
+    assert first.model_loads == len(processes(tmp_path / "a"))
+    both = processes(tmp_path / "a", tmp_path / "b")
+    assert first.model_loads + second.model_loads == len(both)
+
+
+@pytest.mark.usefixtures("labelled_by_process")
+def test_each_worker_process_reads_the_encoders_file_once(
+    store: object_store.ObjectStore, spark: SparkSession, uri: str, many_tasks: Path, tmp_path: Path
+) -> None:
+    summary = pomona.extract(many_tasks, tmp_path / "t", encoder=uri, spark=spark)
+    workers = len(processes(tmp_path / "t"))
+    on_the_driver = 1
+    assert summary.model_loads == workers
+    assert store.opened[FILE] == workers + on_the_driver
+
+
+def test_a_file_gives_the_rows_that_a_broadcast_gives(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "fruit.encoder"
+    dataclasses.replace(encoder, weights_sha256="1" * 64).save(file)
+    pomona.extract(pictures, tmp_path / "sent", encoder=file, spark=spark)
+    pomona.extract(pictures, tmp_path / "read", encoder=file, delivery="file", spark=spark)
+    assert tables.read(tmp_path / "read").equals(tables.read(tmp_path / "sent"))
+
+
+def test_a_worker_that_cannot_reach_the_file_ends_the_run_with_one_clear_line(
+    store: object_store.ObjectStore, spark: SparkSession, uri: str, pictures: Path, tmp_path: Path
+) -> None:
+    store.then[FILE] = None
+    told = "a worker on .* cannot read the encoder s3a://.*, or send it with --delivery broadcast$"
+    with pytest.raises(RunError, match=told) as caught:
+        pomona.extract(pictures, tmp_path / "t", encoder=uri, spark=spark)
+    assert len(str(caught.value).splitlines()) == 1
+    assert not (tmp_path / "t").exists()
+
+
+def test_a_file_that_was_replaced_after_the_driver_read_it_is_refused(
+    store: object_store.ObjectStore, spark: SparkSession, uri: str, encoder: Encoder, pictures: Path
+) -> None:
+    store.then[FILE] = encoder.to_bytes()
+    told = f"was replaced .*, a worker {encoder.fingerprint[:12]}; run it again"
+    with pytest.raises(RunError, match=told):
+        pomona.extract(pictures, pictures.parent / "t", encoder=uri, spark=spark)
+
+
+def test_featurize_and_the_udf_take_an_encoders_location(
+    spark: SparkSession, uri: str, pictures: Path
+) -> None:
+    images = spark.read.format("binaryFile").load(f"{pictures}/Apple Red 1/image 3.jpg")
+    (row,) = pomona.featurize(images, uri).collect()
+    (value,) = images.select(pomona.featurize_udf(uri, spark)("content").alias("f")).collect()
+    assert row["features"] == value["f"]
+    assert len(value["f"]) == 1280
+
+
+def test_an_encoder_in_memory_cannot_travel_as_a_file(
+    spark: SparkSession, encoder: Encoder
+) -> None:
+    with pytest.raises(EncoderError, match="needs an encoder's path or URI"):
+        pomona.featurize_udf(encoder, spark, delivery="file")
+
+
+def test_delivery_is_for_spark(encoder: Encoder, pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="--delivery is for Spark"):
+        pomona.extract(pictures, tmp_path / "t", encoder=encoder, delivery="broadcast")

@@ -1,0 +1,553 @@
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+import drawn
+import tables
+
+pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
+
+from pyspark.sql import DataFrame, SparkSession
+
+import pomona
+from conftest import POISON
+from pomona import extraction
+from pomona.encoder.encoder import Encoder
+from pomona.errors import EngineError, RunError, TableError
+from pomona.job.job import Snapshot
+from pomona.schema import FEATURE_SCHEMA
+from pomona.source.image_file import ImageFile
+from pomona.spark import run as engine
+from pomona.spark.binary_files import read_settings
+from pomona.spark.encoder_transport import Carrier
+from pomona.spark.storage.choose import LocalImages, LocalRows
+
+pytestmark = pytest.mark.spark
+
+
+@pytest.fixture
+def both(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> tuple[Path, Path]:
+    """The same pictures, extracted by each engine."""
+    pomona.extract(pictures, tmp_path / "local", encoder=encoder, workers=2)
+    pomona.extract(pictures, tmp_path / "spark", encoder=encoder, spark=spark)
+    return tmp_path / "local", tmp_path / "spark"
+
+
+def test_both_engines_give_the_same_rows(both: tuple[Path, Path]) -> None:
+    local, spark_made = map(tables.read, both)
+    for name in FEATURE_SCHEMA.names:
+        assert local[name].equals(spark_made[name]), name
+    assert local.num_rows == 14
+
+
+def test_files_too_large_for_spark_are_the_same_rows_made_by_the_driver(
+    spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pomona.extract(pictures, tmp_path / "local", encoder=encoder, workers=2)
+    sizes = sorted(path.stat().st_size for path in pictures.rglob("*.*"))
+    monkeypatch.setattr("pomona.source.image_file._SPARK_FILE_BYTES", sizes[len(sizes) // 2])
+    pomona.extract(pictures, tmp_path / "spark", encoder=encoder, spark=spark)
+    assert tables.read(tmp_path / "local").equals(tables.read(tmp_path / "spark"))
+
+
+def test_both_engines_write_the_same_columns_and_provenance(both: tuple[Path, Path]) -> None:
+    local, spark_made = (pomona.FeatureTable(folder) for folder in both)
+    assert local.provenance() == spark_made.provenance()
+    for table in (local, spark_made):
+        for part in table.parts():
+            assert pq.read_schema(part).types == FEATURE_SCHEMA.types
+
+
+def test_spark_reads_both_tables_with_their_provenance(
+    spark: SparkSession, both: tuple[Path, Path], encoder: Encoder
+) -> None:
+    for folder in both:
+        table = spark.read.parquet(str(folder))
+        assert table.count() == 14
+        metadata = table.schema["features"].metadata
+        assert metadata["pomona.fingerprint"] == encoder.fingerprint
+        assert table.where("status = 'ok' and size(features) = 1280").count() == 11
+
+
+def test_each_engine_continues_the_others_table(
+    spark: SparkSession, encoder: Encoder, pictures: Path, both: tuple[Path, Path]
+) -> None:
+    (pictures / "new.png").write_bytes(drawn.encode(drawn.picture(), "PNG"))
+    by_spark = pomona.extract(pictures, both[0], encoder=encoder, spark=spark)
+    by_local = pomona.extract(pictures, both[1], encoder=encoder)
+    assert (by_spark.ok, by_spark.skipped) == (by_local.ok, by_local.skipped) == (1, 14)
+    assert tables.read(both[0]).equals(tables.read(both[1]))
+
+
+def settings(spark: SparkSession) -> dict[str, str]:
+    return {row["key"]: row["value"] for row in spark.sql("set").collect()}
+
+
+def test_the_callers_session_is_left_as_it_was(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    before = settings(spark)
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=spark)
+    assert settings(spark) == before
+    assert spark.range(3).count() == 3
+
+
+def test_the_callers_settings_hold_and_its_session_stays_the_active_one(
+    spark: SparkSession,
+) -> None:
+    from pomona.spark.session.session import session
+
+    spark.conf.set("fs.test.secret", "known")
+    with session(spark, None) as ours:
+        assert ours.conf.get("fs.test.secret") == "known"
+        ours.conf.set("fs.test.secret", "changed")
+        ours.createDataFrame([(1,)], "x int").count()
+    assert spark.conf.get("fs.test.secret") == "known"
+    active = SparkSession.getActiveSession()
+    assert active
+    active.conf.set("fs.test.secret", "same session")
+    assert spark.conf.get("fs.test.secret") == "same session"
+    spark.conf.unset("fs.test.secret")
+
+
+def test_a_session_of_another_thread_is_used_and_not_stopped(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    with ThreadPoolExecutor(1) as thread:
+        summary = thread.submit(
+            pomona.extract, pictures, tmp_path / "t", encoder=encoder, engine="spark"
+        ).result()
+    assert summary.ok == 11
+    assert spark.range(3).count() == 3
+
+
+def test_a_file_that_goes_away_and_a_name_that_is_no_text_keep_their_rows(
+    spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    content = drawn.encode(drawn.picture(), "PNG")
+    Path(os.fsdecode(os.fsencode(pictures) + b"/caf\xe9.png")).write_bytes(content)
+    gone = pictures / "Apple Red 1" / "image 3.jpg"
+    real = LocalImages.present
+
+    def present(self: LocalImages, files: Iterable[ImageFile]) -> list[ImageFile]:
+        gone.unlink(missing_ok=True)  # it has been listed
+        return real(self, files)
+
+    monkeypatch.setattr(LocalImages, "present", present)
+    summary = pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=spark)
+    rows = tables.rows(tmp_path / "t")
+    assert rows["caf%E9.png"]["status"] == "ok"
+    assert rows["image 3.jpg"]["error"] == "cannot be read: No such file or directory"
+    assert (len(rows), summary.ok) == (15, 11)
+
+
+def test_progress_ends_at_the_total(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    seen: list[Snapshot] = []
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=spark, progress=seen.append)
+    assert seen[-1] == Snapshot(done=14, failed=3, total=14)
+
+
+def test_a_file_that_spark_cannot_read_keeps_its_row_and_reason(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    (pictures / "gone.jpg").symlink_to(pictures / "nowhere.jpg")
+    summary = pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=spark)
+    row = tables.rows(tmp_path / "t")["gone.jpg"]
+    assert summary.files == len(tables.rows(tmp_path / "t")) == 15
+    assert (row["status"], row["error"]) == (
+        "unreadable",
+        "cannot be read: No such file or directory",
+    )
+
+
+def test_labels_are_those_asked_for(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    rule = r"regex:image (\d)"
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=spark, label=rule)
+    rows = tables.rows(tmp_path / "t")
+    assert rows["image 3.jpg"]["label"] == "3"
+    assert rows["empty.jpg"]["label"] is None
+
+
+def images(spark: SparkSession, pictures: Path) -> object:
+    reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
+    return reader.option("pathGlobFilter", "*.[jp]*g").load(str(pictures))
+
+
+def test_featurize_turns_a_dataframe_of_images_into_rows(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    expected = tables.rows(tmp_path / "t")
+    made = pomona.featurize(images(spark, pictures), encoder, label="parent")
+    assert made.columns == [*FEATURE_SCHEMA.names, "encoder"]
+    rows = made.collect()
+    assert len(rows) == 9  # not .webp, not .JPG, not the empty file, which binaryFile drops
+    for row in rows:
+        same = expected[row["path"].rpartition("/")[2]]
+        assert [row[name] for name in ("path", "label", "features", "status", "size")] == [
+            same[name] for name in ("path", "label", "features", "status", "size")
+        ]
+
+
+def test_featurize_without_content_says_what_it_needs(
+    spark: SparkSession, encoder: Encoder
+) -> None:
+    with pytest.raises(EngineError, match="needs a column 'content' with the bytes.*has id"):
+        pomona.featurize(spark.range(1), encoder)
+
+
+def test_the_notebooks_own_line_keeps_working(
+    spark: SparkSession, encoder: Encoder, pictures: Path
+) -> None:
+    from pyspark.sql.functions import element_at, split
+
+    frame = images(spark, pictures)
+    frame = frame.withColumn("label", element_at(split(frame["path"], "/"), -2))
+    featurize_udf = pomona.featurize_udf(encoder)
+    rows = frame.select("path", "label", featurize_udf("content").alias("features")).collect()
+    assert {row["label"] for row in rows} == {"Apple Red 1", "Poire d'été", "kind=bad"}
+    lengths = {Path(row["path"]).name: row["features"] and len(row["features"]) for row in rows}
+    assert lengths["image 3.jpg"] == 1280
+    assert lengths["page.png"] is None
+
+
+def test_the_udf_works_in_sql(spark: SparkSession, encoder: Encoder, pictures: Path) -> None:
+    images(spark, pictures).createOrReplaceTempView("images")
+    spark.udf.register("featurize", pomona.featurize_udf(encoder, spark))
+    (row,) = spark.sql(
+        "select size(featurize(content)) as size from images where path like '%image 3.jpg'"
+    ).collect()
+    assert row["size"] == 1280
+    spark.catalog.dropTempView("images")
+
+
+@pytest.mark.parametrize(
+    ("column", "given"),
+    [("'a.png'", "str"), ("named_struct('bytes', content)", "struct"), ("array(1)", "ndarray")],
+)
+def test_the_udf_refuses_what_is_no_bytes(
+    spark: SparkSession, encoder: Encoder, column: str, given: str
+) -> None:
+    from pyspark.errors import PySparkException
+
+    images = spark.sql("select X'00' as content").selectExpr(f"{column} as c")
+    told = rf"featurize_udf takes the bytes of images \(binary\), and was given {given}: for base64"
+    with pytest.raises(PySparkException, match=told):
+        images.select(pomona.featurize_udf(encoder, spark)("c")).collect()
+
+
+@pytest.mark.usefixtures("spark")
+def test_another_master_than_the_running_one_is_refused(
+    encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(EngineError, match=re.escape("already running here on local[2]")):
+        pomona.extract(pictures, tmp_path / "t", encoder=encoder, master="local[7]")
+    address = "sc://127.0.0.1/;token=secret"
+    with pytest.raises(EngineError, match="leave master sc://127.0.0.1 out"):
+        pomona.extract(pictures, tmp_path / "t", encoder=encoder, master=address)
+
+
+def test_a_table_of_another_encoder_is_refused(
+    spark: SparkSession, encoder: Encoder, pictures: Path, both: tuple[Path, Path]
+) -> None:
+    import dataclasses
+
+    other = dataclasses.replace(encoder, weights_sha256="0" * 64)
+    with pytest.raises(TableError, match="made by another encoder"):
+        pomona.extract(pictures, both[1], encoder=other, spark=spark)
+
+
+def poison(pictures: Path, kind: str, size: tuple[int, int]) -> None:
+    content = drawn.encode(drawn.picture(*size), "PNG")
+    (pictures / "kind=bad" / f"{kind}.png").write_bytes(content)
+
+
+def test_an_image_that_ends_sparks_worker_is_the_only_one_to_pay(
+    encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    poison(pictures, "crashes", (20, 13))
+    poison(pictures, "hangs", (20, 17))
+    command = [sys.executable, "-m", "pomona", "extract", str(pictures), str(tmp_path / "t")]
+    encoder.save(tmp_path / "e")
+    more = ["--encoder", str(tmp_path / "e"), "--master", "local[2]", "--image-timeout", "3"]
+    done = subprocess.run(
+        [*command, *more, "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(POISON), os.environ.get("PYTHONPATH", "")]),
+        },
+    )
+    assert done.returncode == 0, done.stderr
+    assert "a Python worker of Spark ended" in done.stderr
+    rows = tables.rows(tmp_path / "t")
+    assert (rows["crashes.png"]["status"], rows["hangs.png"]["status"]) == ("crashed", "crashed")
+    assert "SIGSEGV" in rows["crashes.png"]["error"]
+    assert "took longer than 3 s" in rows["hangs.png"]["error"]
+    assert rows["crashes.png"]["label"] == "kind=bad"
+    for path in (tmp_path / "t", pictures / "kind=bad"):
+        assert path.exists()
+    (pictures / "kind=bad" / "crashes.png").unlink()
+    (pictures / "kind=bad" / "hangs.png").unlink()
+    pomona.extract(pictures, tmp_path / "near", encoder=encoder)
+    others = [row for name, row in rows.items() if name not in {"crashes.png", "hangs.png"}]
+    assert others == tables.read(tmp_path / "near").to_pylist()
+
+
+def test_an_image_that_crashes_or_hangs_on_the_driver_gets_its_row_too(
+    spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What Spark cannot name is done on the driver, which must survive it."""
+    monkeypatch.syspath_prepend(str(POISON))
+    for name, height in ((b"crashes \xe9", 13), (b"hangs \xe9", 17), (b"good \xe9", 20)):
+        path = os.fsdecode(os.fsencode(pictures) + b"/" + name + b".png")
+        Path(path).write_bytes(drawn.encode(drawn.picture(20, height), "PNG"))
+    summary = pomona.extract(
+        pictures, tmp_path / "t", encoder=encoder, spark=spark, image_timeout_s=3
+    )
+    rows = tables.rows(tmp_path / "t")
+    assert "SIGSEGV" in rows["crashes %E9.png"]["error"]
+    assert "took longer than 3 s" in rows["hangs %E9.png"]["error"]
+    assert rows["good %E9.png"]["status"] == "ok"
+    assert (summary.by_status["crashed"], summary.ok, len(rows)) == (2, 12, 17)
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """120 pictures: more than may be out of Spark's sight without a question."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for n in range(120):
+        (folder / f"{n:03d}.png").write_bytes(drawn.encode(drawn.picture(8, 8, n), "PNG"))
+    return folder
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_files_that_go_away_after_the_listing_get_their_rows_however_many(
+    spark: SparkSession,
+    encoder: Encoder,
+    many: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    before: bool,
+) -> None:
+    """Before Spark looks for them, which refuses the query, or before it reads them."""
+    real = engine.read_images
+
+    def read_images(*arguments: Any, **more: Any) -> DataFrame:
+        images = None if before else real(*arguments, **more)
+        for n in range(110):
+            (many / f"{n:03d}.png").unlink(missing_ok=True)
+        return images or real(*arguments, **more)
+
+    monkeypatch.setattr(engine, "read_images", read_images)
+    summary = pomona.extract(many, tmp_path / "t", encoder=encoder, spark=spark)
+    assert (summary.ok, summary.by_status["unreadable"], summary.files) == (10, 110, 120)
+    errors = set(tables.read(tmp_path / "t")["error"].to_pylist())
+    assert errors == {None, "cannot be read: No such file or directory"}
+
+
+def test_spark_is_not_started_where_there_is_nothing_to_do(
+    encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+
+    def session(*_: object) -> None:
+        started.append(True)
+        raise EngineError("of the test")
+
+    monkeypatch.setattr(extraction, "active_session", lambda: None)
+    monkeypatch.setattr(extraction, "session", session)
+    settings: dict[str, Any] = {"encoder": encoder, "master": "local[2]"}
+    told = pomona.extract(pictures, tmp_path / "t", dry_run=True, **settings)
+    assert (told.changes.new, told.dry_run) == (14, True)
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    again = pomona.extract(pictures, tmp_path / "t", **settings)
+    assert (again.skipped, again.ok, again.dry_run, started) == (14, 0, False, [])
+    (pictures / "Apple Red 1" / "image 1.png").unlink()
+    assert pomona.extract(pictures, tmp_path / "t", **settings).changes.gone == 1
+    for more in ({"prune": True}, {"retry_failed": True}, {"overwrite": True}):
+        with pytest.raises(EngineError, match="of the test"):
+            pomona.extract(pictures, tmp_path / "t", **settings, **more)
+    (tmp_path / "t" / "_staging-of-the-killed").mkdir()
+    with pytest.raises(EngineError, match="of the test"):
+        pomona.extract(pictures, tmp_path / "t", **settings)
+
+
+def test_a_file_that_may_not_be_read_on_hdfs_is_a_row_and_not_the_end(
+    spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Spark gives up on its job there, whatever it is asked to ignore."""
+    secret = pictures / "Apple Red 1" / "image 1.png"
+    real_append, real_open = LocalRows.append, LocalImages.can_be_opened
+
+    def append(self: LocalRows, rows: DataFrame) -> dict[str, str]:
+        if any(secret.name in path for path in rows.inputFiles()):
+            raise RuntimeError("Caused by: org.apache.hadoop.security.AccessControlException: no")
+        return real_append(self, rows)
+
+    def can_be_opened(self: LocalImages, file: ImageFile) -> bool:
+        return file.path != str(secret) and real_open(self, file)
+
+    monkeypatch.setattr(LocalRows, "append", append)
+    monkeypatch.setattr(LocalImages, "can_be_opened", can_be_opened)
+    summary = pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=spark)
+    assert (summary.files, len(tables.rows(tmp_path / "t"))) == (14, 14)
+
+
+def test_files_that_only_the_driver_can_read_end_the_run(
+    spark: SparkSession,
+    encoder: Encoder,
+    many: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on a cluster where SOURCE is a folder of one machine."""
+    monkeypatch.setattr(LocalRows, "append", lambda _self, _rows: {})
+    with pytest.raises(RunError, match="120 of 120 files that the driver can read: is SOURCE on"):
+        pomona.extract(many, tmp_path / "t", encoder=encoder, spark=spark)
+    assert not (tmp_path / "t").exists()
+
+
+@pytest.fixture
+def ascii_spark(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> SparkSession:
+    """Spark as it is where no locale is set: it looks for other names than those beyond ASCII."""
+    real = engine.read_images
+
+    def read_images(session: SparkSession, files: list[ImageFile], *more: Any, **most: Any) -> Any:
+        named = [f._replace(path=f.path.encode("ascii", "ignore").decode()) for f in files]
+        return real(session, named, *more, **most)
+
+    monkeypatch.setattr(engine, "read_images", read_images)
+    return spark
+
+
+def test_names_that_java_does_not_know_are_left_to_the_driver(
+    ascii_spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    pomona.extract(pictures, tmp_path / "local", encoder=encoder, workers=2)
+    pomona.extract(pictures, tmp_path / "spark", encoder=encoder, spark=ascii_spark, wave_files=5)
+    assert tables.read(tmp_path / "local").equals(tables.read(tmp_path / "spark"))
+
+
+def test_many_names_that_java_does_not_know_end_the_run_with_advice(
+    ascii_spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine, "_UNSEEN_FILES", 3)
+    with pytest.raises(RunError, match=r"does not find 5 of \d+ files .*set LC_ALL=C\.UTF-8"):
+        pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=ascii_spark)
+
+
+def test_a_table_whose_name_java_does_not_know_is_refused(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    system = spark.sparkContext._jvm.System
+    known = system.setProperty("sun.jnu.encoding", "ANSI_X3.4-1968")
+    try:
+        with pytest.raises(TableError, match=r"in ANSI_X3\.4-1968: set LC_ALL=C\.UTF-8"):
+            pomona.extract(pictures, tmp_path / "été", encoder=encoder, spark=spark)
+    finally:
+        system.setProperty("sun.jnu.encoding", known)
+    assert not (tmp_path / "été").exists()
+
+
+def test_what_carried_the_encoder_is_freed_when_a_run_fails(
+    spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    freed: list[Carrier] = []
+
+    def release(self: Carrier) -> None:
+        freed.append(self)
+
+    def fail(_self: LocalRows, _rows: DataFrame) -> None:
+        raise RunError("of the test")
+
+    monkeypatch.setattr(LocalRows, "append", fail)
+    monkeypatch.setattr(Carrier, "release", release)
+    with pytest.raises(RunError, match="of the test"):
+        pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=spark)
+    assert len(freed) == 1
+
+
+def test_queries_on_the_tables_rows_belong_to_the_run_also(
+    spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So that a run which is stopped while it removes rows ends."""
+    groups = set()
+    for name in ("index", "append", "merge_small_parts"):
+        real = getattr(LocalRows, name)
+
+        def noted(*arguments: Any, real: Any = real) -> Any:
+            groups.add(spark.sparkContext.getLocalProperty("spark.jobGroup.id"))
+            return real(*arguments)
+
+        monkeypatch.setattr(LocalRows, name, noted)
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=spark)
+    (group,) = groups
+    assert group.startswith("pomona-")
+
+
+@pytest.mark.parametrize(("size", "rows"), [(40 * 2**20, 1), (10 * 2**20, 1), (5000, 256)])
+def test_batches_of_images_are_bounded_in_bytes(size: int, rows: int) -> None:
+    files = [ImageFile(f"/photos/{number}.jpg", size, 0) for number in range(50)]
+    settings = read_settings(files, cores=2)
+    assert settings["spark.sql.execution.arrow.maxRecordsPerBatch"] == rows
+
+
+def test_small_images_are_packed_into_a_few_tasks_for_each_core() -> None:
+    files = [ImageFile(f"/photos/{number}.jpg", 5000, 0) for number in range(8000)]
+    settings = read_settings(files, cores=2)
+    weight = 8000 * (5000 + int(str(settings["spark.sql.files.openCostInBytes"])))
+    assert 7 <= weight / int(str(settings["spark.sql.files.maxPartitionBytes"])) <= 8
+
+
+def test_a_few_large_photos_are_shared_out_among_tasks_too() -> None:
+    files = [ImageFile(f"/photos/{number}.jpg", 40 * 2**20, 0) for number in range(50)]
+    settings = read_settings(files, cores=2)
+    assert 2 <= int(str(settings["spark.sql.files.maxPartitionBytes"])) // (40 * 2**20) <= 7

@@ -1,0 +1,89 @@
+"""Delta and Iceberg tables of features: `make test-formats` runs this with their jars.
+
+`test_mixed_encoders.py` tests the same claims without jars, on Parquet files with such metadata.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+import drawn
+import pomona
+from pomona.encoder.encoder import Encoder
+from pomona.errors import TableError
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+PACKAGES = os.environ.get("POMONA_TEST_FORMATS", "")
+
+pytestmark = [
+    pytest.mark.spark,
+    pytest.mark.skipif(not PACKAGES, reason="needs jars of Delta and Iceberg: make test-formats"),
+    # PySpark 4.0 leaves the sockets of `collect` to the garbage collector.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """A session with the extensions of both formats."""
+    if shutil.which("java") is None:
+        pytest.skip("no Java on this machine")
+    from py4j.protocol import Py4JError
+    from pyspark.sql import SparkSession as Session
+
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    settings = {
+        "spark.jars.packages": PACKAGES,
+        "spark.ui.enabled": "false",
+        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        "spark.sql.catalog.ice": "org.apache.iceberg.spark.SparkCatalog",
+        "spark.sql.catalog.ice.type": "hadoop",
+        "spark.sql.catalog.ice.warehouse": str(tmp_path_factory.mktemp("ice")),
+        "spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("warehouse")),
+    }
+    try:
+        session = Session.builder.master("local[2]").config(map=settings).getOrCreate()
+    except (Py4JError, RuntimeError) as error:
+        pytest.skip(f"Spark cannot get the jars of Delta and Iceberg: {error}")
+    yield session
+    session.stop()
+
+
+@pytest.mark.parametrize("kind", ["delta", "iceberg"])
+def test_an_append_of_another_encoder_is_refused(
+    lake: SparkSession, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory, kind: str
+) -> None:
+    folder = str(tmp_path_factory.mktemp("delta") / "t")
+    content = bytearray(drawn.encode(drawn.picture(), "PNG"))
+    images = lake.createDataFrame([("file:/a.png", content)], "path string, content binary")
+
+    def append(maker: Encoder) -> DataFrame:
+        rows = pomona.featurize(images, maker)
+        if kind == "delta":
+            rows.write.format("delta").mode("append").save(folder)
+            return lake.read.format("delta").load(folder)
+        if lake.catalog.tableExists("ice.db.t"):
+            rows.writeTo("ice.db.t").append()
+        else:
+            rows.writeTo("ice.db.t").create()
+        return lake.table("ice.db.t")
+
+    table = append(encoder)
+    features = pomona.spark.read_features(lake, table)
+    assert pomona.spark.provenance(features)["fingerprint"] == encoder.fingerprint
+    assert append(encoder).count() == 2
+    assert pomona.spark.read_features(lake, append(encoder)).count() == 3
+    mixed = append(dataclasses.replace(encoder, weights="other", weights_sha256="0" * 64))
+    with pytest.raises(TableError, match="mixes rows of two encoders.*other"):
+        pomona.spark.read_features(lake, mixed)

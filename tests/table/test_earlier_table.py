@@ -1,0 +1,57 @@
+"""A table that an earlier version wrote is continued, relabelled and followed when it moves."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import drawn
+import pomona
+import tables
+from conftest import TESTS
+from pomona.encoder.encoder import Encoder
+
+GOLDEN = TESTS / "goldens" / "earlier_table"
+WAS_AT = "file:/tmp/resume_gold/in/pictures"
+
+
+@pytest.fixture
+def earlier(tmp_path: Path) -> tuple[Path, Path]:
+    """The pictures, and the table, as if they had been here at the time."""
+    pictures, table = tmp_path / "pictures", tmp_path / "table"
+    shutil.copytree(GOLDEN / "pictures", pictures)
+    for n, name in enumerate(["a.png", "b.png", "sub/c.png", "sub/empty.png"]):
+        os.utime(pictures / name, (1_700_000_000 + n,) * 2)
+    table.mkdir()
+    part = pq.read_table(GOLDEN / "part.parquet")
+    paths = [path.replace(WAS_AT, f"file:{pictures}") for path in part["path"].to_pylist()]
+    part = part.set_column(0, part.schema.field(0), pa.array(paths))
+    pq.write_table(part, table / "part-1795744362729-d2a3a2eb23c1.parquet")
+    return pictures, table
+
+
+def test_a_table_of_an_earlier_version_is_continued_with_its_labels(
+    earlier: tuple[Path, Path], encoder: Encoder, tmp_path: Path
+) -> None:
+    pictures, table = earlier
+    (pictures / "new.png").write_bytes(drawn.encode(drawn.picture(9, 9, 9), "PNG"))
+    done = pomona.extract(pictures, table, encoder=encoder)
+    assert (done.skipped, done.changes.new, done.changes.changed) == (4, 1, 0)
+    assert done.changes.labels_kept == 4
+    found = {name: row["label"] for name, row in tables.rows(table).items()}
+    assert found == {
+        "a.png": "ripe",
+        "b.png": None,
+        "c.png": "green",
+        "empty.png": None,
+        "new.png": "pictures",
+    }
+    again = pomona.extract(pictures, table, encoder=encoder, label="parent")
+    assert (again.changes.relabelled, again.model_loads) == (4, 0)
+    pomona.extract(pictures, tmp_path / "anew", encoder=encoder)
+    assert tables.read(table).equals(tables.read(tmp_path / "anew"))

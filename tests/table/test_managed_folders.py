@@ -1,0 +1,254 @@
+"""Tables that plain Parquet readers get wrong: partitions, and folders that another system manages.
+
+Delta, Iceberg and Hudi are recognized by what their logs are called, so the logs here are written
+by hand. Spark itself writes partitions and streaming sinks in `test_managed_folders_spark.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import pomona
+import tables
+from pomona.analysis.classifier.training import train
+from pomona.analysis.inspection import inspect_table
+from pomona.analysis.neighbours.duplicates import find_duplicates
+from pomona.analysis.pca import project
+from pomona.analysis.vectors import open_vectors
+from pomona.encoder.encoder import Encoder
+from pomona.errors import TableError
+from pomona.schema import FEATURE_SCHEMA
+from pomona.table.feature_table import FeatureTable
+from pomona.table.parts import partition_values
+
+VECTORS = [[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0]]
+LABELS = ["apple", "apple", "pear", "pear"]
+
+
+def _delta(root: Path) -> None:
+    (root / "_delta_log").mkdir(parents=True)
+    removed = {"remove": {"path": "part-000000.parquet", "dataChange": True}}
+    (root / "_delta_log" / "00000000000000000000.json").write_text(json.dumps(removed))
+
+
+def _iceberg(root: Path) -> None:
+    (root / "metadata").mkdir(parents=True)
+    (root / "metadata" / "00000-0b0c.metadata.json").write_text("{}")
+
+
+def _hudi(root: Path) -> None:
+    (root / ".hoodie").mkdir(parents=True)
+    (root / ".hoodie" / "hoodie.properties").write_text("hoodie.table.name=t")
+
+
+MANAGERS = {"Delta": _delta, "Iceberg": _iceberg, "Hudi": _hudi}
+PLACES = {"itself": "", "a partition": "label=apple", "the folder of its data": "data"}
+
+Opener = Callable[[str, Path], Any]
+READERS: dict[str, Opener] = {
+    "provenance": lambda table, _: FeatureTable.at(table).provenance(),
+    "batches": lambda table, _: list(FeatureTable.at(table).batches()),
+    "inspect": lambda table, _: inspect_table(FeatureTable.at(table)),
+    "read_features": lambda table, _: pomona.read_features(table),
+    "search": lambda table, _: open_vectors(FeatureTable.at(table)),
+    "duplicates": lambda table, _: find_duplicates(FeatureTable.at(table)),
+    "train": lambda table, _: train(table),
+    "project": lambda table, to: project(FeatureTable.at(table), FeatureTable(to), 2),
+}
+
+
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+@pytest.mark.parametrize("manager", MANAGERS)
+def test_a_table_that_another_system_manages_is_never_read_as_plain_parquet(
+    tmp_path: Path, manager: str, place: str
+) -> None:
+    MANAGERS[manager](tmp_path / "t")
+    table = tables.write(tmp_path / "t" / place, VECTORS, LABELS)
+    for read in READERS.values():
+        with pytest.raises(TableError, match=f"an? {manager} table") as refusal:
+            read(str(table), tmp_path / "new")
+        assert "pomona.spark.read_features" in str(refusal.value)
+        assert "move" not in str(refusal.value)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+@pytest.mark.parametrize("manager", [*MANAGERS, "a streaming sink"])
+def test_nothing_is_written_into_a_table_that_another_system_manages(
+    tmp_path: Path, pictures: Path, encoder: Encoder, manager: str, place: str, overwrite: bool
+) -> None:
+    name = manager
+    if manager == "a streaming sink":
+        (tmp_path / "t" / "_spark_metadata").mkdir(parents=True)
+        name = "sink of a streaming query"
+    else:
+        MANAGERS[manager](tmp_path / "t")
+    table = tmp_path / "t" / place
+    table.mkdir(exist_ok=True)
+    before = sorted((tmp_path / "t").rglob("*"))
+    for dry_run in (True, False):
+        with pytest.raises(TableError, match=name) as refusal:
+            pomona.extract(
+                pictures, table, encoder=encoder, overwrite=overwrite, dry_run=dry_run, workers=1
+            )
+        assert "give another TABLE" in str(refusal.value)
+        assert "move" not in str(refusal.value)
+    assert sorted((tmp_path / "t").rglob("*")) == before
+
+
+def test_a_folder_named_metadata_does_not_make_an_iceberg_table(tmp_path: Path) -> None:
+    (tmp_path / "metadata").mkdir()
+    (tmp_path / "metadata" / "notes.json").write_text("{}")
+    table = tables.write(tmp_path / "features", VECTORS, LABELS)
+    assert len(pomona.read_features(table)) == 4
+
+
+def _sink(root: Path, batches: dict[str, list[dict[str, Any]]]) -> None:
+    log = root / "_spark_metadata"
+    log.mkdir(parents=True, exist_ok=True)
+    for name, entries in batches.items():
+        (log / name).write_text("\n".join(["v1", *map(json.dumps, entries)]))
+    (log / ".0.crc").write_bytes(b"crc")
+
+
+def _logged(file: str, action: str = "add") -> dict[str, Any]:
+    return {"path": f"hdfs://nn:8020/old%20place/{file}", "size": 1, "action": action}
+
+
+def test_of_a_streaming_sink_those_files_are_read_that_its_log_names(tmp_path: Path) -> None:
+    table = tables.write(tmp_path / "sink", VECTORS, LABELS, parts=4)
+    names = sorted(part.name for part in table.glob("*.parquet"))
+    _sink(table, {"0": [_logged(names[0])], "1": [_logged(names[2])]})
+    kept = pomona.read_features(table)
+    assert [p.rpartition("/")[2] for p in kept.paths] == ["0.jpg", "2.jpg"]
+    assert inspect_table(FeatureTable(table)).rows == 2
+
+
+def test_the_newest_compact_batch_of_a_sinks_log_stands_for_all_before_it(tmp_path: Path) -> None:
+    table = tables.write(tmp_path / "sink", VECTORS, LABELS, parts=4)
+    names = sorted(part.name for part in table.glob("*.parquet"))
+    _sink(
+        table,
+        {
+            "8": [_logged(names[1])],  # which a later batch took back
+            "9.compact": [_logged(names[0])],
+            "10": [_logged(names[2]), _logged(names[3])],
+            "11": [_logged(names[3], "delete")],
+        },
+    )
+    assert [p.rpartition("/")[2] for p in pomona.read_features(table).paths] == ["0.jpg", "2.jpg"]
+
+
+def test_a_partition_of_a_streaming_sink_is_refused_with_the_tables_name(tmp_path: Path) -> None:
+    _sink(tmp_path / "sink", {"0": []})
+    part = tables.write(tmp_path / "sink" / "label=apple", VECTORS, LABELS)
+    with pytest.raises(TableError, match=f"give {tmp_path / 'sink'} as TABLE"):
+        pomona.read_features(part)
+
+
+def test_a_file_that_a_sinks_log_names_and_that_is_gone_is_an_error(tmp_path: Path) -> None:
+    table = tables.write(tmp_path / "sink", VECTORS, LABELS)
+    _sink(table, {"0": [_logged("part-gone.parquet")]})
+    with pytest.raises(TableError, match="lacks part-gone.parquet"):
+        pomona.read_features(table)
+
+
+@pytest.mark.parametrize("content", [b"", b"v2\n", b"v1\n{", b"v1\n[]", b'v1\n{"a": 1}', b"\xff"])
+def test_a_sinks_log_that_cannot_be_read_is_an_error(tmp_path: Path, content: bytes) -> None:
+    table = tables.write(tmp_path / "sink", VECTORS, LABELS)
+    _sink(table, {})
+    (table / "_spark_metadata" / "0").write_bytes(content)
+    with pytest.raises(TableError, match="_spark_metadata/0 is not as Spark writes it"):
+        pomona.read_features(table)
+
+
+def _partitioned(folder: Path, labels: list[str | None], *, outer: str = "") -> Path:
+    """A table as Spark's `partitionBy("label")` writes it: without the column in the files."""
+    flat = tables.write(folder.parent / "flat", VECTORS[: len(labels)], labels)
+    table = pq.read_table(flat)
+    for number, label in enumerate(labels):
+        name = "__HIVE_DEFAULT_PARTITION__" if label is None else quote(label, safe=" ")
+        place = folder / outer / f"label={name}"
+        place.mkdir(parents=True, exist_ok=True)
+        rows = table.slice(number, 1).drop_columns(["label"])
+        pq.write_table(rows, place / f"part-{number}.parquet")
+    shutil.rmtree(flat)
+    return folder
+
+
+@pytest.mark.parametrize("outer", ["", "day=2024-01-01", "size=7"])
+def test_a_partitioned_table_is_read_as_arrows_dataset_reads_it(tmp_path: Path, outer: str) -> None:
+    labels = ["01", "a/b=c %41 'é'", None, "true"]
+    table = _partitioned(tmp_path / "t", labels, outer=outer)
+    found = pomona.read_features(table)
+    hive = ds.partitioning(pa.schema([FEATURE_SCHEMA.field("label")]), flavor="hive")
+    judged = ds.dataset(table, partitioning=hive).to_table(columns=["path", "label", "features"])
+    by_arrow = {row["path"]: (row["label"], row["features"]) for row in judged.to_pylist()}
+    assert sorted(found.labels, key=str) == sorted(labels, key=str)
+    for path, label, vector in zip(found.paths, found.labels, found.features_matrix, strict=True):
+        assert (label, vector.tolist()) == by_arrow[path]
+    inspected = inspect_table(FeatureTable(table))
+    assert inspected.check.passed
+    assert sorted(inspected.labels, key=str) == sorted(labels, key=str)
+
+
+def test_a_column_other_than_the_label_may_be_the_partition(tmp_path: Path) -> None:
+    flat = pq.read_table(tables.write(tmp_path / "flat", VECTORS, LABELS))
+    for status in ("ok", "corrupt"):
+        place = tmp_path / "t" / f"status={status}" / "width=100"
+        place.mkdir(parents=True)
+        rows = flat.slice(0, 2) if status == "ok" else flat.slice(2, 2)
+        pq.write_table(rows.drop_columns(["status", "width"]), place / "part-0.parquet")
+    assert inspect_table(FeatureTable(tmp_path / "t")).statuses == {"ok": 2, "corrupt": 2}
+    assert tables.read(tmp_path / "t")["width"].to_pylist() == [100] * 4
+
+
+def test_one_partition_is_a_table_too_with_its_own_label(tmp_path: Path) -> None:
+    table = _partitioned(tmp_path / "t", ["a/b", "c"])
+    assert pomona.read_features(table / "label=a%2Fb").labels.tolist() == ["a/b"]
+
+
+def test_partitions_of_two_encoders_are_refused(tmp_path: Path) -> None:
+    tables.write(tmp_path / "t" / "label=a", VECTORS, LABELS)
+    tables.write(tmp_path / "t" / "label=b", VECTORS, LABELS, fingerprint="b" * 64)
+    with pytest.raises(TableError, match="mixes rows of two encoders.*label=b/part-000000"):
+        pomona.read_features(tmp_path / "t")
+
+
+def test_part_files_beside_partitions_are_refused(tmp_path: Path) -> None:
+    _partitioned(tmp_path / "t", ["a", "b"])
+    tables.write(tmp_path / "t", VECTORS, LABELS)
+    with pytest.raises(TableError, match="holds part files and partitions"):
+        pomona.read_features(tmp_path / "t")
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_no_rows_are_added_to_a_partitioned_table(
+    tmp_path: Path, pictures: Path, encoder: Encoder, overwrite: bool
+) -> None:
+    table = _partitioned(tmp_path / "t", ["a", "b"])
+    with pytest.raises(TableError, match=r"is partitioned .*give another TABLE"):
+        pomona.extract(pictures, table, encoder=encoder, overwrite=overwrite, workers=1)
+    assert len(pomona.read_features(table)) == 2
+
+
+@given(st.text(min_size=1))
+def test_every_label_comes_back_from_the_name_of_its_partition(label: str) -> None:
+    try:
+        escaped = quote(label, safe="")
+    except UnicodeEncodeError:
+        return  # a lone surrogate is no text
+    assert partition_values([f"label={escaped}"]) == {"label": label}

@@ -1,0 +1,394 @@
+"""Rows leave and part files merge: nothing is lost, nothing comes twice, whenever it is cut off."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tables
+from pomona.errors import TableError
+from pomona.schema import FEATURE_SCHEMA, schema_with_provenance
+from pomona.table import part_file
+from pomona.table.feature_table import FeatureTable
+from pomona.table.part_file import PartWriter, groups_to_merge, part_name
+from pomona.table.recovery import PutAway, take_up
+from pomona.table.writer import TableWriter, writing
+from pomona.worker.featurize import vectors_array
+
+MADE_BY = {"fingerprint": "a" * 64, "model": "tiny", "weights": "by hand", "dimension": "3"}
+
+
+def rows(*names: str) -> pa.RecordBatch:
+    """Rows whose vectors begin with the number of bytes of their name."""
+    count = len(names)
+    columns = {f.name: pa.nulls(count, f.type) for f in FEATURE_SCHEMA}
+    columns["path"] = pa.array(names, pa.string())
+    columns["status"] = pa.array(["ok"] * count)
+    vectors = np.array([[len(name), 2, 3] for name in names], np.float32)
+    columns["features"] = vectors_array([True] * count, vectors)
+    return pa.RecordBatch.from_arrays(list(columns.values()), schema=FEATURE_SCHEMA)
+
+
+def add(writer: TableWriter, *names: str) -> None:
+    part = PartWriter(writer.staging / part_name(), schema_with_provenance(MADE_BY))
+    part.write(rows(*names))
+    part.close()
+    writer.commit(part.path)
+
+
+def paths(folder: Path) -> list[str]:
+    return tables.read(folder)["path"].to_pylist()
+
+
+def paths_in(folder: Path) -> list[str]:
+    """As `paths`, of a folder that may have no part files."""
+    return paths(folder) if FeatureTable(folder).exists() else []
+
+
+def open_table(folder: Path) -> object:
+    return writing(FeatureTable(folder), MADE_BY, overwrite=False)
+
+
+def test_removed_rows_are_gone_and_all_others_stay_as_they_were(tmp_path: Path) -> None:
+    with open_table(tmp_path) as writer:
+        add(writer, "a", "bb", "ccc")
+        add(writer, "dddd", "eeeee")
+        add(writer, "f")
+        before = tables.read(tmp_path)
+        index = writer.index()
+        writer.remove_rows(index.rows_of(["bb", "f"]))
+    after = tables.read(tmp_path)
+    kept = before.filter(pa.array([path not in ("bb", "f") for path in before["path"].to_pylist()]))
+    assert after.equals(kept)
+    assert len(list(FeatureTable(tmp_path).parts())) == 2
+    assert FeatureTable(tmp_path).provenance() == MADE_BY
+
+
+@settings(max_examples=30)
+@given(
+    parts=st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=6), min_size=1, max_size=5),
+    doomed=st.sets(st.integers(0, 30)),
+)
+def test_whatever_is_removed_nothing_else_is(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[list[int]], doomed: set[int]
+) -> None:
+    folder = tmp_path_factory.mktemp("t")
+    with open_table(folder) as writer:
+        for part in parts:
+            add(writer, *(str(n) for n in part))
+        index = writer.index()
+        writer.remove_rows(index.rows_of([str(n) for n in sorted(doomed)]))
+    left = [str(n) for part in parts for n in part if n not in doomed]
+    assert sorted(paths(folder)) == sorted(left)
+
+
+def test_paths_are_found_part_by_part(tmp_path: Path) -> None:
+    with open_table(tmp_path) as writer:
+        add(writer, "a", "b")
+        add(writer, "c")
+        add(writer, "d", "e")
+        index = writer.index()
+        index.verdicts(["b", "c"], [None] * 2, [None] * 2)
+        parts = index.parts_with_unlisted()
+        assert list(writer.paths_in(parts)) == [["a", "b"], ["d", "e"]]
+        assert list(index.unlisted(["a", "b", "c", "d", "e", "new"])) == ["a", "d", "e"]
+
+
+def test_a_few_small_part_files_are_left_alone() -> None:
+    assert groups_to_merge({f"{n}": 1000 for n in range(8)}) == []
+
+
+def test_many_small_part_files_become_large_ones_and_large_ones_stay() -> None:
+    mega = 2**20
+    sizes = {f"{n:02d}": 20 * mega for n in range(20)} | {"large": 64 * mega}
+    groups = groups_to_merge(sizes)
+    assert [len(group) for group in groups] == [6, 6, 6, 2]
+    assert {name for group in groups for name in group} == sizes.keys() - {"large"}
+
+
+def merged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> TableWriter:
+    """A table of four part files that is about to be merged."""
+    monkeypatch.setattr(part_file, "_SMALL_PARTS", 2)
+    with open_table(folder) as writer:
+        for name in ("a", "bb", "ccc", "dddd"):
+            add(writer, name)
+        return writer
+
+
+def test_merging_keeps_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    merged(tmp_path, monkeypatch)
+    before = tables.read(tmp_path)
+    with open_table(tmp_path) as writer:
+        writer.merge_small_parts()
+    assert tables.read(tmp_path).equals(before)
+    (part,) = tmp_path.iterdir()
+    assert FeatureTable(tmp_path).provenance() == MADE_BY
+    assert part.suffix == ".parquet"
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing catches it, and no `finally` may tidy up."""
+
+
+def killed_after(
+    monkeypatch: pytest.MonkeyPatch, call: str, after: int, work: Callable[[], object]
+) -> bool:
+    """Do something until a method of `Path` was called so often; gives whether it came to that."""
+    real, calls = getattr(Path, call), []
+
+    def until_killed(self: Path, *arguments: object, **more: object) -> object:
+        if len(calls) >= after:
+            raise Killed
+        calls.append(self)
+        return real(self, *arguments, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, call, until_killed)
+        try:
+            work()
+        except Killed:
+            return True
+    return False
+
+
+def staging_of_the_killed(folder: Path) -> Path:
+    staging = folder / "_staging-of-the-killed"
+    staging.mkdir()
+    return staging
+
+
+# Every call that a merge of four part files makes.
+MERGING = [
+    ("write_text", 0),
+    *(("replace", n) for n in range(2)),
+    *(("unlink", n) for n in range(5)),
+]
+
+
+@pytest.mark.parametrize(("call", "after"), MERGING)
+def test_a_merge_that_is_cut_off_anywhere_is_completed_by_the_next_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, after: int
+) -> None:
+    merged(tmp_path, monkeypatch)
+    before = tables.read(tmp_path)
+    writer = TableWriter(FeatureTable(tmp_path), staging_of_the_killed(tmp_path))
+    assert killed_after(monkeypatch, call, after, writer.merge_small_parts)
+    seen = paths(tmp_path)
+    assert len(seen) == len(set(seen))  # never a row twice, at no moment
+    with open_table(tmp_path):
+        pass
+    assert tables.read(tmp_path).equals(before)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".parquet"}
+
+
+@pytest.mark.parametrize("after", range(3))
+def test_a_removal_that_is_cut_off_leaves_rows_to_do_again_and_none_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    with open_table(tmp_path) as writer:
+        add(writer, "a", "b")
+        add(writer, "c", "d")
+        doomed = writer.index().rows_of(["a", "c"])
+        real, calls = Path.replace, []
+
+        def until_killed(self: Path, target: Path) -> Path:
+            if len(calls) >= after:
+                raise Killed
+            calls.append(self)
+            return real(self, target)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "replace", until_killed)
+            if after < 2:
+                with pytest.raises(Killed):
+                    writer.remove_rows(doomed)
+            else:
+                writer.remove_rows(doomed)
+    found = paths(tmp_path)
+    assert len(found) == len(set(found))
+    assert {"b", "d"} <= set(found)
+
+
+# Every call that putting three part files away makes.
+PUTTING_AWAY = [("mkdir", 0), ("write_text", 0), *(("replace", n) for n in range(4))]
+
+
+def table_of_three_parts(folder: Path) -> pa.Table:
+    """Write it; gives its rows."""
+    with open_table(folder) as writer:
+        for names in ("ab", "c", "d"):
+            add(writer, *names)
+    return tables.read(folder)
+
+
+@pytest.mark.parametrize(("call", "after"), PUTTING_AWAY)
+def test_rows_that_a_killed_overwrite_was_putting_away_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, after: int
+) -> None:
+    before = table_of_three_parts(tmp_path)
+    staging = staging_of_the_killed(tmp_path)
+    assert killed_after(monkeypatch, call, after, lambda: PutAway.do(tmp_path, staging))
+    with open_table(tmp_path):
+        pass
+    assert tables.read(tmp_path).equals(before)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".parquet"}
+
+
+@pytest.mark.parametrize(("call", "after"), [*(("replace", n) for n in range(3)), ("unlink", 0)])
+def test_rows_come_back_though_the_giving_back_is_cut_off_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, after: int
+) -> None:
+    before = table_of_three_parts(tmp_path)
+    PutAway.do(tmp_path, staging_of_the_killed(tmp_path))
+    assert paths_in(tmp_path) == []
+    assert killed_after(monkeypatch, call, after, lambda: take_up(FeatureTable(tmp_path)))
+    with open_table(tmp_path):
+        pass
+    assert tables.read(tmp_path).equals(before)
+
+
+@pytest.mark.parametrize("file", ["swap.json", "put-away.json"])
+@pytest.mark.parametrize(
+    "written",
+    [
+        "",
+        "[" * 100_000,
+        "[]",
+        "{}",
+        '{"names": ["ROOT/precious.parquet"]}',
+        '{"names": ["../precious.parquet"]}',
+        '{"names": ["notes.txt"]}',
+        '{"names": "part-0.parquet"}',
+        '{"names": [{}]}',
+        '{"old": ["ROOT/precious.parquet"], "new": []}',
+        '{"old": ["../precious.parquet"], "new": []}',
+        '{"old": [], "new": ["../precious.parquet"]}',
+        '{"old": [".."], "new": []}',
+        '{"old": [], "new": [], "more": []}',
+    ],
+)
+def test_what_is_written_down_is_refused_where_it_leads_out_of_the_table(
+    tmp_path: Path, file: str, written: str
+) -> None:
+    precious = tmp_path / "precious.parquet"
+    precious.touch()
+    folder = tmp_path / "table"
+    folder.mkdir()
+    staging = staging_of_the_killed(folder)
+    (folder / "notes.txt").touch()
+    (staging / file).write_text(written.replace("ROOT", str(tmp_path)))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(TableError, match=f"{file} does not say which of the table's files"):
+        take_up(FeatureTable(folder))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_link_in_a_strangers_staging_folder_moves_nothing_of_another_folder(
+    tmp_path: Path,
+) -> None:
+    precious = tmp_path / "datasets" / "data.parquet"
+    precious.parent.mkdir()
+    precious.touch()
+    folder = tmp_path / "table"
+    folder.mkdir()
+    staging = staging_of_the_killed(folder)
+    (staging / "put-away.json").write_text('{"names": ["data.parquet"]}')
+    (staging / "replaced").symlink_to(precious.parent)
+    with pytest.raises(TableError, match="replaced is a link, which no run leaves"):
+        take_up(FeatureTable(folder))
+    assert precious.exists()
+
+
+def test_a_link_for_a_staging_folder_is_no_part_of_a_table(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    folder = tmp_path / "table"
+    folder.mkdir()
+    (folder / "_staging-x").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(TableError, match="not a feature table .it holds '_staging-x'"):
+        FeatureTable(folder).check_folder()
+
+
+def test_checksums_that_hadoop_left_go_with_what_they_are_of(tmp_path: Path) -> None:
+    with open_table(tmp_path) as writer:
+        add(writer, "a", "b")
+        add(writer, "c")
+        for part in FeatureTable(tmp_path).parts():
+            part.with_name(f".{part.name}.crc").touch()
+        writer.remove_rows(writer.index().rows_of(["a", "c"]))
+    assert paths(tmp_path) == ["b"]
+    assert not list(tmp_path.glob(".*.crc"))
+
+
+def test_a_damaged_part_file_is_named_when_rows_are_to_leave_it(tmp_path: Path) -> None:
+    with open_table(tmp_path) as writer:
+        add(writer, "a", "b")
+        (part,) = FeatureTable(tmp_path).parts()
+        doomed = writer.index().rows_of(["a"])
+        content = bytearray(part.read_bytes())
+        content[4:100] = b"\xff" * 96
+        part.write_bytes(content)
+        with pytest.raises(TableError, match=f"{part.name} is not a readable Parquet file"):
+            writer.remove_rows(doomed)
+        assert part.read_bytes() == content
+
+
+def test_rows_put_away_are_gone_once_others_have_come(tmp_path: Path) -> None:
+    with open_table(tmp_path) as writer:
+        add(writer, "a")
+    staging = staging_of_the_killed(tmp_path)
+    PutAway.do(tmp_path, staging)
+    add(TableWriter(FeatureTable(tmp_path), staging), "new")
+    with open_table(tmp_path):
+        pass
+    assert paths(tmp_path) == ["new"]
+    assert not staging.exists()
+
+
+def test_an_overwrite_that_writes_nothing_leaves_the_table_as_it_was(tmp_path: Path) -> None:
+    with open_table(tmp_path) as writer:
+        add(writer, "a")
+        add(writer, "b")
+    with writing(FeatureTable(tmp_path), MADE_BY, overwrite=True):
+        assert paths_in(tmp_path) == []
+    assert sorted(paths(tmp_path)) == ["a", "b"]
+
+
+def test_the_lock_is_on_the_folder_that_is_there_and_not_on_one_that_was_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run may remove the folder that it made between our opening it and locking it."""
+    folder = tmp_path / "t"
+    real = fcntl.flock
+    removed = []
+
+    def flock(descriptor: int, how: int) -> None:
+        if not removed:
+            removed.append(folder.rmdir())
+        real(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with open_table(folder) as writer:
+        add(writer, "a")
+        with pytest.raises(TableError, match="another run is writing"), open_table(folder):
+            pass
+    assert paths(folder) == ["a"]
+
+
+def test_a_damaged_part_file_is_named_with_the_way_on(tmp_path: Path) -> None:
+    with open_table(tmp_path) as writer:
+        add(writer, "a")
+    (part,) = FeatureTable(tmp_path).parts()
+    os.truncate(part, 20)
+    with (
+        pytest.raises(Exception, match="remove it, and the next run does its images again"),
+        open_table(tmp_path),
+    ):
+        pass

@@ -1,0 +1,301 @@
+"""A JPEG is `ok` if every pixel is in the file, whatever its end looks like, and only then."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import re
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from PIL import Image
+
+from conftest import TESTS
+from decoding import decoded_or_failed, failure, pixels, quick
+from drawn import encode, picture
+from pomona.worker.decode import Picture, decode
+from pomona.worker.formats.jpeg_data import JpegData
+
+END = b"\xff\xd9"
+IMAGES = TESTS / "goldens" / "images"
+
+
+def noisy(width: int = 150, height: int = 110, mode: str = "RGB") -> Image.Image:
+    rng = np.random.default_rng(0)
+    levels = np.asarray(picture(width, height)) + rng.normal(0, 9, (height, width, 3))
+    return Image.fromarray(levels.clip(0, 255).astype(np.uint8)).convert(mode)
+
+
+HUFFMAN = {
+    "baseline": encode(noisy(), "JPEG"),
+    "smooth": encode(picture(), "JPEG"),
+    "one colour": encode(Image.new("RGB", (70, 50), (9, 120, 200)), "JPEG"),
+    "optimized": encode(noisy(), "JPEG", optimize=True),
+    "not subsampled": encode(noisy(), "JPEG", subsampling=0),
+    "RGB without YCbCr": encode(noisy(), "JPEG", keep_rgb=True),
+    "grey": encode(noisy(mode="L"), "JPEG"),
+    "CMYK": encode(noisy(mode="CMYK"), "JPEG"),
+    "restart markers": encode(noisy(), "JPEG", restart_marker_blocks=7),
+    "progressive": encode(noisy(), "JPEG", progressive=True),
+    "progressive grey": encode(noisy(mode="L"), "JPEG", progressive=True),
+    "progressive CMYK": encode(noisy(mode="CMYK"), "JPEG", progressive=True),
+    "progressive, restart markers": encode(
+        noisy(), "JPEG", progressive=True, restart_marker_blocks=7
+    ),
+}
+ARITHMETIC = {
+    "arithmetic": (IMAGES / "arithmetic.jpg").read_bytes(),
+    "arithmetic, progressive": (IMAGES / "arithmetic_progressive.jpg").read_bytes(),
+}
+FILES = HUFFMAN | ARITHMETIC
+LIKE_DATA = {
+    "no end marker, text": b"made by Image_UTC_Data1700000000000",
+    "a byte too many": b"\x5a" + END,
+}
+VIDEO = b"\0\0\0\x18ftypmp42\0\0\0\0isommp42" + bytes(range(256)) * 9
+SAMSUNG = b"SEFH\x6a\0\0\0\1\0\0\0\0\0\1\x0a\x17\0\0\0\x17\0\0\0\x18\0\0\0SEFT"
+KNOWN_TRAILERS = {
+    "no end marker, Samsung's trailer": b"\0\0\1\x0a\x0e\0\0\0Image_UTC_Data1700000000" + SAMSUNG,
+    "no end marker, Samsung's motion photo": b"\0\0\x30\x0a\x10\0\0\0MotionPhoto_Data" + VIDEO,
+    "no end marker, a table of Samsung's": SAMSUNG + bytes(range(255)) * 4,
+    "no end marker, a video": VIDEO,
+    "no end marker, a QuickTime video": b"\0\0\0\x14ftypqt  \0\0\0\0qt  " + bytes(range(254)) * 9,
+    "no end marker, an archive": b"PK\3\4\x14\0\0\0" + bytes(range(250)) * 4,
+    "no end marker, a PNG": encode(noisy(40, 40), "PNG"),
+    "no end marker, a WEBP": encode(noisy(40, 40), "WEBP"),
+    "no end marker, XMP": b'<x:xmpmeta xmlns:x="adobe:ns:meta/">' + b" " * 900,
+    "no end marker, HTML": b"<html><body>" + b"connection lost " * 90,
+}
+ENDS = (
+    LIKE_DATA
+    | KNOWN_TRAILERS
+    | {
+        "no end marker": b"",
+        "half an end marker": b"\xff",
+        "no end marker, an unknown marker": b"\xff\x10 and more",
+        "no end marker, another picture": HUFFMAN["smooth"],
+        "no end marker, zeros": bytes(3000),
+        "end marker, text": END + b"SEFH\x6a\0\0\0 Image_UTC_Data1700000000000 SEFT",
+        "end marker, an unknown marker": END + b"\xff\x10 and more",
+        "end marker, another picture": END + HUFFMAN["smooth"],
+        "end marker, half of another picture": END + HUFFMAN["smooth"][:300],
+        "end marker, zeros": END + bytes(3000),
+        "fill bytes": b"\xff\xff\xff\xff" + END,
+        "zeros, end marker": bytes(3000) + END,
+    }
+)
+
+
+def by_pillow(content: bytes, draft: tuple[int, int] | None = None) -> np.ndarray:
+    with Image.open(io.BytesIO(content)) as image:
+        if draft:
+            image.draft(None, draft)
+        return np.asarray(image.convert("RGB"))
+
+
+def scan_starts(content: bytes) -> list[int]:
+    """Where the headers of scans begin."""
+    return [match.start() for match in re.finditer(rb"\xff\xda\0[\x08\x0a\x0c\x0e]", content)]
+
+
+# Pixels ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("draft", [None, (30, 30), (15, 15)])
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_pixels_are_those_of_pillow(name, draft):
+    assert np.array_equal(pixels(decode(FILES[name], draft=draft)), by_pillow(FILES[name], draft))
+
+
+@quick
+@given(
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.sampled_from([0, 1, 2]),
+    st.booleans(),
+)
+def test_pixels_of_any_size_and_draft_are_those_of_pillow(
+    width, height, enough, subsampling, progressive
+):
+    options = {"subsampling": subsampling, "progressive": progressive}
+    content = encode(picture(width, height), "JPEG", **options)
+    assert np.array_equal(pixels(decode(content)), by_pillow(content))
+    if max(width, height) >= 16:  # smaller ones are never scaled
+        draft = (enough, enough)
+        assert np.array_equal(pixels(decode(content, draft=draft)), by_pillow(content, draft))
+
+
+# Ends --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("draft", [None, (15, 15)])
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [
+        *itertools.product(HUFFMAN, ENDS),
+        *itertools.product(ARITHMETIC, sorted(ENDS.keys() - LIKE_DATA.keys())),
+    ],
+)
+def test_whole_picture_is_ok_however_the_file_ends(name, end, draft):
+    whole = FILES[name]
+    content = whole.removesuffix(END) + ENDS[end]
+    assert np.array_equal(pixels(decode(content, draft=draft)), pixels(decode(whole, draft=draft)))
+
+
+@pytest.mark.parametrize("name", sorted(ARITHMETIC))
+def test_arithmetic_coded_data_that_nothing_tells_from_what_follows_is_corrupt(name):
+    text = LIKE_DATA["no end marker, text"]
+    assert failure(ARITHMETIC[name][:-2] + text).status == "corrupt"
+
+
+@quick
+@given(st.sampled_from(sorted(HUFFMAN)), st.binary(max_size=60))
+def test_nothing_that_follows_an_end_marker_decides(name, trailer):
+    found = decode(HUFFMAN[name] + trailer)
+    assert np.array_equal(pixels(found), pixels(decode(HUFFMAN[name])))
+
+
+@quick
+@example("one colour", 0.999, END)
+@example("progressive", 0.484375, END + HUFFMAN["smooth"])  # within a table
+@given(
+    st.sampled_from(sorted(HUFFMAN)),
+    st.floats(0, 0.9999),
+    st.sampled_from([b"", END, END + b"text", b"\xff\x10 text", END + HUFFMAN["smooth"]]),
+)
+def test_data_cut_anywhere_is_truncated_whatever_follows_the_cut(name, share, end):
+    content = HUFFMAN[name]
+    start = scan_starts(content)[0]
+    start += 2 + content[start + 3]  # behind the header of the scan
+    cut = start + int(share * (len(content) - len(END) - start))
+    assert failure(content[:cut] + end).status == "truncated"
+    assert failure(content[:cut] + end, draft=(15, 15)).status == "truncated"
+
+
+@pytest.mark.parametrize("end", sorted(KNOWN_TRAILERS))
+@pytest.mark.parametrize("name", sorted(HUFFMAN))
+def test_data_cut_before_a_known_trailer_is_truncated(name, end):
+    content = HUFFMAN[name]
+    start = scan_starts(content)[-1]
+    start += 2 + content[start + 3]  # behind the header of the scan
+    for share in (0.3, 0.8, 0.99):
+        cut = start + int(share * (len(content) - len(END) - start))
+        assert failure(content[:cut] + KNOWN_TRAILERS[end]).status == "truncated"
+        assert failure(content[:cut] + KNOWN_TRAILERS[end], draft=(15, 15)).status == "truncated"
+
+
+@pytest.mark.parametrize("name", sorted(ARITHMETIC))
+@pytest.mark.parametrize("lost", [12, 30, 150])
+@pytest.mark.parametrize("end", [b"", END, bytes(500), bytes(500) + END])
+def test_arithmetic_coded_data_that_is_cut_is_truncated(name, lost, end):
+    assert failure(ARITHMETIC[name][: -2 - lost] + end).status == "truncated"
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(FILES) if "progressive" in name])
+def test_progressive_file_without_its_last_scans_is_truncated(name):
+    content = FILES[name]
+    starts = scan_starts(content)
+    assert len(starts) > 3
+    for start in starts[1:]:
+        assert by_pillow(content[:start] + END).shape[2] == 3  # which does not tell
+        refused = failure(content[:start] + END)
+        assert refused.status == "truncated"
+        assert "scans do not complete the picture" in str(refused)
+
+
+@pytest.mark.parametrize("end", [b"", END])
+@pytest.mark.parametrize("name", ["baseline", "grey", "CMYK", "progressive", "restart markers"])
+def test_download_that_broke_off_in_a_file_of_full_size_is_truncated(name, end):
+    content = HUFFMAN[name]
+    for share in (0.5, 0.8, 0.95):
+        cut = content[: int(len(content) * share)]
+        assert failure(cut + bytes(len(content)) + end).status == "truncated"
+
+
+@pytest.mark.parametrize("end", [b"", END])
+@pytest.mark.parametrize("lost", [6, 9, 14, 25, 60])
+@pytest.mark.parametrize(
+    "name", ["baseline", "grey", "CMYK", "not subsampled", "RGB without YCbCr"]
+)
+def test_few_zeros_in_place_of_the_last_bytes_are_truncated(name, lost, end):
+    cut = HUFFMAN[name][: -len(END) - lost]
+    for zeros in (lost, lost + 2, 4 * lost):
+        assert failure(cut + bytes(zeros) + end).status == "truncated"
+
+
+# Damage ------------------------------------------------------------------------------------------
+
+
+def test_restart_markers_out_of_order_are_corrupt():
+    content = HUFFMAN["restart markers"]
+    swapped = content.replace(b"\xff\xd2", b"\xff\x01").replace(b"\xff\xd5", b"\xff\xd2")
+    refused = failure(swapped.replace(b"\xff\x01", b"\xff\xd5"))
+    assert refused.status == "corrupt"
+    assert "instead of RST" in str(refused)
+
+
+def test_data_missing_within_the_picture_is_corrupt():
+    content = HUFFMAN["restart markers"]
+    first = content.index(b"\xff\xd0", scan_starts(content)[0])
+    assert failure(content[: first - 20] + content[first:]).status == "corrupt"
+
+
+def test_data_of_a_restart_interval_that_is_missing_is_truncated():
+    content = HUFFMAN["restart markers"]
+    last = max(match.start() for match in re.finditer(rb"\xff[\xd0-\xd7]", content))
+    assert failure(content[:last] + END).status == "truncated"
+
+
+def test_data_left_over_before_the_end_marker_is_corrupt():
+    content = HUFFMAN["baseline"]
+    at = scan_starts(content)[0] + 14
+    refused = failure(content[:-2] + content[at : at + 300].replace(b"\xff", b"\xfe") + END)
+    assert refused.status == "corrupt"
+    assert "extraneous bytes" in str(refused)
+
+
+def test_scan_header_that_libjpeg_only_warns_of_does_not_decide():
+    content = bytearray(HUFFMAN["baseline"])
+    at = scan_starts(bytes(content))[0]
+    content[at + 11 : at + 14] = b"\0\0\0"  # as some cameras write it
+    assert np.array_equal(pixels(decode(bytes(content))), pixels(decode(HUFFMAN["baseline"])))
+    assert failure(bytes(content[:-500]) + END).status == "truncated"
+
+
+@quick
+@given(
+    st.sampled_from(sorted(FILES)),
+    st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), min_size=1, max_size=6),
+    st.sampled_from([None, (8, 8)]),
+)
+def test_changed_bytes_give_a_picture_or_an_image_error(name, changes, draft):
+    changed = bytearray(FILES[name])
+    for share, value in changes:
+        changed[int(share * len(changed))] = value
+    found = decoded_or_failed(bytes(changed), max_pixels=1_000_000, draft=draft)
+    if isinstance(found, Picture) and draft is None:
+        assert found.image.size == (found.width, found.height)
+
+
+@quick
+@given(st.binary(max_size=300), st.sampled_from([b"", HUFFMAN["progressive"][:200]]))
+def test_markers_of_any_bytes_are_read_without_an_exception(content, start):
+    data = JpegData(start + content)
+    assert data.scans >= 0
+    assert data.without_trailer.endswith(END)
+
+
+# Reported files ----------------------------------------------------------------------------------
+
+
+def test_reported_jpegs_are_told_apart(shared_data):
+    folder = shared_data / "trials" / "jpeg-end"
+    whole = pixels(decode((folder / "0_whole.jpg").read_bytes()))
+    for name in ("1_no_eoi.jpg", "4_no_eoi_then_ff10.jpg"):
+        assert np.array_equal(pixels(decode((folder / name).read_bytes())), whole)
+    cut = (folder / "6_really_truncated.jpg").read_bytes()
+    assert failure(cut).status == "truncated"
+    assert failure(cut + END).status == "truncated"

@@ -1,0 +1,52 @@
+"""JPEG 2000 of any bit depth comes out in its pixels; imagecodecs is the judge."""
+
+from __future__ import annotations
+
+import imagecodecs
+import numpy as np
+import pytest
+
+from decoding import failure, pixels
+from pomona.worker.decode import decode
+from pomona.worker.formats.jpeg2000 import _YCBCR
+
+
+def drawn(bits: int, channels: int) -> np.ndarray:
+    """Blocks of black, white and six levels between: (160, 200, channels) uint16."""
+    levels = np.random.default_rng(bits).integers(0, 8, (20, 25, channels))
+    levels[:5] = 7
+    levels[5:10] = 0
+    return (levels * ((2**bits - 1) / 7)).astype(np.uint16).repeat(8, 0).repeat(8, 1)
+
+
+def encoded(samples: np.ndarray, bits: int, **options: object) -> bytes:
+    return imagecodecs.jpeg2k_encode(samples, bitspersample=bits, **options)
+
+
+@pytest.mark.parametrize("form", ["JP2", "J2K"])
+@pytest.mark.parametrize("options", [{"reversible": True}, {"level": 60}])
+@pytest.mark.parametrize("bits", [9, 10, 12, 14, 16])
+def test_white_of_more_than_8_bits_stays_white(bits, options, form):
+    content = encoded(drawn(bits, 3), bits, codecformat=form, **options)
+    steps = 2 ** (bits - 8)
+    right = (imagecodecs.jpeg2k_decode(content).astype(int) + steps // 2) // steps
+    assert np.array_equal(pixels(decode(content)), right.clip(0, 255))
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+@pytest.mark.parametrize("channels", [2, 4])
+def test_opaque_alpha_of_more_than_8_bits_stays_opaque(channels, bits):
+    samples = drawn(bits, channels)
+    samples[..., -1] = 2**bits - 1
+    right = samples[..., : channels - 1] / (2**bits - 1) * 255
+    found = pixels(decode(encoded(samples, bits, reversible=True)))
+    assert np.abs(found - right).max() <= 1
+
+
+def test_ycbcr_of_more_than_8_bits_is_unsupported():
+    content = encoded(drawn(12, 3), 12, reversible=True)
+    rgb = _YCBCR[:-1] + b"\x10"
+    assert rgb in content
+    refused = failure(content.replace(rgb, _YCBCR))
+    assert (refused.status, refused.width) == ("unsupported", 200)
+    assert "convert the file to RGB" in str(refused)
