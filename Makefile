@@ -16,7 +16,7 @@ PYSPARK_4.0 := pyspark==4.0.5 py4j==0.10.9.9
 PYSPARK_4.1 := pyspark==4.1.4 py4j==0.10.9.9
 FORMATS := io.delta:delta-spark_2.13:4.0.0,org.apache.iceberg:iceberg-spark-runtime-4.0_2.13:1.10.0
 
-.PHONY: help demo test test-faults test-networks lint format bench fuzz clean
+.PHONY: help demo test test-faults test-networks lint format docs bench fuzz clean
 .PHONY: test-spark-3.5 test-spark-4.0 test-spark-4.1 test-spark-newest test-formats
 
 help:  ## List the targets
@@ -35,7 +35,7 @@ demo: $(VENV)/demo.stamp  ## Draw pictures, extract their features, inspect the 
 	@echo "  $(BIN)/pomona train demo/features -o demo/fruit.classifier"
 	@echo "  $(BIN)/pomona classify demo/fruit.classifier demo/pictures/Plum"
 
-test: lint  ## Check style, types and imports, then run all tests
+test: lint docs  ## Check style, types, imports and documentation, then run all tests
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 	@$(MAKE) --no-print-directory test-spark-3.5
 
@@ -71,6 +71,10 @@ format: $(VENV)/dev.stamp  ## Put the code into shape
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+docs: $(VENV)/docs.stamp  ## Build the documentation in build/site, and check its links and names
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "Open build/site/index.html in a browser."
+
 bench: $(VENV)/dev.stamp  ## Measure against the reference notebook: WEIGHTS=FILE REFERENCE_PYTHON=PYTHON
 	$(BIN)/python benchmarks/run.py --write --weights "$(WEIGHTS)" $(if $(REFERENCE_PYTHON),--reference-python "$(REFERENCE_PYTHON)")
 
@@ -78,7 +82,7 @@ fuzz: $(VENV)/fuzz.stamp  ## Feed the decoder mutated images for ten minutes: FU
 	$(BIN)/python fuzzing/fuzz_decode.py -max_total_time=$(FUZZ_SECONDS)
 
 clean:  ## Remove what the other targets made
-	rm -rf $(VENV) $(VENV)-oldest $(SPARKS) demo
+	rm -rf $(VENV) $(VENV)-oldest $(SPARKS) build/site demo
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Pomona needs Python 3.11 or later; this is " + sys.version.split()[0] + ": set PYTHON=python3.12, say" if sys.version_info < (3, 11) else 0)'
@@ -92,6 +96,11 @@ $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) install -c constraints.txt -e '.[analysis,connect,heif,int8,onnx,spark]' \
 		hypothesis imagecodecs import-linter mypy pytest pytest-xdist ruff tifffile
 	@touch $@ $(VENV)/demo.stamp
+
+# MkDocs imports the package, so it shares its environment.
+$(VENV)/docs.stamp: $(VENV)/dev.stamp
+	$(PIP) install -c constraints.txt mkdocs mkdocs-material 'mkdocstrings[python]'
+	@touch $@
 
 $(VENV)-oldest/dev.stamp: pyproject.toml constraints-oldest.txt | $(VENV)/bin/python
 	$(VENV)/bin/python -m venv $(VENV)-oldest

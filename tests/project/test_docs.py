@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import runpy
@@ -17,12 +18,14 @@ import click
 import pytest
 
 import pomona
+from browser import CHROMIUM, chromium
 from conftest import REPOSITORY, draw_tree
 from pomona.cli.main import app
 from pomona.encoder.encoder import Encoder
 
 DOCS = REPOSITORY / "docs"
-PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+HOOKS = runpy.run_path(str(DOCS / "hooks.py"))
 FENCED = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 NOT_RUN = re.compile(r"<!-- not run: (?P<reason>.+) -->\n\Z")
 LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
@@ -140,34 +143,38 @@ def test_a_command_that_does_not_exist_would_be_found(line: str) -> None:
         parse(line)
 
 
-# The page of the command line --------------------------------------------------------------------
+def test_the_commands_of_getting_started_run_as_printed(tmp_path: Path) -> None:
+    page = [block for block in blocks("console") if block.page.name == "getting-started.md"]
+    lines = [line for block in page if not block.not_run for line in typed(block)]
+    assert len(lines) == 8
+    shutil.copytree(REPOSITORY / "examples", tmp_path / "examples")
+    programs = Path(sys.executable).parent
+    done = subprocess.run(
+        ["bash", "-e", "-u", "-c", "\n".join(lines)],
+        cwd=tmp_path,
+        env=os.environ | {"PATH": f"{programs}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "200 ok, 3 failed" in done.stdout
+    assert "nothing to do: 203 images already done" in done.stdout
+    assert "accuracy: 1.0000, 40 of 40 images right" in done.stdout
+    assert (tmp_path / "report.html").stat().st_size > 100_000
 
 
-def test_the_page_of_the_command_line_is_up_to_date() -> None:
-    script = runpy.run_path(str(DOCS / "generate_cli.py"))
-    written = (DOCS / "cli.md").read_text(encoding="utf-8")
-    assert written == script["page"](), "run: python docs/generate_cli.py"
+# The command line --------------------------------------------------------------------------------
 
 
-def test_the_check_of_that_page_says_whether_it_is(tmp_path: Path) -> None:
-    script = shutil.copy(DOCS / "generate_cli.py", tmp_path)
-
-    def run(*options: str) -> int:
-        done = subprocess.run([sys.executable, script, *options], check=False, capture_output=True)
-        return done.returncode
-
-    assert run("--check") == 1
-    assert run() == 0
-    assert run("--check") == 0
-    with (tmp_path / "cli.md").open("a") as page:
-        page.write("more")
-    assert run("--check") == 1
+def expanded_cli_page() -> str:
+    text: str = HOOKS["expand_help"]((DOCS / "cli.md").read_text(encoding="utf-8"))
+    return text
 
 
 @pytest.mark.parametrize(("name", "command"), commands("pomona", app))
-def test_every_command_and_option_is_on_that_page(name: str, command: click.Command) -> None:
-    page = (DOCS / "cli.md").read_text(encoding="utf-8")
-    _, heading, rest = page.partition(f"\n## {name}\n")
+def test_every_command_and_option_is_on_the_page(name: str, command: click.Command) -> None:
+    _, heading, rest = expanded_cli_page().partition(f"\n## {name}\n")
     assert heading
     section, _, _ = rest.partition("\n## ")
     context = click.Context(command, info_name=name, **app.context_settings)
@@ -177,7 +184,7 @@ def test_every_command_and_option_is_on_that_page(name: str, command: click.Comm
             assert re.search(rf"(?<![\w-]){re.escape(shown)}(?![\w-])", section), shown
 
 
-def test_help_on_that_page_is_what_a_terminal_of_80_columns_shows() -> None:
+def test_help_on_the_page_is_what_a_terminal_of_80_columns_shows() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pomona", "extract", "--help"],
         env=os.environ | {"COLUMNS": "80"},
@@ -185,7 +192,36 @@ def test_help_on_that_page_is_what_a_terminal_of_80_columns_shows() -> None:
         text=True,
         check=True,
     )
-    assert f"```text\n{done.stdout}```" in (DOCS / "cli.md").read_text(encoding="utf-8")
+    assert f"```text\n{done.stdout}```" in expanded_cli_page()
+
+
+def test_a_command_without_a_place_on_the_page_is_an_error() -> None:
+    page = (DOCS / "cli.md").read_text(encoding="utf-8")
+    with pytest.raises(ValueError, match="pomona train"):
+        HOOKS["expand_help"](page.replace("<!-- help: pomona train -->", ""))
+
+
+# The Python API ----------------------------------------------------------------------------------
+
+
+def test_every_public_name_is_on_the_page_of_the_python_api() -> None:
+    page = HOOKS["expand_names"]((DOCS / "api.md").read_text(encoding="utf-8"))
+    shown = re.findall(r"^::: pomona\.(.+)$", page, re.MULTILINE)
+    modules = {name for name in pomona.__all__ if inspect.ismodule(getattr(pomona, name))}
+    assert len(shown) == len(set(shown))
+    assert {*pomona.__all__, "ImageFeaturizer"} - modules - {"__version__"} <= set(shown)
+    for module in modules:
+        members = {f"{module}.{member}" for member in getattr(pomona, module).__all__}
+        assert members <= {*shown, *(f"{module}.{name}" for name in pomona.__all__)}
+
+
+def test_a_public_name_without_a_docstring_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def undocumented() -> None:
+        pass
+
+    monkeypatch.setattr(pomona, "extract", undocumented)
+    with pytest.raises(ValueError, match=r"pomona\.extract has no docstring"):
+        HOOKS["expand_names"]("<!-- names: pomona -->")
 
 
 # Links -------------------------------------------------------------------------------------------
@@ -197,3 +233,70 @@ def test_links_between_the_pages_lead_to_files(page: Path) -> None:
     targets = {match["target"].partition("#")[0] for match in LINK.finditer(prose)}
     relative = {target for target in targets if target and ":" not in target}
     assert [target for target in sorted(relative) if not (page.parent / target).exists()] == []
+
+
+def test_the_navigation_or_the_map_leads_to_every_page() -> None:
+    navigation = (REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
+    listed = set(re.findall(r": (\S+\.md)$", navigation, re.MULTILINE))
+    decisions = {path.relative_to(DOCS).as_posix() for path in DOCS.glob("decisions/*.md")}
+    pages = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")} - decisions
+    assert pages == {page for page in listed if (DOCS / page).exists()}
+    architecture = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    assert decisions == set(re.findall(r"\]\((decisions/[^)]+)\)", architecture))
+
+
+# The site ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built site, which `make docs` builds too."""
+    pytest.importorskip("mkdocs", reason="make docs installs MkDocs")
+    folder = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(folder)],
+        cwd=REPOSITORY,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_the_site_asks_no_other_server_for_anything(site: Path) -> None:
+    loaded = re.compile(
+        r"<(?:script|img|iframe|source)\b[^>]*\bsrc=[\"']?(?:https?:)?//"
+        r"|<link\b[^>]*\bhref=[\"']?(?:https?:)?//|@import|url\([\"']?(?:https?:)?//"
+    )
+    found = [
+        f"{path.relative_to(site)}: {match[0]}"
+        for path in [*site.rglob("*.html"), *site.rglob("*.css")]
+        for match in loaded.finditer(path.read_text(encoding="utf-8"))
+    ]
+    assert found == []
+
+
+def test_the_site_shows_every_public_name_and_command(site: Path) -> None:
+    api = (site / "api.html").read_text(encoding="utf-8")
+    names = {*pomona.__all__, "ImageFeaturizer"} - {"__version__", "spark"}
+    assert [name for name in sorted(names) if f'id="pomona.{name}"' not in api] == []
+    cli = (site / "cli.html").read_text(encoding="utf-8")
+    ids = [name.replace(" ", "-") for name, _ in commands("pomona", app)]
+    assert [one for one in ids if f'id="{one}"' not in cli] == []
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium")
+def test_the_search_works_without_a_server_or_a_network(site: Path, tmp_path: Path) -> None:
+    with chromium(tmp_path) as page:
+        page.open(site / "index.html")
+        page.value(
+            "document.querySelector('[data-md-toggle=search]').click();"
+            "search = document.querySelector('.md-search__input');"
+            "search.focus(); search.value = 'fingerprint';"
+            "search.dispatchEvent(new Event('input', {bubbles: true})); true"
+        )
+        page.wait_for("document.querySelectorAll('.md-search-result__item').length > 0")
+        assert page.complaints == []
+        assert [url for url in page.requests if not url.startswith(("file:", "data:"))] == []
