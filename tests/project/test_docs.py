@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import fnmatch
 import inspect
 import os
 import re
@@ -162,6 +164,48 @@ def test_the_commands_of_getting_started_run_as_printed(tmp_path: Path) -> None:
     assert "nothing to do: 203 images already done" in done.stdout
     assert "accuracy: 1.0000, 40 of 40 images right" in done.stdout
     assert (tmp_path / "report.html").stat().st_size > 100_000
+
+
+# What the pages name -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_named_on_the_pages_exist(page: Path) -> None:
+    prose = FENCED.sub("", page.read_text(encoding="utf-8"))
+    named = set(re.findall(r"`([\w./*-]+\.(?:py|js))`", prose))
+    folders = ("benchmarks", "docs", "examples", "fuzzing", "src", "tests")
+    files = [path.as_posix() for folder in folders for path in (REPOSITORY / folder).rglob("*")]
+    missing = [name for name in named if not fnmatch.filter(files, f"*/{name}")]
+    assert missing in ([], ["job.py"])  # the program that a page has its reader write
+
+
+def messages() -> list[str]:
+    """Messages in the first column of the tables in errors.md."""
+    page = (DOCS / "errors.md").read_text(encoding="utf-8")
+    return re.findall(r"^\| `([^`]* [^`]*)` \|", page, re.MULTILINE)
+
+
+def strings_of_the_package() -> list[str]:
+    """Every string in the source, with `...` in place of what an f-string fills in."""
+    found = []
+    for path in (REPOSITORY / "src" / "pomona").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = [getattr(part, "value", "") for part in node.values]
+                texts = [part if isinstance(part, str) else "..." for part in parts]
+                found.append("".join(texts))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return found
+
+
+def test_messages_on_the_page_of_errors_are_those_of_the_program() -> None:
+    strings = strings_of_the_package()
+    assert len(messages()) > 30
+    for message in messages():
+        parts = [re.escape(part.strip()) for part in message.split("...") if part.strip()]
+        pattern = re.compile(".*".join(parts), re.DOTALL)
+        assert any(pattern.search(text) for text in strings), f"not in the source: {message}"
 
 
 # The command line --------------------------------------------------------------------------------
