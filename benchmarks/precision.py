@@ -40,7 +40,7 @@ HEAD = """\
 
 
 @dataclass
-class Images:
+class ImageStore:
     contents: pa.Array
     labels: np.ndarray
 
@@ -53,15 +53,15 @@ class Measured:
     features: np.ndarray | None = None
 
 
-def read(tree: str) -> Images:
+def read(tree: str) -> ImageStore:
     files = Source(tree).files(print)
     batches = list(read_batches(files, parse_label_rule("parent")))
     contents = pa.chunked_array([batch["content"] for batch in batches]).combine_chunks()
     labels = np.array([label for batch in batches for label in batch["label"].to_pylist()])
-    return Images(contents, labels)
+    return ImageStore(contents, labels)
 
 
-def time_speed(encoders: list[Measured], images: Images, count: int, repeats: int) -> None:
+def time_speed(encoders: list[Measured], images: ImageStore, count: int, repeats: int) -> None:
     """Fill in the seconds for `count` images, spread over the tree."""
     every = max(1, len(images.contents) // count)
     some = images.contents.take(pa.array(range(0, len(images.contents), every)[:count]))
@@ -83,7 +83,7 @@ def time_speed(encoders: list[Measured], images: Images, count: int, repeats: in
                 one.predict_s.append(predict)
 
 
-def compute_features(encoders: list[Measured], images: Images) -> np.ndarray:
+def compute_features(encoders: list[Measured], images: ImageStore) -> np.ndarray:
     """Fill in the unit vectors of all images that can be read; return their labels."""
     for one in encoders:
         rows, features = encode_images(images.contents, None, OpenVinoRuntime(one.encoder), EXACT)
@@ -118,7 +118,7 @@ def line(one: Measured, first: Measured, labels: np.ndarray | None) -> str:
     )
 
 
-def measure(model: str, weights: str, images: Images, given: argparse.Namespace) -> list[str]:
+def measure(model: str, weights: str, images: ImageStore, given: argparse.Namespace) -> list[str]:
     exact = build_encoder(model, weights)
     encoders = [Measured(exact), Measured(lower_precision(exact, "bf16"))]
     started = time.perf_counter()

@@ -39,7 +39,7 @@ from pomona.source.selection import Selection
 from pomona.spark.encoder_transport import Delivery, open_encoder
 from pomona.spark.errors import spark_errors
 from pomona.spark.session.session import active_session, check_spark, session
-from pomona.spark.storage.choose import check_local, places_for
+from pomona.spark.storage.choose import check_local, choose_stores
 from pomona.table.feature_table import FeatureTable
 from pomona.table.label_record import read_label_rule
 from pomona.worker.prepare import EXACT, DecodeOptions
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from pyspark.sql import SparkSession
 
-    from pomona.spark.storage.choose import Rows
+    from pomona.spark.storage.choose import TableStore
 
 __all__ = ["extract"]
 
@@ -204,7 +204,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
             return rehearsed
     with session(spark, master) as active:
         with spark_errors(EngineError, "Spark cannot reach SOURCE or TABLE"):
-            images, rows = places_for(paths, active)
+            images, rows = choose_stores(paths, active)
             job = _labelled_far_away(job, label, rows, active)
         with _system_errors():
             return spark_engine.extract(job, images, rows, active, progress)
@@ -288,7 +288,7 @@ def _labelling(label: str | None, paths: JobPaths, *, overwrite: bool) -> Labell
     return chosen if _is_far(paths) else chosen.checked(lambda: local_uris(paths))
 
 
-def _labelled_far_away(job: Job, label: str | None, rows: Rows, spark: SparkSession) -> Job:
+def _labelled_far_away(job: Job, label: str | None, rows: TableStore, spark: SparkSession) -> Job:
     """The job with its label rule, checked where images or table are on another file system."""
     if not _is_far(job.paths):
         return job
@@ -297,7 +297,7 @@ def _labelled_far_away(job: Job, label: str | None, rows: Rows, spark: SparkSess
         chosen = Labelling.choose(None, rows.read_label_rule)
 
     def uris() -> Iterator[str]:
-        images, _ = places_for(job.paths, spark)  # its listing is read once
+        images, _ = choose_stores(job.paths, spark)  # its listing is read once
         return (file.uri for file in images.listing.files())
 
     chosen = chosen.checked(uris)

@@ -23,7 +23,7 @@ __all__ = [
     "columns_of_footer",
     "encoder_of_row",
     "encoder_value",
-    "lone_row",
+    "failure_row",
     "provenance_of_column",
     "provenance_of_footer",
     "read_provenance",
@@ -131,7 +131,7 @@ def schema_with_provenance(provenance: Mapping[str, str]) -> pa.Schema:
     return schema.with_metadata({SPARK_FOOTER_KEY: struct})
 
 
-def lone_row(  # noqa: PLR0913 - the columns of a row
+def failure_row(  # noqa: PLR0913 - the columns of a row
     *,
     path: str,
     label: str | None,

@@ -75,7 +75,7 @@ def test_whoever_holds_work_is_told_to_settle_it_when_nothing_waits() -> None:
 
 def test_one_thread_that_waits_can_be_roused() -> None:
     queue = filled(5)
-    queue.rouse()
+    queue.wake()
     assert queue.take(holds_work=False) == []
     assert queue.take(holds_work=False) != []
 

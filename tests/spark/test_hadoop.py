@@ -25,9 +25,9 @@ from pomona.spark import binary_files
 from pomona.spark import run as engine
 from pomona.spark.storage.hadoop import lease, listing
 from pomona.spark.storage.hadoop.filesystem import hadoop_path, hadoop_system
-from pomona.spark.storage.hadoop.lease import Mark
+from pomona.spark.storage.hadoop.lease import Lease
 from pomona.spark.storage.hadoop.listing import HadoopListing
-from pomona.spark.storage.hadoop.table import HadoopRows
+from pomona.spark.storage.hadoop.table import HadoopTableStore
 from pomona.table.row_index import NewLabels, keys_of
 
 pytestmark = pytest.mark.spark
@@ -155,17 +155,17 @@ def test_a_swap_in_a_remote_table_that_was_cut_off_is_completed(
 ) -> None:
     pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
     before = tables.read(tmp_path / "far")
-    rows = HadoopRows(f"{remote}/far", spark)
-    real = HadoopRows._rename
+    rows = HadoopTableStore(f"{remote}/far", spark)
+    real = HadoopTableStore._rename
 
-    def killed(self: HadoopRows, folder: str, names: list[str]) -> None:
+    def killed(self: HadoopTableStore, folder: str, names: list[str]) -> None:
         if renamed:
             real(self, folder, names)
         raise KeyboardInterrupt
 
     parts = list(rows._parts())
     with monkeypatch.context() as patched:
-        patched.setattr(HadoopRows, "_rename", killed)
+        patched.setattr(HadoopTableStore, "_rename", killed)
         with pytest.raises(KeyboardInterrupt):
             rows._replace(parts, rows._read(parts).coalesce(1), 14)
     again = pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
@@ -186,10 +186,10 @@ def test_a_kill_while_labels_of_a_remote_table_change_loses_no_row_and_doubles_n
 ) -> None:
     pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
     before = tables.read(tmp_path / "far")
-    rows = HadoopRows(f"{remote}/far", spark)
-    real = HadoopRows._rename
+    rows = HadoopTableStore(f"{remote}/far", spark)
+    real = HadoopTableStore._rename
 
-    def killed(self: HadoopRows, *given: Any) -> None:
+    def killed(self: HadoopTableStore, *given: Any) -> None:
         if moment == "rows are back":
             real(self, *given)
         raise KeyboardInterrupt
@@ -202,7 +202,7 @@ def test_a_kill_while_labels_of_a_remote_table_change_loses_no_row_and_doubles_n
     }
     with monkeypatch.context() as patched:
         method = "_delete" if moment == "before rows go" else "_rename"
-        patched.setattr(HadoopRows, method, killed)
+        patched.setattr(HadoopTableStore, method, killed)
         with pytest.raises(KeyboardInterrupt):
             rows.relabel(labels)
     again = pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark, label="none")
@@ -223,16 +223,16 @@ def test_a_swap_in_a_remote_table_that_failed_is_completed_by_the_same_run(
 ) -> None:
     pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
     before = tables.read(tmp_path / "far")
-    rows = HadoopRows(f"{remote}/far", spark)
-    real = HadoopRows._rename
+    rows = HadoopTableStore(f"{remote}/far", spark)
+    real = HadoopTableStore._rename
     failures = iter([TableError("the storage is away for a moment")])
 
-    def failing(self: HadoopRows, folder: str, names: list[str]) -> None:
+    def failing(self: HadoopTableStore, folder: str, names: list[str]) -> None:
         for error in failures:
             raise error
         real(self, folder, names)
 
-    monkeypatch.setattr(HadoopRows, "_rename", failing)
+    monkeypatch.setattr(HadoopTableStore, "_rename", failing)
     parts = list(rows._parts())
     with (
         pytest.raises(TableError, match="away for a moment"),
@@ -312,7 +312,7 @@ def test_a_copy_that_lost_rows_does_not_take_the_place_of_part_files(
     spark: SparkSession, encoder: Encoder, pictures: Path, remote: str
 ) -> None:
     pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
-    rows = HadoopRows(f"{remote}/far", spark)
+    rows = HadoopTableStore(f"{remote}/far", spark)
     parts = list(rows._parts())
     with pytest.raises(RunError, match="of 14 rows that were copied .*, 13 came out"):
         rows._replace(parts, rows._read(parts).limit(13).coalesce(1), 14)
@@ -345,7 +345,7 @@ def test_a_damaged_part_file_is_named_with_the_way_on(
 def test_a_mark_that_was_taken_away_stops_its_holder(
     spark: SparkSession, tmp_path: Path, remote: str
 ) -> None:
-    with Mark(f"{remote}/far", spark) as mark:
+    with Lease(f"{remote}/far", spark) as mark:
         mark.check()
         marks = [path for path in (tmp_path / "far").iterdir() if "_running-" in path.name]
         assert marks
@@ -360,17 +360,17 @@ def test_a_mark_is_renewed_again_after_a_failure(
     spark: SparkSession, remote: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "_EVERY_S", 0.05)
-    real, failed = Mark._make, []
+    real, failed = Lease._make, []
 
-    def make(self: Mark) -> None:
+    def make(self: Lease) -> None:
         if 0 < len(failed) < 3:
             failed.append(True)
             raise OSError("the storage does not answer")
         real(self)
         failed.append(True)
 
-    monkeypatch.setattr(Mark, "_make", make)
-    with Mark(f"{remote}/far", spark):
+    monkeypatch.setattr(Lease, "_make", make)
+    with Lease(f"{remote}/far", spark):
         faults.wait_for(lambda: len(failed) > 4)
 
 
@@ -380,14 +380,14 @@ def test_a_mark_that_lapsed_is_not_renewed_behind_another_runs_back(
 ) -> None:
     monkeypatch.setattr(lease, "_EVERY_S", 0.05)
 
-    def let_lapse(mark: Mark) -> None:  # before the thread that renews it has begun
+    def let_lapse(mark: Lease) -> None:  # before the thread that renews it has begun
         if lapse == "taken away":
             mark._system.delete(mark._path, False)
         else:
             mark._made_at -= 100
 
-    monkeypatch.setattr(Mark, "_refuse_others", let_lapse)
-    with Mark(f"{remote}/far", spark) as mark:
+    monkeypatch.setattr(Lease, "_refuse_others", let_lapse)
+    with Lease(f"{remote}/far", spark) as mark:
         mark._thread.join(5)
         assert not mark._thread.is_alive()
         with pytest.raises(RunError, match="another run may be writing"):
@@ -397,7 +397,7 @@ def test_a_mark_that_lapsed_is_not_renewed_behind_another_runs_back(
 def test_a_mark_that_could_not_be_renewed_for_long_stops_its_holder(
     spark: SparkSession, remote: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Mark(f"{remote}/far", spark) as mark:
+    with Lease(f"{remote}/far", spark) as mark:
         monkeypatch.setattr(mark, "_made_at", mark._made_at - 100)
         with pytest.raises(RunError, match="last made 100 s ago, and holds for 60"):
             mark.check()

@@ -18,7 +18,7 @@ from pomona.encoder.encoder import Encoder
 from pomona.source.image_file import ImageFile, look_at
 from pomona.spark import named_files
 from pomona.spark.binary_files import read_images
-from pomona.spark.driver_fallback import LeftOver
+from pomona.spark.driver_fallback import DriverFallback
 from pomona.spark.named_files import read_named
 
 pytestmark = pytest.mark.spark
@@ -84,7 +84,7 @@ def test_cameras_names_are_done_by_tasks_and_not_by_the_driver(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     draw(tmp_path / "cameras")
-    monkeypatch.delattr(LeftOver, "do")  # what Spark does not read, nobody does
+    monkeypatch.delattr(DriverFallback, "do")  # what Spark does not read, nobody does
     pomona.extract(tmp_path / "cameras", tmp_path / "here", encoder=encoder)
     near = pomona.extract(tmp_path / "cameras", tmp_path / "near", encoder=encoder, spark=spark)
     far = pomona.extract(f"{remote}/cameras", tmp_path / "far", encoder=encoder, spark=spark)
@@ -112,7 +112,7 @@ def test_spark_connect_has_its_workers_open_cameras_names(
     connect: SparkSession, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw(tmp_path / "cameras")
-    monkeypatch.delattr(LeftOver, "do")
+    monkeypatch.delattr(DriverFallback, "do")
     pomona.extract(tmp_path / "cameras", tmp_path / "here", encoder=encoder)
     pomona.extract(tmp_path / "cameras", tmp_path / "there", encoder=encoder, spark=connect)
     assert tables.read(tmp_path / "there").equals(tables.read(tmp_path / "here"))

@@ -24,7 +24,7 @@ from pomona.job.job import Snapshot
 from pomona.schema import FEATURE_SCHEMA
 from pomona.spark import binary_files
 from pomona.spark.session.session import check_spark
-from pomona.spark.storage.choose import LocalImages
+from pomona.spark.storage.choose import LocalImageStore
 from pomona.table import part_file
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def test_signs_that_a_glob_would_read_are_part_of_a_name(
 ) -> None:
     for name in ("a*.png", "ab.png", "a?.png", "[a].png", "{a,b}.png", "a\\b.png"):
         (tmp_path / name).write_bytes(drawn.encode(drawn.picture(), "PNG"))
-    monkeypatch.delattr(LocalImages, "read")  # what Spark does not read, nobody does
+    monkeypatch.delattr(LocalImageStore, "read")  # what Spark does not read, nobody does
     summary = pomona.extract(tmp_path, tmp_path / "t", encoder=encoder, spark=connect)
     assert summary.ok == summary.files == 6
 

@@ -29,8 +29,8 @@ from pomona.schema import FEATURE_SCHEMA
 from pomona.source.image_file import ImageFile
 from pomona.spark import run as engine
 from pomona.spark.binary_files import read_settings
-from pomona.spark.encoder_transport import Carrier
-from pomona.spark.storage.choose import LocalImages, LocalRows
+from pomona.spark.encoder_transport import EncoderHandle
+from pomona.spark.storage.choose import LocalImageStore, LocalTableStore
 
 pytestmark = pytest.mark.spark
 
@@ -147,13 +147,13 @@ def test_a_file_that_goes_away_and_a_name_that_is_no_text_keep_their_rows(
     content = drawn.encode(drawn.picture(), "PNG")
     Path(os.fsdecode(os.fsencode(pictures) + b"/caf\xe9.png")).write_bytes(content)
     gone = pictures / "Apple Red 1" / "image 3.jpg"
-    real = LocalImages.present
+    real = LocalImageStore.present
 
-    def present(self: LocalImages, files: Iterable[ImageFile]) -> list[ImageFile]:
+    def present(self: LocalImageStore, files: Iterable[ImageFile]) -> list[ImageFile]:
         gone.unlink(missing_ok=True)  # it has been listed
         return real(self, files)
 
-    monkeypatch.setattr(LocalImages, "present", present)
+    monkeypatch.setattr(LocalImageStore, "present", present)
     summary = pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=spark)
     rows = tables.rows(tmp_path / "t")
     assert rows["caf%E9.png"]["status"] == "ok"
@@ -413,18 +413,18 @@ def test_a_file_that_may_not_be_read_on_hdfs_is_a_row_and_not_the_end(
 ) -> None:
     """Spark gives up on its job there, whatever it is asked to ignore."""
     secret = pictures / "Apple Red 1" / "image 1.png"
-    real_append, real_open = LocalRows.append, LocalImages.can_be_opened
+    real_append, real_open = LocalTableStore.append, LocalImageStore.can_be_opened
 
-    def append(self: LocalRows, rows: DataFrame) -> dict[str, str]:
+    def append(self: LocalTableStore, rows: DataFrame) -> dict[str, str]:
         if any(secret.name in path for path in rows.inputFiles()):
             raise RuntimeError("Caused by: org.apache.hadoop.security.AccessControlException: no")
         return real_append(self, rows)
 
-    def can_be_opened(self: LocalImages, file: ImageFile) -> bool:
+    def can_be_opened(self: LocalImageStore, file: ImageFile) -> bool:
         return file.path != str(secret) and real_open(self, file)
 
-    monkeypatch.setattr(LocalRows, "append", append)
-    monkeypatch.setattr(LocalImages, "can_be_opened", can_be_opened)
+    monkeypatch.setattr(LocalTableStore, "append", append)
+    monkeypatch.setattr(LocalImageStore, "can_be_opened", can_be_opened)
     summary = pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=spark)
     assert (summary.files, len(tables.rows(tmp_path / "t"))) == (14, 14)
 
@@ -437,7 +437,7 @@ def test_files_that_only_the_driver_can_read_end_the_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As on a cluster where SOURCE is a folder of one machine."""
-    monkeypatch.setattr(LocalRows, "append", lambda _self, _rows: {})
+    monkeypatch.setattr(LocalTableStore, "append", lambda _self, _rows: {})
     with pytest.raises(RunError, match="120 of 120 files that the driver can read: is SOURCE on"):
         pomona.extract(many, tmp_path / "t", encoder=encoder, spark=spark)
     assert not (tmp_path / "t").exists()
@@ -496,16 +496,16 @@ def test_what_carried_the_encoder_is_freed_when_a_run_fails(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    freed: list[Carrier] = []
+    freed: list[EncoderHandle] = []
 
-    def release(self: Carrier) -> None:
+    def release(self: EncoderHandle) -> None:
         freed.append(self)
 
-    def fail(_self: LocalRows, _rows: DataFrame) -> None:
+    def fail(_self: LocalTableStore, _rows: DataFrame) -> None:
         raise RunError("of the test")
 
-    monkeypatch.setattr(LocalRows, "append", fail)
-    monkeypatch.setattr(Carrier, "release", release)
+    monkeypatch.setattr(LocalTableStore, "append", fail)
+    monkeypatch.setattr(EncoderHandle, "release", release)
     with pytest.raises(RunError, match="of the test"):
         pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=spark)
     assert len(freed) == 1
@@ -520,14 +520,14 @@ def test_queries_on_the_tables_rows_belong_to_the_run_also(
 ) -> None:
     """So that a run which is stopped while it removes rows ends."""
     groups = set()
-    for name in ("index", "append", "merge_small_parts"):
-        real = getattr(LocalRows, name)
+    for name in ("index", "append", "compact"):
+        real = getattr(LocalTableStore, name)
 
         def noted(*arguments: Any, real: Any = real) -> Any:
             groups.add(spark.sparkContext.getLocalProperty("spark.jobGroup.id"))
             return real(*arguments)
 
-        monkeypatch.setattr(LocalRows, name, noted)
+        monkeypatch.setattr(LocalTableStore, name, noted)
     pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=spark)
     (group,) = groups
     assert group.startswith("pomona-")

@@ -127,7 +127,7 @@ def test_each_image_is_computed_once_though_a_filter_follows(
 ) -> None:
     """Counted by the networks' own calls: plans differ among versions of Spark."""
     runs = spark.sparkContext.accumulator(0)
-    carry = pomona.spark.dataframe.featurize.carry
+    encoder_handle = pomona.spark.dataframe.featurize.encoder_handle
 
     class Counting:
         """A loaded network that counts images; pickled by value, since it is local."""
@@ -149,7 +149,8 @@ def test_each_image_is_computed_once_though_a_filter_follows(
             return Counting(self._carrier.runtime())
 
     monkeypatch.setattr(
-        "pomona.spark.dataframe.featurize.carry", lambda *given: CountingCarrier(carry(*given))
+        "pomona.spark.dataframe.featurize.encoder_handle",
+        lambda *given: CountingCarrier(encoder_handle(*given)),
     )
     udf = pomona.featurize_udf(encoder, spark)
     spark.udf.register("counted", udf)

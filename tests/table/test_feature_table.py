@@ -19,7 +19,7 @@ from pomona.errors import TableError, UsageError
 from pomona.schema import (
     FEATURE_SCHEMA,
     SPARK_FOOTER_KEY,
-    lone_row,
+    failure_row,
     read_provenance,
     schema_with_provenance,
 )
@@ -306,7 +306,7 @@ def test_a_part_file_is_not_seen_before_it_is_whole(tmp_path: Path) -> None:
 
 
 def test_a_lone_row_has_what_was_listed_and_why_there_is_no_more() -> None:
-    (row,) = lone_row(
+    (row,) = failure_row(
         path="file:/a.jpg", label="x", size=9, modified_ms=1500, status="crashed", error="SIGSEGV"
     ).to_pylist()
     assert (row["path"], row["status"], row["error"]) == ("file:/a.jpg", "crashed", "SIGSEGV")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pomona.schema import FEATURE_SCHEMA
-from pomona.table.row_index import IndexBuilder, RowIndex, Verdict, path_keys
+from pomona.table.row_index import FileState, IndexBuilder, RowIndex, path_keys
 
 NAMES = st.text(max_size=8).filter(lambda name: name.isprintable())
 SIZES = st.none() | st.integers(0, 3)
@@ -22,40 +22,42 @@ def index(*parts: list[dict[str, object]]) -> RowIndex:
     return builder.build()
 
 
-def verdict(known: RowIndex, path: str, size: int | None = 1, modified: int | None = 5) -> Verdict:
-    (said,) = known.verdicts([path], [size], [modified])
+def verdict(
+    known: RowIndex, path: str, size: int | None = 1, modified: int | None = 5
+) -> FileState:
+    (said,) = known.states([path], [size], [modified])
     return said
 
 
 def test_a_file_without_a_row_is_new() -> None:
-    assert verdict(index(), "a") is Verdict.NEW
-    assert verdict(index([{"path": "b"}]), "a") is Verdict.NEW
+    assert verdict(index(), "a") is FileState.NEW
+    assert verdict(index([{"path": "b"}]), "a") is FileState.NEW
 
 
 def test_a_file_as_it_was_is_done() -> None:
-    assert verdict(index([{"path": "a"}]), "a") is Verdict.DONE
+    assert verdict(index([{"path": "a"}]), "a") is FileState.DONE
 
 
 @pytest.mark.parametrize("now", [(2, 5), (1, 6), (None, 5), (1, None)])
 def test_another_size_or_time_is_a_change(now: tuple[int | None, int | None]) -> None:
-    assert verdict(index([{"path": "a"}]), "a", *now) is Verdict.CHANGED
+    assert verdict(index([{"path": "a"}]), "a", *now) is FileState.CHANGED
 
 
 def test_a_row_without_size_and_time_is_that_of_a_broken_link() -> None:
     known = index([{"path": "a", "size": None, "modified": None, "status": "unreadable"}])
-    assert verdict(known, "a", None, None) is Verdict.FAILED
-    assert verdict(known, "a", 0, 0) is Verdict.CHANGED
+    assert verdict(known, "a", None, None) is FileState.FAILED
+    assert verdict(known, "a", 0, 0) is FileState.CHANGED
 
 
 def test_a_row_without_a_vector_has_failed_but_if_the_file_changed_it_has_changed() -> None:
     known = index([{"path": "a", "status": "corrupt"}])
-    assert verdict(known, "a") is Verdict.FAILED
-    assert verdict(known, "a", 2) is Verdict.CHANGED
+    assert verdict(known, "a") is FileState.FAILED
+    assert verdict(known, "a", 2) is FileState.CHANGED
 
 
 def test_a_path_with_two_rows_is_to_be_done_again_and_both_are_found() -> None:
     known = index([{"path": "a"}, {"path": "b"}], [{"path": "a"}])
-    assert verdict(known, "a") is Verdict.CHANGED
+    assert verdict(known, "a") is FileState.CHANGED
     (key,) = path_keys(["a"])
     assert known.rows_of(["a"]) == {"part-0": {key}, "part-1": {key}}
 
@@ -79,16 +81,16 @@ def test_verdicts_are_those_of_a_dictionary(
             for path, (size, time, ok) in rows.items()
         ]
     )
-    said = known.verdicts(
+    said = known.states(
         list(files), [size for size, _ in files.values()], [time for _, time in files.values()]
     )
     for path, verdict in zip(files, said, strict=True):
         if path not in rows:
-            assert verdict is Verdict.NEW
+            assert verdict is FileState.NEW
         elif files[path] != rows[path][:2]:
-            assert verdict is Verdict.CHANGED
+            assert verdict is FileState.CHANGED
         else:
-            assert verdict is (Verdict.DONE if rows[path][2] else Verdict.FAILED)
+            assert verdict is (FileState.DONE if rows[path][2] else FileState.FAILED)
     left = rows.keys() - files.keys()
     assert set(known.unlisted([*rows, *files])) == left
     assert known.parts_with_unlisted() == (["part-0"] if left else [])

@@ -19,7 +19,7 @@ from pomona.schema import FEATURE_SCHEMA, schema_with_provenance
 from pomona.table import part_file
 from pomona.table.feature_table import FeatureTable
 from pomona.table.part_file import PartWriter, groups_to_merge, part_name
-from pomona.table.recovery import PutAway, take_up
+from pomona.table.recovery import Overwrite, recover
 from pomona.table.writer import TableWriter, writing
 from pomona.worker.featurize import vectors_array
 
@@ -64,7 +64,7 @@ def test_removed_rows_are_gone_and_all_others_stay_as_they_were(tmp_path: Path) 
         add(writer, "f")
         before = tables.read(tmp_path)
         index = writer.index()
-        writer.remove_rows(index.rows_of(["bb", "f"]))
+        writer.delete_rows(index.rows_of(["bb", "f"]))
     after = tables.read(tmp_path)
     kept = before.filter(pa.array([path not in ("bb", "f") for path in before["path"].to_pylist()]))
     assert after.equals(kept)
@@ -85,7 +85,7 @@ def test_whatever_is_removed_nothing_else_is(
         for part in parts:
             add(writer, *(str(n) for n in part))
         index = writer.index()
-        writer.remove_rows(index.rows_of([str(n) for n in sorted(doomed)]))
+        writer.delete_rows(index.rows_of([str(n) for n in sorted(doomed)]))
     left = [str(n) for part in parts for n in part if n not in doomed]
     assert sorted(paths(folder)) == sorted(left)
 
@@ -96,7 +96,7 @@ def test_paths_are_found_part_by_part(tmp_path: Path) -> None:
         add(writer, "c")
         add(writer, "d", "e")
         index = writer.index()
-        index.verdicts(["b", "c"], [None] * 2, [None] * 2)
+        index.states(["b", "c"], [None] * 2, [None] * 2)
         parts = index.parts_with_unlisted()
         assert list(writer.paths_in(parts)) == [["a", "b"], ["d", "e"]]
         assert list(index.unlisted(["a", "b", "c", "d", "e", "new"])) == ["a", "d", "e"]
@@ -127,7 +127,7 @@ def test_merging_keeps_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     merged(tmp_path, monkeypatch)
     before = tables.read(tmp_path)
     with open_table(tmp_path) as writer:
-        writer.merge_small_parts()
+        writer.compact()
     assert tables.read(tmp_path).equals(before)
     (part,) = tmp_path.iterdir()
     assert FeatureTable(tmp_path).provenance() == MADE_BY
@@ -180,7 +180,7 @@ def test_a_merge_that_is_cut_off_anywhere_is_completed_by_the_next_writer(
     merged(tmp_path, monkeypatch)
     before = tables.read(tmp_path)
     writer = TableWriter(FeatureTable(tmp_path), staging_of_the_killed(tmp_path))
-    assert killed_after(monkeypatch, call, after, writer.merge_small_parts)
+    assert killed_after(monkeypatch, call, after, writer.compact)
     seen = paths(tmp_path)
     assert len(seen) == len(set(seen))  # never a row twice, at no moment
     with open_table(tmp_path):
@@ -209,9 +209,9 @@ def test_a_removal_that_is_cut_off_leaves_rows_to_do_again_and_none_twice(
             patched.setattr(Path, "replace", until_killed)
             if after < 2:
                 with pytest.raises(Killed):
-                    writer.remove_rows(doomed)
+                    writer.delete_rows(doomed)
             else:
-                writer.remove_rows(doomed)
+                writer.delete_rows(doomed)
     found = paths(tmp_path)
     assert len(found) == len(set(found))
     assert {"b", "d"} <= set(found)
@@ -235,7 +235,7 @@ def test_rows_that_a_killed_overwrite_was_putting_away_come_back(
 ) -> None:
     before = table_of_three_parts(tmp_path)
     staging = staging_of_the_killed(tmp_path)
-    assert killed_after(monkeypatch, call, after, lambda: PutAway.do(tmp_path, staging))
+    assert killed_after(monkeypatch, call, after, lambda: Overwrite.do(tmp_path, staging))
     with open_table(tmp_path):
         pass
     assert tables.read(tmp_path).equals(before)
@@ -247,9 +247,9 @@ def test_rows_come_back_though_the_giving_back_is_cut_off_as_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, after: int
 ) -> None:
     before = table_of_three_parts(tmp_path)
-    PutAway.do(tmp_path, staging_of_the_killed(tmp_path))
+    Overwrite.do(tmp_path, staging_of_the_killed(tmp_path))
     assert paths_in(tmp_path) == []
-    assert killed_after(monkeypatch, call, after, lambda: take_up(FeatureTable(tmp_path)))
+    assert killed_after(monkeypatch, call, after, lambda: recover(FeatureTable(tmp_path)))
     with open_table(tmp_path):
         pass
     assert tables.read(tmp_path).equals(before)
@@ -287,7 +287,7 @@ def test_what_is_written_down_is_refused_where_it_leads_out_of_the_table(
     (staging / file).write_text(written.replace("ROOT", str(tmp_path)))
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(TableError, match=f"{file} does not say which of the table's files"):
-        take_up(FeatureTable(folder))
+        recover(FeatureTable(folder))
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -303,7 +303,7 @@ def test_a_link_in_a_strangers_staging_folder_moves_nothing_of_another_folder(
     (staging / "put-away.json").write_text('{"names": ["data.parquet"]}')
     (staging / "replaced").symlink_to(precious.parent)
     with pytest.raises(TableError, match="replaced is a link, which no run leaves"):
-        take_up(FeatureTable(folder))
+        recover(FeatureTable(folder))
     assert precious.exists()
 
 
@@ -322,7 +322,7 @@ def test_checksums_that_hadoop_left_go_with_what_they_are_of(tmp_path: Path) -> 
         add(writer, "c")
         for part in FeatureTable(tmp_path).parts():
             part.with_name(f".{part.name}.crc").touch()
-        writer.remove_rows(writer.index().rows_of(["a", "c"]))
+        writer.delete_rows(writer.index().rows_of(["a", "c"]))
     assert paths(tmp_path) == ["b"]
     assert not list(tmp_path.glob(".*.crc"))
 
@@ -336,7 +336,7 @@ def test_a_damaged_part_file_is_named_when_rows_are_to_leave_it(tmp_path: Path) 
         content[4:100] = b"\xff" * 96
         part.write_bytes(content)
         with pytest.raises(TableError, match=f"{part.name} is not a readable Parquet file"):
-            writer.remove_rows(doomed)
+            writer.delete_rows(doomed)
         assert part.read_bytes() == content
 
 
@@ -344,7 +344,7 @@ def test_rows_put_away_are_gone_once_others_have_come(tmp_path: Path) -> None:
     with open_table(tmp_path) as writer:
         add(writer, "a")
     staging = staging_of_the_killed(tmp_path)
-    PutAway.do(tmp_path, staging)
+    Overwrite.do(tmp_path, staging)
     add(TableWriter(FeatureTable(tmp_path), staging), "new")
     with open_table(tmp_path):
         pass

@@ -30,11 +30,11 @@ from pomona.source.listing import Listing
 from pomona.source.missing_files import absent_folder, is_missing
 from pomona.table.row_index import (
     Contents,
-    Doomed,
+    FileState,
     IndexBuilder,
     NewLabels,
     RowIndex,
-    Verdict,
+    RowsToDelete,
     keys_of,
 )
 
@@ -65,7 +65,7 @@ class ReadableTable(StoredContents, Protocol):
 class IndexedTable(ReadableTable, Protocol):
     """What a worklist asks of a table."""
 
-    def remove_rows(self, rows: Doomed) -> None:
+    def delete_rows(self, rows: RowsToDelete) -> None:
         """Take rows out."""
 
     def relabel(self, labels: NewLabels) -> None:
@@ -207,17 +207,17 @@ class Worklist:
         def take_out() -> None:
             if aside:
                 check()
-                table.remove_rows(index.rows_of([file.uri for file in aside]))
+                table.delete_rows(index.rows_of([file.uri for file in aside]))
 
         files = self.listing.files()
         while chunk := list(islice(files, _LOOKED_UP if len(index) else 1)):
-            verdicts = _look_up(index, chunk)
-            self._compare_labels(index, chunk, verdicts)
+            states = _look_up(index, chunk)
+            self._compare_labels(index, chunk, states)
             sizes = index.has_vector_of_size([file.size for file in chunk])
-            for file, verdict, same_size in zip(chunk, verdicts, sizes, strict=True):
-                if verdict is Verdict.NEW and same_size:
+            for file, verdict, same_size in zip(chunk, states, sizes, strict=True):
+                if verdict is FileState.NEW and same_size:
                     maybe_known.append(file)
-                elif verdict is Verdict.NEW:
+                elif verdict is FileState.NEW:
                     self.changes.new += 1
                     yield file
                 elif self._count(verdict):
@@ -238,15 +238,15 @@ class Worklist:
         if gone := self._gone(index, table):
             if self.changes.to_do:
                 check()
-            table.remove_rows(index.rows_of(gone))
+            table.delete_rows(index.rows_of(gone))
             self.changes.pruned = len(gone)
 
-    def _count(self, verdict: Verdict) -> bool:
+    def _count(self, verdict: FileState) -> bool:
         """Count a file that has a row; gives whether it is to be done again."""
         changes = self.changes
-        if verdict is Verdict.CHANGED:
+        if verdict is FileState.CHANGED:
             changes.changed += 1
-        elif verdict is Verdict.FAILED and self._retry_failed:
+        elif verdict is FileState.FAILED and self._retry_failed:
             changes.retried += 1
         else:
             changes.unchanged += 1
@@ -254,15 +254,15 @@ class Worklist:
         return True
 
     def _compare_labels(
-        self, index: RowIndex, files: Sequence[ImageFile], verdicts: Sequence[Verdict]
+        self, index: RowIndex, files: Sequence[ImageFile], states: Sequence[FileState]
     ) -> None:
         """Count labels, and take note of the part files that have others."""
         uris = [file.uri for file in files]
         labels = list(map(self._label, uris))
         self.changes.labelled += sum(label is not None for label in labels)
         keeps_row = [
-            verdict is Verdict.DONE or (verdict is Verdict.FAILED and not self._retry_failed)
-            for verdict in verdicts
+            verdict is FileState.DONE or (verdict is FileState.FAILED and not self._retry_failed)
+            for verdict in states
         ]
         others = list(compress(uris, keeps_row & index.has_other_label(uris, labels)))
         if self._relabel:
@@ -409,7 +409,7 @@ class _Unchanging:
     def paths_in(self, parts: Iterable[str]) -> Iterator[list[str]]:
         return self.table.paths_in(parts)
 
-    def remove_rows(self, rows: Doomed) -> None:
+    def delete_rows(self, rows: RowsToDelete) -> None:
         pass
 
     def relabel(self, labels: NewLabels) -> None:
@@ -433,6 +433,6 @@ def _listed_contents(index: RowIndex, table: ReadableTable) -> Iterator[NDArray[
         yield content_keys([digest for path, digest in found if digest and path in listed])
 
 
-def _look_up(index: RowIndex, files: Sequence[ImageFile]) -> list[Verdict]:
+def _look_up(index: RowIndex, files: Sequence[ImageFile]) -> list[FileState]:
     uris = [file.uri for file in files]
-    return index.verdicts(uris, [file.size for file in files], [file.modified for file in files])
+    return index.states(uris, [file.size for file in files], [file.modified for file in files])

@@ -81,7 +81,7 @@ class ImageQueue:
                 self._changed.wait()
         return None
 
-    def rouse(self) -> None:
+    def wake(self) -> None:
         """Give an empty chunk to one caller of `take`, so that it gets ready."""
         with self._changed:
             self._roused = True

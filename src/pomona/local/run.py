@@ -37,12 +37,12 @@ from pomona.local.image_queue import CHUNK, ImageQueue
 from pomona.processes.isolated_client import (
     ENDS_IN_A_ROW,
     STRIKES,
-    known_image,
+    canary_image,
     no_image_is_to_blame,
 )
 from pomona.processes.worker_client import Part, Setup, State, WorkerDied, WorkerProcess
 from pomona.runtime.registry import computes_on_gpu
-from pomona.schema import lone_row
+from pomona.schema import failure_row
 from pomona.source.image_file import ImageFile
 from pomona.table.feature_table import FeatureTable
 from pomona.table.label_record import keep_label_rule
@@ -86,7 +86,7 @@ def extract(job: Job, workers: int | None = None, progress: Progress = no_progre
             keep_label_rule(table.folder, job.label_rule)
         run = _Run(job, writer, worklist, workers or _workers_for(job.encoder))
         run.go(progress)
-        writer.merge_small_parts()
+        writer.compact()
     return summarize(job, str(table.folder), worklist, run.counts, run.model_loads)
 
 
@@ -125,7 +125,7 @@ class _Run:
         self.model_loads = 0
         self._writer = writer
         self._worklist = worklist
-        self._crashed: list[tuple[ImageFile, str]] = []  # verdicts that have no row yet
+        self._crashed: list[tuple[ImageFile, str]] = []  # states that have no row yet
         self._strikes: Counter[str] = Counter()
         self._workers = workers
         self._ends_in_a_row = 0  # of processes with an image in hand
@@ -137,7 +137,7 @@ class _Run:
         job.encoder.save(encoder_path)
         threads = max(1, available_cores() // workers)
         self.setup = Setup(encoder_path, writer.staging, job.label, job.decode, threads)
-        self._keepers = [_Keeper(self, number) for number in range(workers)]
+        self._keepers = [_Supervisor(self, number) for number in range(workers)]
 
     def go(self, progress: Progress) -> None:
         """Do everything."""
@@ -195,7 +195,7 @@ class _Run:
 
     def _try(self) -> None:
         """Wait until a worker process has found that the encoder works on this machine."""
-        self.queue.rouse()
+        self.queue.wake()
         self._tried.wait()
         if self.model_loads == 0:
             raise RunError("the run was stopped before rows were removed")
@@ -236,7 +236,7 @@ class _Run:
         with self._lock:
             self._ends_in_a_row = 0
 
-    def bury(
+    def on_worker_death(
         self, files: list[ImageFile], suspects: list[ImageFile], death: WorkerDied
     ) -> int | None:
         """Decide what becomes of the images that a dead process held.
@@ -252,7 +252,7 @@ class _Run:
             if not suspects:
                 self._starts_in_a_row += 1
                 if not self.model_loads:
-                    self.queue.rouse()  # whoever was roused may be this one
+                    self.queue.wake()  # whoever was roused may be this one
                 if self._starts_in_a_row >= max(ENDS_IN_A_ROW, _STARTS_IN_A_ROW * self._workers):
                     raise RunError(
                         f"{self._starts_in_a_row} worker processes in a row ended with nothing "
@@ -283,7 +283,7 @@ class _Run:
         if not self._crashed:
             return
         rows = (
-            lone_row(
+            failure_row(
                 path=file.uri,
                 label=self.job.label(file.uri),
                 size=file.size,
@@ -298,7 +298,7 @@ class _Run:
         self._crashed.clear()
 
 
-class _Keeper:
+class _Supervisor:
     """A thread's part of the run: it keeps one worker process at work."""
 
     def __init__(self, run: _Run, number: int) -> None:
@@ -403,7 +403,7 @@ class _Keeper:
             if death.at[0]:
                 self._run.healthy()
         self._process, self._open, self._in_hand, self._open_failed = None, [], [], 0
-        ends = self._run.bury(held, suspects, death)
+        ends = self._run.on_worker_death(held, suspects, death)
         if ends and not self._stopped:
             self._try_known_image(ends)
 
@@ -414,7 +414,7 @@ class _Keeper:
             RunError: they were not.
         """
         path = self._run.setup.staging / f"known-{self._number}.jpg"
-        path.write_bytes(known_image())
+        path.write_bytes(canary_image())
         try:
             process = self._start()
             process.run([ImageFile(str(path), None, None)])

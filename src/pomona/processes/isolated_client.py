@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from pomona.errors import RunError
 from pomona.processes.child import ChildProcess, Ended
-from pomona.schema import FEATURE_SCHEMA, INPUT_SCHEMA, lone_row
+from pomona.schema import FEATURE_SCHEMA, INPUT_SCHEMA, failure_row
 
 if TYPE_CHECKING:
     from pomona.encoder.encoder import Encoder
@@ -31,9 +31,9 @@ __all__ = [
     "ENDS_IN_A_ROW",
     "STRIKES",
     "IsolatedWorker",
+    "canary_image",
     "end_if_stuck",
     "isolated_worker",
-    "known_image",
     "no_image_is_to_blame",
 ]
 
@@ -95,7 +95,7 @@ class IsolatedWorker:
             self._try_known_image()
         (told,) = image.drop_columns(["content"]).to_pylist()
         modified = told["modified"]
-        return lone_row(
+        return failure_row(
             path=told["path"],
             label=told["label"],
             size=told["size"],
@@ -145,7 +145,7 @@ class IsolatedWorker:
         Raises:
             RunError: they were not.
         """
-        columns = {name: [None] for name in INPUT_SCHEMA.names} | {"content": [known_image()]}
+        columns = {name: [None] for name in INPUT_SCHEMA.names} | {"content": [canary_image()]}
         try:
             self._ask(pa.RecordBatch.from_pydict(columns, INPUT_SCHEMA))
         except Ended as end:
@@ -153,7 +153,7 @@ class IsolatedWorker:
         self._ends_in_a_row = 0
 
 
-def known_image() -> bytes:
+def canary_image() -> bytes:
     """A small JPEG, drawn here: a process that ends over this one would do so over any."""
     from PIL import Image
 

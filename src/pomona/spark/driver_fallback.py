@@ -22,21 +22,21 @@ from pomona.worker.featurize import featurize
 if TYPE_CHECKING:
     from pomona.job.job import Job
     from pomona.source.image_file import ImageFile
-    from pomona.spark.storage.choose import Images, Rows
+    from pomona.spark.storage.choose import ImageStore, TableStore
 
-__all__ = ["LeftOver"]
+__all__ = ["DriverFallback"]
 
 _ROWS = 4096  # in one commit: 20 MB of vectors
 
 
-class LeftOver:
+class DriverFallback:
     """Gives images their rows on the driver, for all waves of a run.
 
     Attributes:
         done: images done so far, by status.
     """
 
-    def __init__(self, job: Job, images: Images, rows: Rows) -> None:
+    def __init__(self, job: Job, images: ImageStore, rows: TableStore) -> None:
         self.done: Counter[str] = Counter()
         self._job = job
         self._images = images

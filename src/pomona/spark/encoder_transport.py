@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 
     from pomona.runtime.registry import Runtime
 
-__all__ = ["Carrier", "Delivery", "carry", "open_encoder", "task_cpus"]
+__all__ = ["Delivery", "EncoderHandle", "encoder_handle", "open_encoder", "task_cpus"]
 
 Delivery = Literal["broadcast", "file"]
 
 
 @dataclass(frozen=True, slots=True)
-class Carrier:
+class EncoderHandle:
     """An encoder on its way to the workers: what is pickled in place of the encoder itself."""
 
     fingerprint: str
     provenance: dict[str, str]
-    way: _Way
+    way: _Delivery
 
     def runtime(self) -> Runtime:
         """This process's loaded network; the encoder is looked at the first time only.
@@ -107,7 +107,7 @@ def open_encoder(
     return loaded, location if as_file else None
 
 
-def carry(spark: SparkSession, encoder: Encoder, location: str | None) -> Carrier:
+def encoder_handle(spark: SparkSession, encoder: Encoder, location: str | None) -> EncoderHandle:
     """Send an encoder on its way.
 
     Args:
@@ -115,17 +115,17 @@ def carry(spark: SparkSession, encoder: Encoder, location: str | None) -> Carrie
         encoder: itself.
         location: from where workers read it; None to send it to them.
     """
-    way: _Way
+    way: _Delivery
     if location is not None:
         way = _File(location, encoder.fingerprint)
     elif is_connect(spark):
         way = _send_artifact(spark, encoder.to_bytes())
     else:
         way = _Broadcast(spark.sparkContext.broadcast(encoder.to_bytes()))
-    return Carrier(encoder.fingerprint, encoder.provenance(), way)
+    return EncoderHandle(encoder.fingerprint, encoder.provenance(), way)
 
 
-class _Way(Protocol):
+class _Delivery(Protocol):
     def fetch(self) -> Encoder:
         """Get the encoder, on a worker."""
 

@@ -23,7 +23,7 @@ from pomona.io.location import canonical, check_spelling, is_remote, spark_path
 from pomona.schema import FEATURE_SCHEMA, SPARK_SCHEMA, column_metadata
 from pomona.spark.errors import spark_errors
 from pomona.spark.session.session import check_spark, is_connect, session
-from pomona.spark.storage.hadoop.table import HadoopRows
+from pomona.spark.storage.hadoop.table import HadoopTableStore
 from pomona.spark.storage.parquet import write_parquet
 from pomona.spark.table_reader import open_on_spark
 from pomona.table.feature_table import FeatureTable
@@ -108,7 +108,7 @@ def _check_remote(source: str, target: str, spark: SparkSession, *, overwrite: b
     """As `check_target`, on a Hadoop file system."""
     if source.rstrip("/") == target.rstrip("/"):
         raise TableError(f"{target} is the table to project: give another -o TABLE")
-    if not overwrite and HadoopRows(target, spark).exists():
+    if not overwrite and HadoopTableStore(target, spark).exists():
         raise TableError(f"{target} exists: give another -o TABLE, or --overwrite")
 
 
@@ -132,7 +132,7 @@ def _fit(rows: DataFrame, k: int, dimension: int) -> Projection:
 
 def _write(rows: DataFrame, target: str, provenance: dict[str, str], *, overwrite: bool) -> None:
     if is_remote(target):
-        far = HadoopRows(target, rows.sparkSession)
+        far = HadoopTableStore(target, rows.sparkSession)
         with far.held(provenance, overwrite=overwrite):
             far.replace_all(rows)
         return

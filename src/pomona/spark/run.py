@@ -36,8 +36,8 @@ from pomona.job.plan import NO_ROWS, Worklist
 from pomona.spark.binary_files import read_images
 from pomona.spark.cluster.cluster import cluster_of
 from pomona.spark.dataframe.featurize import Task
-from pomona.spark.driver_fallback import LeftOver
-from pomona.spark.encoder_transport import carry
+from pomona.spark.driver_fallback import DriverFallback
+from pomona.spark.encoder_transport import encoder_handle
 from pomona.spark.errors import (
     NAMES_IN_UTF8,
     lost_a_worker,
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from pomona.source.image_file import ImageFile
-    from pomona.spark.storage.choose import Images, Rows
+    from pomona.spark.storage.choose import ImageStore, TableStore
 
 __all__ = ["extract"]
 
@@ -65,8 +65,8 @@ _ASKING = 16  # threads that ask for files one by one: a store answers each in s
 
 def extract(
     job: Job,
-    images: Images,
-    rows: Rows,
+    images: ImageStore,
+    rows: TableStore,
     spark: SparkSession,
     progress: Progress = no_progress,
 ) -> Summary:
@@ -103,7 +103,12 @@ class _Run:
     """One run on Spark."""
 
     def __init__(
-        self, job: Job, images: Images, rows: Rows, worklist: Worklist, spark: SparkSession
+        self,
+        job: Job,
+        images: ImageStore,
+        rows: TableStore,
+        worklist: Worklist,
+        spark: SparkSession,
     ) -> None:
         self.counts: Counter[str] = Counter()  # rows in the table by this run, by status
         self.table = job.paths.table
@@ -111,13 +116,13 @@ class _Run:
         self._images = images
         self._rows = rows
         self._worklist = worklist
-        self._left_over = LeftOver(job, images, rows)
+        self._left_over = DriverFallback(job, images, rows)
         self._total: int | None = None
         self._finishing = False  # nothing more is begun
         self._stopped = False  # nor does what runs go on
         self._only_ascii = False  # whether Spark's JVM finds no other names
         self._cores = 1
-        self._carrier = carry(spark, job.encoder, job.encoder_location)
+        self._carrier = encoder_handle(spark, job.encoder, job.encoder_location)
         self._cluster = cluster_of(spark)
         self._sessions = self._cluster.sessions()
         self._lock = threading.Lock()
@@ -129,7 +134,7 @@ class _Run:
                 self._cluster.claim_thread()  # which asks what has a row, and removes rows
                 self._do_waves()
                 if not self._finishing:
-                    self._rows.merge_small_parts()
+                    self._rows.compact()
         finally:
             self.counts.update(self._left_over.done)
             self._left_over.close()

@@ -17,7 +17,7 @@ from pomona.errors import TableError
 from pomona.table.feature_table import STAGING, FeatureTable, is_table_file
 from pomona.table.part_file import remove_part
 
-__all__ = ["SWAP", "PutAway", "Swap", "names_written_down", "sync", "take_up"]
+__all__ = ["SWAP", "Overwrite", "Replacement", "names_written_down", "recover", "sync"]
 
 SWAP = "swap.json"
 """The name of the file in which a merge of part files is written down."""
@@ -27,7 +27,7 @@ _REPLACED = "replaced"  # where the rows wait that --overwrite puts away
 
 
 @dataclass(frozen=True, slots=True)
-class Swap:
+class Replacement:
     """Part files that give way to others that have all of their rows.
 
     Attributes:
@@ -56,7 +56,7 @@ class Swap:
 
 
 @dataclass(frozen=True, slots=True)
-class PutAway:
+class Overwrite:
     """A table's files, put away for the rows of a run that replaces them all.
 
     They are all away before that run writes anything. So a part file in the table that is none of
@@ -83,7 +83,7 @@ class PutAway:
         (staging / _PUT_AWAY).unlink()
 
 
-def take_up(table: FeatureTable) -> None:
+def recover(table: FeatureTable) -> None:
     """Complete what a writer had begun and left, or give back what it had put away.
 
     Raises:
@@ -92,11 +92,11 @@ def take_up(table: FeatureTable) -> None:
     for written in table.folder.glob(f"{STAGING}*/{SWAP}"):
         _refuse_links(written, written.parent)
         names = names_written_down(_text_of(written), ("old", "new"), written)
-        Swap(**names).finish(table.folder, written.parent)
+        Replacement(**names).finish(table.folder, written.parent)
     for written in table.folder.glob(f"{STAGING}*/{_PUT_AWAY}"):
         _refuse_links(written, written.parent, written.parent / _REPLACED)
         names = names_written_down(_text_of(written), ("names",), written)
-        PutAway(**names).give_back(table.folder, written.parent)
+        Overwrite(**names).give_back(table.folder, written.parent)
 
 
 def names_written_down(text: str, keys: tuple[str, ...], path: object) -> dict[str, list[str]]:

@@ -28,12 +28,12 @@ __all__ = [
     "NEVER",
     "NO_SIZE",
     "Contents",
-    "Doomed",
+    "FileState",
     "IndexBuilder",
     "IndexColumns",
     "NewLabels",
     "RowIndex",
-    "Verdict",
+    "RowsToDelete",
     "keys_of",
     "path_keys",
 ]
@@ -67,7 +67,7 @@ NO_SIZE = -1
 NEVER = int(np.iinfo(np.int64).min)
 """In an index, in place of a null time."""
 
-Doomed = dict[str, set[bytes]]
+RowsToDelete = dict[str, set[bytes]]
 """Rows that are to leave a table: name of the part file -> keys of their paths."""
 
 
@@ -78,7 +78,7 @@ NewLabels = dict[str, dict[bytes, str | None]]
 """Labels that are to change: name of the part file -> key of the path -> its new label."""
 
 
-class Verdict(IntEnum):
+class FileState(IntEnum):
     """What a table says of a listed file."""
 
     NEW = 0
@@ -182,12 +182,12 @@ class RowIndex:
         """The number of rows."""
         return len(self._keys)
 
-    def verdicts(
+    def states(
         self,
         paths: Sequence[str],
         sizes: Sequence[int | None],
         modified: Sequence[int | None],
-    ) -> list[Verdict]:
+    ) -> list[FileState]:
         """What the table says of some files, which count as listed from here on.
 
         Args:
@@ -196,7 +196,7 @@ class RowIndex:
             modified: N times in milliseconds since 1970, None likewise.
         """
         if not len(self):
-            return [Verdict.NEW] * len(paths)
+            return [FileState.NEW] * len(paths)
         keys = path_keys(paths)
         first = np.searchsorted(self._keys, keys, "left")
         count = np.searchsorted(self._keys, keys, "right") - first
@@ -204,11 +204,11 @@ class RowIndex:
         same = (self._sizes[at] == [NO_SIZE if s is None else s for s in sizes]) & (
             self._modified[at] == [NEVER if m is None else m for m in modified]
         )
-        found = np.where(self._ok[at], Verdict.DONE, Verdict.FAILED)
-        found = np.where(same & (count == 1), found, Verdict.CHANGED)
+        found = np.where(self._ok[at], FileState.DONE, FileState.FAILED)
+        found = np.where(same & (count == 1), found, FileState.CHANGED)
         for start, rows in zip(first[count > 0], count[count > 0], strict=True):
             self._seen[start : start + rows] = True
-        return [Verdict(verdict) for verdict in np.where(count == 0, Verdict.NEW, found)]
+        return [FileState(verdict) for verdict in np.where(count == 0, FileState.NEW, found)]
 
     def has_other_label(
         self, paths: Sequence[str], labels: Sequence[str | None]
@@ -248,10 +248,10 @@ class RowIndex:
             at = np.minimum(np.searchsorted(self._keys, keys), len(self) - 1)
             yield from compress(paths, (self._keys[at] == keys) & self._seen[at])
 
-    def rows_of(self, paths: Sequence[str]) -> Doomed:
+    def rows_of(self, paths: Sequence[str]) -> RowsToDelete:
         """Where the rows of these paths are."""
         keys = path_keys(paths)
-        places: Doomed = defaultdict(set)
+        places: RowsToDelete = defaultdict(set)
         left = np.searchsorted(self._keys, keys, "left")
         right = np.searchsorted(self._keys, keys, "right")
         for key, start, end in zip(keys, left, right, strict=True):

@@ -24,9 +24,9 @@ from pomona.table.part_file import (
     remove_checksum,
     remove_part,
 )
-from pomona.table.recovery import PutAway, Swap, sync, take_up
+from pomona.table.recovery import Overwrite, Replacement, recover, sync
 from pomona.table.row_encoders import part_provenance
-from pomona.table.row_index import Contents, Doomed, NewLabels, RowIndex
+from pomona.table.row_index import Contents, NewLabels, RowIndex, RowsToDelete
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -82,7 +82,7 @@ class TableWriter:
         """Rows with a vector, by part file and digests."""
         return self.table.rows_with(digests)
 
-    def remove_rows(self, rows: Doomed) -> None:
+    def delete_rows(self, rows: RowsToDelete) -> None:
         """Take rows out: a copy without them takes the place of each part file that has some."""
         for name, keys in rows.items():
             part, copy = self.table.folder / name, self.staging / name
@@ -104,7 +104,7 @@ class TableWriter:
                 remove_checksum(part)
                 self.commit(copy)
 
-    def merge_small_parts(self) -> None:
+    def compact(self) -> None:
         """Merge part files where there are many small ones.
 
         Between the removal of the small ones and the renaming of the merged one, milliseconds, a
@@ -122,7 +122,7 @@ class TableWriter:
             for group in groups_to_merge(sizes):
                 merged = self.staging / part_name()
                 copy_rows(group, merged)
-                swap = Swap([part.name for part in group], [merged.name])
+                swap = Replacement([part.name for part in group], [merged.name])
                 swap.do(self.table.folder, self.staging)
 
 
@@ -164,17 +164,17 @@ def writing(
     made = [path for path in (folder, *folder.absolute().parents) if not path.exists()]
     descriptor = _hold(folder, made)
     try:
-        take_up(table)
+        recover(table)
         check_writable(table, provenance, overwrite=overwrite)
         _remove_stale_staging(folder)
         staging = folder / f"{STAGING}{uuid.uuid4().hex[:12]}"
         staging.mkdir()
         try:
             if overwrite:
-                PutAway.do(folder, staging)
+                Overwrite.do(folder, staging)
             yield TableWriter(table, staging)
         finally:
-            take_up(table)
+            recover(table)
             # And what orphans of a killed run have written since this one began.
             _remove_stale_staging(folder)
     finally:

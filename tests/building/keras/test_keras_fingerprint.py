@@ -13,7 +13,7 @@ import pytest
 from network_files import FILES, features, made
 from pomona.building.keras.backend import import_keras
 from pomona.building.keras.fingerprint import architecture_digest
-from pomona.building.keras.flatten import laid_flat
+from pomona.building.keras.flatten import flatten_model
 from pomona.building.network_settings import NetworkSettings
 from pomona.encoder.encoder import Encoder
 
@@ -166,7 +166,7 @@ def test_an_argument_that_a_later_keras_adds_changes_nothing() -> None:
 
     def digest(layer: Any) -> str:
         image = keras.Input((4, 4, 3))
-        flat = laid_flat(keras.Model(image, layer(image)), (4, 4), "NHWC")
+        flat = flatten_model(keras.Model(image, layer(image)), (4, 4), "NHWC")
         return architecture_digest(flat.before(flat.results[0]), "NHWC")
 
     assert digest(keras.layers.Dense(2)) == digest(Dense(2))

@@ -20,14 +20,14 @@ from pomona.runtime.parity import probe_vectors
 from pomona.runtime.registry import runtime_for
 
 __all__ = [
+    "attach_probes",
     "flattened",
     "near",
+    "prepend_preprocessing",
     "refuse_map",
     "refuse_whole_numbers",
     "serialized",
-    "take_pixels",
     "with_output",
-    "with_probes",
 ]
 
 # By OpenVINO's names and by ONNX'.
@@ -35,7 +35,7 @@ _UNSIGNED = {"u8", "uint8", "u16", "uint16", "u32", "uint32", "u64", "uint64"}
 _SIGNED = {"i16", "int16", "i32", "int32", "i64", "int64"}
 
 
-def take_pixels(model: Any, preprocessing: Preprocessing, layout: str) -> Any:
+def prepend_preprocessing(model: Any, preprocessing: Preprocessing, layout: str) -> Any:
     """Put the preprocessing's arithmetic in front of a graph.
 
     Args:
@@ -175,7 +175,7 @@ def serialized(model: Any) -> tuple[bytes, bytes]:
         return graph.read_bytes(), constants.read_bytes()
 
 
-def with_probes(encoder: Encoder) -> Encoder:
+def attach_probes(encoder: Encoder) -> Encoder:
     """Compute the vectors that workers will be held against.
 
     Raises:

@@ -14,7 +14,7 @@ import numpy as np
 
 from pomona.building.file_digest import as_text, content_digest
 from pomona.building.graph.classifier_head import check_end, in_onnx
-from pomona.building.graph.endpoints import near, refuse_map, refuse_whole_numbers, with_probes
+from pomona.building.graph.endpoints import attach_probes, near, refuse_map, refuse_whole_numbers
 from pomona.building.graph.openvino_files import (
     architecture,
     image_layout,
@@ -91,7 +91,7 @@ def build(path: Path, settings: NetworkSettings) -> Encoder:
     given = _given_for_one_image(model, output, preprocessing, path)
     refuse_whole_numbers(path, _whole(image), _whole_array(given), preprocessing)
     refuse_map(given.shape, path, settings.layer)
-    encoder = with_probes(
+    encoder = attach_probes(
         Encoder(
             model=as_text(path.name),
             architecture=architecture(path, sides, layout),

@@ -11,13 +11,13 @@ from typing import Any, NoReturn
 from pomona.building.file_digest import as_text, content_digest
 from pomona.building.graph.classifier_head import check_end, in_openvino, tensor_name
 from pomona.building.graph.endpoints import (
+    attach_probes,
     flattened,
+    prepend_preprocessing,
     refuse_map,
     refuse_whole_numbers,
     serialized,
-    take_pixels,
     with_output,
-    with_probes,
 )
 from pomona.building.graph.signatures import DEFAULT, chosen
 from pomona.building.network_settings import LAYOUTS, NetworkSettings
@@ -73,13 +73,13 @@ def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder
     taken, given = _whole(network.input()), _whole(network.output())
     refuse_whole_numbers(path, taken, given, preprocessing)
     try:
-        graph = take_pixels(network, preprocessing, layout)
+        graph = prepend_preprocessing(network, preprocessing, layout)
         _check_vector(graph, path, settings)
         if settings.layer is None:
             check_end(*in_openvino(graph), path)
         graph = flattened(graph)
         content, constants = serialized(graph)
-        return with_probes(
+        return attach_probes(
             Encoder(
                 model=as_text(path.name),
                 architecture=architecture(path, sides, layout, settings.signature),

@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 
 from pomona.building.file_digest import as_text
-from pomona.building.graph.endpoints import flattened, near, serialized, take_pixels, with_probes
+from pomona.building.graph.endpoints import (
+    attach_probes,
+    flattened,
+    near,
+    prepend_preprocessing,
+    serialized,
+)
 from pomona.building.keras.backend import exported, import_keras, weights_digest
 from pomona.building.keras.drawn import DRAWN, drawn_weights
 from pomona.building.keras.random_weights import parse_seed, seeded_weights
@@ -56,9 +62,9 @@ def build(model: str, weights: str, settings: NetworkSettings | None = None) -> 
     output = network.layers[-1].name.rstrip("_0123456789")
     if settings.layer is not None:
         network, output = _up_to(network, settings.layer), settings.layer
-    graph = flattened(take_pixels(exported(network), preprocessing, "NHWC"))
+    graph = flattened(prepend_preprocessing(exported(network), preprocessing, "NHWC"))
     content, constants = serialized(graph)
-    return with_probes(
+    return attach_probes(
         Encoder(
             model=card.name,
             architecture=card.architecture,

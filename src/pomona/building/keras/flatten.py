@@ -14,7 +14,7 @@ from typing import Any
 
 from pomona.building.keras.backend import import_keras
 
-__all__ = ["FlatNetwork", "Step", "laid_flat", "name_of", "tensors_in"]
+__all__ = ["FlatNetwork", "Step", "flatten_model", "name_of", "tensors_in"]
 
 # Layers that do nothing once a network is trained.
 _ONLY_TRAINING = (
@@ -95,7 +95,7 @@ class FlatNetwork:
         return {id(tensor): step for step in self.steps for tensor in tensors_in(step.made)}
 
 
-def laid_flat(network: Any, size: tuple[int, int], layout: str) -> FlatNetwork:
+def flatten_model(network: Any, size: tuple[int, int], layout: str) -> FlatNetwork:
     """Lay a model out flat, without what only training needs, on an input of fixed size.
 
     Layers keep their names; where two models within it have one of the same name, the later one

@@ -15,7 +15,13 @@ from typing import Any
 import numpy as np
 
 from pomona.building.file_digest import as_text
-from pomona.building.graph.endpoints import flattened, near, serialized, take_pixels, with_probes
+from pomona.building.graph.endpoints import (
+    attach_probes,
+    flattened,
+    near,
+    prepend_preprocessing,
+    serialized,
+)
 from pomona.building.graph.openvino_files import (
     image_size,
     needed_preprocessing,
@@ -26,7 +32,7 @@ from pomona.building.graph.openvino_files import (
 from pomona.building.keras.backend import exported, import_keras, weights_digest
 from pomona.building.keras.config import objects_in
 from pomona.building.keras.fingerprint import architecture_digest, layers_in_order
-from pomona.building.keras.flatten import FlatNetwork, Step, laid_flat, name_of, tensors_in
+from pomona.building.keras.flatten import FlatNetwork, Step, flatten_model, name_of, tensors_in
 from pomona.building.keras.load import load_model, read_config
 from pomona.building.network_settings import NetworkSettings
 from pomona.encoder.encoder import Encoder
@@ -67,16 +73,16 @@ def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder
     network = load_model(path, trust=trust)
     layout, size = _input(network, path, settings)
     with _computable(path, size):
-        flat = laid_flat(network, size, layout)
+        flat = flatten_model(network, size, layout)
         output = _output(flat, path, settings)
         steps = flat.before(output)
         _refuse_overflow(network.inputs[0].dtype, flat, steps, path)
         preprocessing = _preprocessing(flat, steps, path, settings, size)
         cut = import_keras().Model(flat.image, output)
-        graph = flattened(take_pixels(exported(cut), preprocessing, layout))
+        graph = flattened(prepend_preprocessing(exported(cut), preprocessing, layout))
     content, constants = serialized(graph)
     weights = itertools.chain(*(getattr(e, "weights", ()) for e in layers_in_order(steps)))
-    return with_probes(
+    return attach_probes(
         Encoder(
             model=as_text(path.name),
             architecture=f"Keras model {architecture_digest(steps, layout)}",
@@ -103,7 +109,7 @@ def describe(path: Path, trust: bool = False) -> dict[str, Any]:
     is_sized = None not in network.inputs[0].shape[1:]  # it has inputs, or is not loaded
     settings = NetworkSettings() if is_sized else NetworkSettings(size=(224, 224))
     layout, size = _input(network, path, settings)
-    steps = laid_flat(network, size, layout).steps
+    steps = flatten_model(network, size, layout).steps
     return {
         "layers": [
             {

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pomona.building.build_process import reply
-from pomona.building.graph.endpoints import serialized, with_probes
+from pomona.building.graph.endpoints import attach_probes, serialized
 from pomona.encoder.encoder import Encoder
 from pomona.errors import EncoderError
 from pomona.runtime.openvino import import_openvino
@@ -65,7 +65,7 @@ def quantize(encoder: Encoder, pixels: NDArray[np.uint8]) -> Encoder:
             f"{' '.join(str(error).split())[:200]}; use --precision f32 or bf16"
         ) from error
     graph, constants = serialized(quantized)
-    return with_probes(
+    return attach_probes(
         replace(
             encoder,
             precision="int8",

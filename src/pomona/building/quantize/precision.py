@@ -15,7 +15,7 @@ import numpy as np
 
 from pomona.building.build_process import ask
 from pomona.building.cache import keep
-from pomona.building.graph.endpoints import with_probes
+from pomona.building.graph.endpoints import attach_probes
 from pomona.building.quantize.calibration import sample_pixels
 from pomona.encoder.encoder import PRECISIONS, Encoder
 from pomona.errors import EncoderError
@@ -84,7 +84,7 @@ def lower_precision(
             "--runtime openvino"
         )
     if precision == "bf16":
-        lowered = with_probes(replace(encoder, precision="bf16"))
+        lowered = attach_probes(replace(encoder, precision="bf16"))
     elif calibrate is not None:
         lowered = quantize(encoder, sample_pixels(calibrate, encoder.preprocessing))
     else:

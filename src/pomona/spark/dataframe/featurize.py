@@ -29,7 +29,13 @@ from pomona.schema import (
 )
 from pomona.source.labels import parse_label_rule
 from pomona.spark.dataframe.columns import KEPT_PREFIX, select_images
-from pomona.spark.encoder_transport import Carrier, Delivery, carry, open_encoder, task_cpus
+from pomona.spark.encoder_transport import (
+    Delivery,
+    EncoderHandle,
+    encoder_handle,
+    open_encoder,
+    task_cpus,
+)
 from pomona.spark.session.session import active_session, functions_of
 from pomona.worker.featurize import encode_images
 from pomona.worker.featurize import featurize as featurize_batches
@@ -100,7 +106,7 @@ def featurize(  # noqa: PLR0913 - settings, each with a sensible default
         images, image_column, path_column, label_column, keep, has_rule=rule is not None
     )
     loaded, location = open_encoder(encoder, delivery)
-    carrier = carry(images.sparkSession, loaded, location)
+    carrier = encoder_handle(images.sparkSession, loaded, location)
     names = tuple(field.name for field in kept)
     task = Task(
         carrier, rule, decode, kept=names, isolated=isolated, image_timeout_s=image_timeout_s
@@ -142,7 +148,7 @@ def featurize_udf(
     if spark is None:
         raise EngineError("featurize_udf needs a Spark session: start one, or pass spark=")
     loaded, location = open_encoder(encoder, delivery)
-    carrier = carry(spark, loaded, location)
+    carrier = encoder_handle(spark, loaded, location)
 
     def features(batches: Any) -> Any:
         runtime = carrier.runtime()
@@ -216,7 +222,7 @@ class Task:
         stop_file: as soon as this file exists, no further image is begun; None for never.
     """
 
-    carrier: Carrier
+    carrier: EncoderHandle
     label: LabelRule | None
     decode: DecodeOptions
     tally: Accumulator[Counter[str]] | None = None

@@ -13,7 +13,7 @@ from pomona.encoder.drawn_warning import warn_of_drawn
 from pomona.encoder.encoder import Encoder
 from pomona.errors import EncoderError, EngineError
 from pomona.schema import column_metadata, encoder_value
-from pomona.spark.encoder_transport import Carrier, carry, task_cpus
+from pomona.spark.encoder_transport import EncoderHandle, encoder_handle, task_cpus
 from pomona.spark.session.session import check_spark
 from pomona.worker.featurize import encode_images
 from pomona.worker.prepare import EXACT
@@ -128,7 +128,7 @@ class ImageFeaturizer(
             errorCol="",
             handleInvalid="keep",
         )
-        self._sent: tuple[Any, Encoder, Carrier] | None = None
+        self._sent: tuple[Any, Encoder, EncoderHandle] | None = None
         self._set(**self._input_kwargs)  # type: ignore[attr-defined]
 
     @keyword_only
@@ -265,10 +265,10 @@ class ImageFeaturizer(
                 )
             named[new] = parameter
 
-    def _carrier(self, spark: SparkSession, encoder: Encoder) -> Carrier:
+    def _carrier(self, spark: SparkSession, encoder: Encoder) -> EncoderHandle:
         """Send the encoder once, however often something is transformed."""
         if self._sent is None or self._sent[0] is not spark or self._sent[1] is not encoder:
-            self._sent = (spark, encoder, carry(spark, encoder, None))
+            self._sent = (spark, encoder, encoder_handle(spark, encoder, None))
         return self._sent[2]
 
 
@@ -315,7 +315,7 @@ def _beside(path: str) -> str:
     return f"{path.rstrip('/')}/encoder"
 
 
-def _udf(carrier: Carrier, *, fails: bool) -> Any:
+def _udf(carrier: EncoderHandle, *, fails: bool) -> Any:
     """A Scalar-Iterator pandas UDF: bytes -> a vector, or what is wrong."""
     import pandas as pd
     from pyspark.sql.pandas.functions import pandas_udf

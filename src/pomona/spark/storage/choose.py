@@ -32,19 +32,19 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from pomona.source.labels import LabelRule
-    from pomona.table.row_index import Contents, Doomed, NewLabels, RowIndex
+    from pomona.table.row_index import Contents, NewLabels, RowIndex, RowsToDelete
 
 __all__ = [
-    "Images",
-    "LocalImages",
-    "LocalRows",
-    "Rows",
+    "ImageStore",
+    "LocalImageStore",
+    "LocalTableStore",
+    "TableStore",
     "check_local",
-    "places_for",
+    "choose_stores",
 ]
 
 
-class Images(Protocol):
+class ImageStore(Protocol):
     """A source of images."""
 
     listing: Listing
@@ -62,7 +62,7 @@ class Images(Protocol):
         """Read on the driver what Spark left out; of `pomona.schema.INPUT_SCHEMA`."""
 
 
-class Rows(IndexedTable, Protocol):
+class TableStore(IndexedTable, Protocol):
     """A feature table to add to."""
 
     def check(self, job: Job) -> None:
@@ -83,11 +83,11 @@ class Rows(IndexedTable, Protocol):
     def append(self, rows: DataFrame) -> dict[str, str]:
         """Write rows in one commit; gives path and status of those that were written."""
 
-    def merge_small_parts(self) -> None:
+    def compact(self) -> None:
         """Merge part files where there are many small ones."""
 
 
-class LocalImages:
+class LocalImageStore:
     """Images on this machine's file system, or one mounted on every machine of the cluster."""
 
     def __init__(self, paths: JobPaths) -> None:
@@ -118,7 +118,7 @@ class LocalImages:
         return read_batches(files, label)
 
 
-class LocalRows:
+class LocalTableStore:
     """A table on this machine's file system, or one mounted on every machine of the cluster."""
 
     def __init__(self, table: str) -> None:
@@ -157,9 +157,9 @@ class LocalRows:
         """Rows with a vector, by part file and digests."""
         return self._table.rows_with(digests)
 
-    def remove_rows(self, rows: Doomed) -> None:
+    def delete_rows(self, rows: RowsToDelete) -> None:
         """Take rows out."""
-        self._writer.remove_rows(rows)
+        self._writer.delete_rows(rows)
 
     def relabel(self, labels: NewLabels) -> None:
         """Change labels."""
@@ -193,9 +193,9 @@ class LocalRows:
         """Write a part file beside Spark's."""
         self._writer.append_batches(rows, provenance)
 
-    def merge_small_parts(self) -> None:
+    def compact(self) -> None:
         """Merge part files where there are many small ones."""
-        self._writer.merge_small_parts()
+        self._writer.compact()
 
 
 def check_local(paths: JobPaths) -> None:
@@ -210,7 +210,7 @@ def check_local(paths: JobPaths) -> None:
         local_listing(paths).check()
 
 
-def places_for(paths: JobPaths, spark: SparkSession) -> tuple[Images, Rows]:
+def choose_stores(paths: JobPaths, spark: SparkSession) -> tuple[ImageStore, TableStore]:
     """Choose by the paths between this machine's file system and Hadoop's.
 
     Raises:
@@ -218,15 +218,19 @@ def places_for(paths: JobPaths, spark: SparkSession) -> tuple[Images, Rows]:
     """
     if is_connect(spark):
         _refuse_remote(paths)
-    from pomona.spark.storage.hadoop.filesystem import HadoopImages
-    from pomona.spark.storage.hadoop.table import HadoopRows
+    from pomona.spark.storage.hadoop.filesystem import HadoopImageStore
+    from pomona.spark.storage.hadoop.table import HadoopTableStore
 
     if not is_remote(paths.table):
         _check_name(str(FeatureTable.at(paths.table).folder), spark)
-    images: Images
-    rows: Rows
-    images = HadoopImages(paths, spark) if is_remote(paths.source) else LocalImages(paths)
-    rows = HadoopRows(paths.table, spark) if is_remote(paths.table) else LocalRows(paths.table)
+    images: ImageStore
+    rows: TableStore
+    images = HadoopImageStore(paths, spark) if is_remote(paths.source) else LocalImageStore(paths)
+    rows = (
+        HadoopTableStore(paths.table, spark)
+        if is_remote(paths.table)
+        else LocalTableStore(paths.table)
+    )
     return images, rows
 
 

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from pomona.job.job import JobPaths
     from pomona.source.labels import LabelRule
 
-__all__ = ["HadoopImages", "hadoop_folder", "hadoop_path", "hadoop_system"]
+__all__ = ["HadoopImageStore", "hadoop_folder", "hadoop_path", "hadoop_system"]
 
 _LARGEST_READ = 256 * 2**20  # bytes of a file that come through the JVM into this process
 
 
-class HadoopImages:
+class HadoopImageStore:
     """Images on a Hadoop file system."""
 
     def __init__(self, paths: JobPaths, spark: SparkSession) -> None:

@@ -16,14 +16,14 @@ from pomona.table.feature_table import RUNNING
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-__all__ = ["Mark"]
+__all__ = ["Lease"]
 
 _log = logging.getLogger(__name__)
 
 _EVERY_S, _HOLDS_S = 10.0, 60.0
 
 
-class Mark:
+class Lease:
     """Holds a table while its mark is made anew, every ten seconds; it goes stale in sixty.
 
     Both of two writers that start together may be refused; never do both go on.
@@ -37,7 +37,7 @@ class Mark:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._make_anew, daemon=True)
 
-    def __enter__(self) -> Mark:
+    def __enter__(self) -> Lease:
         """Make the mark, and a folder for it if need be.
 
         Raises:

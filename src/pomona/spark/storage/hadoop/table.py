@@ -33,7 +33,7 @@ from pomona.schema import (
 from pomona.source.walk import is_hidden
 from pomona.spark.provenance import one_encoder
 from pomona.spark.storage.hadoop.filesystem import hadoop_folder, hadoop_path, hadoop_system
-from pomona.spark.storage.hadoop.lease import Mark
+from pomona.spark.storage.hadoop.lease import Lease
 from pomona.spark.storage.parquet import write_parquet, written_once
 from pomona.table.feature_table import (
     STAGING,
@@ -55,11 +55,11 @@ from pomona.table.row_index import (
     NEVER,
     NO_SIZE,
     Contents,
-    Doomed,
     IndexBuilder,
     IndexColumns,
     NewLabels,
     RowIndex,
+    RowsToDelete,
 )
 
 if TYPE_CHECKING:
@@ -68,19 +68,19 @@ if TYPE_CHECKING:
 
     from pomona.job.job import Job
 
-__all__ = ["HadoopRows"]
+__all__ = ["HadoopTableStore"]
 
 _ASKING = 16  # threads that read footers
 
 
-class HadoopRows:
+class HadoopTableStore:
     """A feature table on a Hadoop file system."""
 
     def __init__(self, table: str, spark: SparkSession) -> None:
         self._table = table.rstrip("/")
         self._spark = spark
         self._staging = f"{self._table}/{STAGING}{uuid.uuid4().hex[:12]}"
-        self._mark: Mark | None = None  # until `writing` makes one
+        self._mark: Lease | None = None  # until `writing` makes one
         self._successors: dict[str, list[str]] = {}  # of part files that gave way to others
 
     def exists(self) -> bool:
@@ -114,7 +114,7 @@ class HadoopRows:
             TableError: the folder is no table, has rows of another encoder, or is held.
         """
         self._check(provenance, overwrite=overwrite)
-        with Mark(self._table, self._spark) as self._mark:
+        with Lease(self._table, self._spark) as self._mark:
             for name in self._names():
                 if name.startswith(STAGING):
                     self._finish_swaps(name)
@@ -201,7 +201,7 @@ class HadoopRows:
         if found:
             yield pa.RecordBatch.from_pylist(found, FEATURE_SCHEMA)
 
-    def remove_rows(self, rows: Doomed) -> None:
+    def delete_rows(self, rows: RowsToDelete) -> None:
         """Take rows out: copies without them take the place of the part files that have some."""
         if not rows:
             return
@@ -282,7 +282,7 @@ class HadoopRows:
         """Write rows, and let them take the place of all that the table has."""
         self._replace(list(self._parts()), rows)
 
-    def merge_small_parts(self) -> None:
+    def compact(self) -> None:
         """Merge part files where there are many small ones."""
         for group in groups_to_merge(self._parts()):
             rows = self._read(group)
@@ -296,7 +296,7 @@ class HadoopRows:
             now.update([part] if successors is None else self._now(successors))
         return sorted(now)
 
-    def _keys_of(self, rows: Doomed) -> tuple[DataFrame, Column]:
+    def _keys_of(self, rows: RowsToDelete) -> tuple[DataFrame, Column]:
         """Keys as a DataFrame that goes to every executor, and the condition to join it by."""
         from pyspark.sql.functions import broadcast, expr
 
