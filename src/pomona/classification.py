@@ -70,26 +70,25 @@ def classify(  # noqa: PLR0913 - as many as there are ways to the encoder
     max_pixels: int = MAX_PIXELS,
     progress: Progress = no_progress,
 ) -> Iterator[Prediction]:
-    """Give each image its label. One answer for every image; bad images have a reason.
+    """Yield a label for each image. Every image has an answer; bad images have a reason.
 
-    Of a table the answers are streamed, in its order; of images they come in the order of paths.
+    For a table, the answers come in its order; for images, in the order of their paths.
 
     Args:
-        classifier: itself, or its file.
-        source: a feature table; else a folder of images, an image, or a glob.
-        encoder: for images: what made the table that the classifier was trained on, or its file.
-            Without it, the one in the classifier's file is taken; else a known network is built
-            again with the weights that it had.
-        weights: for images: a Keras weights file of that network, where its own cannot be found by
-            name.
-        workers: processes for images, by default one for each core.
-        max_pixels: larger images are not decoded: their status is `too_large`.
-        progress: is told how far the images are.
+        classifier: a classifier, or the path of its file.
+        source: a feature table, a folder of images, an image, or a glob.
+        encoder: for images: the encoder of the table that the classifier was trained on, or its
+            path. By default the one in the classifier's file, or a known network that is built
+            again with its weights.
+        weights: for images: a Keras weights file of that network, if its weights have no name.
+        workers: number of processes for images; by default one for each core.
+        max_pixels: images with more pixels get the status `too_large`.
+        progress: called with the progress.
 
     Raises:
-        ClassifierError: the file is no classifier, or the vectors are of another encoder.
+        ClassifierError: the file is not a classifier, or another encoder made the vectors.
         EncoderError: no encoder was given, and none can be built.
-        SourceError: there are no such images.
+        SourceError: there are no images.
     """
     probe = classifier if isinstance(classifier, Classifier) else Classifier.load(classifier)
     given = os.fspath(source)

@@ -1,14 +1,14 @@
 """Every exception that Pomona raises on purpose.
 
     PomonaError
-    ├── UsageError          what was asked for cannot be done: exit code 2, nothing written
-    │   ├── SourceError     the images: missing, none there, not readable
-    │   ├── TableError      the table: not one, of another encoder, locked, not writable
-    │   ├── EncoderError    the network: unknown model, unfit weights, damaged blob
-    │   ├── ClassifierError the classifier: not one, damaged, of another encoder
-    │   └── EngineError     the engine: no Java, no PySpark, wrong combination of options
-    ├── RunError            a run that began well could not go on: exit code 1
-    └── ImageError          one image could not become pixels; a row records it, no run ends by it
+    ├── UsageError          the request cannot be done: exit code 2, nothing written
+    │   ├── SourceError     the images are missing or not readable
+    │   ├── TableError      the table is not one, has another encoder, is locked or not writable
+    │   ├── EncoderError    the model is unknown, its weights do not fit, or its file is damaged
+    │   ├── ClassifierError the classifier is not one, is damaged, or has another encoder
+    │   └── EngineError     the engine cannot run: no Java, no PySpark, wrong options
+    ├── RunError            a run started and could not continue: exit code 1
+    └── ImageError          one image could not be decoded: a row records it, the run continues
 
 A message says what was given, what was expected and what to do, on one line.
 """
@@ -31,11 +31,11 @@ __all__ = [
 
 
 class PomonaError(Exception):
-    """The base of all of Pomona's own exceptions."""
+    """Base class of all exceptions of Pomona."""
 
 
 class UsageError(PomonaError):
-    """What was asked for cannot be done as it was asked."""
+    """The request cannot be done as given. Nothing was written."""
 
 
 class SourceError(UsageError):
@@ -43,33 +43,33 @@ class SourceError(UsageError):
 
 
 class TableError(UsageError):
-    """The feature table is not one, was made by another encoder, or cannot be written."""
+    """The folder is not a feature table, another encoder made it, or it cannot be written."""
 
 
 class EncoderError(UsageError):
-    """The model is unknown, its weights do not fit, or its blob is damaged."""
+    """The model is unknown, its weights do not fit, or its file is damaged."""
 
 
 class ClassifierError(UsageError):
-    """The classifier's file is not one or is damaged, or its encoder is another."""
+    """The file is not a classifier, is damaged, or belongs to another encoder."""
 
 
 class EngineError(UsageError):
-    """The engine that was asked for cannot run here."""
+    """The requested engine cannot run here."""
 
 
 class RunError(PomonaError):
-    """A run that began well could not go on."""
+    """A run started and could not continue. Rows written so far stay."""
 
 
 class ImageError(PomonaError):
     """One image could not be turned into pixels.
 
     Attributes:
-        status: the class of failure, one of `pomona.worker.decode.FAILURES`.
-        width: stored width in pixels, where the header could still be read.
-        height: stored height in pixels, likewise.
-        format: what the bytes are (`JPEG`, `PNG`, ...), likewise.
+        status: the kind of failure, one of `pomona.worker.decode.FAILURES`.
+        width: stored width in pixels; None if the header could not be read.
+        height: stored height in pixels; None if the header could not be read.
+        format: format of the bytes (`JPEG`, `PNG`, ...); None if it is not known.
     """
 
     def __init__(

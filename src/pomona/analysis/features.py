@@ -29,15 +29,15 @@ _SHOWN_FAILURES = 5
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """The rows of a feature table that have a vector, all in memory, and which have none.
+    """The rows of a feature table in memory: those with a vector, and those without.
 
     Attributes:
-        name: the table's path, for people.
+        name: the table's path, for messages.
         table: pyarrow Table with `path`, `label` and `features`, N rows. The vectors are a list of
             fixed size, and their memory is that of the matrix.
         features_matrix: (N, D) float32, C order.
         failed: pyarrow Table of the other rows, with `path`, `label`, `status` and `error`.
-        provenance: what made the vectors; one encoder for all.
+        provenance: of the vectors. One encoder made all of them.
     """
 
     name: str
@@ -51,21 +51,21 @@ class Features:
 
     @property
     def dimension(self) -> int:
-        """The length D of a vector."""
+        """Return the length D of a vector."""
         return int(self.features_matrix.shape[1])
 
     @property
     def labels(self) -> NDArray[np.object_]:
-        """(N,) strings, None where a row has no label; in the order of the matrix."""
+        """Return (N,) strings in the order of the matrix; None if a row has no label."""
         return self._column("label")
 
     @property
     def paths(self) -> NDArray[np.object_]:
-        """(N,) strings, in the order of the matrix."""
+        """Return (N,) strings in the order of the matrix."""
         return self._column("path")
 
     def to_pandas(self) -> pd.DataFrame:
-        """A DataFrame of `path`, `label` and `features`; each vector is a row of the matrix.
+        """Return a DataFrame of `path`, `label` and `features`. Each vector is a row of the matrix.
 
         Raises:
             ImportError: pandas is not installed.
@@ -107,16 +107,16 @@ class Features:
 
 
 def read_features(path: str | os.PathLike[str]) -> Features:
-    """Read a feature table on this machine into memory: 4 x N x D bytes, held once.
+    """Read a feature table into memory: 4 x N x D bytes, stored once.
 
-    Where that is too much, `open_vectors(FeatureTable.at(path)).blocks()` streams the same rows.
+    If that is too much, `open_vectors(FeatureTable.at(path)).blocks()` streams the same rows.
 
     Args:
         path: the table's folder, or its `file:` URI.
 
     Raises:
         TableError: it is not a feature table, mixes rows of two encoders, or has a damaged vector.
-        RunError: it was changed while it was read.
+        RunError: a run changed it during the reading.
     """
     name = os.fspath(path)
     source = FeatureTable.at(name)

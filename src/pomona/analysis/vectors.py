@@ -185,7 +185,7 @@ def vectors_of(ok: pa.RecordBatch, dimension: int, table: FeatureTable) -> NDArr
 
 
 def open_vectors(table: FeatureTable) -> Vectors:
-    """Count a table's vectors, and make sure that one encoder made them all.
+    """Open the vectors of a table, to be read in blocks; count them, and check their encoder.
 
     Raises:
         TableError: it is not a feature table, or mixes rows of two encoders.

@@ -38,22 +38,23 @@ def build_encoder(
     trust: bool = False,
     runtime: str = "openvino",
 ) -> Encoder:
-    """Return the encoder for a network and weights, from the cache where it was built before.
+    """Return the encoder for a network and weights, from the cache if it was built before.
 
     Args:
         model: a network's name, as `pomona models` lists them, or the file of a whole network:
             `.keras`, `.h5`, `.onnx`, `.tflite`, OpenVINO's `.xml`, a TensorFlow SavedModel folder.
-        weights: `imagenet` (the default; downloaded by Keras the first time), `drawn` (of the
-            package, for mobilenet_v2), a Keras weights file with or without its classification
-            layers, or `untrained:SEED`, whose features mean little. A file of a whole network has
-            its own.
-        settings: what is said of the network beyond what its file or its card shows.
-        trust: run code that a Keras file holds, such as a Lambda layer's.
-        runtime: what will compute it: `openvino`, or `onnxruntime` for an ONNX file.
+        weights: `imagenet` (the default; Keras downloads them the first time), `drawn` (part of
+            the package, for mobilenet_v2), a Keras weights file with or without its
+            classification layers, or `untrained:SEED`, whose features mean little. A file of a
+            whole network contains its weights.
+        settings: settings of the network that its file and its card do not contain.
+        trust: run code in a Keras file, such as a Lambda layer.
+        runtime: `openvino`, or `onnxruntime` for an ONNX file.
 
     Raises:
-        EncoderError: unknown model, weights that cannot be had, read or fitted, with the layer's
-            name; a file that does not give one vector for an image, or of which too little is said.
+        EncoderError: the model is unknown; the weights cannot be downloaded, read or assigned to
+            the layers; the network does not return one vector for an image; or its preprocessing
+            is not specified.
     """
     request = _request(model, weights, settings or NetworkSettings(), trust, runtime)
     name = f"{canonical_digest(_identity(request))}.encoder"

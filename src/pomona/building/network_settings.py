@@ -40,24 +40,24 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkSettings:
-    """What is said of a network; None where nothing is said.
+    """Settings of a network that its file does not record. None means: not specified.
 
-    Network input = (pixel * scale - mean) / std, with pixels 0..255. Where one of the three is
-    given, the others are 1, 0 and 1 unless they are given too.
+    Network input = (pixel * scale - mean) / std, with pixels 0..255. If you give one of the
+    three, the others default to 1, 0 and 1.
 
     Attributes:
         size: height and width of the input, in pixels.
         resize: Pillow's filter.
         channel_order: RGB, BGR or grey, as the network takes them.
-        scale: what each pixel is multiplied by.
-        mean: what is then taken off each channel, in `channel_order`.
-        std: what each channel is then divided by.
+        scale: factor for each pixel.
+        mean: subtracted from each channel after scaling, in `channel_order`.
+        std: divisor of each channel after that.
         layout: NCHW or NHWC.
         layer: name of the layer, or of the output, that gives the feature vector.
-        signature: of a TensorFlow SavedModel, the name of the function that is taken.
+        signature: name of the function to use, for a TensorFlow SavedModel.
 
     Raises:
-        EncoderError: for values that cannot be.
+        EncoderError: a value is not valid.
     """
 
     size: tuple[int, int] | None = None
@@ -92,7 +92,7 @@ class NetworkSettings:
         """Read a card.
 
         Raises:
-            EncoderError: it cannot be read, is no TOML, or has other keys or values.
+            EncoderError: it cannot be read, is not TOML, or has unknown keys or invalid values.
         """
         try:
             with path.open("rb") as file:
@@ -116,11 +116,11 @@ class NetworkSettings:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> NetworkSettings:
-        """Make the object that `to_json` was called on."""
+        """Return the settings that `to_json` wrote."""
         return cls(**data)
 
     def to_json(self) -> dict[str, Any]:
-        """What is said, as JSON knows it."""
+        """Return the settings that are not None, as JSON values."""
         return {
             field.name: list(value) if isinstance(value, tuple) else value
             for field in fields(self)
@@ -128,20 +128,20 @@ class NetworkSettings:
         }
 
     def over(self, other: NetworkSettings) -> NetworkSettings:
-        """These settings, and where they say nothing, the other's.
+        """Return these settings, with the other's values in place of None.
 
-        Scale, mean and standard deviation are one thing: they come from one of the two.
+        Scale, mean and standard deviation belong together: they come from one of the two.
         """
         base = replace(other, scale=None, mean=None, std=None) if self.tells_arithmetic else other
         return NetworkSettings(**{**base.to_json(), **self.to_json()})
 
     @property
     def tells_arithmetic(self) -> bool:
-        """Whether it is said how pixels become the network's numbers."""
+        """Return whether scale, mean or std is specified."""
         return any(value is not None for value in (self.scale, self.mean, self.std))
 
     def preprocessing(self, base: Preprocessing) -> Preprocessing:
-        """What is said, over what is known already."""
+        """Return the preprocessing that results from these settings and the known one."""
         changed: dict[str, Any] = {}
         if self.size is not None:
             changed |= {"height": self.size[0], "width": self.size[1]}

@@ -11,7 +11,7 @@ _DRAWN = "drawn"
 
 
 class DrawnWeightsWarning(UserWarning):
-    """Vectors come from the weights that Pomona ships, which are for trying it out."""
+    """The vectors come from Pomona's drawn weights, which are for trying it out only."""
 
 
 def warn_of_drawn(provenance: Mapping[str, str]) -> None:

@@ -77,18 +77,18 @@ def describe_preprocessing(preprocessing: Preprocessing) -> dict[str, str]:
 class Encoder:
     """A network without its last layer, with its weights and its preprocessing.
 
-    The graph takes (1, height, width, 3) uint8 RGB and gives (1, dimension) float32: the
-    arithmetic of the preprocessing is part of it, so that no worker can get it wrong.
+    The graph takes (1, height, width, 3) uint8 RGB and returns (1, dimension) float32. The
+    arithmetic of the preprocessing is part of the graph, so no worker can get it wrong.
 
     Attributes:
         model: the network's name, such as `mobilenet_v2`.
         architecture: the network in words that do not change between versions of its library.
-        weights: where the weights came from, for people: `imagenet`, `untrained:7`, a file's name.
-        weights_sha256: digest of the weights' values, whatever file they came in.
+        weights: the source of the weights, for display: `imagenet`, `untrained:7`, a file's name.
+        weights_sha256: digest of the weights' values, whatever file contained them.
         preprocessing: input size, resize filter, channel order, mean and standard deviation.
         output: name of the layer whose output is the feature vector.
-        ends_at_output: whether `architecture` is a digest of the network up to that layer, so that
-            its name, which Keras may have counted, says nothing more.
+        ends_at_output: True if `architecture` is a digest of the network up to that layer. The
+            name of the layer, which Keras may have counted, then adds nothing.
         dimension: length of the feature vector.
         precision: arithmetic of the network, one of `PRECISIONS`.
         graph: OpenVINO's intermediate representation, XML; or an ONNX model.
@@ -97,8 +97,8 @@ class Encoder:
         probes: (K, dimension) float32, little-endian: the vectors of `pomona.runtime.parity` as
             they were when the encoder was built. A worker computes them again before its first
             image.
-        calibration: of int8, what it was calibrated on and by what, for people; else empty.
-        quantized_sha256: of int8, digest of the constants that came of it; else empty.
+        calibration: for int8, the calibration images and the tool, for display; else empty.
+        quantized_sha256: for int8, digest of the quantized constants; else empty.
     """
 
     model: str
@@ -122,9 +122,9 @@ class Encoder:
         """Identity of the features: two encoders with the same one give the same vectors.
 
         64 hex digits, a SHA-256 over architecture, weights, preprocessing, output, dimension,
-        precision and runtime; not over names of files, nor when, where or by which version it was
-        built. Of int8 also over its numbers: other images, or another NNCF, make other
-        features.
+        precision and runtime. It does not cover file names, or when, where and by which version
+        the encoder was built. For int8 it also covers the quantized constants, because other
+        images or another NNCF make other features.
         """
         meant = {
             "architecture": self.architecture,
@@ -141,7 +141,7 @@ class Encoder:
         return {"quantized_sha256": self.quantized_sha256} if self.quantized_sha256 else {}
 
     def provenance(self) -> dict[str, str]:
-        """What a feature table says of the encoder that made it, in words and digests."""
+        """Return the provenance keys that describe the encoder, as a feature table stores them."""
         return {
             "fingerprint": self.fingerprint,
             "model": self.model,
@@ -165,7 +165,7 @@ class Encoder:
         return html_card(title, html_pairs("encoder", self.provenance()))
 
     def to_bytes(self) -> bytes:
-        """The blob."""
+        """Return the content of the file."""
         header = json.dumps(
             {
                 "model": self.model,
@@ -190,14 +190,14 @@ class Encoder:
 
     @classmethod
     def from_bytes(cls, blob: bytes, name: str = "encoder") -> Encoder:
-        """Read a blob, checking its digest first.
+        """Read what `to_bytes` returned, after checking its digest.
 
         Args:
-            blob: what `to_bytes` gave.
-            name: what to call it in an error.
+            blob: the bytes of the file.
+            name: the name of the file, for errors.
 
         Raises:
-            EncoderError: not an encoder, of another layout version, cut short or altered.
+            EncoderError: it is not an encoder, has another layout version, or is damaged.
         """
         if blob[:7] != _MAGIC[:7] or len(blob) < len(_MAGIC):
             raise EncoderError(f"{name} is not a Pomona encoder: it does not begin with its mark")
@@ -242,7 +242,7 @@ class Encoder:
         return encoder
 
     def check(self) -> None:
-        """Refuse values that no encoder has: a digest only shows that nobody changed a file since.
+        """Check the values. A digest only shows that nobody changed the file after it was written.
 
         Raises:
             ValueError: with the value.
@@ -271,7 +271,7 @@ class Encoder:
             )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the blob to `path`: whole or not at all.
+        """Write the file atomically.
 
         Raises:
             EncoderError: the folder is missing or not writable.
@@ -284,7 +284,7 @@ class Encoder:
         """Read an encoder from a file that `save` wrote.
 
         Args:
-            path: on this machine, or a URI that `pomona.io.location.read_file` can read: `s3a://…`.
+            path: a path on this machine, or a URI such as `s3a://bucket/fruit.encoder`.
 
         Raises:
             EncoderError: the file is missing, unreadable, or not a whole encoder.

@@ -158,18 +158,18 @@ class Summary:
     Attributes:
         files: images that the source listed.
         ok: rows written with a vector.
-        failed: rows written without one; `by_status` says why.
-        skipped: images that had their row already.
+        failed: rows written without a vector; `by_status` says why.
+        skipped: images that already had a row.
         changes: how the source differed from the table before the run.
-        seconds: from the call to the last row, with Spark's start and the encoder's building.
-        table: where the rows are.
-        encoder: fingerprint.
+        seconds: from the call to the last row, including Spark's start and building the encoder.
+        table: location of the rows.
+        encoder: fingerprint of the encoder.
         model_loads: how often the network was loaded, over all processes.
-        dry_run: whether it was only found out what would be done.
+        dry_run: True if the run only counted.
         by_status: rows written, by status.
         unlisted: folders that could not be listed, each with its reason.
-        passed_over: files and folders of the source that are not images of the run, counted.
-        label_rule: what gave the images their labels, as `--label` takes it.
+        passed_over: files and folders of the source that the run did not select, counted.
+        label_rule: the label rule, as `label` takes it.
     """
 
     files: int
@@ -189,11 +189,11 @@ class Summary:
 
     @property
     def images_per_second(self) -> float:
-        """Images done by this run, by its seconds."""
+        """Return the rows that this run wrote, divided by its seconds."""
         return (self.ok + self.failed) / self.seconds if self.seconds else 0.0
 
     def to_json(self) -> dict[str, object]:
-        """The object that `pomona extract --json` prints."""
+        """Return the object that `pomona extract --json` prints."""
         return {
             "files": self.files,
             "ok": self.ok,

@@ -29,16 +29,16 @@ def read_features(
 ) -> DataFrame:
     """Read a feature table as a DataFrame after checking that one encoder made all of its rows.
 
-    The column `features` is `array<float>`, for `pyspark.ml.functions.array_to_vector`; what made
-    it is in its metadata, see `provenance`, and in the column `encoder` after the table's columns.
-    Columns that `featurize` kept come last.
+    The column `features` is `array<float>`, for `pyspark.ml.functions.array_to_vector`. Its
+    metadata is the provenance, and so is the column `encoder` after the table's columns. Columns
+    that `featurize` kept come last.
 
     Args:
         spark: a session, classic or of Spark Connect.
         table: its path, on any file system that Spark reads; or its rows, such as those of a Delta
             or Iceberg table. The check reads their column `encoder`, so give stored rows, not a
             query that computes vectors.
-        ok_only: leave out rows without a vector.
+        ok_only: drop rows without a vector.
 
     Raises:
         TableError: it is not a feature table, mixes rows of two encoders, or belongs to another
@@ -67,14 +67,14 @@ def one_encoder(rows: DataFrame, column: str = ENCODER_COLUMN) -> dict[str, str]
     """Check that one encoder made all rows. This runs a job, which reads one column.
 
     Args:
-        rows: stored rows that came of `featurize`, `read_features` or `ImageFeaturizer`.
-        column: its name; `ImageFeaturizer` calls it `features_encoder`.
+        rows: stored rows of `featurize`, `read_features` or `ImageFeaturizer`.
+        column: the column of provenances; `ImageFeaturizer` calls it `features_encoder`.
 
     Returns:
-        What made them. The metadata of `features` describes rows without a value.
+        The provenance. The metadata of `features` describes rows without a value.
 
     Raises:
-        TableError: two encoders made them, or nothing says which one did.
+        TableError: two encoders made them, or nothing records the encoder.
     """
     found = check_one_encoder(rows, column, "the DataFrame")
     if "fingerprint" not in found:
@@ -86,13 +86,13 @@ def one_encoder(rows: DataFrame, column: str = ENCODER_COLUMN) -> dict[str, str]
 
 
 def provenance(features: DataFrame) -> dict[str, str]:
-    """What the metadata of a DataFrame's column `features` says made it; empty if nothing.
+    """Return the provenance in the metadata of the column `features`; empty if there is none.
 
     Spark keeps the metadata of the first side of a union, so this cannot tell whether rows of two
     encoders are mixed: `one_encoder` can.
 
     Raises:
-        TableError: there is no such column.
+        TableError: there is no column `features`.
     """
     if "features" not in features.columns:
         raise TableError(f"expected a column features, found {', '.join(features.columns)}")

@@ -57,11 +57,11 @@ RUNNING = "_running-"
 
 @dataclass(frozen=True, slots=True)
 class FeatureTable:
-    """A feature table, present or yet to be written.
+    """A feature table that exists or that a run will write.
 
     Attributes:
-        folder: where it lies on this machine's file system.
-        far: where it lies on another one, which is read only; then `folder` means nothing.
+        folder: its folder on this machine.
+        far: its location on another file system, which is read-only; `folder` is then unused.
     """
 
     folder: Path
@@ -69,13 +69,13 @@ class FeatureTable:
 
     @classmethod
     def at(cls, path: str | os.PathLike[str]) -> FeatureTable:
-        """The table at a path or a URI.
+        """Return the table at a path or a URI.
 
         Tables of other file systems, such as `s3a://bucket/features`, can be read. Only Spark
         writes them.
 
         Raises:
-            TableError: the name is none, or its file system cannot be reached.
+            TableError: the path is not valid, or its file system cannot be reached.
         """
         path = os.path.expanduser(os.fspath(path))  # noqa: PTH111 - a URI is no Path
         if not path or not path.isprintable():
@@ -94,7 +94,7 @@ class FeatureTable:
         return str(self.folder if self.far is None else self.far)
 
     def exists(self) -> bool:
-        """Whether there is a table: part files, partitions, or what another system manages."""
+        """Return whether there is a table: part files, partitions, or a table of another system."""
         with self._reading():
             place = self._place
             return managed(place) is not None or next(stored_parts(place), None) is not None
@@ -127,20 +127,20 @@ class FeatureTable:
             raise TableError(f"cannot read TABLE {self}: {error.strerror or error}") from error
 
     def check(self) -> None:
-        """Make sure that the folder is a feature table, or free to become one.
+        """Check that the folder is a feature table, or can become one.
 
         Raises:
-            TableError: as `check_folder` and `provenance` do.
+            TableError: it cannot, or its part files come from two encoders.
         """
         self.check_folder()
         if self.exists():
             self.provenance()
 
     def check_folder(self) -> None:
-        """Make sure of the same as far as names tell: no part file is opened.
+        """Check by names only that the folder is or can become a table. No part file is opened.
 
         Raises:
-            TableError: it is a file, holds something else, or may not be written.
+            TableError: it is a file, contains something else, or is not writable.
         """
         if self.far is not None:
             raise TableError(f"TABLE {self} is not on this machine: add --master to write it")
@@ -178,7 +178,7 @@ class FeatureTable:
             raise TableError(f"no permission to write in {existing}: give another TABLE")
 
     def is_table(self) -> bool:
-        """Whether the folder holds a feature table and nothing else."""
+        """Return whether the folder contains a feature table and nothing else."""
         return (
             self.folder.is_dir() and next(self._strange_names(), None) is None and self._has_rows()
         )
@@ -202,10 +202,11 @@ class FeatureTable:
             return False
 
     def provenance(self) -> dict[str, str]:
-        """What made the rows: of every part file, which must agree on the fingerprint.
+        """Return the provenance of the rows. All part files must have the same fingerprint.
 
         Raises:
-            TableError: no part files, a part that is no feature table's, or two encoders.
+            TableError: there are no part files, a part is not one of a feature table, or two
+                encoders made the rows.
         """
         with self._reading():
             parts = self.stored_parts()
@@ -230,7 +231,7 @@ class FeatureTable:
             check_only_known_columns(part, provenance)
 
     def index(self) -> RowIndex:
-        """What has a row, and from which state of its file. Vectors are not read."""
+        """Return an index of the rows and the states of their files. Vectors are not read."""
         builder = IndexBuilder()
         for part in self.stored_parts():
             for rows in _rows(part, INDEX_COLUMNS, INDEX_ROWS):
@@ -270,11 +271,11 @@ class FeatureTable:
     def batches(
         self, columns: list[str] | None = None, *, newest_first: bool = False
     ) -> Iterator[pa.RecordBatch]:
-        """The rows, streamed, in the table's schema whichever engine wrote them.
+        """Yield the rows as record batches in the table's schema, whichever engine wrote them.
 
         Args:
-            columns: the names of those to read; by default all.
-            newest_first: read the part files that were written last before the others.
+            columns: names of the columns to read; by default all.
+            newest_first: read the newest part files first.
 
         Raises:
             TableError: a part file is damaged, or lacks a column.

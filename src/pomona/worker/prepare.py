@@ -38,15 +38,15 @@ class DecodeOptions:
     """How images become pixels.
 
     Attributes:
-        max_pixels: larger images are not decoded but recorded as `too_large`.
-        fast: let JPEGs be scaled while they are decoded; features differ slightly.
+        max_pixels: images with more pixels get the status `too_large` and are not decoded.
+        fast: reduce large JPEGs while decoding them; features differ slightly.
     """
 
     max_pixels: int = MAX_PIXELS
     fast: bool = False
 
     def provenance(self) -> dict[str, str]:
-        """What a feature table says of how its images became pixels."""
+        """Return the provenance keys that describe the decoding."""
         return {"decode": "fast" if self.fast else "exact"}
 
 

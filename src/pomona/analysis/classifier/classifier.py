@@ -53,16 +53,16 @@ class Classifier:
 
     Attributes:
         classes: K names, sorted.
-        mean: (D,) float32, of the vectors that it learnt from.
-        scale: (D,) float32, their standard deviation; 1 where it is 0.
+        mean: (D,) float32, of the training vectors.
+        scale: (D,) float32, standard deviation of the training vectors; 1 in place of 0.
         coefficients: (K, D) float32.
         intercept: (K,) float32.
-        provenance: of the vectors: which encoder made them, and how images were decoded.
-        training: how it was trained and how well it did, as JSON knows it.
-        encoder: what turns images into such vectors, where it was given.
+        provenance: of the training vectors: the encoder, and how images were decoded.
+        training: settings of the training and result of the test, as JSON values.
+        encoder: turns images into such vectors; None if the file does not contain it.
 
     Raises:
-        ClassifierError: shapes that do not go together, numbers that are not finite.
+        ClassifierError: the shapes do not match, or a number is not finite.
     """
 
     classes: tuple[str, ...]
@@ -87,16 +87,16 @@ class Classifier:
 
     @property
     def fingerprint(self) -> str:
-        """Of the encoder whose vectors it takes."""
+        """Return the fingerprint of the encoder whose vectors it takes."""
         return self.provenance["fingerprint"]
 
     @property
     def dimension(self) -> int:
-        """The length D of the vectors that it takes."""
+        """Return the length D of the vectors that it takes."""
         return len(self.mean)
 
     def probabilities(self, vectors: Floats) -> NDArray[np.float64]:
-        """Vectors (B, D) float32 -> probabilities (B, K), rows of sum 1."""
+        """Return probabilities (B, K) for vectors (B, D) float32; each row sums to 1."""
         from scipy.special import softmax
 
         standard = (vectors - self.mean) / self.scale  # (B, D) float32
@@ -105,14 +105,14 @@ class Classifier:
         return found
 
     def check_same_encoder(self, provenance: Mapping[str, str], what: str) -> None:
-        """Make sure that vectors are of the encoder that this classifier learnt from.
+        """Check that vectors come from the encoder that this classifier was trained on.
 
         Args:
-            provenance: of what made the vectors.
-            what: its name, for the error.
+            provenance: of the vectors.
+            what: the name of their table, for the error.
 
         Raises:
-            ClassifierError: they are of another.
+            ClassifierError: they come from another encoder.
         """
         if provenance["fingerprint"] != self.fingerprint:
             raise ClassifierError(
@@ -124,7 +124,7 @@ class Classifier:
 
     @property
     def encoder_name(self) -> str:
-        """The encoder, for people."""
+        """Return the name of the encoder, for messages."""
         known = self.provenance
         return (
             f"{known.get('model', '?')} with weights {known.get('weights', '?')} "
@@ -132,7 +132,7 @@ class Classifier:
         )
 
     def to_bytes(self) -> bytes:
-        """The file's content."""
+        """Return the content of the file."""
         sections = {
             name: np.ascontiguousarray(getattr(self, name), _FLOAT).tobytes() for name in _ARRAYS
         }
@@ -152,14 +152,14 @@ class Classifier:
 
     @classmethod
     def from_bytes(cls, content: bytes, name: str = "classifier") -> Classifier:
-        """Read what `to_bytes` gave, checking its digest first.
+        """Read what `to_bytes` returned, after checking its digest.
 
         Args:
-            content: of the file.
-            name: what to call it in an error.
+            content: the bytes of the file.
+            name: the name of the file, for errors.
 
         Raises:
-            ClassifierError: not a classifier, of another layout version, cut short or altered.
+            ClassifierError: it is not a classifier, has another layout version, or is damaged.
         """
         if content[:7] != _MAGIC[:7] or len(content) < _BODY:
             raise ClassifierError(
@@ -211,7 +211,7 @@ class Classifier:
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the file: whole or not at all.
+        """Write the file atomically.
 
         Raises:
             ClassifierError: the folder is missing or not writable.

@@ -127,22 +127,22 @@ def train(  # noqa: PLR0913 - the training's settings, each with a sensible defa
     """Train a linear classifier on the labelled vectors of a feature table, and test it.
 
     Args:
-        table: its folder.
-        split: names of the folders to learn from and to test on: `Training/Testing`. Without it, a
-            share of each class is drawn.
+        table: folder of the table.
+        split: names of the folders to learn from and to test on: `Training/Testing`. By default a
+            hash of the paths selects a share of each class to test on.
         test_share: share of each class to test on, 0 to below 1; 0 tests nothing.
-        seed: for what is drawn, 0 to 2**32 - 1.
-        memory_gib: vectors to learn from that take more are kept in a file without a name, in the
-            folder for temporary files (`$TMPDIR`), while it lasts.
-        encoder: what made the table, or its path, to go into the classifier's file, so that this
-            can take images wherever it goes.
-        progress: is told how far it is.
+        seed: of the random choices, 0 to 2**32 - 1.
+        memory_gib: training vectors that take more are stored in an unnamed file in `$TMPDIR`
+            during the training.
+        encoder: the encoder of the table, or its path, to be stored in the classifier's file. The
+            file can then classify images on any machine.
+        progress: called with the progress.
 
     Raises:
-        TableError: no feature table, no labels, one class, or too few images.
+        TableError: it is not a feature table, or has no labels, one class, or too few images.
         ClassifierError: the encoder is not the one that made the table.
-        UsageError: scikit-learn is not installed, or an option cannot be.
-        RunError: the table was changed in the meantime, or there is no space for the file.
+        UsageError: scikit-learn is not installed, or an option is not valid.
+        RunError: a run changed the table during the training, or there is no space for the file.
     """
     started = time.monotonic()
     _check_installed()

@@ -53,20 +53,20 @@ def check_precision(precision: str, calibrate: str | os.PathLike[str] | None = N
 def lower_precision(
     encoder: Encoder, precision: str, calibrate: str | os.PathLike[str] | None = None
 ) -> Encoder:
-    """Return the encoder that computes the same network in another arithmetic.
+    """Return an encoder that computes the same network in another precision.
 
-    Its features differ from the first one's (docs/precision.md has by how much), and so does its
-    fingerprint: a table of the one is never continued by the other.
+    Its features and its fingerprint differ (docs/precision.md has the figures): one encoder
+    cannot continue a table of the other.
 
     Args:
-        encoder: of float32, unless `f32` is asked for.
+        encoder: a float32 encoder.
         precision: `bf16`, which needs a processor that has it; `int8`, which needs NNCF;
             or `f32`, which changes nothing.
-        calibrate: for int8, a folder, a glob or an image; of it, a sample decides the range of
-            each layer's numbers.
+        calibrate: for int8, a folder, a glob or an image. A sample of these images decides the
+            range of each layer's numbers.
 
     Raises:
-        EncoderError: it cannot be had: the message says why, and what to do.
+        EncoderError: the conversion is not possible. The message says why, and what to do.
         SourceError: there are no images at `calibrate`.
     """
     check_precision(precision, calibrate)

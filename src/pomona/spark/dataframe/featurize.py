@@ -72,25 +72,24 @@ def featurize(  # noqa: PLR0913 - settings, each with a sensible default
 ) -> DataFrame:
     """Turn a DataFrame of images into rows of the feature table, lazily.
 
-    Columns are found as Spark finds them, in any case of letters unless `spark.sql.caseSensitive`.
+    Column names match as in Spark: letter case matters only if `spark.sql.caseSensitive` is set.
     A name such as `image.bytes` is a field of a struct. `size` or `length` and `modified` or
-    `modificationTime` are read if they are there.
+    `modificationTime` are read if they exist.
 
     Args:
-        images: the DataFrame, such as `binaryFile` gives.
-        encoder: what turns images into vectors, or its path or URI.
-        image_column: the bytes of images, binary.
-        path_column: what names an image: its URI, or a key, string or integer. If it is null, the
-            row gets `sha256:` and the digest of its bytes.
-        label_column: the labels; by default the column `label` if there is one.
-        keep: columns that pass through to the end of the rows: their names, or `all`, which is all
-            but the images' bytes.
-        label: gives labels from paths in place of a column: a rule, or what `extract` takes.
+        images: the DataFrame, such as that of `binaryFile`.
+        encoder: the encoder, or its path or URI.
+        image_column: the column with the bytes of the images, binary.
+        path_column: the column with the URI or the key of each image, string or integer. If it is
+            null, the row gets `sha256:` and the digest of its bytes.
+        label_column: the column with the labels; by default `label` if there is one.
+        keep: names of columns to append to the rows, or `all` for all except the images' bytes.
+        label: a rule that makes labels from paths, as in `extract`, in place of a column.
         decode: how images become pixels.
-        delivery: `broadcast` to send the encoder to the workers, `file` to have each of their
-            processes read it; by default `file` for a URI of another file system.
-        isolated: let each worker compute in a child process, one image at a time: an image that
-            ends it gets the status `crashed`, where it would end the query.
+        delivery: `broadcast` sends the encoder to the workers; with `file` each worker process
+            reads it. The default is `file` for a URI of another file system.
+        isolated: compute in a child process of each worker, one image at a time. An image that
+            crashes it gets the status `crashed` and does not end the query.
         image_timeout_s: seconds that one image may take before its process is ended.
 
     Returns:
@@ -99,7 +98,7 @@ def featurize(  # noqa: PLR0913 - settings, each with a sensible default
 
     Raises:
         EncoderError: the encoder cannot be read.
-        EngineError: a column is missing, has a type that does not fit, or a name that is taken.
+        EngineError: a column is missing, has the wrong type, or has a name that is already used.
     """
     rule = parse_label_rule(label) if isinstance(label, str) else label
     chosen, kept = select_images(
@@ -123,17 +122,17 @@ def featurize_udf(
     *,
     delivery: Delivery | None = None,
 ) -> Any:
-    """Make a Scalar-Iterator pandas UDF: bytes of an image to `array<float>`, null if unreadable.
+    """Return a Scalar-Iterator pandas UDF from image bytes to `array<float>`; null if undecodable.
 
         features = featurize_udf(encoder)
         images.select("path", "label", features("content").alias("features"))
         spark.udf.register("featurize", features)
 
-    Spark computes each image once in a query, also if a filter follows. The function therefore
-    counts as nondeterministic: Spark refuses it in a join condition and inside an aggregate.
+    Spark computes each image once in a query, also if a filter follows. Therefore the function
+    is marked nondeterministic: Spark refuses it in a join condition and inside an aggregate.
 
     Args:
-        encoder: what turns images into vectors, or its path or URI.
+        encoder: the encoder, or its path or URI.
         spark: the session; by default the active one, whichever thread started it.
         delivery: `broadcast` or `file`, as for `featurize`.
 

@@ -60,7 +60,7 @@ def _one_of(value: Any) -> str:
 class ImageFeaturizer(
     Transformer, HasInputCol, HasOutputCol, HasHandleInvalid, MLWritable, MLReadable[Any]
 ):
-    """A Transformer of Spark ML: a column with the bytes of images -> a column of vectors.
+    """A Spark ML Transformer from a column of image bytes to a column of vectors.
 
         featurizer = ImageFeaturizer(encoder=encoder, vectorOutput=True, handleInvalid="skip")
         Pipeline(stages=[featurizer, StringIndexer(...), LogisticRegression(regParam=0.01)])
@@ -68,16 +68,17 @@ class ImageFeaturizer(
     All other columns stay. A pipeline saves the encoder with it.
 
     Args:
-        inputCol: binary, as `binaryFile` gives; by default `content`.
-        outputCol: by default `features`. Its metadata say what made it, as in a feature table.
+        inputCol: column of image bytes, binary; by default `content`.
+        outputCol: column of vectors; by default `features`. Its metadata is the provenance.
         encoder: a `pomona.Encoder`, or the path or URI of its file.
-        vectorOutput: dense ML Vectors, of float64, in place of `array<float>`.
-        errorCol: where to say what is wrong with an image: null if nothing; none by default.
-        encoderCol: where to say in each row what made it, as `featurize` does in `encoder`: unions
-            and some table formats lose the metadata. By default outputCol with `_encoder` behind;
-            '' for none.
-        handleInvalid: an image that is none has a null (`keep`, the default), is left out (`skip`),
-            or ends the query (`error`). Estimators of Spark ML take no nulls.
+        vectorOutput: True for dense ML Vectors of float64, False for `array<float>`.
+        errorCol: column for the reason why an image has no vector, else null. By default there is
+            no such column.
+        encoderCol: column for the provenance of each row, as `encoder` of `featurize`: unions and
+            some table formats lose the metadata. The default is outputCol followed by
+            `_encoder`; '' means no column.
+        handleInvalid: an image that cannot be decoded has a null (`keep`, the default), is dropped
+            (`skip`), or ends the query (`error`). Spark ML estimators accept no nulls.
     """
 
     encoder: Param[Encoder] = Param(
@@ -156,7 +157,7 @@ class ImageFeaturizer(
         return self._set(outputCol=value)
 
     def setEncoder(self, value: Encoder | str | os.PathLike[str]) -> Self:  # noqa: N802
-        """Set what turns images into vectors."""
+        """Set the encoder."""
         return self._set(encoder=value)
 
     def setVectorOutput(self, value: bool) -> Self:  # noqa: N802
@@ -164,11 +165,11 @@ class ImageFeaturizer(
         return self._set(vectorOutput=value)
 
     def setErrorCol(self, value: str) -> Self:  # noqa: N802
-        """Set the name of the column for what is wrong with an image."""
+        """Set the name of the column of reasons."""
         return self._set(errorCol=value)
 
     def setHandleInvalid(self, value: str) -> Self:  # noqa: N802
-        """Set what becomes of images that are none."""
+        """Set what happens to images that cannot be decoded."""
         return self._set(handleInvalid=value)
 
     def getEncoder(self) -> Encoder:  # noqa: N802
@@ -185,30 +186,30 @@ class ImageFeaturizer(
         return self.getOrDefault(self.encoder)
 
     def getVectorOutput(self) -> bool:  # noqa: N802
-        """Whether vectors are ML Vectors."""
+        """Return whether vectors are ML Vectors."""
         return self.getOrDefault(self.vectorOutput)
 
     def getErrorCol(self) -> str:  # noqa: N802
-        """The name of the column for what is wrong with an image; empty for none."""
+        """Return the name of the column of reasons; empty for none."""
         return self.getOrDefault(self.errorCol)
 
     def setEncoderCol(self, value: str) -> Self:  # noqa: N802
-        """Set the name of the column for what made the vector."""
+        """Set the name of the column of provenances."""
         return self._set(encoderCol=value)
 
     def getEncoderCol(self) -> str:  # noqa: N802
-        """The name of the column for what made the vector; empty for none."""
+        """Return the name of the column of provenances; empty for none."""
         if self.isSet(self.encoderCol):
             return self.getOrDefault(self.encoderCol)
         return f"{self.getOutputCol()}_encoder"
 
     def write(self) -> MLWriter:
-        """What saves it, with its encoder."""
+        """Return a writer that saves it with its encoder."""
         return _Writer(self)
 
     @classmethod
     def read(cls) -> MLReader[Any]:
-        """What loads it again."""
+        """Return a reader that loads it."""
         return _Reader()
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
