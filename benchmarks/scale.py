@@ -172,9 +172,8 @@ def main() -> None:
     when = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d")
     page = (
         "# Scale\n\nWritten by `python benchmarks/scale.py --write` on "
-        f"{when}, with {os.cpu_count()} cores. What it means: docs/scale.md.\n\n"
-        + "\n\n".join(told)
-        + "\n"
+        f"{when}, with {os.cpu_count()} cores. "
+        "[docs/scale.md](../docs/scale.md) explains the figures.\n\n" + "\n\n".join(told) + "\n"
     )
     print(page)
     if given.write:
