@@ -3,6 +3,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
+from pkgutil import iter_modules
 
 import pytest
 
@@ -18,6 +20,14 @@ def test_the_public_names_are_these_and_all_are_there() -> None:
     assert all(getattr(pomona, name) is not None for name in pomona.__all__)
     # Not one of `import *`, which must not fail where there is no PySpark.
     assert dir(pomona) == sorted([*pomona.__all__, "ImageFeaturizer"])
+
+
+@pytest.mark.parametrize("package", ["pomona", "pomona.spark"])
+def test_no_module_hides_a_public_name_of_its_package(package: str) -> None:
+    # Importing `pomona.spark.x` sets the attribute `x` of `pomona.spark`.
+    exported = import_module(package)
+    hidden = {module.name for module in iter_modules(exported.__path__)} & set(exported.__all__)
+    assert hidden <= {"spark", "sklearn"}  # public modules
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:

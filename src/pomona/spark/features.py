@@ -14,7 +14,7 @@ from pomona.schema import (
     encoder_value,
     provenance_of_column,
 )
-from pomona.spark.provenance import one_encoder as check_one_encoder
+from pomona.spark.row_provenance import one_encoder as check_one_encoder
 from pomona.spark.session.session import functions_of
 from pomona.spark.table_reader import open_on_spark
 

@@ -13,7 +13,7 @@ from pomona.errors import TableError
 from pomona.io.location import canonical, is_remote, local_path, spark_path, without_password
 from pomona.schema import ENCODER_COLUMN, FEATURE_SCHEMA
 from pomona.spark.errors import cause_of, spark_errors
-from pomona.spark.provenance import one_encoder
+from pomona.spark.row_provenance import one_encoder
 from pomona.spark.session.session import is_connect
 from pomona.spark.storage.hadoop.filesystem import hadoop_folder
 from pomona.table.feature_table import FeatureTable, one_provenance

@@ -31,7 +31,7 @@ from pomona.schema import (
     provenance_of_footer,
 )
 from pomona.source.walk import is_hidden
-from pomona.spark.provenance import one_encoder
+from pomona.spark.row_provenance import one_encoder
 from pomona.spark.storage.hadoop.filesystem import hadoop_folder, hadoop_path, hadoop_system
 from pomona.spark.storage.hadoop.lease import Lease
 from pomona.spark.storage.parquet import write_parquet, written_once
