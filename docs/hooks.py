@@ -31,7 +31,7 @@ IN_NAVIGATION = ("CONTRIBUTING.md", "CHANGELOG.md")
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<=\]\()(?P<path>[^)\s:#]+)(?P<anchor>#[^)\s]*)?(?=\))")
 HELP = re.compile(r"^<!-- help: (?P<command>.+) -->$", re.MULTILINE)
-NAMES = re.compile(r"^<!-- names: (?P<prefixes>.+) -->$", re.MULTILINE)
+NAMES = re.compile(r"(?P<heading>^## .+\n\n)?^<!-- names: (?P<prefixes>.+) -->$", re.MULTILINE)
 
 
 # The Python API ----------------------------------------------------------------------------------
@@ -40,40 +40,52 @@ NAMES = re.compile(r"^<!-- names: (?P<prefixes>.+) -->$", re.MULTILINE)
 def expand_names(text: str) -> str:
     """The text of `api.md`, with one mkdocstrings block for each public name.
 
+    A heading without names is left out.
+
     Raises:
         ValueError: a public name has no docstring, or no marker takes its module.
     """
-    import pomona
-
-    markers = [marker["prefixes"].split() for marker in NAMES.finditer(text)]
-    blocks: dict[str, list[tuple[bool, str, str]]] = {}
-    for name in sorted({*pomona.__all__, "ImageFeaturizer"} - {"__version__"}):
-        value = getattr(pomona, name)
+    prefixes = [prefix for marker in NAMES.finditer(text) for prefix in marker["prefixes"].split()]
+    blocks: dict[str, list[tuple[bool, str]]] = {}
+    for name, value in public_names().items():
         if not value.__doc__ or value.__doc__.startswith(f"{name}("):  # a dataclass writes its own
             raise ValueError(f"pomona.{name} has no docstring")
-        module = value.__name__ if inspect.ismodule(value) else value.__module__
-        prefix = _longest_prefix(module, [prefix for marker in markers for prefix in marker])
+        prefix = _longest_prefix(value.__module__, prefixes)
         if prefix is None:
-            raise ValueError(f"no marker of api.md takes pomona.{name}, of the module {module}")
-        members = sorted({*getattr(value, "__all__", ())} - {*pomona.__all__})
-        names = [f"{name}.{member}" for member in members] if inspect.ismodule(value) else [name]
-        blocks.setdefault(prefix, []).extend((inspect.isclass(value), n, _block(n)) for n in names)
+            raise ValueError(f"no marker of api.md takes pomona.{name} of {value.__module__}")
+        label = name.rpartition(".")[2]
+        block = f"::: pomona.{name}\n    options:\n      toc_label: {label}\n"
+        blocks.setdefault(prefix, []).append((inspect.isclass(value), block))
 
     def expanded(marker: re.Match[str]) -> str:
         found = [block for prefix in marker["prefixes"].split() for block in blocks.get(prefix, [])]
-        return "\n".join(text for _, _, text in sorted(found))  # functions before classes
+        under = "\n".join(block for _, block in sorted(found))  # functions before classes
+        return (marker["heading"] or "") + under if under else ""
 
     return NAMES.sub(expanded, text)
+
+
+def public_names() -> dict[str, Any]:
+    """What users may import, by its name without `pomona.`: `extract`, `spark.read_features`.
+
+    What `pomona` exports is not listed again under its module.
+    """
+    import pomona
+    import pomona.errors
+
+    values = {name: getattr(pomona, name) for name in {*pomona.__all__, "ImageFeaturizer"}}
+    del values["__version__"]
+    modules = {name: value for name, value in values.items() if inspect.ismodule(value)}
+    for module, value in (modules | {"errors": pomona.errors}).items():
+        members = {name: getattr(value, name) for name in value.__all__}
+        new = {name: member for name, member in members.items() if values.get(name) is not member}
+        values |= {f"{module}.{name}": member for name, member in new.items()}
+    return {name: value for name, value in values.items() if name not in modules}
 
 
 def _longest_prefix(module: str, prefixes: list[str]) -> str | None:
     fitting = [prefix for prefix in prefixes if f"{module}.".startswith(f"{prefix}.")]
     return max(fitting, key=len, default=None)
-
-
-def _block(name: str) -> str:
-    label = name.rpartition(".")[2]
-    return f"::: pomona.{name}\n    options:\n      toc_label: {label}\n"
 
 
 # The command line --------------------------------------------------------------------------------

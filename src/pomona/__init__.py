@@ -1,10 +1,10 @@
-"""Pomona turns trees of images into tables of deep features.
+"""Pomona turns collections of images into tables of deep features.
 
     import pomona
     pomona.extract("photos/", "features/")
 
-Names are loaded when they are first used: `import pomona` costs nothing and imports neither Keras,
-OpenVINO nor PySpark.
+Names are loaded when you first use them: `import pomona` imports no heavy library, such as Keras,
+OpenVINO or PySpark.
 """
 
 from __future__ import annotations

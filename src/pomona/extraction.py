@@ -85,61 +85,61 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     spark: SparkSession | None = None,
     progress: Progress = no_progress,
 ) -> Summary:
-    """Turn a tree of images into a feature table with one row for every file.
+    """Turn a collection of images into a feature table with one row for every file.
 
-    A table that exists is continued: done is what has no row, and what has changed since its row
-    was made.
+    If the table exists, the run continues it: it computes files without a row, and files that
+    changed after their row was made.
 
     Args:
         source: a folder, an image, or a glob; with Spark, any URI that Hadoop can read.
         table: folder for the feature table.
-        encoder: what turns images into vectors, or its path or URI; else it is built from `model`
-            and the six that follow it.
-        delivery: on Spark, `broadcast` to send the encoder to the workers, or `file` to have each
-            of their processes read it; by default `file` for a URI of another file system.
+        encoder: the encoder, or its path or URI. By default it is built from `model` and the six
+            parameters after it.
+        delivery: on Spark, `broadcast` sends the encoder to the workers; with `file` each worker
+            process reads it. The default is `file` for a URI of another file system.
         model: a known network's name, by default `mobilenet_v2`, or a network's file.
         weights: `imagenet` (the default), `drawn`, a Keras weights file, or `untrained:SEED`.
-        layer: take this layer's output in place of the last one before the classifier.
-        signature: of a TensorFlow SavedModel, the function to take.
-        trust: run code that a Keras file holds, such as a Lambda layer's.
-        runtime: what computes it: `openvino` (the default), or `onnxruntime` for an ONNX file.
-        precision: `f32` (the default) or `bf16`; an int8 encoder is calibrated once, and given as
+        layer: use this layer's output in place of the last one before the classifier.
+        signature: for a TensorFlow SavedModel, the name of the function to use.
+        trust: run code in a Keras file, such as a Lambda layer.
+        runtime: `openvino` (the default), or `onnxruntime` for an ONNX file.
+        precision: `f32` (the default) or `bf16`. For int8, build an encoder first and give it as
             `encoder`.
         label: `parent`, `none`, `regex:PATTERN` or `csv:FILE`; see `pomona.source.label_file`.
-            Rows that exist get it, too. By default the rule that an earlier run was given for this
-            table, else `parent` for new rows.
-        globs: a pattern for file names, or several, to choose files in place of the known
+            It also changes the labels of existing rows. The default is the rule of an earlier
+            run, or `parent` for new rows.
+        globs: a pattern for file names, or several, to select files in place of the known
             extensions.
-        exclude: a pattern for files and folders to leave out, or several: `*.mov`, `drafts/`,
-            `2019/*/raw/**`; see `pomona.source.exclusions`. What has a row and is excluded now
-            counts as gone.
+        exclude: a pattern for files and folders to exclude, or several: `*.mov`, `drafts/`,
+            `2019/*/raw/**`; see `pomona.source.exclusions`. A file that has a row and is excluded
+            now counts as deleted.
         decode: how images become pixels.
-        overwrite: replace the table rather than continue it.
-        retry_failed: do images again whose row has no vector.
-        prune: remove rows whose file was in the source and is no more; without it they stay. They
-            also stay if the folder of the file is empty, since a disk may be unmounted.
-        missing: with `prune`, remove also rows of other sources whose file no longer exists. They
+        overwrite: replace the table instead of continuing it.
+        retry_failed: compute images again whose row has no vector.
+        prune: delete rows whose file was in the source and no longer is. Rows stay if the folder
+            of the file is empty, because a disk may be unmounted.
+        missing: with `prune`, also delete rows of other sources whose file no longer exists. They
             stay if its folder does not exist or is empty, unless a file with the same bytes is in
             the source.
-        gone: folders that are gone for good: with `prune`, the rows below them do not stay.
-        dry_run: write nothing; the summary's `changes` say what would be done.
-        image_timeout_s: seconds that one image may take before it is called `crashed`, by default
-            120.
+        gone: folders that no longer exist: with `prune`, the rows below them are deleted.
+        dry_run: write nothing; the summary's `changes` say what a run would do.
+        image_timeout_s: seconds that one image may take before it gets the status `crashed`; by
+            default 120.
         engine: `local` for worker processes on this machine, `spark` for Apache Spark.
         workers: worker processes of the embedded engine; by default one for each core.
-        wave_files: on Spark, how many files one commit has: what a lost driver costs; by default
-            as many as suit the cores.
+        wave_files: on Spark, number of files in one commit, which is the work that a lost driver
+            costs. The default depends on the cores.
         master: Spark's master; implies `engine="spark"`.
-        spark: a session to use as it is; likewise. Without one, Spark's active session is used,
-            and where there is none, one is made and stopped again.
-        progress: told how far the run is.
+        spark: a session to use; implies `engine="spark"`. By default the active session, or a new
+            one that is stopped at the end.
+        progress: called with the progress.
 
     Returns:
-        What was done.
+        A summary of the run.
 
     Raises:
-        UsageError: what was asked for cannot be done; nothing was written.
-        RunError: the run could not go on; rows written so far stay, and another run continues.
+        UsageError: the request cannot be done; nothing was written.
+        RunError: the run could not continue; rows written so far stay, and another run continues.
     """
     started = time.monotonic()
     on_spark = engine == "spark" or master is not None or spark is not None
