@@ -7,7 +7,11 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,10 +20,14 @@ import pomona
 import tables
 from conftest import TESTS
 from pomona.encoder.encoder import Encoder
+from pomona.job.job import Snapshot
 from pomona.runtime.registry import runtime_for
 from pomona.source.image_file import look_at, read_batches
 from pomona.source.labels import parse_label_rule
 from pomona.worker.featurize import featurize
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 POISON = TESTS / "poison"
 
@@ -235,3 +243,125 @@ def test_a_worker_that_is_stopped_within_a_batch_gives_the_rows_that_it_has(
     assert len(batches) == 1
     assert [row.num_rows for row in stopped] == [4]
     assert stopped[0].equals(whole.slice(0, 4))
+
+
+class _Stop:
+    """Progress that stops a run while a task is held up, and lets that task go on later.
+
+    Args:
+        folder: for files that tell of both.
+        signals: how often to stop; the second time as soon as the run goes on after the first.
+    """
+
+    def __init__(self, folder: Path, signals: int = 1) -> None:
+        self._held, self._released = folder / "held", folder / "released"
+        self._left = signals
+
+    def rule(self) -> Callable[[str], str]:
+        """A label rule by which the first image of all holds its task up, until it is released."""
+        driver, held, released = os.getpid(), str(self._held), str(self._released)
+
+        class Holding:  # not known by name on the workers, so its code travels
+            def __call__(self, _path: str) -> str:
+                if os.getpid() != driver:
+                    try:
+                        os.close(os.open(held, os.O_CREAT | os.O_EXCL))
+                    except FileExistsError:
+                        return "quick"
+                    until = time.monotonic() + 200
+                    while not Path(released).exists() and time.monotonic() < until:
+                        time.sleep(0.05)
+                return "held"
+
+        return Holding()
+
+    def __call__(self, snapshot: Snapshot) -> None:
+        if not self._held.exists() or not snapshot.done:
+            return
+        if self._left:
+            self._left -= 1
+            raise KeyboardInterrupt
+        self._released.touch()
+
+
+@pytest.fixture
+def stopped_far_away(
+    spark: SparkSession,
+    remote: str,
+    encoder: Encoder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> Callable[[int], tuple[list[str | None], str]]:
+    """Stop a run of 120 images in waves of 20, and continue it: labels it kept, what it said."""
+    monkeypatch.setattr("pomona.spark.binary_files._SMALLEST_TASK", 2)
+    source = tmp_path / "source"
+    source.mkdir()
+    for seed in range(120):
+        (source / f"{seed}.png").write_bytes(drawn.encode(drawn.picture(9, 9, seed), "PNG"))
+
+    def run(signals: int) -> tuple[list[str | None], str]:
+        stop = _Stop(tmp_path, signals)
+        with monkeypatch.context() as patched:
+            patched.setattr("pomona.source.label_rule.parse_label_rule", lambda _: stop.rule())
+            with pytest.raises(KeyboardInterrupt) as caught:
+                pomona.extract(
+                    source,
+                    f"{remote}/far",
+                    encoder=encoder,
+                    spark=spark,
+                    wave_files=20,
+                    progress=stop,
+                )
+        kept = tables.read(tmp_path / "far")["label"].to_pylist() if stop_kept(caught) else []
+        assert not list((tmp_path / "far").glob("_*"))
+        again = pomona.extract(source, f"{remote}/far", encoder=encoder, spark=spark)
+        done = again.ok + again.changes.taken_over  # some pictures are the same, byte by byte
+        assert (again.skipped, done) == (len(kept), 120 - len(kept))
+        assert len(tables.rows(tmp_path / "far")) == 120
+        (note,) = caught.value.__notes__
+        assert note.startswith(f"{len(kept)} images" if kept else "no image"), note
+        return kept, caplog.text
+
+    def stop_kept(caught: pytest.ExceptionInfo[KeyboardInterrupt]) -> bool:
+        return "kept" in caught.value.__notes__[0]
+
+    return run
+
+
+@pytest.mark.spark
+def test_waves_of_a_local_master_end_early_and_are_kept_in_a_table_behind_a_uri(
+    stopped_far_away: Callable[[int], tuple[list[str | None], str]], tmp_path: Path
+) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tempfile, "tempdir", str(tmp_path))
+        kept, said = stopped_far_away(1)
+        assert not list(tmp_path.glob("pomona-*"))
+    assert 0 < len(kept) < 60
+    assert set(kept) == {"quick"}  # the task that was held up has begun no image
+    assert "stopping after the images in hand" in said
+
+
+@pytest.mark.spark
+def test_waves_of_a_cluster_end_and_are_kept_in_a_table_behind_a_uri(
+    stopped_far_away: Callable[[int], tuple[list[str | None], str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pomona.spark.storage.hadoop.table.has_workers_here", lambda _: False)
+    kept, said = stopped_far_away(1)
+    assert len(kept) in {20, 40, 60}  # whole waves: those that ran, and one that had ended
+    assert "held" in kept
+    told = re.search(r"stopping after the waves that run, (\d+) images: .* a second Ctrl-C", said)
+    assert told, said
+    assert int(told[1]) in {20, 40}
+
+
+@pytest.mark.spark
+def test_a_second_signal_cancels_the_waves_of_a_cluster(
+    stopped_far_away: Callable[[int], tuple[list[str | None], str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pomona.spark.storage.hadoop.table.has_workers_here", lambda _: False)
+    kept, _ = stopped_far_away(2)
+    assert len(kept) in {0, 20, 40}
+    assert "held" not in kept

@@ -33,6 +33,7 @@ from pomona.job.job import (
     summarize,
 )
 from pomona.job.plan import NO_ROWS, Worklist
+from pomona.plural import count_of
 from pomona.spark.binary_files import read_images
 from pomona.spark.cluster.cluster import cluster_of
 from pomona.spark.dataframe.featurize import Task
@@ -118,8 +119,9 @@ class _Run:
         self._worklist = worklist
         self._left_over = DriverFallback(job, images, rows)
         self._total: int | None = None
-        self._finishing = False  # nothing more is begun
-        self._stopped = False  # nor does what runs go on
+        self._in_hand = 0  # images of the waves that run
+        self._finishing = False  # no more waves are begun
+        self._stopped = False  # and those that run are cancelled
         self._only_ascii = False  # whether Spark's JVM finds no other names
         self._cores = 1
         self._carrier = encoder_handle(spark, job.encoder, job.encoder_location)
@@ -140,19 +142,26 @@ class _Run:
             self._left_over.close()
             self._carrier.release()
 
-    def finish(self) -> bool:
-        """Begin nothing more, and have the images in hand done and their waves committed.
+    def finish(self) -> str:
+        """Begin no more waves, and have those that run end and be committed.
+
+        If the workers can see the stop file, these end after the images in hand.
 
         Returns:
-            Whether that is possible: the workers must see the folder of the table.
+            What the run waits for, in one line.
         """
         self._finishing = True
         self._left_over.stop()
         stop_file = self._rows.stop_file()
-        if stop_file is None:
-            return False
-        stop_file.touch()
-        return True
+        if stop_file is not None:
+            stop_file.touch()
+        elif in_hand := self._in_hand:
+            return (
+                f"stopping after the waves that run, {count_of(in_hand, 'image')}: workers cannot "
+                "be told to end sooner; a second Ctrl-C or SIGTERM cancels them, and their images "
+                "are not kept"
+            )
+        return STOPPING
 
     def stop(self) -> None:
         """Begin nothing more, and end what runs."""
@@ -178,7 +187,8 @@ class _Run:
             try:
                 if not self._finishing:
                     self._cluster.claim_thread()
-                    self._do_wave(wave, session, last=last)
+                    with self._held_in_hand(len(wave)):
+                        self._do_wave(wave, session, last=last)
             finally:
                 free.put(session)
 
@@ -200,6 +210,16 @@ class _Run:
                 self.stop_until_done(waves)
                 raise
 
+    @contextmanager
+    def _held_in_hand(self, images: int) -> Iterator[None]:
+        with self._lock:
+            self._in_hand += images
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._in_hand -= images
+
     def _next_wave(self, files: Iterator[ImageFile]) -> list[ImageFile]:
         self._cores = self._cluster.cores()  # executors come and go
         wave = self._job.wave_files or _WAVE_FILES_PER_CORE * self._cores
@@ -214,14 +234,14 @@ class _Run:
                 written = self._append(readable, spark, last=last)
                 break
             except Exception as error:
-                good = None if self._finishing else self._without_cause(readable, error)
+                good = None if self._stopped else self._without_cause(readable, error)
                 if good is None or len(good) == len(readable):
                     raise
                 readable = good
         with self._lock:
             self.counts.update(written.values())
         if self._finishing:
-            return  # the workers have left images out because they were told to
+            return  # the workers may have left images out because they were told to
         self._check_unseen([file for file in readable if file.uri not in written], len(readable))
         if left_out := [file for file in wave if file.uri not in written]:
             self._left_over.do(left_out)
@@ -281,7 +301,7 @@ class _Run:
         try:
             return self._append_once(files, spark, task, last=last)
         except Exception as error:
-            if self._finishing or not lost_a_worker(error):
+            if self._stopped or not lost_a_worker(error):
                 raise
             _log.warning(
                 "a Python worker of Spark ended within %d images, which are done again, each "
@@ -345,12 +365,11 @@ def _own_ctrl_c() -> Iterator[None]:
 
 
 def _finish(run: _Run, future: Future[None], progress: Progress) -> None:
-    """Have the images in hand done; a second Ctrl-C or SIGTERM ends what runs."""
+    """Have what is in hand done; a second Ctrl-C or SIGTERM cancels what runs."""
     try:
-        if run.finish():
-            _log.warning(STOPPING)
-            while not wait([future], timeout=_LOOK_EVERY_S).done:
-                progress(run.snapshot())
+        _log.warning(run.finish())
+        while not wait([future], timeout=_LOOK_EVERY_S).done:
+            progress(run.snapshot())
     except BaseException as again:
         run.stop_until_done([future])
         note_kept(again, run.counts.total(), run.table)

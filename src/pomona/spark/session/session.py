@@ -26,7 +26,15 @@ from pomona.spark.session.local_settings import has_java_options, master_in_sett
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-__all__ = ["active_session", "check_spark", "clone", "functions_of", "is_connect", "session"]
+__all__ = [
+    "active_session",
+    "check_spark",
+    "clone",
+    "functions_of",
+    "has_workers_here",
+    "is_connect",
+    "session",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +67,11 @@ _CONNECT_WITHIN_S = 20
 def is_connect(spark: Any) -> bool:
     """Whether a session is Spark Connect's; asking for its class would import gRPC."""
     return any(kind.__module__.startswith("pyspark.sql.connect.") for kind in type(spark).__mro__)
+
+
+def has_workers_here(spark: SparkSession) -> bool:
+    """Whether all workers of a classic session run on the driver's machine: `local[...]`."""
+    return str(spark.sparkContext.master).startswith("local")
 
 
 def functions_of(spark: Any) -> Any:

@@ -7,6 +7,7 @@ written beside the table and renamed in, and what replaces others is written dow
 from __future__ import annotations
 
 import json
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from functools import reduce
 from itertools import groupby, islice
 from operator import itemgetter, or_
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +34,7 @@ from pomona.schema import (
 )
 from pomona.source.walk import is_hidden
 from pomona.spark.row_provenance import one_encoder
+from pomona.spark.session.session import has_workers_here
 from pomona.spark.storage.hadoop.filesystem import hadoop_folder, hadoop_path, hadoop_system
 from pomona.spark.storage.hadoop.lease import Lease
 from pomona.spark.storage.parquet import write_parquet, written_once
@@ -81,6 +84,7 @@ class HadoopTableStore:
         self._spark = spark
         self._staging = f"{self._table}/{STAGING}{uuid.uuid4().hex[:12]}"
         self._mark: Lease | None = None  # until `writing` makes one
+        self._stop_file: Path | None = None  # until `writing` makes one
         self._successors: dict[str, list[str]] = {}  # of part files that gave way to others
 
     def exists(self) -> bool:
@@ -94,7 +98,11 @@ class HadoopTableStore:
     @contextmanager
     def writing(self, job: Job) -> Iterator[None]:
         """Check the table and hold it."""
-        with self.held(job.provenance(), overwrite=job.overwrite):
+        with (
+            self.held(job.provenance(), overwrite=job.overwrite),
+            tempfile.TemporaryDirectory(prefix="pomona-") as folder,
+        ):
+            self._stop_file = Path(folder) / "stop" if has_workers_here(self._spark) else None
             if job.overwrite:
                 for name in self._parts():
                     self._delete(name)
@@ -254,8 +262,12 @@ class HadoopTableStore:
         stream.write(bytearray(written_rule(rule).encode()))
         stream.close()
 
-    def stop_file(self) -> None:
-        """None: Python workers read Hadoop's file systems through the JVM only."""
+    def stop_file(self) -> Path | None:
+        """In a temporary folder of this machine, if the workers run here.
+
+        Python workers read Hadoop's file systems through the JVM only, so elsewhere there is none.
+        """
+        return self._stop_file
 
     def append(self, rows: DataFrame) -> dict[str, str]:
         """Write with Spark beside the table, look at what was written, and rename it in."""
