@@ -30,7 +30,7 @@ from pomona.source.image_file import ImageFile
 from pomona.spark import run as engine
 from pomona.spark.binary_files import read_settings
 from pomona.spark.encoder_transport import EncoderHandle
-from pomona.spark.storage.choose import LocalImageStore, LocalTableStore
+from pomona.spark.storage.choose import LocalImageStore, LocalTableStore, Written
 
 pytestmark = pytest.mark.spark
 
@@ -437,7 +437,7 @@ def test_files_that_only_the_driver_can_read_end_the_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As on a cluster where SOURCE is a folder of one machine."""
-    monkeypatch.setattr(LocalTableStore, "append", lambda _self, _rows: {})
+    monkeypatch.setattr(LocalTableStore, "append", lambda _self, _rows: Written({}, []))
     with pytest.raises(RunError, match="120 of 120 files that the driver can read: is SOURCE on"):
         pomona.extract(many, tmp_path / "t", encoder=encoder, spark=spark)
     assert not (tmp_path / "t").exists()

@@ -13,6 +13,7 @@ import numpy as np
 
 from pomona.encoder.drawn_warning import warn_of_drawn
 from pomona.source.missing_files import is_missing
+from pomona.table.failed_files import NAMED_FAILURES, FailedFile, failed_in
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from pomona.table.feature_table import FeatureTable
 
 __all__ = [
-    "FailedFile",
     "Inspection",
     "VectorCheck",
     "failed_files",
@@ -30,8 +30,6 @@ __all__ = [
 
 _COLUMNS = ["path", "label", "features", "status", "error", "width", "height", "format"]
 _SHOWN_COMPONENTS = 4
-SHOWN_FAILURES = 5
-"""Failed files that a summary names one by one."""
 
 
 @dataclass(slots=True)
@@ -58,21 +56,6 @@ class VectorCheck:
     def passed(self) -> bool:
         """Whether nothing is wrong."""
         return not (self.wrong_length or self.not_finite or self.all_zero or self.missing)
-
-
-@dataclass(frozen=True, slots=True)
-class FailedFile:
-    """A row without a vector.
-
-    Attributes:
-        path: of the file, as the table has it.
-        status: why, in one word.
-        error: why, in one sentence.
-    """
-
-    path: str
-    status: str
-    error: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +127,7 @@ def inspect_table(
         _check_vectors(batch, check)
         if look_at_files:
             looks.update(map(is_missing, batch["path"].to_pylist()))
-        failed += islice(_failed(batch), SHOWN_FAILURES - len(failed))
+        failed += islice(failed_in(batch), NAMED_FAILURES - len(failed))
         if len(shown) < first_rows:
             shown += map(_shorten, batch.slice(0, first_rows - len(shown)).to_pylist())
     missing = looks[True] if look_at_files else None
@@ -161,23 +144,15 @@ def inspect_table(
     )
 
 
-def failed_files(table: FeatureTable, *, newest_first: bool = False) -> Iterator[FailedFile]:
+def failed_files(table: FeatureTable) -> Iterator[FailedFile]:
     """Return the rows without a vector, as they are read. Vectors are not read.
 
     Raises:
         TableError: it is not a feature table, or mixes two encoders.
     """
     table.provenance()
-    for batch in table.batches(["path", "status", "error"], newest_first=newest_first):
-        yield from _failed(batch)
-
-
-def _failed(batch: pa.RecordBatch) -> Iterator[FailedFile]:
-    import pyarrow.compute as pc
-
-    rows = batch.select(["path", "status", "error"]).filter(pc.not_equal(batch["status"], "ok"))
-    for row in rows.to_pylist():
-        yield FailedFile(row["path"], row["status"], row["error"] or "")
+    for batch in table.batches(["path", "status", "error"]):
+        yield from failed_in(batch)
 
 
 def sorted_labels(labels: Counter[str | None]) -> list[tuple[str | None, int]]:

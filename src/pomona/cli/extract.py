@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
-from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -30,7 +28,6 @@ from pomona.plural import count_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pomona.analysis.inspection import FailedFile
     from pomona.job.job import Summary
 
 __all__ = ["extract"]
@@ -194,12 +191,7 @@ def extract(
     if summary.files and not summary.changes.labelled and summary.label_rule != "none":
         say(f"note: no image has a label: what does --label {summary.label_rule} stand for?")
     results_follow()
-    failed_files = _failed_files(summary)
-    if as_json:
-        told = {**summary.to_json(), "failed_files": [asdict(file) for file in failed_files]}
-        click.echo(json.dumps(told))
-    else:
-        click.echo(_in_words(summary, failed_files))
+    click.echo(json.dumps(summary.to_json()) if as_json else _in_words(summary))
     if summary.failed and not summary.ok + summary.skipped + summary.changes.taken_over:
         sys.exit(NO_VECTOR)
 
@@ -214,27 +206,14 @@ def _tell_stopped(stop: KeyboardInterrupt | SystemExit, settings: dict[str, Any]
     fail(code, f"stopped: {kept[0]}; the same command{without} continues")
 
 
-def _failed_files(summary: Summary) -> list[FailedFile]:
-    """The first failed files of a run: of the part files that were written last."""
-    from pomona.analysis.inspection import SHOWN_FAILURES, failed_files
-    from pomona.io.location import is_remote
-    from pomona.table.feature_table import FeatureTable
-
-    if not summary.failed or is_remote(summary.table):
-        return []
-    files = failed_files(FeatureTable.at(summary.table), newest_first=True)
-    return list(islice(files, min(summary.failed, SHOWN_FAILURES)))
+def _named(summary: Summary) -> Iterator[str]:
+    for file in summary.failed_files:
+        yield shown(f"  {file.path}: {file.error or file.status}")
+    if more := summary.failed - len(summary.failed_files):
+        yield f"  {more:,} more: pomona inspect {shell_word(summary.table)} --failed"
 
 
-def _named(files: list[FailedFile], summary: Summary) -> list[str]:
-    lines = [shown(f"  {file.path}: {file.error or file.status}") for file in files]
-    if summary.failed > len(files):
-        more = f"{summary.failed - len(files):,} more" if files else "their names"
-        lines.append(f"  {more}: pomona inspect {shell_word(summary.table)} --failed")
-    return lines
-
-
-def _in_words(summary: Summary, failed_files: list[FailedFile]) -> str:
+def _in_words(summary: Summary) -> str:
     changes = summary.changes
     kinds = {"new": changes.new, "changed": changes.changed, "failed before": changes.retried}
     told = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count)
@@ -260,7 +239,7 @@ def _in_words(summary: Summary, failed_files: list[FailedFile]) -> str:
     if failures:
         told = ", ".join(f"{count:,} {status}" for status, count in failures.items())
         lines.append(f"failed: {told}")
-        lines += _named(failed_files, summary)
+        lines += _named(summary)
     if summary.unlisted:
         lines.append(f"not listed: {'; '.join(summary.unlisted[:3])}")
     lines += summary.passed_over.in_words()

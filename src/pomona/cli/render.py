@@ -16,12 +16,13 @@ from pomona.io.location import shell_word
 from pomona.plural import count_of
 
 if TYPE_CHECKING:
-    from pomona.analysis.inspection import FailedFile, Inspection, VectorCheck
+    from pomona.analysis.inspection import Inspection, VectorCheck
     from pomona.analysis.neighbours.duplicates import Duplicates, Group
     from pomona.analysis.neighbours.search import SearchResult
     from pomona.analysis.pca import Projected
     from pomona.encoder.encoder import Encoder
     from pomona.encoder.networks import NetworkCard
+    from pomona.table.failed_files import FailedFile
 
 __all__ = [
     "show_columns",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from pomona.io.location import local_path
@@ -15,6 +15,7 @@ from pomona.plural import count_of
 from pomona.source.listing import Listing, Source
 from pomona.source.passed_over import PassedOver
 from pomona.source.selection import KNOWN_IMAGES, Selection
+from pomona.table.failed_files import NAMED_FAILURES, FailedFile
 
 if TYPE_CHECKING:
     from pomona.encoder.encoder import Encoder
@@ -29,6 +30,7 @@ __all__ = [
     "STOPPING",
     "Job",
     "JobPaths",
+    "Outcome",
     "Progress",
     "Snapshot",
     "Summary",
@@ -152,6 +154,21 @@ def note_kept(stop: BaseException, images: int, table: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run has written.
+
+    Attributes:
+        counts: rows, by status.
+        failed_files: rows without a vector, or the first few of them.
+        model_loads: how often the network was loaded, over all processes.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    failed_files: Sequence[FailedFile] = ()
+    model_loads: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """What a run did.
 
@@ -167,6 +184,7 @@ class Summary:
         model_loads: how often the network was loaded, over all processes.
         dry_run: True if the run only counted.
         by_status: rows written, by status.
+        failed_files: the first few rows written without a vector.
         unlisted: folders that could not be listed, each with its reason.
         passed_over: files and folders of the source that the run did not select, counted.
         label_rule: the label rule, as `label` takes it.
@@ -183,6 +201,7 @@ class Summary:
     model_loads: int
     dry_run: bool = False
     by_status: Counter[str] = field(default_factory=Counter)
+    failed_files: tuple[FailedFile, ...] = ()
     unlisted: tuple[str, ...] = ()
     passed_over: PassedOver = field(default_factory=PassedOver)
     label_rule: str = "parent"
@@ -219,6 +238,7 @@ class Summary:
             "encoder": self.encoder,
             "model_loads": self.model_loads,
             "by_status": dict(self.by_status),
+            "failed_files": [asdict(file) for file in self.failed_files],
             "unlisted": list(self.unlisted),
             **self.passed_over.to_json(),
         }
@@ -228,11 +248,11 @@ def summarize(
     job: Job,
     table: str,
     worklist: Worklist,
-    counts: Counter[str] | None = None,
-    model_loads: int = 0,
+    outcome: Outcome | None = None,
 ) -> Summary:
     """Say what a run did that has just ended: either engine's last step."""
-    counts = counts if counts is not None else Counter()
+    outcome = outcome or Outcome()
+    counts = outcome.counts
     return Summary(
         files=worklist.listing.files_listed,
         ok=counts["ok"],
@@ -242,9 +262,10 @@ def summarize(
         seconds=time.monotonic() - job.started,
         table=table,
         encoder=job.encoder.fingerprint,
-        model_loads=model_loads,
+        model_loads=outcome.model_loads,
         dry_run=job.dry_run,
         by_status=counts,
+        failed_files=tuple(outcome.failed_files[:NAMED_FAILURES]),
         unlisted=tuple(worklist.listing.unlisted),
         passed_over=worklist.listing.passed_over,
         label_rule=job.label_rule or "parent",

@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 
 from pomona.cores import available_cores
 from pomona.encoder.encoder import Encoder
@@ -24,6 +25,7 @@ from pomona.job.dry_run import rehearse
 from pomona.job.job import (
     STOPPING,
     Job,
+    Outcome,
     Progress,
     Snapshot,
     Summary,
@@ -44,6 +46,7 @@ from pomona.processes.worker_client import Part, Setup, State, WorkerDied, Worke
 from pomona.runtime.registry import computes_on_gpu
 from pomona.schema import failure_row
 from pomona.source.image_file import ImageFile
+from pomona.table.failed_files import FailedFile, failed_in
 from pomona.table.feature_table import FeatureTable
 from pomona.table.label_record import keep_label_rule
 from pomona.table.writer import TableWriter, writing
@@ -87,7 +90,8 @@ def extract(job: Job, workers: int | None = None, progress: Progress = no_progre
         run = _Run(job, writer, worklist, workers or _workers_for(job.encoder))
         run.go(progress)
         writer.compact()
-    return summarize(job, str(table.folder), worklist, run.counts, run.model_loads)
+    outcome = Outcome(run.counts, run.failed_files, run.model_loads)
+    return summarize(job, str(table.folder), worklist, outcome)
 
 
 def _workers_for(encoder: Encoder) -> int:
@@ -122,6 +126,7 @@ class _Run:
         on_gpu = computes_on_gpu(job.encoder)
         self.queue = ImageQueue(workers, _CHUNK_FOR_A_GPU if on_gpu else CHUNK)
         self.counts: Counter[str] = Counter()  # rows in the table by this run, by status
+        self.failed_files: list[FailedFile] = []  # the first few of each part file
         self.model_loads = 0
         self._writer = writer
         self._worklist = worklist
@@ -228,6 +233,7 @@ class _Run:
         with self._lock:
             self._starts_in_a_row = 0
             self.counts.update(part.by_status)
+            self.failed_files += part.failed_files
             self._write_crashed()
         self.queue.settle(part.rows)
 
@@ -282,7 +288,7 @@ class _Run:
         """
         if not self._crashed:
             return
-        rows = (
+        rows = [
             failure_row(
                 path=file.uri,
                 label=self.job.label(file.uri),
@@ -292,8 +298,9 @@ class _Run:
                 error=reason,
             )
             for file, reason in self._crashed
-        )
+        ]
         self._writer.append_batches(rows, self.job.provenance())
+        self.failed_files += chain.from_iterable(map(failed_in, rows))
         self.counts["crashed"] += len(self._crashed)
         self._crashed.clear()
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from pomona.processes.child import ChildProcess, Ended
 from pomona.source.image_file import ImageFile
 from pomona.source.labels import LabelRule
+from pomona.table.failed_files import FailedFile
 from pomona.worker.prepare import DecodeOptions
 
 __all__ = ["OpenPart", "Part", "Scoreboard", "Setup", "State", "WorkerDied", "WorkerProcess"]
@@ -39,11 +40,19 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A whole part file in the staging folder."""
+    """A whole part file in the staging folder.
+
+    Attributes:
+        path: where it is.
+        rows: how many it has.
+        by_status: the same by status.
+        failed_files: the first few rows without a vector.
+    """
 
     path: Path
     rows: int
     by_status: Counter[str]
+    failed_files: list[FailedFile]
 
 
 class WorkerDied(Exception):  # noqa: N818 - it is news to its parent, not an error to a user

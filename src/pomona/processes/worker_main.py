@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from importlib.abc import MetaPathFinder
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pomona.encoder.encoder import Encoder
@@ -20,6 +21,7 @@ from pomona.processes.worker_client import OpenPart, Part, Scoreboard, Setup, St
 from pomona.runtime.registry import load_once, loads_since
 from pomona.schema import schema_with_provenance
 from pomona.source.image_file import ImageFile, read_batches
+from pomona.table.failed_files import NAMED_FAILURES, FailedFile, failed_in
 from pomona.table.part_file import PartWriter, part_name
 from pomona.worker.featurize import featurize, images_at_once
 from pomona.worker.prepare import Seen
@@ -43,6 +45,7 @@ class _Worker:
         self._at_once = images_at_once(self._runtime)
         self._writer: PartWriter | None = None
         self._statuses: Counter[str] = Counter()
+        self._failed_files: list[FailedFile] = []
         self.loads = loads_since()
 
     def answer(self, order: list[ImageFile] | None) -> OpenPart | Part:
@@ -84,6 +87,7 @@ class _Worker:
             self._scoreboard.is_told_to_stop,
         ):
             self._writer.write(batch)
+            self._failed_files += islice(failed_in(batch), NAMED_FAILURES - len(self._failed_files))
         without = self._statuses.total() - self._statuses["ok"]
         return OpenPart(self._writer.rows * self._runtime.dimension * 4, without, done)
 
@@ -91,8 +95,8 @@ class _Worker:
         if self._writer is None:
             raise RunError("a worker was told to close a part file that it had not opened")
         self._writer.close()
-        part = Part(self._writer.path, self._writer.rows, self._statuses)
-        self._writer, self._statuses = None, Counter()
+        part = Part(self._writer.path, self._writer.rows, self._statuses, self._failed_files)
+        self._writer, self._statuses, self._failed_files = None, Counter(), []
         return part
 
 

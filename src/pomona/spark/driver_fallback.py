@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from pomona.processes.isolated_client import IsolatedWorker
 from pomona.runtime.registry import LazyRuntime
+from pomona.table.failed_files import FailedFile, failed_in
 from pomona.worker.featurize import featurize
 
 if TYPE_CHECKING:
@@ -34,10 +35,12 @@ class DriverFallback:
 
     Attributes:
         done: images done so far, by status.
+        failed_files: those of them without a vector.
     """
 
     def __init__(self, job: Job, images: ImageStore, rows: TableStore) -> None:
         self.done: Counter[str] = Counter()
+        self.failed_files: list[FailedFile] = []
         self._job = job
         self._images = images
         self._rows = rows
@@ -56,6 +59,7 @@ class DriverFallback:
                 self._rows.append_batches(rows, self._job.provenance())
                 for batch in rows:
                     self.done.update(batch["status"].to_pylist())
+                    self.failed_files += failed_in(batch)
 
     def stop(self) -> None:
         """Begin with no more images."""

@@ -25,6 +25,7 @@ from pomona.errors import RunError
 from pomona.job.job import (
     STOPPING,
     Job,
+    Outcome,
     Progress,
     Snapshot,
     Summary,
@@ -46,12 +47,14 @@ from pomona.spark.errors import (
     names_a_missing_path,
     spark_errors,
 )
+from pomona.spark.storage.parquet import Written
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from pomona.source.image_file import ImageFile
     from pomona.spark.storage.choose import ImageStore, TableStore
+    from pomona.table.failed_files import FailedFile
 
 __all__ = ["extract"]
 
@@ -97,7 +100,8 @@ def extract(
                 rows.keep_label_rule(job.label_rule)
             run = _Run(job, images, rows, worklist, spark)
             _watch(run, progress)
-    return summarize(job, table, worklist, run.counts, run.model_loads())
+    outcome = Outcome(run.counts, run.failed_files, run.model_loads())
+    return summarize(job, table, worklist, outcome)
 
 
 class _Run:
@@ -112,6 +116,7 @@ class _Run:
         spark: SparkSession,
     ) -> None:
         self.counts: Counter[str] = Counter()  # rows in the table by this run, by status
+        self.failed_files: list[FailedFile] = []  # the first few of each wave
         self.table = job.paths.table
         self._job = job
         self._images = images
@@ -139,6 +144,7 @@ class _Run:
                     self._rows.compact()
         finally:
             self.counts.update(self._left_over.done)
+            self.failed_files += self._left_over.failed_files
             self._left_over.close()
             self._carrier.release()
 
@@ -228,7 +234,7 @@ class _Run:
     def _do_wave(self, wave: list[ImageFile], spark: SparkSession, *, last: bool) -> None:
         """Write the rows of some files in one commit, and then those that Spark left out."""
         readable = self._can_be_named(self._images.present(wave))
-        written: dict[str, str] = {}
+        written = Written({}, [])
         while readable:
             try:
                 written = self._append(readable, spark, last=last)
@@ -239,11 +245,13 @@ class _Run:
                     raise
                 readable = good
         with self._lock:
-            self.counts.update(written.values())
+            self.counts.update(written.statuses.values())
+            self.failed_files += written.failed_files
         if self._finishing:
             return  # the workers may have left images out because they were told to
-        self._check_unseen([file for file in readable if file.uri not in written], len(readable))
-        if left_out := [file for file in wave if file.uri not in written]:
+        unseen = [file for file in readable if file.uri not in written.statuses]
+        self._check_unseen(unseen, len(readable))
+        if left_out := [file for file in wave if file.uri not in written.statuses]:
             self._left_over.do(left_out)
 
     def _without_cause(self, files: list[ImageFile], error: Exception) -> list[ImageFile] | None:
@@ -289,7 +297,7 @@ class _Run:
                 f"can read: is SOURCE on storage that all machines share?{else_try}"
             )
 
-    def _append(self, files: list[ImageFile], spark: SparkSession, *, last: bool) -> dict[str, str]:
+    def _append(self, files: list[ImageFile], spark: SparkSession, *, last: bool) -> Written:
         """Have Spark write rows; again, image by image, where one has ended its Python worker."""
         task = Task(
             self._carrier,
@@ -312,10 +320,10 @@ class _Run:
 
     def _append_once(
         self, files: list[ImageFile], spark: SparkSession, task: Task, *, last: bool
-    ) -> dict[str, str]:
+    ) -> Written:
         images = read_images(spark, files, self._cores, others_follow=not last)
         written = self._rows.append(self._cluster.rows(images, task, len(files)))
-        self._cluster.settle(Counter(written.values()))
+        self._cluster.settle(Counter(written.statuses.values()))
         return written
 
     def model_loads(self) -> int:

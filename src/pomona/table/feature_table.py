@@ -268,22 +268,16 @@ class FeatureTable:
                     )
                     yield from rows.filter(is_one).to_batches()
 
-    def batches(
-        self, columns: list[str] | None = None, *, newest_first: bool = False
-    ) -> Iterator[pa.RecordBatch]:
+    def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Yield the rows as record batches in the table's schema, whichever engine wrote them.
 
         Args:
             columns: names of the columns to read; by default all.
-            newest_first: read the newest part files first.
 
         Raises:
             TableError: a part file is damaged, or lacks a column.
         """
-        parts: Iterable[Part] = self.stored_parts()
-        if newest_first:
-            parts = sorted(parts, key=lambda part: part.modified, reverse=True)
-        for part in parts:
+        for part in self.stored_parts():
             for rows in _rows(part, columns or FEATURE_SCHEMA.names, ROW_GROUP_ROWS):
                 yield from rows.to_batches()
 

@@ -23,7 +23,7 @@ from pomona.source.image_file import ImageFile, is_for_spark, read_batches
 from pomona.source.listing import Listing
 from pomona.spark.errors import NAMES_IN_UTF8
 from pomona.spark.session.session import is_connect
-from pomona.spark.storage.parquet import write_parquet, written_once
+from pomona.spark.storage.parquet import WRITTEN_COLUMNS, Written, write_parquet, written_once
 from pomona.table.feature_table import FeatureTable
 from pomona.table.label_record import keep_label_rule, read_label_rule
 from pomona.table.writer import TableWriter, check_writable, writing
@@ -80,8 +80,8 @@ class TableStore(IndexedTable, Protocol):
     def stop_file(self) -> Path | None:
         """A file that tells workers to stop, once it exists; None if they could not see it."""
 
-    def append(self, rows: DataFrame) -> dict[str, str]:
-        """Write rows in one commit; gives path and status of those that were written."""
+    def append(self, rows: DataFrame) -> Written:
+        """Write rows in one commit."""
 
     def compact(self) -> None:
         """Merge part files where there are many small ones."""
@@ -177,12 +177,12 @@ class LocalTableStore:
         """Beside the table: the workers write there."""
         return self._writer.staging / "stop"
 
-    def append(self, rows: DataFrame) -> dict[str, str]:
+    def append(self, rows: DataFrame) -> Written:
         """Write with Spark beside the table, look at what was written, and rename it in."""
         wave = self._writer.staging / f"wave-{uuid.uuid4().hex[:12]}"
         write_parquet(rows, f"file:{wave}")
         parts = FeatureTable(wave).parts()
-        read = {part: pq.read_table(part, columns=["path", "status"]) for part in parts}
+        read = {part: pq.read_table(part, columns=WRITTEN_COLUMNS) for part in parts}
         written = written_once([row for part in read.values() for row in part.to_pylist()])
         for part, found in read.items():
             if found.num_rows:

@@ -3,30 +3,53 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from pomona.errors import RunError
+from pomona.table.failed_files import NAMED_FAILURES, FailedFile
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-__all__ = ["write_parquet", "written_once"]
+__all__ = ["WRITTEN_COLUMNS", "Written", "write_parquet", "written_once"]
+
+WRITTEN_COLUMNS = ["path", "status", "error"]
+"""What the driver reads back of the rows that Spark wrote."""
 
 
-def written_once(rows: list[dict[str, str]]) -> dict[str, str]:
-    """Path -> status of the rows that Spark wrote.
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Rows of one commit.
+
+    Attributes:
+        statuses: of the rows, by path.
+        failed_files: the first few without a vector.
+    """
+
+    statuses: dict[str, str]
+    failed_files: list[FailedFile]
+
+
+def written_once(rows: list[dict[str, str]]) -> Written:
+    """Check the rows that Spark wrote, from their `WRITTEN_COLUMNS`.
 
     Raises:
-        RunError: it wrote an image twice.
+        RunError: Spark wrote an image twice.
     """
     written = {row["path"]: row["status"] for row in rows}
     if len(written) < len(rows):
         twice, _ = Counter(row["path"] for row in rows).most_common(1)[0]
         raise RunError(
             f"Spark wrote {len(rows)} rows for {len(written)} images, {twice} twice: this is a "
-            "bug, please report it; write the table anew with --overwrite"
+            "bug, please report it; write the table again with --overwrite"
         )
-    return written
+    failed = (row for row in rows if row["status"] != "ok")
+    named = islice(failed, NAMED_FAILURES)
+    return Written(
+        written, [FailedFile(row["path"], row["status"], row["error"] or "") for row in named]
+    )
 
 
 def write_parquet(rows: DataFrame, folder: str) -> None:

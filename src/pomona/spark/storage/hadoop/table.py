@@ -37,7 +37,7 @@ from pomona.spark.row_provenance import one_encoder
 from pomona.spark.session.session import has_workers_here
 from pomona.spark.storage.hadoop.filesystem import hadoop_folder, hadoop_path, hadoop_system
 from pomona.spark.storage.hadoop.lease import Lease
-from pomona.spark.storage.parquet import write_parquet, written_once
+from pomona.spark.storage.parquet import WRITTEN_COLUMNS, Written, write_parquet, written_once
 from pomona.table.feature_table import (
     STAGING,
     check_same_maker,
@@ -269,11 +269,11 @@ class HadoopTableStore:
         """
         return self._stop_file
 
-    def append(self, rows: DataFrame) -> dict[str, str]:
+    def append(self, rows: DataFrame) -> Written:
         """Write with Spark beside the table, look at what was written, and rename it in."""
         wave = f"{self._staging}/wave-{uuid.uuid4().hex[:12]}"
         names = self._write(rows, wave)
-        read = self._read(names, wave).select("path", "status").collect() if names else []
+        read = self._read(names, wave).select(*WRITTEN_COLUMNS).collect() if names else []
         written = written_once([row.asDict() for row in read])
         self._rename(wave, names)
         return written
