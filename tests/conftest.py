@@ -157,6 +157,8 @@ def connect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "spark.connect.grpc.binding.port": "0",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
+        # A file system that only the server reaches, served from this machine.
+        "spark.hadoop.fs.viewfs.mounttable.far.link./root": "file:///",
         "spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("connect-warehouse")),
         "spark.ui.enabled": "false",
     }

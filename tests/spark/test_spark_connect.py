@@ -180,6 +180,66 @@ def test_storage_that_only_the_server_reaches_is_refused(
         pomona.extract("s3a://bucket/photos", tmp_path / "t", encoder=encoder, spark=connect)
 
 
+@pytest.mark.parametrize("place", ["", "/label=apple"])
+@pytest.mark.parametrize(
+    ("marker", "system"),
+    [
+        ("_delta_log/00000000000000000000.json", "a Delta table"),
+        (".hoodie/hoodie.properties", "a Hudi table"),
+        ("metadata/v1.metadata.json", "an Iceberg table"),
+        ("metadata/00000-6bd.gz.metadata.json", "an Iceberg table"),
+    ],
+)
+def test_a_table_of_another_system_is_refused_by_its_name_here_and_where_only_the_server_reaches(
+    connect: SparkSession, tmp_path: Path, place: str, marker: str, system: str
+) -> None:
+    log = tmp_path / "t" / marker
+    log.parent.mkdir(parents=True)
+    log.write_text("{}")
+    tables.write(tmp_path / f"t{place}", [[1.0, 2.0]], ["apple"])
+    for root in (str(tmp_path), f"file:{tmp_path}", f"viewfs://far/root{tmp_path}"):
+        with pytest.raises(TableError, match=f"{system}.*read_features"):
+            pomona.spark.read_features(connect, f"{root}/t{place}")
+
+
+def test_plain_tables_and_whole_sinks_of_streams_are_read_where_only_the_server_reaches(
+    connect: SparkSession, tmp_path: Path
+) -> None:
+    vectors = [[float(number), 1.0] for number in range(5)]
+    flat = tables.write(tmp_path / "flat", vectors, list("abcab"), parts=3)
+    (tmp_path / "metadata").mkdir()  # of whatever else the bucket holds
+    (tmp_path / "metadata" / "notes.json").write_text("{}")
+    rows = connect.read.parquet(str(flat))
+    rows.write.partitionBy("label").parquet(str(tmp_path / "partitioned"))
+    stream = (
+        connect.readStream.schema(rows.schema)
+        .parquet(str(flat))
+        .writeStream.partitionBy("label")
+        .option("checkpointLocation", str(tmp_path / "checkpoint"))
+        .trigger(availableNow=True)
+        .start(str(tmp_path / "sink"), format="parquet")
+    )
+    stream.awaitTermination(120)
+    lost = next((tmp_path / "sink").glob("label=a/*.parquet"))
+    lost.with_name("part-lost.parquet").write_bytes(lost.read_bytes())  # no batch has named it
+    far = f"viewfs://far/root{tmp_path}"
+    for name in ("flat", "partitioned", "sink"):
+        assert pomona.spark.read_features(connect, f"{far}/{name}").count() == 5, name
+    assert pomona.spark.read_features(connect, f"{far}/partitioned/label=a").count() == 2
+    with pytest.raises(TableError, match="the sink of a streaming query.*give viewfs:.* as TABLE"):
+        pomona.spark.read_features(connect, f"{far}/sink/label=a")
+
+
+def test_a_table_that_the_server_cannot_reach_is_told_in_one_line(connect: SparkSession) -> None:
+    with pytest.raises(
+        TableError, match=r"Spark cannot read s3://b/t: .*; write s3a:// in"
+    ) as told:
+        pomona.spark.read_features(connect, "s3://b/t")
+    assert len(str(told.value).splitlines()) == 1
+    with pytest.raises(TableError, match=r"Spark cannot read viewfs://far/root/no/table: .*"):
+        pomona.spark.read_features(connect, "viewfs://far/root/no/table")
+
+
 def test_a_master_beside_a_session_of_spark_connect_is_refused(
     connect: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:

@@ -40,6 +40,11 @@ STACK = "\tat a.b.c(D.java:1)\n\tat a.b.e(D.java:2)\n"
             "java.io.EOFException: early",
         ),
         ("Job 0 cancelled", "Job 0 cancelled"),
+        (  # as Spark Connect's client tells it
+            "(a.b.NoSystemException) No FileSystem\n\n"
+            f"JVM stacktrace:\na.b.NoSystemException\n{STACK}",
+            "(a.b.NoSystemException) No FileSystem",
+        ),
         ("", ""),
         (  # py4j's own line is about a call, not about a cause
             f"{CALLED}: java.net.BindException: Cannot assign requested address\n{STACK}",

@@ -100,6 +100,8 @@ def _in_traceback(story: str) -> str:
 def _in_stack_trace(story: str) -> str:
     # py4j's own first line says which of its calls failed; the exception follows a colon.
     story = re.sub(r"^An error occurred while calling \S+\n: ", "", story)
+    # Over Spark Connect the message comes first, and then the class again with its stack.
+    story = re.sub(r"\s*JVM stacktrace:\s*\S+(?=\n\tat )", "", story)
     if "\n\tat " not in story:
         return (story.strip().splitlines() or [""])[0][:300]
     # The messages of the chain, the outermost first: each ends where its stack begins.

@@ -13,6 +13,7 @@ from pomona.errors import TableError
 from pomona.io.location import canonical, is_remote, local_path, spark_path, without_password
 from pomona.schema import ENCODER_COLUMN, FEATURE_SCHEMA
 from pomona.spark.errors import cause_of, spark_errors
+from pomona.spark.managed_over_connect import managed_over_connect
 from pomona.spark.row_provenance import one_encoder
 from pomona.spark.session.session import is_connect
 from pomona.spark.storage.hadoop.filesystem import hadoop_folder
@@ -48,11 +49,13 @@ def open_on_spark(spark: SparkSession, table: str) -> tuple[DataFrame, dict[str,
         return _rows(spark, table), found
     what = f"Spark cannot read {without_password(table)}"
     with _system_errors(what), spark_errors(TableError, what):
-        if not is_connect(spark):
-            folder = hadoop_folder(spark, table)
-            manager = managed(folder)
-            if manager and not (manager.kind is SINK and manager.is_whole(folder)):
-                raise refuse_to_read(manager, folder)
+        folder = table.rstrip("/")
+        if is_connect(spark):
+            manager = managed_over_connect(spark, folder)
+        else:
+            manager = managed(hadoop_folder(spark, folder))
+        if manager and not (manager.kind is SINK and manager.is_whole(folder)):
+            raise refuse_to_read(manager, folder)
         found = _provenance(spark, table)
         warn_of_drawn(found)
         return _rows(spark, table), found

@@ -7,6 +7,7 @@ written beside its log are no rows of it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from pomona.errors import TableError
@@ -14,7 +15,7 @@ from pomona.errors import TableError
 if TYPE_CHECKING:
     from pomona.io.folders import Folder
 
-__all__ = ["DELTA", "SINK", "Managed", "managed", "refuse_to_read", "refuse_to_write"]
+__all__ = ["DELTA", "KINDS", "SINK", "Managed", "managed", "refuse_to_read", "refuse_to_write"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class _Kind:
 
     Attributes:
         name: with its article.
-        marker: a file or folder that each of its tables has.
+        marker: a file or folder that each of its tables has; of the last part, a pattern.
         reader: how Spark reads it.
     """
 
@@ -34,8 +35,9 @@ class _Kind:
 
 DELTA = _Kind("a Delta table", "_delta_log", "spark.read.format('delta').load(...)")
 _HUDI = _Kind("a Hudi table", ".hoodie", "spark.read.format('hudi').load(...)")
-_ICEBERG = _Kind("an Iceberg table", "metadata", "spark.table(...)")
+_ICEBERG = _Kind("an Iceberg table", "metadata/*.metadata.json*", "spark.table(...)")
 SINK = _Kind("the sink of a streaming query", "_spark_metadata", "spark.read.parquet(...)")
+KINDS = (DELTA, SINK, _HUDI, _ICEBERG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +50,13 @@ class Managed:
     """
 
     kind: _Kind
-    root: Folder
+    root: str
 
-    def is_whole(self, folder: Folder) -> bool:
+    def is_whole(self, folder: object) -> bool:
         """Whether the folder is the whole table, not a part of it."""
-        return str(self.root) == str(folder)
+        return self.root == str(folder)
 
-    def _seen_from(self, folder: Folder) -> str:
+    def _seen_from(self, folder: object) -> str:
         if self.is_whole(folder):
             return f"{folder} is {self.kind.name}"
         return f"{folder} is in {self.kind.name}, {self.root}"
@@ -71,7 +73,7 @@ def managed(folder: Folder) -> Managed | None:
     while at is not None:
         try:
             if kind := _kind_of(at):
-                return Managed(kind, at)
+                return Managed(kind, str(at))
         except OSError:
             if at is folder:
                 raise
@@ -79,7 +81,7 @@ def managed(folder: Folder) -> Managed | None:
     return None
 
 
-def refuse_to_read(found: Managed, folder: Folder) -> TableError:
+def refuse_to_read(found: Managed, folder: object) -> TableError:
     """What to say to somebody who wants to read a managed table."""
     seen = found._seen_from(folder)
     if found.kind is SINK:
@@ -90,7 +92,7 @@ def refuse_to_read(found: Managed, folder: Folder) -> TableError:
     )
 
 
-def refuse_to_write(found: Managed, folder: Folder) -> TableError:
+def refuse_to_write(found: Managed, folder: object) -> TableError:
     """What to say to somebody who wants to write into a managed table."""
     seen = found._seen_from(folder)
     if found.kind is SINK:
@@ -104,15 +106,14 @@ def refuse_to_write(found: Managed, folder: Folder) -> TableError:
     )
 
 
-def _is_iceberg(folder: Folder) -> bool:
-    if not folder.has(_ICEBERG.marker):
-        return False
-    names = (entry.name for entry in folder.child(_ICEBERG.marker).entries())
-    return any(name.endswith((".metadata.json", ".metadata.json.gz")) for name in names)
-
-
 def _kind_of(folder: Folder) -> _Kind | None:
-    for kind in (DELTA, SINK, _HUDI):
-        if folder.has(kind.marker):
-            return kind
-    return _ICEBERG if _is_iceberg(folder) else None
+    return next((kind for kind in KINDS if _has(folder, kind.marker)), None)
+
+
+def _has(folder: Folder, marker: str) -> bool:
+    within, _, pattern = marker.rpartition("/")
+    if not folder.has(within or pattern):
+        return False
+    if not within:
+        return True
+    return any(fnmatchcase(entry.name, pattern) for entry in folder.child(within).entries())
