@@ -52,7 +52,7 @@ def bar():
     yield show
 
 pomona.cli.progress.progress_bar = bar
-from pomona.cli import main
+from pomona.cli.main import main
 main(command)
 """
 

@@ -264,7 +264,7 @@ import sys
 import threading
 from pyspark.sql import SparkSession
 import pomona
-from pomona import part_files
+from pomona.table import part_file
 
 address, encoder, pictures, table = sys.argv[1:]
 spark = SparkSession.builder.remote(address).getOrCreate()
