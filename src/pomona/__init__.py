@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pomona.building.network_settings import NetworkSettings
     from pomona.building.quantize.precision import lower_precision
     from pomona.classification import classify
+    from pomona.embedding import embed
     from pomona.encoder.drawn_warning import DrawnWeightsWarning
     from pomona.encoder.encoder import Encoder
     from pomona.extraction import extract
@@ -47,6 +48,7 @@ __all__ = [
     "__version__",
     "build_encoder",
     "classify",
+    "embed",
     "extract",
     "featurize",
     "featurize_udf",
@@ -69,6 +71,7 @@ _HOMES = {
     "Summary": "pomona.job.job",
     "build_encoder": "pomona.building.build",
     "classify": "pomona.classification",
+    "embed": "pomona.embedding",
     "extract": "pomona.extraction",
     "featurize": "pomona.spark.dataframe.featurize",
     "featurize_udf": "pomona.spark.dataframe.featurize",

@@ -14,7 +14,15 @@ import pyarrow as pa
 from pomona.schema import INPUT_SCHEMA
 from pomona.source.labels import LabelRule
 
-__all__ = ["BATCH_BYTES", "ImageFile", "content_digest", "is_for_spark", "look_at", "read_batches"]
+__all__ = [
+    "BATCH_BYTES",
+    "ImageFile",
+    "content_digest",
+    "is_for_spark",
+    "look_at",
+    "read_batches",
+    "read_content",
+]
 
 BATCH_BYTES = 16 * 2**20
 """A record batch of images is closed when it holds this much: one photo of 40 MB, or many small."""
@@ -112,7 +120,7 @@ def read_batches(files: Iterable[ImageFile], label: LabelRule) -> Iterator[pa.Re
     rows: list[tuple[ImageFile, bytes | None, str | None]] = []
     held = 0
     for file in files:
-        content, error = _read(file)
+        content, error = read_content(file)
         rows.append((file, content, error))
         held += len(content or b"")
         if held >= BATCH_BYTES or len(rows) >= _BATCH_ROWS:
@@ -122,7 +130,12 @@ def read_batches(files: Iterable[ImageFile], label: LabelRule) -> Iterator[pa.Re
         yield _batch(rows, label)
 
 
-def _read(file: ImageFile) -> tuple[bytes | None, str | None]:
+def read_content(file: ImageFile) -> tuple[bytes | None, str | None]:
+    """Read a local file.
+
+    Returns:
+        Its bytes, or None and the reason why it cannot be read.
+    """
     try:
         # Not blocking: a named pipe called a.jpg must not hang the run.
         descriptor = os.open(file.path, os.O_RDONLY | os.O_NONBLOCK)

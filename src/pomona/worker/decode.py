@@ -26,7 +26,7 @@ from pomona.worker.formats.tiff import read_pixels
 from pomona.worker.formats.tiff_layout import Layout, read_layout
 from pomona.worker.pillow_limits import strict_limits
 
-__all__ = ["FAILURES", "MAX_PIXELS", "Picture", "decode"]
+__all__ = ["FAILURES", "MAX_PIXELS", "Picture", "decode", "picture_of"]
 
 FAILURES = ("empty", "unsupported", "corrupt", "truncated", "too_large")
 """The classes of failure that `decode` tells apart: `ImageError.status` is one of them."""
@@ -124,6 +124,25 @@ def decode(
         # to: OSError, SyntaxError, ValueError, struct.error, KeyError, MemoryError, ...
         except Exception as error:
             raise _failure(error, size, name, content, max_pixels) from error
+
+
+def picture_of(image: Image.Image) -> Picture:
+    """Take a PIL image as if it had been decoded from a file.
+
+    Args:
+        image: in any mode. Its EXIF orientation holds, as that of a file does.
+
+    Raises:
+        ImageError: its pixels cannot be loaded.
+    """
+    width, height = image.size
+    try:
+        pixels = to_rgb(image.copy(), "")
+    except Exception as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        status = "truncated" if _SAYS_TRUNCATED.search(said) else "corrupt"
+        raise _error(status, image.format or image.mode, said, image.size) from error
+    return Picture(pixels, _orientation(image), width, height, image.format or image.mode)
 
 
 def _open(name: str, content: bytes) -> ImageFile.ImageFile:
