@@ -374,8 +374,8 @@ def compare(found: Path, expected: Path) -> str:
     words = f"{len(ours.paths):,} rows, {lost} lost, {doubled} doubled, {len(ours.failed)} failed"
     if lost or doubled:
         return words
-    a = ours.features_matrix[[place[path] for path in theirs.paths]]
-    b = theirs.features_matrix
+    a = ours.vectors[[place[path] for path in theirs.paths]]
+    b = theirs.vectors
     equal = int((a.view(np.uint32) == b.view(np.uint32)).all(axis=1).sum())
     largest = float((np.abs(a - b).max(axis=1) / np.abs(b).max(axis=1)).max())
     return f"{words}; {equal:,} vectors bit-equal, the others within {largest:.2g} of their largest"

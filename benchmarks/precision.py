@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pomona import Encoder, build_encoder, lower_precision
+from pomona import Encoder, build_encoder, convert_encoder
 from pomona.runtime.openvino import OpenVinoRuntime
 from pomona.source.image_file import read_batches
 from pomona.source.labels import parse_label_rule
@@ -120,9 +120,9 @@ def line(one: Measured, first: Measured, labels: np.ndarray | None) -> str:
 
 def measure(model: str, weights: str, images: ImageStore, given: argparse.Namespace) -> list[str]:
     exact = build_encoder(model, weights)
-    encoders = [Measured(exact), Measured(lower_precision(exact, "bf16"))]
+    encoders = [Measured(exact), Measured(convert_encoder(exact, "bf16"))]
     started = time.perf_counter()
-    encoders.append(Measured(lower_precision(exact, "int8", given.images)))
+    encoders.append(Measured(convert_encoder(exact, "int8", given.images)))
     print(f"{model}: calibrated and quantized in {time.perf_counter() - started:.0f} s", flush=True)
     trained = not weights.startswith("untrained:")
     count = given.count if trained else max(10, given.count // 5)

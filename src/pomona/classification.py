@@ -62,7 +62,7 @@ class Prediction:
 
 def classify(  # noqa: PLR0913 - as many as there are ways to the encoder
     classifier: Classifier | str | os.PathLike[str],
-    source: str | os.PathLike[str],
+    source: FeatureTable | str | os.PathLike[str],
     *,
     encoder: Encoder | str | os.PathLike[str] | None = None,
     weights: str | None = None,
@@ -76,7 +76,7 @@ def classify(  # noqa: PLR0913 - as many as there are ways to the encoder
 
     Args:
         classifier: a classifier, or the path of its file.
-        source: a feature table, a folder of images, an image, or a glob.
+        source: a feature table or its path, a folder of images, an image, or a glob.
         encoder: for images: the encoder of the table that the classifier was trained on, or its
             path. By default the one in the classifier's file, or a known network that is built
             again with its weights.
@@ -91,6 +91,8 @@ def classify(  # noqa: PLR0913 - as many as there are ways to the encoder
         SourceError: there are no images.
     """
     probe = classifier if isinstance(classifier, Classifier) else Classifier.load(classifier)
+    if isinstance(source, FeatureTable):
+        return _classify_table(probe, source)
     given = os.fspath(source)
     check_spelling(given, "SOURCE", SourceError)
     if is_remote(given) and not FeatureTable.at(given).exists():

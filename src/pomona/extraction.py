@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pomona.building.build import build_encoder
 from pomona.building.network_settings import NetworkSettings
-from pomona.building.quantize.precision import check_precision, lower_precision
+from pomona.building.quantize.precision import check_precision, convert_encoder
 from pomona.encoder.encoder import Encoder
 from pomona.encoder.names import DEFAULT_MODEL
 from pomona.errors import EncoderError, EngineError, RunError, SourceError, TableError, UsageError
@@ -163,7 +163,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
             trust=trust,
             runtime=runtime or "openvino",
         )
-        encoder = lower_precision(full, precision or "f32")
+        encoder = convert_encoder(full, precision or "f32")
     else:
         beside = {
             "model": model,

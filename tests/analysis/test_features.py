@@ -11,8 +11,9 @@ import pytest
 import pomona
 import pomona.spark
 import tables
+from pomona.analysis.vectors import open_vectors
 from pomona.encoder.encoder import Encoder
-from pomona.errors import TableError
+from pomona.errors import TableError, UsageError
 from pomona.notebook import html_table
 
 if TYPE_CHECKING:
@@ -32,10 +33,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_matrix_and_the_table_are_the_same_memory(folder: Path) -> None:
     features = pomona.read_features(folder)
     lists = features.table["features"].chunk(0)  # combine_chunks would copy
-    assert np.shares_memory(features.features_matrix, lists.flatten().to_numpy())
-    np.testing.assert_array_equal(features.features_matrix, MATRIX)
-    assert features.features_matrix.dtype == np.float32
-    assert features.features_matrix.flags.c_contiguous
+    assert np.shares_memory(features.vectors, lists.flatten().to_numpy())
+    np.testing.assert_array_equal(features.vectors, MATRIX)
+    assert features.vectors.dtype == np.float32
+    assert features.vectors.flags.c_contiguous
 
 
 def test_labels_and_paths_are_in_the_order_of_the_matrix(folder: Path) -> None:
@@ -55,7 +56,7 @@ def test_pandas_gets_views_of_the_matrix(folder: Path) -> None:
     features = pomona.read_features(folder)
     frame = features.to_pandas()
     assert list(frame.columns) == ["path", "label", "features"]
-    assert np.shares_memory(frame["features"][3], features.features_matrix)
+    assert np.shares_memory(frame["features"][3], features.vectors)
     assert [label if isinstance(label, str) else None for label in frame["label"]] == LABELS
 
 
@@ -69,7 +70,7 @@ def test_a_notebook_shows_labels_as_text_and_failures_with_their_reason(folder: 
 
 def test_encoders_and_open_tables_show_themselves_too(folder: Path, encoder: Encoder) -> None:
     assert encoder.fingerprint in encoder._repr_html_()
-    opened = pomona.open_vectors(pomona.FeatureTable.at(str(folder)))
+    opened = open_vectors(pomona.FeatureTable.at(str(folder)))
     assert "9 vectors of 4 numbers" in opened._repr_html_()
 
 
@@ -119,3 +120,13 @@ def test_spark_refuses_two_encoders_on_any_file_system(
     monkeypatch.setattr("pomona.spark.table_reader.is_remote", lambda _: bool(scheme))
     with pytest.raises(TableError, match="mixes rows of two encoders"):
         pomona.spark.read_features(spark, f"{scheme}{folder}")
+
+
+def test_iter_features_gives_the_rows_of_read_features_in_batches(folder: Path) -> None:
+    whole = pomona.read_features(folder)
+    batches = list(pomona.iter_features(folder, 4))
+    assert [len(batch) for batch in batches] == [4, 4, 1]
+    assert (np.concatenate([batch.vectors for batch in batches]) == whole.vectors).all()
+    assert [path for batch in batches for path in batch.paths.to_pylist()] == list(whole.paths)
+    with pytest.raises(UsageError, match="batch_size is 0: give a number of rows, 1 or more"):
+        pomona.iter_features(folder, 0)

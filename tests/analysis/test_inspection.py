@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 import tables
-from pomona.analysis.inspection import Inspection, inspect_table
+from pomona.analysis.inspection import Inspection, inspect
 from pomona.schema import FEATURE_SCHEMA, schema_with_provenance
 from pomona.table.feature_table import FeatureTable
 from pomona.table.part_file import PartWriter
@@ -24,16 +24,16 @@ def inspected(folder: Path, *vectors: list[float] | None, status: str = "ok") ->
     writer = PartWriter(folder / "part-0.parquet", schema_with_provenance(PROVENANCE))
     writer.write(pa.RecordBatch.from_pylist(rows, FEATURE_SCHEMA))
     writer.close()
-    return inspect_table(FeatureTable(folder))
+    return inspect(FeatureTable(folder))
 
 
 def test_rows_whose_files_no_longer_exist_are_counted(tmp_path: Path) -> None:
     (tmp_path / "here.png").touch()
     names = [f"file:{tmp_path}/{name}.png" for name in ("here", "gone", "away/gone")]
     tables.write(tmp_path / "t", [[1.0]] * 4, ["x"] * 4, [*names, "s3a://bucket/a.png"])
-    found = inspect_table(FeatureTable(tmp_path / "t"), look_at_files=True)
+    found = inspect(FeatureTable(tmp_path / "t"), look_at_files=True)
     assert (found.missing_files, found.files_elsewhere) == (2, 1)
-    assert inspect_table(FeatureTable(tmp_path / "t")).missing_files is None
+    assert inspect(FeatureTable(tmp_path / "t")).missing_files is None
 
 
 def test_good_vectors_pass(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import tables
 from command_line import run
-from pomona.analysis.inspection import inspect_table
+from pomona.analysis.inspection import inspect
 from pomona.analysis.pca import MapPoints, fit_projection, project
 from pomona.analysis.vectors import open_vectors
 from pomona.errors import TableError, UsageError
@@ -69,7 +69,7 @@ def test_the_new_table_has_the_same_rows_and_a_fingerprint_of_its_own(
     assert told["fingerprint"] == made.fingerprint != source.provenance()["fingerprint"]
     assert told["projection_of"] == source.provenance()["fingerprint"]
     assert (told["dimension"], told["projection_rows"]) == ("2", "90")
-    assert inspect_table(FeatureTable(tmp_path / "small")).check.passed
+    assert inspect(FeatureTable(tmp_path / "small")).check.passed
 
 
 def test_cosines_are_kept_where_all_components_are(source: FeatureTable, tmp_path: Path) -> None:

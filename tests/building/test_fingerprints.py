@@ -7,7 +7,7 @@ import pytest
 from network_files import FILES, SCALED
 from pomona.building.build import build_encoder
 from pomona.building.network_settings import NetworkSettings
-from pomona.building.quantize.precision import lower_precision
+from pomona.building.quantize.precision import convert_encoder
 from pomona.encoder.encoder import Encoder
 
 # As commit 77f580d computed them.
@@ -37,7 +37,7 @@ def test_the_fingerprint_of_a_named_network_never_changes(weights: str) -> None:
 
 
 def test_the_fingerprint_of_a_lower_precision_never_changes(encoder: Encoder) -> None:
-    assert lower_precision(encoder, "bf16").fingerprint == BF16
+    assert convert_encoder(encoder, "bf16").fingerprint == BF16
 
 
 def test_the_fingerprint_of_an_inner_layer_never_changes() -> None:

@@ -31,7 +31,7 @@ def test_no_module_hides_a_public_name_of_its_package(package: str) -> None:
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'harvest'"):
+    with pytest.raises(AttributeError, match="attribute.*harvest"):
         _ = pomona.harvest  # type: ignore[attr-defined]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import pomona
 import tables
-from pomona.analysis.inspection import inspect_table
+from pomona.analysis.inspection import inspect
 from pomona.building.build import build_encoder
 from pomona.encoder.encoder import Encoder
 
@@ -39,7 +39,7 @@ def test_every_odd_image_has_its_row_and_every_failure_its_reason(odd: Path) -> 
     assert all(row["error"] for row in rows if row["status"] != "ok")
     assert all(not row["error"] for row in rows if row["status"] == "ok")
     assert Counter(row["status"] for row in rows)["ok"] > 380
-    assert inspect_table(pomona.FeatureTable(odd)).check.passed
+    assert inspect(pomona.FeatureTable(odd)).check.passed
 
 
 def test_the_eight_orientations_of_one_photo_look_alike(odd: Path) -> None:

@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 
 import pomona
 import pomona.spark
-from pomona.analysis.inspection import inspect_table
+from pomona.analysis.inspection import inspect
 from pomona.encoder.encoder import Encoder
 from pomona.errors import EncoderError, TableError
 from pomona.spark.pca import project_on_spark
@@ -29,7 +29,7 @@ VECTORS = [[float(n), 1.0, 2.0] for n in range(len(LABELS))]
 
 def _by_vector(table: str | Path) -> dict[float, str | None]:
     found = pomona.read_features(table)
-    return dict(zip(found.features_matrix[:, 0].tolist(), found.labels, strict=True))
+    return dict(zip(found.vectors[:, 0].tolist(), found.labels, strict=True))
 
 
 def test_partitions_and_sinks_of_spark_are_read_here_and_there_and_not_added_to(
@@ -55,7 +55,7 @@ def test_partitions_and_sinks_of_spark_are_read_here_and_there_and_not_added_to(
     for name in ("partitioned", "sink"):
         for table in (str(tmp_path / name), f"{remote}/{name}"):
             assert _by_vector(table) == expected
-            assert inspect_table(FeatureTable.at(table)).rows == len(LABELS)
+            assert inspect(FeatureTable.at(table)).rows == len(LABELS)
             by_spark = pomona.spark.read_features(spark, table)
             assert by_spark.count() == len(LABELS)
             assert {row["features"][0]: row["label"] for row in by_spark.collect()} == expected

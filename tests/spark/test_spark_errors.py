@@ -196,14 +196,14 @@ def test_encoder_and_table_of_a_file_system_of_hadoops_only_are_read_through_pys
     )
     program = """
 import pomona
-from pomona.analysis.inspection import inspect_table
+from pomona.analysis.inspection import inspect
 from pomona.encoder.encoder import Encoder
 from pomona.spark.encoder_transport import open_encoder
 from pomona.errors import EncoderError
 
 found, location = open_encoder("viewfs://test/data/fruit.encoder", None)
 print(found.fingerprint, location)
-print(inspect_table(pomona.FeatureTable.at("viewfs://test/data/table")).rows)
+print(inspect(pomona.FeatureTable.at("viewfs://test/data/table")).rows)
 try:
     Encoder.load("viewfs://test/data/none")
 except EncoderError as error:

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 import pomona
 import tables
 from pomona.analysis.classifier.training import train
-from pomona.analysis.inspection import inspect_table
+from pomona.analysis.inspection import inspect
 from pomona.analysis.neighbours.duplicates import find_duplicates
 from pomona.analysis.pca import project
 from pomona.analysis.vectors import open_vectors
@@ -60,7 +60,7 @@ Opener = Callable[[str, Path], Any]
 READERS: dict[str, Opener] = {
     "provenance": lambda table, _: FeatureTable.at(table).provenance(),
     "batches": lambda table, _: list(FeatureTable.at(table).batches()),
-    "inspect": lambda table, _: inspect_table(FeatureTable.at(table)),
+    "inspect": lambda table, _: inspect(FeatureTable.at(table)),
     "read_features": lambda table, _: pomona.read_features(table),
     "search": lambda table, _: open_vectors(FeatureTable.at(table)),
     "duplicates": lambda table, _: find_duplicates(FeatureTable.at(table)),
@@ -134,7 +134,7 @@ def test_of_a_streaming_sink_those_files_are_read_that_its_log_names(tmp_path: P
     _sink(table, {"0": [_logged(names[0])], "1": [_logged(names[2])]})
     kept = pomona.read_features(table)
     assert [p.rpartition("/")[2] for p in kept.paths] == ["0.jpg", "2.jpg"]
-    assert inspect_table(FeatureTable(table)).rows == 2
+    assert inspect(FeatureTable(table)).rows == 2
 
 
 def test_the_newest_compact_batch_of_a_sinks_log_stands_for_all_before_it(tmp_path: Path) -> None:
@@ -198,9 +198,9 @@ def test_a_partitioned_table_is_read_as_arrows_dataset_reads_it(tmp_path: Path, 
     judged = ds.dataset(table, partitioning=hive).to_table(columns=["path", "label", "features"])
     by_arrow = {row["path"]: (row["label"], row["features"]) for row in judged.to_pylist()}
     assert sorted(found.labels, key=str) == sorted(labels, key=str)
-    for path, label, vector in zip(found.paths, found.labels, found.features_matrix, strict=True):
+    for path, label, vector in zip(found.paths, found.labels, found.vectors, strict=True):
         assert (label, vector.tolist()) == by_arrow[path]
-    inspected = inspect_table(FeatureTable(table))
+    inspected = inspect(FeatureTable(table))
     assert inspected.check.passed
     assert sorted(inspected.labels, key=str) == sorted(labels, key=str)
 
@@ -212,7 +212,7 @@ def test_a_column_other_than_the_label_may_be_the_partition(tmp_path: Path) -> N
         place.mkdir(parents=True)
         rows = flat.slice(0, 2) if status == "ok" else flat.slice(2, 2)
         pq.write_table(rows.drop_columns(["status", "width"]), place / "part-0.parquet")
-    assert inspect_table(FeatureTable(tmp_path / "t")).statuses == {"ok": 2, "corrupt": 2}
+    assert inspect(FeatureTable(tmp_path / "t")).statuses == {"ok": 2, "corrupt": 2}
     assert tables.read(tmp_path / "t")["width"].to_pylist() == [100] * 4
 
 

@@ -140,7 +140,7 @@ def test_a_table_of_grey_features_says_so(tmp_path: Path) -> None:
     assert features.provenance["channel_order"] == "grey (luma, before resizing)"
     luma = np.asarray(PICTURE.convert("L").resize((32, 32), Image.Resampling.BICUBIC))
     expected = ((luma - 127.5) / 127.5).mean() * WEIGHTS
-    assert np.allclose(features.features_matrix[0], expected, atol=1e-5)
+    assert np.allclose(features.vectors[0], expected, atol=1e-5)
 
 
 def test_grey_and_colour_are_two_fingerprints(tmp_path: Path) -> None:

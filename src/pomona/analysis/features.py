@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pomona.analysis.inspection import sorted_labels
-from pomona.analysis.vectors import open_vectors
+from pomona.analysis.vectors import Block, open_vectors
+from pomona.errors import UsageError
 from pomona.notebook import html_card, html_pairs, html_table
 from pomona.plural import count_of
 from pomona.table.feature_table import FeatureTable
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-__all__ = ["Features", "read_features"]
+__all__ = ["Features", "iter_features", "read_features"]
 
 _SHOWN_LABELS = 10
 _SHOWN_FAILURES = 5
@@ -35,24 +37,24 @@ class Features:
         name: the table's path, for messages.
         table: pyarrow Table with `path`, `label` and `features`, N rows. The vectors are a list of
             fixed size, and their memory is that of the matrix.
-        features_matrix: (N, D) float32, C order.
+        vectors: (N, D) float32, C order.
         failed: pyarrow Table of the other rows, with `path`, `label`, `status` and `error`.
         provenance: of the vectors. One encoder made all of them.
     """
 
     name: str
     table: pa.Table
-    features_matrix: NDArray[np.float32] = field(repr=False)
+    vectors: NDArray[np.float32] = field(repr=False)
     failed: pa.Table
     provenance: dict[str, str]
 
     def __len__(self) -> int:
-        return len(self.features_matrix)
+        return len(self.vectors)
 
     @property
     def dimension(self) -> int:
         """Return the length D of a vector."""
-        return int(self.features_matrix.shape[1])
+        return int(self.vectors.shape[1])
 
     @property
     def labels(self) -> NDArray[np.object_]:
@@ -71,7 +73,7 @@ class Features:
             ImportError: pandas is not installed.
         """
         frame: pd.DataFrame = self.table.select(["path", "label"]).to_pandas()
-        frame["features"] = list(self.features_matrix)  # views: Arrow would copy
+        frame["features"] = list(self.vectors)  # views: Arrow would copy
         return frame
 
     def _column(self, name: str) -> NDArray[np.object_]:
@@ -106,27 +108,51 @@ class Features:
         return html_card(title, *parts, html_pairs("provenance", self.provenance))
 
 
-def read_features(path: str | os.PathLike[str]) -> Features:
-    """Read a feature table into memory: 4 x N x D bytes, stored once.
+def iter_features(
+    table: FeatureTable | str | os.PathLike[str], batch_size: int = 4096
+) -> Iterator[Block]:
+    """Yield the rows of a feature table that have a vector, in batches.
 
-    If that is too much, `open_vectors(FeatureTable.at(path)).blocks()` streams the same rows.
+        for batch in pomona.iter_features("features/"):
+            batch.vectors  # (4096, D) float32; (N, D) in the last batch
 
     Args:
-        path: the table's folder, or its `file:` URI.
+        table: a feature table, its path or URI.
+        batch_size: rows of a batch; the last batch has fewer.
+
+    Yields:
+        `paths` and `labels`, pyarrow arrays of N strings, and `vectors`, (N, D) float32.
+
+    Raises:
+        TableError: it is not a feature table, mixes rows of two encoders, or has a damaged vector.
+        RunError: a run changed it during the reading.
+        UsageError: `batch_size` is below 1.
+    """
+    if batch_size < 1:
+        raise UsageError(f"batch_size is {batch_size}: give a number of rows, 1 or more")
+    return open_vectors(FeatureTable.of(table)).blocks(batch_size)
+
+
+def read_features(table: FeatureTable | str | os.PathLike[str]) -> Features:
+    """Read a feature table into memory: 4 x N x D bytes, stored once.
+
+    If that is too much, `iter_features` yields the same rows in batches.
+
+    Args:
+        table: a feature table, its path or URI.
 
     Raises:
         TableError: it is not a feature table, mixes rows of two encoders, or has a damaged vector.
         RunError: a run changed it during the reading.
     """
-    name = os.fspath(path)
-    source = FeatureTable.at(name)
+    name, source = str(table), FeatureTable.of(table)
     vectors = open_vectors(source)
     whole = vectors.matrix()
     lists = pa.FixedSizeListArray.from_arrays(
         pa.array(whole.vectors.reshape(-1)), vectors.dimension
     )
-    table = pa.table({"path": whole.paths, "label": whole.labels, "features": lists})
-    return Features(name, table, whole.vectors, _failed(source), vectors.provenance)
+    rows = pa.table({"path": whole.paths, "label": whole.labels, "features": lists})
+    return Features(name, rows, whole.vectors, _failed(source), vectors.provenance)
 
 
 def _failed(source: FeatureTable) -> pa.Table:

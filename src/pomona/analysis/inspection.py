@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -14,17 +15,17 @@ import numpy as np
 from pomona.encoder.drawn_warning import warn_of_drawn
 from pomona.source.missing_files import is_missing
 from pomona.table.failed_files import NAMED_FAILURES, FailedFile, failed_in
+from pomona.table.feature_table import FeatureTable
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from pomona.table.feature_table import FeatureTable
 
 __all__ = [
     "Inspection",
     "VectorCheck",
     "failed_files",
-    "inspect_table",
+    "inspect",
     "sorted_labels",
 ]
 
@@ -60,7 +61,7 @@ class VectorCheck:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What `inspect_table` found.
+    """What `inspect` found.
 
     Attributes:
         rows: all rows.
@@ -100,19 +101,23 @@ class Inspection:
         }
 
 
-def inspect_table(
-    table: FeatureTable, first_rows: int = 5, *, look_at_files: bool = False
+def inspect(
+    table: FeatureTable | str | os.PathLike[str],
+    first_rows: int = 5,
+    *,
+    look_at_files: bool = False,
 ) -> Inspection:
     """Read a table once, streaming, and say what is in it.
 
     Args:
-        table: present.
+        table: a feature table, its path or URI.
         first_rows: how many rows to give.
         look_at_files: count rows whose file no longer exists: a look at each path of this machine.
 
     Raises:
         TableError: it is not a feature table, or mixes two encoders.
     """
+    table = FeatureTable.of(table)
     provenance = table.provenance()
     warn_of_drawn(provenance)
     check = VectorCheck(int(provenance["dimension"]))

@@ -9,6 +9,7 @@ singular value decomposition for each block: slower as long as D x D is small.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -232,24 +233,34 @@ def orient(components: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def project(
-    source: FeatureTable,
-    target: FeatureTable,
+    table: FeatureTable | str | os.PathLike[str],
+    target: FeatureTable | str | os.PathLike[str],
     k: int,
     *,
     overwrite: bool = False,
-    step: Step = no_steps,
+    progress: Step = no_steps,
 ) -> Projected:
-    """Write a new table with the vectors of another, projected onto their k first components.
+    """Write a new table with the vectors of another, projected onto their principal components.
+
+        pomona.project("features/", "features-pca64/", 64)
 
     All rows and columns are kept; only `features` differs.
+
+    Args:
+        table: a feature table, or its path.
+        target: the new table, or its path.
+        k: components to keep: the length of the new vectors.
+        overwrite: replace the new table if it exists.
+        progress: called with the progress.
 
     Raises:
         TableError: the source is no feature table, or the target cannot be written.
         UsageError: as `fit_projection`.
     """
+    source, target = FeatureTable.of(table), FeatureTable.of(target)
     vectors = open_vectors(source)
     check_target(source, target, overwrite=overwrite)
-    projection = fit_projection(vectors, k, step)
+    projection = fit_projection(vectors, k, progress)
     provenance = projection.provenance(vectors.provenance)
     points = MapPoints(vectors.rows)
     with writing(target, provenance, overwrite=overwrite) as writer:
@@ -262,7 +273,7 @@ def project(
                 part.write(projected)
                 points.take(projected)
                 done += batch.num_rows
-                step("projecting", done, vectors.all_rows)
+                progress("projecting", done, vectors.all_rows)
             part.close()
             parts.append(part.path)
         for path in parts:  # all of them at once, after the last row

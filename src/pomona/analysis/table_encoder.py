@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pomona.building.build import build_encoder
 from pomona.building.cache import cached_by_fingerprint
 from pomona.building.network_settings import NetworkSettings
-from pomona.building.quantize.precision import lower_precision
+from pomona.building.quantize.precision import convert_encoder
 from pomona.encoder.encoder import Encoder
 from pomona.encoder.networks import CARDS
 from pomona.errors import EncoderError
@@ -22,7 +22,7 @@ __all__ = ["built_as", "encoder_of_table", "from_cache", "has_named_weights", "r
 
 def encoder_of_table(
     provenance: Mapping[str, str],
-    encoder: str | os.PathLike[str] | None = None,
+    encoder: Encoder | str | os.PathLike[str] | None = None,
     model: str | None = None,
     weights: str | None = None,
 ) -> Encoder:
@@ -33,7 +33,7 @@ def encoder_of_table(
 
     Args:
         provenance: the table's.
-        encoder: its file or URI, in place of the other two.
+        encoder: the encoder, its file or URI, in place of the other two.
         model: the network's name or file; by default as the provenance says.
         weights: likewise; a weights file must be given, since tables keep its name only.
 
@@ -46,7 +46,7 @@ def encoder_of_table(
             raise EncoderError(
                 "--encoder holds its network and weights: leave --model out, and --weights"
             )
-        found = Encoder.load(encoder)
+        found = encoder if isinstance(encoder, Encoder) else Encoder.load(encoder)
     elif model is None and weights is None and (here := from_cache(provenance)):
         return here
     else:
@@ -118,7 +118,7 @@ def built_as(provenance: Mapping[str, str], model: str, weights: str | None) -> 
     if built.output != provenance.get("output"):
         settings = NetworkSettings(layer=provenance.get("output"))
         built = build_encoder(model, weights, settings=settings)
-    return lower_precision(built, provenance.get("precision", "f32"))
+    return convert_encoder(built, provenance.get("precision", "f32"))
 
 
 def _named(provenance: Mapping[str, str]) -> str:

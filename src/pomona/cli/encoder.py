@@ -108,7 +108,7 @@ def build(
     """
     from pomona.building.build import build_encoder, is_part_of_network
     from pomona.building.network_settings import NetworkSettings
-    from pomona.building.quantize.precision import check_precision, lower_precision
+    from pomona.building.quantize.precision import check_precision, convert_encoder
     from pomona.cli.render import show_encoder
     from pomona.encoder.drawn_warning import warn_of_drawn
     from pomona.table.feature_table import check_output
@@ -121,7 +121,7 @@ def build(
     check_precision(precision, calibrate)
     told = NetworkSettings(**settings)
     built = build_encoder(model, weights, settings=told, trust=trust, runtime=runtime or "openvino")
-    built = lower_precision(built, precision, calibrate)
+    built = convert_encoder(built, precision, calibrate)
     built.save(output)
     warn_of_drawn(built.provenance())
     results_follow()
@@ -148,13 +148,13 @@ def build(
 )
 def convert(file: str, precision: str, calibrate: str | None, output: str) -> None:
     """Write the float32 encoder in FILE in a lower precision: faster, with other features."""
-    from pomona.building.quantize.precision import lower_precision
+    from pomona.building.quantize.precision import convert_encoder
     from pomona.cli.render import show_encoder
     from pomona.encoder.encoder import Encoder
     from pomona.table.feature_table import check_output
 
     check_output(Path(output))
-    converted = lower_precision(Encoder.load(file), precision, calibrate)
+    converted = convert_encoder(Encoder.load(file), precision, calibrate)
     converted.save(output)
     results_follow()
     show_encoder(output, converted)

@@ -52,7 +52,7 @@ def inspect(
 
     The exit code is 1 if a vector has a wrong length, a NaN, or only zeros.
     """
-    from pomona.analysis.inspection import inspect_table
+    from pomona.analysis.inspection import inspect as run
     from pomona.cli.render import show_inspection
     from pomona.table.feature_table import FeatureTable
 
@@ -65,7 +65,7 @@ def inspect(
     if failed:
         _show_failed(where, as_csv=as_csv, as_json=as_json)
         return
-    found = inspect_table(where, rows, look_at_files=missing)
+    found = run(where, rows, look_at_files=missing)
     if as_json:
         click.echo(json.dumps(found.to_json(), ensure_ascii=False))
     else:

@@ -82,7 +82,7 @@ def project(
     else:
         source = FeatureTable.at(table)
         with steps_bar() as step:
-            made = run(source, FeatureTable.at(target), k, overwrite=overwrite, step=step)
+            made = run(source, FeatureTable.at(target), k, overwrite=overwrite, progress=step)
     if plot:
         from pomona.analysis.figures.pca import draw_projection
 

@@ -69,11 +69,10 @@ def report(
     """
     from pomona.analysis.report.findings import ReportOptions
     from pomona.analysis.report.render import write_report
-    from pomona.table.feature_table import FeatureTable
 
     options = ReportOptions(points=points, threshold=threshold, map=kind)
     with steps_bar() as step:
-        found, pictures = write_report(table, FeatureTable.at(table), output, options, step)
+        found, pictures = write_report(table, output, options, step)
     size = output.stat().st_size
     # A file that failed to become a vector has no picture either: that is no news.
     gone = len(pictures.missing - {failure.path for failure in found.failures})

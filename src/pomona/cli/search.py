@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,14 +14,9 @@ from pomona.cli.options import MAX_PIXELS
 from pomona.cli.paths import as_file, as_path
 from pomona.cli.sections import SectionedCommand
 from pomona.cli.steps import steps_bar
-from pomona.plural import count_of
 
 if TYPE_CHECKING:
-    from pomona.analysis.neighbours.faiss_index import NearestIndex
-    from pomona.analysis.neighbours.search import Query, SearchResult
-    from pomona.analysis.progress import Step
-    from pomona.analysis.vectors import Vectors
-    from pomona.table.feature_table import FeatureTable
+    from pomona.analysis.neighbours.search import SearchResult
 
 __all__ = ["search"]
 
@@ -96,99 +90,35 @@ def search(
     Without --index the whole table is read and each row compared: exact.
     """
     from pomona.analysis.figures.contact_sheet import check_picture
-    from pomona.analysis.neighbours.faiss_index import check_faiss
-    from pomona.analysis.neighbours.search import find_queries
     from pomona.analysis.neighbours.search import search as run
-    from pomona.analysis.table_encoder import encoder_of_table
-    from pomona.table.feature_table import FeatureTable
 
     if sheet:
         check_picture(sheet)
-    if index:
-        check_faiss()
-    where = FeatureTable.at(table)
-
-    encoder_for = partial(encoder_of_table, encoder=encoder, model=model, weights=weights)
-
     with steps_bar() as step:
-        if index:
-            find = partial(
-                find_queries,
-                images=images,
-                encoder_for=encoder_for,
-                step=step,
-                max_pixels=max_pixels,
-            )
-            found, method = _with_index(index, where, find, k, step)
-        else:
-            found = run(where, images, encoder_for, k, step, max_pixels=max_pixels)
-            method = "exact"
+        found = run(
+            table,
+            images,
+            k,
+            encoder=encoder,
+            model=model,
+            weights=weights,
+            index=index,
+            max_pixels=max_pixels,
+            progress=step,
+        )
     if sheet:
         _write_sheet(sheet, found)
     results_follow()
     if as_json:
-        told = {"table": table, "method": method, "k": k, "results": [f.to_json() for f in found]}
+        told = {
+            "table": table,
+            "method": found[0].method,
+            "k": k,
+            "results": [f.to_json() for f in found],
+        }
         click.echo(json.dumps(told, ensure_ascii=False))
     else:
         _show(found)
-
-
-def _with_index(
-    file: Path,
-    table: FeatureTable,
-    find: Callable[[Vectors], Sequence[Query]],
-    k: int,
-    step: Step,
-) -> tuple[list[SearchResult], str]:
-    import numpy as np
-
-    from pomona.analysis.neighbours.cosine import unit
-    from pomona.analysis.neighbours.search import matches_of
-    from pomona.analysis.vectors import open_vectors
-
-    vectors = open_vectors(table)
-    # First of all: an index is not built for an image that is not there.
-    queries = find(vectors)
-    index = _open_index(file, table, step)
-    matrix = unit(np.stack([query.vector for query in queries]))
-    itself = [query.path if query.is_row else None for query in queries]
-    return matches_of(queries, index.search(matrix, k, itself)), index.about.kind
-
-
-def _open_index(file: Path, table: FeatureTable, step: Step) -> NearestIndex:
-    from pomona.analysis.neighbours.faiss_index import NearestIndex, table_state
-    from pomona.analysis.vectors import open_vectors
-    from pomona.table.feature_table import check_output
-
-    if file.exists():
-        index = NearestIndex.load(file)
-        if index.about.table_state == table_state(table):
-            say(_told(file, index))
-            return index
-        if index.about.fingerprint != table.provenance()["fingerprint"]:
-            from pomona.errors import UsageError
-
-            raise UsageError(
-                f"{file} is the index of a table of another encoder: give another FILE, or remove "
-                "it"
-            )
-        say(f"{file}: the table has changed since it was built: building it again")
-    check_output(file)
-    index = NearestIndex.build(open_vectors(table), step)
-    index.save(file)
-    say(_told(file, index))
-    return index
-
-
-def _told(file: Path, index: NearestIndex) -> str:
-    about = index.about
-    if about.kind == "flat":
-        return f"{file}: flat index of {count_of(about.rows, 'row')}, exact"
-    return (
-        f"{file}: IVF index of {count_of(about.rows, 'row')}, looks into {about.probes:,} of "
-        f"{count_of(about.cells, 'cell')}; finds {about.recall:.1%} of the exact 10 nearest, "
-        f"measured on {count_of(about.measured_rows, 'row')}"
-    )
 
 
 def _show(found: Sequence[SearchResult]) -> None:

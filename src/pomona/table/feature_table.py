@@ -90,6 +90,15 @@ class FeatureTable:
         except OSError as error:
             raise TableError(f"cannot read TABLE {shown}: {error}") from error
 
+    @classmethod
+    def of(cls, table: FeatureTable | str | os.PathLike[str]) -> FeatureTable:
+        """Return a table that is given as such, or by its path or URI.
+
+        Raises:
+            TableError: the path is not valid, or its file system cannot be reached.
+        """
+        return table if isinstance(table, FeatureTable) else cls.at(table)
+
     def __str__(self) -> str:
         return str(self.folder if self.far is None else self.far)
 

@@ -21,7 +21,7 @@ from command_line import run
 from pomona.analysis.figures.contact_sheet import Cell, draw_sheet, save_picture
 from pomona.analysis.neighbours.cosine import Nearest, nearest_rows, unit
 from pomona.analysis.neighbours.faiss_index import NearestIndex, table_state
-from pomona.analysis.neighbours.search import Match, Query, SearchResult, search
+from pomona.analysis.neighbours.search import Match, Query, SearchResult, exact_search
 from pomona.analysis.table_encoder import encoder_of_table
 from pomona.analysis.vectors import Block, open_vectors
 from pomona.cli.render import show_matches
@@ -57,7 +57,7 @@ def path_of(row: int) -> str:
 
 
 def test_the_nearest_are_those_of_brute_force_and_not_the_row_itself(table: FeatureTable) -> None:
-    (found,) = search(table, [path_of(17)], nobody, k=10)
+    (found,) = exact_search(table, [path_of(17)], nobody, k=10)
     cosines = brute_force(MATRIX[17].astype(np.float64))
     cosines[17] = -1
     best = np.argsort(-cosines)[:10]
@@ -94,12 +94,12 @@ def test_a_vector_of_zeros_is_near_to_nothing() -> None:
 
 def test_more_than_there_are_gives_all_there_are(tmp_path: Path) -> None:
     small = FeatureTable(tables.write(tmp_path / "t", MATRIX[:4], LABELS[:4]))
-    (found,) = search(small, [path_of(0)], nobody, k=10)
+    (found,) = exact_search(small, [path_of(0)], nobody, k=10)
     assert len(found.matches) == 3
 
 
 def test_the_end_of_a_path_is_enough_where_it_is_the_only_one(table: FeatureTable) -> None:
-    (found,) = search(table, ["b/17.jpg"], nobody, k=1)
+    (found,) = exact_search(table, ["b/17.jpg"], nobody, k=1)
     assert found.query.path == path_of(17)
     assert found.query.is_row
 
@@ -107,14 +107,14 @@ def test_the_end_of_a_path_is_enough_where_it_is_the_only_one(table: FeatureTabl
 def test_the_end_of_a_path_may_have_a_colon(tmp_path: Path) -> None:
     paths = ["file:/x/10:30/1.jpg", "file:/x/10:31/1.jpg"]
     two = FeatureTable(tables.write(tmp_path / "t", MATRIX[:2], ["a", "a"], paths))
-    (found,) = search(two, ["10:31/1.jpg"], nobody)
+    (found,) = exact_search(two, ["10:31/1.jpg"], nobody)
     assert found.query.path == "file:/x/10:31/1.jpg"
 
 
 def test_a_row_whose_files_name_is_no_text_is_found_by_its_path(tmp_path: Path) -> None:
     paths = ["file:///x/100%25 caf%E9.jpg", "file:/x/1.jpg"]
     two = FeatureTable(tables.write(tmp_path / "t", MATRIX[:2], ["a", "a"], paths))
-    (found,) = search(two, paths[:1], nobody)
+    (found,) = exact_search(two, paths[:1], nobody)
     assert found.query.is_row
     assert [match.path for match in found.matches] == ["file:/x/1.jpg"]
 
@@ -123,26 +123,26 @@ def test_the_end_of_two_paths_is_refused_with_both(tmp_path: Path) -> None:
     paths = ["file:/x/a/1.jpg", "file:/y/a/1.jpg"]
     two = FeatureTable(tables.write(tmp_path / "t", MATRIX[:2], ["a", "a"], paths))
     with pytest.raises(SourceError, match="is the end of several paths, file:/x/a/1.jpg and"):
-        search(two, ["a/1.jpg"], nobody)
+        exact_search(two, ["a/1.jpg"], nobody)
 
 
 def test_a_row_without_a_vector_is_refused_with_its_status(table: FeatureTable) -> None:
     with pytest.raises(SourceError, match="a row without a vector .status empty."):
-        search(table, ["file:/pictures/a/empty.jpg"], nobody)
+        exact_search(table, ["file:/pictures/a/empty.jpg"], nobody)
 
 
 def test_what_is_neither_row_nor_file_is_refused_before_an_encoder_is_asked(
     table: FeatureTable, tmp_path: Path
 ) -> None:
     with pytest.raises(SourceError, match="neither a row of .* nor a file"):
-        search(table, ["no/such.jpg"], nobody)
+        exact_search(table, ["no/such.jpg"], nobody)
     with pytest.raises(SourceError, match="is a folder: give its images"):
-        search(table, [str(tmp_path)], nobody)
+        exact_search(table, [str(tmp_path)], nobody)
 
 
 def test_two_names_of_one_row_are_both_answered(table: FeatureTable) -> None:
     one, other = path_of(17), path_of(17).replace("file:", "file://")
-    found = search(table, [one, other], nobody, k=2)
+    found = exact_search(table, [one, other], nobody, k=2)
     assert [result.query.given for result in found] == [one, other]
     assert found[0].matches == found[1].matches
 
@@ -162,7 +162,7 @@ def test_a_copy_outside_the_table_finds_its_original(
     original = pictures / "Apple Red 1" / "image 3.jpg"
     copy = tmp_path / "copy.dat"
     copy.write_bytes(original.read_bytes())
-    (found,) = search(photos, [str(copy)], lambda _: encoder, k=2)
+    (found,) = exact_search(photos, [str(copy)], lambda _: encoder, k=2)
     assert not found.query.is_row
     assert found.matches[0].path == f"file:{original}"
     assert found.matches[0].similarity == pytest.approx(1, abs=1e-5)
@@ -170,7 +170,7 @@ def test_a_copy_outside_the_table_finds_its_original(
 
 
 def test_a_file_that_is_a_row_is_taken_from_the_table(photos: FeatureTable, pictures: Path) -> None:
-    (found,) = search(photos, [str(pictures / "Apple Red 1" / "image 3.jpg")], nobody, k=1)
+    (found,) = exact_search(photos, [str(pictures / "Apple Red 1" / "image 3.jpg")], nobody, k=1)
     assert found.query.is_row
 
 
@@ -179,7 +179,7 @@ def test_a_relative_path_of_a_row_is_taken_from_the_table(
     photos: FeatureTable, pictures: Path, monkeypatch: pytest.MonkeyPatch, folder: str
 ) -> None:
     monkeypatch.chdir(pictures / "Apple Red 1")
-    (found,) = search(photos, [f"{folder}image 3.jpg"], nobody, k=1)
+    (found,) = exact_search(photos, [f"{folder}image 3.jpg"], nobody, k=1)
     assert found.query.is_row
     assert found.matches[0].path != found.query.path
 
@@ -190,7 +190,7 @@ def test_a_broken_image_is_refused(
 ) -> None:
     (tmp_path / "broken.png").write_bytes(content)
     with pytest.raises(SourceError, match=r"broken.png is (empty|unsupported|truncated): "):
-        search(photos, [str(tmp_path / "broken.png")], lambda _: encoder)
+        exact_search(photos, [str(tmp_path / "broken.png")], lambda _: encoder)
 
 
 def test_the_encoder_is_rebuilt_from_what_the_table_says(
@@ -354,7 +354,7 @@ def test_the_index_is_built_once_and_again_when_the_table_has_grown(
     assert (tmp_path / "i").stat() == before
     tables.write(folder, MATRIX[9:12], LABELS[9:12])
     _, out, err = run(capfd, *arguments)
-    assert "has changed since it was built" in err
+    assert "has changed since the index was built" in err
     assert len(json.loads(out)["results"][0]["matches"]) == 11
 
 
@@ -429,3 +429,11 @@ def test_a_sheet_takes_any_name_and_a_missing_picture(above: str, below: str) ->
 
 def test_nothing_found_yet_is_nothing() -> None:
     assert np.isneginf(Nearest.none(2, 3).similarity).all()
+
+
+def test_python_searches_by_a_path_with_an_index_and_without(tmp_path: Path) -> None:
+    folder = tables.write(tmp_path / "t", MATRIX[:9], LABELS[:9])
+    (exact,) = pomona.search(folder, path_of(3), k=4)
+    (indexed,) = pomona.search(FeatureTable(folder), [path_of(3)], k=4, index=tmp_path / "i")
+    assert [match.path for match in exact.matches] == [match.path for match in indexed.matches]
+    assert (exact.method, indexed.method) == ("exact", "flat")

@@ -148,7 +148,7 @@ def test_t_sne_keeps_classes_together_and_is_the_same_each_time() -> None:
 def test_a_table_without_vectors_is_refused(tmp_path: Path) -> None:
     folder = tables.write(tmp_path / "t", np.empty((0, 3)), [], failed=[("file:/x/a.jpg", "empty")])
     with pytest.raises(TableError, match="no row with a vector"):
-        write_report("t", FeatureTable(folder), tmp_path / "r.html", PCA)
+        write_report(FeatureTable(folder), tmp_path / "r.html", PCA)
     assert not (tmp_path / "r.html").exists()
 
 
@@ -158,7 +158,7 @@ def test_small_tables_and_such_without_labels_have_a_report(
 ) -> None:
     vectors = RANDOM.normal(size=(len(labels), 4))
     folder = tables.write(tmp_path / "t", vectors, labels)
-    write_report("t", FeatureTable(folder), tmp_path / "r.html", ReportOptions())
+    write_report(FeatureTable(folder), tmp_path / "r.html", ReportOptions())
     assert (tmp_path / "r.html").read_text().rstrip().endswith("</html>")
 
 
@@ -191,7 +191,7 @@ class Read(html.parser.HTMLParser):
 @pytest.fixture(scope="module")
 def page(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("page") / "report.html"
-    write_report("a <table>", FeatureTable(folder), file, PCA)
+    write_report(FeatureTable(folder), file, PCA)
     return file
 
 
@@ -255,7 +255,7 @@ def test_a_large_table_keeps_under_30_mb(tmp_path: Path, monkeypatch: pytest.Mon
         link.symlink_to(picture)
         links.append(f"file:{link}")
     folder = tables.write(tmp_path / "t", clustered(400, 4), ["x"] * 400, links)
-    _, pictures = write_report("t", FeatureTable(folder), tmp_path / "r.html", PCA)
+    _, pictures = write_report(FeatureTable(folder), tmp_path / "r.html", PCA)
     assert 0 < sum(map(len, pictures.found.values())) <= 60_000
     assert len(pictures.left_out) + len(pictures.found) == 400
     assert "pictures did not fit into the page" in (tmp_path / "r.html").read_text()

@@ -16,7 +16,7 @@ from network_files import (
 )
 from pomona.building import build
 from pomona.building.network_settings import NetworkSettings
-from pomona.building.quantize.precision import lower_precision
+from pomona.building.quantize.precision import convert_encoder
 from pomona.errors import EncoderError
 
 
@@ -108,9 +108,9 @@ def test_a_quantized_network_says_so(tmp_path: Path, runtime: str) -> None:
     )
     encoder = made(path, UNIT, runtime=runtime)
     assert encoder.precision == "int8"
-    assert lower_precision(encoder, "f32") is encoder  # as every command asks that is told nothing
+    assert convert_encoder(encoder, "f32") is encoder  # as every command asks that is told nothing
     with pytest.raises(EncoderError, match="is of int8 already"):
-        lower_precision(encoder, "bf16")
+        convert_encoder(encoder, "bf16")
 
 
 def test_what_does_not_depend_on_the_image_is_refused(tmp_path: Path) -> None:

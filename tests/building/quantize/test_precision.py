@@ -19,7 +19,7 @@ import tables
 from pomona.building.build import build_encoder
 from pomona.building.quantize import calibration, precision
 from pomona.building.quantize.calibration import FEWEST, MOST, sample_pixels
-from pomona.building.quantize.precision import lower_precision, quantize
+from pomona.building.quantize.precision import convert_encoder, quantize
 from pomona.cli import main as cli
 from pomona.encoder.encoder import Encoder
 from pomona.encoder.preprocessing import Preprocessing
@@ -54,13 +54,13 @@ def bf16(encoder: Encoder) -> Encoder:
     openvino = import_openvino()
     if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this processor has no bf16")
-    return lower_precision(encoder, "bf16")
+    return convert_encoder(encoder, "bf16")
 
 
 @pytest.fixture(scope="module")
 def int8(encoder: Encoder, photos: Path) -> Encoder:
     need_nncf()
-    return lower_precision(encoder, "int8", photos)
+    return convert_encoder(encoder, "int8", photos)
 
 
 @pytest.fixture(params=["bf16", "int8"])
@@ -137,7 +137,7 @@ def test_a_table_of_float32_is_not_continued_in_bf16(
 
 
 def test_precision_f32_is_the_encoder_itself(encoder: Encoder) -> None:
-    assert lower_precision(encoder, "f32") is encoder
+    assert convert_encoder(encoder, "f32") is encoder
 
 
 # int8 -------------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def test_the_vectors_of_float32_do_not_pass_as_those_of_int8(
 
 def test_a_lower_precision_is_not_lowered_again(lowered: Encoder) -> None:
     with pytest.raises(EncoderError, match=f"is of {lowered.precision} already, expected f32"):
-        lower_precision(lowered, "bf16")
+        convert_encoder(lowered, "bf16")
 
 
 @pytest.mark.parametrize("asked", ["bf16", "int8"])
@@ -240,7 +240,7 @@ def test_only_openvino_computes_in_a_lower_precision(
         need_nncf()
     onnx = replace(encoder, runtime="onnxruntime")
     with pytest.raises(EncoderError, match=f"only OpenVINO computes in {asked}: build it with"):
-        lower_precision(onnx, asked, photos if asked == "int8" else None)
+        convert_encoder(onnx, asked, photos if asked == "int8" else None)
 
 
 # What int8 is calibrated on ---------------------------------------------------------------------
@@ -314,7 +314,7 @@ def test_without_nncf_the_error_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "nncf", None)
     with pytest.raises(EncoderError, match=r"pip install '\.\[int8\]'"):
-        lower_precision(encoder, "int8", photos)
+        convert_encoder(encoder, "int8", photos)
 
 
 def test_build_and_convert_write_the_same_encoder(
@@ -340,7 +340,7 @@ def test_real_features_keep_their_direction_and_their_neighbours_labels(
     weights = shared_data / "weights" / "mobilenet_v2_imagenet_notop.weights.h5"
     exact = build_encoder("mobilenet_v2", str(weights))
     fruits = shared_data / "fruits"
-    lowered = lower_precision(exact, "int8", fruits / "Training")
+    lowered = convert_encoder(exact, "int8", fruits / "Training")
     files = sorted((fruits / "Testing").glob("*/*.jpg"))[::8]
     spec = exact.preprocessing
     pixels = np.stack([resize_to(decode(p.read_bytes()), spec.height, spec.width) for p in files])

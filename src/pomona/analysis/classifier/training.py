@@ -115,7 +115,7 @@ def _rounded(share: float | None) -> str:
 
 
 def train(  # noqa: PLR0913 - the training's settings, each with a sensible default
-    table: str | os.PathLike[str],
+    table: FeatureTable | str | os.PathLike[str],
     *,
     split: str | None = None,
     test_share: float = 0.2,
@@ -127,7 +127,7 @@ def train(  # noqa: PLR0913 - the training's settings, each with a sensible defa
     """Train a linear classifier on the labelled vectors of a feature table, and test it.
 
     Args:
-        table: folder of the table.
+        table: a feature table, its path or URI.
         split: names of the folders to learn from and to test on: `Training/Testing`. By default a
             hash of the paths selects a share of each class to test on.
         test_share: share of each class to test on, 0 to below 1; 0 tests nothing.
@@ -153,8 +153,9 @@ def train(  # noqa: PLR0913 - the training's settings, each with a sensible defa
     if not 0 <= seed < 2**32:
         raise UsageError(f"the seed is {seed}, expected 0 to 2**32 - 1")
     how: FolderSplit | ShareSplit = parse_split(split) if split else ShareSplit(test_share, seed)
-    vectors = open_vectors(FeatureTable.at(os.fspath(table)))
-    inside = _open_encoder(encoder, vectors.provenance, table)
+    name = str(table)
+    vectors = open_vectors(FeatureTable.of(table))
+    inside = _open_encoder(encoder, vectors.provenance, name)
     rows = split_rows(vectors, how)
     with warnings.catch_warnings():
         _ignore_convergence()
@@ -174,7 +175,7 @@ def train(  # noqa: PLR0913 - the training's settings, each with a sensible defa
     evaluation = evaluate(probe, vectors, rows) if (rows.parts == TEST).any() else None
     learnt, tested = rows.counts(TRAIN), rows.counts(TEST)
     facts = {
-        "table": os.fspath(table),
+        "table": name,
         "images": int(learnt.sum()),
         "split": split or f"{test_share:g} of each class, seed {seed}",
         "strength": strength.value,
@@ -213,7 +214,7 @@ def _check_installed() -> None:
 def _open_encoder(
     encoder: Encoder | str | os.PathLike[str] | None,
     provenance: dict[str, str],
-    table: str | os.PathLike[str],
+    table: str,
 ) -> Encoder | None:
     if encoder is None:
         return None
@@ -221,7 +222,7 @@ def _open_encoder(
     loaded = encoder if isinstance(encoder, Encoder) else Encoder.load(encoder)
     if loaded.fingerprint != provenance["fingerprint"]:
         raise ClassifierError(
-            f"{os.fspath(table)} was made by another encoder "
+            f"{table} was made by another encoder "
             f"({provenance['fingerprint'][:12]}) than the one given ({loaded.fingerprint[:12]}), "
             f"and they differ in {differences(provenance, loaded.provenance())}: give the one that "
             "made it, or none"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -16,11 +17,11 @@ from pomona.analysis.neighbours.cosine import sample_rows, unit
 from pomona.analysis.progress import Step, no_steps
 from pomona.analysis.vectors import Vectors, open_vectors
 from pomona.errors import UsageError
+from pomona.table.feature_table import FeatureTable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pomona.table.feature_table import FeatureTable
 
 __all__ = ["THRESHOLD", "Duplicates", "Group", "Member", "find_duplicates", "same_bytes"]
 
@@ -125,19 +126,22 @@ class Duplicates:
 
 
 def find_duplicates(
-    table: FeatureTable, threshold: float | None = THRESHOLD, step: Step = no_steps
+    table: FeatureTable | str | os.PathLike[str],
+    threshold: float | None = THRESHOLD,
+    progress: Step = no_steps,
 ) -> Duplicates:
     """Find images that are in a table more than once, or nearly so.
 
     Args:
-        table: where to look.
+        table: a feature table, its path or URI.
         threshold: two images are near from this cosine on; None to compare bytes only.
-        step: told how far it is.
+        progress: called with the progress.
 
     Raises:
         TableError: it is not a feature table.
         UsageError: the threshold cannot be a cosine.
     """
+    table = FeatureTable.of(table)
     if threshold is not None and not -1 <= threshold <= 1:
         raise UsageError(f"--threshold {threshold:g}: expected a cosine, such as {THRESHOLD}")
     vectors = open_vectors(table)
@@ -147,7 +151,7 @@ def find_duplicates(
         return Duplicates(vectors.all_rows, threshold, exact, [], nothing, nothing)
     sample = sample_rows(vectors, _RANDOM_ROWS)
     random = (sample @ sample.T)[np.triu_indices(len(sample), 1)]
-    pairs = compare_pairs(vectors, threshold, step)
+    pairs = compare_pairs(vectors, threshold, progress)
     near = [
         Group("near", members)
         for members in _connected(vectors, pairs.component)

@@ -12,6 +12,7 @@ and `vectors.faiss`. It holds no pickle.
 from __future__ import annotations
 
 import json
+import logging
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -24,11 +25,14 @@ import pyarrow.parquet as pq
 
 from pomona.analysis.neighbours.cosine import Nearest, block_rows, nearest_rows, sample_rows, unit
 from pomona.analysis.progress import Step, no_steps
+from pomona.analysis.vectors import open_vectors
 from pomona.cores import available_cores
 from pomona.encoder.encoder import canonical_digest
 from pomona.errors import UsageError
 from pomona.extras import check_extra
 from pomona.io.location import written_whole
+from pomona.plural import count_of
+from pomona.table.feature_table import check_output
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,7 +40,17 @@ if TYPE_CHECKING:
     from pomona.analysis.vectors import Vectors
     from pomona.table.feature_table import FeatureTable
 
-__all__ = ["AIMED_RECALL", "FLAT_ROWS", "About", "NearestIndex", "check_faiss", "table_state"]
+__all__ = [
+    "AIMED_RECALL",
+    "FLAT_ROWS",
+    "About",
+    "NearestIndex",
+    "check_faiss",
+    "open_index",
+    "table_state",
+]
+
+_log = logging.getLogger(__name__)
 
 FLAT_ROWS = 20_000
 """Up to here an exact index is read and searched within a second at 1280 numbers a row."""
@@ -74,6 +88,17 @@ class About:
     recall: float = 1.0
     measured_rows: int = 0
     format: int = _FORMAT
+
+    def __str__(self) -> str:
+        """What the index is, and how well it finds."""
+        rows = count_of(self.rows, "row")
+        if self.kind == "flat":
+            return f"flat index of {rows}, exact"
+        return (
+            f"IVF index of {rows}, looks into {self.probes:,} of {count_of(self.cells, 'cell')}; "
+            f"finds {self.recall:.1%} of the exact 10 nearest, measured on "
+            f"{count_of(self.measured_rows, 'row')}"
+        )
 
 
 class NearestIndex:
@@ -237,6 +262,31 @@ class NearestIndex:
             "measured_rows": len(queries),
         }
         return NearestIndex(About(**told), self._rows, self._index)
+
+
+def open_index(file: Path, table: FeatureTable, step: Step = no_steps) -> NearestIndex:
+    """Read the index of a table; build it if it does not exist or if the table has changed.
+
+    Raises:
+        UsageError: the file is not an index, belongs to a table of another encoder, or cannot be
+            written.
+    """
+    if file.exists():
+        index = NearestIndex.load(file)
+        if index.about.table_state == table_state(table):
+            _log.info("%s: %s", file, index.about)
+            return index
+        if index.about.fingerprint != table.provenance()["fingerprint"]:
+            raise UsageError(
+                f"{file} is the index of a table of another encoder: give another file, or "
+                "remove it"
+            )
+        _log.info("%s: the table has changed since the index was built: building it again", file)
+    check_output(file)
+    index = NearestIndex.build(open_vectors(table), step)
+    index.save(file)
+    _log.info("%s: %s", file, index.about)
+    return index
 
 
 def table_state(table: FeatureTable) -> str:

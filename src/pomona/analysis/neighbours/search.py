@@ -13,12 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pomona.analysis.neighbours.cosine import Nearest, block_rows, nearest_rows, unit
+from pomona.analysis.neighbours.faiss_index import check_faiss, open_index
 from pomona.analysis.progress import Step, no_steps
+from pomona.analysis.table_encoder import encoder_of_table
 from pomona.analysis.vectors import Vectors, open_vectors
 from pomona.errors import SourceError
 from pomona.io.location import check_spelling, is_remote, local_path, path_of_row, read_file
 from pomona.runtime.registry import load_once
 from pomona.source.image_file import ImageFile
+from pomona.table.feature_table import FeatureTable
 from pomona.worker.decode import MAX_PIXELS
 from pomona.worker.featurize import encode_images
 from pomona.worker.prepare import DecodeOptions
@@ -27,9 +30,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pomona.encoder.encoder import Encoder
-    from pomona.table.feature_table import FeatureTable
 
-__all__ = ["Match", "Query", "SearchResult", "find_queries", "matches_of", "search"]
+__all__ = ["Match", "Query", "SearchResult", "exact_search", "search"]
 
 EncoderFor = Callable[[Mapping[str, str]], "Encoder"]
 """Gives the encoder of a table by its provenance; asked only if an image must be encoded."""
@@ -69,6 +71,7 @@ class SearchResult:
 
     query: Query
     matches: tuple[Match, ...]
+    method: str = "exact"
 
     def to_json(self) -> dict[str, Any]:
         """The object that `pomona search --json` prints for each image."""
@@ -85,6 +88,65 @@ class SearchResult:
 
 
 def search(  # noqa: PLR0913 - settings, each with a sensible default
+    table: FeatureTable | str | os.PathLike[str],
+    images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    k: int = 10,
+    *,
+    encoder: Encoder | str | os.PathLike[str] | None = None,
+    model: str | None = None,
+    weights: str | None = None,
+    index: str | os.PathLike[str] | None = None,
+    max_pixels: int = MAX_PIXELS,
+    progress: Step = no_steps,
+) -> list[SearchResult]:
+    """Find the nearest images of each image, by the cosine of their vectors.
+
+        for match in pomona.search("features/", "a.jpg", k=5)[0].matches:
+            print(match.path, match.similarity)
+
+    Args:
+        table: a feature table, its path or URI.
+        images: one or several. Each is the path of a row, the end of that path from a slash on, or
+            an image file.
+        k: how many images to find. A row is not among its own nearest.
+        encoder: the table's encoder, its path or URI, for images without a row. By default it is
+            found in the cache, or built again by the names in the table's provenance.
+        model: the name or file of the table's network, in place of `encoder`.
+        weights: the network's weights, in place of `encoder`.
+        index: an index file. It is built if it does not exist or if the table has changed. By
+            default the whole table is read and compared: exact.
+        max_pixels: images with more pixels are not decoded.
+        progress: called with the progress.
+
+    Returns:
+        A result for each image, in their order; an image given twice has one result.
+
+    Raises:
+        TableError: it is not a feature table.
+        SourceError: an image is neither a row nor a file, or cannot be read.
+        EncoderError: the encoder cannot be built or read, or is another one.
+        UsageError: the index belongs to a table of another encoder, or FAISS is not installed.
+    """
+    table = FeatureTable.of(table)
+    names = [images] if isinstance(images, (str, os.PathLike)) else images
+    wanted = [os.fspath(image) for image in names]
+
+    def encoder_for(provenance: Mapping[str, str]) -> Encoder:
+        return encoder_of_table(provenance, encoder=encoder, model=model, weights=weights)
+
+    if index is None:
+        return exact_search(table, wanted, encoder_for, k, progress, max_pixels=max_pixels)
+    check_faiss()
+    vectors = open_vectors(table)
+    # The queries come first: an index is not built for an image that does not exist.
+    queries = find_queries(vectors, wanted, encoder_for, progress, max_pixels=max_pixels)
+    opened = open_index(Path(index), table, progress)
+    matrix = unit(np.stack([query.vector for query in queries]))
+    itself = [query.path if query.is_row else None for query in queries]
+    return matches_of(queries, opened.search(matrix, k, itself), opened.about.kind)
+
+
+def exact_search(  # noqa: PLR0913 - settings, each with a sensible default
     table: FeatureTable,
     images: Sequence[str],
     encoder_for: EncoderFor,
@@ -124,7 +186,9 @@ def search(  # noqa: PLR0913 - settings, each with a sensible default
     return matches_of(queries, nearest_rows(blocks(), matrix, min(k, vectors.rows), itself))
 
 
-def matches_of(queries: Sequence[Query], nearest: Nearest) -> list[SearchResult]:
+def matches_of(
+    queries: Sequence[Query], nearest: Nearest, method: str = "exact"
+) -> list[SearchResult]:
     """Give each query what was found for it."""
     return [
         SearchResult(
@@ -136,6 +200,7 @@ def matches_of(queries: Sequence[Query], nearest: Nearest) -> list[SearchResult]
                 )
                 if np.isfinite(similarity)
             ),
+            method,
         )
         for at, query in enumerate(queries)
     ]

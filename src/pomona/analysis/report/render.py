@@ -10,11 +10,12 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import hashlib
+import os
 import time
 from collections import Counter
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pomona.analysis.progress import Step, no_steps
 from pomona.analysis.report.findings import Findings, ReportOptions, look_at
@@ -25,44 +26,50 @@ from pomona.analysis.report.sections import choose, named, sections
 from pomona.errors import UsageError
 from pomona.io.location import written_whole
 from pomona.plural import count_of, noun_for
-from pomona.table.feature_table import check_output
-
-if TYPE_CHECKING:
-    from pomona.table.feature_table import FeatureTable
+from pomona.table.feature_table import FeatureTable, check_output
 
 __all__ = ["render", "write_report"]
 
 _PICTURE_BYTES = 20_000_000  # of 30 MB that a page may weigh
+_DEFAULTS = ReportOptions()
 _SHOWN_TWICE = 3_000_000  # kept back for those that are on the map and in a section
 
 
 def write_report(
-    name: str,
-    table: FeatureTable,
-    file: Path,
-    options: ReportOptions,
-    step: Step = no_steps,
+    table: FeatureTable | str | os.PathLike[str],
+    file: str | os.PathLike[str],
+    options: ReportOptions = _DEFAULTS,
+    progress: Step = no_steps,
 ) -> tuple[Findings, Pictures]:
-    """Write the report of a table: whole or not at all.
+    """Write a page that shows what is in a feature table.
+
+        pomona.write_report("features/", "report.html")
+
+    The page is written whole or not at all.
 
     Args:
-        name: of the table, for its title.
-        table: what to report of.
-        file: the page.
-        options: what is asked for.
-        step: told how far it is.
+        table: a feature table, its path or URI. The title of the page is what you give.
+        file: where to write the page.
+        options: what the page shows.
+        progress: called with the progress.
+
+    Returns:
+        What the page says, and its pictures.
 
     Raises:
         TableError: it is no feature table, or has no vectors.
         UsageError: the page cannot be written, or options that cannot be.
     """
+    name, table, file = str(table), FeatureTable.of(table), Path(file)
     check_output(file)
     check_map(options.map)
-    found = look_at(name, table, options, step)
+    found = look_at(name, table, options, progress)
     started = time.monotonic()
     chosen = choose(found)
     mapped = [found.sample.paths[row] for row in found.mapped]
-    pictures = read_pictures([*chosen.paths(found), *mapped], _PICTURE_BYTES - _SHOWN_TWICE, step)
+    pictures = read_pictures(
+        [*chosen.paths(found), *mapped], _PICTURE_BYTES - _SHOWN_TWICE, progress
+    )
     found.seconds["reading pictures"] = time.monotonic() - started
     text = render(found, pictures, dt.datetime.now(dt.UTC))
     with written_whole(file, UsageError) as draft:

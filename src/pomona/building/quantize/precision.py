@@ -24,7 +24,7 @@ from pomona.extras import check_extra
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["check_precision", "lower_precision", "quantize"]
+__all__ = ["check_precision", "convert_encoder", "quantize"]
 
 
 def check_precision(precision: str, calibrate: str | os.PathLike[str] | None = None) -> None:
@@ -50,7 +50,7 @@ def check_precision(precision: str, calibrate: str | os.PathLike[str] | None = N
     check_extra("int8", "--precision int8 needs NNCF", "nncf", error=EncoderError)
 
 
-def lower_precision(
+def convert_encoder(
     encoder: Encoder, precision: str, calibrate: str | os.PathLike[str] | None = None
 ) -> Encoder:
     """Return an encoder that computes the same network in another precision.
