@@ -1,0 +1,91 @@
+"""`pomona.sklearn.ImageFeaturizer`: a step of scikit-learn pipelines, on the vectors of `embed`."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from unittest import SkipTest
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.utils import Tags
+from sklearn.utils.estimator_checks import estimator_checks_generator
+
+import drawn
+import pomona
+from pomona.encoder.encoder import Encoder
+from pomona.errors import EncoderError
+from pomona.sklearn import ImageFeaturizer
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> list[str]:
+    for seed in range(8):
+        content = drawn.encode(drawn.picture(40, 30, seed % 2), "PNG")
+        (tmp_path / f"{seed}.png").write_bytes(content)
+    return [str(tmp_path / f"{seed}.png") for seed in range(8)]
+
+
+def test_a_pipeline_learns_from_paths(encoder: Encoder, paths: list[str]) -> None:
+    model = make_pipeline(ImageFeaturizer(encoder), LogisticRegression(max_iter=1000))
+    model.fit(paths, [0, 1] * 4)
+    assert list(model.predict(paths)) == [0, 1] * 4
+
+
+def test_every_form_of_a_column_of_images_gives_the_vectors_of_embed(
+    encoder: Encoder, paths: list[str]
+) -> None:
+    expected = pomona.embed(paths, encoder)
+    step = ImageFeaturizer(encoder).fit(paths)
+    frame = pd.DataFrame({"path": paths})
+    for images in (paths, np.array(paths), np.array(paths)[:, None], frame, frame["path"]):
+        assert (step.transform(images) == expected).all()
+
+
+def test_it_is_cloned_pickled_and_named(
+    encoder_file: Path, encoder: Encoder, paths: list[str]
+) -> None:
+    step = clone(ImageFeaturizer(str(encoder_file), errors="nan"))
+    assert step.get_params()["errors"] == "nan"
+    with pytest.raises(NotFittedError):
+        step.transform(paths)
+    again = pickle.loads(pickle.dumps(step.fit(paths)))
+    assert (again.transform(paths) == pomona.embed(paths, encoder)).all()
+    names = again.get_feature_names_out()
+    assert (len(names), names[0]) == (encoder.dimension, "feature0")
+    assert np.isnan(step.transform([b"no image"])).all()
+
+
+def test_an_encoder_that_cannot_be_read_is_refused_by_fit(paths: list[str]) -> None:
+    with pytest.raises(EncoderError, match="no.encoder"):
+        ImageFeaturizer("no.encoder").fit(paths)
+
+
+class WithChecks(ImageFeaturizer):
+    """scikit-learn skips its checks if a transformer takes no matrices: this one says it does."""
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = True
+        return tags
+
+
+def test_the_checks_of_scikit_learn_that_need_no_numbers_pass(encoder: Encoder) -> None:
+    """Checks that feed a matrix of numbers cannot pass: an image is not a row of numbers."""
+    passed, failed = set(), {}
+    for step, check in estimator_checks_generator(WithChecks(encoder)):
+        try:
+            check(step)
+        except SkipTest:  # it needs a package or a setting that is not there
+            continue
+        except Exception as error:  # noqa: BLE001 - each check raises what it likes
+            failed[check.func.__name__] = str(error)
+        else:
+            passed.add(check.func.__name__)
+    assert {name for name, said in failed.items() if "images[0] is" not in said} == set()
+    assert len(passed) >= 20
