@@ -487,3 +487,11 @@ def test_a_name_that_is_no_text_and_one_that_looks_like_it_are_two_rows(tmp_path
         f"file:{tmp_path}/100%/caf%E9.png",
     }
     assert {PARENT(file.uri) for file in files} == {"100%"}
+
+
+def test_a_source_without_images_says_why(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    with pytest.raises(SourceError, match=r"\*\.xyz matches no file or folder: check the pattern"):
+        Source(f"{tmp_path}/*.xyz").check()
+    with pytest.raises(SourceError, match="a.jpg/ is a file, not a folder: leave the slash"):
+        Source(f"{tmp_path}/a.jpg/").check()

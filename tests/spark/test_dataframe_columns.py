@@ -226,3 +226,13 @@ def test_the_advice_for_base64_works(
     assert row is not None
     assert row["status"] == "ok"
     assert records.count() == 5
+
+
+@pytest.mark.parametrize("keep", ["*", ["*"], "all"])
+def test_a_star_keeps_all_columns(
+    records: DataFrame, encoder: Encoder, keep: str | list[str]
+) -> None:
+    made = pomona.featurize(
+        records, encoder, image_column="image.bytes", path_column="id", keep=keep
+    )
+    assert {"id", "Class", "a.b", "taken"} <= set(made.columns)

@@ -299,3 +299,16 @@ def test_reported_jpegs_are_told_apart(shared_data):
     cut = (folder / "6_really_truncated.jpg").read_bytes()
     assert failure(cut).status == "truncated"
     assert failure(cut + END).status == "truncated"
+
+
+def test_jpeg_ls_and_a_height_after_the_data_are_named_as_unsupported() -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    pixels = np.asarray(picture(20, 20, 3).convert("L"))
+    said = failure(imagecodecs.jpegls_encode(pixels))
+    assert (said.status, str(said)) == ("unsupported", "JPEG: JPEG-LS: not decoded")
+    content = bytearray(encode(picture(20, 20, 3), "JPEG"))
+    height_at = content.index(b"\xff\xc0") + 5
+    content[height_at : height_at + 2] = b"\0\0"
+    said = failure(bytes(content))
+    assert said.status == "unsupported"
+    assert "whose height follows its data (DNL)" in str(said)

@@ -229,7 +229,7 @@ def _in_words(summary: Summary) -> str:
     else:
         lines = [
             f"{count_of(summary.ok + summary.failed, 'image')} in {summary.seconds:.1f} s "
-            f"({count_of(round(summary.images_per_second), 'image')}/s): {summary.ok:,} ok, "
+            f"({_rate(summary.images_per_second)}): {summary.ok:,} ok, "
             f"{summary.failed:,} failed"
             + (f", {summary.skipped:,} already done" if summary.skipped else "")
         ]
@@ -291,3 +291,10 @@ def _moves_in_words(summary: Summary) -> Iterator[str]:
             f"empty, {rows:,} of them below {folder} (if it is not just unmounted: --gone "
             f"{shell_word(folder)})"
         )
+
+
+def _rate(images_per_second: float) -> str:
+    if 0 < images_per_second < 10:
+        text = f"{images_per_second:.2g}"
+        return f"{text} {'image' if text == '1' else 'images'}/s"
+    return f"{count_of(round(images_per_second), 'image')}/s"

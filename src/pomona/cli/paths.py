@@ -23,7 +23,16 @@ def as_path(value: str) -> str:
 
 
 def as_file(value: str | Path) -> Path:
-    """Return the path of a file of this machine."""
+    """Return the path of a file of this machine.
+
+    Raises:
+        click.BadParameter: it is empty, or looks like the next option, whose value is missing.
+    """
+    if str(value).startswith("-") and str(value) != "-":
+        raise click.BadParameter(
+            f"{str(value)!r} looks like an option: give a file before it, or "
+            f"'./{value}' for a file of that name"
+        )
     return Path(as_path(str(value)))
 
 

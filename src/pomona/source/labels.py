@@ -10,6 +10,7 @@ from typing import Protocol
 
 from pomona.errors import UsageError
 from pomona.io.location import check_here, local_path
+from pomona.plural import count_of
 from pomona.source.label_file import Line, normal_path, read_label_file
 
 __all__ = ["LabelRule", "check_label_rule", "lasting_label_rule", "parse_label_rule"]
@@ -106,9 +107,9 @@ class _Csv:
         if must_match and not found and example:
             line = next(iter(self.lines.values()))
             raise UsageError(
-                f"--label csv:{self.file}: none of its {len(self.lines):,} paths is an image of "
-                f"SOURCE: line {line.number} has {line.path!r}, an image is {example}: give that "
-                "path, or its end from a slash on"
+                f"--label csv:{self.file}: no path in it is an image of SOURCE "
+                f"({count_of(len(self.lines), 'path')}): line {line.number} has {line.path!r}, an "
+                f"image is {example}: give that path, or its end from a slash on"
             )
         return replace(self, exact_only=frozenset(exact_only))
 
@@ -153,7 +154,7 @@ def parse_label_rule(text: str) -> LabelRule:
         check_here(rest, "--label csv:FILE", UsageError)
         read = read_label_file(local_path(rest))
         return _Csv(read.file, read.lines)
-    raise UsageError(f"--label {text}: expected parent, none, regex:PATTERN or csv:FILE")
+    raise UsageError(f"--label {text!r}: expected parent, none, regex:PATTERN or csv:FILE")
 
 
 def check_label_rule(

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from glob import has_magic
 from pathlib import Path
 
 from pomona.errors import SourceError
@@ -43,7 +44,14 @@ class Source:
         """
         if next(self._found(lambda _: None, PassedOver()), None) is None:
             given = self.given or "''"
-            raise SourceError(f"{given} does not exist: give a folder, an image or a glob")
+            raise SourceError(f"{given} {self._why_nothing()}")
+
+    def _why_nothing(self) -> str:
+        if has_magic(self.given):
+            return "matches no file or folder: check the pattern, or give a folder or an image"
+        if os.path.isfile(self.given.rstrip("/")):  # noqa: PTH113 - which never raises
+            return "is a file, not a folder: leave the slash at the end out"
+        return "does not exist: give a folder, an image or a glob"
 
     def files(
         self, on_error: Callable[[OSError], None], passed_over: PassedOver | None = None

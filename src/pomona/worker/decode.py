@@ -20,6 +20,7 @@ from pomona.worker.formats.alpha import without_unset_alpha
 from pomona.worker.formats.bitfields import with_known_masks
 from pomona.worker.formats.heif import ends_early
 from pomona.worker.formats.icon import with_true_depths
+from pomona.worker.formats.jpeg_data import unsupported_kind
 from pomona.worker.formats.recognition import format_of, plugin
 from pomona.worker.formats.targa import without_unused_map
 from pomona.worker.formats.tiff import read_pixels
@@ -162,6 +163,8 @@ def _open(name: str, content: bytes) -> ImageFile.ImageFile:
     try:
         return plugin(name)(io.BytesIO(content))
     except SyntaxError as error:
+        if name == "JPEG" and (kind := unsupported_kind(content)):
+            raise _error("unsupported", name, f"{kind}: not decoded", None) from error
         # Pillow takes a JPEG's resolution from EXIF, and fails where that is one or two bytes long.
         if name == "JPEG" and isinstance(error.__cause__, IndexError) and b"Exif\0\0" in content:
             return plugin(name)(io.BytesIO(content.replace(b"Exif\0\0", b"none\0\0")))

@@ -437,3 +437,12 @@ def test_python_searches_by_a_path_with_an_index_and_without(tmp_path: Path) -> 
     (indexed,) = pomona.search(FeatureTable(folder), [path_of(3)], k=4, index=tmp_path / "i")
     assert [match.path for match in exact.matches] == [match.path for match in indexed.matches]
     assert (exact.method, indexed.method) == ("exact", "flat")
+
+
+def test_an_option_without_its_file_does_not_take_the_next_option_for_it(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = tables.write(tmp_path / "t", MATRIX[:9], LABELS[:9])
+    code, _, err = run(capfd, "search", folder, path_of(3), "--index", "-k", "2")
+    assert code == 2
+    assert "'-k' looks like an option" in err

@@ -41,7 +41,7 @@ def select_images(  # noqa: PLR0913 - the parameters of `featurize` about column
         image_column: binary, the bytes of images.
         path_column: string or an integer key.
         label_column: any type that Spark writes as one word; None for `label` if it is there.
-        keep: names of columns that pass through, or `all`.
+        keep: names of columns that pass through, or `all` (also `*`).
         has_rule: whether a rule gives the labels, so that no column does.
 
     Returns:
@@ -133,7 +133,7 @@ class _Columns:
         """The columns to keep: what to select, and the field that comes of it."""
         from pyspark.sql.types import StructField
 
-        if keep == "all":
+        if keep in ("all", "*") or list(keep) == ["*"]:
             root = image_column if self.has(image_column) else image_column.partition(".")[0]
             inside = self._fold(root)
             left_out = {inside, *map(self._fold, sources)}

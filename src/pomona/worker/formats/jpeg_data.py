@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-__all__ = ["END", "JpegData"]
+__all__ = ["END", "JpegData", "unsupported_kind"]
 
 END = b"\xff\xd9"
 """The end marker."""
@@ -35,8 +35,28 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _LOSSLESS = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
 _NEEDED = _FRAMES | {0xC4, 0xCC, 0xDB, 0xDD}  # Huffman tables, arithmetic conditions, ...
-_SOI, _EOI, _SOS, _DRI = 0xD8, 0xD9, 0xDA, 0xDD
+_SOI, _EOI, _SOS, _DRI, _JPEG_LS = 0xD8, 0xD9, 0xDA, 0xDD, 0xF7
 _AFTER_SCAN = (_EOI, _SOS, 0xC4)  # the markers that follow the data of nearly all scans
+
+
+def unsupported_kind(content: bytes) -> str | None:
+    """Name the kind of a JPEG whose header no decoder here reads; None if it is none of these.
+
+    ITU-T T.87 (JPEG-LS) has a frame marker of its own. ITU-T T.81 allows a height of 0, which a
+    marker after the first scan then gives (DNL).
+    """
+    at = 2
+    while marker := _MARKER.search(content, at):
+        code, at = marker[1][0], marker.end()
+        if code == _JPEG_LS:
+            return "JPEG-LS"
+        if code in _FRAMES:
+            has_height = content[at + 3 : at + 5] != b"\0\0"
+            return None if has_height else "JPEG whose height follows its data (DNL)"
+        if code in (_SOS, _EOI):
+            return None
+        at += int.from_bytes(content[at : at + 2])
+    return None
 
 
 class JpegData:
