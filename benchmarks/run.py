@@ -6,8 +6,8 @@ For each number of images it runs, one after the other and several times over, w
 Pomona's two engines, the bare loop, and the reference notebook with the Python of an environment
 made from requirements.txt (left out without --reference-python). The time is that of the whole
 process, start to end; of repeated runs the median counts. Runs before, not counted, warm the file
-cache, build the encoder, and write the archive of Spark's classes, as a machine's second run of
-local Spark does (pomona/spark/session/jvm_archive.py). `--write` puts the table into RESULTS.md.
+cache, build the encoder, and let Java 19 or later write its archive of Spark's classes
+(pomona/spark/session/class_archive.py). `--write` puts the table into RESULTS.md.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from pomona.errors import EngineError, UsageError
 from pomona.extras import check_extra, install_command
 from pomona.io.location import cache_folder
 from pomona.spark.errors import cause_in_log, cause_of
-from pomona.spark.session.jvm_archive import archive_options
+from pomona.spark.session.class_archive import archive_options
 from pomona.spark.session.local_settings import has_java_options, master_in_settings
 
 if TYPE_CHECKING:
