@@ -1,14 +1,7 @@
-r"""The encoder: everything that decides a feature vector, in one self-contained blob.
+"""The encoder: everything that decides a feature vector, in one self-contained file.
 
-The blob's layout, little-endian:
-
-    8 bytes   magic b"POMONA\x00\x01" (the last byte is the version of this layout)
-    32 bytes  SHA-256 of all that follows
-    8 bytes   length of the header
-    header    JSON, UTF-8: what the encoder is, and the length of each section
-    sections  the OpenVINO graph (XML), its constants, the probes' vectors
-
-Reading it runs no code: no pickle, no archive to unpack, and lengths are checked before use.
+The file's layout is that of `pomona.io.container`. Its sections are the OpenVINO graph (XML), its
+constants, and the probes' vectors.
 """
 
 from __future__ import annotations
@@ -16,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import struct
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +17,7 @@ from typing import Any
 from pomona._version import __version__
 from pomona.encoder.preprocessing import Preprocessing
 from pomona.errors import EncoderError
+from pomona.io.container import Container
 from pomona.io.location import read_file, without_password, written_whole
 from pomona.notebook import html_card, html_pairs
 from pomona.plural import count_of
@@ -47,12 +40,10 @@ RUNTIMES = ("openvino", "onnxruntime")
 """What can compute an encoder, by their names for `--runtime`."""
 
 _MAGIC = b"POMONA\x00" + bytes([LAYOUT_VERSION])
-_LENGTH = struct.Struct("<Q")
-_DIGEST_BYTES = 32
 _SECTIONS = ("graph", "constants", "probes")
+_FILE = Container(_MAGIC, _SECTIONS, EncoderError, "a Pomona encoder", "build")
 _LARGEST_DIMENSION = 2**24  # numbers: 64 MB for each row
 _LARGEST_INPUT = 2**24  # pixels: a worker draws the probes at that size before its first image
-_HEADER_START = len(_MAGIC) + _DIGEST_BYTES + _LENGTH.size
 
 
 def canonical_digest(value: Any) -> str:
@@ -166,7 +157,7 @@ class Encoder:
 
     def to_bytes(self) -> bytes:
         """Return the content of the file."""
-        header = json.dumps(
+        return _FILE.pack(
             {
                 "model": self.model,
                 "architecture": self.architecture,
@@ -180,13 +171,9 @@ class Encoder:
                 "calibration": self.calibration,
                 "quantized_sha256": self.quantized_sha256,
                 "runtime": self.runtime,
-                "sections": {name: len(getattr(self, name)) for name in _SECTIONS},
             },
-            sort_keys=True,
-        ).encode()
-        sections = (getattr(self, name) for name in _SECTIONS)
-        body = b"".join((_LENGTH.pack(len(header)), header, *sections))
-        return _MAGIC + hashlib.sha256(body).digest() + body
+            {name: getattr(self, name) for name in _SECTIONS},
+        )
 
     @classmethod
     def from_bytes(cls, blob: bytes, name: str = "encoder") -> Encoder:
@@ -199,45 +186,13 @@ class Encoder:
         Raises:
             EncoderError: it is not an encoder, has another layout version, or is damaged.
         """
-        if blob[:7] != _MAGIC[:7] or len(blob) < len(_MAGIC):
-            raise EncoderError(f"{name} is not a Pomona encoder: it does not begin with its mark")
-        if blob[: len(_MAGIC)] != _MAGIC:
-            raise EncoderError(
-                f"{name} has layout version {blob[7:8].hex()}, this Pomona reads "
-                f"{LAYOUT_VERSION:02x}: build the encoder again with this version"
-            )
-        body = memoryview(blob)[len(_MAGIC) + _DIGEST_BYTES :]
-        if hashlib.sha256(body).digest() != blob[len(_MAGIC) : len(_MAGIC) + _DIGEST_BYTES]:
-            raise EncoderError(
-                f"{name} is damaged: its content does not match its SHA-256; copy or build it again"
-            )
-        try:
-            return cls._from_body(blob)
-        except (
-            *(KeyError, TypeError, ValueError, struct.error, RecursionError, EncoderError),
-        ) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise EncoderError(f"{name} has a header that cannot be read: {reason}") from error
+        return _FILE.unpack(blob, name, cls._from_parts)
 
     @classmethod
-    def _from_body(cls, blob: bytes) -> Encoder:
-        (header_length,) = _LENGTH.unpack_from(blob, _HEADER_START - _LENGTH.size)
-        end = _HEADER_START + header_length
-        if end > len(blob):
-            raise ValueError(f"it ends at byte {end} of {len(blob)}")
-        header = json.loads(blob[_HEADER_START:end], object_pairs_hook=_each_once)
-        if not isinstance(header, dict):
-            raise TypeError(f"it is a {type(header).__name__}, expected an object")
-        lengths = header.pop("sections")
-        for name in _SECTIONS:
-            if name in header or type(lengths[name]) is not int or lengths[name] < 0:
-                raise ValueError(f"section {name} is {lengths[name]!r} bytes long")
-            start, end = end, end + lengths[name]
-            header[name] = blob[start:end]
-        if end != len(blob):
-            raise ValueError(f"sections end at byte {end} of {len(blob)}")
-        header["preprocessing"] = Preprocessing.from_json(header["preprocessing"])
-        encoder = cls(**header)
+    def _from_parts(cls, header: dict[str, Any], sections: dict[str, bytes]) -> Encoder:
+        preprocessing = Preprocessing.from_json(header.pop("preprocessing"))
+        contents: dict[str, Any] = dict(sections)  # a header with one of these names is an error
+        encoder = cls(**header, preprocessing=preprocessing, **contents)
         encoder.check()
         return encoder
 
@@ -297,11 +252,3 @@ class Encoder:
                 f"cannot read the encoder {name}: {error.strerror or error}"
             ) from error
         return cls.from_bytes(blob, name)
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object whose keys all differ."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError(f"it has a key twice: {', '.join(key for key, _ in pairs)[:100]}")
-    return found

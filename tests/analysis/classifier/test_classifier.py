@@ -77,7 +77,7 @@ def test_the_encoder_travels_inside(encoder: Encoder) -> None:
 
 @given(st.binary(max_size=200))
 def test_bytes_that_are_no_classifier_are_refused(content: bytes) -> None:
-    with pytest.raises(ClassifierError, match="not a classifier"):
+    with pytest.raises(ClassifierError, match="not a Pomona classifier"):
         Classifier.from_bytes(content)
 
 
@@ -355,7 +355,7 @@ BAD_USE = [
     ),
     (["train", "{fruit}/t", "-o", "{tmp}/c", "--encoder", "{fruit}/c"], "not a Pomona encoder"),
     (["classify", "{fruit}/t", "{fruit}/t"], "cannot read the classifier"),
-    (["classify", "{fruit}/photos/wide/1.png", "{fruit}/t"], "is not a classifier of Pomona's"),
+    (["classify", "{fruit}/photos/wide/1.png", "{fruit}/t"], "is not a Pomona classifier"),
     (["classify", "{fruit}/c", "{tmp}/none"], "does not exist"),
 ]
 

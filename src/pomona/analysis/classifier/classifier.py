@@ -1,22 +1,13 @@
-r"""The classifier: a linear probe on feature vectors, in one self-contained file.
+"""The classifier: a linear probe on feature vectors, in one self-contained file.
 
-The file's layout, little-endian, is that of an encoder's:
-
-    8 bytes   magic b"POMCLAS\x01" (the last byte is the version of this layout)
-    32 bytes  SHA-256 of all that follows
-    8 bytes   length of the header
-    header    JSON, UTF-8: classes, the encoder's provenance, how it was trained, section lengths
-    sections  mean, scale, coefficients, intercept: float32; the encoder, or nothing
-
-Reading it runs no code: no pickle, no archive to unpack.
+The file's layout is that of `pomona.io.container`. Its header has the classes, the encoder's
+provenance and the training; its sections are mean, scale, coefficients and intercept as float32,
+and the encoder, which may be empty.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +17,7 @@ import numpy as np
 
 from pomona.encoder.encoder import Encoder
 from pomona.errors import ClassifierError
+from pomona.io.container import Container
 from pomona.io.location import read_file, written_whole
 from pomona.notebook import html_card, html_pairs
 from pomona.table.differences import differences
@@ -37,12 +29,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Classifier"]
 
-_MAGIC = b"POMCLAS\x01"
-_LENGTH = struct.Struct("<Q")
-_DIGEST_BYTES = 32
-_BODY = len(_MAGIC) + _DIGEST_BYTES
 _ARRAYS = ("mean", "scale", "coefficients", "intercept")
 _FLOAT = np.dtype("<f4")
+_FILE = Container(
+    b"POMCLAS\x01", (*_ARRAYS, "encoder"), ClassifierError, "a Pomona classifier", "train"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,18 +128,15 @@ class Classifier:
             name: np.ascontiguousarray(getattr(self, name), _FLOAT).tobytes() for name in _ARRAYS
         }
         sections["encoder"] = self.encoder.to_bytes() if self.encoder else b""
-        header = json.dumps(
+        return _FILE.pack(
             {
                 "classes": list(self.classes),
                 "dimension": self.dimension,
                 "provenance": dict(self.provenance),
                 "training": dict(self.training),
-                "sections": {name: len(content) for name, content in sections.items()},
             },
-            sort_keys=True,
-        ).encode()
-        body = b"".join((_LENGTH.pack(len(header)), header, *sections.values()))
-        return _MAGIC + hashlib.sha256(body).digest() + body
+            sections,
+        )
 
     @classmethod
     def from_bytes(cls, content: bytes, name: str = "classifier") -> Classifier:
@@ -161,53 +149,22 @@ class Classifier:
         Raises:
             ClassifierError: it is not a classifier, has another layout version, or is damaged.
         """
-        if content[:7] != _MAGIC[:7] or len(content) < _BODY:
-            raise ClassifierError(
-                f"{name} is not a classifier of Pomona's: give what 'pomona train' wrote"
-            )
-        if content[: len(_MAGIC)] != _MAGIC:
-            raise ClassifierError(
-                f"{name} has layout version {content[7]}, this Pomona reads {_MAGIC[7]}: train it "
-                "again with this version"
-            )
-        if hashlib.sha256(content[_BODY:]).digest() != content[len(_MAGIC) : _BODY]:
-            raise ClassifierError(
-                f"{name} is damaged: its content does not match its SHA-256; copy or train it again"
-            )
-        try:
-            return cls._from_body(content[_BODY:])
-        except (
-            *(KeyError, TypeError, ValueError, AttributeError, struct.error),
-            *(OverflowError, RecursionError),
-        ) as error:
-            raise ClassifierError(f"{name} has a header that cannot be read: {error!r}") from error
+        return _FILE.unpack(content, name, cls._from_parts)
 
     @classmethod
-    def _from_body(cls, body: bytes) -> Classifier:
-        (length,) = _LENGTH.unpack_from(body)
-        end = _LENGTH.size + length
-        header = json.loads(body[_LENGTH.size : end])
-        found: dict[str, bytes] = {}
-        for name in (*_ARRAYS, "encoder"):
-            size = header["sections"][name]
-            if not isinstance(size, int) or size < 0:
-                raise ValueError(f"section {name} has {size!r} bytes")
-            start, end = end, end + size
-            found[name] = body[start:end]
-        if end != len(body):
-            raise ValueError(f"sections end at byte {end} of {len(body)}")
+    def _from_parts(cls, header: dict[str, Any], sections: dict[str, bytes]) -> Classifier:
         _check_words("classes", header["classes"])
         _check_words("provenance", [*header["provenance"], *header["provenance"].values()])
         if "fingerprint" not in header["provenance"] or not isinstance(header["training"], dict):
             raise ValueError("no fingerprint, or no account of the training")
-        arrays = {name: np.frombuffer(found[name], _FLOAT) for name in _ARRAYS}
+        arrays = {name: np.frombuffer(sections[name], _FLOAT) for name in _ARRAYS}
         arrays["coefficients"] = arrays["coefficients"].reshape(-1, header["dimension"])
         return cls(
             tuple(header["classes"]),
             **arrays,
             provenance=header["provenance"],
             training=header["training"],
-            encoder=Encoder.from_bytes(found["encoder"]) if found["encoder"] else None,
+            encoder=Encoder.from_bytes(sections["encoder"]) if sections["encoder"] else None,
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
