@@ -117,7 +117,7 @@ class Bench:
         """Are two runs equal, bit for bit, also with another number of processes?"""
         for network in _NETWORKS:
             one = self.extract("few", network, note="again")
-            two = self.extract("few", network, workers=1, note="again")
+            two = self.extract("few", network, note="again", workers=1)
             self.check(f"{network}, a run against one with one process", compare(one, two))
 
     def bare_loops(self) -> None:
@@ -142,7 +142,12 @@ class Bench:
             (_NETWORKS[1], "100x100", (default, self.cores // 2)),
         ):
             for number in workers:
-                self.extract(images, network, workers=max(1, number), note="pomona extract")
+                self.extract(
+                    images,
+                    network,
+                    note="pomona extract",
+                    workers=max(1, number),
+                )
 
     def peer(self) -> None:
         """A plain loop of PyTorch."""

@@ -132,13 +132,21 @@ def remote(spark: SparkSession, tmp_path: Path) -> str:
 def extract(request: pytest.FixtureRequest, encoder: Encoder, tmp_path: Path) -> Extract:
     """The main job on each engine, and into a table on a file system of Hadoop's."""
     if request.param == "local":
-        return lambda *given, **more: pomona.extract(*given, encoder=encoder, workers=2, **more)
+        return lambda *given, **more: pomona.extract(
+            *given, encoder=encoder, **more, engine=pomona.LocalEngine(workers=2)
+        )
     pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
     spark = request.getfixturevalue("spark")
     there = request.getfixturevalue("remote") if request.param == "hadoop" else tmp_path
 
     def run(source: object, table: Path, **more: object) -> Summary:
-        return pomona.extract(source, f"{there}/{table.name}", encoder=encoder, spark=spark, **more)
+        return pomona.extract(
+            source,
+            f"{there}/{table.name}",
+            encoder=encoder,
+            **more,
+            engine=pomona.SparkEngine(spark=spark),
+        )
 
     return run
 

@@ -18,7 +18,9 @@ from pomona.errors import EncoderError, ImageError, UsageError
 
 @pytest.fixture
 def table(pictures: Path, encoder: Encoder, tmp_path: Path) -> list[dict[str, object]]:
-    pomona.extract(pictures, tmp_path / "table", encoder=encoder, workers=1)
+    pomona.extract(
+        pictures, tmp_path / "table", encoder=encoder, engine=pomona.LocalEngine(workers=1)
+    )
     return tables.read(tmp_path / "table").to_pylist()
 
 

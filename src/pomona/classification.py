@@ -138,6 +138,7 @@ def _classify_images(  # noqa: PLR0913, PLR0917 - what an extraction takes
     progress: Progress,
 ) -> Iterator[Prediction]:
     from pomona.extraction import extract
+    from pomona.job.options import LocalEngine
 
     with _temporary_table() as folder:
         extract(
@@ -146,7 +147,7 @@ def _classify_images(  # noqa: PLR0913, PLR0917 - what an extraction takes
             encoder=encoder,
             label="none",
             decode=decode,
-            workers=workers,
+            engine=LocalEngine(workers=workers),
             progress=progress,
         )
         table = FeatureTable(folder)

@@ -5,18 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
-from pomona.building.build import build_encoder
-from pomona.building.network_files import FORMATS
+from pomona.building.build import encoder_for
 from pomona.encoder.drawn_warning import warn_of_drawn
 from pomona.encoder.encoder import Encoder
 from pomona.encoder.names import DEFAULT_MODEL
-from pomona.encoder.networks import CARDS
 from pomona.errors import ImageError, UsageError
 from pomona.runtime.registry import load_once
 from pomona.source.image_file import look_at, read_content
@@ -33,7 +30,7 @@ if TYPE_CHECKING:
 
     AnyImage = str | os.PathLike[str] | bytes | Image | NDArray[np.uint8]
 
-__all__ = ["embed", "encoder_for"]
+__all__ = ["embed"]
 
 
 def embed(
@@ -93,26 +90,6 @@ def embed(
         if waiting:
             blocks.append(_predicted(waiting, runtime))
     return np.concatenate(blocks) if blocks else np.empty((0, runtime.dimension), np.float32)
-
-
-def encoder_for(encoder: Encoder | str | os.PathLike[str]) -> Encoder:
-    """Return an encoder, whichever way it is named.
-
-    Args:
-        encoder: an encoder, its path or URI, the name of a network, or the file of a network.
-
-    Raises:
-        EncoderError: it cannot be read or built.
-    """
-    if isinstance(encoder, Encoder):
-        return encoder
-    name = os.fspath(encoder)
-    path = Path(name)
-    if name in CARDS or path.suffix.lower() in FORMATS or path.is_dir():
-        return build_encoder(name)
-    if not (path.suffix or "/" in name or path.exists()):
-        return build_encoder(name)  # which says what networks there are
-    return Encoder.load(name)
 
 
 def _items(images: Any) -> Iterator[Any]:

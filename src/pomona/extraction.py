@@ -6,14 +6,12 @@ import os
 import time
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from pomona.building.build import build_encoder
-from pomona.building.network_settings import NetworkSettings
-from pomona.building.quantize.precision import check_precision, convert_encoder
+from pomona.building.build import build_encoder, is_network
 from pomona.encoder.encoder import Encoder
 from pomona.encoder.names import DEFAULT_MODEL
-from pomona.errors import EncoderError, EngineError, RunError, SourceError, TableError, UsageError
+from pomona.errors import EngineError, RunError, SourceError, TableError
 from pomona.io.location import (
     canonical,
     check_spelling,
@@ -33,10 +31,11 @@ from pomona.job.job import (
     local_uris,
     no_progress,
 )
+from pomona.job.options import Delivery, LocalEngine, Resume, SparkEngine
 from pomona.job.plan import Missing
 from pomona.source.label_rule import Labelling
 from pomona.source.selection import Selection
-from pomona.spark.encoder_transport import Delivery, open_encoder
+from pomona.spark.encoder_transport import open_encoder
 from pomona.spark.errors import spark_errors
 from pomona.spark.session.session import active_session, check_spark, session
 from pomona.spark.storage.choose import check_local, choose_stores
@@ -45,7 +44,7 @@ from pomona.table.label_record import read_label_rule
 from pomona.worker.prepare import EXACT, DecodeOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pyspark.sql import SparkSession
 
@@ -53,58 +52,40 @@ if TYPE_CHECKING:
 
 __all__ = ["extract"]
 
+_LOCAL, _CONTINUE = LocalEngine(), Resume()
+
 
 def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     source: str | os.PathLike[str],
     table: str | os.PathLike[str],
     *,
-    encoder: Encoder | str | os.PathLike[str] | None = None,
-    delivery: Delivery | None = None,
-    model: str | None = None,
-    weights: str | None = None,
-    layer: str | None = None,
-    signature: str | None = None,
-    trust: bool = False,
-    runtime: str | None = None,
-    precision: str | None = None,
+    encoder: Encoder | str | os.PathLike[str] | Callable[[], Encoder] = DEFAULT_MODEL,
+    engine: LocalEngine | SparkEngine = _LOCAL,
+    resume: Resume = _CONTINUE,
     label: str | None = None,
     globs: str | Sequence[str] = (),
     exclude: str | Sequence[str] = (),
     decode: DecodeOptions = EXACT,
-    overwrite: bool = False,
-    retry_failed: bool = False,
-    prune: bool = False,
-    missing: bool = False,
-    gone: Sequence[str | os.PathLike[str]] = (),
     dry_run: bool = False,
-    image_timeout_s: float | None = None,
-    engine: Literal["local", "spark"] = "local",
-    workers: int | None = None,
-    wave_files: int | None = None,
-    master: str | None = None,
-    spark: SparkSession | None = None,
     progress: Progress = no_progress,
 ) -> Summary:
     """Turn a collection of images into a feature table with one row for every file.
+
+        pomona.extract("photos/", "features/", encoder="fruit.encoder")
+        pomona.extract("photos/", "features/", engine=pomona.SparkEngine(master="local[4]"))
 
     If the table exists, the run continues it: it computes files without a row, and files that
     changed after their row was made.
 
     Args:
-        source: a folder, an image, or a glob; with Spark, any URI that Hadoop can read.
+        source: a folder, an image, or a glob.
         table: folder for the feature table.
-        encoder: the encoder, or its path or URI. By default it is built from `model` and the six
-            parameters after it.
-        delivery: on Spark, `broadcast` sends the encoder to the workers; with `file` each worker
-            process reads it. The default is `file` for a URI of another file system.
-        model: a known network's name, by default `mobilenet_v2`, or a network's file.
-        weights: `imagenet` (the default), `drawn`, a Keras weights file, or `untrained:SEED`.
-        layer: use this layer's output in place of the last one before the classifier.
-        signature: for a TensorFlow SavedModel, the name of the function to use.
-        trust: run code in a Keras file, such as a Lambda layer.
-        runtime: `openvino` (the default), or `onnxruntime` for an ONNX file.
-        precision: `f32` (the default) or `bf16`. For int8, build an encoder first and give it as
-            `encoder`.
+        encoder: an encoder, its path or URI, the name of a network (`pomona models` lists them; it
+            gets ImageNet weights), the file of a network, or a function that returns an encoder.
+            The function is called after all other arguments have been checked.
+        engine: `LocalEngine()` for worker processes on this machine, `SparkEngine()` for Apache
+            Spark.
+        resume: what happens to a table that exists.
         label: `parent`, `none`, `regex:PATTERN` or `csv:FILE`; see `pomona.source.label_file`.
             It also changes the labels of existing rows. The default is the rule of an earlier
             run, or `parent` for new rows.
@@ -114,24 +95,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
             `2019/*/raw/**`; see `pomona.source.exclusions`. A file that has a row and is excluded
             now counts as deleted.
         decode: how images become pixels.
-        overwrite: replace the table instead of continuing it.
-        retry_failed: compute images again whose row has no vector.
-        prune: delete rows whose file was in the source and no longer is. Rows stay if the folder
-            of the file is empty, because a disk may be unmounted.
-        missing: with `prune`, also delete rows of other sources whose file no longer exists. They
-            stay if its folder does not exist or is empty, unless a file with the same bytes is in
-            the source.
-        gone: folders that no longer exist: with `prune`, the rows below them are deleted.
         dry_run: write nothing; the summary's `changes` say what a run would do.
-        image_timeout_s: seconds that one image may take before it gets the status `crashed`; by
-            default 120.
-        engine: `local` for worker processes on this machine, `spark` for Apache Spark.
-        workers: worker processes of the embedded engine; by default one for each core.
-        wave_files: on Spark, number of files in one commit, which is the work that a lost driver
-            costs. The default depends on the cores.
-        master: Spark's master; implies `engine="spark"`.
-        spark: a session to use; implies `engine="spark"`. By default the active session, or a new
-            one that is stopped at the end.
         progress: called with the progress.
 
     Returns:
@@ -142,72 +106,59 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         RunError: the run could not continue; rows written so far stay, and another run continues.
     """
     started = time.monotonic()
-    on_spark = engine == "spark" or master is not None or spark is not None
-    _check_engine(engine, delivery, workers, wave_files, on_spark=on_spark)
-    _check_number("image_timeout_s", image_timeout_s, 0.1)
-    _check_missing(prune=prune, missing=missing, gone=gone)
+    on_spark = isinstance(engine, SparkEngine)
     selection = Selection(_patterns(globs), _patterns(exclude))
     paths = _paths(_at_home(source), _at_home(table), selection, on_spark=on_spark)
-    if on_spark:
-        check_spark(spark, master)
+    if isinstance(engine, SparkEngine):
+        check_spark(engine.spark, engine.master)
     check_local(paths)
-    labelling = _labelling(label, paths, overwrite=overwrite)
-    if encoder is None:
-        _refuse_int8(precision)
-        check_precision(precision or "f32")
-        settings = NetworkSettings(layer=layer, signature=signature)
-        full = build_encoder(
-            model or DEFAULT_MODEL,
-            weights,
-            settings=settings,
-            trust=trust,
-            runtime=runtime or "openvino",
-        )
-        encoder = convert_encoder(full, precision or "f32")
-    else:
-        beside = {
-            "model": model,
-            "weights": weights,
-            "layer": layer,
-            "signature": signature,
-            "runtime": runtime,
-            "precision": precision,
-        }
-        _refuse_beside_encoder([f"--{name}" for name, value in beside.items() if value])
-    built, location = open_encoder(encoder, delivery)
+    labelling = _labelling(label, paths, overwrite=resume.overwrite)
+    delivery = engine.delivery if isinstance(engine, SparkEngine) else None
+    built, location = _encoder(encoder, delivery)
     job = Job(
         paths,
         built,
         labelling.rule,
         decode,
         label_rule=labelling.text,
-        overwrite=overwrite,
-        retry_failed=retry_failed,
-        prune=prune,
-        missing=_missing(missing, gone),
+        overwrite=resume.overwrite,
+        retry_failed=resume.retry_failed,
+        prune=resume.prune,
+        missing=_missing(resume),
         dry_run=dry_run,
-        image_timeout_s=image_timeout_s or IMAGE_TIMEOUT_S,
-        wave_files=wave_files,
+        image_timeout_s=engine.image_timeout_s or IMAGE_TIMEOUT_S,
+        wave_files=engine.wave_files if isinstance(engine, SparkEngine) else None,
         encoder_location=location,
         started=started,
     )
-    if not on_spark:
+    if isinstance(engine, LocalEngine):
         from pomona.local import run
 
         with _system_errors():
-            return run.extract(job, workers, progress)
+            return run.extract(job, engine.workers, progress)
     from pomona.spark import run as spark_engine
 
-    if not _is_far(paths) and spark is None and active_session() is None:
+    if not _is_far(paths) and engine.spark is None and active_session() is None:
         rehearsed = rehearse(job)  # a second of 70,000 files, where Spark takes eight to start
         if dry_run or not has_work(job, rehearsed):
             return rehearsed
-    with session(spark, master) as active:
+    with session(engine.spark, engine.master) as active:
         with spark_errors(EngineError, "Spark cannot reach SOURCE or TABLE"):
             images, rows = choose_stores(paths, active)
             job = _labelled_far_away(job, label, rows, active)
         with _system_errors():
             return spark_engine.extract(job, images, rows, active, progress)
+
+
+def _encoder(
+    encoder: Encoder | str | os.PathLike[str] | Callable[[], Encoder], delivery: Delivery | None
+) -> tuple[Encoder, str | None]:
+    """The encoder, and the location from which Spark's workers read it, if they do."""
+    if callable(encoder):
+        encoder = encoder()
+    if not isinstance(encoder, Encoder) and is_network(encoder):
+        encoder = build_encoder(encoder)
+    return open_encoder(encoder, delivery)
 
 
 def _patterns(given: str | Sequence[str]) -> tuple[str, ...]:
@@ -239,40 +190,12 @@ def _stop_before(error: BaseException) -> BaseException | None:
     return earlier
 
 
-def _check_engine(
-    engine: str,
-    delivery: Delivery | None,
-    workers: int | None,
-    wave_files: int | None,
-    *,
-    on_spark: bool,
-) -> None:
-    if on_spark and workers is not None:
-        raise EngineError("--workers is for the embedded engine: on Spark, executors decide")
-    if not on_spark and wave_files is not None:
-        raise EngineError("--wave-files is for Spark: on the embedded engine, leave it out")
-    if not on_spark and delivery is not None:
-        raise EngineError("--delivery is for Spark: on the embedded engine, leave it out")
-    _check_choice("engine", engine, ("local", "spark"))
-    _check_choice("delivery", delivery, (None, "broadcast", "file"))
-    _check_number("workers", workers, 1)
-    _check_number("wave_files", wave_files, 1)
-
-
-def _check_missing(*, prune: bool, missing: bool, gone: Sequence[str | os.PathLike[str]]) -> None:
-    if missing and not prune:
-        raise UsageError("--missing goes with --prune: it chooses more rows to delete")
-    if gone and not prune:
-        raise UsageError("--gone goes with --prune: it names a folder that is gone")
-    if not isinstance(gone, (str, os.PathLike)) and "" in gone:
-        raise UsageError("--gone: '' is not a folder: expected a path")
-
-
-def _missing(of_other_sources: bool, gone: Sequence[str | os.PathLike[str]]) -> Missing:
+def _missing(resume: Resume) -> Missing:
+    gone = resume.gone
     folders = [gone] if isinstance(gone, (str, os.PathLike)) else gone
     named = (local_path(os.fspath(folder)) for folder in folders)
     absolute = tuple(os.path.abspath(folder) for folder in named)  # noqa: PTH100
-    return Missing(of_other_sources, absolute)
+    return Missing(resume.missing, absolute)
 
 
 def _is_far(paths: JobPaths) -> bool:
@@ -302,33 +225,6 @@ def _labelled_far_away(job: Job, label: str | None, rows: TableStore, spark: Spa
 
     chosen = chosen.checked(uris)
     return replace(job, label=chosen.rule, label_rule=chosen.text)
-
-
-def _check_choice(name: str, given: object, choices: tuple[str | None, ...]) -> None:
-    if given not in choices:
-        raise EngineError(f"{name} is {given!r}: give one of {', '.join(filter(None, choices))}")
-
-
-def _check_number(name: str, given: float | None, least: float) -> None:
-    if given is not None and not given >= least:  # so that NaN is refused as well
-        raise EngineError(f"{name} is {given!r}: give a number from {least:g} up")
-
-
-def _refuse_int8(precision: str | None) -> None:
-    if precision == "int8":
-        raise EncoderError(
-            "--precision int8 is calibrated on images once, or else no run could continue the "
-            "table of another: 'pomona encoder build MODEL --precision int8 --calibrate IMAGES "
-            "-o FILE', and then --encoder FILE"
-        )
-
-
-def _refuse_beside_encoder(options: list[str]) -> None:
-    if options:
-        raise EncoderError(
-            "--encoder holds its network and all that belongs to it: leave "
-            f"{', '.join(options)} out"
-        )
 
 
 def _paths(source: str, table: str, selection: Selection, *, on_spark: bool) -> JobPaths:

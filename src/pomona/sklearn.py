@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from pomona.embedding import embed, encoder_for
+from pomona.building.build import encoder_for
+from pomona.embedding import embed
 from pomona.encoder.encoder import Encoder
 from pomona.encoder.names import DEFAULT_MODEL
 from pomona.extras import check_extra

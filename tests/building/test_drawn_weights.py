@@ -46,7 +46,7 @@ def held_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def features_of(folder: Path, table: Path, encoder: Encoder) -> tuple[np.ndarray, np.ndarray]:
-    pomona.extract(folder, table, encoder=encoder, workers=1)
+    pomona.extract(folder, table, encoder=encoder, engine=pomona.LocalEngine(workers=1))
     rows = pq.read_table(table, columns=["label", "features"]).to_pylist()
     labels = np.array([row["label"] for row in rows])
     return np.array([row["features"] for row in rows], np.float32), labels

@@ -142,6 +142,7 @@ BAD_USE = [
     (["extract", "s3a://bucket/x", "{tmp}/t"], "add --master"),
     (["extract", "{src}", "{tmp}/t", "--master", "local", "--workers", "2"], "embedded engine"),
     (["extract", "{src}", "{tmp}/t", "--wave-files", "9"], "is for Spark"),
+    (["extract", "{src}", "{tmp}/t", "--delivery", "file"], "is for Spark"),
     (["extract", "{src}"], "Missing argument 'TABLE'"),
     (["extract", "{src}", "{tmp}/t", "--workers", "0"], "not in the range"),
     (["extract", "{src}", "{tmp}/t", "--speed", "9"], "No such option"),

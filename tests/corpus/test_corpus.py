@@ -73,7 +73,9 @@ def test_reported_file_has_the_right_row(
 def test_spark_gives_the_same_rows(
     spark: SparkSession, files: Path, table: Path, encoder: Encoder, tmp_path: Path
 ) -> None:
-    pomona.extract(files, tmp_path / "table", encoder=encoder, spark=spark)
+    pomona.extract(
+        files, tmp_path / "table", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+    )
     assert tables.read(tmp_path / "table").equals(tables.read(table))
 
 

@@ -25,7 +25,10 @@ def drawn_table(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> P
     draw_tree(folder / "photos")
     with pytest.warns(pomona.DrawnWeightsWarning):
         pomona.extract(
-            folder / "photos", folder / "table", encoder=folder / "drawn.encoder", workers=2
+            folder / "photos",
+            folder / "table",
+            encoder=folder / "drawn.encoder",
+            engine=pomona.LocalEngine(workers=2),
         )
     return folder / "table"
 

@@ -81,7 +81,9 @@ def test_every_hard_name_of_a_file_and_of_a_folder_gets_its_row(
     for name in HARD:
         write(source, name, name + b".png")
         expected[uri(str(source), name, name + b".png"), seen(name)] = 1
-    summary = pomona.extract(source, tmp_path / "t", encoder=encoder, workers=2)
+    summary = pomona.extract(
+        source, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=2)
+    )
     assert (summary.ok, summary.failed) == (len(HARD), 0)
     assert labels_by_path(tmp_path / "t") == expected
     assert sorted(os.listdir(tmp_path)) == ["source", "t"]  # noqa: PTH208
@@ -90,8 +92,12 @@ def test_every_hard_name_of_a_file_and_of_a_folder_gets_its_row(
 def test_a_second_run_finds_every_hard_name_done(encoder: Encoder, tmp_path: Path) -> None:
     for name in HARD:
         write(tmp_path / "source", name, name + b".png")
-    pomona.extract(tmp_path / "source", tmp_path / "t", encoder=encoder, workers=1)
-    summary = pomona.extract(tmp_path / "source", tmp_path / "t", encoder=encoder, workers=1)
+    pomona.extract(
+        tmp_path / "source", tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1)
+    )
+    summary = pomona.extract(
+        tmp_path / "source", tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1)
+    )
     assert (summary.skipped, summary.ok) == (len(HARD), 0)
     assert sum(labels_by_path(tmp_path / "t").values()) == len(HARD)
 
@@ -105,9 +111,13 @@ def test_relative_table_with_a_colon_is_a_folder(
     for seed in (1, 2):  # the second run adds a part file
         picture = drawn.picture(seed=seed)
         (tmp_path / "source" / f"{seed}.png").write_bytes(drawn.encode(picture, "PNG"))
-        summary = pomona.extract("source", name, encoder=encoder, workers=1)
+        summary = pomona.extract(
+            "source", name, encoder=encoder, engine=pomona.LocalEngine(workers=1)
+        )
         assert (summary.ok, summary.failed) == (1, 0)
-    summary = pomona.extract("source", name, encoder=encoder, workers=1, label="none")
+    summary = pomona.extract(
+        "source", name, encoder=encoder, label="none", engine=pomona.LocalEngine(workers=1)
+    )
     assert summary.changes.relabelled == 2  # their part files are written anew
     assert list(pomona.read_features(name).labels) == [None, None]
     assert tables.read(tmp_path / name).num_rows == 2
@@ -125,7 +135,9 @@ def test_any_names_get_one_row_each(encoder: Encoder, names: list[tuple[bytes, b
     try:
         for folder, name in names:
             write(root / "source", folder, name + b".png")
-        pomona.extract(root / "source", root / "t", encoder=encoder, workers=1)
+        pomona.extract(
+            root / "source", root / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1)
+        )
         assert labels_by_path(root / "t") == Counter(
             (uri(f"{root}/source", folder, name + b".png"), seen(folder)) for folder, name in names
         )
@@ -143,7 +155,9 @@ def test_links_in_circles_end_and_links_out_of_the_source_are_followed(
     (source / "self.png").symlink_to(source / "self.png")
     (source / "b").symlink_to(tmp_path / "elsewhere")
     (source / "a" / "three.png").symlink_to(tmp_path / "elsewhere" / "two.png")
-    summary = pomona.extract(source, tmp_path / "t", encoder=encoder, workers=1)
+    summary = pomona.extract(
+        source, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1)
+    )
     rows = tables.read(tmp_path / "t").to_pylist()
     told = {
         (row["path"].removeprefix(f"file:{source}/"), row["label"], row["status"]) for row in rows

@@ -39,14 +39,16 @@ def test_a_moved_folder_is_taken_over_as_if_it_had_been_computed_and_its_ghosts_
     folder.rename(moved)
     for file in moved.iterdir():
         os.utime(file, (1e9, 1e9))  # a copy has another time
-    told = extract(moved, table, prune=True, missing=True, dry_run=True)
+    told = extract(moved, table, dry_run=True, resume=pomona.Resume(prune=True, missing=True))
     assert tables.read(table).num_rows == 4
-    done = extract(moved, table, prune=True, missing=True)
+    done = extract(moved, table, resume=pomona.Resume(prune=True, missing=True))
     assert told.changes == done.changes
     assert (done.changes.taken_over, done.changes.new, done.changes.missing) == (3, 1, 3)
     assert (done.ok, done.failed) == (0, 1)
     # The one without a vector was computed again by this run, so the next one knows its bytes.
-    assert extract(moved, table, prune=True, missing=True).changes.missing == 1
+    assert (
+        extract(moved, table, resume=pomona.Resume(prune=True, missing=True)).changes.missing == 1
+    )
     pomona.extract(moved, tmp_path / "anew", encoder=encoder)
     assert tables.read(table).equals(tables.read(tmp_path / "anew"))
 
@@ -90,7 +92,10 @@ def test_rows_below_a_folder_that_is_not_there_stay_unless_it_is_named(
 
     def run(**more: object) -> Summary:
         return pomona.extract(
-            pictures, tmp_path / "t", encoder=encoder, prune=True, missing=True, **more
+            pictures,
+            tmp_path / "t",
+            encoder=encoder,
+            resume=pomona.Resume(prune=True, missing=True, **more),
         )
 
     pomona.extract(folder, tmp_path / "t", encoder=encoder)
@@ -119,7 +124,9 @@ def test_rows_of_files_that_exist_stay_wherever_they_were_listed_from(
 ) -> None:
     pomona.extract(folder, tmp_path / "t", encoder=encoder)
     before = tables.read(tmp_path / "t").num_rows
-    done = pomona.extract(pictures, tmp_path / "t", encoder=encoder, prune=True, missing=True)
+    done = pomona.extract(
+        pictures, tmp_path / "t", encoder=encoder, resume=pomona.Resume(prune=True, missing=True)
+    )
     assert (done.changes.missing, done.changes.pruned) == (0, 0)
     assert tables.read(tmp_path / "t").num_rows == before + done.files
 
@@ -128,7 +135,9 @@ def test_an_empty_name_is_not_a_folder_that_is_gone(
     encoder: Encoder, folder: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match="'' is not a folder"):
-        pomona.extract(folder, tmp_path / "t", encoder=encoder, prune=True, gone=[""])
+        pomona.extract(
+            folder, tmp_path / "t", encoder=encoder, resume=pomona.Resume(prune=True, gone=[""])
+        )
 
 
 @pytest.mark.parametrize("more", [{"missing": True}, {"gone": ["/x"]}, {"gone": "/x"}])
@@ -136,7 +145,7 @@ def test_options_that_go_together_are_asked_for_together(
     encoder: Encoder, folder: Path, tmp_path: Path, more: dict[str, object]
 ) -> None:
     with pytest.raises(UsageError, match="goes with --prune"):
-        pomona.extract(folder, tmp_path / "t", encoder=encoder, **more)
+        pomona.extract(folder, tmp_path / "t", encoder=encoder, resume=pomona.Resume(**more))
 
 
 def test_a_kept_row_is_told_with_its_folder_and_without_the_advice_to_prune(

@@ -103,7 +103,7 @@ def test_changed_and_pruned_rows_and_new_labels_go_together(
     picture.write_bytes(drawn.encode(drawn.picture(20, 20, 8), "JPEG"))
     (pictures / "Apple Red 1" / "image 1.png").unlink()
     rule = "regex:/([^/]+)$"
-    done = extract(pictures, tmp_path / "t", label=rule, prune=True)
+    done = extract(pictures, tmp_path / "t", label=rule, resume=pomona.Resume(prune=True))
     assert (done.changes.changed, done.changes.pruned, done.changes.relabelled) == (1, 1, 12)
     pomona.extract(pictures, tmp_path / "anew", encoder=encoder, label=rule)
     assert tables.read(tmp_path / "t").equals(tables.read(tmp_path / "anew"))
@@ -115,7 +115,7 @@ def test_a_csv_file_that_names_no_image_is_refused_before_the_table_is_touched(
     csv = tmp_path / "labels.csv"
     csv.write_text("path,label\nIMG_1.JPG,red\n")
     with pytest.raises(UsageError, match="line 2 has 'IMG_1.JPG', an image is .*image"):
-        extract(pictures, tmp_path / "t", label=f"csv:{csv}", prune=True)
+        extract(pictures, tmp_path / "t", label=f"csv:{csv}", resume=pomona.Resume(prune=True))
     assert not (tmp_path / "t").exists()
 
 

@@ -28,10 +28,10 @@ def extract(request: pytest.FixtureRequest, encoder: Encoder) -> Extract:
     """The main job, on each engine."""
     if request.param == "spark":
         pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
-        how = {"spark": request.getfixturevalue("spark")}
+        engine = pomona.SparkEngine(spark=request.getfixturevalue("spark"))
     else:
-        how = {"workers": 2}
-    return lambda *given, **more: pomona.extract(*given, encoder=encoder, **how, **more)
+        engine = pomona.LocalEngine(workers=2)
+    return lambda *given, **more: pomona.extract(*given, encoder=encoder, engine=engine, **more)
 
 
 def draw(path: Path, seed: int = 0, *, time: float | None = None) -> None:
@@ -43,7 +43,7 @@ def draw(path: Path, seed: int = 0, *, time: float | None = None) -> None:
 def assert_as_made_anew(table: Path, pictures: Path, encoder: Encoder) -> None:
     """The table is what a run from nothing makes of the pictures as they are now."""
     anew = table.with_name("anew")
-    pomona.extract(pictures, anew, encoder=encoder, overwrite=anew.exists())
+    pomona.extract(pictures, anew, encoder=encoder, resume=pomona.Resume(overwrite=anew.exists()))
     assert tables.read(table).equals(tables.read(anew))
 
 
@@ -78,7 +78,7 @@ def test_what_failed_is_tried_again_only_when_asked(
 ) -> None:
     pomona.extract(pictures, tmp_path / "t", encoder=encoder)
     assert extract(pictures, tmp_path / "t").ok == 0
-    again = extract(pictures, tmp_path / "t", retry_failed=True)
+    again = extract(pictures, tmp_path / "t", resume=pomona.Resume(retry_failed=True))
     assert (again.changes.retried, again.failed, again.skipped) == (3, 3, 11)
     assert_as_made_anew(tmp_path / "t", pictures, encoder)
 
@@ -91,7 +91,7 @@ def test_files_that_are_gone_keep_their_rows_unless_pruned(
     kept = extract(pictures, tmp_path / "t")
     assert (kept.changes.gone, kept.changes.pruned) == (4, 0)
     assert tables.read(tmp_path / "t").num_rows == 14
-    pruned = extract(pictures, tmp_path / "t", prune=True)
+    pruned = extract(pictures, tmp_path / "t", resume=pomona.Resume(prune=True))
     assert (pruned.changes.gone, pruned.changes.pruned, pruned.ok) == (4, 4, 0)
     assert_as_made_anew(tmp_path / "t", pictures, encoder)
 
@@ -107,13 +107,20 @@ def test_pruning_keeps_the_rows_of_a_disk_that_is_not_mounted_unless_it_is_named
     pomona.extract(pictures, tmp_path / "t", encoder=encoder)
     mounted.rename(away)
     for dry_run in (True, False):
-        kept = extract(pictures, tmp_path / "t", prune=True, dry_run=dry_run).changes
+        kept = extract(
+            pictures, tmp_path / "t", dry_run=dry_run, resume=pomona.Resume(prune=True)
+        ).changes
         assert (kept.gone, kept.pruned, kept.missing_kept) == (0, 0, 4)
         assert dict(kept.absent_folders) == {str(disk): 4}
     away.rename(mounted)
-    assert extract(pictures, tmp_path / "t", prune=True).skipped == 14
+    assert extract(pictures, tmp_path / "t", resume=pomona.Resume(prune=True)).skipped == 14
     mounted.rename(away)
-    assert extract(pictures, tmp_path / "t", prune=True, gone=[disk]).changes.pruned == 4
+    assert (
+        extract(
+            pictures, tmp_path / "t", resume=pomona.Resume(prune=True, gone=[disk])
+        ).changes.pruned
+        == 4
+    )
     assert_as_made_anew(tmp_path / "t", pictures, encoder)
 
 
@@ -127,9 +134,11 @@ def test_pruning_leaves_the_rows_of_other_sources_and_of_other_globs(
     shutil.rmtree(tmp_path / "others")
     (pictures / "Apple Red 1" / "image 1.png").unlink()
     for source in (pictures, f"{pictures}/P*"):
-        summary = extract(source, tmp_path / "t", prune=True, globs=["*.webp", "*.jpg"])
+        summary = extract(
+            source, tmp_path / "t", globs=["*.webp", "*.jpg"], resume=pomona.Resume(prune=True)
+        )
         assert (summary.changes.gone, summary.changes.pruned) == (0, 0)
-    summary = extract(f"{pictures}/A*", tmp_path / "t", prune=True)
+    summary = extract(f"{pictures}/A*", tmp_path / "t", resume=pomona.Resume(prune=True))
     assert (summary.changes.gone, summary.changes.pruned) == (1, 1)
     assert "a.png" in tables.rows(tmp_path / "t")
     assert tables.read(tmp_path / "t").num_rows == 14
@@ -142,7 +151,7 @@ def test_pruning_leaves_the_rows_of_folders_that_cannot_be_listed(
     pomona.extract(pictures, tmp_path / "t", encoder=encoder)
     (pictures / "kind=bad").chmod(0)
     try:
-        summary = extract(pictures, tmp_path / "t", prune=True)
+        summary = extract(pictures, tmp_path / "t", resume=pomona.Resume(prune=True))
     finally:
         (pictures / "kind=bad").chmod(0o755)
     assert (summary.changes.pruned, len(summary.unlisted)) == (0, 1)
@@ -157,10 +166,10 @@ def test_a_dry_run_says_what_would_be_done_and_changes_nothing(
     draw(pictures / "Apple Red 1" / "image 3.jpg", 5)
     (pictures / "Apple Red 1" / "image 1.png").unlink()
     before = {path: path.read_bytes() for path in (tmp_path / "t").iterdir()}
-    more = {"retry_failed": True, "prune": True}
-    told = extract(pictures, tmp_path / "t", dry_run=True, **more)
+    resume = pomona.Resume(retry_failed=True, prune=True)
+    told = extract(pictures, tmp_path / "t", dry_run=True, resume=resume)
     assert {path: path.read_bytes() for path in (tmp_path / "t").iterdir()} == before
-    done = extract(pictures, tmp_path / "t", **more)
+    done = extract(pictures, tmp_path / "t", resume=resume)
     assert told.changes == done.changes
     assert (told.ok, told.failed, told.dry_run) == (0, 0, True)
     assert (done.changes.new, done.changes.changed, done.changes.retried) == (1, 1, 3)
@@ -177,16 +186,23 @@ def test_a_dry_run_into_a_new_table_leaves_no_folder(
 def test_a_dry_run_is_refused_where_the_run_would_be(
     extract: Extract, pictures: Path, tmp_path: Path
 ) -> None:
-    pomona.extract(pictures, tmp_path / "t", weights="untrained:8")
+    pomona.extract(
+        pictures, tmp_path / "t", encoder=pomona.build_encoder("mobilenet_v2", "untrained:8")
+    )
     with pytest.raises(TableError, match="another encoder"):
         extract(pictures, tmp_path / "t", dry_run=True)
-    assert extract(pictures, tmp_path / "t", dry_run=True, overwrite=True).changes.new == 14
+    assert (
+        extract(
+            pictures, tmp_path / "t", dry_run=True, resume=pomona.Resume(overwrite=True)
+        ).changes.new
+        == 14
+    )
 
 
 def test_a_path_that_has_two_rows_gets_one(
     extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
-    pomona.extract(pictures, tmp_path / "t", encoder=encoder, workers=1)
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     (part,) = (tmp_path / "t").iterdir()
     shutil.copy(part, part.with_name("part-copy.parquet"))
     extract(pictures, tmp_path / "t")
@@ -219,9 +235,13 @@ def test_workers_that_cannot_start_cost_no_row(
     with monkeypatch.context() as patched:
         patched.setenv("PYTHONPATH", str(tmp_path / "broken"))
         with pytest.raises(RunError, match="half installed"):
-            pomona.extract(pictures, tmp_path / "t", encoder=encoder, prune=True)
+            pomona.extract(
+                pictures, tmp_path / "t", encoder=encoder, resume=pomona.Resume(prune=True)
+            )
     assert tables.read(tmp_path / "t").equals(before)
-    done = pomona.extract(pictures, tmp_path / "t", encoder=encoder, prune=True)
+    done = pomona.extract(
+        pictures, tmp_path / "t", encoder=encoder, resume=pomona.Resume(prune=True)
+    )
     assert done.changes.to_do == 2
     assert_as_made_anew(tmp_path / "t", pictures, encoder)
 
@@ -276,6 +296,8 @@ def test_a_file_replaced_between_listing_and_reading_is_done_again_by_the_next_r
     assert len(rows) == first.files == 14
     assert rows["image 5.webp"]["error"] == "cannot be read: No such file or directory"
     assert rows["image 1.png"]["status"] == "truncated"
-    again = pomona.extract(pictures, tmp_path / "t", encoder=encoder, prune=True)
+    again = pomona.extract(
+        pictures, tmp_path / "t", encoder=encoder, resume=pomona.Resume(prune=True)
+    )
     assert (again.changes.changed, again.changes.pruned) == (2, 1)
     assert_as_made_anew(tmp_path / "t", pictures, encoder)

@@ -106,9 +106,11 @@ def test_a_signal_in_the_first_minute_keeps_what_is_done(
     assert 20 <= len(before) < 600
     assert len(before) == kept(said)
     assert all(path.suffix == ".parquet" for path in table.iterdir())
-    summary = pomona.extract(pictures, table, encoder=encoder, workers=2)
+    summary = pomona.extract(pictures, table, encoder=encoder, engine=pomona.LocalEngine(workers=2))
     assert (summary.skipped, summary.ok) == (len(before), 600 - len(before))
-    whole = pomona.extract(pictures, tmp_path / "whole", encoder=encoder, workers=2)
+    whole = pomona.extract(
+        pictures, tmp_path / "whole", encoder=encoder, engine=pomona.LocalEngine(workers=2)
+    )
     assert whole.ok == 600
     after, expected = tables.read(table), tables.read(tmp_path / "whole")
     assert after["path"].equals(expected["path"])  # none is lost, none is doubled
@@ -152,7 +154,7 @@ def test_a_second_signal_stops_at_once_and_leaves_whole_files(
     assert not list(table.glob("_staging*"))
     assert all(path.suffix == ".parquet" for path in table.glob("*"))
     monkeypatch.delenv("PYTHONPATH")
-    pomona.extract(source, table, encoder=encoder, workers=1)
+    pomona.extract(source, table, encoder=encoder, engine=pomona.LocalEngine(workers=1))
     assert len(tables.rows(table)) == 41
 
 
@@ -226,7 +228,7 @@ def test_spark_keeps_what_is_done_when_ctrl_c_goes_to_all_its_processes(
     before = tables.read(table)
     assert len(before) == kept(ended.stderr) > 0
     assert all(path.suffix == ".parquet" for path in table.iterdir())
-    summary = pomona.extract(pictures, table, encoder=encoder, workers=2)
+    summary = pomona.extract(pictures, table, encoder=encoder, engine=pomona.LocalEngine(workers=2))
     assert (summary.skipped, summary.ok) == (len(before), 600 - len(before))
     assert len(tables.rows(table)) == 600
 
@@ -309,13 +311,14 @@ def stopped_far_away(
                     source,
                     f"{remote}/far",
                     encoder=encoder,
-                    spark=spark,
-                    wave_files=20,
                     progress=stop,
+                    engine=pomona.SparkEngine(spark=spark, wave_files=20),
                 )
         kept = tables.read(tmp_path / "far")["label"].to_pylist() if stop_kept(caught) else []
         assert not list((tmp_path / "far").glob("_*"))
-        again = pomona.extract(source, f"{remote}/far", encoder=encoder, spark=spark)
+        again = pomona.extract(
+            source, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+        )
         done = again.ok + again.changes.taken_over  # some pictures are the same, byte by byte
         assert (again.skipped, done) == (len(kept), 120 - len(kept))
         assert len(tables.rows(tmp_path / "far")) == 120

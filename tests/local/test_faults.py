@@ -93,7 +93,9 @@ def test_killed_workers_cost_no_row(
             shutil.rmtree(table, ignore_errors=True)
             striker = threading.Thread(target=strike, args=(moment, killed))
             striker.start()
-            summary = pomona.extract(faulty_pictures, table, encoder=encoder, workers=2)
+            summary = pomona.extract(
+                faulty_pictures, table, encoder=encoder, engine=pomona.LocalEngine(workers=2)
+            )
             striker.join()
             moment *= 0.8
         assert summary.by_status["crashed"] == 0

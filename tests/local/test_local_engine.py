@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,9 @@ STATUSES = {
 
 
 def test_every_file_gets_its_row(encoder: Encoder, pictures: Path, tmp_path: Path) -> None:
-    summary = pomona.extract(pictures, tmp_path / "t", encoder=encoder, workers=2)
+    summary = pomona.extract(
+        pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=2)
+    )
     rows = tables.rows(tmp_path / "t")
     assert len(rows) == summary.files == 14
     assert {name: row["status"] for name, row in rows.items() if row["status"] != "ok"} == STATUSES
@@ -43,24 +46,22 @@ def test_every_file_gets_its_row(encoder: Encoder, pictures: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("engine", "wrong"),
     [
-        {"workers": 0},
-        {"workers": -1},
-        {"image_timeout_s": 0.0},
-        {"image_timeout_s": float("nan")},
-        {"engine": "dask"},
-        {"engine": "spark", "wave_files": 0},
-        {"engine": "spark", "delivery": "pigeon"},
+        (pomona.LocalEngine, {"workers": 0}),
+        (pomona.LocalEngine, {"workers": -1}),
+        (pomona.LocalEngine, {"image_timeout_s": 0.0}),
+        (pomona.LocalEngine, {"image_timeout_s": float("nan")}),
+        (pomona.SparkEngine, {"wave_files": 0}),
+        (pomona.SparkEngine, {"delivery": "pigeon"}),
     ],
 )
-def test_settings_that_mean_nothing_are_refused(
-    encoder: Encoder, pictures: Path, tmp_path: Path, wrong: dict[str, Any]
+def test_engines_with_settings_that_mean_nothing_are_refused(
+    engine: Callable[..., object], wrong: dict[str, Any]
 ) -> None:
-    (*_, (name, value)) = wrong.items()
+    ((name, value),) = wrong.items()
     with pytest.raises(EngineError, match=f"{name} is {value!r}: give"):
-        pomona.extract(pictures, tmp_path / "t", encoder=encoder, **wrong)
-    assert not (tmp_path / "t").exists()
+        engine(**wrong)
 
 
 def test_a_broken_disk_ends_a_run_with_an_error_of_ours(
@@ -75,15 +76,19 @@ def test_a_broken_disk_ends_a_run_with_an_error_of_ours(
 
 
 def test_only_part_files_are_left(encoder: Encoder, pictures: Path, tmp_path: Path) -> None:
-    pomona.extract(pictures, tmp_path / "t", encoder=encoder, workers=2)
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=2))
     assert {path.suffix for path in (tmp_path / "t").iterdir()} == {".parquet"}
 
 
 def test_the_number_of_workers_changes_nothing(
     encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
-    pomona.extract(pictures, tmp_path / "one", encoder=encoder, workers=1)
-    pomona.extract(pictures, tmp_path / "three", encoder=encoder, workers=3)
+    pomona.extract(
+        pictures, tmp_path / "one", encoder=encoder, engine=pomona.LocalEngine(workers=1)
+    )
+    pomona.extract(
+        pictures, tmp_path / "three", encoder=encoder, engine=pomona.LocalEngine(workers=3)
+    )
     assert tables.read(tmp_path / "one").equals(tables.read(tmp_path / "three"))
 
 
@@ -92,7 +97,9 @@ def test_each_process_loads_the_model_once(
 ) -> None:
     for seed in range(200):  # many chunks for each process
         (pictures / f"{seed}.png").write_bytes(drawn.encode(drawn.picture(9, 9, seed), "PNG"))
-    summary = pomona.extract(pictures, tmp_path / "t", encoder=encoder, workers=2)
+    summary = pomona.extract(
+        pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=2)
+    )
     assert summary.model_loads == 2
     assert summary.ok == 211
 
@@ -160,7 +167,9 @@ def test_an_image_that_ends_its_process_is_the_only_one_to_pay(
     for seed in (1, 2):
         poison = drawn.encode(drawn.picture(20, 13, seed), "PNG")
         (pictures / "kind=bad" / f"poison {seed}.png").write_bytes(poison)
-    summary = pomona.extract(pictures, tmp_path / "t", encoder=encoder, workers=2)
+    summary = pomona.extract(
+        pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=2)
+    )
     rows = tables.rows(tmp_path / "t")
     assert len(rows) == summary.files == 16
     assert (summary.ok, summary.by_status["crashed"]) == (11, 2)
@@ -179,7 +188,10 @@ def test_an_image_that_hangs_its_process_is_ended_and_named(
     monkeypatch.setenv("IMAGES_AT_ONCE", str(at_once))
     (pictures / "endless.png").write_bytes(drawn.encode(drawn.picture(20, 17), "PNG"))
     summary = pomona.extract(
-        pictures, tmp_path / "t", encoder=encoder, workers=2, image_timeout_s=1.0
+        pictures,
+        tmp_path / "t",
+        encoder=encoder,
+        engine=pomona.LocalEngine(workers=2, image_timeout_s=1.0),
     )
     row = tables.rows(tmp_path / "t")["endless.png"]
     assert (row["status"], summary.ok) == ("crashed", 11)
@@ -189,10 +201,14 @@ def test_an_image_that_hangs_its_process_is_ended_and_named(
 def test_a_device_that_takes_many_images_at_once_gives_the_same_rows(
     encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pomona.extract(pictures, tmp_path / "one", encoder=encoder, workers=1)
+    pomona.extract(
+        pictures, tmp_path / "one", encoder=encoder, engine=pomona.LocalEngine(workers=1)
+    )
     monkeypatch.setenv("PYTHONPATH", str(POISON))
     monkeypatch.setenv("IMAGES_AT_ONCE", "5")
-    pomona.extract(pictures, tmp_path / "many", encoder=encoder, workers=1)
+    pomona.extract(
+        pictures, tmp_path / "many", encoder=encoder, engine=pomona.LocalEngine(workers=1)
+    )
     assert tables.read(tmp_path / "many").equals(tables.read(tmp_path / "one"))
 
 
@@ -249,7 +265,11 @@ def test_a_killed_worker_costs_no_row(encoder: Encoder, pictures: Path, tmp_path
             killed.append(workers[0])
 
     summary = pomona.extract(
-        pictures, tmp_path / "t", encoder=encoder, workers=2, progress=kill_one
+        pictures,
+        tmp_path / "t",
+        encoder=encoder,
+        progress=kill_one,
+        engine=pomona.LocalEngine(workers=2),
     )
     assert killed
     assert summary.model_loads == 3
@@ -274,7 +294,9 @@ def test_a_worker_that_dies_outside_of_an_image_costs_no_row(
         return real(self)
 
     monkeypatch.setattr(WorkerProcess, moment, dies_once)
-    summary = pomona.extract(pictures, tmp_path / "t", encoder=encoder, workers=2)
+    summary = pomona.extract(
+        pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=2)
+    )
     assert died
     assert len(tables.rows(tmp_path / "t")) == summary.files == 14
     assert summary.ok == 11
@@ -290,7 +312,9 @@ def test_workers_that_die_whenever_they_write_end_the_run(
     real = WorkerProcess.close_part
     monkeypatch.setattr(WorkerProcess, "close_part", dies)
     with pytest.raises(RunError, match="in a row .* there is no memory for a whole part"):
-        pomona.extract(pictures, tmp_path / "t", encoder=encoder, workers=1)
+        pomona.extract(
+            pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1)
+        )
 
 
 def test_a_thread_that_cannot_start_ends_the_run(
@@ -306,7 +330,9 @@ def test_a_thread_that_cannot_start_ends_the_run(
 
     monkeypatch.setattr(threading.Thread, "start", start)
     with pytest.raises(RuntimeError, match="can't start new thread"):
-        pomona.extract(pictures, tmp_path / "t", encoder=encoder, workers=2)
+        pomona.extract(
+            pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=2)
+        )
     assert not any(thread.is_alive() for thread in started)
 
 
@@ -316,7 +342,10 @@ def test_a_file_that_hangs_while_it_is_read_is_the_one_that_is_named(
     monkeypatch.setenv("PYTHONPATH", str(POISON))
     (pictures / "stalled.png").write_bytes(drawn.encode(drawn.picture(20, 20), "PNG"))
     summary = pomona.extract(
-        pictures, tmp_path / "t", encoder=encoder, workers=1, image_timeout_s=1.0
+        pictures,
+        tmp_path / "t",
+        encoder=encoder,
+        engine=pomona.LocalEngine(workers=1, image_timeout_s=1.0),
     )
     rows = tables.rows(tmp_path / "t")
     assert [name for name, row in rows.items() if row["status"] == "crashed"] == ["stalled.png"]
@@ -337,7 +366,9 @@ def test_many_images_in_a_row_that_end_their_process_are_all_named(
     monkeypatch.setenv("PYTHONPATH", str(POISON))
     source = poisonous_pictures(tmp_path / "pictures", ENDS_IN_A_ROW + 1)
     (source / "z.png").write_bytes(drawn.encode(drawn.picture(20, 20), "PNG"))
-    summary = pomona.extract(source, tmp_path / "t", encoder=encoder, workers=2)
+    summary = pomona.extract(
+        source, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=2)
+    )
     assert summary.by_status == {"crashed": ENDS_IN_A_ROW + 1, "ok": 1}
     assert set(tables.rows(tmp_path / "t")) == {path.name for path in source.iterdir()}
 
@@ -349,7 +380,9 @@ def test_a_failure_that_every_image_meets_ends_the_run_and_blames_none(
     monkeypatch.setenv("EVERY_IMAGE_IS_POISON", "1")
     source = poisonous_pictures(tmp_path / "pictures", 30)
     with pytest.raises(RunError, match="the last one over a drawn picture: .*SIGSEGV"):
-        pomona.extract(source, tmp_path / "t", encoder=encoder, workers=2)
+        pomona.extract(
+            source, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=2)
+        )
     assert not (tmp_path / "t").exists()
 
 
@@ -360,7 +393,9 @@ def test_workers_that_cannot_start_end_the_run_with_their_reason(
     (tmp_path / "broken" / "openvino.py").write_text("raise ImportError('half installed')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"))
     with pytest.raises(RunError, match="half installed"):
-        pomona.extract(pictures, tmp_path / "t", encoder=encoder, workers=2)
+        pomona.extract(
+            pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=2)
+        )
 
 
 def test_overwriting_gives_the_old_rows_back_if_none_take_their_place(
@@ -372,13 +407,21 @@ def test_overwriting_gives_the_old_rows_back_if_none_take_their_place(
     (tmp_path / "broken" / "openvino.py").write_text("raise ImportError('half installed')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"))
     with pytest.raises(RunError):
-        pomona.extract(pictures, tmp_path / "t", encoder=encoder, overwrite=True)
+        pomona.extract(
+            pictures, tmp_path / "t", encoder=encoder, resume=pomona.Resume(overwrite=True)
+        )
     assert tables.read(tmp_path / "t").equals(before)
 
 
 def test_progress_ends_at_the_total(encoder: Encoder, pictures: Path, tmp_path: Path) -> None:
     seen: list[Snapshot] = []
-    pomona.extract(pictures, tmp_path / "t", encoder=encoder, workers=2, progress=seen.append)
+    pomona.extract(
+        pictures,
+        tmp_path / "t",
+        encoder=encoder,
+        progress=seen.append,
+        engine=pomona.LocalEngine(workers=2),
+    )
     assert seen[-1] == Snapshot(done=14, failed=3, total=14)
 
 
@@ -443,6 +486,13 @@ def test_folders_here_may_have_names_that_look_like_uris_or_drives(
     for name in ("a:b", "x:/y"):
         Path(name).mkdir(parents=True)
         Path(name, "a.png").write_bytes(drawn.encode(drawn.picture(), "PNG"))
-        assert pomona.extract(name, f"{name} table", encoder=encoder, workers=1).ok == 1
-        again = pomona.extract(f"./{name}", f"./{name} table", encoder=encoder, workers=1)
+        assert (
+            pomona.extract(
+                name, f"{name} table", encoder=encoder, engine=pomona.LocalEngine(workers=1)
+            ).ok
+            == 1
+        )
+        again = pomona.extract(
+            f"./{name}", f"./{name} table", encoder=encoder, engine=pomona.LocalEngine(workers=1)
+        )
         assert again.skipped == 1

@@ -76,7 +76,12 @@ def example(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Path:
     """A folder with drawn pictures in `photos` and their features in `features`."""
     folder = tmp_path_factory.mktemp("example")
     draw_tree(folder / "photos")
-    pomona.extract(folder / "photos", folder / "features", encoder=encoder, workers=1)
+    pomona.extract(
+        folder / "photos",
+        folder / "features",
+        encoder=encoder,
+        engine=pomona.LocalEngine(workers=1),
+    )
     return folder
 
 

@@ -54,7 +54,13 @@ def test_the_eight_orientations_of_one_photo_look_alike(odd: Path) -> None:
 def test_spark_gives_the_same_rows_of_the_odd_images(
     spark: SparkSession, odd: Path, shared_data: Path, imagenet: Encoder, tmp_path: Path
 ) -> None:
-    pomona.extract(shared_data / "odd", tmp_path / "t", encoder=imagenet, globs=["*"], spark=spark)
+    pomona.extract(
+        shared_data / "odd",
+        tmp_path / "t",
+        encoder=imagenet,
+        globs=["*"],
+        engine=pomona.SparkEngine(spark=spark),
+    )
     assert tables.read(tmp_path / "t").equals(tables.read(odd))
 
 

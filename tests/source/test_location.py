@@ -204,7 +204,12 @@ def test_the_embedded_engine_takes_an_encoder_from_a_uri(
 ) -> None:
     store.objects["/bucket/fruit.encoder"] = encoder.to_bytes()
     uri = store.uri("/bucket/fruit.encoder")
-    assert pomona.extract(pictures, tmp_path / "t", encoder=uri, workers=1).ok == 11
+    assert (
+        pomona.extract(
+            pictures, tmp_path / "t", encoder=uri, engine=pomona.LocalEngine(workers=1)
+        ).ok
+        == 11
+    )
 
 
 def test_a_missing_object_is_one_clear_error_without_the_secret(

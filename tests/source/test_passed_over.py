@@ -66,13 +66,15 @@ def test_a_file_that_is_excluded_counts_as_gone(
     source: Path, encoder: Encoder, tmp_path: Path
 ) -> None:
     def run(**more: object) -> pomona.Summary:
-        return pomona.extract(source, tmp_path / "t", encoder=encoder, workers=1, **more)
+        return pomona.extract(
+            source, tmp_path / "t", encoder=encoder, **more, engine=pomona.LocalEngine(workers=1)
+        )
 
     before = run().files
     kept = run(exclude="drafts/")
     assert (before, kept.files, kept.changes.gone, kept.changes.pruned) == (12, 10, 2, 0)
     assert tables.read(tmp_path / "t").num_rows == 12
-    assert run(exclude=["drafts/"], prune=True).changes.pruned == 2
+    assert run(exclude=["drafts/"], resume=pomona.Resume(prune=True)).changes.pruned == 2
     assert tables.read(tmp_path / "t").num_rows == 10
 
 
@@ -83,10 +85,18 @@ def test_both_engines_take_the_same_files_and_count_the_same(
     patterns = ["drafts/", "nothing/"]
     here = pomona.extract(source, tmp_path / "here", encoder=encoder, exclude=patterns)
     there = pomona.extract(
-        source, tmp_path / "there", encoder=encoder, exclude=patterns, spark=spark
+        source,
+        tmp_path / "there",
+        encoder=encoder,
+        exclude=patterns,
+        engine=pomona.SparkEngine(spark=spark),
     )
     far = pomona.extract(
-        f"{remote}/source", tmp_path / "far", encoder=encoder, exclude=patterns, spark=spark
+        f"{remote}/source",
+        tmp_path / "far",
+        encoder=encoder,
+        exclude=patterns,
+        engine=pomona.SparkEngine(spark=spark),
     )
     told = TOLD | {"excluded": TOLD["excluded"] | {"nothing/": 0}}
     for run in (here, there, far):

@@ -76,7 +76,9 @@ def test_columns_have_any_name_and_the_others_are_kept(
     (tmp_path / "files").mkdir()
     for n, content in enumerate(PICTURES):
         (tmp_path / "files" / f"{n}.png").write_bytes(content)
-    pomona.extract(tmp_path / "files", tmp_path / "near", encoder=encoder, workers=1)
+    pomona.extract(
+        tmp_path / "files", tmp_path / "near", encoder=encoder, engine=pomona.LocalEngine(workers=1)
+    )
     near = tables.rows(tmp_path / "near")
     for n in range(4):
         assert by_id[n]["features"] == near[f"{n}.png"]["features"]

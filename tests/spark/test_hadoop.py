@@ -43,8 +43,8 @@ def test_images_and_table_may_lie_on_a_hadoop_file_system(
 ) -> None:
     monkeypatch.setattr(binary_files, "_LEAST_LOOKS", 3)  # so that several threads look at them
     source, table = f"{remote}/{pictures.name}", f"{remote}/far"
-    summary = pomona.extract(source, table, encoder=encoder, spark=spark)
-    again = pomona.extract(source, table, encoder=encoder, spark=spark)
+    summary = pomona.extract(source, table, encoder=encoder, engine=pomona.SparkEngine(spark=spark))
+    again = pomona.extract(source, table, encoder=encoder, engine=pomona.SparkEngine(spark=spark))
     pomona.extract(pictures, tmp_path / "near", encoder=encoder)
     far, near = tables.read(tmp_path / "far"), tables.read(tmp_path / "near")
     for name in ("label", "features", "status", "size", "modified", "content_sha256"):
@@ -69,8 +69,13 @@ def test_a_uri_with_one_slash_is_hadoops_and_nothing_lands_on_the_drivers_disk(
     here.mkdir()
     monkeypatch.chdir(here)
     source, table = f"viewfs:/data/{pictures.name}", "VIEWFS:/data/far"
-    first = pomona.extract(source, table, encoder=encoder, spark=spark)
-    again = pomona.extract(f"viewfs:///data/{pictures.name}", table, encoder=encoder, spark=spark)
+    first = pomona.extract(source, table, encoder=encoder, engine=pomona.SparkEngine(spark=spark))
+    again = pomona.extract(
+        f"viewfs:///data/{pictures.name}",
+        table,
+        encoder=encoder,
+        engine=pomona.SparkEngine(spark=spark),
+    )
     assert (first.files, again.skipped, len(tables.rows(tmp_path / "far"))) == (14, 14, 14)
     for given, told in (
         ("dbfs:/x", "dbfs|cannot reach"),
@@ -78,14 +83,16 @@ def test_a_uri_with_one_slash_is_hadoops_and_nothing_lands_on_the_drivers_disk(
         ("http://x/y", "web address"),
     ):
         with pytest.raises(PomonaError, match=told):
-            pomona.extract(given, f"{remote}/other", encoder=encoder, spark=spark)
+            pomona.extract(
+                given, f"{remote}/other", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+            )
         with pytest.raises(PomonaError, match=told):
-            pomona.extract(pictures, given, encoder=encoder, spark=spark)
+            pomona.extract(pictures, given, encoder=encoder, engine=pomona.SparkEngine(spark=spark))
     assert not list(here.iterdir())
     (here / "hdfs:" / "x").mkdir(parents=True)
     for source, table in (("hdfs:/x", "t"), (str(pictures), "hdfs:/x")):
         with pytest.raises(PomonaError, match=r"write \./hdfs:/x for the path, or hdfs:///x for"):
-            pomona.extract(source, table, encoder=encoder, spark=spark)
+            pomona.extract(source, table, encoder=encoder, engine=pomona.SparkEngine(spark=spark))
 
 
 def test_a_remote_table_of_another_encoder_is_refused_and_overwrite_replaces_it(
@@ -94,10 +101,20 @@ def test_a_remote_table_of_another_encoder_is_refused_and_overwrite_replaces_it(
     import dataclasses
 
     other = dataclasses.replace(encoder, weights_sha256="0" * 64)
-    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    pomona.extract(
+        pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+    )
     with pytest.raises(TableError, match="made by another encoder"):
-        pomona.extract(pictures, f"{remote}/far", encoder=other, spark=spark)
-    pomona.extract(pictures, f"{remote}/far", encoder=other, spark=spark, overwrite=True)
+        pomona.extract(
+            pictures, f"{remote}/far", encoder=other, engine=pomona.SparkEngine(spark=spark)
+        )
+    pomona.extract(
+        pictures,
+        f"{remote}/far",
+        encoder=other,
+        engine=pomona.SparkEngine(spark=spark),
+        resume=pomona.Resume(overwrite=True),
+    )
     assert pomona.FeatureTable(tmp_path / "far").provenance()["weights_sha256"] == "0" * 64
     assert len(tables.rows(tmp_path / "far")) == 14
 
@@ -106,7 +123,13 @@ def test_a_remote_folder_that_is_no_table_is_never_touched(
     spark: SparkSession, encoder: Encoder, pictures: Path, remote: str
 ) -> None:
     with pytest.raises(TableError, match="not a feature table"):
-        pomona.extract(pictures, remote, encoder=encoder, spark=spark, overwrite=True)
+        pomona.extract(
+            pictures,
+            remote,
+            encoder=encoder,
+            engine=pomona.SparkEngine(spark=spark),
+            resume=pomona.Resume(overwrite=True),
+        )
     assert (pictures / "notes.txt").exists()
 
 
@@ -114,15 +137,21 @@ def test_a_remote_table_is_resumed_as_a_local_one(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
 ) -> None:
     source, table = f"{remote}/{pictures.name}", f"{remote}/far"
-    pomona.extract(source, table, encoder=encoder, spark=spark)
+    pomona.extract(source, table, encoder=encoder, engine=pomona.SparkEngine(spark=spark))
     (pictures / "new.png").write_bytes(drawn.encode(drawn.picture(), "PNG"))
     os.utime(pictures / "Apple Red 1" / "image 3.jpg", (1e9, 1e9))
     (pictures / "Apple Red 1" / "image 1.png").unlink()
-    more = {"retry_failed": True, "prune": True}
-    told = pomona.extract(source, table, encoder=encoder, spark=spark, dry_run=True, **more)
-    again = pomona.extract(source, table, encoder=encoder, spark=spark, **more)
+    more = {"resume": pomona.Resume(retry_failed=True, prune=True)}
+    told = pomona.extract(
+        source, table, encoder=encoder, dry_run=True, **more, engine=pomona.SparkEngine(spark=spark)
+    )
+    again = pomona.extract(
+        source, table, encoder=encoder, **more, engine=pomona.SparkEngine(spark=spark)
+    )
     assert told.changes == again.changes == Changes(1, 1, 3, 9, 1, 1, labelled=14)
-    pomona.extract(source, f"{remote}/anew", encoder=encoder, spark=spark)
+    pomona.extract(
+        source, f"{remote}/anew", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+    )
     assert tables.read(tmp_path / "far").equals(tables.read(tmp_path / "anew"))
     assert {path.suffix for path in (tmp_path / "far").iterdir()} <= {".parquet", ".crc"}
 
@@ -138,7 +167,9 @@ def test_small_part_files_of_a_remote_table_are_merged(
     pomona.extract(pictures, tmp_path / "near", encoder=encoder)
     monkeypatch.setattr("pomona.table.part_file._SMALL_PARTS", 1)
     monkeypatch.setattr("pomona.spark.binary_files._SMALLEST_TASK", 2)
-    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    pomona.extract(
+        pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+    )
     assert len(list((tmp_path / "far").glob("*.parquet"))) == 1
     assert tables.read(tmp_path / "far").equals(tables.read(tmp_path / "near"))
 
@@ -153,7 +184,9 @@ def test_a_swap_in_a_remote_table_that_was_cut_off_is_completed(
     monkeypatch: pytest.MonkeyPatch,
     renamed: bool,
 ) -> None:
-    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    pomona.extract(
+        pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+    )
     before = tables.read(tmp_path / "far")
     rows = HadoopTableStore(f"{remote}/far", spark)
     real = HadoopTableStore._rename
@@ -168,7 +201,9 @@ def test_a_swap_in_a_remote_table_that_was_cut_off_is_completed(
         patched.setattr(HadoopTableStore, "_rename", killed)
         with pytest.raises(KeyboardInterrupt):
             rows._replace(parts, rows._read(parts).coalesce(1), 14)
-    again = pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    again = pomona.extract(
+        pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+    )
     assert (again.skipped, again.ok) == (14, 0)
     assert tables.read(tmp_path / "far").equals(before)
     assert not list((tmp_path / "far").glob("_*"))
@@ -184,7 +219,9 @@ def test_a_kill_while_labels_of_a_remote_table_change_loses_no_row_and_doubles_n
     monkeypatch: pytest.MonkeyPatch,
     moment: str,
 ) -> None:
-    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    pomona.extract(
+        pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+    )
     before = tables.read(tmp_path / "far")
     rows = HadoopTableStore(f"{remote}/far", spark)
     real = HadoopTableStore._rename
@@ -205,7 +242,13 @@ def test_a_kill_while_labels_of_a_remote_table_change_loses_no_row_and_doubles_n
         patched.setattr(HadoopTableStore, method, killed)
         with pytest.raises(KeyboardInterrupt):
             rows.relabel(labels)
-    again = pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark, label="none")
+    again = pomona.extract(
+        pictures,
+        f"{remote}/far",
+        encoder=encoder,
+        label="none",
+        engine=pomona.SparkEngine(spark=spark),
+    )
     assert (again.skipped, again.changes.relabelled, again.model_loads) == (14, 14, 0)
     found = tables.read(tmp_path / "far")
     assert found["label"].null_count == 14
@@ -221,7 +264,9 @@ def test_a_swap_in_a_remote_table_that_failed_is_completed_by_the_same_run(
     remote: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    pomona.extract(
+        pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+    )
     before = tables.read(tmp_path / "far")
     rows = HadoopTableStore(f"{remote}/far", spark)
     real = HadoopTableStore._rename
@@ -246,14 +291,18 @@ def test_a_swap_in_a_remote_table_that_failed_is_completed_by_the_same_run(
 def test_a_written_down_swap_that_leads_out_of_a_remote_table_is_refused(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
 ) -> None:
-    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    pomona.extract(
+        pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+    )
     precious = tmp_path / "precious.parquet"
     precious.touch()
     swap = tmp_path / "far" / "_staging-of-a-stranger" / "swap-1"
     swap.mkdir(parents=True)
     (swap / "swap.json").write_text('{"old": ["../precious.parquet"], "new": []}')
     with pytest.raises(TableError, match=r"swap.json does not say which of the table's files"):
-        pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+        pomona.extract(
+            pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+        )
     assert precious.exists()
 
 
@@ -264,10 +313,17 @@ def test_a_second_writer_of_a_remote_table_is_refused_and_a_stale_mark_does_not_
     mark = tmp_path / "far" / "_running-of-another"
     mark.touch()
     with pytest.raises(TableError, match="another run is writing .*holds it for 60 s"):
-        pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+        pomona.extract(
+            pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+        )
     assert list((tmp_path / "far").glob("_*")) == [mark]
     os.utime(mark, (1e9, 1e9))
-    assert pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark).ok == 11
+    assert (
+        pomona.extract(
+            pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+        ).ok
+        == 11
+    )
     assert not list((tmp_path / "far").glob("_*"))
 
 
@@ -280,12 +336,19 @@ def test_a_swap_that_was_not_written_down_whole_was_never_made(
     remote: str,
     written: str,
 ) -> None:
-    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    pomona.extract(
+        pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+    )
     before = tables.read(tmp_path / "far")
     swap = tmp_path / "far" / "_staging-of-the-killed" / "swap-1"
     swap.mkdir(parents=True)
     (swap / "swap.json").write_text(written)
-    assert pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark).skipped == 14
+    assert (
+        pomona.extract(
+            pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+        ).skipped
+        == 14
+    )
     assert tables.read(tmp_path / "far").equals(before)
     assert not swap.exists()
 
@@ -293,7 +356,9 @@ def test_a_swap_that_was_not_written_down_whole_was_never_made(
 def test_a_part_file_that_cannot_be_read_is_never_dropped_whatever_the_session_says(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
 ) -> None:
-    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    pomona.extract(
+        pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+    )
     contents = {part: bytearray(part.read_bytes()) for part in (tmp_path / "far").glob("*.parquet")}
     for part, content in contents.items():
         content[4:400] = bytes(396)  # pages; the footer stays
@@ -304,14 +369,18 @@ def test_a_part_file_that_cannot_be_read_is_never_dropped_whatever_the_session_s
     careless.conf.set("spark.sql.files.ignoreCorruptFiles", "true")
     careless.conf.set("spark.sql.files.ignoreMissingFiles", "true")
     with pytest.raises(PomonaError):
-        pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=careless)
+        pomona.extract(
+            pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=careless)
+        )
     assert {part: part.read_bytes() for part in contents} == contents
 
 
 def test_a_copy_that_lost_rows_does_not_take_the_place_of_part_files(
     spark: SparkSession, encoder: Encoder, pictures: Path, remote: str
 ) -> None:
-    pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+    pomona.extract(
+        pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+    )
     rows = HadoopTableStore(f"{remote}/far", spark)
     parts = list(rows._parts())
     with pytest.raises(RunError, match="of 14 rows that were copied .*, 13 came out"):
@@ -330,7 +399,9 @@ def test_a_table_of_two_encoders_is_refused_whichever_part_comes_first(
     (part, *_) = (tmp_path / "other").glob("*.parquet")
     part.rename(tmp_path / "far" / f"z{part.name}")
     with pytest.raises(TableError, match="mixes rows of two encoders"):
-        pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+        pomona.extract(
+            pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+        )
 
 
 def test_a_damaged_part_file_is_named_with_the_way_on(
@@ -339,7 +410,9 @@ def test_a_damaged_part_file_is_named_with_the_way_on(
     pomona.extract(pictures, tmp_path / "far", encoder=encoder)
     (tmp_path / "far" / "part-0.parquet").write_bytes(b"PAR1 cut off")
     with pytest.raises(TableError, match="part-0.parquet is not a readable .*remove it"):
-        pomona.extract(pictures, f"{remote}/far", encoder=encoder, spark=spark)
+        pomona.extract(
+            pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+        )
 
 
 def test_a_mark_that_was_taken_away_stops_its_holder(
@@ -407,9 +480,9 @@ def test_signs_of_a_glob_may_be_in_a_remote_tables_name(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
 ) -> None:
     table = f"{remote}/run [1] {{a,b}}"
-    first = pomona.extract(pictures, table, encoder=encoder, spark=spark)
+    first = pomona.extract(pictures, table, encoder=encoder, engine=pomona.SparkEngine(spark=spark))
     os.utime(pictures / "Apple Red 1" / "image 3.jpg", (1e9, 1e9))
-    again = pomona.extract(pictures, table, encoder=encoder, spark=spark)
+    again = pomona.extract(pictures, table, encoder=encoder, engine=pomona.SparkEngine(spark=spark))
     assert (first.files, again.skipped, again.ok) == (14, 13, 1)
     assert len(tables.rows(tmp_path / "run [1] {a,b}")) == 14
 
@@ -440,7 +513,9 @@ def test_nested_roots_of_a_glob_list_each_file_once(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
 ) -> None:
     both = f"{remote}/{{{pictures.name},{pictures.name}/kind=bad}}"
-    summary = pomona.extract(both, f"{remote}/far", encoder=encoder, spark=spark)
+    summary = pomona.extract(
+        both, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+    )
     assert summary.files == len(tables.rows(tmp_path / "far")) == 14
 
 
@@ -452,8 +527,12 @@ def test_hidden_folders_that_a_glob_finds_and_the_table_itself_are_no_images(
         (pictures / name / "image.png").write_bytes(drawn.encode(drawn.picture(), "PNG"))
     every, table = f"{remote}/{pictures.name}/*", f"{remote}/{pictures.name}/features"
     globs = ["*.png", "*.parquet"]
-    first = pomona.extract(every, table, encoder=encoder, spark=spark, globs=globs)
-    again = pomona.extract(every, table, encoder=encoder, spark=spark, globs=globs)
+    first = pomona.extract(
+        every, table, encoder=encoder, globs=globs, engine=pomona.SparkEngine(spark=spark)
+    )
+    again = pomona.extract(
+        every, table, encoder=encoder, globs=globs, engine=pomona.SparkEngine(spark=spark)
+    )
     near = pomona.extract(f"{pictures}/*", pictures / "near", encoder=encoder, globs=["*.png"])
     assert first.files == again.files == near.files > 0
 
@@ -491,14 +570,22 @@ def test_files_deleted_cut_off_or_replaced_after_the_listing_have_rows_that_say_
 
     monkeypatch.setattr(engine, "read_images", read_images)
     source, table = f"{remote}/{pictures.name}", f"{remote}/far"
-    pomona.extract(source, table, encoder=encoder, spark=spark)
+    pomona.extract(source, table, encoder=encoder, engine=pomona.SparkEngine(spark=spark))
     rows = tables.rows(tmp_path / "far")
     assert len(rows) == 14
     assert rows["image 1.png"]["status"] == "unreadable"
     assert "cannot be read: " in rows["image 1.png"]["error"]
     assert rows["image 3.jpg"]["status"] != "ok"
     monkeypatch.undo()
-    again = pomona.extract(source, table, encoder=encoder, spark=spark, prune=True)
+    again = pomona.extract(
+        source,
+        table,
+        encoder=encoder,
+        engine=pomona.SparkEngine(spark=spark),
+        resume=pomona.Resume(prune=True),
+    )
     assert (again.changes.pruned, again.files) == (1, 13)
-    pomona.extract(source, f"{remote}/anew", encoder=encoder, spark=spark)
+    pomona.extract(
+        source, f"{remote}/anew", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+    )
     assert tables.read(tmp_path / "far").equals(tables.read(tmp_path / "anew"))

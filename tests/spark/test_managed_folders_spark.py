@@ -61,7 +61,9 @@ def test_partitions_and_sinks_of_spark_are_read_here_and_there_and_not_added_to(
             assert {row["features"][0]: row["label"] for row in by_spark.collect()} == expected
             assert pomona.spark.provenance(by_spark)["fingerprint"] == "a" * 64
             with pytest.raises(TableError, match="give another TABLE") as refusal:
-                pomona.extract(pictures, table, encoder=encoder, spark=spark)
+                pomona.extract(
+                    pictures, table, encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+                )
             assert "move" not in str(refusal.value)
     for root in (tmp_path, remote):
         for number, label in expected.items():
@@ -106,7 +108,13 @@ def test_a_delta_table_is_refused_by_its_name_wherever_spark_would_read_or_write
         with pytest.raises(TableError, match="a Delta table.*read_features"):
             project_on_spark(table, str(tmp_path / "small"), 2, spark=spark)
         with pytest.raises(TableError, match="a Delta table.*give another TABLE"):
-            pomona.extract(pictures, table, encoder=encoder, spark=spark, overwrite=True)
+            pomona.extract(
+                pictures,
+                table,
+                encoder=encoder,
+                engine=pomona.SparkEngine(spark=spark),
+                resume=pomona.Resume(overwrite=True),
+            )
 
 
 def test_a_file_system_that_cannot_be_reached_is_told_in_one_line(

@@ -157,17 +157,20 @@ def test_extract_goes_on_with_what_featurize_wrote_unless_it_has_more_columns(
         (tmp_path / "photos" / f"{seed}.png").write_bytes(content)
     files = spark.read.format("binaryFile").load(f"{tmp_path}/photos").where("path like '%0.png'")
     pomona.featurize(files, encoder).write.parquet(str(tmp_path / "t"))
-    for engine in ({"workers": 1}, {"spark": spark}):
-        (tmp_path / "photos" / f"{len(engine)}{engine.get('workers')}.png").write_bytes(content)
-        summary = pomona.extract(tmp_path / "photos", tmp_path / "t", encoder=encoder, **engine)
+    engines = (pomona.LocalEngine(workers=1), pomona.SparkEngine(spark=spark))
+    for number, engine in enumerate(engines):
+        (tmp_path / "photos" / f"new {number}.png").write_bytes(content)
+        summary = pomona.extract(
+            tmp_path / "photos", tmp_path / "t", encoder=encoder, engine=engine
+        )
         assert summary.skipped
     assert len(pomona.read_features(tmp_path / "t")) == 5
     more = pomona.featurize(files, encoder, keep=["length"])
     more.write.parquet(str(tmp_path / "more"))
     assert len(pomona.read_features(tmp_path / "more")) == 1
-    for engine in ({"workers": 1}, {"spark": spark}):
+    for engine in engines:
         with pytest.raises(TableError, match="columns that a run does not write .length."):
-            pomona.extract(tmp_path / "photos", tmp_path / "more", encoder=encoder, **engine)
+            pomona.extract(tmp_path / "photos", tmp_path / "more", encoder=encoder, engine=engine)
     shutil.rmtree(tmp_path / "more")
 
 

@@ -86,8 +86,18 @@ def test_cameras_names_are_done_by_tasks_and_not_by_the_driver(
     draw(tmp_path / "cameras")
     monkeypatch.delattr(DriverFallback, "do")  # what Spark does not read, nobody does
     pomona.extract(tmp_path / "cameras", tmp_path / "here", encoder=encoder)
-    near = pomona.extract(tmp_path / "cameras", tmp_path / "near", encoder=encoder, spark=spark)
-    far = pomona.extract(f"{remote}/cameras", tmp_path / "far", encoder=encoder, spark=spark)
+    near = pomona.extract(
+        tmp_path / "cameras",
+        tmp_path / "near",
+        encoder=encoder,
+        engine=pomona.SparkEngine(spark=spark),
+    )
+    far = pomona.extract(
+        f"{remote}/cameras",
+        tmp_path / "far",
+        encoder=encoder,
+        engine=pomona.SparkEngine(spark=spark),
+    )
     assert near.ok == far.ok == 6
     rows = tables.read(tmp_path / "here")
     assert tables.read(tmp_path / "near").equals(rows)
@@ -104,7 +114,12 @@ def test_where_nobody_may_compile_the_driver_does_them_of_another_file_system(
 ) -> None:
     draw(tmp_path / "cameras")
     monkeypatch.setattr(named_files, "_list_of_files", lambda _: None)
-    far = pomona.extract(f"{remote}/cameras", tmp_path / "far", encoder=encoder, spark=spark)
+    far = pomona.extract(
+        f"{remote}/cameras",
+        tmp_path / "far",
+        encoder=encoder,
+        engine=pomona.SparkEngine(spark=spark),
+    )
     assert far.ok == len(tables.rows(tmp_path / "far")) == 6
 
 
@@ -114,7 +129,12 @@ def test_spark_connect_has_its_workers_open_cameras_names(
     draw(tmp_path / "cameras")
     monkeypatch.delattr(DriverFallback, "do")
     pomona.extract(tmp_path / "cameras", tmp_path / "here", encoder=encoder)
-    pomona.extract(tmp_path / "cameras", tmp_path / "there", encoder=encoder, spark=connect)
+    pomona.extract(
+        tmp_path / "cameras",
+        tmp_path / "there",
+        encoder=encoder,
+        engine=pomona.SparkEngine(spark=connect),
+    )
     assert tables.read(tmp_path / "there").equals(tables.read(tmp_path / "here"))
 
 

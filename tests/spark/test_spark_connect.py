@@ -37,7 +37,9 @@ def test_spark_connect_gives_the_embedded_engines_rows(
     connect: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     here = pomona.extract(pictures, tmp_path / "here", encoder=encoder)
-    there = pomona.extract(pictures, tmp_path / "there", encoder=encoder, spark=connect)
+    there = pomona.extract(
+        pictures, tmp_path / "there", encoder=encoder, engine=pomona.SparkEngine(spark=connect)
+    )
     ours, theirs = tables.read(tmp_path / "here"), tables.read(tmp_path / "there")
     for name in FEATURE_SCHEMA.names:
         assert ours[name].equals(theirs[name]), name
@@ -53,7 +55,9 @@ def test_signs_that_a_glob_would_read_are_part_of_a_name(
     for name in ("a*.png", "ab.png", "a?.png", "[a].png", "{a,b}.png", "a\\b.png"):
         (tmp_path / name).write_bytes(drawn.encode(drawn.picture(), "PNG"))
     monkeypatch.delattr(LocalImageStore, "read")  # what Spark does not read, nobody does
-    summary = pomona.extract(tmp_path, tmp_path / "t", encoder=encoder, spark=connect)
+    summary = pomona.extract(
+        tmp_path, tmp_path / "t", encoder=encoder, engine=pomona.SparkEngine(spark=connect)
+    )
     assert summary.ok == summary.files == 6
 
 
@@ -62,7 +66,9 @@ def test_a_table_is_continued_over_spark_connect(
 ) -> None:
     pomona.extract(pictures, tmp_path / "t", encoder=encoder)
     (pictures / "new.png").write_bytes(drawn.encode(drawn.picture(), "PNG"))
-    summary = pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=connect)
+    summary = pomona.extract(
+        pictures, tmp_path / "t", encoder=encoder, engine=pomona.SparkEngine(spark=connect)
+    )
     assert (summary.ok, summary.skipped, len(tables.rows(tmp_path / "t"))) == (1, 14, 15)
 
 
@@ -84,8 +90,12 @@ def test_each_worker_process_loads_the_model_once_over_many_tasks_and_two_jobs(
     for seed in range(120):
         (pictures / f"{seed}.png").write_bytes(drawn.encode(drawn.picture(9, 9, seed), "PNG"))
     fresh = dataclasses.replace(encoder, weights_sha256=uuid.uuid4().hex * 2)
-    first = pomona.extract(pictures, tmp_path / "a", encoder=fresh, spark=connect)
-    second = pomona.extract(pictures, tmp_path / "b", encoder=fresh, spark=connect)
+    first = pomona.extract(
+        pictures, tmp_path / "a", encoder=fresh, engine=pomona.SparkEngine(spark=connect)
+    )
+    second = pomona.extract(
+        pictures, tmp_path / "b", encoder=fresh, engine=pomona.SparkEngine(spark=connect)
+    )
     processes = {row["label"] for name in "ab" for row in tables.rows(tmp_path / name).values()} - {
         str(os.getpid())
     }
@@ -98,7 +108,9 @@ def test_the_callers_session_keeps_its_settings(
 ) -> None:
     connect.conf.set("spark.sql.files.openCostInBytes", "12345")
     before = connect.conf.getAll
-    pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=connect)
+    pomona.extract(
+        pictures, tmp_path / "t", encoder=encoder, engine=pomona.SparkEngine(spark=connect)
+    )
     assert connect.conf.getAll == before
     assert connect.range(3).count() == 3
 
@@ -107,7 +119,13 @@ def test_progress_ends_at_the_total(
     connect: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     seen: list[Snapshot] = []
-    pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=connect, progress=seen.append)
+    pomona.extract(
+        pictures,
+        tmp_path / "t",
+        encoder=encoder,
+        progress=seen.append,
+        engine=pomona.SparkEngine(spark=connect),
+    )
     assert seen[-1] == Snapshot(done=14, failed=3, total=14)
     assert all(0 <= snapshot.done <= 14 for snapshot in seen)
 
@@ -121,10 +139,18 @@ def test_a_run_that_is_stopped_leaves_the_session_at_peace_and_is_continued(
 
     before = connect.conf.getAll
     with pytest.raises(KeyboardInterrupt):
-        pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=connect, progress=stop)
+        pomona.extract(
+            pictures,
+            tmp_path / "t",
+            encoder=encoder,
+            progress=stop,
+            engine=pomona.SparkEngine(spark=connect),
+        )
     assert connect.conf.getAll == before
     assert connect.getTags() == set()
-    pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=connect)
+    pomona.extract(
+        pictures, tmp_path / "t", encoder=encoder, engine=pomona.SparkEngine(spark=connect)
+    )
     assert len(tables.rows(tmp_path / "t")) == 14
 
 
@@ -168,7 +194,9 @@ def test_an_error_on_a_worker_is_one_clear_line(
 ) -> None:
     wrong = dataclasses.replace(encoder, weights_sha256=uuid.uuid4().hex * 2, graph=b"<net/>")
     with pytest.raises(RunError) as caught:
-        pomona.extract(pictures, tmp_path / "t", encoder=wrong, spark=connect)
+        pomona.extract(
+            pictures, tmp_path / "t", encoder=wrong, engine=pomona.SparkEngine(spark=connect)
+        )
     assert len(str(caught.value).splitlines()) == 1
     assert "Traceback" not in str(caught.value)
 
@@ -177,7 +205,12 @@ def test_storage_that_only_the_server_reaches_is_refused(
     connect: SparkSession, encoder: Encoder, tmp_path: Path
 ) -> None:
     with pytest.raises(SourceError, match="s3a://bucket/photos cannot be listed over Spark Conn"):
-        pomona.extract("s3a://bucket/photos", tmp_path / "t", encoder=encoder, spark=connect)
+        pomona.extract(
+            "s3a://bucket/photos",
+            tmp_path / "t",
+            encoder=encoder,
+            engine=pomona.SparkEngine(spark=connect),
+        )
 
 
 @pytest.mark.parametrize("place", ["", "/label=apple"])
@@ -244,7 +277,12 @@ def test_a_master_beside_a_session_of_spark_connect_is_refused(
     connect: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(EngineError, match="a Spark Connect session is active here: leave master"):
-        pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=connect, master="local[2]")
+        pomona.extract(
+            pictures,
+            tmp_path / "t",
+            encoder=encoder,
+            engine=pomona.SparkEngine(spark=connect, master="local[2]"),
+        )
 
 
 def test_a_session_of_spark_connect_that_is_merely_active_needs_no_java(
@@ -279,7 +317,8 @@ spark.udf.register("featurize", features)
 images.createOrReplaceTempView("images")
 rows = spark.sql("select featurize(content) as f from images where path like '%image 3.jpg'")
 assert rows.collect() == [row]
-print(len(row["f"]), pomona.extract(pictures, table, encoder=encoder, engine="spark").ok)
+summary = pomona.extract(pictures, table, encoder=encoder, engine=pomona.SparkEngine())
+print(len(row["f"]), summary.ok)
 spark.stop()
 """
 
@@ -324,6 +363,9 @@ def test_an_address_where_no_server_is_ends_with_one_line(
     monkeypatch.setattr("pomona.spark.session.session._CONNECT_WITHIN_S", 0.5)
     with pytest.raises(EngineError, match="no Spark Connect server answers at sc://127.0.0.1:9 w"):
         pomona.extract(
-            pictures, tmp_path / "t", encoder=encoder, master="sc://127.0.0.1:9/;token=secret"
+            pictures,
+            tmp_path / "t",
+            encoder=encoder,
+            engine=pomona.SparkEngine(master="sc://127.0.0.1:9/;token=secret"),
         )
     assert not (tmp_path / "t").exists()

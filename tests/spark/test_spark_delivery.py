@@ -20,7 +20,7 @@ from pyspark.sql import SparkSession
 
 import pomona
 from pomona.encoder.encoder import Encoder
-from pomona.errors import EncoderError, EngineError, RunError
+from pomona.errors import EncoderError, RunError
 from pomona.spark import binary_files
 from pomona.table import part_file
 
@@ -80,8 +80,12 @@ def processes(*folders: Path) -> set[str]:
 def test_each_worker_process_loads_the_model_once_over_many_tasks_and_two_jobs(
     spark: SparkSession, fresh: Encoder, many_tasks: Path, tmp_path: Path
 ) -> None:
-    first = pomona.extract(many_tasks, tmp_path / "a", encoder=fresh, spark=spark)
-    second = pomona.extract(many_tasks, tmp_path / "b", encoder=fresh, spark=spark)
+    first = pomona.extract(
+        many_tasks, tmp_path / "a", encoder=fresh, engine=pomona.SparkEngine(spark=spark)
+    )
+    second = pomona.extract(
+        many_tasks, tmp_path / "b", encoder=fresh, engine=pomona.SparkEngine(spark=spark)
+    )
     assert len(list(pomona.FeatureTable(tmp_path / "a").parts())) >= 20
     assert first.ok == second.ok == 131
     assert first.model_loads == len(processes(tmp_path / "a"))
@@ -93,7 +97,9 @@ def test_each_worker_process_loads_the_model_once_over_many_tasks_and_two_jobs(
 def test_each_worker_process_reads_the_encoders_file_once(
     store: object_store.ObjectStore, spark: SparkSession, uri: str, many_tasks: Path, tmp_path: Path
 ) -> None:
-    summary = pomona.extract(many_tasks, tmp_path / "t", encoder=uri, spark=spark)
+    summary = pomona.extract(
+        many_tasks, tmp_path / "t", encoder=uri, engine=pomona.SparkEngine(spark=spark)
+    )
     workers = len(processes(tmp_path / "t"))
     on_the_driver = 1
     assert summary.model_loads == workers
@@ -105,8 +111,15 @@ def test_a_file_gives_the_rows_that_a_broadcast_gives(
 ) -> None:
     file = tmp_path / "fruit.encoder"
     dataclasses.replace(encoder, weights_sha256="1" * 64).save(file)
-    pomona.extract(pictures, tmp_path / "sent", encoder=file, spark=spark)
-    pomona.extract(pictures, tmp_path / "read", encoder=file, delivery="file", spark=spark)
+    pomona.extract(
+        pictures, tmp_path / "sent", encoder=file, engine=pomona.SparkEngine(spark=spark)
+    )
+    pomona.extract(
+        pictures,
+        tmp_path / "read",
+        encoder=file,
+        engine=pomona.SparkEngine(delivery="file", spark=spark),
+    )
     assert tables.read(tmp_path / "read").equals(tables.read(tmp_path / "sent"))
 
 
@@ -116,7 +129,9 @@ def test_a_worker_that_cannot_reach_the_file_ends_the_run_with_one_clear_line(
     store.then[FILE] = None
     told = "a worker on .* cannot read the encoder s3a://.*, or send it with --delivery broadcast$"
     with pytest.raises(RunError, match=told) as caught:
-        pomona.extract(pictures, tmp_path / "t", encoder=uri, spark=spark)
+        pomona.extract(
+            pictures, tmp_path / "t", encoder=uri, engine=pomona.SparkEngine(spark=spark)
+        )
     assert len(str(caught.value).splitlines()) == 1
     assert not (tmp_path / "t").exists()
 
@@ -127,7 +142,9 @@ def test_a_file_that_was_replaced_after_the_driver_read_it_is_refused(
     store.then[FILE] = encoder.to_bytes()
     told = f"was replaced .*, a worker {encoder.fingerprint[:12]}; run it again"
     with pytest.raises(RunError, match=told):
-        pomona.extract(pictures, pictures.parent / "t", encoder=uri, spark=spark)
+        pomona.extract(
+            pictures, pictures.parent / "t", encoder=uri, engine=pomona.SparkEngine(spark=spark)
+        )
 
 
 def test_featurize_and_the_udf_take_an_encoders_location(
@@ -145,8 +162,3 @@ def test_an_encoder_in_memory_cannot_travel_as_a_file(
 ) -> None:
     with pytest.raises(EncoderError, match="needs an encoder's path or URI"):
         pomona.featurize_udf(encoder, spark, delivery="file")
-
-
-def test_delivery_is_for_spark(encoder: Encoder, pictures: Path, tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="--delivery is for Spark"):
-        pomona.extract(pictures, tmp_path / "t", encoder=encoder, delivery="broadcast")

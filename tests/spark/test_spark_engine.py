@@ -40,8 +40,12 @@ def both(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> tuple[Path, Path]:
     """The same pictures, extracted by each engine."""
-    pomona.extract(pictures, tmp_path / "local", encoder=encoder, workers=2)
-    pomona.extract(pictures, tmp_path / "spark", encoder=encoder, spark=spark)
+    pomona.extract(
+        pictures, tmp_path / "local", encoder=encoder, engine=pomona.LocalEngine(workers=2)
+    )
+    pomona.extract(
+        pictures, tmp_path / "spark", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+    )
     return tmp_path / "local", tmp_path / "spark"
 
 
@@ -59,10 +63,14 @@ def test_files_too_large_for_spark_are_the_same_rows_made_by_the_driver(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pomona.extract(pictures, tmp_path / "local", encoder=encoder, workers=2)
+    pomona.extract(
+        pictures, tmp_path / "local", encoder=encoder, engine=pomona.LocalEngine(workers=2)
+    )
     sizes = sorted(path.stat().st_size for path in pictures.rglob("*.*"))
     monkeypatch.setattr("pomona.source.image_file._SPARK_FILE_BYTES", sizes[len(sizes) // 2])
-    pomona.extract(pictures, tmp_path / "spark", encoder=encoder, spark=spark)
+    pomona.extract(
+        pictures, tmp_path / "spark", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+    )
     assert tables.read(tmp_path / "local").equals(tables.read(tmp_path / "spark"))
 
 
@@ -89,7 +97,9 @@ def test_each_engine_continues_the_others_table(
     spark: SparkSession, encoder: Encoder, pictures: Path, both: tuple[Path, Path]
 ) -> None:
     (pictures / "new.png").write_bytes(drawn.encode(drawn.picture(), "PNG"))
-    by_spark = pomona.extract(pictures, both[0], encoder=encoder, spark=spark)
+    by_spark = pomona.extract(
+        pictures, both[0], encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+    )
     by_local = pomona.extract(pictures, both[1], encoder=encoder)
     assert (by_spark.ok, by_spark.skipped) == (by_local.ok, by_local.skipped) == (1, 14)
     assert tables.read(both[0]).equals(tables.read(both[1]))
@@ -103,7 +113,9 @@ def test_the_callers_session_is_left_as_it_was(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     before = settings(spark)
-    pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=spark)
+    pomona.extract(
+        pictures, tmp_path / "t", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+    )
     assert settings(spark) == before
     assert spark.range(3).count() == 3
 
@@ -131,7 +143,7 @@ def test_a_session_of_another_thread_is_used_and_not_stopped(
 ) -> None:
     with ThreadPoolExecutor(1) as thread:
         summary = thread.submit(
-            pomona.extract, pictures, tmp_path / "t", encoder=encoder, engine="spark"
+            pomona.extract, pictures, tmp_path / "t", encoder=encoder, engine=pomona.SparkEngine()
         ).result()
     assert summary.ok == 11
     assert spark.range(3).count() == 3
@@ -154,7 +166,9 @@ def test_a_file_that_goes_away_and_a_name_that_is_no_text_keep_their_rows(
         return real(self, files)
 
     monkeypatch.setattr(LocalImageStore, "present", present)
-    summary = pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=spark)
+    summary = pomona.extract(
+        pictures, tmp_path / "t", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+    )
     rows = tables.rows(tmp_path / "t")
     assert rows["caf%E9.png"]["status"] == "ok"
     assert rows["image 3.jpg"]["error"] == "cannot be read: No such file or directory"
@@ -165,7 +179,13 @@ def test_progress_ends_at_the_total(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     seen: list[Snapshot] = []
-    pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=spark, progress=seen.append)
+    pomona.extract(
+        pictures,
+        tmp_path / "t",
+        encoder=encoder,
+        progress=seen.append,
+        engine=pomona.SparkEngine(spark=spark),
+    )
     assert seen[-1] == Snapshot(done=14, failed=3, total=14)
 
 
@@ -173,7 +193,9 @@ def test_a_file_that_spark_cannot_read_keeps_its_row_and_reason(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     (pictures / "gone.jpg").symlink_to(pictures / "nowhere.jpg")
-    summary = pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=spark)
+    summary = pomona.extract(
+        pictures, tmp_path / "t", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+    )
     row = tables.rows(tmp_path / "t")["gone.jpg"]
     assert summary.files == len(tables.rows(tmp_path / "t")) == 15
     assert (row["status"], row["error"]) == (
@@ -186,7 +208,13 @@ def test_labels_are_those_asked_for(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     rule = r"regex:image (\d)"
-    pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=spark, label=rule)
+    pomona.extract(
+        pictures,
+        tmp_path / "t",
+        encoder=encoder,
+        label=rule,
+        engine=pomona.SparkEngine(spark=spark),
+    )
     rows = tables.rows(tmp_path / "t")
     assert rows["image 3.jpg"]["label"] == "3"
     assert rows["empty.jpg"]["label"] is None
@@ -265,10 +293,14 @@ def test_another_master_than_the_running_one_is_refused(
     encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(EngineError, match=re.escape("already running here on local[2]")):
-        pomona.extract(pictures, tmp_path / "t", encoder=encoder, master="local[7]")
+        pomona.extract(
+            pictures, tmp_path / "t", encoder=encoder, engine=pomona.SparkEngine(master="local[7]")
+        )
     address = "sc://127.0.0.1/;token=secret"
     with pytest.raises(EngineError, match="leave master sc://127.0.0.1 out"):
-        pomona.extract(pictures, tmp_path / "t", encoder=encoder, master=address)
+        pomona.extract(
+            pictures, tmp_path / "t", encoder=encoder, engine=pomona.SparkEngine(master=address)
+        )
 
 
 def test_a_table_of_another_encoder_is_refused(
@@ -278,7 +310,7 @@ def test_a_table_of_another_encoder_is_refused(
 
     other = dataclasses.replace(encoder, weights_sha256="0" * 64)
     with pytest.raises(TableError, match="made by another encoder"):
-        pomona.extract(pictures, both[1], encoder=other, spark=spark)
+        pomona.extract(pictures, both[1], encoder=other, engine=pomona.SparkEngine(spark=spark))
 
 
 def poison(pictures: Path, kind: str, size: tuple[int, int]) -> None:
@@ -333,7 +365,10 @@ def test_an_image_that_crashes_or_hangs_on_the_driver_gets_its_row_too(
         path = os.fsdecode(os.fsencode(pictures) + b"/" + name + b".png")
         Path(path).write_bytes(drawn.encode(drawn.picture(20, height), "PNG"))
     summary = pomona.extract(
-        pictures, tmp_path / "t", encoder=encoder, spark=spark, image_timeout_s=3
+        pictures,
+        tmp_path / "t",
+        encoder=encoder,
+        engine=pomona.SparkEngine(spark=spark, image_timeout_s=3),
     )
     rows = tables.rows(tmp_path / "t")
     assert "SIGSEGV" in rows["crashes %E9.png"]["error"]
@@ -371,7 +406,9 @@ def test_files_that_go_away_after_the_listing_get_their_rows_however_many(
         return images or real(*arguments, **more)
 
     monkeypatch.setattr(engine, "read_images", read_images)
-    summary = pomona.extract(many, tmp_path / "t", encoder=encoder, spark=spark)
+    summary = pomona.extract(
+        many, tmp_path / "t", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+    )
     assert (summary.ok, summary.by_status["unreadable"], summary.files) == (10, 110, 120)
     errors = set(tables.read(tmp_path / "t")["error"].to_pylist())
     assert errors == {None, "cannot be read: No such file or directory"}
@@ -388,7 +425,8 @@ def test_spark_is_not_started_where_there_is_nothing_to_do(
 
     monkeypatch.setattr(extraction, "active_session", lambda: None)
     monkeypatch.setattr(extraction, "session", session)
-    settings: dict[str, Any] = {"encoder": encoder, "master": "local[2]"}
+    on_spark = pomona.SparkEngine(master="local[2]")
+    settings: dict[str, Any] = {"encoder": encoder, "engine": on_spark}
     told = pomona.extract(pictures, tmp_path / "t", dry_run=True, **settings)
     assert (told.changes.new, told.dry_run) == (14, True)
     pomona.extract(pictures, tmp_path / "t", encoder=encoder)
@@ -398,7 +436,7 @@ def test_spark_is_not_started_where_there_is_nothing_to_do(
     assert pomona.extract(pictures, tmp_path / "t", **settings).changes.gone == 1
     for more in ({"prune": True}, {"retry_failed": True}, {"overwrite": True}):
         with pytest.raises(EngineError, match="of the test"):
-            pomona.extract(pictures, tmp_path / "t", **settings, **more)
+            pomona.extract(pictures, tmp_path / "t", **settings, resume=pomona.Resume(**more))
     (tmp_path / "t" / "_staging-of-the-killed").mkdir()
     with pytest.raises(EngineError, match="of the test"):
         pomona.extract(pictures, tmp_path / "t", **settings)
@@ -425,7 +463,9 @@ def test_a_file_that_may_not_be_read_on_hdfs_is_a_row_and_not_the_end(
 
     monkeypatch.setattr(LocalTableStore, "append", append)
     monkeypatch.setattr(LocalImageStore, "can_be_opened", can_be_opened)
-    summary = pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=spark)
+    summary = pomona.extract(
+        pictures, tmp_path / "t", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+    )
     assert (summary.files, len(tables.rows(tmp_path / "t"))) == (14, 14)
 
 
@@ -439,7 +479,9 @@ def test_files_that_only_the_driver_can_read_end_the_run(
     """As on a cluster where SOURCE is a folder of one machine."""
     monkeypatch.setattr(LocalTableStore, "append", lambda _self, _rows: Written({}, []))
     with pytest.raises(RunError, match="120 of 120 files that the driver can read: is SOURCE on"):
-        pomona.extract(many, tmp_path / "t", encoder=encoder, spark=spark)
+        pomona.extract(
+            many, tmp_path / "t", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+        )
     assert not (tmp_path / "t").exists()
 
 
@@ -459,8 +501,15 @@ def ascii_spark(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> SparkSe
 def test_names_that_java_does_not_know_are_left_to_the_driver(
     ascii_spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
-    pomona.extract(pictures, tmp_path / "local", encoder=encoder, workers=2)
-    pomona.extract(pictures, tmp_path / "spark", encoder=encoder, spark=ascii_spark, wave_files=5)
+    pomona.extract(
+        pictures, tmp_path / "local", encoder=encoder, engine=pomona.LocalEngine(workers=2)
+    )
+    pomona.extract(
+        pictures,
+        tmp_path / "spark",
+        encoder=encoder,
+        engine=pomona.SparkEngine(spark=ascii_spark, wave_files=5),
+    )
     assert tables.read(tmp_path / "local").equals(tables.read(tmp_path / "spark"))
 
 
@@ -473,7 +522,9 @@ def test_many_names_that_java_does_not_know_end_the_run_with_advice(
 ) -> None:
     monkeypatch.setattr(engine, "_UNSEEN_FILES", 3)
     with pytest.raises(RunError, match=r"does not find 5 of \d+ files .*set LC_ALL=C\.UTF-8"):
-        pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=ascii_spark)
+        pomona.extract(
+            pictures, tmp_path / "t", encoder=encoder, engine=pomona.SparkEngine(spark=ascii_spark)
+        )
 
 
 def test_a_table_whose_name_java_does_not_know_is_refused(
@@ -483,7 +534,9 @@ def test_a_table_whose_name_java_does_not_know_is_refused(
     known = system.setProperty("sun.jnu.encoding", "ANSI_X3.4-1968")
     try:
         with pytest.raises(TableError, match=r"in ANSI_X3\.4-1968: set LC_ALL=C\.UTF-8"):
-            pomona.extract(pictures, tmp_path / "été", encoder=encoder, spark=spark)
+            pomona.extract(
+                pictures, tmp_path / "été", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+            )
     finally:
         system.setProperty("sun.jnu.encoding", known)
     assert not (tmp_path / "été").exists()
@@ -507,7 +560,9 @@ def test_what_carried_the_encoder_is_freed_when_a_run_fails(
     monkeypatch.setattr(LocalTableStore, "append", fail)
     monkeypatch.setattr(EncoderHandle, "release", release)
     with pytest.raises(RunError, match="of the test"):
-        pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=spark)
+        pomona.extract(
+            pictures, tmp_path / "t", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+        )
     assert len(freed) == 1
 
 
@@ -528,7 +583,9 @@ def test_queries_on_the_tables_rows_belong_to_the_run_also(
             return real(*arguments)
 
         monkeypatch.setattr(LocalTableStore, name, noted)
-    pomona.extract(pictures, tmp_path / "t", encoder=encoder, spark=spark)
+    pomona.extract(
+        pictures, tmp_path / "t", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+    )
     (group,) = groups
     assert group.startswith("pomona-")
 

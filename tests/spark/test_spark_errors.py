@@ -124,7 +124,12 @@ def test_a_file_system_that_spark_lacks_is_named_with_what_to_do(
     spark: SparkSession, encoder: Encoder, tmp_path: Path, scheme: str
 ) -> None:
     with pytest.raises(EngineError) as refusal:
-        pomona.extract(f"{scheme}://bucket/x", tmp_path / "t", encoder=encoder, spark=spark)
+        pomona.extract(
+            f"{scheme}://bucket/x",
+            tmp_path / "t",
+            encoder=encoder,
+            engine=pomona.SparkEngine(spark=spark),
+        )
     assert "An error occurred" not in str(refusal.value)
     assert "--packages" in str(refusal.value)
     assert ("hadoop-aws" in str(refusal.value)) == scheme.startswith("s3")

@@ -58,14 +58,14 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def expected(photos: Path, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The table that the embedded engine makes."""
     table = tmp_path_factory.mktemp("expected") / "t"
-    pomona.extract(photos, table, encoder=encoder, workers=1)
+    pomona.extract(photos, table, encoder=encoder, engine=pomona.LocalEngine(workers=1))
     return table
 
 
 def test_extract_gives_the_same_rows_as_the_embedded_engine(
     spark: SparkSession, encoder: Encoder, photos: Path, expected: Path, tmp_path: Path
 ) -> None:
-    pomona.extract(photos, tmp_path / "t", encoder=encoder, spark=spark)
+    pomona.extract(photos, tmp_path / "t", encoder=encoder, engine=pomona.SparkEngine(spark=spark))
     assert tables.rows(tmp_path / "t") == tables.rows(expected)
     rows = pomona.spark.read_features(spark, tmp_path / "t", ok_only=False)
     assert rows.count() == 11

@@ -73,7 +73,7 @@ def cpus(batches):
         yield pa.RecordBatch.from_pydict({"cpus": [task_cpus()] * batch.num_rows})
 
 print(spark.range(1, numPartitions=1).mapInArrow(cpus, "cpus bigint").first()["cpus"])
-print(pomona.extract(pictures, table, encoder=encoder, spark=spark).ok)
+print(pomona.extract(pictures, table, encoder=encoder, engine=pomona.SparkEngine(spark=spark)).ok)
 images = spark.read.format("binaryFile").option("recursiveFileLookup", True).load(pictures)
 features = pomona.featurize_udf(encoder)
 same = spark.read.parquet(table).selectExpr("path", "features as wanted")
@@ -97,5 +97,7 @@ def test_rows_of_a_task_with_two_cores_are_the_same(
         env={**os.environ, "PYSPARK_PYTHON": sys.executable},
     )
     assert (done.stdout.split(), done.returncode) == (["2", "11", "True"], 0), done.stderr
-    pomona.extract(pictures, tmp_path / "near", encoder=encoder_file, workers=1)
+    pomona.extract(
+        pictures, tmp_path / "near", encoder=encoder_file, engine=pomona.LocalEngine(workers=1)
+    )
     assert tables.read(tmp_path / "far").equals(tables.read(tmp_path / "near"))

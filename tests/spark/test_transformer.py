@@ -65,7 +65,7 @@ def test_two_columns_of_one_name_are_refused(
 def test_vectors_are_those_of_extract_and_other_columns_stay(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
-    pomona.extract(pictures, tmp_path / "t", encoder=encoder, workers=1)
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     expected = tables.rows(tmp_path / "t")
     featurizer = ImageFeaturizer(encoder=encoder, errorCol="error")
     found = featurizer.transform(images(spark, pictures)).collect()

@@ -102,7 +102,12 @@ def test_nothing_is_written_into_a_table_that_another_system_manages(
     for dry_run in (True, False):
         with pytest.raises(TableError, match=name) as refusal:
             pomona.extract(
-                pictures, table, encoder=encoder, overwrite=overwrite, dry_run=dry_run, workers=1
+                pictures,
+                table,
+                encoder=encoder,
+                dry_run=dry_run,
+                engine=pomona.LocalEngine(workers=1),
+                resume=pomona.Resume(overwrite=overwrite),
             )
         assert "give another TABLE" in str(refusal.value)
         assert "move" not in str(refusal.value)
@@ -241,7 +246,13 @@ def test_no_rows_are_added_to_a_partitioned_table(
 ) -> None:
     table = _partitioned(tmp_path / "t", ["a", "b"])
     with pytest.raises(TableError, match=r"is partitioned .*give another TABLE"):
-        pomona.extract(pictures, table, encoder=encoder, overwrite=overwrite, workers=1)
+        pomona.extract(
+            pictures,
+            table,
+            encoder=encoder,
+            engine=pomona.LocalEngine(workers=1),
+            resume=pomona.Resume(overwrite=overwrite),
+        )
     assert len(pomona.read_features(table)) == 2
 
 

@@ -22,7 +22,14 @@ from pomona.encoder.networks import CARDS, find_card
 from pomona.errors import EncoderError
 from pomona.io.location import check_here, local_path
 
-__all__ = ["build_encoder", "describe_network", "is_network_file", "is_part_of_network"]
+__all__ = [
+    "build_encoder",
+    "describe_network",
+    "encoder_for",
+    "is_network",
+    "is_network_file",
+    "is_part_of_network",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -84,6 +91,29 @@ def describe_network(model: str | os.PathLike[str], *, trust: bool = False) -> d
     """
     request = _request(model, None, NetworkSettings(), trust, "openvino")
     return _ask({**request, "do": "describe"})
+
+
+def encoder_for(encoder: Encoder | str | os.PathLike[str]) -> Encoder:
+    """Return an encoder, whichever way it is named.
+
+    Args:
+        encoder: an encoder, its path or URI, the name of a network, or the file of a network.
+
+    Raises:
+        EncoderError: it cannot be read or built.
+    """
+    if isinstance(encoder, Encoder):
+        return encoder
+    return build_encoder(encoder) if is_network(encoder) else Encoder.load(encoder)
+
+
+def is_network(encoder: str | os.PathLike[str]) -> bool:
+    """Return whether this names a network, or its file, and not the file of an encoder."""
+    name = os.fspath(encoder)
+    path = Path(name)
+    if name in CARDS or path.suffix.lower() in FORMATS or path.is_dir():
+        return True
+    return not (path.suffix or "/" in name or path.exists())  # a name, which may be misspelt
 
 
 def is_network_file(model: str | os.PathLike[str]) -> bool:

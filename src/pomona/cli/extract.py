@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -22,13 +23,16 @@ from pomona.cli.options import (
 from pomona.cli.paths import as_label_rule, as_path
 from pomona.cli.sections import SectionedCommand
 from pomona.encoder.names import DEFAULT_MODEL
+from pomona.errors import EncoderError, EngineError
 from pomona.io.location import shell_word
 from pomona.plural import count_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from pomona.encoder.encoder import Encoder
     from pomona.job.job import Summary
+    from pomona.job.options import Delivery
 
 __all__ = ["extract"]
 
@@ -160,34 +164,100 @@ def extract(
     *,
     source: str,
     table: str,
+    model: str | None,
+    weights: str | None,
+    layer: str | None,
+    signature: str | None,
+    trust: bool,
+    runtime: str | None,
+    precision: str | None,
+    encoder: str | None,
+    delivery: Delivery | None,
+    label: str | None,
+    globs: tuple[str, ...],
+    exclude: tuple[str, ...],
+    engine: str,
+    master: str | None,
+    workers: int | None,
     decode: str,
     max_pixels: int,
     image_timeout: float | None,
+    wave_files: int | None,
+    overwrite: bool,
+    retry_failed: bool,
+    prune: bool,
+    missing: bool,
+    gone: tuple[str, ...],
+    dry_run: bool,
     as_json: bool,
-    **settings: Any,
 ) -> None:
     """Turn the images of SOURCE into the feature table TABLE, one row for every file.
 
     SOURCE is a folder, an image, or a quoted glob. A TABLE that exists is continued: done is what
     has no row, and what has changed since its row was made.
     """
+    from pomona.building.build import build_encoder, is_network
+    from pomona.building.network_settings import NetworkSettings
+    from pomona.building.quantize.precision import check_precision, convert_encoder
     from pomona.cli.progress import progress_bar
+    from pomona.encoder.encoder import Encoder
     from pomona.extraction import extract as run
+    from pomona.job.options import LocalEngine, Resume, SparkEngine
     from pomona.worker.prepare import DecodeOptions
 
-    warn_of_untrained(settings["weights"])
+    def build() -> Encoder:
+        _refuse_int8(precision)
+        check_precision(precision or "f32")
+        full = build_encoder(
+            model or DEFAULT_MODEL,
+            weights,
+            settings=NetworkSettings(layer=layer, signature=signature),
+            trust=trust,
+            runtime=runtime or "openvino",
+        )
+        return convert_encoder(full, precision or "f32")
+
+    warn_of_untrained(weights)
+    on_spark = engine == "spark" or master is not None
+    _check_engine(
+        {"--workers": workers},
+        {"--wave-files": wave_files, "--delivery": delivery},
+        on_spark=on_spark,
+    )
+    if encoder is not None:
+        network = {"--model": model, "--weights": weights, "--layer": layer}
+        network |= {"--signature": signature, "--runtime": runtime, "--precision": precision}
+        _refuse_beside_encoder([name for name, value in network.items() if value])
+    chosen: str | Callable[[], Encoder] = build if encoder is None else encoder
+    if encoder is not None and is_network(encoder):
+        chosen = partial(Encoder.load, encoder)  # which refuses it: --model takes networks
+    where: LocalEngine | SparkEngine
+    if on_spark:
+        where = SparkEngine(
+            master=master, delivery=delivery, wave_files=wave_files, image_timeout_s=image_timeout
+        )
+    else:
+        where = LocalEngine(workers=workers, image_timeout_s=image_timeout)
+    resume = Resume(
+        overwrite=overwrite, retry_failed=retry_failed, prune=prune, missing=missing, gone=gone
+    )
     try:
         with progress_bar() as progress:
             summary = run(
                 source,
                 table,
+                encoder=chosen,
+                engine=where,
+                resume=resume,
+                label=label,
+                globs=globs,
+                exclude=exclude,
                 decode=DecodeOptions(max_pixels, fast=decode == "fast"),
-                image_timeout_s=image_timeout,
+                dry_run=dry_run,
                 progress=progress,
-                **settings,
             )
     except (KeyboardInterrupt, SystemExit) as stop:
-        _tell_stopped(stop, settings)
+        _tell_stopped(stop, overwrite=overwrite)
     if summary.files and not summary.changes.labelled and summary.label_rule != "none":
         say(f"note: no image has a label: what does --label {summary.label_rule} stand for?")
     results_follow()
@@ -196,13 +266,40 @@ def extract(
         sys.exit(NO_VECTOR)
 
 
-def _tell_stopped(stop: KeyboardInterrupt | SystemExit, settings: dict[str, Any]) -> NoReturn:
+def _check_engine(local: dict[str, object], spark: dict[str, object], *, on_spark: bool) -> None:
+    """Refuse options of the other engine."""
+    if on_spark:
+        for name in (name for name, value in local.items() if value is not None):
+            raise EngineError(f"{name} is for the embedded engine: on Spark, executors decide")
+    else:
+        for name in (name for name, value in spark.items() if value is not None):
+            raise EngineError(f"{name} is for Spark: on the embedded engine, leave it out")
+
+
+def _refuse_int8(precision: str | None) -> None:
+    if precision == "int8":
+        raise EncoderError(
+            "--precision int8 is calibrated on images once, or else no run could continue the "
+            "table of another: 'pomona encoder build MODEL --precision int8 --calibrate IMAGES "
+            "-o FILE', and then --encoder FILE"
+        )
+
+
+def _refuse_beside_encoder(options: list[str]) -> None:
+    if options:
+        raise EncoderError(
+            "--encoder holds its network and all that belongs to it: leave "
+            f"{', '.join(options)} out"
+        )
+
+
+def _tell_stopped(stop: KeyboardInterrupt | SystemExit, *, overwrite: bool) -> NoReturn:
     """End as Ctrl-C or SIGTERM asks for it, and say what the run has kept."""
     code = 130 if isinstance(stop, KeyboardInterrupt) else 143
     kept = getattr(stop, "__notes__", [])
     if not kept:
         fail(code, "stopped before any image was done")
-    without = " without --overwrite" if settings["overwrite"] else ""
+    without = " without --overwrite" if overwrite else ""
     fail(code, f"stopped: {kept[0]}; the same command{without} continues")
 
 

@@ -12,7 +12,7 @@ import socket
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
 from pomona.encoder.drawn_warning import warn_of_drawn
@@ -20,6 +20,7 @@ from pomona.encoder.encoder import Encoder
 from pomona.errors import EncoderError
 from pomona.io.file_systems import needs_jvm
 from pomona.io.location import canonical, is_remote, local_path, read_file, without_password
+from pomona.job.options import Delivery
 from pomona.runtime.registry import load_once
 from pomona.spark.session.session import is_connect
 from pomona.spark.task_gpu import take_assigned_gpu
@@ -30,9 +31,7 @@ if TYPE_CHECKING:
 
     from pomona.runtime.registry import Runtime
 
-__all__ = ["Delivery", "EncoderHandle", "encoder_handle", "open_encoder", "task_cpus"]
-
-Delivery = Literal["broadcast", "file"]
+__all__ = ["EncoderHandle", "encoder_handle", "open_encoder", "task_cpus"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,7 +201,9 @@ def fruit(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Path:
             picture = picture.convert("L") if label == "tall" else picture
             (folder / f"{seed}.png").write_bytes(drawn.encode(picture, "PNG"))
     (root / "photos" / "tall" / "empty.png").write_bytes(b"")
-    pomona.extract(root / "photos", root / "t", encoder=encoder, workers=1)
+    pomona.extract(
+        root / "photos", root / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1)
+    )
     pomona.train(root / "t").classifier.save(root / "c")
     return root
 

@@ -152,7 +152,9 @@ def test_two_names_of_one_row_are_both_answered(table: FeatureTable) -> None:
 
 @pytest.fixture
 def photos(pictures: Path, tmp_path: Path, encoder: Encoder) -> FeatureTable:
-    pomona.extract(pictures, tmp_path / "photos.table", encoder=encoder, workers=1)
+    pomona.extract(
+        pictures, tmp_path / "photos.table", encoder=encoder, engine=pomona.LocalEngine(workers=1)
+    )
     return FeatureTable(tmp_path / "photos.table")
 
 

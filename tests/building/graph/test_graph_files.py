@@ -58,7 +58,9 @@ def test_a_name_that_is_no_text_is_escaped(
         encoder = build.build_encoder(path, settings=SCALED)
     assert rf"building {tmp_path}/fruit\xff.tflite (the first time only)" in caplog.messages
     assert encoder.weights == r"fruit\xff.tflite"
-    pomona.extract(pictures, tmp_path / "table", encoder=encoder, workers=1)
+    pomona.extract(
+        pictures, tmp_path / "table", encoder=encoder, engine=pomona.LocalEngine(workers=1)
+    )
     assert tables.read(tmp_path / "table").num_rows == 14
 
 

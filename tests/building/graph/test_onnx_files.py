@@ -184,7 +184,10 @@ def test_a_table_is_made_by_onnx_runtime(tmp_path: Path, pictures: Path) -> None
     onnx_network(tmp_path / "fruit.onnx")
     made(tmp_path / "fruit.onnx", UNIT, runtime="onnxruntime").save(tmp_path / "fruit.encoder")
     summary = pomona.extract(
-        pictures, tmp_path / "features", encoder=tmp_path / "fruit.encoder", workers=1
+        pictures,
+        tmp_path / "features",
+        encoder=tmp_path / "fruit.encoder",
+        engine=pomona.LocalEngine(workers=1),
     )
     assert (summary.ok, summary.failed) == (11, 3)
     provenance = pomona.FeatureTable.at(str(tmp_path / "features")).provenance()

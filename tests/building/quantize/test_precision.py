@@ -119,19 +119,31 @@ def test_a_vector_does_not_depend_on_its_neighbours(lowered: Encoder, photos: Pa
 def test_both_engines_give_the_same_rows(
     spark: SparkSession, lowered: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
-    pomona.extract(pictures, tmp_path / "local", encoder=lowered, workers=2)
-    pomona.extract(pictures, tmp_path / "spark", encoder=lowered, spark=spark)
+    pomona.extract(
+        pictures, tmp_path / "local", encoder=lowered, engine=pomona.LocalEngine(workers=2)
+    )
+    pomona.extract(
+        pictures, tmp_path / "spark", encoder=lowered, engine=pomona.SparkEngine(spark=spark)
+    )
     assert tables.read(tmp_path / "local").equals(tables.read(tmp_path / "spark"))
 
 
 def test_a_table_of_float32_is_not_continued_in_bf16(
-    bf16: Encoder, pictures: Path, tmp_path: Path
+    encoder: Encoder, bf16: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
-    pomona.extract(pictures, tmp_path / "t", weights="untrained:7", precision="f32", workers=1)
+    pomona.extract(
+        pictures,
+        tmp_path / "t",
+        encoder=encoder,
+        engine=pomona.LocalEngine(workers=1),
+    )
     with pytest.raises(TableError, match=r"untrained:7 \(\w{12}\), .* \(\w{12}, bf16\)"):
-        pomona.extract(pictures, tmp_path / "t", weights="untrained:7", precision="bf16")
+        pomona.extract(pictures, tmp_path / "t", encoder=bf16)
     summary = pomona.extract(
-        pictures, tmp_path / "b", weights="untrained:7", precision="bf16", workers=1
+        pictures,
+        tmp_path / "b",
+        encoder=bf16,
+        engine=pomona.LocalEngine(workers=1),
     )
     assert summary.encoder == bf16.fingerprint
 

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from pomona.encoder.encoder import Encoder
 from pomona.errors import EngineError
+from pomona.job.options import Delivery
 from pomona.processes.isolated_client import end_if_stuck, isolated_worker
 from pomona.runtime.registry import loads_since
 from pomona.schema import (
@@ -30,7 +31,6 @@ from pomona.schema import (
 from pomona.source.labels import parse_label_rule
 from pomona.spark.dataframe.columns import KEPT_PREFIX, select_images
 from pomona.spark.encoder_transport import (
-    Delivery,
     EncoderHandle,
     encoder_handle,
     open_encoder,

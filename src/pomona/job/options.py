@@ -1,0 +1,111 @@
+"""What a caller decides about a run: the engine, and what happens to a table that exists."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pomona.errors import EngineError, UsageError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+__all__ = ["Delivery", "LocalEngine", "Resume", "SparkEngine"]
+
+Delivery = Literal["broadcast", "file"]
+"""How an encoder reaches the workers of Spark: sent by the driver, or read from storage."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalEngine:
+    """The embedded engine: worker processes on this machine.
+
+    Attributes:
+        workers: number of worker processes; by default one for each core.
+        image_timeout_s: seconds that one image may take before it gets the status `crashed`; by
+            default 120.
+
+    Raises:
+        EngineError: a number is not valid.
+    """
+
+    workers: int | None = None
+    image_timeout_s: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_number("workers", self.workers, 1)
+        _check_number("image_timeout_s", self.image_timeout_s, 0.1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SparkEngine:
+    """Apache Spark.
+
+    Attributes:
+        spark: a session to use. By default the active session, or a new one that is stopped at the
+            end.
+        master: Spark's master for a new session: `local[4]`, `spark://host:7077`, `yarn`,
+            `sc://host:15002`.
+        delivery: `broadcast` sends the encoder to the workers; with `file` each worker process
+            reads it. The default is `file` for a URI of another file system.
+        wave_files: number of files in one commit, which is the work that a lost driver costs. The
+            default depends on the cores.
+        image_timeout_s: seconds that one image may take before it gets the status `crashed`; by
+            default 120.
+
+    Raises:
+        EngineError: a value is not valid.
+    """
+
+    spark: SparkSession | None = None
+    master: str | None = None
+    delivery: Delivery | None = None
+    wave_files: int | None = None
+    image_timeout_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.delivery not in (None, "broadcast", "file"):
+            raise EngineError(f"delivery is {self.delivery!r}: give one of broadcast, file")
+        _check_number("wave_files", self.wave_files, 1)
+        _check_number("image_timeout_s", self.image_timeout_s, 0.1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume:
+    """What happens to a table that exists. By default a run continues it.
+
+    Attributes:
+        overwrite: replace the table instead of continuing it.
+        retry_failed: compute images again whose row has no vector.
+        prune: delete rows whose file was in the source and no longer is. Rows stay if the folder
+            of the file is empty, because a disk may be unmounted.
+        missing: with `prune`, also delete rows of other sources whose file no longer exists. They
+            stay if its folder does not exist or is empty, unless a file with the same bytes is in
+            the source.
+        gone: a folder that no longer exists, or several: with `prune`, the rows below it are
+            deleted.
+
+    Raises:
+        UsageError: `missing` or `gone` is given without `prune`, or a folder has no name.
+    """
+
+    overwrite: bool = False
+    retry_failed: bool = False
+    prune: bool = False
+    missing: bool = False
+    gone: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = ()
+
+    def __post_init__(self) -> None:
+        if self.missing and not self.prune:
+            raise UsageError("--missing goes with --prune: it chooses more rows to delete")
+        if self.gone and not self.prune:
+            raise UsageError("--gone goes with --prune: it names a folder that is gone")
+        if not isinstance(self.gone, (str, os.PathLike)) and "" in self.gone:
+            raise UsageError("--gone: '' is not a folder: expected a path")
+
+
+def _check_number(name: str, given: float | None, least: float) -> None:
+    if given is not None and not given >= least:  # so that NaN is refused, too
+        raise EngineError(f"{name} is {given!r}: give a number from {least:g} up")
