@@ -312,3 +312,25 @@ def test_jpeg_ls_and_a_height_after_the_data_are_named_as_unsupported() -> None:
     said = failure(bytes(content))
     assert said.status == "unsupported"
     assert "whose height follows its data (DNL)" in str(said)
+
+
+def test_zeros_do_not_complete_the_blocks_that_a_cut_took() -> None:
+    taken, tried = 0, 0
+    for seed, (quality, subsampling) in itertools.product(
+        range(5), [(100, 0), (95, 0), (90, 2), (75, 2)]
+    ):
+        content = encode(picture(64, 48, seed), "JPEG", quality=quality, subsampling=subsampling)
+        for cut, zeros in itertools.product(range(1, 30, 2), (1, 3, 100)):
+            tried += 1
+            taken += isinstance(decoded_or_failed(content[: -2 - cut] + bytes(zeros)), Picture)
+    # A cut whose data the zeros complete to the bit cannot be told from a picture.
+    assert taken / tried < 0.1
+
+
+@pytest.mark.parametrize("colour", ["white", "black", "grey", "navy", "#010203"])
+def test_a_flat_picture_may_end_in_zeros_of_its_own(colour: str) -> None:
+    for size, subsampling, tail in itertools.product(range(8, 72, 8), (0, 1, 2), (b"", bytes(50))):
+        flat = Image.new("RGB", (size, 8), colour)
+        content = encode(flat, "JPEG", quality=90, subsampling=subsampling)
+        assert isinstance(decoded_or_failed(content[:-2] + tail), Picture)
+        assert isinstance(decoded_or_failed(content + tail), Picture)

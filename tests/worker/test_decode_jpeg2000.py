@@ -50,3 +50,15 @@ def test_ycbcr_of_more_than_8_bits_is_unsupported():
     refused = failure(content.replace(rgb, _YCBCR))
     assert (refused.status, refused.width) == ("unsupported", 200)
     assert "convert the file to RGB" in str(refused)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint16])
+def test_signed_samples_of_more_than_8_bits_are_unsupported(dtype: type) -> None:
+    samples = drawn(12, 1)[..., 0].astype(dtype)
+    content = imagecodecs.jpeg2k_encode(samples, bitspersample=12, reversible=True)
+    if dtype is np.uint16:
+        assert pixels(decode(content)).max() > 0
+    else:
+        refused = failure(content)
+        assert refused.status == "unsupported"
+        assert "signed samples of more than 8 bits" in str(refused)

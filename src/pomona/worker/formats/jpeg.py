@@ -18,6 +18,7 @@ import pyarrow as pa
 import simplejpeg
 from PIL import Image, ImageFile
 
+from pomona.plural import count_of
 from pomona.worker.formats.jpeg_data import END, JpegData
 
 __all__ = ["load"]
@@ -26,9 +27,9 @@ _PADDING = 8
 """Bytes of any value that may lie between the data and the end marker: cameras leave some there."""
 
 _OWN_ZEROS = 2
-"""Zeros that the data of a scan may itself end with: it is padded with ones, to a whole byte."""
+"""Zero bytes that the data of a scan may end with itself: it is padded with ones."""
 
-_LIKE_A_GAP = (bytes(_OWN_ZEROS + 1), bytes(_OWN_ZEROS + 1) + END)
+_LIKE_A_GAP = (b"\0", b"\0" + END)
 
 _ENCODERS_ZEROS = 6
 """Zeros that an arithmetic decoder reads behind whole data: up to 4 for 300 drawn pictures."""
@@ -122,8 +123,8 @@ def _refuse_lost_data(data: JpegData) -> None:
     if not data.is_arithmetic and _ends_in_zeros(data):
         scan = bytes(data.last_scan)
         zeros = len(scan) - len(scan.rstrip(b"\0"))
-        if _ENDS_EARLY in _warning(data, dropped=zeros - _OWN_ZEROS):
-            raise _truncated(f"the data ends in {zeros} zeros")
+        if not _holds_its_zeros(data, zeros):
+            raise _truncated(f"the data ends in {count_of(zeros, 'zero')}")
     warning = _warning(data)
     if data.is_arithmetic:
         _refuse_arithmetic(data)
@@ -138,8 +139,38 @@ def _refuse_lost_data(data: JpegData) -> None:
 
 
 def _ends_in_zeros(data: JpegData) -> bool:
-    """Whether more zeros end the data of the last scan than are its own."""
-    return data.last_scan[-_OWN_ZEROS - 1 :] == bytes(_OWN_ZEROS + 1)
+    return bytes(data.last_scan[-1:]) == b"\0"
+
+
+def _holds_its_zeros(data: JpegData, zeros: int) -> bool:
+    """Return whether the picture is complete without zeros that are not its own.
+
+    A decoder takes zeros for data, and few of them may complete the last blocks. Encoders pad the
+    last byte with ones (ITU-T T.81, F.1.2.3). So a zero byte that belongs to the picture is needed
+    to its last bit.
+    """
+    for own in range(min(zeros, _OWN_ZEROS) + 1):
+        if _ENDS_EARLY not in _warning(data, dropped=zeros - own):
+            return own == 0 or _needs_last_bit(data, dropped=zeros - own)
+    return False
+
+
+def _needs_last_bit(data: JpegData, dropped: int) -> bool:
+    scans = data.bare[:-dropped] if dropped else data.bare
+    with_zero, with_one = (_scan_pixels(data, scans[:-1] + last) for last in (b"\0", b"\1"))
+    return with_zero is None or with_one is None or not np.array_equal(with_zero, with_one)
+
+
+def _scan_pixels(data: JpegData, scans: bytes) -> np.ndarray | None:
+    """The pixels of the scans, (H, W, channels) uint8; None if libjpeg warns."""
+    try:
+        return cast("np.ndarray", simplejpeg.decode_jpeg(scans + END, _colours(data)))
+    except ValueError:
+        return None
+
+
+def _colours(data: JpegData) -> str:
+    return "CMYK" if data.frame and len(data.frame.sampling) == 4 else "RGB"
 
 
 def _refuse_leftovers(data: JpegData, count: int, warning: str) -> None:
@@ -181,9 +212,8 @@ def _warning(data: JpegData, followed_by: bytes = b"", dropped: int = 0) -> str:
     scans = data.bare[:-dropped] if dropped else data.bare
     if data.is_arithmetic:
         scans = scans.rstrip(b"\0")  # an encoder leaves them out, and a decoder adds them
-    colours = "CMYK" if data.frame and len(data.frame.sampling) == 4 else "RGB"
     try:
-        simplejpeg.decode_jpeg(scans + followed_by + END, colours, min_height=1, min_width=1)
+        simplejpeg.decode_jpeg(scans + followed_by + END, _colours(data), min_height=1, min_width=1)
     except ValueError as error:
         return str(error)
     return ""

@@ -32,7 +32,7 @@ def load(image: ImageFile.ImageFile, content: bytes) -> Image.Image:
 
     Raises:
         OSError: the file is truncated or damaged.
-        ImageError: the colours are YCbCr of more than 8 bits.
+        ImageError: the samples are signed, or YCbCr, and have more than 8 bits.
     """
     # OpenJPEG takes a codestream that ends between two tiles for whole and leaves the rest black. A
     # whole one ends with the marker EOC, which cannot occur in the data after the marker SOD.
@@ -42,14 +42,13 @@ def load(image: ImageFile.ImageFile, content: bytes) -> Image.Image:
     depths_at = start + _COMPONENTS
     count = int.from_bytes(content[depths_at : depths_at + 2], "big")
     depths = slice(depths_at + 2, depths_at + 2 + 3 * count, 3)
+    if start >= 0 and any(depth > 0x87 for depth in content[depths]):
+        raise _unsupported(image, "signed samples of more than 8 bits")
     if start < 0 or count < 2 or all(depth & 0x7F < 8 for depth in content[depths]):
         image.load()
         return image
     if _YCBCR in content[:start]:
-        said = "JPEG2000: YCbCr of more than 8 bits: not decoded, convert the file to RGB"
-        raise ImageError(
-            "unsupported", said, width=image.width, height=image.height, format="JPEG2000"
-        )
+        raise _unsupported(image, "YCbCr of more than 8 bits")
     image.load()
     samples = np.asarray(image)  # (H, W, channels) uint8
     if samples.all():
@@ -59,3 +58,10 @@ def load(image: ImageFile.ImageFile, content: bytes) -> Image.Image:
     clipped = np.asarray(plugin("JPEG2000")(io.BytesIO(as_8_bits)))
     mended = np.where((samples == 0) & (clipped >= 128), np.uint8(255), samples)
     return Image.frombytes(image.mode, image.size, mended.tobytes())
+
+
+def _unsupported(image: ImageFile.ImageFile, what: str) -> ImageError:
+    said = f"JPEG2000: {what}: not decoded, convert the file to RGB"
+    return ImageError(
+        "unsupported", said, width=image.width, height=image.height, format="JPEG2000"
+    )
