@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-    from pomona.runtime.registry import Runtime
+    from pomona.runtime.runtime import Runtime
 
     AnyImage = str | os.PathLike[str] | bytes | Image | NDArray[np.uint8]
 

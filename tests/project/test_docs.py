@@ -24,7 +24,6 @@ from browser import CHROMIUM, chromium
 from conftest import REPOSITORY, draw_tree
 from pomona import errors
 from pomona.cli.main import app
-from pomona.encoder.encoder import Encoder
 
 DOCS = REPOSITORY / "docs"
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
@@ -72,8 +71,9 @@ def commands(name: str, command: click.Command) -> list[tuple[str, click.Command
 
 
 @pytest.fixture(scope="module")
-def example(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Path:
+def example(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:  # noqa: ARG001
     """A folder with drawn pictures in `photos` and their features in `features`."""
+    encoder = pomona.build_encoder("mobilenet_v2", "drawn")
     folder = tmp_path_factory.mktemp("example")
     draw_tree(folder / "photos")
     pomona.extract(

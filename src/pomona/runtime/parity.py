@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pomona.encoder.encoder import Encoder
-    from pomona.runtime.registry import Runtime
+    from pomona.runtime.runtime import Runtime
 
 __all__ = ["TOLERANCE", "check_parity", "probe_images", "probe_vectors"]
 

@@ -7,18 +7,17 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from pomona.encoder.encoder import Encoder
-    from pomona.encoder.preprocessing import Preprocessing
+    from pomona.runtime.runtime import Runtime
 
 __all__ = [
     "LazyRuntime",
-    "Runtime",
     "SideBySide",
     "computes_on_gpu",
     "load_once",
@@ -26,17 +25,6 @@ __all__ = [
     "loads_so_far",
     "runtime_for",
 ]
-
-
-class Runtime(Protocol):
-    """What the worker asks of a loaded network."""
-
-    batch_size: int  # images per call that suit it best
-    preprocessing: Preprocessing
-    dimension: int
-
-    def predict(self, images: NDArray[np.uint8], features: NDArray[np.float32]) -> None:
-        """Fill `features` (N, dimension) float32 from `images` (N, height, width, 3) uint8 RGB."""
 
 
 _loaded: dict[str, Runtime] = {}

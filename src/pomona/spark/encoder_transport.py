@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pyspark import Broadcast
     from pyspark.sql import SparkSession
 
-    from pomona.runtime.registry import Runtime
+    from pomona.runtime.runtime import Runtime
 
 __all__ = ["EncoderHandle", "encoder_handle", "open_encoder", "task_cpus"]
 

@@ -21,7 +21,7 @@ from pomona.worker.prepare import EXACT, DecodeOptions, File, Preparer, Row, See
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pomona.runtime.registry import Runtime
+    from pomona.runtime.runtime import Runtime
 
 __all__ = ["encode_images", "featurize", "images_at_once", "vectors_array"]
 

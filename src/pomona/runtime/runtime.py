@@ -1,0 +1,30 @@
+"""What the worker asks of a loaded network."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pomona.encoder.preprocessing import Preprocessing
+
+__all__ = ["Runtime"]
+
+
+class Runtime(Protocol):
+    """A loaded network.
+
+    Attributes:
+        batch_size: the number of images per call that suits it best.
+        preprocessing: what it expects as its input.
+        dimension: the length D of a vector.
+    """
+
+    batch_size: int
+    preprocessing: Preprocessing
+    dimension: int
+
+    def predict(self, images: NDArray[np.uint8], features: NDArray[np.float32]) -> None:
+        """Fill `features` (N, D) float32 from `images` (N, height, width, 3) uint8 RGB."""
