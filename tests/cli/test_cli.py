@@ -311,3 +311,12 @@ def test_the_module_runs_as_a_program() -> None:
         [sys.executable, "-m", "pomona", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("pomona 0.")
+
+
+@pytest.mark.parametrize("option", ["--missing", "--gone=/x"])
+def test_a_message_of_the_library_names_options_on_the_command_line(
+    capfd: pytest.CaptureFixture[str], pictures: Path, tmp_path: Path, option: str
+) -> None:
+    code, _, err = extract(capfd, pictures, tmp_path / "t", option)
+    assert code == 2
+    assert f"{option.partition('=')[0]} goes with --prune: " in err

@@ -144,7 +144,7 @@ def test_an_empty_name_is_not_a_folder_that_is_gone(
 def test_options_that_go_together_are_asked_for_together(
     encoder: Encoder, folder: Path, tmp_path: Path, more: dict[str, object]
 ) -> None:
-    with pytest.raises(UsageError, match="goes with --prune"):
+    with pytest.raises(UsageError, match="`(missing|gone)` goes with `prune`"):
         pomona.extract(folder, tmp_path / "t", encoder=encoder, resume=pomona.Resume(**more))
 
 

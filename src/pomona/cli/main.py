@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import signal
 import sys
 import warnings
@@ -111,7 +112,9 @@ def _run(arguments: list[str] | None) -> NoReturn:
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "pomona"
         fail(2, f"{error.format_message()} (see {where} --help)")
-    except (UsageError, click.ClickException) as error:
+    except UsageError as error:
+        fail(2, _with_options(str(error)))
+    except click.ClickException as error:
         fail(2, str(error))
     except PomonaError as error:
         fail(1, str(error))
@@ -120,6 +123,11 @@ def _run(arguments: list[str] | None) -> NoReturn:
     except OSError as error:
         fail(1, f"{error.filename or 'the system'}: {error.strerror or error}")
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _with_options(message: str) -> str:
+    """Name options where a message of the library names parameters: `gone` becomes --gone."""
+    return re.sub(r"`([a-z_]+)`", lambda name: f"--{name[1].replace('_', '-')}", message)
 
 
 class _CurrentStderr(logging.StreamHandler[Any]):

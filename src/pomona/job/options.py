@@ -99,11 +99,11 @@ class Resume:
 
     def __post_init__(self) -> None:
         if self.missing and not self.prune:
-            raise UsageError("--missing goes with --prune: it chooses more rows to delete")
+            raise UsageError("`missing` goes with `prune`: it chooses more rows to delete")
         if self.gone and not self.prune:
-            raise UsageError("--gone goes with --prune: it names a folder that is gone")
+            raise UsageError("`gone` goes with `prune`: it names a folder that is gone")
         if not isinstance(self.gone, (str, os.PathLike)) and "" in self.gone:
-            raise UsageError("--gone: '' is not a folder: expected a path")
+            raise UsageError("`gone`: '' is not a folder: expected a path")
 
 
 def _check_number(name: str, given: float | None, least: float) -> None:
