@@ -75,10 +75,10 @@ class Size(click.ParamType):  # type: ignore[type-arg] # generic only since clic
     name = "pixels"
 
     def convert(self, value: Any, *_: Any) -> tuple[int, int]:
-        """Parse."""
+        """Return (height, width) in pixels."""
         sides = str(value).lower().split("x")
         if len(sides) > 2 or not all(side.isdecimal() for side in sides):
-            self.fail(f"{value!r} is no size: expected 224, or height x width as in 240x320")
+            self.fail(f"invalid size {value!r}: expected 224, or height x width such as 240x320")
         return int(sides[0]), int(sides[-1])
 
 
@@ -88,12 +88,15 @@ class Numbers(click.ParamType):  # type: ignore[type-arg] # generic only since c
     name = "numbers"
 
     def convert(self, value: Any, *_: Any) -> tuple[float, float, float]:
-        """Parse."""
+        """Return one number for each of three channels."""
         try:
             numbers = [float(part) for part in str(value).split(",")]
             first, second, third = numbers * 3 if len(numbers) == 1 else numbers
         except ValueError:
-            self.fail(f"{value!r} is neither a number nor three of them with commas between")
+            self.fail(
+                f"{value!r} is not a number: expected one, or three with commas such as "
+                "103.9,116.8,123.7"
+            )
         return first, second, third
 
 

@@ -21,8 +21,8 @@ from pomona.runtime.registry import runtime_for
 
 __all__ = [
     "attach_probes",
+    "did_you_mean",
     "flattened",
-    "near",
     "prepend_preprocessing",
     "refuse_map",
     "refuse_whole_numbers",
@@ -141,7 +141,7 @@ def with_output(model: Any, name: str) -> Any:
     """Cut a graph off behind the operation or the tensor of that name.
 
     Raises:
-        EncoderError: there is none of that name; the message has near ones.
+        EncoderError: no layer has that name; the message suggests similar ones.
     """
     openvino = import_openvino()
     names: dict[str, Any] = {}
@@ -152,7 +152,7 @@ def with_output(model: Any, name: str) -> Any:
             names.update(dict.fromkeys(output.get_names(), output))
         names.setdefault(operation.get_friendly_name(), operation.output(0))
     if name not in names:
-        raise EncoderError(f"the network has no layer {name!r}{near(name, names)}")
+        raise EncoderError(f"the network has no layer {name!r}{did_you_mean(name, names)}")
     return openvino.Model([names[name]], model.get_parameters())
 
 
@@ -196,8 +196,8 @@ def attach_probes(encoder: Encoder) -> Encoder:
     return replace(encoder, probes=vectors.astype("<f4").tobytes())
 
 
-def near(name: str, known: Any) -> str:
-    """The end of a sentence that names near ones, or the last few."""
+def did_you_mean(name: str, known: Any) -> str:
+    """Return the end of a sentence that suggests similar names, or lists the last few."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
     if close:

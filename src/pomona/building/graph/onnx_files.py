@@ -14,7 +14,12 @@ import numpy as np
 
 from pomona.building.file_digest import as_text, content_digest
 from pomona.building.graph.classifier_head import check_end, in_onnx
-from pomona.building.graph.endpoints import attach_probes, near, refuse_map, refuse_whole_numbers
+from pomona.building.graph.endpoints import (
+    attach_probes,
+    did_you_mean,
+    refuse_map,
+    refuse_whole_numbers,
+)
 from pomona.building.graph.openvino_files import (
     architecture,
     image_layout,
@@ -204,7 +209,7 @@ def _cut(model: Any, image: str, path: Path, settings: NetworkSettings) -> str:
             "each image: name one, or a layer, with --layer"
         )
     if name is not None and name not in made:
-        raise EncoderError(f"{path} has no layer {name!r}{near(name, made)}")
+        raise EncoderError(f"{path} has no layer {name!r}{did_you_mean(name, made)}")
     output = name or outputs[0]
     if image not in _keep_what_makes(model.graph, output):
         raise EncoderError(

@@ -12,8 +12,8 @@ import numpy as np
 from pomona.building.file_digest import as_text
 from pomona.building.graph.endpoints import (
     attach_probes,
+    did_you_mean,
     flattened,
-    near,
     prepend_preprocessing,
     serialized,
 )
@@ -160,7 +160,7 @@ def _up_to(network: Any, name: str) -> Any:
     """Leave out what comes after a layer."""
     names = [layer.name for layer in network.layers[1:]]
     if name not in names:
-        raise EncoderError(f"the network has no layer {name!r}{near(name, names)}")
+        raise EncoderError(f"the network has no layer {name!r}{did_you_mean(name, names)}")
     return import_keras().Model(network.input, network.get_layer(name).output)
 
 

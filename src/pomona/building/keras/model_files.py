@@ -17,8 +17,8 @@ import numpy as np
 from pomona.building.file_digest import as_text
 from pomona.building.graph.endpoints import (
     attach_probes,
+    did_you_mean,
     flattened,
-    near,
     prepend_preprocessing,
     serialized,
 )
@@ -166,7 +166,7 @@ def _named(flat: FlatNetwork, name: str, path: Path) -> Any:
             f"{path} has {len(made)} tensors of layer {name!r}, which is called more than once or "
             "gives several: name a layer behind them"
         )
-    close = near(name, [step.layer.name for step in flat.steps])
+    close = did_you_mean(name, [step.layer.name for step in flat.steps])
     raise EncoderError(f"{path} has no layer {name!r}{close}")
 
 
