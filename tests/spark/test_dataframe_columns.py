@@ -238,3 +238,18 @@ def test_a_star_keeps_all_columns(
         records, encoder, image_column="image.bytes", path_column="id", keep=keep
     )
     assert {"id", "Class", "a.b", "taken"} <= set(made.columns)
+
+
+def test_names_to_keep_may_come_from_a_generator(records: DataFrame, encoder: Encoder) -> None:
+    names = (name for name in ["id", "taken"])
+    made = pomona.featurize(
+        records, encoder, image_column="image.bytes", path_column="id", keep=names
+    )
+    assert made.columns[-2:] == ["id", "taken"]
+
+
+def test_a_star_beside_other_names_keeps_all_columns(records: DataFrame, encoder: Encoder) -> None:
+    made = pomona.featurize(
+        records, encoder, image_column="image.bytes", path_column="id", keep=["*", "id"]
+    )
+    assert {"id", "Class", "a.b", "taken"} <= set(made.columns)

@@ -133,14 +133,13 @@ class _Columns:
         """The columns to keep: what to select, and the field that comes of it."""
         from pyspark.sql.types import StructField
 
-        if keep in ("all", "*") or list(keep) == ["*"]:
+        names = [keep] if isinstance(keep, str) else list(keep)
+        if keep == "all" or "*" in names:
             root = image_column if self.has(image_column) else image_column.partition(".")[0]
             inside = self._fold(root)
             left_out = {inside, *map(self._fold, sources)}
             names = [name for name in self._images.columns if self._fold(name) not in left_out]
             names = [f"`{name}`" if "." in name else name for name in names]
-        else:
-            names = [keep] if isinstance(keep, str) else list(keep)
         taken = {self._fold(name): name for name in (*FEATURE_SCHEMA.names, ENCODER_COLUMN)}
         found = []
         for name in names:

@@ -32,7 +32,7 @@ def load(image: ImageFile.ImageFile, content: bytes) -> Image.Image:
 
     Raises:
         OSError: the file is truncated or damaged.
-        ImageError: the samples are signed, or YCbCr, and have more than 8 bits.
+        ImageError: the samples are signed, or YCbCr of more than 8 bits.
     """
     # OpenJPEG takes a codestream that ends between two tiles for whole and leaves the rest black. A
     # whole one ends with the marker EOC, which cannot occur in the data after the marker SOD.
@@ -42,8 +42,8 @@ def load(image: ImageFile.ImageFile, content: bytes) -> Image.Image:
     depths_at = start + _COMPONENTS
     count = int.from_bytes(content[depths_at : depths_at + 2], "big")
     depths = slice(depths_at + 2, depths_at + 2 + 3 * count, 3)
-    if start >= 0 and any(depth > 0x87 for depth in content[depths]):
-        raise _unsupported(image, "signed samples of more than 8 bits")
+    if start >= 0 and any(depth & 0x80 for depth in content[depths]):
+        raise _unsupported(image, "signed samples")
     if start < 0 or count < 2 or all(depth & 0x7F < 8 for depth in content[depths]):
         image.load()
         return image
