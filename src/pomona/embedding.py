@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -115,11 +114,11 @@ def _prepared(image: Any, position: int, prepare: Preparer) -> tuple[Row, NDArra
     """What is known of an image, and its pixels (height, width, 3) uint8; None if it failed."""
     if isinstance(image, (str, os.PathLike)):
         content, error = read_content(look_at(os.path.abspath(os.fspath(image))))  # noqa: PTH100
-        return _alone(prepare, content, error)
+        return _from_file(prepare, content, error)
     if isinstance(image, (bytes, bytearray, memoryview)):
-        return _alone(prepare, bytes(image), None)
+        return _from_file(prepare, bytes(image))
     if (content := _unread_file(image)) is not None:
-        return _alone(prepare, content, None)
+        return _from_file(prepare, content)
     spec = prepare.spec
     try:
         picture = _picture(image, position)
@@ -128,12 +127,10 @@ def _prepared(image: Any, position: int, prepare: Preparer) -> tuple[Row, NDArra
     return Row(), resize_to(picture, spec.height, spec.width, spec.resize, grey=spec.is_grey)
 
 
-def _alone(
-    prepare: Preparer, content: bytes | None, error: str | None
+def _from_file(
+    prepare: Preparer, content: bytes | None, error: str | None = None
 ) -> tuple[Row, NDArray[np.uint8] | None]:
-    # Nothing is known before: an image that comes twice needs its pixels twice.
-    fresh = replace(prepare, seen=Seen())
-    return fresh((None if content is None else pa.py_buffer(content), error))
+    return prepare((None if content is None else pa.py_buffer(content), error))
 
 
 def _picture(image: Any, position: int) -> Picture:

@@ -268,12 +268,11 @@ def extract(
 
 def _check_engine(local: dict[str, object], spark: dict[str, object], *, on_spark: bool) -> None:
     """Refuse options of the other engine."""
-    if on_spark:
-        for name in (name for name, value in local.items() if value is not None):
-            raise EngineError(f"{name} is for the embedded engine: on Spark, executors decide")
-    else:
-        for name in (name for name, value in spark.items() if value is not None):
-            raise EngineError(f"{name} is for Spark: on the embedded engine, leave it out")
+    given = [name for name, value in (local if on_spark else spark).items() if value is not None]
+    if given and on_spark:
+        raise EngineError(f"{given[0]} is for the embedded engine: on Spark, executors decide")
+    if given:
+        raise EngineError(f"{given[0]} is for Spark: on the embedded engine, leave it out")
 
 
 def _refuse_int8(precision: str | None) -> None:
