@@ -118,7 +118,7 @@ def test_relative_table_with_a_colon_is_a_folder(
     summary = pomona.extract(
         "source", name, encoder=encoder, label="none", engine=pomona.LocalEngine(workers=1)
     )
-    assert summary.changes.relabelled == 2  # their part files are written anew
+    assert summary.changes.relabelled == 2  # their part files are rewritten
     assert list(pomona.read_features(name).labels) == [None, None]
     assert tables.read(tmp_path / name).num_rows == 2
 

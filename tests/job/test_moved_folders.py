@@ -49,8 +49,8 @@ def test_a_moved_folder_is_taken_over_as_if_it_had_been_computed_and_its_ghosts_
     assert (
         extract(moved, table, resume=pomona.Resume(prune=True, missing=True)).changes.missing == 1
     )
-    pomona.extract(moved, tmp_path / "anew", encoder=encoder)
-    assert tables.read(table).equals(tables.read(tmp_path / "anew"))
+    pomona.extract(moved, tmp_path / "fresh", encoder=encoder)
+    assert tables.read(table).equals(tables.read(tmp_path / "fresh"))
 
 
 def test_the_network_is_not_loaded_if_all_is_taken_over(

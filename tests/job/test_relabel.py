@@ -105,8 +105,8 @@ def test_changed_and_pruned_rows_and_new_labels_go_together(
     rule = "regex:/([^/]+)$"
     done = extract(pictures, tmp_path / "t", label=rule, resume=pomona.Resume(prune=True))
     assert (done.changes.changed, done.changes.pruned, done.changes.relabelled) == (1, 1, 12)
-    pomona.extract(pictures, tmp_path / "anew", encoder=encoder, label=rule)
-    assert tables.read(tmp_path / "t").equals(tables.read(tmp_path / "anew"))
+    pomona.extract(pictures, tmp_path / "fresh", encoder=encoder, label=rule)
+    assert tables.read(tmp_path / "t").equals(tables.read(tmp_path / "fresh"))
 
 
 def test_a_csv_file_that_names_no_image_is_refused_before_the_table_is_touched(

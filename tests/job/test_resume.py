@@ -40,11 +40,11 @@ def draw(path: Path, seed: int = 0, *, time: float | None = None) -> None:
         os.utime(path, (time, time))
 
 
-def assert_as_made_anew(table: Path, pictures: Path, encoder: Encoder) -> None:
+def assert_as_made_in_one_run(table: Path, pictures: Path, encoder: Encoder) -> None:
     """The table is what a run from nothing makes of the pictures as they are now."""
-    anew = table.with_name("anew")
-    pomona.extract(pictures, anew, encoder=encoder, resume=pomona.Resume(overwrite=anew.exists()))
-    assert tables.read(table).equals(tables.read(anew))
+    fresh = table.with_name("fresh")
+    pomona.extract(pictures, fresh, encoder=encoder, resume=pomona.Resume(overwrite=fresh.exists()))
+    assert tables.read(table).equals(tables.read(fresh))
 
 
 def test_new_and_changed_files_are_done_and_no_others(
@@ -57,7 +57,7 @@ def test_new_and_changed_files_are_done_and_no_others(
     again = extract(pictures, tmp_path / "t")
     assert (again.changes.new, again.changes.changed, again.skipped) == (1, 2, 12)
     assert (again.ok, again.failed, again.files) == (3, 0, 15)
-    assert_as_made_anew(tmp_path / "t", pictures, encoder)
+    assert_as_made_in_one_run(tmp_path / "t", pictures, encoder)
 
 
 def test_a_change_of_the_same_size_within_the_second_is_seen(
@@ -70,7 +70,7 @@ def test_a_change_of_the_same_size_within_the_second_is_seen(
         os.utime(picture, (time, time))
         summary = extract(picture.parent, tmp_path / "t")
         assert summary.ok == 1
-    assert_as_made_anew(tmp_path / "t", picture.parent, encoder)
+    assert_as_made_in_one_run(tmp_path / "t", picture.parent, encoder)
 
 
 def test_what_failed_is_tried_again_only_when_asked(
@@ -80,7 +80,7 @@ def test_what_failed_is_tried_again_only_when_asked(
     assert extract(pictures, tmp_path / "t").ok == 0
     again = extract(pictures, tmp_path / "t", resume=pomona.Resume(retry_failed=True))
     assert (again.changes.retried, again.failed, again.skipped) == (3, 3, 11)
-    assert_as_made_anew(tmp_path / "t", pictures, encoder)
+    assert_as_made_in_one_run(tmp_path / "t", pictures, encoder)
 
 
 def test_files_that_are_gone_keep_their_rows_unless_pruned(
@@ -93,7 +93,7 @@ def test_files_that_are_gone_keep_their_rows_unless_pruned(
     assert tables.read(tmp_path / "t").num_rows == 14
     pruned = extract(pictures, tmp_path / "t", resume=pomona.Resume(prune=True))
     assert (pruned.changes.gone, pruned.changes.pruned, pruned.ok) == (4, 4, 0)
-    assert_as_made_anew(tmp_path / "t", pictures, encoder)
+    assert_as_made_in_one_run(tmp_path / "t", pictures, encoder)
 
 
 def test_pruning_keeps_the_rows_of_a_disk_that_is_not_mounted_unless_it_is_named(
@@ -121,7 +121,7 @@ def test_pruning_keeps_the_rows_of_a_disk_that_is_not_mounted_unless_it_is_named
         ).changes.pruned
         == 4
     )
-    assert_as_made_anew(tmp_path / "t", pictures, encoder)
+    assert_as_made_in_one_run(tmp_path / "t", pictures, encoder)
 
 
 def test_pruning_leaves_the_rows_of_other_sources_and_of_other_globs(
@@ -173,7 +173,7 @@ def test_a_dry_run_says_what_would_be_done_and_changes_nothing(
     assert told.changes == done.changes
     assert (told.ok, told.failed, told.dry_run) == (0, 0, True)
     assert (done.changes.new, done.changes.changed, done.changes.retried) == (1, 1, 3)
-    assert_as_made_anew(tmp_path / "t", pictures, encoder)
+    assert_as_made_in_one_run(tmp_path / "t", pictures, encoder)
 
 
 def test_a_dry_run_into_a_new_table_leaves_no_folder(
@@ -206,7 +206,7 @@ def test_a_path_that_has_two_rows_gets_one(
     (part,) = (tmp_path / "t").iterdir()
     shutil.copy(part, part.with_name("part-copy.parquet"))
     extract(pictures, tmp_path / "t")
-    assert_as_made_anew(tmp_path / "t", pictures, encoder)
+    assert_as_made_in_one_run(tmp_path / "t", pictures, encoder)
 
 
 def test_many_changed_files_are_set_aside_in_bounded_lots(
@@ -219,7 +219,7 @@ def test_many_changed_files_are_set_aside_in_bounded_lots(
         os.utime(path, (1e9, 1e9))
     again = pomona.extract(pictures, tmp_path / "t", encoder=encoder)
     assert (again.changes.changed, again.skipped) == (14, 0)
-    assert_as_made_anew(tmp_path / "t", pictures, encoder)
+    assert_as_made_in_one_run(tmp_path / "t", pictures, encoder)
 
 
 def test_workers_that_cannot_start_cost_no_row(
@@ -243,7 +243,7 @@ def test_workers_that_cannot_start_cost_no_row(
         pictures, tmp_path / "t", encoder=encoder, resume=pomona.Resume(prune=True)
     )
     assert done.changes.to_do == 2
-    assert_as_made_anew(tmp_path / "t", pictures, encoder)
+    assert_as_made_in_one_run(tmp_path / "t", pictures, encoder)
 
 
 def test_an_encoder_that_is_not_itself_here_costs_no_row(
@@ -274,7 +274,7 @@ def test_a_run_that_fails_after_rows_were_removed_costs_only_those(
             pomona.extract(pictures, tmp_path / "t", encoder=encoder)
     assert tables.read(tmp_path / "t").num_rows == 13
     pomona.extract(pictures, tmp_path / "t", encoder=encoder)
-    assert_as_made_anew(tmp_path / "t", pictures, encoder)
+    assert_as_made_in_one_run(tmp_path / "t", pictures, encoder)
 
 
 def test_a_file_replaced_between_listing_and_reading_is_done_again_by_the_next_run(
@@ -300,4 +300,4 @@ def test_a_file_replaced_between_listing_and_reading_is_done_again_by_the_next_r
         pictures, tmp_path / "t", encoder=encoder, resume=pomona.Resume(prune=True)
     )
     assert (again.changes.changed, again.changes.pruned) == (2, 1)
-    assert_as_made_anew(tmp_path / "t", pictures, encoder)
+    assert_as_made_in_one_run(tmp_path / "t", pictures, encoder)

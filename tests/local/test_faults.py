@@ -49,8 +49,8 @@ def test_a_killed_parent_costs_no_row(
     right, lasts_s = expected
     for number, moment in enumerate(faults.moments(1, 1.5 + lasts_s)):
         table = tmp_path / f"t{number}"
-        anew = command(faulty_pictures, table, encoder_file)
-        faults.kill_at(moment, "parent", anew, undo=lambda table=table: shutil.rmtree(table))
+        fresh = command(faulty_pictures, table, encoder_file)
+        faults.kill_at(moment, "parent", fresh, undo=lambda table=table: shutil.rmtree(table))
         faults.assert_sound(table, right)
         # Its workers may still be there: they must not disturb the run that follows at once.
         run(faulty_pictures, table, encoder_file)
@@ -63,8 +63,8 @@ def test_killed_again_and_again_a_run_still_comes_to_its_end(
     right, lasts_s = expected
     table = tmp_path / "t"
     for moment in faults.moments(2, 1.5 + lasts_s):
-        anew = command(faulty_pictures, table, encoder_file)
-        faults.kill_at(moment, "parent, again", anew, undo=lambda: shutil.rmtree(table))
+        fresh = command(faulty_pictures, table, encoder_file)
+        faults.kill_at(moment, "parent, again", fresh, undo=lambda: shutil.rmtree(table))
         faults.assert_sound(table, right)
     run(faulty_pictures, table, encoder_file)
     faults.assert_whole(table, right)
@@ -120,8 +120,8 @@ def test_a_kill_while_changed_rows_are_replaced_costs_no_row(
             shutil.rmtree(table)
             shutil.copytree(tmp_path / f"old{number}", table)
 
-        anew = command(pictures, table, encoder_file)
-        faults.kill_at(moment, "parent that replaces rows", anew, undo=undo)
+        fresh = command(pictures, table, encoder_file)
+        faults.kill_at(moment, "parent that replaces rows", fresh, undo=undo)
         run(pictures, table, encoder_file)
         faults.assert_whole(table, right)
 
@@ -167,8 +167,8 @@ def test_a_kill_while_a_table_is_overwritten_leaves_the_old_rows_or_new_ones(
             shutil.copytree(tmp_path / "old", table)
 
         again()
-        anew = [*command(pictures, table, encoder_file), "--overwrite"]
-        faults.kill_at(moment, "parent that overwrites", anew, undo=again)
+        fresh = [*command(pictures, table, encoder_file), "--overwrite"]
+        faults.kill_at(moment, "parent that overwrites", fresh, undo=again)
         faults.assert_sound(table, old)
         run(pictures, table, encoder_file)
         faults.assert_whole(table, old)

@@ -150,9 +150,9 @@ def test_a_remote_table_is_resumed_as_a_local_one(
     )
     assert told.changes == again.changes == Changes(1, 1, 3, 9, 1, 1, labelled=14)
     pomona.extract(
-        source, f"{remote}/anew", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+        source, f"{remote}/fresh", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
     )
-    assert tables.read(tmp_path / "far").equals(tables.read(tmp_path / "anew"))
+    assert tables.read(tmp_path / "far").equals(tables.read(tmp_path / "fresh"))
     assert {path.suffix for path in (tmp_path / "far").iterdir()} <= {".parquet", ".crc"}
 
 
@@ -553,12 +553,12 @@ def test_files_deleted_cut_off_or_replaced_after_the_listing_have_rows_that_say_
         pictures / "Apple Red 1" / "image 3.jpg",
     )
     replaced = pictures / "Apple Red 1" / "image 5.webp"
-    anew = drawn.encode(drawn.picture(40, 40, 77), "WEBP")
+    new_content = drawn.encode(drawn.picture(40, 40, 77), "WEBP")
 
     def change() -> None:
         deleted.unlink(missing_ok=True)
         os.truncate(cut, 200)
-        replaced.write_bytes(anew)
+        replaced.write_bytes(new_content)
 
     def read_images(*arguments: Any, **more: Any) -> DataFrame:
         if before:
@@ -586,6 +586,6 @@ def test_files_deleted_cut_off_or_replaced_after_the_listing_have_rows_that_say_
     )
     assert (again.changes.pruned, again.files) == (1, 13)
     pomona.extract(
-        source, f"{remote}/anew", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+        source, f"{remote}/fresh", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
     )
-    assert tables.read(tmp_path / "far").equals(tables.read(tmp_path / "anew"))
+    assert tables.read(tmp_path / "far").equals(tables.read(tmp_path / "fresh"))

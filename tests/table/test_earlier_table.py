@@ -53,5 +53,5 @@ def test_a_table_of_an_earlier_version_is_continued_with_its_labels(
     }
     again = pomona.extract(pictures, table, encoder=encoder, label="parent")
     assert (again.changes.relabelled, again.model_loads) == (4, 0)
-    pomona.extract(pictures, tmp_path / "anew", encoder=encoder)
-    assert tables.read(table).equals(tables.read(tmp_path / "anew"))
+    pomona.extract(pictures, tmp_path / "fresh", encoder=encoder)
+    assert tables.read(table).equals(tables.read(tmp_path / "fresh"))
