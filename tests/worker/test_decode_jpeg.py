@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 import pytest
+import simplejpeg
 from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
@@ -334,3 +335,37 @@ def test_a_flat_picture_may_end_in_zeros_of_its_own(colour: str) -> None:
         content = encode(flat, "JPEG", quality=90, subsampling=subsampling)
         assert isinstance(decoded_or_failed(content[:-2] + tail), Picture)
         assert isinstance(decoded_or_failed(content + tail), Picture)
+
+
+def ending_in_a_zero(subsampling: int) -> bytes:
+    """A JPEG whose last blocks have one colour and end in a zero byte of their own."""
+    for width in range(64, 256):
+        content = encode(
+            Image.new("RGB", (width, 64), (width, 0, 0)), "JPEG", subsampling=subsampling
+        )
+        if content.endswith(b"\0" + END) and content[-4:-2] != bytes(2):
+            return content
+    raise AssertionError("no picture ends in a zero byte")
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+def test_flat_blocks_that_a_cut_took_are_missed_if_the_rest_ends_like_them(subsampling):
+    flat = ending_in_a_zero(subsampling)[:-2]
+    assert isinstance(decoded_or_failed(flat + END), Picture)
+    for at in range(len(flat) - 40, len(flat) - 1):
+        if flat[at] == 0:
+            assert failure(flat[: at + 1] + END).status == "truncated"
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+def test_picture_that_ends_in_flat_blocks_is_decoded_once(subsampling, monkeypatch):
+    calls = []
+    decode_jpeg = simplejpeg.decode_jpeg
+
+    def counted(*args, **named):
+        calls.append(args)
+        return decode_jpeg(*args, **named)
+
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", counted)
+    assert isinstance(decoded_or_failed(ending_in_a_zero(subsampling)), Picture)
+    assert len(calls) == 1

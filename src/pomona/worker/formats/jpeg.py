@@ -31,6 +31,12 @@ _OWN_ZEROS = 2
 
 _LIKE_A_GAP = (b"\0", b"\0" + END)
 
+_FLAT_BLOCK_BYTES = (4, 5, 7)
+"""What blocks of one colour take in baseline data with the usual tables (ITU-T T.81, K.3).
+
+32 bits for one block of 4:2:0, 20 for one of 4:2:2, 14 for one of 4:4:4.
+"""
+
 _ENCODERS_ZEROS = 6
 """Zeros that an arithmetic decoder reads behind whole data: up to 4 for 300 drawn pictures."""
 
@@ -77,19 +83,30 @@ def _may_end_in_a_gap(image: ImageFile.ImageFile, content: bytes) -> bool:
     """Return whether the last zeros may stand for lost data, so that the scans are looked at.
 
     One zero byte before the end marker ends one in eight pictures whose lower edge has one colour.
-    It is data if libjpeg lacks bits without its last one, which a decoding at an eighth of the size
-    shows for half the price of decoding.
+    Most of these show it by their last bytes. Otherwise the byte is data if libjpeg lacks bits
+    without its last one, which a decoding at an eighth of the size shows for half the price.
     """
     if not content.endswith(_LIKE_A_GAP):
         return False
     if not content.endswith(END) or content[-4:-2] == bytes(2):
         return True
+    if _ends_in_flat_blocks(content[:-2]):
+        return False
     colours = "CMYK" if image.mode == "CMYK" else "RGB"
     try:
         simplejpeg.decode_jpeg(content[:-3] + b"\1" + END, colours, min_height=1, min_width=1)
     except ValueError as error:
         return _ENDS_EARLY not in str(error)
     return True
+
+
+def _ends_in_flat_blocks(data: bytes) -> bool:
+    """Return whether the last bytes repeat, so that the last one is what the encoder wrote there.
+
+    The same bytes came before, with data behind them. If blocks were lost after the repeated ones,
+    libjpeg lacks bits, and says so.
+    """
+    return any(data[-size:] == data[-2 * size : -size] for size in _FLAT_BLOCK_BYTES)
 
 
 def _has_one_scan(image: ImageFile.ImageFile, content: bytes) -> bool:
