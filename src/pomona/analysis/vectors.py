@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from pomona.table.feature_table import FeatureTable
 
-__all__ = ["Block", "Vectors", "open_vectors", "vectors_of"]
+__all__ = ["Block", "Vectors", "evenly_spread", "open_vectors", "vectors_of"]
 
 _COLUMNS = ["path", "label", "features", "status"]
 
@@ -103,6 +103,20 @@ class Vectors:
                 waiting = [whole.slice(size, len(whole))] if count else []
         if waiting:
             yield _joined(waiting)
+
+    def rows_at(self, numbers: NDArray[np.intp]) -> Iterator[Block]:
+        """Stream rows by their numbers, which must be in ascending order; blocks may be empty.
+
+        Raises:
+            TableError: a row that is `ok` has no valid vector.
+            RunError: rows were added or removed since they were counted.
+        """
+        start = 0
+        for block in self.blocks():
+            low, high = np.searchsorted(numbers, [start, start + len(block)])
+            here = numbers[low:high] - start
+            yield Block(block.paths.take(here), block.labels.take(here), block.vectors[here])
+            start += len(block)
 
     def matrix(self) -> Block:
         """All vectors as one block: (rows, D) float32, 4 x rows x D bytes, held once.
@@ -197,6 +211,11 @@ def open_vectors(table: FeatureTable) -> Vectors:
         all_rows += batch.num_rows
         rows += pc.sum(pc.equal(batch["status"], "ok")).as_py() or 0
     return Vectors(table, rows, all_rows, provenance)
+
+
+def evenly_spread(rows: int, most: int) -> NDArray[np.intp]:
+    """Return the numbers of at most so many rows, evenly spread: a table's order is arbitrary."""
+    return np.unique(np.linspace(0, rows - 1, min(most, rows)).round().astype(np.intp))
 
 
 def _joined(blocks: list[Block]) -> Block:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 import tables
 from command_line import run
-from pomona.analysis.neighbours.all_pairs import compare_pairs
 from pomona.analysis.neighbours.duplicates import find_duplicates
+from pomona.analysis.neighbours.exact import compare_pairs
 from pomona.analysis.vectors import open_vectors
 from pomona.errors import UsageError
 from pomona.table.feature_table import FeatureTable
@@ -67,9 +67,9 @@ def test_whatever_is_held_the_groups_are_those_of_brute_force(
 def test_tables_wider_than_a_tile_are_compared_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pomona.analysis.neighbours.all_pairs._TILE_ROWS", 7)
-    monkeypatch.setattr("pomona.analysis.neighbours.all_pairs._TILE_COLUMNS", 5)
-    monkeypatch.setattr("pomona.analysis.neighbours.all_pairs._EDGES", 3)
+    monkeypatch.setattr("pomona.analysis.neighbours.exact._TILE_ROWS", 7)
+    monkeypatch.setattr("pomona.analysis.neighbours.exact._TILE_COLUMNS", 5)
+    monkeypatch.setattr("pomona.analysis.neighbours.groups._EDGES", 3)
     matrix = RANDOM.normal(size=(40, 3)).astype(np.float32)
     folder = tables.write(tmp_path / "t", matrix, ["x"] * 40)
     found = compare_pairs(open_vectors(FeatureTable(folder)), 0.9, held_rows=17)

@@ -19,7 +19,7 @@ import pomona
 import tables
 from command_line import run
 from pomona.analysis.figures.contact_sheet import Cell, draw_sheet, save_picture
-from pomona.analysis.neighbours.cosine import Nearest, nearest_rows, unit
+from pomona.analysis.neighbours.exact import Nearest, nearest_rows, unit
 from pomona.analysis.neighbours.faiss_index import NearestIndex, table_state
 from pomona.analysis.neighbours.search import Match, Query, SearchResult, exact_search
 from pomona.analysis.table_encoder import encoder_of_table

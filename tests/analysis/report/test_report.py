@@ -18,10 +18,9 @@ import drawn
 import tables
 from command_line import run
 from pomona.analysis.classifier.wilson import wilson
-from pomona.analysis.neighbours.cosine import unit
+from pomona.analysis.neighbours.exact import find_neighbours, unit
 from pomona.analysis.report.findings import Findings, ReportOptions, look_at
 from pomona.analysis.report.label_quality import (
-    find_neighbours,
     near_groups,
     score_classes,
     suspects,
@@ -69,17 +68,6 @@ def found(folder: Path) -> Findings:
 
 
 # What it finds -----------------------------------------------------------------------------------
-
-
-@given(st.integers(1, 40), st.integers(1, 12))
-def test_neighbours_are_those_of_brute_force(rows: int, k: int) -> None:
-    vectors = unit(np.random.default_rng(rows).normal(size=(rows, 5)).astype(np.float32))
-    near = find_neighbours(vectors, k)
-    cosines = vectors @ vectors.T
-    np.fill_diagonal(cosines, -np.inf)
-    best = -np.sort(-cosines, axis=1)[:, : min(k, rows - 1)]
-    np.testing.assert_allclose(near.similarity, best, atol=1e-6)
-    assert not (near.rows == np.arange(rows)[:, None]).any()
 
 
 def test_a_wrong_label_is_suspected_and_nothing_else(found: Findings) -> None:

@@ -12,10 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pomona.analysis.neighbours.all_pairs import compare_pairs
-from pomona.analysis.neighbours.cosine import sample_rows, unit
+from pomona.analysis.neighbours.exact import compare_pairs, unit, unit_rows
 from pomona.analysis.progress import Step, no_steps
-from pomona.analysis.vectors import Vectors, open_vectors
+from pomona.analysis.vectors import Vectors, evenly_spread, open_vectors
 from pomona.errors import UsageError
 from pomona.table.feature_table import FeatureTable
 
@@ -149,7 +148,7 @@ def find_duplicates(
     nothing = np.empty(0, np.float32)
     if threshold is None or vectors.rows < 2:
         return Duplicates(vectors.all_rows, threshold, exact, [], nothing, nothing)
-    sample = sample_rows(vectors, _RANDOM_ROWS)
+    sample = unit_rows(vectors, evenly_spread(vectors.rows, _RANDOM_ROWS))
     random = (sample @ sample.T)[np.triu_indices(len(sample), 1)]
     pairs = compare_pairs(vectors, threshold, progress)
     near = [
@@ -210,12 +209,10 @@ def _vectors_of(
     vectors: Vectors, rows: Collection[int]
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Some rows' vectors, of length 1, with their numbers."""
-    wanted = np.array(sorted(rows))
+    numbers = sorted(rows)
     start = 0
-    for block in vectors.blocks():
-        low, high = np.searchsorted(wanted, [start, start + len(block)])
-        here = wanted[low:high]
-        yield from zip(here.tolist(), unit(block.vectors[here - start]), strict=True)
+    for block in vectors.rows_at(np.array(numbers)):
+        yield from zip(numbers[start : start + len(block)], unit(block.vectors), strict=True)
         start += len(block)
 
 

@@ -23,9 +23,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pomona.analysis.neighbours.cosine import Nearest, block_rows, nearest_rows, sample_rows, unit
+from pomona.analysis.neighbours.exact import Nearest, block_rows, nearest_rows, unit, unit_rows
 from pomona.analysis.progress import Step, no_steps
-from pomona.analysis.vectors import open_vectors
+from pomona.analysis.vectors import evenly_spread, open_vectors
 from pomona.cores import available_cores
 from pomona.encoder.encoder import canonical_digest
 from pomona.errors import UsageError
@@ -142,7 +142,8 @@ class NearestIndex:
             )
             index.cp.spherical = True
             step("clustering", 0, 1)
-            index.train(sample_rows(vectors, about.cells * _TRAINED_ROWS_PER_CELL))
+            trained = evenly_spread(vectors.rows, about.cells * _TRAINED_ROWS_PER_CELL)
+            index.train(unit_rows(vectors, trained))
         paths, labels = [], []
         for block in vectors.blocks():
             index.add(unit(block.vectors))
@@ -215,7 +216,7 @@ class NearestIndex:
     def search(
         self, queries: NDArray[np.float32], k: int, without: Sequence[str | None] = ()
     ) -> Nearest:
-        """Find near rows, as `pomona.analysis.neighbours.cosine.nearest_rows` does exactly.
+        """Find near rows, as `pomona.analysis.neighbours.exact.nearest_rows` does exactly.
 
         Args:
             queries: (Q, D) float32, of length 1.
@@ -243,7 +244,7 @@ class NearestIndex:
 
     def _tuned(self, vectors: Vectors, step: Step) -> NearestIndex:
         """The same index, looking into as many cells as it takes for `AIMED_RECALL`."""
-        queries = sample_rows(vectors, _MEASURED_ROWS)
+        queries = unit_rows(vectors, evenly_spread(vectors.rows, _MEASURED_ROWS))
         step("measuring recall", 0, 1)
         blocks = vectors.blocks(block_rows(len(queries)))
         exact = nearest_rows(blocks, queries, _MEASURED_K + 1).similarity

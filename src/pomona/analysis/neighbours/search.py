@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pomona.analysis.neighbours.cosine import Nearest, block_rows, nearest_rows, unit
+from pomona.analysis.neighbours.exact import Nearest, block_rows, nearest_rows, unit
 from pomona.analysis.neighbours.faiss_index import check_faiss, open_index
 from pomona.analysis.progress import Step, no_steps
 from pomona.analysis.table_encoder import encoder_of_table

@@ -10,20 +10,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pomona.analysis.neighbours.cosine import unit
 from pomona.analysis.neighbours.duplicates import THRESHOLD, Group, same_bytes
+from pomona.analysis.neighbours.exact import Neighbours, find_neighbours, unit
 from pomona.analysis.progress import Step, no_steps
 from pomona.analysis.report.label_quality import (
     ClassSeparation,
-    Neighbours,
     Suspect,
-    find_neighbours,
     near_groups,
     score_classes,
     suspects,
 )
 from pomona.analysis.report.map_layout import place_rows
-from pomona.analysis.vectors import Vectors, open_vectors
+from pomona.analysis.vectors import Vectors, evenly_spread, open_vectors
 from pomona.errors import TableError, UsageError
 
 if TYPE_CHECKING:
@@ -158,7 +156,7 @@ def look_at(
     near = near_groups(neighbours, options.threshold)
     clock.lap("comparing the images")
     step("placing", 0, 1)
-    mapped = _spread(len(sample.paths), options.points)
+    mapped = evenly_spread(len(sample.paths), options.points)
     places = place_rows(sample.vectors[mapped], options.map)
     clock.lap("drawing the map")
     times = sorted(part.modified for part in table.stored_parts())
@@ -219,22 +217,12 @@ def _read_rows(
 
 
 def _sample(vectors: Vectors, most: int, step: Step) -> Sample:
-    wanted = _spread(vectors.rows, most)
-    paths: list[str] = []
-    labels: list[str | None] = []
-    found = np.empty((len(wanted), vectors.dimension), np.float32)
-    start = 0
-    for block in vectors.blocks():
-        low, high = np.searchsorted(wanted, [start, start + len(block)])
-        here = wanted[low:high] - start
-        found[low:high] = unit(block.vectors[here])
-        paths += block.paths.take(here).to_pylist()
-        labels += block.labels.take(here).to_pylist()
-        start += len(block)
-        step("reading", start, vectors.rows)
-    return Sample(paths, labels, found)
-
-
-def _spread(rows: int, most: int) -> NDArray[np.intp]:
-    """Numbers of at most so many rows, evenly spread over all: the table's order has no meaning."""
-    return np.unique(np.linspace(0, rows - 1, min(most, rows)).round().astype(np.intp))
+    rows = evenly_spread(vectors.rows, most)
+    sample = Sample([], [], np.empty((len(rows), vectors.dimension), np.float32))
+    for block in vectors.rows_at(rows):
+        start = len(sample.paths)
+        sample.vectors[start : start + len(block)] = unit(block.vectors)
+        sample.paths.extend(block.paths.to_pylist())
+        sample.labels.extend(block.labels.to_pylist())
+        step("reading", len(sample.paths), len(rows))
+    return sample

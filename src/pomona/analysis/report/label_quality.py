@@ -9,36 +9,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pomona.analysis.classifier.wilson import wilson
-from pomona.analysis.progress import Step, no_steps
+from pomona.analysis.neighbours.groups import Groups, members
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from pomona.analysis.neighbours.exact import Neighbours
 
 __all__ = [
     "ClassSeparation",
-    "Neighbours",
     "Suspect",
-    "find_neighbours",
     "near_groups",
     "score_classes",
     "suspects",
 ]
 
-_TILE_ROWS = 512  # against 50,000 rows: 100 MB of cosines
 _SURE = 0.6  # a share of the neighbours with one other label that makes a label doubtful
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbours:
-    """The k nearest of each of N rows, the nearest first; a row is not its own.
-
-    Attributes:
-        rows: (N, k) int.
-        similarity: (N, k) float32, cosines.
-    """
-
-    rows: NDArray[np.intp]
-    similarity: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,33 +73,6 @@ class Suspect:
     of: int
 
 
-def find_neighbours(vectors: NDArray[np.float32], k: int, step: Step = no_steps) -> Neighbours:
-    """Find the nearest rows of each row, exactly.
-
-    Args:
-        vectors: (N, D) float32, of length 1.
-        k: how many; at most N - 1 come back.
-        step: told how far it is.
-    """
-    count = len(vectors)
-    k = min(k, count - 1)
-    rows = np.empty((count, k), np.intp)
-    similarity = np.empty((count, k), np.float32)
-    for start in range(0, count if k else 0, _TILE_ROWS):
-        block = vectors[start : start + _TILE_ROWS]
-        cosines = block @ vectors.T  # (B, D) @ (D, N) -> (B, N) float32
-        here = np.arange(len(block))
-        cosines[here, start + here] = -np.inf
-        best = np.argpartition(cosines, count - k, axis=1)[:, count - k :]
-        found = np.take_along_axis(cosines, best, 1)
-        order = np.argsort(-found, axis=1, kind="stable")
-        stop = start + len(block)
-        rows[start:stop] = np.take_along_axis(best, order, 1)
-        similarity[start:stop] = np.take_along_axis(found, order, 1)
-        step("comparing", stop, count)
-    return Neighbours(rows, similarity)
-
-
 def score_classes(labels: list[str | None], neighbours: Neighbours) -> list[ClassSeparation]:
     """Leave-one-out nearest-neighbour accuracy of each class, the lowest first.
 
@@ -158,16 +115,8 @@ def suspects(labels: list[str | None], neighbours: Neighbours) -> list[Suspect]:
 
 
 def near_groups(neighbours: Neighbours, threshold: float) -> list[list[int]]:
-    """Rows connected by chains of near pairs, the largest group first."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    count = len(neighbours.rows)
-    one, place = np.nonzero(neighbours.similarity >= threshold)
-    other = neighbours.rows[one, place]
-    graph = coo_array((np.ones(len(one), bool), (one, other)), (count, count))
-    _, component = connected_components(graph, directed=False)
-    order = np.argsort(component, kind="stable")
-    borders = np.flatnonzero(np.diff(component[order])) + 1
-    groups = [part.tolist() for part in np.split(order, borders) if len(part) > 1]
-    return sorted(groups, key=lambda group: (-len(group), group[0]))
+    """Return the rows that chains of near pairs connect, the largest group first."""
+    groups = Groups(len(neighbours.rows))
+    rows, places = np.nonzero(neighbours.similarity >= threshold)
+    groups.connect(rows, neighbours.rows[rows, places])
+    return members(groups.component())
