@@ -34,7 +34,7 @@ LANDED: Counter[str] = Counter()
 """Kills that met a process at work, by what was killed."""
 
 # Part files are closed after a fraction of a second, as they are after a minute of a real run.
-_EAGER = "import pomona.local.run as local; local._PART_SECONDS = 0.2; "
+_EAGER = "import pomona.local.supervisor as local; local._PART_SECONDS = 0.2; "
 _MAIN = "import sys; from pomona.cli.main import main; main(sys.argv[1:])"
 COMMAND = [sys.executable, "-c", _EAGER + _MAIN]
 

@@ -21,7 +21,7 @@ from pomona.encoder.encoder import Encoder
 from pomona.errors import EngineError, RunError, SourceError, TableError
 from pomona.job.job import Snapshot
 from pomona.local import run as local
-from pomona.processes.isolated_client import ENDS_IN_A_ROW
+from pomona.processes.crash_policy import ENDS_IN_A_ROW
 from pomona.processes.worker_client import State, WorkerProcess
 from pomona.table.writer import TableWriter
 
@@ -379,7 +379,7 @@ def test_a_failure_that_every_image_meets_ends_the_run_and_blames_none(
     monkeypatch.setenv("PYTHONPATH", str(POISON))
     monkeypatch.setenv("EVERY_IMAGE_IS_POISON", "1")
     source = poisonous_pictures(tmp_path / "pictures", 30)
-    with pytest.raises(RunError, match="the last one over a drawn picture: .*SIGSEGV"):
+    with pytest.raises(RunError, match="the last one over a picture that Pomona drew: .*SIGSEGV"):
         pomona.extract(
             source, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=2)
         )

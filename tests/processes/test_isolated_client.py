@@ -12,7 +12,8 @@ import drawn
 from conftest import POISON
 from pomona.encoder.encoder import Encoder
 from pomona.errors import RunError
-from pomona.processes.isolated_client import ENDS_IN_A_ROW, IsolatedWorker
+from pomona.processes.crash_policy import ENDS_IN_A_ROW
+from pomona.processes.isolated_client import IsolatedWorker
 from pomona.runtime.registry import runtime_for
 from pomona.source.image_file import ImageFile, read_batches
 from pomona.source.labels import parse_label_rule
@@ -71,7 +72,7 @@ def test_a_failure_that_every_image_meets_blames_none(
     worker: IsolatedWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EVERY_IMAGE_IS_POISON", "1")
-    with pytest.raises(RunError, match="the last one over a drawn picture: .*SIGSEGV"):
+    with pytest.raises(RunError, match="the last one over a picture that Pomona drew: .*SIGSEGV"):
         list(worker.featurize(iter(images(tmp_path, [20] * ENDS_IN_A_ROW))))
 
 
@@ -81,5 +82,5 @@ def test_a_process_that_cannot_start_is_no_fault_of_an_image(
     (tmp_path / "openvino.py").write_text("raise ImportError('half installed')")
     monkeypatch.syspath_prepend(str(tmp_path))
     worker = IsolatedWorker(lambda: encoder, EXACT, image_timeout_s=3.0)
-    with pytest.raises(RunError, match="before their first image, .*half installed"):
+    with pytest.raises(RunError, match="no image is the cause; .*half installed"):
         list(worker.featurize(iter(images(tmp_path, [20]))))

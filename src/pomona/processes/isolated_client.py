@@ -8,7 +8,6 @@ that ends its process gets its row, and all others theirs. The other side:
 
 from __future__ import annotations
 
-import io
 import math
 import os
 import sys
@@ -19,29 +18,15 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pomona.errors import RunError
 from pomona.processes.child import ChildProcess, Ended
+from pomona.processes.crash_policy import CrashPolicy, canary_image
 from pomona.schema import FEATURE_SCHEMA, INPUT_SCHEMA, failure_row
 
 if TYPE_CHECKING:
     from pomona.encoder.encoder import Encoder
     from pomona.worker.prepare import DecodeOptions
 
-__all__ = [
-    "ENDS_IN_A_ROW",
-    "STRIKES",
-    "IsolatedWorker",
-    "canary_image",
-    "end_if_stuck",
-    "isolated_worker",
-    "no_image_is_to_blame",
-]
-
-STRIKES = 2
-"""Processes that an image may end before it is called their cause."""
-
-ENDS_IN_A_ROW = 8
-"""Processes that may end with nothing done before it is asked whether images are the cause."""
+__all__ = ["IsolatedWorker", "end_if_stuck", "isolated_worker"]
 
 
 class IsolatedWorker:
@@ -62,7 +47,7 @@ class IsolatedWorker:
         self._decode = decode
         self._timeout_s = image_timeout_s
         self._child: ChildProcess | None = None
-        self._ends_in_a_row = 0
+        self._crashes = CrashPolicy()
 
     def featurize(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Do what `pomona.worker.featurize.featurize` does, one image at a time.
@@ -83,26 +68,20 @@ class IsolatedWorker:
             self._child = None
 
     def _row(self, image: pa.RecordBatch) -> pa.RecordBatch:
-        for _ in range(STRIKES):
+        suspect = object()  # several images may have one path, or none
+        while True:
             try:
                 row = self._ask(image)
             except Ended as end:
-                reason = str(end)
+                is_cause = self._crashes.ended_over([suspect])
+                if self._crashes.needs_canary:
+                    self._do_canary()
+                if is_cause:
+                    return _crashed_row(image, str(end))
             else:
-                self._ends_in_a_row = 0
+                self._crashes.done()
+                self._crashes.kept()
                 return row
-        if self._ends_in_a_row >= ENDS_IN_A_ROW:
-            self._try_known_image()
-        (told,) = image.drop_columns(["content"]).to_pylist()
-        modified = told["modified"]
-        return failure_row(
-            path=told["path"],
-            label=told["label"],
-            size=told["size"],
-            modified_ms=None if modified is None else round(modified.timestamp() * 1000),
-            status="crashed",
-            error=reason,
-        )
 
     def _ask(self, image: pa.RecordBatch) -> pa.RecordBatch:
         child = self._child or self._start()
@@ -111,17 +90,18 @@ class IsolatedWorker:
             return child.ask(image, limit_s)
         except TimeoutError:
             self.close()
-            self._ends_in_a_row += 1
             raise Ended(f"one image took longer than {self._timeout_s:g} s") from None
         except Ended:
             self.close()
-            self._ends_in_a_row += 1
             raise
 
     def _start(self) -> ChildProcess:
-        """Start a process and hand it the encoder; where it ends over that, another one."""
-        reason = ""
-        for _ in range(ENDS_IN_A_ROW):
+        """Start a process and hand it the encoder. If it ends over that, start another one.
+
+        Raises:
+            RunError: one after the other ended.
+        """
+        while True:
             # What Spark put on the path of its workers, as --py-files does, is in no environment.
             path = os.pathsep.join(filter(None, sys.path))
             self._child = ChildProcess(
@@ -130,43 +110,35 @@ class IsolatedWorker:
             try:
                 self.loads += self._child.ask((self._fetch().to_bytes(), self._decode))
             except Ended as end:
-                reason = str(end)
                 self.close()
+                self._crashes.ended_over_no_image(str(end))
             else:
                 return self._child
-        raise RunError(
-            f"{ENDS_IN_A_ROW} processes in a row ended before their first image, the last one "
-            f"because {reason}"
-        )
 
-    def _try_known_image(self) -> None:
-        """Find out whether all these ends were their images' fault.
+    def _do_canary(self) -> None:
+        """Find out whether images are the cause of all these ends.
 
         Raises:
-            RunError: they were not.
+            RunError: they are not.
         """
         columns = {name: [None] for name in INPUT_SCHEMA.names} | {"content": [canary_image()]}
         try:
             self._ask(pa.RecordBatch.from_pydict(columns, INPUT_SCHEMA))
         except Ended as end:
-            raise RunError(no_image_is_to_blame(self._ends_in_a_row, str(end))) from None
-        self._ends_in_a_row = 0
+            raise self._crashes.ended_over_canary(str(end)) from None
+        self._crashes.done()
 
 
-def canary_image() -> bytes:
-    """A small JPEG, drawn here: a process that ends over this one would do so over any."""
-    from PIL import Image
-
-    opened = io.BytesIO()
-    Image.linear_gradient("L").convert("RGB").save(opened, "JPEG")
-    return opened.getvalue()
-
-
-def no_image_is_to_blame(ends: int, reason: str) -> str:
-    """What to say when processes end over a known image as well."""
-    return (
-        f"{ends} processes in a row ended with nothing done, the last one over a drawn picture: "
-        f"{reason}; see whether memory is short, or a library is broken"
+def _crashed_row(image: pa.RecordBatch, reason: str) -> pa.RecordBatch:
+    (values,) = image.drop_columns(["content"]).to_pylist()
+    modified = values["modified"]
+    return failure_row(
+        path=values["path"],
+        label=values["label"],
+        size=values["size"],
+        modified_ms=None if modified is None else round(modified.timestamp() * 1000),
+        status="crashed",
+        error=reason,
     )
 
 

@@ -1,0 +1,151 @@
+"""The threads of a run that each look after one worker process."""
+
+from __future__ import annotations
+
+import time
+
+from pomona.local.run_state import RunState
+from pomona.processes.crash_policy import canary_image
+from pomona.processes.worker_client import State, WorkerDied, WorkerProcess
+from pomona.source.image_file import ImageFile
+
+__all__ = ["Supervisor"]
+
+_PART_BYTES = 64 * 2**20  # a part file is closed when its vectors take this much...
+_PART_SECONDS = 60.0  # ...or when it is this old: what a kill can cost
+
+
+class Supervisor:
+    """A thread's part of the run: it keeps one worker process at work."""
+
+    def __init__(self, run: RunState, number: int) -> None:
+        self._run = run
+        self._number = number
+        self._process: WorkerProcess | None = None
+        self._in_hand: list[ImageFile] = []  # the chunk that the process works on
+        self._open: list[ImageFile] = []  # images whose rows are in the part file still open
+        self._open_failed = 0
+        self._opened_at = 0.0
+        self._seen = (State(0, 0, 0), 0.0)
+        self._is_ready = False  # whether the process has loaded the encoder
+        self._finishing = False
+        self._stopped = False
+
+    def keep(self) -> None:
+        """Work until no image is left."""
+        try:
+            while (chunk := self._run.queue.take(holds_work=bool(self._open))) is not None:
+                try:
+                    self._do(chunk)
+                except WorkerDied as death:
+                    self._bury(death)
+            if self._finishing and not self._stopped:
+                self._close_part()
+        finally:
+            self._drop_process()
+
+    def finish(self) -> None:
+        """Have the images in hand done and no others, from another thread."""
+        self._finishing = True
+        if process := self._process:
+            process.finish()
+            if not self._is_ready:  # it has no row yet: nobody waits for its encoder
+                process.kill("the run was stopped")
+
+    def stop(self, reason: str) -> None:
+        """End the process, from another thread."""
+        self._stopped = True
+        if process := self._process:
+            process.kill(reason)
+
+    def look(self, timeout_s: float) -> None:
+        """End the process, from another thread, if it has been on one image for too long."""
+        process = self._process
+        if process is None:
+            return
+        state, now = process.progress(), time.monotonic()
+        if state != self._seen[0] or state.read == state.done:
+            self._seen = (state, now)
+        elif now - self._seen[1] > timeout_s:
+            process.kill(f"one image took longer than {timeout_s:g} s")
+
+    def uncommitted(self) -> tuple[int, int]:
+        """Rows, and failed ones among them, that are done and not yet in the table."""
+        process = self._process
+        state = process.progress() if process else State(0, 0, 0)
+        return len(self._open) + state.done, self._open_failed + state.failed
+
+    def _do(self, chunk: list[ImageFile]) -> None:
+        """Have a chunk done, and the part file closed where it is time for that."""
+        self._in_hand = chunk  # from here on: whenever the process dies, nothing of it is lost
+        process = self._process or self._start()
+        suspect = self._run.has_suspect(chunk)
+        if suspect or not chunk:
+            self._close_part()  # a suspect must not take the others' rows with it
+        if not self._open:
+            self._opened_at = time.monotonic()
+        if chunk:
+            state = process.run(chunk)
+            self._run.did_images()
+            self._open, self._in_hand = self._open + chunk[: state.done], []
+            self._open_failed = state.failed
+            old = time.monotonic() - self._opened_at > _PART_SECONDS
+            if suspect or old or state.vector_bytes >= _PART_BYTES:
+                self._close_part()
+
+    def _start(self) -> WorkerProcess:
+        self._is_ready = False
+        self._process = process = WorkerProcess(self._run.setup)
+        if self._finishing or self._stopped:  # while the process was being created
+            process.kill("the run was stopped")
+        self._run.loaded(process.wait_until_ready())
+        self._is_ready = True
+        if self._finishing:  # while the encoder was being loaded
+            process.finish()
+        return process
+
+    def _close_part(self) -> None:
+        if self._open and self._process:
+            part = self._process.close_part()
+            self._open, self._open_failed = [], 0
+            self._run.commit(part)
+
+    def _drop_process(self) -> None:
+        if self._process:
+            self._process.close()
+        self._process = None
+
+    def _bury(self, death: WorkerDied) -> None:
+        self._drop_process()
+        held, suspects = self._open + self._in_hand, []
+        if death.at and self._in_hand:
+            suspects = [self._in_hand[at] for at in death.at]
+            if death.at[0]:
+                self._run.did_images()
+        self._open, self._in_hand, self._open_failed = [], [], 0
+        needs_canary = self._run.worker_died(held, suspects, death.reason)
+        if needs_canary and not self._stopped:
+            self._do_canary()
+
+    def _do_canary(self) -> None:
+        """Find out whether images are the cause of all these ends.
+
+        Raises:
+            RunError: they are not.
+        """
+        path = self._run.setup.staging / f"canary-{self._number}.jpg"
+        path.write_bytes(canary_image())
+        while not self._stopped:
+            try:
+                process = self._start()
+            except WorkerDied as death:
+                self._drop_process()
+                self._run.worker_died([], [], death.reason)
+                continue
+            try:
+                process.run([ImageFile(str(path), None, None)])
+                process.close_part().path.unlink()
+            except WorkerDied as death:
+                raise self._run.crashes.ended_over_canary(death.reason) from None
+            self._run.did_images()
+            return

@@ -1,0 +1,72 @@
+"""Whose fault it is if a worker process ends: the same rule on both engines."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from pomona.errors import RunError
+from pomona.processes.crash_policy import ENDS_IN_A_ROW, STRIKES, CrashPolicy, canary_image
+
+
+def test_an_image_is_the_cause_if_it_ends_two_processes():
+    policy = CrashPolicy()
+    assert not policy.is_suspect("a")
+    assert not policy.ended_over(["a"])
+    assert policy.is_suspect("a")
+    assert policy.ended_over(["a"])
+
+
+def test_images_in_one_batch_are_all_suspects_and_none_is_the_cause_yet():
+    policy = CrashPolicy()
+    assert not policy.ended_over(["a", "b"])
+    assert policy.is_suspect("b")
+    policy.done()
+    assert policy.ended_over(["b"])
+
+
+@given(st.lists(st.booleans(), max_size=60))
+def test_the_canary_is_due_if_and_only_if_processes_end_in_a_row_with_no_image_done(ends):
+    policy = CrashPolicy()
+    in_a_row = 0
+    for number, ended in enumerate(ends):
+        if ended:
+            policy.ended_over([number])
+            in_a_row += 1
+        else:
+            policy.done()
+            in_a_row = 0
+        assert policy.needs_canary == (in_a_row >= ENDS_IN_A_ROW)
+
+
+def test_a_process_that_ends_over_the_canary_is_in_the_number_of_the_message():
+    policy = CrashPolicy()
+    for number in range(ENDS_IN_A_ROW):
+        policy.ended_over([number])
+    said = str(policy.ended_over_canary("the process was ended by SIGKILL"))
+    assert said.startswith(f"{ENDS_IN_A_ROW + 1} worker processes in a row ended")
+    assert "SIGKILL" in said
+
+
+def test_processes_that_end_over_no_image_end_the_run_unless_rows_are_kept_in_between():
+    policy = CrashPolicy(starts_in_a_row=3)
+    for _ in range(2):
+        policy.ended_over_no_image("memory is short")
+    policy.done()  # images that reach no table do not count
+    policy.kept()
+    for _ in range(2):
+        policy.ended_over_no_image("memory is short")
+    policy.done()
+    with pytest.raises(RunError, match="3 worker processes in a row ended, .* memory is short"):
+        policy.ended_over_no_image("memory is short")
+
+
+def test_the_canary_is_a_picture_that_pillow_reads():
+    with Image.open(io.BytesIO(canary_image())) as image:
+        image.load()
+        assert image.format == "JPEG"
+    assert STRIKES > 1
