@@ -8,7 +8,7 @@ from .analysis.features import read_features as read_features
 from .analysis.inspection import inspect as inspect
 from .analysis.neighbours.duplicates import find_duplicates as find_duplicates
 from .analysis.neighbours.search import search as search
-from .analysis.pca import project as project
+from .analysis.projection import project as project
 from .analysis.report.findings import ReportOptions as ReportOptions
 from .analysis.report.render import write_report as write_report
 from .building.build import build_encoder as build_encoder

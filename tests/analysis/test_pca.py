@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 import tables
 from command_line import run
 from pomona.analysis.inspection import inspect
-from pomona.analysis.pca import MapPoints, fit_projection, project
+from pomona.analysis.pca import fit_projection, principal_places
+from pomona.analysis.projection import MapPoints, project
 from pomona.analysis.vectors import open_vectors
 from pomona.errors import TableError, UsageError
 from pomona.schema import FEATURE_SCHEMA
@@ -50,6 +51,37 @@ def test_it_agrees_with_scikit_learn(source: FeatureTable) -> None:
     np.testing.assert_allclose(found.explained, theirs.explained_variance_ratio_, rtol=1e-6)
     ours, other = found.apply(MATRIX), theirs.transform(MATRIX.astype(np.float64))
     np.testing.assert_allclose(np.abs(ours), np.abs(other), atol=1e-3)
+
+
+@given(st.integers(2, 30), st.integers(1, 30), st.integers(1, 5), st.integers(0, 2**32))
+def test_places_of_rows_in_memory_have_the_variance_that_scikit_learn_finds(
+    rows: int, dimension: int, k: int, seed: int
+) -> None:
+    decomposition = pytest.importorskip("sklearn.decomposition")
+    matrix = np.random.default_rng(seed).normal(size=(rows, dimension)).astype(np.float32)
+    places = principal_places(matrix, k)
+    kept = min(k, rows - 1, dimension)  # N centred rows have N - 1 components
+    theirs = decomposition.PCA(kept, svd_solver="full").fit_transform(matrix.astype(np.float64))
+    products = np.zeros((k, k))
+    products[:kept, :kept] = theirs.T @ theirs  # along the diagonal: components do not correlate
+    scale = products[0, 0]
+    np.testing.assert_allclose(places.T.astype(np.float64) @ places, products, atol=1e-5 * scale)
+    np.testing.assert_array_equal(principal_places(matrix, k), places)
+
+
+@pytest.mark.parametrize("rows", [90, 5])  # more and fewer rows than numbers in a vector
+def test_places_of_rows_in_memory_are_those_of_the_projected_table(
+    tmp_path: Path, rows: int
+) -> None:
+    folder = tables.write(tmp_path / "t", MATRIX[:rows], LABELS[:rows])
+    projected = fit_projection(open_vectors(FeatureTable(folder)), 2).apply(MATRIX[:rows])
+    places = principal_places(MATRIX[:rows], 2)
+    np.testing.assert_allclose(np.abs(places), np.abs(projected), atol=1e-3)
+
+
+def test_rows_that_are_all_the_same_lie_in_one_place() -> None:
+    for shape in ((3, 9), (9, 3), (1, 1)):
+        np.testing.assert_array_equal(principal_places(np.ones(shape, np.float32), 2), 0)
 
 
 def test_signs_do_not_depend_on_the_library(source: FeatureTable) -> None:
@@ -88,7 +120,7 @@ def test_the_same_table_gives_the_same_fingerprint(source: FeatureTable, tmp_pat
 def test_many_rows_go_into_several_part_files(
     source: FeatureTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pomona.analysis.pca._PART_ROWS", 40)
+    monkeypatch.setattr("pomona.analysis.projection._PART_ROWS", 40)
     project(source, FeatureTable(tmp_path / "small"), 2)
     assert len(list(FeatureTable(tmp_path / "small").parts())) == 2
     assert tables.read(tmp_path / "small").num_rows == 91
@@ -149,7 +181,7 @@ def test_a_map_shows_an_even_share_of_the_rows(sizes: list[int], most: int) -> N
 
     points = MapPoints(sum(sizes))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pomona.analysis.pca.MAP_POINTS", most)
+        patch.setattr("pomona.analysis.projection.MAP_POINTS", most)
         start = 0
         for size in sizes:
             rows = [{"features": [float(start + i), 0.0, 1.0], "label": "x"} for i in range(size)]

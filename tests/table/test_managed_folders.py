@@ -25,7 +25,7 @@ import tables
 from pomona.analysis.classifier.training import train
 from pomona.analysis.inspection import inspect
 from pomona.analysis.neighbours.duplicates import find_duplicates
-from pomona.analysis.pca import project
+from pomona.analysis.projection import project
 from pomona.analysis.vectors import open_vectors
 from pomona.encoder.encoder import Encoder
 from pomona.errors import TableError

@@ -69,7 +69,7 @@ def project(
     fingerprint of its own: its vectors compare with each other, not with the encoder's.
     """
     from pomona.analysis.figures.style import check_plot, save_figure
-    from pomona.analysis.pca import project as run
+    from pomona.analysis.projection import project as run
     from pomona.cli.render import show_projection
     from pomona.table.feature_table import FeatureTable
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pomona.analysis.inspection import Inspection, VectorCheck
     from pomona.analysis.neighbours.duplicates import Duplicates, Group
     from pomona.analysis.neighbours.search import SearchResult
-    from pomona.analysis.pca import Projected
+    from pomona.analysis.projection import Projected
     from pomona.encoder.encoder import Encoder
     from pomona.encoder.networks import NetworkCard
     from pomona.table.failed_files import FailedFile

@@ -9,15 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from pomona.analysis.pca import (
-    MAP_POINTS,
-    MapPoints,
-    Projected,
-    Projection,
-    check_size,
-    check_target,
-    orient,
-)
+from pomona.analysis.pca import Projection, check_size, orient
+from pomona.analysis.projection import MAP_POINTS, MapPoints, Projected, check_target
 from pomona.errors import EngineError, RunError, TableError
 from pomona.io.location import canonical, check_spelling, is_remote, spark_path
 from pomona.schema import FEATURE_SCHEMA, SPARK_SCHEMA, column_metadata

@@ -17,7 +17,7 @@ import object_store
 import pomona
 import tables
 from pomona.analysis.classifier.classifier import Classifier
-from pomona.analysis.pca import project
+from pomona.analysis.projection import project
 from pomona.classification import Prediction, classify
 from pomona.cli import main as cli
 from pomona.encoder.encoder import Encoder

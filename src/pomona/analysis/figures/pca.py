@@ -13,7 +13,7 @@ from pomona.plural import count_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from pomona.analysis.pca import MapPoints, Projected
+    from pomona.analysis.projection import MapPoints, Projected
 
 __all__ = ["draw_projection"]
 
