@@ -206,17 +206,56 @@ def test_one_image_is_not_called_images(tmp_path: Path, encoder_file: str) -> No
 
 
 @pytest.mark.spark
-def test_spark_keeps_what_is_done_when_ctrl_c_goes_to_all_its_processes(
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_spark_keeps_what_is_done_when_a_signal_goes_to_its_whole_group_of_processes(
+    pictures: Path, tmp_path: Path, encoder: Encoder, encoder_file: str, number: int, code: int
+) -> None:
+    """A terminal sends Ctrl-C so, and `timeout` SIGTERM."""
+    to_all = "os.killpg(0, int(number))"
+    ended, said = run_on_spark(pictures, tmp_path / "t", encoder_file, to_all, number)
+    assert ended == code, said
+    assert "Traceback" not in said
+    before = tables.read(tmp_path / "t")
+    assert len(before) == kept(said) > 0
+    assert all(path.suffix == ".parquet" for path in (tmp_path / "t").iterdir())
+    summary = pomona.extract(
+        pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=2)
+    )
+    assert (summary.skipped, summary.ok) == (len(before), 600 - len(before))
+    assert len(tables.rows(tmp_path / "t")) == 600
+
+
+@pytest.mark.spark
+def test_what_is_kept_is_said_even_if_the_signal_ends_sparks_jvm(
     pictures: Path, tmp_path: Path, encoder: Encoder, encoder_file: str
 ) -> None:
-    """A terminal sends it to the JVM and to the Python workers as well."""
-    script = SCRIPT.replace("os.kill(os.getpid(), int(number))", "os.killpg(0, int(number))")
+    """As systemd sends it: to every process of a service."""
+    to_all = "end_the_jvm(); os.kill(os.getpid(), int(number))"
     table = tmp_path / "t"
+    ended, said = run_on_spark(pictures, table, encoder_file, to_all, signal.SIGTERM, done=250)
+    assert ended == 143, said
+    kept_rows = len(tables.read(table))
+    assert kept_rows == kept(said) > 0
+    summary = pomona.extract(pictures, table, encoder=encoder, engine=pomona.LocalEngine(workers=2))
+    assert (summary.skipped, len(tables.rows(table))) == (kept_rows, 600)
+
+
+def run_on_spark(
+    source: Path, table: Path, encoder_file: str, how: str, number: int, done: int = 1
+) -> tuple[int, str]:
+    """Extract in waves of 100 images; `how` is the code that sends the signal."""
+    script = """
+def end_the_jvm():
+    from pyspark import SparkContext
+    process = SparkContext._gateway.proc
+    process.terminate()
+    process.wait()
+""" + SCRIPT.replace("os.kill(os.getpid(), int(number))", how)
     options = ["--encoder", encoder_file, "--master", "local[2]", "--wave-files", "100"]
     ended = subprocess.run(
         [
-            *(sys.executable, "-c", script, str(int(signal.SIGINT)), "1", "1"),
-            *("extract", str(pictures), str(table), *options),
+            *(sys.executable, "-c", script, str(int(number)), str(done), "1"),
+            *("extract", str(source), str(table), *options),
         ],
         capture_output=True,
         text=True,
@@ -224,13 +263,7 @@ def test_spark_keeps_what_is_done_when_ctrl_c_goes_to_all_its_processes(
         timeout=400,
         start_new_session=True,
     )
-    assert ended.returncode == 130, ended.stderr
-    before = tables.read(table)
-    assert len(before) == kept(ended.stderr) > 0
-    assert all(path.suffix == ".parquet" for path in table.iterdir())
-    summary = pomona.extract(pictures, table, encoder=encoder, engine=pomona.LocalEngine(workers=2))
-    assert (summary.skipped, summary.ok) == (len(before), 600 - len(before))
-    assert len(tables.rows(table)) == 600
+    return ended.returncode, ended.stderr
 
 
 def test_a_worker_that_is_stopped_within_a_batch_gives_the_rows_that_it_has(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pyspark.accumulators import AccumulatorParam
 
 from pomona.spark.dataframe.featurize import LOADS_COLUMN, Task, feature_rows
-from pomona.spark.session.session import clone
+from pomona.spark.session.session import clone, unless_the_jvm_has_gone
 
 if TYPE_CHECKING:
     from pyspark import Accumulator
@@ -51,7 +51,8 @@ class ClassicCluster:
 
     def cancel(self) -> None:
         """Cancel the job group."""
-        self._context.cancelJobGroup(self._group)
+        with unless_the_jvm_has_gone():
+            self._context.cancelJobGroup(self._group)
 
     def rows(self, images: DataFrame, task: Task, files: int) -> DataFrame:  # noqa: ARG002
         """Let each task add its counts to the accumulator when it ends."""

@@ -34,6 +34,7 @@ __all__ = [
     "has_workers_here",
     "is_connect",
     "session",
+    "unless_the_jvm_has_gone",
 ]
 
 _log = logging.getLogger(__name__)
@@ -258,7 +259,7 @@ def _started(master: str | None) -> Iterator[SparkSession]:
             _log.error("Spark's own log is in %s", log)
         raise
     finally:
-        with _unless_the_jvm_has_gone():
+        with unless_the_jvm_has_gone():
             own.stop()
 
 
@@ -294,7 +295,7 @@ _jvm_log = _JvmLog()
 
 
 @contextmanager
-def _unless_the_jvm_has_gone() -> Iterator[None]:
+def unless_the_jvm_has_gone() -> Iterator[None]:
     """Let cleaning up not hide what went wrong: where the JVM has died, the run has said so."""
     try:
         yield
@@ -313,7 +314,7 @@ def _cloned(active: SparkSession) -> Iterator[SparkSession]:
         yield ours
     finally:  # some of PySpark's calls make the session that they are called on the active one
         kind._activeSession = before
-        with _unless_the_jvm_has_gone():
+        with unless_the_jvm_has_gone():
             sessions = getattr(jvm, active._jsparkSession.getClass().getName())
             sessions.setActiveSession(before._jsparkSession)
 
@@ -360,7 +361,11 @@ def _start(master: str | None) -> SparkSession:
 
 
 def _start_jvm(config: dict[str, str]) -> None:
-    """Start the JVM, unless a former session has left one, with its output going into a file."""
+    """Start the JVM, unless a former session has left one, with its output going into a file.
+
+    It gets a process group of its own: `timeout` and shells send SIGTERM to all of ours, and the
+    JVM has to commit what is done. It ends with this process, which holds its standard input.
+    """
     from pyspark import SparkConf, SparkContext
     from pyspark.java_gateway import launch_gateway
 
@@ -368,7 +373,7 @@ def _start_jvm(config: dict[str, str]) -> None:
         conf = SparkConf().setAll(list(config.items()))
         launch: Any = launch_gateway  # which has no types
         with os.fdopen(_jvm_log.open(), "wb") as log, _names_in_utf8(), _signals_wait():
-            gateway = launch(conf, {"stdout": log, "stderr": log})
+            gateway = launch(conf, {"stdout": log, "stderr": log, "process_group": 0})
             SparkContext._ensure_initialized(gateway=gateway)
 
 
