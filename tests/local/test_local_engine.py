@@ -64,6 +64,14 @@ def test_engines_with_settings_that_mean_nothing_are_refused(
         engine(**wrong)
 
 
+def test_a_spark_engine_takes_a_session_or_a_master_and_not_both() -> None:
+    session: Any = object()
+    with pytest.raises(EngineError, match=r"`spark` and `master` 'local\[2\]' are given together"):
+        pomona.SparkEngine(spark=session, master="local[2]")
+    assert pomona.SparkEngine(spark=session).master is None
+    assert pomona.SparkEngine(master="local[2]").spark is None
+
+
 def test_a_broken_disk_ends_a_run_with_an_error_of_ours(
     encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

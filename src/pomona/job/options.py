@@ -56,7 +56,7 @@ class SparkEngine:
             default 120.
 
     Raises:
-        EngineError: a value is not valid.
+        EngineError: a value is not valid, or `spark` and `master` are given together.
     """
 
     spark: SparkSession | None = None
@@ -66,6 +66,11 @@ class SparkEngine:
     image_timeout_s: float | None = None
 
     def __post_init__(self) -> None:
+        if self.spark is not None and self.master is not None:
+            raise EngineError(
+                f"`spark` and `master` {self.master!r} are given together: give `spark` for a "
+                "session that exists, or `master` for a new one"
+            )
         if self.delivery not in (None, "broadcast", "file"):
             raise EngineError(f"delivery is {self.delivery!r}: give one of broadcast, file")
         _check_number("wave_files", self.wave_files, 1)
