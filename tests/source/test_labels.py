@@ -47,6 +47,9 @@ def test_rules_travel_to_workers(rule: str) -> None:
     assert pickle.loads(pickle.dumps(parsed))(PATH) == parsed(PATH)
 
 
+NO_FILE = ["csv", "csv:", "csv: ", "csv::path=id", "csv::path=id,label=breed"]
+
+
 @pytest.mark.parametrize(
     ("rule", "why"),
     [
@@ -56,7 +59,10 @@ def test_rules_travel_to_workers(rule: str) -> None:
         ("regex:(a{5000000000})", "not a regular expression"),
         ("regex:" + "(" * 5000 + ")" * 5000, "not a regular expression"),
         ("regex:abc", "put the label in a group"),
-        ("csv:/nowhere/labels.csv", "cannot be read"),
+        ("csv:/nowhere/labels.csv", "/nowhere/labels.csv does not exist: expected csv:FILE"),
+        ("csv:/nowhere/l.csv:path=id", "csv:/nowhere/l.csv: /nowhere/l.csv does not exist"),
+        ("csv:/", "csv:/: it is a folder: expected csv:FILE"),
+        *((text, f"`label` '{text}' names no file: expected csv:FILE") for text in NO_FILE),
     ],
 )
 def test_a_rule_that_is_none_says_what_was_expected(rule: str, why: str) -> None:
@@ -69,3 +75,11 @@ def test_a_csv_line_with_three_fields_is_named(tmp_path: Path) -> None:
     file.write_text("a.jpg,x\nb.jpg,y,z\n")
     with pytest.raises(UsageError, match="line 2 has 3 fields"):
         parse_label_rule(f"csv:{file}")
+
+
+def test_a_missing_csv_file_is_named_from_the_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=f"csv:gone.csv: {tmp_path}/gone.csv does not exist"):
+        parse_label_rule("csv:gone.csv")

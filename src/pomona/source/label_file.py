@@ -20,7 +20,9 @@ from urllib.parse import unquote
 
 from pomona.errors import UsageError
 
-__all__ = ["LabelFile", "Line", "normal_path", "read_label_file"]
+__all__ = ["EXPECTED", "LabelFile", "Line", "normal_path", "read_label_file"]
+
+EXPECTED = "csv:FILE, a CSV file with a path and a label in each line"
 
 _SEPARATORS = {"\t": "tab", "|": "|", ";": ";", ",": ","}
 _SAMPLE = 200  # lines that tell the separator
@@ -55,7 +57,7 @@ class _Asked:
     separator: str | None = None
 
     def failure(self, reason: object) -> UsageError:
-        return UsageError(f"--label csv:{self.file}: {reason}")
+        return UsageError(f"`label` csv:{self.file}: {reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,25 +127,32 @@ def _asked(text: str) -> _Asked:
     if not splits or Path(text).exists():
         return _Asked(Path(text))
     file, options = next((split for split in splits if Path(split[0]).exists()), splits[0])
+    if not file.strip():
+        raise UsageError(f"`label` {f'csv:{text}'!r} names no file: expected {EXPECTED}")
     given = {}
     for option in re.split(r",(?=(?:path|label|sep)=)", options):
         name, _, value = option.partition("=")
         if not value or name in given:
             raise UsageError(
-                f"--label csv:{text}: expected csv:FILE:path=COLUMN,label=COLUMN,sep=SEPARATOR"
+                f"`label` csv:{text}: expected csv:FILE:path=COLUMN,label=COLUMN,sep=SEPARATOR"
             )
         given[name] = value
     separator = given.get("sep")
     if separator is not None:
         separator = {"tab": "\t", "\\t": "\t"}.get(separator, separator)
         if len(separator) != 1:
-            raise UsageError(f"--label csv:{text}: invalid sep: expected one character, or 'tab'")
+            raise UsageError(f"`label` csv:{text}: invalid sep: expected one character, or 'tab'")
     return _Asked(Path(file), given.get("path"), given.get("label"), separator)
 
 
 def _text_of(asked: _Asked) -> str:
     try:
         content = asked.file.read_bytes()
+    except FileNotFoundError as error:
+        place = asked.file.absolute()
+        raise asked.failure(f"{place} does not exist: expected {EXPECTED}") from error
+    except IsADirectoryError as error:
+        raise asked.failure(f"it is a folder: expected {EXPECTED}") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise asked.failure(f"cannot be read ({reason})") from error

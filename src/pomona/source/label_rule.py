@@ -46,8 +46,8 @@ class Labelling:
             return cls(parse_label_rule(text), text, was_asked=False)
         except UsageError as error:
             raise UsageError(
-                f"an earlier run labelled TABLE by --label {text}, which fails now ({error}): give "
-                "--label"
+                f"an earlier run labelled TABLE by `label` {text}, which fails now ({error}): give "
+                "`label`"
             ) from error
 
     def checked(self, paths: Callable[[], Iterable[str]]) -> Labelling:

@@ -11,7 +11,7 @@ from typing import Protocol
 from pomona.errors import UsageError
 from pomona.io.location import check_here, local_path
 from pomona.plural import count_of
-from pomona.source.label_file import Line, normal_path, read_label_file
+from pomona.source.label_file import EXPECTED, Line, normal_path, read_label_file
 
 __all__ = ["LabelRule", "check_label_rule", "lasting_label_rule", "parse_label_rule"]
 
@@ -100,14 +100,14 @@ class _Csv:
             key, other = next(iter(twice.items()))
             line = self.lines[key]
             raise UsageError(
-                f"--label csv:{self.file}: line {line.number} ({line.path!r}) stands for two "
+                f"`label` csv:{self.file}: line {line.number} ({line.path!r}) stands for two "
                 f"images, {found[key][0]} and {other}: write more of the path there, or choose "
                 "images with --glob or --exclude"
             )
         if must_match and not found and example:
             line = next(iter(self.lines.values()))
             raise UsageError(
-                f"--label csv:{self.file}: no path in it is an image of SOURCE "
+                f"`label` csv:{self.file}: no path in it is an image of SOURCE "
                 f"({count_of(len(self.lines), 'path')}): line {line.number} has {line.path!r}, an "
                 f"image is {example}: give that path, or its end from a slash on"
             )
@@ -150,11 +150,13 @@ def parse_label_rule(text: str) -> LabelRule:
         return _Nothing()
     if kind == "regex" and rest:
         return _Regex(_pattern(rest))
-    if kind == "csv" and rest:
-        check_here(rest, "--label csv:FILE", UsageError)
+    if kind == "csv" and rest.strip():
+        check_here(rest, "`label` csv:FILE", UsageError)
         read = read_label_file(local_path(rest))
         return _Csv(read.file, read.lines)
-    raise UsageError(f"--label {text!r}: expected parent, none, regex:PATTERN or csv:FILE")
+    if kind == "csv":
+        raise UsageError(f"`label` {text!r} names no file: expected {EXPECTED}")
+    raise UsageError(f"`label` {text!r}: expected parent, none, regex:PATTERN or csv:FILE")
 
 
 def check_label_rule(
@@ -186,9 +188,9 @@ def _pattern(text: str) -> re.Pattern[str]:
     try:
         pattern = re.compile(text)
     except (re.error, OverflowError, RecursionError) as error:
-        raise UsageError(f"--label regex:{text}: not a regular expression ({error})") from error
+        raise UsageError(f"`label` regex:{text}: not a regular expression ({error})") from error
     if not pattern.groups:
         raise UsageError(
-            f"--label regex:{text}: put the label in a group, as in regex:/([^/]+)/[^/]+$"
+            f"`label` regex:{text}: put the label in a group, as in regex:/([^/]+)/[^/]+$"
         )
     return pattern
