@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+
 import imagecodecs
 import numpy as np
 import pytest
+from PIL import Image
 
 from decoding import failure, pixels
+from drawn import encode, picture
 from pomona.worker.decode import decode
 from pomona.worker.formats.jpeg2000 import _YCBCR
 
@@ -69,3 +73,17 @@ def test_signed_samples_of_8_bits_are_unsupported() -> None:
     refused = failure(imagecodecs.jpeg2k_encode(samples, reversible=True))
     assert refused.status == "unsupported"
     assert "signed samples" in str(refused)
+
+
+@pytest.mark.parametrize("boxes", [False, True])
+def test_without_its_end_marker_a_file_is_truncated_as_openjpeg_gives_no_pixels_of_it(
+    boxes: bool,
+) -> None:
+    whole = encode(picture(), "JPEG2000", no_jp2=not boxes, tile_size=(16, 16))
+    assert whole.endswith(b"\xff\xd9")
+    assert decode(whole).format == "JPEG2000"
+    with pytest.raises(OSError, match="broken data stream"):
+        Image.open(io.BytesIO(whole[:-2])).load()
+    refused = failure(whole[:-2])
+    assert refused.status == "truncated"
+    assert "no end of codestream" in str(refused)

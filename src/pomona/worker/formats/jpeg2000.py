@@ -34,8 +34,8 @@ def load(image: ImageFile.ImageFile, content: bytes) -> Image.Image:
         OSError: the file is truncated or damaged.
         ImageError: the samples are signed, or YCbCr of more than 8 bits.
     """
-    # OpenJPEG takes a codestream that ends between two tiles for whole and leaves the rest black. A
-    # whole one ends with the marker EOC, which cannot occur in the data after the marker SOD.
+    # OpenJPEG takes a codestream that ends after the start marker of a tile for whole, and leaves
+    # the rest black. Otherwise it fails without the marker EOC, which no data after SOD contains.
     if content.find(_END, content.find(_DATA)) < 0:
         raise OSError("image file is truncated: no end of codestream")
     start = content.find(_START)
