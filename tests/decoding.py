@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -41,6 +43,11 @@ FILES["TIFF of floats, deflate"] = write(
 )
 FILES["progressive JPEG"] = encode(picture(), "JPEG", progressive=True)
 
+_OF_PYTHON = re.compile(
+    r"object at 0x|NoneType|has no attribute|index out of range|invalid literal|codec can't"
+    r"|requires a buffer|division by zero|convert string|: b'|unpack"
+)
+
 any_file = st.sampled_from(sorted(FILES)).map(FILES.__getitem__)
 quick = settings(deadline=None, max_examples=150)
 
@@ -57,7 +64,7 @@ def failure(content: bytes, **options: object) -> ImageError:
     assert caught.value.status in FAILURES
     assert message.isprintable()  # one line, too
     assert 0 < len(message) <= 200
-    assert "object at 0x" not in message
+    assert not _OF_PYTHON.search(message)
     return caught.value
 
 

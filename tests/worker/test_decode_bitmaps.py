@@ -261,3 +261,9 @@ def test_reported_bitmaps_are_equal(shared_data):
     expected = np.asarray(Image.open(io.BytesIO(plain)).convert("RGB"))
     for name in ("0_alpha_255.bmp", "1_v5_alpha_0.bmp"):
         assert np.array_equal(pixels(decode((folder / name).read_bytes())), expected)
+
+
+def test_an_error_of_python_is_not_the_reason_of_a_failure() -> None:
+    refused = failure(b"\0\0\1\0\0\0" + bytes(16))  # an icon without entries
+    assert refused.status == "corrupt"
+    assert str(refused) == "ICO: the header is damaged: a number or a text in it is invalid"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from PIL import Image, ImageFile
 
 from pomona.errors import ImageError
 from pomona.worker.colours import to_rgb
-from pomona.worker.formats import jpeg, jpeg2000, png
+from pomona.worker.formats import jpeg, jpeg2000, netpbm, png
 from pomona.worker.formats.alpha import without_unset_alpha
 from pomona.worker.formats.bitfields import with_known_masks
 from pomona.worker.formats.heif import ends_early
@@ -46,6 +47,8 @@ _PLAINER = {
     "not identified by this driver": "no valid size or colour mode in the header",
     "decoder error -2": "libtiff cannot decode the data",
 }
+# What Python raises itself if a plugin trusts a number or a text in a header that is wrong.
+_OF_PYTHON = (ArithmeticError, AttributeError, LookupError, TypeError, UnicodeError, struct.error)
 _ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -224,6 +227,8 @@ def _failure(
         said = f"a frame of {pixels} pixels, the limit is {max_pixels}: raise it with --max-pixels"
     elif isinstance(error, MemoryError):
         status, said = "too_large", "its pixels do not fit into memory"
+    elif name == "PPM" and (fault := netpbm.fault(content)):
+        said = fault
     elif _ends_in_header(name, content):
         status, said = "truncated", f"the header goes on after the last of {len(content)} bytes"
     elif _SAYS_TRUNCATED.search(said):
@@ -232,7 +237,15 @@ def _failure(
         status, said = "truncated", f"the data goes on after the last of {len(content)} bytes"
     elif _SAYS_UNSUPPORTED.search(said):
         status = "unsupported"
+    elif _is_of_python(error):
+        said = "the header is damaged: a number or a text in it is invalid"
     return _error(status, name, _PLAINER.get(said, said), size)
+
+
+def _is_of_python(error: Exception) -> bool:
+    """Whether Python raised an error, or what it repeats, and not the code of a plugin."""
+    first = error.__context__ if str(error.__context__) == str(error) else error
+    return isinstance(first, _OF_PYTHON)
 
 
 class _Counted(io.BytesIO):
