@@ -94,7 +94,7 @@ $(VENV)/demo.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) install -c constraints.txt -e '.[analysis,connect,heif,int8,onnx,spark]' \
-		hypothesis imagecodecs import-linter mypy pytest pytest-xdist ruff tifffile
+		hatchling hypothesis imagecodecs import-linter mypy pytest pytest-xdist ruff tifffile
 	@touch $@ $(VENV)/demo.stamp
 
 # MkDocs imports the package, so it shares its environment.

@@ -122,6 +122,7 @@ COMMANDS = [
     (("train", "TABLE", "-o", "c"), "sklearn"),
     (("train", "TABLE", "-o", "c", "--plot", "p.png"), "matplotlib"),
     (("report", "TABLE", "-o", "r.html"), "sklearn"),
+    (("report", "TABLE", "-o", "r.html", "--map", "pca"), "jinja2"),
     (("search", "TABLE", "x.jpg", "--index", "i"), "faiss"),
     (("duplicates", "TABLE", "--plot", "p.png"), "matplotlib"),
     (("project", "TABLE", "--plot", "p.png"), "matplotlib"),

@@ -3,7 +3,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import tomllib
+import zipfile
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
 
 import pytest
@@ -58,6 +60,17 @@ def test_neither_keras_nor_openvino_nor_spark_comes_with_the_rest(module: str) -
 
 def test_the_changelog_speaks_of_this_version() -> None:
     assert f"## [{__version__}]" in (REPOSITORY / "CHANGELOG.md").read_text()
+
+
+def test_a_wheel_contains_every_file_of_the_package(tmp_path: Path) -> None:
+    wheel = pytest.importorskip("hatchling.builders.wheel", reason="hatchling builds the wheel")
+    (built,) = wheel.WheelBuilder(str(REPOSITORY)).build(directory=str(tmp_path))
+    source = REPOSITORY / "src"
+    files = {str(f.relative_to(source)) for f in source.rglob("pomona/**/*") if f.is_file()}
+    with zipfile.ZipFile(built) as archive:
+        packed = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert packed == {name for name in files if "__pycache__" not in name}
+    assert "pomona/analysis/report/templates/page.html" in packed
 
 
 def test_every_dependency_is_pinned() -> None:

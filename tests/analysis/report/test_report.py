@@ -5,7 +5,10 @@ from __future__ import annotations
 import html.parser
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -18,23 +21,26 @@ import drawn
 import tables
 from command_line import run
 from pomona.analysis.classifier.wilson import wilson
+from pomona.analysis.neighbours.duplicates import Group, Member
 from pomona.analysis.neighbours.exact import find_neighbours, unit
-from pomona.analysis.report.findings import Findings, ReportOptions, look_at
+from pomona.analysis.report.findings import Failure, Findings, ReportOptions, look_at
 from pomona.analysis.report.label_quality import (
+    ClassSeparation,
+    Suspect,
     near_groups,
     score_classes,
     suspects,
 )
 from pomona.analysis.report.map_layout import place_rows
-from pomona.analysis.report.markup import data_script, tag
 from pomona.analysis.report.pictures import Pictures
-from pomona.analysis.report.render import write_report
+from pomona.analysis.report.render import render, write_report
 from pomona.errors import TableError, UsageError
 from pomona.table.feature_table import FeatureTable
 
 RANDOM = np.random.default_rng(2)
 PCA = ReportOptions(map="pca")
 HOSTILE = "<script>alert('x')</script>"
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 def clustered(rows: int, classes: int) -> np.ndarray:
@@ -161,7 +167,9 @@ class Read(html.parser.HTMLParser):
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.open: list[str] = []
         self.text = ""
+        self.data = ""
         self.feed(text)
+        self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
@@ -172,6 +180,8 @@ class Read(html.parser.HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
+        if self.tags[-1:] and self.tags[-1][0] == "script" and "id" in self.tags[-1][1]:
+            self.data += data if self.open[-1] == "script" else ""
         if self.open and self.open[-1] not in {"script", "style"}:
             self.text += data
 
@@ -212,25 +222,62 @@ def test_every_picture_has_a_text_and_every_link_a_target(page: Path) -> None:
 
 
 def test_a_picture_that_is_gone_is_said_to_be(page: Path) -> None:
-    assert "1 file could not be read any more" in Read(page.read_text()).text
+    assert "1 file can no longer be read: it has no picture here" in Read(page.read_text()).text
 
 
-@given(st.text(), st.text())
-def test_any_text_stays_text(content: str, attribute: str) -> None:
-    read = Read(tag("p", content, title=attribute))
-    assert [name for name, _ in read.tags] == ["p"]
-    assert read.open == []
+def with_text(found: Findings, text: str) -> Findings:
+    """The same findings with a text in place of each name, label, path, reason and key."""
+    groups = [
+        Group(g.kind, tuple(Member(text, text, m.similarity) for m in g.members))
+        for g in [*found.exact, Group("exact", (Member("", None, 1), Member("", "", 1)))]
+    ]
+    return replace(
+        found,
+        name=text,
+        provenance=found.provenance | {"model": text, "weights": text, text: text},
+        labels=Counter({text: 60, None: 2}),
+        failures=[Failure(text, text, text)] * 2,
+        statuses=Counter({"ok": 60, f"{text}.": 2}),
+        sample=replace(found.sample, paths=[text] * 60, labels=[text] * 60),
+        scores=[ClassSeparation(text, 60, 30, text, 7)],
+        suspects=[Suspect(7, text, 9, 0, 10)],
+        exact=groups,
+    )
 
 
-@given(st.dictionaries(st.text(), st.text()))
-def test_data_cannot_end_its_script(value: dict[str, str]) -> None:
-    script = data_script("data", value)
-    assert script.count("<") == 2
-    body = script.partition(">")[2].removesuffix("</script>")
-    sent = json.loads(body)
-    assert len(sent) <= len(value)
-    if not any("\ud800" <= c <= "\udfff" for word in (*value, *value.values()) for c in word):
-        assert sent == value
+def tags(page: str) -> list[tuple[str, list[str]]]:
+    return [(tag, sorted(attributes)) for tag, attributes in Read(page).tags]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        HOSTILE,
+        "</script></style><!--",
+        "\"'><img src=x onerror=alert(1)>",
+        "{{ 7 * 7 }} {% raw %} {# a #}",
+        "&lt;b&gt; &amp;",
+        "javascript:alert(1)",
+    ],
+)
+def test_no_name_label_or_path_becomes_markup(found: Findings, text: str) -> None:
+    page = render(with_text(found, text), Pictures(), NOW)
+    assert tags(page) == tags(render(with_text(found, "plain"), Pictures(), NOW))
+    read = Read(page)
+    assert read.text.count(text) >= 20
+    titles = [told["title"] for tag, told in read.tags if tag == "span" and "title" in told]
+    assert titles
+    assert set(titles) == {text}
+    assert json.loads(read.data)["labels"] == [text]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.text(min_size=1).filter(str.strip))
+def test_any_text_stays_text(found: Findings, text: str) -> None:
+    page = render(with_text(found, text), Pictures(), NOW)
+    assert tags(page) == tags(render(with_text(found, "plain"), Pictures(), NOW))
+    page.encode()  # no half characters
+    assert not re.search("[\0-\x08\x0b-\x1f]", page)
 
 
 def test_a_large_table_keeps_under_30_mb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,6 +170,10 @@ class Neighbours:
     rows: NDArray[np.intp]
     similarity: NDArray[np.float32]
 
+    def of(self, row: int) -> list[tuple[int, float]]:
+        """Return the neighbours of a row, each with its cosine."""
+        return list(zip(self.rows[row].tolist(), self.similarity[row].tolist(), strict=True))
+
 
 def find_neighbours(vectors: NDArray[np.float32], k: int, step: Step = no_steps) -> Neighbours:
     """Find the k nearest other rows of each row of a matrix; N - 1 if there are fewer than k.

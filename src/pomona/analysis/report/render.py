@@ -1,8 +1,7 @@
-"""The report's page: one HTML file with its styles, its script, its data and its pictures in it.
+"""The report's page: one HTML file with its styles, script, data and pictures.
 
-The page asks nothing of any network: its content security policy forbids it, and lets only its own
-script and styles count, by their digests. The script is 300 lines without a library; a plotting
-library would weigh more than most reports.
+The page makes no network requests: its content security policy forbids them, and allows only its
+own script and styles, by their digests. Jinja2 fills in the templates and escapes all text.
 """
 
 from __future__ import annotations
@@ -11,28 +10,32 @@ import base64
 import datetime as dt
 import hashlib
 import os
+import re
 import time
 from collections import Counter
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pomona.analysis.progress import Step, no_steps
 from pomona.analysis.report.findings import Findings, ReportOptions, look_at
 from pomona.analysis.report.map_layout import check_map
-from pomona.analysis.report.markup import Markup, data_script, join, tag
 from pomona.analysis.report.pictures import Pictures, read_pictures
-from pomona.analysis.report.sections import choose, named, sections
+from pomona.analysis.report.selection import select
 from pomona.errors import UsageError
+from pomona.extras import check_extra
 from pomona.io.location import written_whole
 from pomona.plural import count_of, noun_for
 from pomona.table.feature_table import FeatureTable, check_output
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
 __all__ = ["render", "write_report"]
 
-_PICTURE_BYTES = 20_000_000  # of 30 MB that a page may weigh
+_PICTURE_BYTES = 20_000_000  # of 30 MB that a page may have
 _DEFAULTS = ReportOptions()
-_SHOWN_TWICE = 3_000_000  # kept back for those that are on the map and in a section
+_SHOWN_TWICE = 3_000_000  # kept back for pictures on the map that a section shows too
+_INVALID = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff]")  # what HTML cannot contain
 
 
 def write_report(
@@ -57,18 +60,19 @@ def write_report(
         What the page says, and its pictures.
 
     Raises:
-        TableError: it is no feature table, or has no vectors.
-        UsageError: the page cannot be written, or options that cannot be.
+        TableError: it is not a feature table, or has no vectors.
+        UsageError: the page cannot be written, an option is not valid, or Jinja2 or scikit-learn is
+            not installed.
     """
     name, table, file = str(table), FeatureTable.of(table), Path(file)
     check_output(file)
+    check_extra("analysis", "a report needs Jinja2", "jinja2")
     check_map(options.map)
     found = look_at(name, table, options, progress)
     started = time.monotonic()
-    chosen = choose(found)
     mapped = [found.sample.paths[row] for row in found.mapped]
     pictures = read_pictures(
-        [*chosen.paths(found), *mapped], _PICTURE_BYTES - _SHOWN_TWICE, progress
+        [*select(found).paths(found), *mapped], _PICTURE_BYTES - _SHOWN_TWICE, progress
     )
     found.seconds["reading pictures"] = time.monotonic() - started
     text = render(found, pictures, dt.datetime.now(dt.UTC))
@@ -78,178 +82,85 @@ def write_report(
 
 
 def render(found: Findings, pictures: Pictures, now: dt.datetime) -> str:
-    """The page as text."""
-    style, script = _part("page.css"), _part("page.js")
-    parts = sections(found, choose(found), pictures)
-    contents = [("map", "Map"), *((name, title) for name, title, _ in parts)]
-    links = join(tag("li", tag("a", title, href=f"#{name}")) for name, title in contents)
-    body = join(
-        [
-            tag("a", "To the content", href="#main", class_="skip"),
-            tag("header", *_head(found, now), tag("nav", tag("ul", links), aria_label="Sections")),
-            tag(
-                "main",
-                tag("section", *_map(found, pictures), id="map", aria_labelledby="map-title"),
-                *(
-                    tag(
-                        "section",
-                        tag("h2", title, id=f"{name}-title"),
-                        content,
-                        id=name,
-                        aria_labelledby=f"{name}-title",
-                    )
-                    for name, title, content in parts
-                ),
-                id="main",
-            ),
-            tag("footer", f"Written by Pomona {found.provenance.get('pomona_version', '')}."),
-            data_script("data", _data(found, pictures)),
-            tag("script", Markup(script)),
-        ]
+    """Return the page as text."""
+    environment = _environment()
+    mapped = {found.sample.paths[row] for row in found.mapped}
+    page = environment.get_template("page.html").render(
+        found=found,
+        shown=select(found),
+        pictures=pictures,
+        now=now,
+        style=_source(environment, "page.css"),
+        script=_source(environment, "page.js"),
+        tiles=_tiles(found),
+        network=_network(found.provenance),
+        scores={score.label: score for score in found.scores},
+        missing=len(pictures.missing & mapped),
+        left_out=len(pictures.left_out & mapped),
+        data=_data(found, pictures),
     )
-    policy = (
-        f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; "
-        f"script-src '{_digest(script)}'; base-uri 'none'; form-action 'none'"
+    return _INVALID.sub("\ufffd", page)
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("pomona.analysis.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    head = join(
-        [
-            tag("meta", charset="utf-8"),
-            tag("meta", http_equiv="Content-Security-Policy", content=policy),
-            tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-            tag("meta", name="color-scheme", content="light dark"),
-            tag("title", f"{found.name}: report of a feature table"),
-            tag("style", Markup(style)),
-        ]
-    )
-    return f"<!doctype html>\n{tag('html', tag('head', head), tag('body', body), lang='en')}\n"
+    environment.globals["count_of"] = count_of
+    environment.filters |= {
+        "digest": _digest,
+        "file_name": lambda path: path.rpartition("/")[2],
+        "label_text": _label_text,
+        "number": "{:,}".format,
+        "percent": "{:.1%}".format,
+    }
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+    return environment
+
+
+def _source(environment: Environment, name: str) -> str:
+    assert environment.loader  # noqa: S101 - for mypy
+    return environment.loader.get_source(environment, name)[0]
 
 
 def _digest(content: str) -> str:
-    """As a content security policy names what it lets through."""
+    """The digest by which a content security policy allows a script or a style."""
     return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
 
 
-def _part(name: str) -> str:
-    return files("pomona.analysis.report").joinpath(name).read_text(encoding="utf-8")
+def _label_text(label: str | None) -> str:
+    return "(no label)" if label is None else label
 
 
-def _head(found: Findings, now: dt.datetime) -> list[Markup]:
-    told = found.provenance
-    failed = found.rows - found.statuses["ok"]
-    accuracy = "-" if found.accuracy is None else f"{found.accuracy:.1%}"
+def _network(provenance: dict[str, str]) -> str:
+    text = f"{provenance.get('model', '?')}, weights {provenance.get('weights', '?')}"
+    return f"{text}, {provenance['projection']}" if "projection" in provenance else text
+
+
+def _tiles(found: Findings) -> list[tuple[str, str, str]]:
+    """Number, text and target of the boxes at the top."""
     classes = len([label for label in found.labels if label is not None])
     suspects, groups = len(found.suspects), len(found.near) + len(found.exact)
-    tiles = [
+    return [
         (f"{found.rows:,}", noun_for(found.rows, "image"), "map"),
-        (f"{failed:,}", "failed", "failures"),
+        (f"{found.rows - found.statuses['ok']:,}", "failed", "failures"),
         (f"{classes:,}", noun_for(classes, "class", "classes"), "classes"),
-        (accuracy, "nearest has the same label", "classes"),
+        (
+            "-" if found.accuracy is None else f"{found.accuracy:.1%}",
+            "nearest has the same label",
+            "classes",
+        ),
         (f"{suspects:,}", noun_for(suspects, "suspected mislabel"), "suspects"),
         (
             f"{groups:,}",
             noun_for(groups, "group of duplicates", "groups of duplicates"),
             "duplicates",
-        ),
-    ]
-    made = f"{told.get('model', '?')}, weights {told.get('weights', '?')}"
-    if "projection" in told:
-        made += f", {told['projection']}"
-    return [
-        tag("h1", found.name),
-        tag(
-            "p",
-            f"A feature table of {count_of(int(told['dimension']), 'number')} an image, by {made}. "
-            f"Looked at on {now.strftime('%Y-%m-%d')}.",
-        ),
-        tag(
-            "ul",
-            *(
-                tag("li", tag("a", tag("b", value), tag("span", what), href=f"#{where}"))
-                for value, what, where in tiles
-            ),
-            class_="tiles",
-        ),
-        *_sampled(found),
-    ]
-
-
-def _sampled(found: Findings) -> list[Markup]:
-    compared, ok = len(found.sample.paths), found.statuses["ok"]
-    if compared == ok:
-        return []
-    return [
-        tag(
-            "p",
-            f"Neighbours, mislabels and near duplicates are those among {compared:,} of the "
-            f"{count_of(ok, 'image')}, evenly spread over the table.",
-            class_="note",
-        )
-    ]
-
-
-def _map(found: Findings, pictures: Pictures) -> list[Markup]:
-    shown, ok = len(found.mapped), found.statuses["ok"]
-    how = "t-SNE: near on the map is near in the vectors, far says little"
-    if found.options.map == "pca":
-        how = "the two directions in which the vectors differ most (PCA)"
-    told = count_of(ok, "image")
-    if shown < ok:
-        told = f"{shown:,} of {told}, evenly spread"
-    gone = len(pictures.missing & {found.sample.paths[row] for row in found.mapped})
-    without = len(pictures.left_out & {found.sample.paths[row] for row in found.mapped})
-    told += f"; placed by {how}."
-    if gone:
-        have = "it has" if gone == 1 else "they have"
-        told += f" {count_of(gone, 'file')} could not be read any more: {have} no picture here."
-    if without:
-        told += f" {count_of(without, 'picture')} did not fit into the page."
-    buttons = [
-        tag("button", text, type="button", id=name, title=title, aria_label=title)
-        for name, text, title in (
-            ("zoom-in", "+", "Zoom in (+)"),
-            ("zoom-out", "\u2212", "Zoom out (-)"),
-            ("reset", "Reset", "Show the whole map (0)"),
-        )
-    ]
-    lasso = tag(
-        "button",
-        "Lasso",
-        type="button",
-        id="lasso",
-        aria_pressed="false",
-        title="Draw around images to choose them (or hold Shift)",
-    )
-    canvas = tag(
-        "canvas",
-        f"A map of {count_of(shown, 'image')}. The classes are in the table below it.",
-        id="canvas",
-        tabindex=0,
-        role="application",
-        aria_roledescription="map",
-        aria_label="Map of images. Arrow keys go from image to image, plus and minus zoom, "
-        "0 shows all, Enter chooses an image.",
-        aria_describedby="map-said",
-    )
-    return [
-        tag("h2", "Map", id="map-title"),
-        tag("p", told, class_="note", id="map-said"),
-        tag("div", *buttons, lasso, class_="tools", role="group", aria_label="Map tools"),
-        tag(
-            "div",
-            tag("div", canvas, tag("div", id="tip", hidden=""), class_="stage"),
-            tag("div", id="legend", role="group", aria_label="Classes: press to hide or show"),
-            class_="map",
-        ),
-        tag("p", "", id="said", class_="hidden", role="status", aria_live="polite"),
-        tag(
-            "div",
-            tag("h3", "Chosen images", tabindex=-1, id="chosen-title"),
-            tag("p", "", id="chosen-count"),
-            tag("div", id="chosen-pictures", class_="cards"),
-            tag("label", "Their paths", for_="chosen-paths"),
-            tag("textarea", id="chosen-paths", readonly="", rows=4),
-            id="chosen",
-            hidden="",
         ),
     ]
 
@@ -261,7 +172,7 @@ def _data(found: Findings, pictures: Pictures) -> dict[str, Any]:
     while shared and not all(path.startswith(f"{shared}/") for path in paths):
         shared = shared.rpartition("/")[0]
     start = f"{shared}/" if shared else ""
-    labels = [named(found.sample.labels[row]) for row in found.mapped]
+    labels = [_label_text(found.sample.labels[row]) for row in found.mapped]
     # The largest classes first: they get the colours that are easiest to tell apart.
     counts = Counter(labels)
     names = sorted(counts, key=lambda label: (-counts[label], label))

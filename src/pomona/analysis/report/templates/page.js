@@ -162,7 +162,7 @@
     });
     document.getElementById("chosen-pictures").replaceChildren(...cards);
     document.getElementById("chosen-paths").value = list.map(full).join("\n");
-    said.textContent = list.length + (list.length === 1 ? " image" : " images") + " chosen";
+    said.textContent = list.length + (list.length === 1 ? " image" : " images") + " selected";
     if (rows > 1) title.focus({ preventScroll: true });
     draw();
   }
