@@ -43,13 +43,20 @@ def as_label_rule(value: str) -> str:
 
 
 def unquoted_glob(arguments: Sequence[str]) -> str | None:
-    """Return the glob that a shell has probably expanded into these arguments, or None."""
-    files = [Path(argument) for argument in arguments if Path(argument).exists()]
-    if len(files) < 2:
+    """Guess the glob that a shell has expanded into these arguments.
+
+    Returns:
+        The glob; None if the arguments are not files of the same depth.
+    """
+    paths = [Path(argument) for argument in arguments]
+    if len(paths) < 2 or not all(path.exists() for path in paths):
         return None
-    folder, ending = files[0].parent, files[0].suffix
-    same = all(file.suffix == ending for file in files if file.parent == folder)
-    return str(folder / (f"*{ending}" if same else "*"))
+    if len({len(path.parts) for path in paths}) > 1:
+        return None
+    *folders, names = (set(level) for level in zip(*(path.parts for path in paths), strict=True))
+    endings = {Path(name).suffix for name in names}
+    name = f"*{endings.pop()}" if len(endings) == 1 else "*"
+    return str(Path(*(level.pop() if len(level) == 1 else "*" for level in folders), name))
 
 
 def _at_home(path: str) -> str:

@@ -36,15 +36,15 @@ class SectionedCommand(click.Command):
         Raises:
             UsageError: there are too many arguments.
         """
-        has_source = any(parameter.name == "source" for parameter in self.params)
+        names = [p.name for p in self.params if p.param_type_name != "option"]
+        has_source = "source" in names
         ctx.allow_extra_args = ctx.allow_extra_args or has_source
         rest = super().parse_args(ctx, args)
         if has_source and ctx.args and not ctx.resilient_parsing:
-            values = [
-                ctx.params.get(p.name or "") for p in self.params if p.param_type_name != "option"
-            ]
-            given = [*map(str, values), *ctx.args]
-            advice = f"quote it: '{glob}'" if (glob := unquoted_glob(given)) else "quote it"
+            at = names.index("source")
+            given = [*(str(ctx.params.get(name or "")) for name in names[at:]), *ctx.args]
+            images = given[: len(given) - len(names[at + 1 :])]  # without TABLE, which is last
+            advice = f"quote it: '{glob}'" if (glob := unquoted_glob(images)) else "quote it"
             raise click.UsageError(
                 f"too many arguments, from {ctx.args[0]!r} on: SOURCE is one argument; if it is a "
                 f"glob that the shell has expanded, {advice}",
