@@ -389,14 +389,24 @@ def test_paths_in_python_may_begin_with_the_home_folder(home: Path, encoder: Enc
 
 
 @pytest.mark.parametrize("command", ["extract", "classify"])
-def test_a_glob_that_the_shell_expanded_is_told_to_be_quoted(home: Path, command: str) -> None:
-    shutil.copy(home / "photos" / "a.png", home / "photos" / "c.png")
-    line = f"{sys.executable} -m pomona {command} photos/*.png features/"
+@pytest.mark.parametrize(
+    "glob", ["photos/*.png", "photos/*", "*/?/*.png", "*/[ab]/*.png", "./photos/*"]
+)
+def test_a_glob_that_the_shell_expanded_is_told_to_be_quoted(
+    home: Path, command: str, glob: str
+) -> None:
+    (home / "features").mkdir()
+    (home / "some.classifier").touch()
+    for copy in ("photos/c.png", "photos/a/1.png", "photos/a/2.png", "photos/b/1.png"):
+        (home / copy).parent.mkdir(exist_ok=True)
+        shutil.copy(home / "photos" / "a.png", home / copy)
+    line = f"{sys.executable} -m pomona {command} {glob} features/"
     if command == "classify":
-        line = f"{sys.executable} -m pomona classify some.classifier photos/*.png"
+        line = f"{sys.executable} -m pomona classify some.classifier {glob}"
     ended = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)  # noqa: S602
     assert ended.returncode == 2
-    assert "quote it: 'photos/*.png'" in ended.stderr
+    right = {"*/?/*.png": "photos/*/*.png", "*/[ab]/*.png": "photos/*/*.png"}.get(glob, glob)
+    assert f"quote it: '{right.removeprefix('./')}'" in ended.stderr
     assert ended.stderr.count("\n") == 1
 
 
@@ -488,6 +498,27 @@ def test_a_file_that_exists_is_not_called_missing(
     code, _, err = run(capfd, command, tmp_path / "notes.txt")
     assert code == 2
     assert "it is a file, expected a folder" in err
+
+
+def test_a_file_in_place_of_a_folder_is_neither_missing_nor_without_permission(
+    capfd: pytest.CaptureFixture[str], home: Path, encoder_file: Path
+) -> None:
+    file = home / "notes.txt"
+    file.write_text("no folder")
+    words = ["extract", home / "photos", file / "t", "--encoder", encoder_file]
+    code, _, err = run(capfd, *words)
+    assert (code, f"{file / 't'} would be below {file}, which is a file" in err) == (2, True)
+    code, _, err = run(
+        capfd, "encoder", "convert", encoder_file, "-o", file / "x", "--precision", "bf16"
+    )
+    assert (code, f"{file} is a file, expected a folder" in err) == (2, True)
+
+
+def test_a_folder_in_place_of_an_encoder_says_what_was_expected(
+    capfd: pytest.CaptureFixture[str], home: Path
+) -> None:
+    _, _, err = run(capfd, "extract", home / "photos", home / "t", "--encoder", home / "photos")
+    assert "give the file that 'pomona encoder build' wrote" in err
 
 
 def test_a_folder_given_as_weights_or_classifier_is_not_called_missing(

@@ -249,6 +249,7 @@ class Encoder:
             blob = read_file(os.fspath(path), mark=_MAGIC[:7])
         except OSError as error:
             raise EncoderError(
-                f"cannot read the encoder {name}: {error.strerror or error}"
+                f"cannot read the encoder {name}: {error.strerror or error}; give the file that "
+                "'pomona encoder build' wrote"
             ) from error
         return cls.from_bytes(blob, name)

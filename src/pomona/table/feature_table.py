@@ -183,6 +183,10 @@ class FeatureTable:
                 "theirs: give another TABLE"
             )
         existing = next(p for p in (self.folder, *self.folder.absolute().parents) if p.exists())
+        if not existing.is_dir():
+            raise TableError(
+                f"{self.folder} would be below {existing}, which is a file: give another TABLE"
+            )
         if not os.access(existing, os.W_OK | os.X_OK):
             raise TableError(f"no permission to write in {existing}: give another TABLE")
 
@@ -403,6 +407,8 @@ def check_output(file: Path) -> None:
     folder = file.absolute().parent
     if kind := other_kind(file):
         raise UsageError(f"{file} is {kind}: give a file's name")
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{file}: {folder} is a file, expected a folder")
     if not folder.is_dir():
         raise UsageError(f"{file}: there is no folder {folder}")
     if not os.access(folder, os.W_OK | os.X_OK):
