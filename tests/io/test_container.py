@@ -1,10 +1,12 @@
-"""The file format of encoders and classifiers."""
+"""The file format of encoders, classifiers and search indexes."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,11 +14,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pomona.analysis.classifier.classifier import Classifier
+from pomona.analysis.neighbours import faiss_index
+from pomona.analysis.neighbours.faiss_index import NearestIndex
 from pomona.encoder.encoder import Encoder
-from pomona.errors import ClassifierError, EncoderError
+from pomona.errors import ClassifierError, EncoderError, UsageError
 from pomona.io.container import Container
 
-FILE = Container(b"TESTING\x01", ("one", "two"), EncoderError, "a test", "write")
+FILE = Container(b"TESTING\x01", ("one", "two"), EncoderError, "a test", "write it again")
+
+
+def index_from_bytes(blob: bytes) -> NearestIndex:
+    pytest.importorskip("faiss")
+    return faiss_index._FILE.unpack(memoryview(blob), "i", NearestIndex._from_parts)
+
+
 KINDS = [
     (Encoder.from_bytes, EncoderError, b"POMONA\x00\x01", ("graph", "constants", "probes")),
     (
@@ -25,6 +36,7 @@ KINDS = [
         b"POMCLAS\x01",
         ("mean", "scale", "coefficients", "intercept", "encoder"),
     ),
+    (index_from_bytes, UsageError, b"POMINDX\x01", ("rows", "vectors")),
 ]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -45,6 +57,24 @@ def test_the_layout_is_the_documented_one() -> None:
     assert packed == written(FILE.magic, header, b"12345")
     found: Any = FILE.unpack(packed, "f", lambda *parts: parts)
     assert found == ({"a": 1, "z": "é"}, {"one": b"12", "two": b"345"})
+
+
+@given(st.binary(max_size=40), st.lists(st.binary(max_size=9), max_size=9))
+def test_a_section_written_in_pieces_is_that_of_its_bytes(one: bytes, two: list[bytes]) -> None:
+    def in_pieces(put: Callable[[bytes], object]) -> None:
+        for piece in two:
+            put(piece)
+
+    file = io.BytesIO()
+    FILE.write(file, {"a": 1}, {"one": one, "two": in_pieces})
+    assert file.getvalue() == FILE.pack({"a": 1}, {"one": one, "two": b"".join(two)})
+
+
+def test_sections_of_a_memoryview_are_not_copied() -> None:
+    packed = FILE.pack({}, {"one": b"12", "two": b"345"})
+    _, sections = FILE.unpack(memoryview(packed), "f", lambda *parts: parts)
+    assert sections["two"].obj is packed
+    assert sections["two"] == b"345"
 
 
 @pytest.mark.parametrize("length", [-1, 1.0, True, "2", None, 2**70])

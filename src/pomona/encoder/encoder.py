@@ -41,7 +41,7 @@ RUNTIMES = ("openvino", "onnxruntime")
 
 _MAGIC = b"POMONA\x00" + bytes([LAYOUT_VERSION])
 _SECTIONS = ("graph", "constants", "probes")
-_FILE = Container(_MAGIC, _SECTIONS, EncoderError, "a Pomona encoder", "build")
+_FILE = Container(_MAGIC, _SECTIONS, EncoderError, "a Pomona encoder", "build it again")
 _LARGEST_DIMENSION = 2**24  # numbers: 64 MB for each row
 _LARGEST_INPUT = 2**24  # pixels: a worker draws the probes at that size before its first image
 

@@ -1,4 +1,4 @@
-"""The file format of encoders and classifiers: a JSON header and sections of bytes, in one file.
+"""The file format of encoders, classifiers and search indexes: a JSON header and sections of bytes.
 
 The layout, little-endian:
 
@@ -14,17 +14,21 @@ Reading runs no code: no pickle, no archive to unpack. Lengths are checked befor
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from pomona.errors import PomonaError
 
 __all__ = ["Container"]
 
 T = TypeVar("T")
+Content = TypeVar("Content", bytes, memoryview)
+Writer = Callable[[Callable[[bytes], object]], object]
+"""Writes a section piece by piece, by calls of the function that it is given."""
 
 _LENGTH = struct.Struct("<Q")
 _MAGIC_BYTES = 8
@@ -41,29 +45,56 @@ class Container:
         sections: their names, in the order of the file.
         error: the exception that `unpack` raises.
         kind: what the file is, with its article, for errors.
-        verb: how to make the file again, for errors.
+        remedy: how to make the file again, for errors.
     """
 
     magic: bytes
     sections: tuple[str, ...]
     error: type[PomonaError]
     kind: str
-    verb: str
+    remedy: str
 
     def pack(self, header: Mapping[str, Any], sections: Mapping[str, bytes]) -> bytes:
         """Return the content of a file. The same values give the same bytes."""
-        lengths = {name: len(sections[name]) for name in self.sections}
-        text = json.dumps({**header, "sections": lengths}, sort_keys=True).encode()
-        body = b"".join((_LENGTH.pack(len(text)), text, *(sections[n] for n in self.sections)))
-        return self.magic + hashlib.sha256(body).digest() + body
+        file = io.BytesIO()
+        self.write(file, header, sections)
+        return file.getvalue()
 
-    def unpack(
-        self, blob: bytes, name: str, make: Callable[[dict[str, Any], dict[str, bytes]], T]
-    ) -> T:
-        """Read what `pack` returned, after checking its digest.
+    def write(
+        self, file: BinaryIO, header: Mapping[str, Any], sections: Mapping[str, bytes | Writer]
+    ) -> None:
+        """Write a file that `pack` would return, without holding it in memory.
 
         Args:
-            blob: the bytes of the file.
+            file: a new file.
+            header: values that JSON has.
+            sections: bytes, or functions that write them: called twice, first to learn the length.
+        """
+        lengths = {name: _length(sections[name]) for name in self.sections}
+        text = json.dumps({**header, "sections": lengths}, sort_keys=True).encode()
+        digest = hashlib.sha256()
+
+        def put(piece: bytes) -> None:
+            digest.update(piece)
+            file.write(piece)
+
+        file.write(self.magic + bytes(digest.digest_size))
+        put(_LENGTH.pack(len(text)) + text)
+        for name in self.sections:
+            _put(sections[name], put)
+        file.seek(_MAGIC_BYTES)
+        file.write(digest.digest())
+
+    def unpack(
+        self,
+        blob: Content,
+        name: str,
+        make: Callable[[dict[str, Any], dict[str, Content]], T],
+    ) -> T:
+        """Read what `pack` returned or `write` wrote, after checking its digest.
+
+        Args:
+            blob: the bytes of the file. Sections of a memoryview are views of the same memory.
             name: the name of the file, for errors.
             make: called with the header and the sections. Its errors about values, such as
                 `ValueError`, become errors about the file.
@@ -72,16 +103,18 @@ class Container:
             PomonaError: `error`, if the file is of another kind or version, or is damaged.
         """
         if blob[:7] != self.magic[:7] or len(blob) < _MAGIC_BYTES:
-            raise self.error(f"{name} is not {self.kind}: it does not begin with its mark")
+            raise self.error(
+                f"{name} is not {self.kind}: its first bytes differ; give another file"
+            )
         if blob[:_MAGIC_BYTES] != self.magic:
             raise self.error(
                 f"{name} has layout version {blob[7]}, this Pomona reads {self.magic[7]}: "
-                f"{self.verb} it again with this version"
+                f"{self.remedy}"
             )
         if hashlib.sha256(memoryview(blob)[_BODY:]).digest() != blob[_MAGIC_BYTES:_BODY]:
             raise self.error(
-                f"{name} is damaged: its content does not match its SHA-256; "
-                f"copy or {self.verb} it again"
+                f"{name} is damaged: its content does not match its SHA-256; copy it again, or "
+                f"{self.remedy}"
             )
         try:
             return make(*self._parts(blob))
@@ -92,16 +125,16 @@ class Container:
             reason = " ".join(str(error).split())[:200]
             raise self.error(f"{name} has a header that cannot be read: {reason}") from error
 
-    def _parts(self, blob: bytes) -> tuple[dict[str, Any], dict[str, bytes]]:
+    def _parts(self, blob: Content) -> tuple[dict[str, Any], dict[str, Content]]:
         (length,) = _LENGTH.unpack_from(blob, _BODY)
         end = _HEADER + length
         if end > len(blob):
             raise ValueError(f"it ends at byte {end} of {len(blob)}")
-        header = json.loads(blob[_HEADER:end], object_pairs_hook=_each_once)
+        header = json.loads(bytes(blob[_HEADER:end]), object_pairs_hook=_each_once)
         if not isinstance(header, dict):
             raise TypeError(f"it is a {type(header).__name__}, expected an object")
         lengths = header.pop("sections")
-        found: dict[str, bytes] = {}
+        found: dict[str, Content] = {}
         for name in self.sections:
             if type(lengths[name]) is not int or lengths[name] < 0:
                 raise ValueError(f"section {name} is {lengths[name]!r} bytes long")
@@ -110,6 +143,24 @@ class Container:
         if end != len(blob):
             raise ValueError(f"sections end at byte {end} of {len(blob)}")
         return header, found
+
+
+def _length(section: bytes | Writer) -> int:
+    length = 0
+
+    def count(piece: bytes) -> None:
+        nonlocal length
+        length += len(piece)
+
+    _put(section, count)
+    return length
+
+
+def _put(section: bytes | Writer, put: Callable[[bytes], object]) -> None:
+    if callable(section):
+        section(put)
+    else:
+        put(section)
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

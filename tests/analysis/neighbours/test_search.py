@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,9 @@ import tables
 from command_line import run
 from pomona.analysis.figures.contact_sheet import Cell, draw_sheet, save_picture
 from pomona.analysis.neighbours.exact import Nearest, nearest_rows, unit
-from pomona.analysis.neighbours.faiss_index import NearestIndex, table_state
-from pomona.analysis.neighbours.search import Match, Query, SearchResult, exact_search
+from pomona.analysis.neighbours.faiss_index import _FILE, NearestIndex, table_state
+from pomona.analysis.neighbours.queries import Query
+from pomona.analysis.neighbours.search import Match, SearchResult, exact_search
 from pomona.analysis.table_encoder import encoder_of_table
 from pomona.analysis.vectors import Block, open_vectors
 from pomona.cli.render import show_matches
@@ -286,30 +288,72 @@ def test_any_other_file_is_refused_as_an_index(
 ) -> None:
     file = tmp_path_factory.mktemp("index") / "i"
     file.write_bytes(content)
-    with pytest.raises(UsageError, match="not a readable index"):
+    with pytest.raises(UsageError, match="is not a Pomona index: its first bytes differ"):
         NearestIndex.load(file)
 
 
 @given(st.data())
-def test_a_damaged_index_is_refused_or_whole(table: FeatureTable, data: st.DataObject) -> None:
+def test_a_damaged_index_is_refused(table: FeatureTable, data: st.DataObject) -> None:
     file = table.folder.parent / "damaged.index"
     NearestIndex.build(open_vectors(table)).save(file)
     content = bytearray(file.read_bytes())
     at = data.draw(st.integers(0, len(content) - 1))
     content[at] ^= data.draw(st.integers(1, 255))
     file.write_bytes(content)
-    try:
-        rows = NearestIndex.load(file).about.rows
-    except UsageError:
-        return
-    assert rows == 400
+    with pytest.raises(UsageError, match=r"is not a|is damaged|layout version|remove it: Pomona"):
+        NearestIndex.load(file)
 
 
 def test_an_index_holds_no_pickle(table: FeatureTable, tmp_path: Path) -> None:
     NearestIndex.build(open_vectors(table)).save(tmp_path / "i")
-    with zipfile.ZipFile(tmp_path / "i") as archive:
-        assert archive.namelist() == ["about.json", "rows.parquet", "vectors.faiss"]
-        assert archive.read("vectors.faiss")[:4] == b"IxFI"  # FAISS' mark of a flat index
+    content = (tmp_path / "i").read_bytes()
+    _, sections = _FILE.unpack(content, "i", lambda *parts: parts)
+    assert sections["rows"][:4] == b"PAR1"
+    assert sections["vectors"][:4] == b"IxFI"  # FAISS' mark of a flat index
+    assert _FILE.pack(asdict(NearestIndex.load(tmp_path / "i").about), sections) == content
+
+
+@pytest.mark.parametrize("field", ["rows", "dimension"])
+def test_an_index_whose_parts_do_not_fit_is_refused(
+    table: FeatureTable, tmp_path: Path, field: str
+) -> None:
+    NearestIndex.build(open_vectors(table)).save(tmp_path / "i")
+    header, sections = _FILE.unpack((tmp_path / "i").read_bytes(), "i", lambda *parts: parts)
+    header[field] += 1
+    (tmp_path / "i").write_bytes(_FILE.pack(header, sections))
+    with pytest.raises(UsageError, match="400 vectors of 16 numbers"):
+        NearestIndex.load(tmp_path / "i")
+
+
+def zipped_index(file: Path, fingerprint: str) -> bytes:
+    """An index as Pomona wrote it before containers."""
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("about.json", json.dumps({"kind": "flat", "fingerprint": fingerprint}))
+        archive.writestr("rows.parquet", b"PAR1")
+        archive.writestr("vectors.faiss", b"IxFI")
+    return file.read_bytes()
+
+
+def test_an_index_of_the_earlier_layout_is_built_again(
+    capfd: pytest.CaptureFixture[str], table: FeatureTable, tmp_path: Path
+) -> None:
+    zipped_index(tmp_path / "i", table.provenance()["fingerprint"])
+    code, _, err = run(capfd, "search", table.folder, path_of(3), "--index", tmp_path / "i")
+    assert code == 0
+    assert "i: an earlier version of Pomona wrote this index: building it again\n" in err
+    assert NearestIndex.load(tmp_path / "i").about.rows == 400
+
+
+def test_other_archives_are_left_alone(
+    capfd: pytest.CaptureFixture[str], table: FeatureTable, tmp_path: Path
+) -> None:
+    (tmp_path / "photos.zip").write_bytes(zipped_index(tmp_path / "other.index", "b" * 64)[50:])
+    for file in tmp_path.iterdir():
+        before = file.read_bytes()
+        code, _, err = run(capfd, "search", table.folder, path_of(3), "--index", file)
+        assert (code, err.count("\n")) == (2, 1)
+        assert "is not a Pomona index" in err
+        assert file.read_bytes() == before
 
 
 def test_without_faiss_the_extra_is_named(

@@ -32,7 +32,7 @@ __all__ = ["Classifier"]
 _ARRAYS = ("mean", "scale", "coefficients", "intercept")
 _FLOAT = np.dtype("<f4")
 _FILE = Container(
-    b"POMCLAS\x01", (*_ARRAYS, "encoder"), ClassifierError, "a Pomona classifier", "train"
+    b"POMCLAS\x01", (*_ARRAYS, "encoder"), ClassifierError, "a Pomona classifier", "train it again"
 )
 
 

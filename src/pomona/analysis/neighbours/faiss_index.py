@@ -5,16 +5,15 @@ inverted file (IVF): the vectors lie in cells around centres that k-means finds,
 into the nearest cells only. How many, is measured when the index is built: as many as it takes to
 find `AIMED_RECALL` of what an exact search finds for some of the table's own rows.
 
-An index is one file: an uncompressed ZIP archive of `about.json`, `rows.parquet` (path and label)
-and `vectors.faiss`. It holds no pickle.
+An index is one file, a container of `pomona.io.container`. Its header is `About`; its sections are
+`rows`, a Parquet file of paths and labels, and `vectors`, FAISS' own format. It contains no pickle.
 """
 
 from __future__ import annotations
 
-import json
-import logging
-import zipfile
-from collections.abc import Sequence
+import mmap
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,14 +24,14 @@ import pyarrow.parquet as pq
 
 from pomona.analysis.neighbours.exact import Nearest, block_rows, nearest_rows, unit, unit_rows
 from pomona.analysis.progress import Step, no_steps
-from pomona.analysis.vectors import evenly_spread, open_vectors
+from pomona.analysis.vectors import evenly_spread
 from pomona.cores import available_cores
 from pomona.encoder.encoder import canonical_digest
 from pomona.errors import UsageError
 from pomona.extras import check_extra
+from pomona.io.container import Container
 from pomona.io.location import written_whole
 from pomona.plural import count_of
-from pomona.table.feature_table import check_output
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,11 +45,8 @@ __all__ = [
     "About",
     "NearestIndex",
     "check_faiss",
-    "open_index",
     "table_state",
 ]
-
-_log = logging.getLogger(__name__)
 
 FLAT_ROWS = 20_000
 """Up to here an exact index is read and searched within a second at 1280 numbers a row."""
@@ -58,7 +54,13 @@ FLAT_ROWS = 20_000
 AIMED_RECALL = 0.98
 _MEASURED_ROWS, _MEASURED_K = 200, 10
 _TRAINED_ROWS_PER_CELL = 40  # FAISS warns below 39
-_FORMAT = 1
+_FILE = Container(
+    b"POMINDX\x01",
+    ("rows", "vectors"),
+    UsageError,
+    "a Pomona index",
+    "remove it: Pomona builds it again",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,6 @@ class About:
         probes: cells that a search looks into.
         recall: share of the exact 10 nearest that it finds; 1 if flat.
         measured_rows: how many of the table's rows that was measured with.
-        format: version of the file's layout.
     """
 
     kind: str
@@ -87,7 +88,6 @@ class About:
     probes: int = 1
     recall: float = 1.0
     measured_rows: int = 0
-    format: int = _FORMAT
 
     def __str__(self) -> str:
         """What the index is, and how well it finds."""
@@ -159,44 +159,38 @@ class NearestIndex:
         """Read an index that `save` wrote.
 
         Raises:
-            UsageError: the file is no index, or is damaged.
+            UsageError: the file is not an index, has another layout, or is damaged.
         """
-        faiss = _faiss()
+        check_faiss()
         try:
-            with zipfile.ZipFile(file) as archive:
-                about = json.loads(archive.read("about.json"))
-                if about.get("format") != _FORMAT:
-                    raise UsageError(
-                        f"{file} has another layout than this version reads: remove it, and it is "
-                        "built again"
-                    )
-                with archive.open("rows.parquet") as rows:
-                    table = pq.read_table(pa.BufferReader(rows.read()))
-                with archive.open("vectors.faiss") as stored:
-                    index = faiss.read_index(faiss.PyCallbackIOReader(stored.read))
-            found = cls(About(**about), table, index)
-            if not index.ntotal == table.num_rows == found.about.rows:
-                raise ValueError(f"{index.ntotal} vectors for {table.num_rows} rows")
-        except (
-            OSError,
-            KeyError,
-            TypeError,
-            ValueError,
-            RuntimeError,
-            EOFError,
-            zipfile.BadZipFile,
-            pa.ArrowException,
-        ) as error:
-            reason = " ".join(str(error).split())[:120]
-            raise UsageError(
-                f"{file} is not a readable index ({reason}): remove it, or give another FILE"
-            ) from error
-        if found.about.kind == "ivf":
-            index.nprobe = found.about.probes
-        return found
+            with file.open("rb") as opened:
+                size = os.fstat(opened.fileno()).st_size
+                content = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+        except (OSError, ValueError) as error:
+            raise UsageError(f"cannot read the index {file}: {error}") from error
+        return _FILE.unpack(memoryview(content), str(file), cls._from_parts)
+
+    @classmethod
+    def _from_parts(cls, header: dict[str, Any], sections: dict[str, memoryview]) -> NearestIndex:
+        faiss = _faiss()
+        about = About(**header)
+        vectors = _Reader(sections["vectors"])
+        try:
+            rows = pq.read_table(pa.BufferReader(sections["rows"]))
+            index = faiss.read_index(faiss.PyCallbackIOReader(vectors.read))
+        except (OSError, RuntimeError, pa.ArrowException) as error:
+            raise ValueError(str(error)) from error
+        if not index.ntotal == rows.num_rows == about.rows or index.d != about.dimension:
+            raise ValueError(
+                f"{index.ntotal} vectors of {index.d} numbers and {rows.num_rows} paths, "
+                f"expected {about.rows} of {about.dimension}"
+            )
+        if about.kind == "ivf":
+            index.nprobe = about.probes
+        return cls(about, rows.select(["path", "label"]), index)
 
     def save(self, file: Path) -> None:
-        """Write it: whole or not at all.
+        """Write the file: whole or not at all.
 
         Raises:
             UsageError: the file cannot be written.
@@ -204,14 +198,13 @@ class NearestIndex:
         faiss = _faiss()
         rows = pa.BufferOutputStream()
         pq.write_table(self._rows, rows)
-        with (
-            written_whole(file, UsageError) as draft,
-            zipfile.ZipFile(draft, "x", zipfile.ZIP_STORED) as archive,
-        ):
-            archive.writestr("about.json", json.dumps(asdict(self.about)))
-            archive.writestr("rows.parquet", rows.getvalue().to_pybytes())
-            with archive.open("vectors.faiss", "w", force_zip64=True) as stored:
-                faiss.write_index(self._index, faiss.PyCallbackIOWriter(stored.write))
+
+        def vectors(put: Callable[[bytes], object]) -> None:
+            faiss.write_index(self._index, faiss.PyCallbackIOWriter(put))
+
+        with written_whole(file, UsageError) as draft, draft.open("xb") as opened:
+            sections = {"rows": rows.getvalue().to_pybytes(), "vectors": vectors}
+            _FILE.write(opened, asdict(self.about), sections)
 
     def search(
         self, queries: NDArray[np.float32], k: int, without: Sequence[str | None] = ()
@@ -265,37 +258,23 @@ class NearestIndex:
         return NearestIndex(About(**told), self._rows, self._index)
 
 
-def open_index(file: Path, table: FeatureTable, step: Step = no_steps) -> NearestIndex:
-    """Read the index of a table; build it if it does not exist or if the table has changed.
-
-    Raises:
-        UsageError: the file is not an index, belongs to a table of another encoder, or cannot be
-            written.
-    """
-    if file.exists():
-        index = NearestIndex.load(file)
-        if index.about.table_state == table_state(table):
-            _log.info("%s: %s", file, index.about)
-            return index
-        if index.about.fingerprint != table.provenance()["fingerprint"]:
-            raise UsageError(
-                f"{file} is the index of a table of another encoder: give another file, or "
-                "remove it"
-            )
-        _log.info("%s: the table has changed since the index was built: building it again", file)
-    check_output(file)
-    index = NearestIndex.build(open_vectors(table), step)
-    index.save(file)
-    _log.info("%s: %s", file, index.about)
-    return index
-
-
 def table_state(table: FeatureTable) -> str:
     """A digest that differs when rows were added or removed: of the part files' names and sizes.
 
     Names are random; a file that loses rows is replaced under its name by a smaller one.
     """
     return canonical_digest([[part.name, part.size] for part in table.stored_parts()])
+
+
+class _Reader:
+    """Reads memory piece by piece, as FAISS asks for it."""
+
+    def __init__(self, content: memoryview) -> None:
+        self._content = content
+
+    def read(self, size: int) -> bytes:
+        piece, self._content = self._content[:size], self._content[size:]
+        return bytes(piece)
 
 
 def check_faiss() -> None:

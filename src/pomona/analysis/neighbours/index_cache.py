@@ -1,0 +1,61 @@
+"""The index file of a table: read if it is current, built again if the table has changed."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pomona.analysis.neighbours.faiss_index import NearestIndex, table_state
+from pomona.analysis.progress import Step, no_steps
+from pomona.analysis.vectors import open_vectors
+from pomona.errors import UsageError
+from pomona.table.feature_table import check_output
+
+if TYPE_CHECKING:
+    from pomona.table.feature_table import FeatureTable
+
+__all__ = ["open_index"]
+
+_log = logging.getLogger(__name__)
+
+
+def open_index(file: Path, table: FeatureTable, step: Step = no_steps) -> NearestIndex:
+    """Read the index of a table; build it if it does not exist or if the table has changed.
+
+    Raises:
+        UsageError: the file is not an index, belongs to a table of another encoder, or cannot be
+            written.
+    """
+    fingerprint = table.provenance()["fingerprint"]
+    if _has_earlier_layout(file, fingerprint):
+        _log.info("%s: an earlier version of Pomona wrote this index: building it again", file)
+    elif file.exists():
+        index = NearestIndex.load(file)
+        if index.about.table_state == table_state(table):
+            _log.info("%s: %s", file, index.about)
+            return index
+        if index.about.fingerprint != fingerprint:
+            raise UsageError(
+                f"{file} is the index of a table of another encoder: give another file, or "
+                "remove it"
+            )
+        _log.info("%s: the table has changed since the index was built: building it again", file)
+    check_output(file)
+    index = NearestIndex.build(open_vectors(table), step)
+    index.save(file)
+    _log.info("%s: %s", file, index.about)
+    return index
+
+
+def _has_earlier_layout(file: Path, fingerprint: str) -> bool:
+    """Whether the file is an index of this encoder in the layout before containers, a ZIP archive.
+
+    Its first entry is `about.json`, which is not compressed and contains the fingerprint.
+    """
+    with suppress(OSError), file.open("rb") as opened:
+        start = opened.read(1024)
+        is_index = start[:2] == b"PK" and start[30:40] == b"about.json"
+        return is_index and fingerprint.encode() in start
+    return False
