@@ -20,7 +20,7 @@ import faults
 import pomona
 from pomona.building.build import build_encoder
 from pomona.encoder.encoder import Encoder
-from pomona.job.job import Summary
+from pomona.job.summary import Summary
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

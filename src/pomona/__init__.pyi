@@ -28,10 +28,10 @@ from .errors import SourceError as SourceError
 from .errors import TableError as TableError
 from .errors import UsageError as UsageError
 from .extraction import extract as extract
-from .job.job import Summary as Summary
 from .job.options import LocalEngine as LocalEngine
 from .job.options import Resume as Resume
 from .job.options import SparkEngine as SparkEngine
+from .job.summary import Summary as Summary
 from .spark.dataframe.featurize import featurize as featurize
 from .spark.dataframe.featurize import featurize_udf as featurize_udf
 from .spark.dataframe.transformer import ImageFeaturizer as ImageFeaturizer

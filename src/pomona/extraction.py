@@ -21,18 +21,11 @@ from pomona.io.location import (
     local_path,
     without_password,
 )
-from pomona.job.dry_run import has_work, rehearse
-from pomona.job.job import (
-    IMAGE_TIMEOUT_S,
-    Job,
-    JobPaths,
-    Progress,
-    Summary,
-    local_uris,
-    no_progress,
-)
+from pomona.job.dry_run import EarlyPlan, rehearse
+from pomona.job.gone_rows import Missing
+from pomona.job.job import IMAGE_TIMEOUT_S, Job, JobPaths, local_uris
 from pomona.job.options import Delivery, LocalEngine, Resume, SparkEngine
-from pomona.job.plan import Missing
+from pomona.job.summary import Progress, Summary, no_progress
 from pomona.source.label_rule import Labelling
 from pomona.source.selection import Selection
 from pomona.spark.encoder_transport import open_encoder
@@ -138,16 +131,19 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
             return run.extract(job, engine.workers, progress)
     from pomona.spark import run as spark_engine
 
+    early = None
     if not _is_far(paths) and engine.spark is None and active_session() is None:
-        rehearsed = rehearse(job)  # a second of 70,000 files, where Spark takes eight to start
-        if dry_run or not has_work(job, rehearsed):
-            return rehearsed
+        if dry_run:
+            return rehearse(job)
+        early = EarlyPlan.of(job)  # a second for 70,000 files, and Spark takes eight to start
+        if not early.has_work():
+            return early.summary()
     with session(engine.spark, engine.master) as active:
         with spark_errors(EngineError, "Spark cannot reach SOURCE or TABLE"):
             images, rows = choose_stores(paths, active)
             job = _labelled_far_away(job, label, rows, active)
         with _system_errors():
-            return spark_engine.extract(job, images, rows, active, progress)
+            return spark_engine.extract(job, images, rows, active, progress, early=early)
 
 
 def _encoder(

@@ -15,7 +15,7 @@ from conftest import Extract
 from pomona.cli.main import main
 from pomona.encoder.encoder import Encoder
 from pomona.errors import UsageError
-from pomona.job.job import Summary
+from pomona.job.summary import Summary
 from pomona.worker.prepare import DecodeOptions
 
 

@@ -7,7 +7,6 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,7 +16,7 @@ import tables
 from pomona.encoder.encoder import Encoder
 from pomona.errors import EncoderError, RunError, TableError
 from pomona.job import plan
-from pomona.job.job import Summary
+from pomona.job.summary import Summary
 from pomona.processes.worker_client import WorkerProcess
 
 Extract = Callable[..., Summary]
@@ -280,17 +279,17 @@ def test_a_run_that_fails_after_rows_were_removed_costs_only_those(
 def test_a_file_replaced_between_listing_and_reading_is_done_again_by_the_next_run(
     encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = plan.Worklist.files
+    real = plan.Plan.steps
 
-    def files(self: plan.Worklist, *given: Any) -> object:
-        listed = list(real(self, *given))
+    def steps(self: plan.Plan) -> object:
+        found = list(real(self))
         draw(pictures / "Apple Red 1" / "image 3.jpg", 9)  # replaced
         os.truncate(pictures / "Apple Red 1" / "image 1.png", 100)  # cut off
         (pictures / "Apple Red 1" / "image 5.webp").unlink()  # deleted
-        return iter(listed)
+        return iter(found)
 
     with monkeypatch.context() as patched:
-        patched.setattr(plan.Worklist, "files", files)
+        patched.setattr(plan.Plan, "steps", steps)
         first = pomona.extract(pictures, tmp_path / "t", encoder=encoder)
     rows = tables.rows(tmp_path / "t")
     assert len(rows) == first.files == 14

@@ -19,7 +19,7 @@ import tables
 from conftest import POISON
 from pomona.encoder.encoder import Encoder
 from pomona.errors import EngineError, RunError, SourceError, TableError
-from pomona.job.job import Snapshot
+from pomona.job.summary import Snapshot
 from pomona.local import run as local
 from pomona.processes.crash_policy import ENDS_IN_A_ROW
 from pomona.processes.worker_client import State, WorkerProcess

@@ -19,7 +19,7 @@ from pyspark.sql import DataFrame, SparkSession
 import pomona
 from pomona.encoder.encoder import Encoder
 from pomona.errors import PomonaError, RunError, TableError
-from pomona.job.plan import Changes
+from pomona.job.changes import Changes
 from pomona.source.image_file import ImageFile
 from pomona.spark import binary_files
 from pomona.spark import run as engine

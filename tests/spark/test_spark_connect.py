@@ -20,7 +20,7 @@ pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
 import pomona
 from pomona.encoder.encoder import Encoder
 from pomona.errors import EngineError, RunError, SourceError, TableError
-from pomona.job.job import Snapshot
+from pomona.job.summary import Snapshot
 from pomona.schema import FEATURE_SCHEMA
 from pomona.spark import binary_files
 from pomona.spark.session.session import check_spark

@@ -24,7 +24,7 @@ from conftest import POISON
 from pomona import extraction
 from pomona.encoder.encoder import Encoder
 from pomona.errors import EngineError, RunError, TableError
-from pomona.job.job import Snapshot
+from pomona.job.summary import Snapshot
 from pomona.schema import FEATURE_SCHEMA
 from pomona.source.image_file import ImageFile
 from pomona.spark import run as engine

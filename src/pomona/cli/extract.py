@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pomona.encoder.encoder import Encoder
-    from pomona.job.job import Summary
     from pomona.job.options import Delivery
+    from pomona.job.summary import Summary
 
 __all__ = ["extract"]
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pomona.job.job import Progress, Snapshot, no_progress
+from pomona.job.summary import Progress, Snapshot, no_progress
 from pomona.plural import count_of
 
 __all__ = ["progress_bar"]

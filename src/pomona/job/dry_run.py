@@ -1,36 +1,79 @@
-"""What a run would do, on this machine's file system: counted, and nothing changed."""
+"""What a run would do on this machine's file system, found without an engine."""
 
 from __future__ import annotations
 
-from pomona.job.job import Job, Summary, local_listing, summarize
-from pomona.job.plan import NO_ROWS
+from dataclasses import dataclass
+
+from pomona.job.job import Job, local_listing
+from pomona.job.plan import Plan
+from pomona.job.summary import Summary, summarize
 from pomona.table.feature_table import STAGING, FeatureTable
 from pomona.table.label_record import needs_writing, read_label_rule
 from pomona.table.writer import check_writable
 
-__all__ = ["has_work", "rehearse"]
+__all__ = ["EarlyPlan", "rehearse"]
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyPlan:
+    """A plan that was made before the table was locked.
+
+    Attributes:
+        job: what is asked for.
+        table: as it was found.
+        plan: of what is missing there.
+        parts: part files of the table at that time: name -> (bytes, time of change in ns).
+    """
+
+    job: Job
+    table: FeatureTable
+    plan: Plan
+    parts: dict[str, tuple[int, int]]
+
+    @classmethod
+    def of(cls, job: Job) -> EarlyPlan:
+        """Check the source and the table, and plan. No engine is needed for that.
+
+        Raises:
+            SourceError, TableError: as a run would.
+        """
+        table = FeatureTable.at(job.paths.table)
+        listing = local_listing(job.paths)
+        listing.check()
+        check_writable(table, job.provenance(), overwrite=job.overwrite)
+        return cls(job, table, job.plan(listing, table), _state_of(table))
+
+    def has_work(self) -> bool:
+        """Whether a run would change anything, which includes tidying up after a killed one."""
+        rule, folder = self.job.label_rule, self.table.folder
+        has_rule = rule and needs_writing(rule, read_label_rule(folder))
+        return (
+            self.job.overwrite
+            or bool(has_rule)
+            or any(folder.glob(f"{STAGING}*"))
+            or self.plan.has_steps()
+        )
+
+    def holds(self) -> bool:
+        """Whether the plan may be carried out: nobody has changed the table since it was made."""
+        return self.job.overwrite or _state_of(self.table) == self.parts
+
+    def summary(self) -> Summary:
+        """What the run did, if it has nothing to do or is a dry run."""
+        return summarize(self.job, str(self.table.folder), self.plan)
 
 
 def rehearse(job: Job) -> Summary:
-    """Hold the listing against the table. Neither engine is needed for that.
+    """Return what a run would do. Nothing changes.
 
     Raises:
         SourceError, TableError: as a run would.
     """
-    table = FeatureTable.at(job.paths.table)
-    listing = local_listing(job.paths)
-    listing.check()
-    check_writable(table, job.provenance(), overwrite=job.overwrite)
-    worklist = job.worklist(listing)
-    worklist.rehearse(NO_ROWS if job.overwrite else table)
-    return summarize(job, str(table.folder), worklist)
+    early = EarlyPlan.of(job)
+    early.plan.count()
+    return early.summary()
 
 
-def has_work(job: Job, rehearsed: Summary) -> bool:
-    """Whether a run would change anything, tidying up after one that was killed included."""
-    changes = rehearsed.changes
-    rows = changes.to_do + changes.pruned + changes.relabelled + changes.taken_over
-    folder = FeatureTable.at(job.paths.table).folder
-    left = folder.glob(f"{STAGING}*")
-    has_rule = job.label_rule and needs_writing(job.label_rule, read_label_rule(folder))
-    return bool(rows or has_rule) or job.overwrite or any(left)
+def _state_of(table: FeatureTable) -> dict[str, tuple[int, int]]:
+    found = ((part.name, part.stat()) for part in table.parts())
+    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in found}

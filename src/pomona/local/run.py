@@ -18,19 +18,18 @@ from functools import partial
 from pomona.cores import available_cores
 from pomona.encoder.encoder import Encoder
 from pomona.job.dry_run import rehearse
-from pomona.job.job import (
+from pomona.job.job import Job, local_listing
+from pomona.job.plan import Plan
+from pomona.job.summary import (
     STOPPING,
-    Job,
     Outcome,
     Progress,
     Snapshot,
     Summary,
-    local_listing,
     no_progress,
     note_kept,
     summarize,
 )
-from pomona.job.plan import Worklist
 from pomona.local.run_state import RunState
 from pomona.local.supervisor import Supervisor
 from pomona.runtime.registry import computes_on_gpu
@@ -64,16 +63,16 @@ def extract(job: Job, workers: int | None = None, progress: Progress = no_progre
     table = FeatureTable.at(job.paths.table)
     listing = local_listing(job.paths)
     listing.check()
-    worklist = job.worklist(listing)
+    plan = job.plan(listing, table)
     with writing(table, job.provenance(), overwrite=job.overwrite) as writer:
         if job.label_rule:
             keep_label_rule(table.folder, job.label_rule)
         workers = workers or _workers_for(job.encoder)
         state = RunState(job, writer, workers)
-        _Run(job, state, worklist, workers).go(progress)
+        _Run(job, state, plan, workers).go(progress)
         writer.compact()
     outcome = Outcome(state.counts, state.failed_files, state.model_loads)
-    return summarize(job, str(table.folder), worklist, outcome)
+    return summarize(job, str(table.folder), plan, outcome)
 
 
 def _workers_for(encoder: Encoder) -> int:
@@ -103,17 +102,17 @@ class _Thread(threading.Thread):
 class _Run:
     """One run: the thread that lists, those that supervise, and the one that watches them."""
 
-    def __init__(self, job: Job, state: RunState, worklist: Worklist, workers: int) -> None:
+    def __init__(self, job: Job, state: RunState, plan: Plan, workers: int) -> None:
         self._job = job
         self._state = state
-        self._worklist = worklist
+        self._plan = plan
         self._failure: BaseException | None = None
         self._supervisors = [Supervisor(state, number) for number in range(workers)]
 
     def go(self, progress: Progress) -> None:
         """Do everything."""
         tasks = [supervisor.keep for supervisor in self._supervisors]
-        tasks.append(lambda: self._state.list_files(self._worklist))
+        tasks.append(lambda: self._state.carry_out(self._plan))
         threads = [_Thread(partial(self._guard, task)) for task in tasks]
         try:
             self._go(threads, progress)

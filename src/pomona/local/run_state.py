@@ -9,8 +9,9 @@ from itertools import chain
 
 from pomona.cores import available_cores
 from pomona.errors import RunError
+from pomona.job.apply import files_to_compute
 from pomona.job.job import Job
-from pomona.job.plan import Worklist
+from pomona.job.plan import Plan
 from pomona.local.image_queue import CHUNK, ImageQueue
 from pomona.processes.crash_policy import ENDS_IN_A_ROW, CrashPolicy
 from pomona.processes.worker_client import Part, Setup
@@ -57,9 +58,9 @@ class RunState:
         threads = max(1, available_cores() // workers)
         self.setup = Setup(encoder_path, writer.staging, job.label, job.decode, threads)
 
-    def list_files(self, worklist: Worklist) -> None:
-        """Fill the queue from the source, and keep the table's rows in step."""
-        self.queue.fill(worklist.files(self._writer, self._wait_for_encoder))
+    def carry_out(self, plan: Plan) -> None:
+        """Do the steps of a plan; the files to compute fill the queue."""
+        self.queue.fill(files_to_compute(plan, self._writer, self._wait_for_encoder))
 
     def stop(self) -> None:
         """Hand out no more images, and let nobody wait for an encoder."""

@@ -22,9 +22,12 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from pomona.errors import RunError
-from pomona.job.job import (
+from pomona.job.apply import files_to_compute
+from pomona.job.dry_run import EarlyPlan
+from pomona.job.job import Job
+from pomona.job.plan import Plan
+from pomona.job.summary import (
     STOPPING,
-    Job,
     Outcome,
     Progress,
     Snapshot,
@@ -33,7 +36,6 @@ from pomona.job.job import (
     note_kept,
     summarize,
 )
-from pomona.job.plan import NO_ROWS, Worklist
 from pomona.plural import count_of
 from pomona.spark.binary_files import read_images
 from pomona.spark.cluster.cluster import cluster_of
@@ -67,12 +69,14 @@ _LOOK_EVERY_S = 0.3
 _ASKING = 16  # threads that ask for files one by one: a store answers each in some 50 ms
 
 
-def extract(
+def extract(  # noqa: PLR0913 - one job, and where it runs
     job: Job,
     images: ImageStore,
     rows: TableStore,
     spark: SparkSession,
     progress: Progress = no_progress,
+    *,
+    early: EarlyPlan | None = None,
 ) -> Summary:
     """Run a job on Spark.
 
@@ -81,27 +85,30 @@ def extract(
         images: where the images are.
         rows: where the table is.
         spark: a session whose settings may be changed: `pomona.spark.session.session` gives one.
-        progress: told about three times a second how far the run is.
+        progress: called about three times a second with how far the run is.
+        early: a plan that was made before Spark started.
 
     Raises:
         SourceError, TableError: before anything is written.
         RunError: the run could not go on; rows written so far stay.
     """
     images.listing.check()
-    worklist = job.worklist(images.listing)
     table = job.paths.table
     with spark_errors(RunError, "Spark could not go on"):
         if job.dry_run:
             rows.check(job)
-            worklist.rehearse(NO_ROWS if job.overwrite else rows)
-            return summarize(job, table, worklist)
+            plan = job.plan(images.listing, rows)
+            plan.count()
+            return summarize(job, table, plan)
         with rows.writing(job):
             if job.label_rule:
                 rows.keep_label_rule(job.label_rule)
-            run = _Run(job, images, rows, worklist, spark)
+            holds = early and early.holds()
+            plan = early.plan if early and holds else job.plan(images.listing, rows)
+            run = _Run(job, images, rows, plan, spark)
             _watch(run, progress)
     outcome = Outcome(run.counts, run.failed_files, run.model_loads())
-    return summarize(job, table, worklist, outcome)
+    return summarize(job, table, plan, outcome)
 
 
 class _Run:
@@ -112,7 +119,7 @@ class _Run:
         job: Job,
         images: ImageStore,
         rows: TableStore,
-        worklist: Worklist,
+        plan: Plan,
         spark: SparkSession,
     ) -> None:
         self.counts: Counter[str] = Counter()  # rows in the table by this run, by status
@@ -121,7 +128,7 @@ class _Run:
         self._job = job
         self._images = images
         self._rows = rows
-        self._worklist = worklist
+        self._plan = plan
         self._left_over = DriverFallback(job, images, rows)
         self._total: int | None = None
         self._in_hand = 0  # images of the waves that run
@@ -183,7 +190,7 @@ class _Run:
 
     def _do_waves(self) -> None:
         """Do wave after wave, the next one beginning while the last tasks of one still run."""
-        files = self._worklist.files(self._rows)
+        files = files_to_compute(self._plan, self._rows)
         free: SimpleQueue[SparkSession] = SimpleQueue()
         for session in self._sessions:
             free.put(session)
@@ -205,7 +212,7 @@ class _Run:
                 while wave and not self._finishing:
                     following = self._next_wave(files)
                     if not following:
-                        self._total = self._worklist.changes.to_do
+                        self._total = self._plan.changes.to_do
                     waves.append(threads.submit(do, wave, last=not following))
                     if len(waves) == len(self._sessions):
                         waves.popleft().result()

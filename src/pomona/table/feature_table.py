@@ -382,7 +382,7 @@ def _rows(part: Part, columns: list[str], at_once: int) -> Iterator[pa.Table]:
 def _opened(part: Part, columns: Iterable[str]) -> Iterator[pq.ParquetFile]:
     """A part file to read columns of; what Arrow raises on the way becomes a `TableError`."""
     try:
-        with pq.ParquetFile(part.opened()) as file:
+        with part.parquet() as file:
             found = [*file.schema_arrow.names, *part.values]
             if missing := [name for name in columns if name not in found]:
                 raise TableError(

@@ -10,9 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
+
+import pyarrow.parquet as pq
 
 from pomona.errors import TableError
 from pomona.io.folders import Entry, Folder, LocalFolder
@@ -55,10 +58,40 @@ class Part:
         """
         return self.folder.opened(self.name.rpartition("/")[2])
 
+    def parquet(self, *, read_dictionary: list[str] | None = None) -> pq.ParquetFile:
+        """Open it to read rows. A local footer is parsed once for as long as the file is the same.
+
+        Args:
+            read_dictionary: columns to read as dictionaries.
+
+        Raises:
+            OSError, pa.ArrowException: it cannot be opened, or is no Parquet file.
+        """
+        source = self.opened()
+        if not isinstance(source, Path):
+            return pq.ParquetFile(source, read_dictionary=read_dictionary)
+        found = _identity(source)
+        footer = _footer(source, found)
+        file = pq.ParquetFile(source, metadata=footer, read_dictionary=read_dictionary)
+        if _identity(source) == found:
+            return file
+        file.close()  # another run has replaced it
+        return pq.ParquetFile(source, read_dictionary=read_dictionary)
+
     @classmethod
     def of(cls, file: Path) -> Part:
         """A part file of this machine."""
         return cls(LocalFolder(file.parent), file.name)
+
+
+def _identity(file: Path) -> tuple[int, ...]:
+    stat = file.stat()
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+@lru_cache(1024)
+def _footer(file: Path, _: tuple[int, ...]) -> pq.FileMetaData:
+    return pq.read_metadata(file)
 
 
 def is_part_name(name: str) -> bool:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pomona.errors import TableError
 from pomona.schema import ENCODER_COLUMN, FEATURE_SCHEMA, encoder_of_row, read_provenance
@@ -29,9 +28,7 @@ def part_provenance(part: Part | Path) -> dict[str, str]:
         TableError: it is damaged.
     """
     try:
-        return read_provenance(
-            pq.read_schema(part.opened() if isinstance(part, Part) else part.absolute())
-        )
+        return read_provenance(_schema(part))
     except (OSError, pa.ArrowInvalid, ValueError) as error:
         raise TableError(damaged(part, error)) from error
 
@@ -42,14 +39,13 @@ def row_makers(part: Part | Path) -> list[dict[str, str]]:
     Raises:
         TableError: it is damaged.
     """
-    opened = part.opened if isinstance(part, Part) else part.absolute
     values: set[object] = set()
     try:
-        schema = pq.read_schema(opened())
+        schema = _schema(part)
         footer = read_provenance(schema)
         # A column of another type is a caller's own, under the same name.
         if ENCODER_COLUMN in schema.names and schema.field(ENCODER_COLUMN).type == pa.string():
-            with pq.ParquetFile(opened(), read_dictionary=[ENCODER_COLUMN]) as file:
+            with _part(part).parquet(read_dictionary=[ENCODER_COLUMN]) as file:
                 for batch in file.iter_batches(columns=[ENCODER_COLUMN], batch_size=_ROWS):
                     values.update(batch.column(0).unique().to_pylist())
     except (OSError, pa.ArrowException, ValueError) as error:
@@ -70,7 +66,7 @@ def check_only_known_columns(part: Path, provenance: Mapping[str, str]) -> None:
         TableError: it has columns of a caller's own, or its rows say what its footer does not.
     """
     try:
-        names = pq.read_schema(part.absolute()).names
+        names = _schema(part).names
     except (OSError, pa.ArrowInvalid) as error:
         raise TableError(damaged(part, error)) from error
     more = [name for name in names if name not in {*FEATURE_SCHEMA.names, ENCODER_COLUMN}]
@@ -83,3 +79,12 @@ def check_only_known_columns(part: Path, provenance: Mapping[str, str]) -> None:
             f"{part} says in its rows which encoder made them, and not in its footer: give another "
             "TABLE"
         )
+
+
+def _schema(part: Part | Path) -> pa.Schema:
+    with _part(part).parquet() as file:
+        return file.schema_arrow
+
+
+def _part(part: Part | Path) -> Part:
+    return part if isinstance(part, Part) else Part.of(part)

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from pomona.table.part_file import (
 )
 from pomona.table.recovery import Overwrite, Replacement, recover, sync
 from pomona.table.row_encoders import part_provenance
-from pomona.table.row_index import Contents, NewLabels, RowIndex, RowsToDelete
+from pomona.table.row_index import NewLabels, RowsToDelete
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -65,22 +65,6 @@ class TableWriter:
             part.write(batch)
         part.close()
         self.commit(part.path)
-
-    def index(self) -> RowIndex:
-        """What has a row, and from which state of its file."""
-        return self.table.index()
-
-    def paths_in(self, parts: Iterable[str]) -> Iterator[list[str]]:
-        """The paths of all rows in some part files."""
-        return self.table.paths_in(parts)
-
-    def contents_in(self, parts: Iterable[str]) -> Iterator[Contents]:
-        """The paths of rows and the digests of their contents."""
-        return self.table.contents_in(parts)
-
-    def rows_with(self, digests: Mapping[str, Sequence[str]]) -> Iterator[pa.RecordBatch]:
-        """Rows with a vector, by part file and digests."""
-        return self.table.rows_with(digests)
 
     def delete_rows(self, rows: RowsToDelete) -> None:
         """Take rows out: a copy without them takes the place of each part file that has some."""

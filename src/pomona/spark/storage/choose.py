@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from pomona.errors import SourceError, TableError
 from pomona.io.location import is_remote, local_path
 from pomona.job.job import Job, JobPaths, local_listing
-from pomona.job.plan import IndexedTable
+from pomona.job.tables import ChangeableTable, ReadableTable
 from pomona.source.image_file import ImageFile, is_for_spark, read_batches
 from pomona.source.listing import Listing
 from pomona.spark.errors import NAMES_IN_UTF8
@@ -62,7 +62,7 @@ class ImageStore(Protocol):
         """Read on the driver what Spark left out; of `pomona.schema.INPUT_SCHEMA`."""
 
 
-class TableStore(IndexedTable, Protocol):
+class TableStore(ReadableTable, ChangeableTable, Protocol):
     """A feature table to add to."""
 
     def check(self, job: Job) -> None:

@@ -1,0 +1,43 @@
+"""Doing the steps of a plan: rows change here, and the engines compute the images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from pomona.job.plan import Compute, Delete, Plan, Relabel, TakeOver
+
+if TYPE_CHECKING:
+    from pomona.job.tables import ChangeableTable
+    from pomona.source.image_file import ImageFile
+
+__all__ = ["files_to_compute"]
+
+
+def files_to_compute(
+    plan: Plan, table: ChangeableTable, check: Callable[[], None] = lambda: None
+) -> Iterator[ImageFile]:
+    """Do the steps of a plan but for the computing, whose files are yielded in between.
+
+    A file that has a row is yielded after that row was deleted.
+
+    Args:
+        plan: what to do.
+        table: held for this run.
+        check: called before rows are deleted if images are computed; raises if they cannot be.
+    """
+    for step in plan.steps():
+        match step:
+            case Compute(files, rows):
+                if rows:
+                    check()
+                    table.delete_rows(rows)
+                yield from files
+            case TakeOver(batches, provenance):
+                table.append_batches(batches, provenance)
+            case Relabel(labels):
+                table.relabel(labels)
+            case Delete(rows, follows_work):
+                if follows_work:
+                    check()
+                table.delete_rows(rows)

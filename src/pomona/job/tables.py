@@ -1,0 +1,60 @@
+"""What a plan reads of a table, and what applying the plan changes there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from pomona.job.known_contents import StoredContents
+from pomona.table.row_index import Contents, IndexBuilder, NewLabels, RowIndex, RowsToDelete
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["NO_ROWS", "ChangeableTable", "ReadableTable"]
+
+
+class ReadableTable(StoredContents, Protocol):
+    """A table, as a plan reads it."""
+
+    def index(self) -> RowIndex:
+        """What has a row, and from which state of its file."""
+
+    def paths_in(self, parts: Iterable[str]) -> Iterator[list[str]]:
+        """The paths of all rows in some part files, some thousand at a time."""
+
+
+class ChangeableTable(Protocol):
+    """A table that is held for a run."""
+
+    def delete_rows(self, rows: RowsToDelete) -> None:
+        """Take rows out."""
+
+    def relabel(self, labels: NewLabels) -> None:
+        """Change labels."""
+
+    def append_batches(self, rows: list[pa.RecordBatch], provenance: Mapping[str, str]) -> None:
+        """Add rows."""
+
+
+class _NoRows:
+    """A table without rows."""
+
+    def index(self) -> RowIndex:
+        return IndexBuilder().build()
+
+    def paths_in(self, parts: Iterable[str]) -> Iterator[list[str]]:  # noqa: ARG002 - there are none
+        return iter(())
+
+    def contents_in(self, parts: Iterable[str]) -> Iterator[Contents]:  # noqa: ARG002 - likewise
+        return iter(())
+
+    def rows_with(
+        self,
+        digests: Mapping[str, Sequence[str]],  # noqa: ARG002 - likewise
+    ) -> Iterator[pa.RecordBatch]:
+        return iter(())
+
+
+NO_ROWS: ReadableTable = _NoRows()
+"""What a table is that will be written, or overwritten."""
