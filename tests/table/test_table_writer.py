@@ -63,7 +63,7 @@ def test_removed_rows_are_gone_and_all_others_stay_as_they_were(tmp_path: Path) 
         add(writer, "dddd", "eeeee")
         add(writer, "f")
         before = tables.read(tmp_path)
-        index = writer.index()
+        index = writer.table.index()
         writer.delete_rows(index.rows_of(["bb", "f"]))
     after = tables.read(tmp_path)
     kept = before.filter(pa.array([path not in ("bb", "f") for path in before["path"].to_pylist()]))
@@ -84,7 +84,7 @@ def test_whatever_is_removed_nothing_else_is(
     with open_table(folder) as writer:
         for part in parts:
             add(writer, *(str(n) for n in part))
-        index = writer.index()
+        index = writer.table.index()
         writer.delete_rows(index.rows_of([str(n) for n in sorted(doomed)]))
     left = [str(n) for part in parts for n in part if n not in doomed]
     assert sorted(paths(folder)) == sorted(left)
@@ -95,10 +95,10 @@ def test_paths_are_found_part_by_part(tmp_path: Path) -> None:
         add(writer, "a", "b")
         add(writer, "c")
         add(writer, "d", "e")
-        index = writer.index()
+        index = writer.table.index()
         index.states(["b", "c"], [None] * 2, [None] * 2)
         parts = index.parts_with_unlisted()
-        assert list(writer.paths_in(parts)) == [["a", "b"], ["d", "e"]]
+        assert list(writer.table.paths_in(parts)) == [["a", "b"], ["d", "e"]]
         assert list(index.unlisted(["a", "b", "c", "d", "e", "new"])) == ["a", "d", "e"]
 
 
@@ -196,7 +196,7 @@ def test_a_removal_that_is_cut_off_leaves_rows_to_do_again_and_none_twice(
     with open_table(tmp_path) as writer:
         add(writer, "a", "b")
         add(writer, "c", "d")
-        doomed = writer.index().rows_of(["a", "c"])
+        doomed = writer.table.index().rows_of(["a", "c"])
         real, calls = Path.replace, []
 
         def until_killed(self: Path, target: Path) -> Path:
@@ -322,7 +322,7 @@ def test_checksums_that_hadoop_left_go_with_what_they_are_of(tmp_path: Path) -> 
         add(writer, "c")
         for part in FeatureTable(tmp_path).parts():
             part.with_name(f".{part.name}.crc").touch()
-        writer.delete_rows(writer.index().rows_of(["a", "c"]))
+        writer.delete_rows(writer.table.index().rows_of(["a", "c"]))
     assert paths(tmp_path) == ["b"]
     assert not list(tmp_path.glob(".*.crc"))
 
@@ -331,7 +331,7 @@ def test_a_damaged_part_file_is_named_when_rows_are_to_leave_it(tmp_path: Path) 
     with open_table(tmp_path) as writer:
         add(writer, "a", "b")
         (part,) = FeatureTable(tmp_path).parts()
-        doomed = writer.index().rows_of(["a"])
+        doomed = writer.table.index().rows_of(["a"])
         content = bytearray(part.read_bytes())
         content[4:100] = b"\xff" * 96
         part.write_bytes(content)
