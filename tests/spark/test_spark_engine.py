@@ -31,6 +31,8 @@ from pomona.spark import run as engine
 from pomona.spark.binary_files import read_settings
 from pomona.spark.encoder_transport import EncoderHandle
 from pomona.spark.storage.choose import LocalImageStore, LocalTableStore, Written
+from pomona.table.feature_table import FeatureTable
+from pomona.table.row_index import RowIndex
 
 pytestmark = pytest.mark.spark
 
@@ -107,6 +109,49 @@ def test_each_engine_continues_the_others_table(
 
 def settings(spark: SparkSession) -> dict[str, str]:
     return {row["key"]: row["value"] for row in spark.sql("set").collect()}
+
+
+@pytest.mark.usefixtures("spark")
+@pytest.mark.parametrize("changed_in_between", [False, True])
+def test_a_plan_from_before_the_start_of_spark_is_carried_out_if_it_still_holds(
+    changed_in_between: bool,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = tmp_path / "t"
+    pomona.extract(pictures, table, encoder=encoder, engine=pomona.LocalEngine(workers=1))
+    for seed in (71, 72):
+        (pictures / f"{seed}.png").write_bytes(drawn.encode(drawn.picture(20, 20, seed), "PNG"))
+    indexed: list[str] = []
+    index, session = FeatureTable.index, extraction.session
+
+    def counted(self: FeatureTable) -> RowIndex:
+        indexed.append(str(self))
+        return index(self)
+
+    def started(*given: Any) -> Any:
+        if changed_in_between:
+            pomona.extract(
+                pictures,
+                table,
+                encoder=encoder,
+                globs="71.png",
+                engine=pomona.LocalEngine(workers=1),
+            )
+            indexed.clear()
+        return session(*given)
+
+    monkeypatch.setattr(FeatureTable, "index", counted)
+    monkeypatch.setattr(extraction, "active_session", lambda: None)
+    monkeypatch.setattr(extraction, "session", started)
+    summary = pomona.extract(pictures, table, encoder=encoder, engine=pomona.SparkEngine())
+    assert summary.changes.new == (1 if changed_in_between else 2)
+    assert len(indexed) == 1
+    fresh = tmp_path / "fresh"
+    pomona.extract(pictures, fresh, encoder=encoder, engine=pomona.LocalEngine(workers=1))
+    assert tables.read(table).equals(tables.read(fresh))
 
 
 def test_the_callers_session_is_left_as_it_was(
