@@ -1,6 +1,6 @@
-"""The vectors of a feature table, in blocks or all at once: what every analysis reads.
+"""The vectors of a feature table, in blocks or all at once. Every analysis reads them here.
 
-Only rows with the status `ok` have a vector; the others are passed over.
+Only rows with the status `ok` have a vector. Other rows are skipped.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _COLUMNS = ["path", "label", "features", "status"]
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Some rows with a vector, in the table's order.
+    """Rows with a vector, in the order of the table.
 
     Attributes:
         paths: pyarrow array of B strings.
         labels: pyarrow array of B strings, null where there is no label.
-        vectors: (B, D) float32, C order. It may be a view of memory that cannot be written.
+        vectors: (B, D) float32, C order, perhaps a view of read-only memory.
     """
 
     paths: pa.Array
@@ -47,7 +47,7 @@ class Block:
         return len(self.vectors)
 
     def slice(self, start: int, stop: int) -> Block:
-        """Rows `start` to `stop`, without a copy."""
+        """Return the rows from `start` to `stop`, without a copy."""
         length = stop - start
         return Block(
             self.paths.slice(start, length),
@@ -58,13 +58,13 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
-    """The rows of a table that have a vector. Nothing is held but their number.
+    """The rows of a table that have a vector. They are read only when you ask for them.
 
     Attributes:
-        table: where they are.
-        rows: how many have a vector.
-        all_rows: how many rows the table has, good or bad.
-        provenance: what made them; one encoder for all.
+        table: the table.
+        rows: number of rows with a vector.
+        all_rows: number of all rows.
+        provenance: of all rows: a table has one encoder.
     """
 
     table: FeatureTable
@@ -83,9 +83,9 @@ class Vectors:
         return html_card(title, html_pairs("provenance", self.provenance))
 
     def blocks(self, size: int = 8192) -> Iterator[Block]:
-        """All vectors, streamed: blocks of `size` rows, the last one shorter.
+        """Stream all vectors in blocks of `size` rows; the last block may be shorter.
 
-        A block within one batch of the file is a view of what was read; others are put together.
+        A block within one batch of the file is a view of the batch. Other blocks are copies.
 
         Raises:
             TableError: a row that is `ok` has no vector, or one of another length or with a NaN.
@@ -119,10 +119,11 @@ class Vectors:
             start += len(block)
 
     def matrix(self) -> Block:
-        """All vectors as one block: (rows, D) float32, 4 x rows x D bytes, held once.
+        """Return all vectors as one block: (rows, D) float32, 4 x rows x D bytes, held once.
 
         Raises:
-            TableError, RunError: as `blocks`.
+            TableError: a row that is `ok` has no valid vector.
+            RunError: rows were added or removed since they were counted.
         """
         matrix = np.empty((self.rows, self.dimension), np.float32)
         paths, labels = [], []
@@ -136,10 +137,10 @@ class Vectors:
         return Block(_concatenated(paths), _concatenated(labels), matrix)
 
     def words(self) -> Iterator[tuple[pa.Array, pa.Array]]:
-        """Paths and labels of the same rows in the same order, streamed; vectors are not read.
+        """Stream paths and labels of the same rows in the same order, without their vectors.
 
         Raises:
-            RunError: as `blocks`.
+            RunError: rows were added or removed since they were counted.
         """
         for ok in self._ok(["path", "label", "status"]):
             yield ok["path"], ok["label"]
@@ -149,7 +150,7 @@ class Vectors:
             yield Block(ok["path"], ok["label"], vectors_of(ok, self.dimension, self.table))
 
     def _ok(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        """Rows that have a vector, which must be as many as were counted."""
+        """The rows that have a vector, and a check that their number has not changed."""
         rows = 0
         for batch in self.table.batches(columns):
             ok = batch.filter(pc.equal(batch["status"], "ok"))
@@ -168,12 +169,12 @@ class Vectors:
 
 
 def vectors_of(ok: pa.RecordBatch, dimension: int, table: FeatureTable) -> NDArray[np.float32]:
-    """The column `features` of rows that are ok, as (B, D) float32: a view of Arrow's memory.
+    """Return the column `features` of rows that are ok: (B, D) float32, a view of Arrow's memory.
 
     Args:
         ok: rows with `path` and `features`.
         dimension: D.
-        table: where they are from, for the error.
+        table: the table of the rows, for the error.
 
     Raises:
         TableError: a row has no vector, or one of another length or with a NaN or infinity.
@@ -186,7 +187,7 @@ def vectors_of(ok: pa.RecordBatch, dimension: int, table: FeatureTable) -> NDArr
         wrong |= [row is None or None in row for row in features.to_pylist()]
     if not wrong.any():
         vectors: NDArray[np.float32] = values.to_numpy().reshape(-1, dimension)
-        # One sum a vector: a NaN or an infinity in it shows in the sum.
+        # A NaN or an infinity in a vector shows in its sum.
         with np.errstate(all="ignore"):
             wrong = ~np.isfinite(vectors.sum(axis=1, dtype=np.float64))
         if not wrong.any():
@@ -194,12 +195,12 @@ def vectors_of(ok: pa.RecordBatch, dimension: int, table: FeatureTable) -> NDArr
     at = int(np.argmax(wrong))
     raise TableError(
         f"{table}: the row of {ok['path'][at].as_py()} is ok and has no vector of "
-        f"{dimension} finite numbers; see 'pomona inspect', and extract the table anew"
+        f"{dimension} finite numbers; see 'pomona inspect', and extract the table again"
     )
 
 
 def open_vectors(table: FeatureTable) -> Vectors:
-    """Open the vectors of a table, to be read in blocks; count them, and check their encoder.
+    """Open the vectors of a table: count them, and check that they are of one encoder.
 
     Raises:
         TableError: it is not a feature table, or mixes rows of two encoders.

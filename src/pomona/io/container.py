@@ -8,7 +8,7 @@ The layout, little-endian:
     header    JSON, UTF-8, with the length of each section under `sections`
     sections  one after the other
 
-Reading runs no code: no pickle, no archive to unpack. Lengths are checked before use.
+Reading runs no code: there is no pickle and no archive to unpack. Lengths are checked before use.
 """
 
 from __future__ import annotations

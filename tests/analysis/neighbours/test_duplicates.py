@@ -147,7 +147,7 @@ def test_shares_say_what_the_threshold_means(folder: Path) -> None:
 
 @pytest.mark.parametrize("threshold", [1.5, -2, float("nan")])
 def test_a_threshold_that_is_no_cosine_is_refused(folder: Path, threshold: float) -> None:
-    with pytest.raises(UsageError, match="--threshold .*: expected a cosine"):
+    with pytest.raises(UsageError, match="`threshold` .*: expected a cosine"):
         find_duplicates(FeatureTable(folder), threshold)
 
 

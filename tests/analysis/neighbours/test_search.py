@@ -23,7 +23,7 @@ from pomona.analysis.figures.contact_sheet import Cell, draw_sheet, save_picture
 from pomona.analysis.neighbours.exact import Nearest, nearest_rows, unit
 from pomona.analysis.neighbours.faiss_index import _FILE, NearestIndex, table_state
 from pomona.analysis.neighbours.queries import Query
-from pomona.analysis.neighbours.search import Match, SearchResult, exact_search
+from pomona.analysis.neighbours.search import Match, SearchResult, search_with
 from pomona.analysis.table_encoder import encoder_of_table
 from pomona.analysis.vectors import Block, open_vectors
 from pomona.cli.render import show_matches
@@ -59,7 +59,7 @@ def path_of(row: int) -> str:
 
 
 def test_the_nearest_are_those_of_brute_force_and_not_the_row_itself(table: FeatureTable) -> None:
-    (found,) = exact_search(table, [path_of(17)], nobody, k=10)
+    (found,) = search_with(table, [path_of(17)], nobody, k=10)
     cosines = brute_force(MATRIX[17].astype(np.float64))
     cosines[17] = -1
     best = np.argsort(-cosines)[:10]
@@ -96,12 +96,12 @@ def test_a_vector_of_zeros_is_near_to_nothing() -> None:
 
 def test_more_than_there_are_gives_all_there_are(tmp_path: Path) -> None:
     small = FeatureTable(tables.write(tmp_path / "t", MATRIX[:4], LABELS[:4]))
-    (found,) = exact_search(small, [path_of(0)], nobody, k=10)
+    (found,) = search_with(small, [path_of(0)], nobody, k=10)
     assert len(found.matches) == 3
 
 
 def test_the_end_of_a_path_is_enough_where_it_is_the_only_one(table: FeatureTable) -> None:
-    (found,) = exact_search(table, ["b/17.jpg"], nobody, k=1)
+    (found,) = search_with(table, ["b/17.jpg"], nobody, k=1)
     assert found.query.path == path_of(17)
     assert found.query.is_row
 
@@ -109,14 +109,14 @@ def test_the_end_of_a_path_is_enough_where_it_is_the_only_one(table: FeatureTabl
 def test_the_end_of_a_path_may_have_a_colon(tmp_path: Path) -> None:
     paths = ["file:/x/10:30/1.jpg", "file:/x/10:31/1.jpg"]
     two = FeatureTable(tables.write(tmp_path / "t", MATRIX[:2], ["a", "a"], paths))
-    (found,) = exact_search(two, ["10:31/1.jpg"], nobody)
+    (found,) = search_with(two, ["10:31/1.jpg"], nobody)
     assert found.query.path == "file:/x/10:31/1.jpg"
 
 
 def test_a_row_whose_files_name_is_no_text_is_found_by_its_path(tmp_path: Path) -> None:
     paths = ["file:///x/100%25 caf%E9.jpg", "file:/x/1.jpg"]
     two = FeatureTable(tables.write(tmp_path / "t", MATRIX[:2], ["a", "a"], paths))
-    (found,) = exact_search(two, paths[:1], nobody)
+    (found,) = search_with(two, paths[:1], nobody)
     assert found.query.is_row
     assert [match.path for match in found.matches] == ["file:/x/1.jpg"]
 
@@ -125,26 +125,26 @@ def test_the_end_of_two_paths_is_refused_with_both(tmp_path: Path) -> None:
     paths = ["file:/x/a/1.jpg", "file:/y/a/1.jpg"]
     two = FeatureTable(tables.write(tmp_path / "t", MATRIX[:2], ["a", "a"], paths))
     with pytest.raises(SourceError, match="is the end of several paths, file:/x/a/1.jpg and"):
-        exact_search(two, ["a/1.jpg"], nobody)
+        search_with(two, ["a/1.jpg"], nobody)
 
 
 def test_a_row_without_a_vector_is_refused_with_its_status(table: FeatureTable) -> None:
     with pytest.raises(SourceError, match="a row without a vector .status empty."):
-        exact_search(table, ["file:/pictures/a/empty.jpg"], nobody)
+        search_with(table, ["file:/pictures/a/empty.jpg"], nobody)
 
 
 def test_what_is_neither_row_nor_file_is_refused_before_an_encoder_is_asked(
     table: FeatureTable, tmp_path: Path
 ) -> None:
     with pytest.raises(SourceError, match="neither a row of .* nor a file"):
-        exact_search(table, ["no/such.jpg"], nobody)
+        search_with(table, ["no/such.jpg"], nobody)
     with pytest.raises(SourceError, match="is a folder: give its images"):
-        exact_search(table, [str(tmp_path)], nobody)
+        search_with(table, [str(tmp_path)], nobody)
 
 
 def test_two_names_of_one_row_are_both_answered(table: FeatureTable) -> None:
     one, other = path_of(17), path_of(17).replace("file:", "file://")
-    found = exact_search(table, [one, other], nobody, k=2)
+    found = search_with(table, [one, other], nobody, k=2)
     assert [result.query.given for result in found] == [one, other]
     assert found[0].matches == found[1].matches
 
@@ -166,7 +166,7 @@ def test_a_copy_outside_the_table_finds_its_original(
     original = pictures / "Apple Red 1" / "image 3.jpg"
     copy = tmp_path / "copy.dat"
     copy.write_bytes(original.read_bytes())
-    (found,) = exact_search(photos, [str(copy)], lambda _: encoder, k=2)
+    (found,) = search_with(photos, [str(copy)], lambda _: encoder, k=2)
     assert not found.query.is_row
     assert found.matches[0].path == f"file:{original}"
     assert found.matches[0].similarity == pytest.approx(1, abs=1e-5)
@@ -174,7 +174,7 @@ def test_a_copy_outside_the_table_finds_its_original(
 
 
 def test_a_file_that_is_a_row_is_taken_from_the_table(photos: FeatureTable, pictures: Path) -> None:
-    (found,) = exact_search(photos, [str(pictures / "Apple Red 1" / "image 3.jpg")], nobody, k=1)
+    (found,) = search_with(photos, [str(pictures / "Apple Red 1" / "image 3.jpg")], nobody, k=1)
     assert found.query.is_row
 
 
@@ -183,7 +183,7 @@ def test_a_relative_path_of_a_row_is_taken_from_the_table(
     photos: FeatureTable, pictures: Path, monkeypatch: pytest.MonkeyPatch, folder: str
 ) -> None:
     monkeypatch.chdir(pictures / "Apple Red 1")
-    (found,) = exact_search(photos, [f"{folder}image 3.jpg"], nobody, k=1)
+    (found,) = search_with(photos, [f"{folder}image 3.jpg"], nobody, k=1)
     assert found.query.is_row
     assert found.matches[0].path != found.query.path
 
@@ -194,7 +194,7 @@ def test_a_broken_image_is_refused(
 ) -> None:
     (tmp_path / "broken.png").write_bytes(content)
     with pytest.raises(SourceError, match=r"broken.png is (empty|unsupported|truncated): "):
-        exact_search(photos, [str(tmp_path / "broken.png")], lambda _: encoder)
+        search_with(photos, [str(tmp_path / "broken.png")], lambda _: encoder)
 
 
 def test_the_encoder_is_rebuilt_from_what_the_table_says(
@@ -242,7 +242,7 @@ pytest.importorskip("faiss", reason="an index needs FAISS: pip install '.[analys
 
 
 @pytest.mark.parametrize("flat_rows", [400, 399])
-def test_an_index_finds_what_an_exact_search_finds(
+def test_an_index_finds_what_an_search_with_finds(
     table: FeatureTable, tmp_path: Path, flat_rows: int
 ) -> None:
     built = NearestIndex.build(open_vectors(table), flat_rows=flat_rows)

@@ -23,7 +23,7 @@ from command_line import run
 from pomona.analysis.classifier.wilson import wilson
 from pomona.analysis.neighbours.duplicates import Group, Member
 from pomona.analysis.neighbours.exact import find_neighbours, unit
-from pomona.analysis.report.findings import Failure, Findings, ReportOptions, look_at
+from pomona.analysis.report.findings import Failure, Findings, ReportOptions, collect
 from pomona.analysis.report.label_quality import (
     ClassSeparation,
     Suspect,
@@ -70,7 +70,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def found(folder: Path) -> Findings:
-    return look_at("t", FeatureTable(folder), PCA)
+    return collect("t", FeatureTable(folder), PCA)
 
 
 # What it finds -----------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ def test_counts_are_those_of_the_whole_table_and_failures_have_reasons(found: Fi
 
 
 def test_of_a_large_table_evenly_spread_rows_are_taken(folder: Path) -> None:
-    few = look_at("t", FeatureTable(folder), ReportOptions(points=5, compared=20, map="pca"))
+    few = collect("t", FeatureTable(folder), ReportOptions(points=5, compared=20, map="pca"))
     assert (len(few.sample.paths), len(few.mapped), few.rows) == (20, 5, 62)
 
 
@@ -336,7 +336,7 @@ def test_a_page_that_cannot_be_written_is_refused_first(
 
 def test_a_threshold_that_is_no_cosine_is_refused(folder: Path) -> None:
     with pytest.raises(UsageError, match="expected a cosine"):
-        look_at("t", FeatureTable(folder), ReportOptions(threshold=2))
+        collect("t", FeatureTable(folder), ReportOptions(threshold=2))
 
 
 # In a browser ------------------------------------------------------------------------------------

@@ -1,18 +1,15 @@
 """A table of labelled vectors -> a classifier: logistic regression, a linear probe.
 
-scikit-learn does the mathematics. The vectors to learn from are held once, standardised, float32:
-in memory, or where that is too little, in a file that the operating system pages. Both give the
-same numbers to the same solver, so both give the same classifier.
+scikit-learn does the mathematics. The vectors to train on are in memory, or in a file if they are
+too large. Both give the same numbers to the same solver, so both give the same classifier.
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 import warnings
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,11 +18,12 @@ from pomona.analysis.classifier.classifier import Classifier
 from pomona.analysis.classifier.evaluation import Evaluation, evaluate
 from pomona.analysis.classifier.regularization import Strength, choose_strength
 from pomona.analysis.classifier.splitting import TEST, TRAIN, ShareSplit, parse_split, split_rows
+from pomona.analysis.classifier.training_data import standardise
 from pomona.analysis.progress import Step, no_steps
 from pomona.analysis.table_encoder import refuse_projected
 from pomona.analysis.vectors import open_vectors
 from pomona.encoder.encoder import Encoder
-from pomona.errors import ClassifierError, RunError, UsageError
+from pomona.errors import ClassifierError, UsageError
 from pomona.extras import check_extra
 from pomona.notebook import html_card, html_pairs, html_table
 from pomona.plural import count_of
@@ -35,33 +33,31 @@ from pomona.table.feature_table import FeatureTable
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pomona.analysis.classifier.splitting import FolderSplit, SplitRows
-    from pomona.analysis.vectors import Vectors
+    from pomona.analysis.classifier.splitting import FolderSplit
 
 __all__ = ["Training", "train"]
 
-_GIB = 2**30
 _MAX_ITERATIONS = 1000
 _SMALL_BYTES = 2**28
-"""Below, one thread is faster: measured on 160 x 1280 with two busy cores, 0.9 s and 8.7 s."""
+"""For fewer bytes, one thread is faster: 0.9 s against 8.7 s for 160 x 1280 on two busy cores."""
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What a training gave.
+    """The result of a training.
 
     Attributes:
-        classifier: ready to save.
-        evaluation: on the images left out; None if there were none.
+        classifier: the classifier, ready to save.
+        evaluation: on the images to test on; None if there are none.
         strength: how the strength of the regularisation was chosen.
-        learnt: images that it learnt from.
-        unlabelled: images with a vector and no label.
-        outside: images in neither folder of a split.
-        failed: images without a vector.
-        untested: classes with too few images to have one to test on.
-        in_file: whether the vectors were kept in a file.
-        converged: whether the solver came to its end.
-        seconds: that it took.
+        learnt: number of images that it was trained on.
+        unlabelled: number of images with a vector and without a label.
+        outside: number of images in neither folder of a split.
+        failed: number of images without a vector.
+        untested: classes with too few images to test on any.
+        in_file: whether the vectors were in a file.
+        converged: whether the solver converged.
+        seconds: duration.
     """
 
     classifier: Classifier
@@ -77,7 +73,7 @@ class Training:
     seconds: float = field(compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """What `pomona train --json` prints."""
+        """Return the object that `pomona train --json` prints."""
         return {
             "classes": list(self.classifier.classes),
             "learnt": self.learnt,
@@ -159,7 +155,7 @@ def train(  # noqa: PLR0913 - the training's settings, each with a sensible defa
     rows = split_rows(vectors, how)
     with warnings.catch_warnings():
         _ignore_convergence()
-        data = _standardised(vectors, rows, memory_gib, progress)
+        data = standardise(vectors, rows, memory_gib, progress)
         codes = rows.codes[rows.parts == TRAIN]
         with threadpool_limits(1, "blas"):
             strength = choose_strength(data.matrix, codes, seed, progress)
@@ -230,64 +226,6 @@ def _open_encoder(
     return loaded
 
 
-@dataclass(frozen=True, slots=True)
-class _Data:
-    """What to learn from: (N, D) float32, each column of mean 0 and variance 1 or 0."""
-
-    matrix: NDArray[np.float32]
-    mean: NDArray[np.float32]
-    scale: NDArray[np.float32]
-    in_file: bool
-
-
-def _standardised(vectors: Vectors, rows: SplitRows, memory_gib: float, progress: Step) -> _Data:
-    """Read the table twice: for mean and variance, and for the standardised vectors."""
-    from sklearn.preprocessing import StandardScaler
-
-    scaler = StandardScaler()
-    learnt = int((rows.parts == TRAIN).sum())
-    for _, block in _learnt_blocks(vectors, rows, "measuring", progress):
-        scaler.partial_fit(block)
-    in_file = learnt * vectors.dimension * 4 > memory_gib * _GIB
-    matrix = (_in_file if in_file else np.empty)((learnt, vectors.dimension), np.float32)
-    mean, scale = scaler.mean_.astype(np.float32), scaler.scale_.astype(np.float32)
-    for start, block in _learnt_blocks(vectors, rows, "reading", progress):
-        matrix[start : start + len(block)] = (block - mean) / scale
-    return _Data(matrix, mean, scale, in_file)
-
-
-def _learnt_blocks(vectors: Vectors, rows: SplitRows, what: str, progress: Step) -> Any:
-    """Where in the matrix to put them, and vectors to learn from, block by block."""
-    at = start = 0
-    for block in vectors.blocks():
-        progress(what, start, len(rows.parts))
-        chosen = rows.parts[start : start + len(block)] == TRAIN
-        start += len(block)
-        learnt = block.vectors[chosen]
-        if len(learnt):
-            yield at, learnt
-        at += len(learnt)
-
-
-def _in_file(shape: tuple[int, int], dtype: type[np.float32]) -> NDArray[np.float32]:
-    """An array in a file without a name: it goes with the process, however that ends."""
-    size = shape[0] * shape[1] * np.dtype(dtype).itemsize
-    folder = Path(tempfile.gettempdir())
-    with tempfile.TemporaryFile(dir=folder) as file:
-        try:
-            # A page that has no place on the disk would end the process when it is written.
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, size)
-            else:  # macOS
-                file.truncate(size)
-        except OSError as error:
-            raise RunError(
-                f"the vectors to learn from take {size / _GIB:.1f} GiB, and {folder} cannot hold "
-                f"them ({error.strerror}): set TMPDIR to a larger disk, or raise --memory"
-            ) from error
-        return np.memmap(file, dtype, "r+", shape=shape)
-
-
 def _solver(strength: float) -> Any:
     from sklearn.linear_model import LogisticRegression
 
@@ -297,11 +235,11 @@ def _solver(strength: float) -> Any:
 def _ignore_convergence() -> None:
     from sklearn.exceptions import ConvergenceWarning
 
-    warnings.simplefilter("ignore", ConvergenceWarning)  # `converged` says it
+    warnings.simplefilter("ignore", ConvergenceWarning)  # see `converged`
 
 
 def _for_softmax(solver: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """One row for each class: of two classes scikit-learn gives one, for the second."""
+    """One row for each class: for two classes, scikit-learn has only that of the second."""
     coefficients = np.asarray(solver.coef_, np.float32)
     intercept = np.asarray(solver.intercept_, np.float32)
     if len(coefficients) == 1:

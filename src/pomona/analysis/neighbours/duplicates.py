@@ -1,4 +1,4 @@
-"""Duplicates: files that are the same byte for byte, and images whose vectors nearly agree."""
+"""Duplicates: files with the same bytes, and images with nearly the same vector."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 __all__ = ["THRESHOLD", "Duplicates", "Group", "Member", "find_duplicates", "same_bytes"]
 
 THRESHOLD = 0.98
-"""The cosine from which on two images are near, unless another is given: frames of one scene."""
+"""Two images are near from this cosine on by default: frames of one scene."""
 
-_RANDOM_ROWS = 1500  # whose pairs, about a million, show how near images are by chance
+_RANDOM_ROWS = 1500  # about a million pairs, which show how near images are by chance
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One image of a group. `similarity` is its cosine with the group's first one."""
+    """One image of a group. `similarity` is its cosine with the first image of the group."""
 
     path: str
     label: str | None
@@ -45,7 +45,7 @@ class Group:
 
     Attributes:
         kind: `exact` or `near`.
-        members: two or more, in the order of their paths.
+        members: two or more images, in the order of their paths.
     """
 
     kind: str
@@ -53,16 +53,16 @@ class Group:
 
     @property
     def labels(self) -> set[str | None]:
-        """Their labels: more than one is worth a look."""
+        """The labels of the members. More than one can mean a wrong label."""
         return {member.label for member in self.members}
 
     @property
     def lowest(self) -> float:
-        """The lowest similarity of a member with the first one."""
+        """The lowest similarity of a member and the first member."""
         return min(member.similarity for member in self.members)
 
     def to_json(self) -> dict[str, Any]:
-        """The object that `pomona duplicates --json` prints for each group."""
+        """Return the object that `pomona duplicates --json` prints for each group."""
         return {
             "kind": self.kind,
             "labels_differ": len(self.labels) > 1,
@@ -76,16 +76,16 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Duplicates:
-    """What `find_duplicates` found.
+    """The result of `find_duplicates`.
 
     Attributes:
-        rows: rows of the table.
+        rows: number of rows of the table.
         threshold: a pair is near from this cosine on; None if vectors were not compared.
-        exact: groups of the same bytes, the largest first.
-        near: groups that a chain of near pairs connects, the largest first; one that is the same
-            bytes throughout is among `exact` alone.
-        nearest: (N,) float32, of each row with a vector the cosine with the one nearest to it.
-        random: (M,) float32, cosines of pairs of rows as they come.
+        exact: groups of files with the same bytes, the largest first.
+        near: groups that chains of near pairs connect, the largest first. A group whose files all
+            have the same bytes is only in `exact`.
+        nearest: (N,) float32, for each row with a vector its cosine with the nearest other row.
+        random: (M,) float32, cosines of pairs of rows, evenly spread over the table.
     """
 
     rows: int
@@ -97,7 +97,7 @@ class Duplicates:
 
     @property
     def by_chance(self) -> float:
-        """The share of pairs, taken at random, that are as near as the threshold."""
+        """The share of random pairs that are near."""
         return self._near(self.random)
 
     @property
@@ -111,7 +111,7 @@ class Duplicates:
         return float((cosines >= self.threshold).mean())
 
     def to_json(self) -> dict[str, Any]:
-        """The object that `pomona duplicates --json` prints."""
+        """Return the object that `pomona duplicates --json` prints."""
         return {
             "rows": self.rows,
             "threshold": self.threshold,
@@ -129,7 +129,7 @@ def find_duplicates(
     threshold: float | None = THRESHOLD,
     progress: Step = no_steps,
 ) -> Duplicates:
-    """Find images that are in a table more than once, or nearly so.
+    """Find images that a table contains more than once, or nearly so.
 
     Args:
         table: a feature table, its path or URI.
@@ -138,11 +138,11 @@ def find_duplicates(
 
     Raises:
         TableError: it is not a feature table.
-        UsageError: the threshold cannot be a cosine.
+        UsageError: the threshold is not a cosine.
     """
     table = FeatureTable.of(table)
     if threshold is not None and not -1 <= threshold <= 1:
-        raise UsageError(f"--threshold {threshold:g}: expected a cosine, such as {THRESHOLD}")
+        raise UsageError(f"`threshold` {threshold:g}: expected a cosine, such as {THRESHOLD}")
     vectors = open_vectors(table)
     exact, digests = same_bytes(table)
     nothing = np.empty(0, np.float32)
@@ -162,9 +162,9 @@ def find_duplicates(
 
 
 def same_bytes(table: FeatureTable) -> tuple[list[Group], dict[str, str]]:
-    """Groups of the same digest, and the digests of their members by path.
+    """Return groups of files with the same digest, and the digests of their members by path.
 
-    Empty files are left out: they are all the same, and no pictures.
+    Empty files are left out: they are all the same, and are not images.
     """
     columns = ["path", "label", "status", "content_sha256"]
     rows = pa.Table.from_batches(table.batches(columns))
@@ -182,7 +182,7 @@ def same_bytes(table: FeatureTable) -> tuple[list[Group], dict[str, str]]:
 
 
 def _connected(vectors: Vectors, component: NDArray[np.int32]) -> Iterator[tuple[Member, ...]]:
-    """The groups of rows with more than one member, each by path, streaming the table anew."""
+    """The groups of two or more rows, each in the order of paths; the table is streamed again."""
     in_group = np.bincount(component)[component] > 1
     if not in_group.any():
         return
@@ -200,7 +200,7 @@ def _connected(vectors: Vectors, component: NDArray[np.int32]) -> Iterator[tuple
 
 
 def _cosines_to(vectors: Vectors, to: dict[int, int]) -> dict[int, float]:
-    """The cosine of each row with another, both by number, streaming the table twice."""
+    """The cosine of each row with another, both by number; the table is streamed twice."""
     others = dict(_vectors_of(vectors, set(to.values())))
     return {row: float(vector @ others[to[row]]) for row, vector in _vectors_of(vectors, to)}
 
@@ -208,7 +208,7 @@ def _cosines_to(vectors: Vectors, to: dict[int, int]) -> dict[int, float]:
 def _vectors_of(
     vectors: Vectors, rows: Collection[int]
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Some rows' vectors, of length 1, with their numbers."""
+    """The numbers and vectors of some rows, of length 1."""
     numbers = sorted(rows)
     start = 0
     for block in vectors.rows_at(np.array(numbers)):

@@ -1,8 +1,8 @@
 """An index file for searching large tables: nearest rows without reading the table.
 
-Below `FLAT_ROWS` rows it is flat: all vectors, compared one by one, exact. Above, it is FAISS'
-inverted file (IVF): the vectors lie in cells around centres that k-means finds, and a search looks
-into the nearest cells only. How many, is measured when the index is built: as many as it takes to
+Up to `FLAT_ROWS` rows, the index is flat and exact: a search compares all vectors. Above, it is
+FAISS' inverted file (IVF): k-means divides the vectors into cells, and a search looks into the
+nearest cells only. The number of cells is measured when the index is built: as many as it takes to
 find `AIMED_RECALL` of what an exact search finds for some of the table's own rows.
 
 An index is one file, a container of `pomona.io.container`. Its header is `About`; its sections are
@@ -14,7 +14,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 FLAT_ROWS = 20_000
-"""Up to here an exact index is read and searched within a second at 1280 numbers a row."""
+"""A flat index of so many rows of 1280 numbers is read and searched within a second."""
 
 AIMED_RECALL = 0.98
 _MEASURED_ROWS, _MEASURED_K = 200, 10
@@ -69,14 +69,14 @@ class About:
 
     Attributes:
         kind: `flat` or `ivf`.
-        rows: vectors in it.
-        dimension: their length.
-        fingerprint: of the encoder that made them.
-        table_state: of the table that it was built from: see `table_state`.
-        cells: of an IVF index; 1 if flat.
-        probes: cells that a search looks into.
-        recall: share of the exact 10 nearest that it finds; 1 if flat.
-        measured_rows: how many of the table's rows that was measured with.
+        rows: number of vectors.
+        dimension: length of a vector.
+        fingerprint: of the encoder that computed the vectors.
+        table_state: of the table that the index was built from: see `table_state`.
+        cells: number of cells; 1 if flat.
+        probes: number of cells that a search looks into.
+        recall: share of the exact 10 nearest that a search finds; 1 if flat.
+        measured_rows: number of rows that the recall was measured with.
     """
 
     kind: str
@@ -90,7 +90,7 @@ class About:
     measured_rows: int = 0
 
     def __str__(self) -> str:
-        """What the index is, and how well it finds."""
+        """Describe the index and its recall in one line."""
         rows = count_of(self.rows, "row")
         if self.kind == "flat":
             return f"flat index of {rows}, exact"
@@ -102,10 +102,10 @@ class About:
 
 
 class NearestIndex:
-    """Vectors of a table, ready to be searched."""
+    """The vectors of a table in a FAISS index, with the paths and labels of their rows."""
 
     def __init__(self, about: About, rows: pa.Table, index: Any) -> None:
-        """Take what `build` or `load` made: `rows` has the columns path and label."""
+        """Use `build` or `load` instead: `rows` has the columns path and label."""
         self.about = about
         self._rows = rows
         self._index = index
@@ -114,12 +114,12 @@ class NearestIndex:
     def build(
         cls, vectors: Vectors, step: Step = no_steps, flat_rows: int = FLAT_ROWS
     ) -> NearestIndex:
-        """Build the index of a table, streaming it: the index itself is all that is held.
+        """Build the index of a table. The table is streamed; only the index is in memory.
 
         Args:
-            vectors: the table's.
-            step: told how far it is.
-            flat_rows: build a flat index up to so many rows.
+            vectors: of the table.
+            step: called with the progress.
+            flat_rows: build a flat index up to this number of rows.
 
         Raises:
             UsageError: FAISS is not installed.
@@ -209,12 +209,12 @@ class NearestIndex:
     def search(
         self, queries: NDArray[np.float32], k: int, without: Sequence[str | None] = ()
     ) -> Nearest:
-        """Find near rows, as `pomona.analysis.neighbours.exact.nearest_rows` does exactly.
+        """Find the k nearest rows of each query, exactly if the index is flat.
 
         Args:
             queries: (Q, D) float32, of length 1.
-            k: how many.
-            without: for each query the path of the row that it is itself.
+            k: number of rows to find for each query.
+            without: for each query the path of the row that it comes from, which is excluded.
         """
         k = min(k, self.about.rows)
         if k == 0:
@@ -236,13 +236,13 @@ class NearestIndex:
         return nearest
 
     def _tuned(self, vectors: Vectors, step: Step) -> NearestIndex:
-        """The same index, looking into as many cells as it takes for `AIMED_RECALL`."""
+        """The same index with as many probes as it takes for `AIMED_RECALL`."""
         queries = unit_rows(vectors, evenly_spread(vectors.rows, _MEASURED_ROWS))
         step("measuring recall", 0, 1)
         blocks = vectors.blocks(block_rows(len(queries)))
         exact = nearest_rows(blocks, queries, _MEASURED_K + 1).similarity
-        # Rows as near as the last of the exact ones count as found: twins may trade places. The row
-        # itself is always found, in its own cell, and does not count.
+        # Rows as near as the last of the exact ones count as found: duplicates may change places.
+        # The row itself is always found, in its own cell, and does not count.
         enough = exact[:, -1:] - 1e-5
         probes, recall = 0, 0.0
         while recall < AIMED_RECALL and probes < self.about.cells:
@@ -250,18 +250,16 @@ class NearestIndex:
             self._index.nprobe = probes
             found, _ = self._index.search(queries, _MEASURED_K + 1)
             recall = float(((found >= enough).sum(axis=1) - 1).mean() / _MEASURED_K)
-        told = asdict(self.about) | {
-            "probes": probes,
-            "recall": round(recall, 4),
-            "measured_rows": len(queries),
-        }
-        return NearestIndex(About(**told), self._rows, self._index)
+        about = replace(
+            self.about, probes=probes, recall=round(recall, 4), measured_rows=len(queries)
+        )
+        return NearestIndex(about, self._rows, self._index)
 
 
 def table_state(table: FeatureTable) -> str:
-    """A digest that differs when rows were added or removed: of the part files' names and sizes.
+    """Return a digest of the part files' names and sizes: it changes if rows are added or removed.
 
-    Names are random; a file that loses rows is replaced under its name by a smaller one.
+    Names are random. A file that loses rows is replaced by a smaller one of the same name.
     """
     return canonical_digest([[part.name, part.size] for part in table.stored_parts()])
 
@@ -278,7 +276,7 @@ class _Reader:
 
 
 def check_faiss() -> None:
-    """Find out, before the work, whether an index can be built and searched.
+    """Check before the work that an index can be built and searched.
 
     Raises:
         UsageError: FAISS is not installed.
@@ -290,6 +288,6 @@ def _faiss() -> Any:
     check_faiss()
     import faiss
 
-    # FAISS brings an OpenMP of its own: as many threads as this process may have, no more.
+    # FAISS has an OpenMP of its own: use as many threads as this process may.
     faiss.omp_set_num_threads(available_cores())
     return faiss

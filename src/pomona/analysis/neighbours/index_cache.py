@@ -9,31 +9,30 @@ from typing import TYPE_CHECKING
 
 from pomona.analysis.neighbours.faiss_index import NearestIndex, table_state
 from pomona.analysis.progress import Step, no_steps
-from pomona.analysis.vectors import open_vectors
 from pomona.errors import UsageError
 from pomona.table.feature_table import check_output
 
 if TYPE_CHECKING:
-    from pomona.table.feature_table import FeatureTable
+    from pomona.analysis.vectors import Vectors
 
 __all__ = ["open_index"]
 
 _log = logging.getLogger(__name__)
 
 
-def open_index(file: Path, table: FeatureTable, step: Step = no_steps) -> NearestIndex:
+def open_index(file: Path, vectors: Vectors, step: Step = no_steps) -> NearestIndex:
     """Read the index of a table; build it if it does not exist or if the table has changed.
 
     Raises:
         UsageError: the file is not an index, belongs to a table of another encoder, or cannot be
             written.
     """
-    fingerprint = table.provenance()["fingerprint"]
+    fingerprint = vectors.provenance["fingerprint"]
     if _has_earlier_layout(file, fingerprint):
         _log.info("%s: an earlier version of Pomona wrote this index: building it again", file)
     elif file.exists():
         index = NearestIndex.load(file)
-        if index.about.table_state == table_state(table):
+        if index.about.table_state == table_state(vectors.table):
             _log.info("%s: %s", file, index.about)
             return index
         if index.about.fingerprint != fingerprint:
@@ -43,7 +42,7 @@ def open_index(file: Path, table: FeatureTable, step: Step = no_steps) -> Neares
             )
         _log.info("%s: the table has changed since the index was built: building it again", file)
     check_output(file)
-    index = NearestIndex.build(open_vectors(table), step)
+    index = NearestIndex.build(vectors, step)
     index.save(file)
     _log.info("%s: %s", file, index.about)
     return index

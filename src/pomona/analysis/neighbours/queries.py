@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["EncoderFor", "Query", "find_queries"]
 
 EncoderFor = Callable[[Mapping[str, str]], "Encoder"]
-"""Gives the encoder of a table by its provenance; asked only if an image must be encoded."""
+"""Returns the encoder of a table by its provenance. Called only if an image must be encoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,10 @@ class Query:
     """An image to search with.
 
     Attributes:
-        given: as the user wrote it.
-        path: URI of the image: that of its row, or of the file.
+        given: the name that the user gave.
+        path: URI of the image: of its row, or of the file.
         label: of its row.
-        is_row: whether the table has it.
+        is_row: whether the table has a row of the image.
         vector: (D,) float32.
     """
 
@@ -61,14 +61,14 @@ def find_queries(
     *,
     max_pixels: int = MAX_PIXELS,
 ) -> list[Query]:
-    """Get the vectors of some images: from their rows, and of the others from the encoder.
+    """Return the vectors of images: from their rows, or from the encoder if they have no row.
 
-    An image is a row by its URI, by its path on this machine, or, where there is no such file, by
-    the end of its path from a slash on (`Kiwi/000.jpg`).
+    An image is a row if it is the URI of the row or its path on this machine. If there is no such
+    file, it may also be the end of the row's path from a slash on (`Kiwi/000.jpg`).
 
     Raises:
         SourceError: an image is neither a row nor a file, cannot be read, or ends several paths.
-        EncoderError: as `encoder_for` says.
+        EncoderError: `encoder_for` raises it.
     """
     rows = _rows_named(vectors.table, images)
     found = _vectors_of(vectors, {path for path, status in rows.values() if status == "ok"})
@@ -93,7 +93,7 @@ def find_queries(
 
 
 def _uri(given: str) -> str:
-    """The string that a table's `path` would have for it."""
+    """The value of the column `path` for an image."""
     if is_remote(given):
         return given
     if given.startswith("file:") and ImageFile(path_of_row(given), None, None).uri == given:
@@ -102,7 +102,7 @@ def _uri(given: str) -> str:
 
 
 def _rows_named(table: FeatureTable, images: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Images that have a row: its path and status. Vectors are not read."""
+    """Path and status of the row of each image that has one. Vectors are not read."""
     by_uri: dict[str, list[str]] = {}
     for given in dict.fromkeys(images):  # `a.jpg` and `./a.jpg` are one row
         by_uri.setdefault(_uri(given), []).append(given)

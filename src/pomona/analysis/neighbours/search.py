@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,14 +21,15 @@ from pomona.table.feature_table import FeatureTable
 from pomona.worker.decode import MAX_PIXELS
 
 if TYPE_CHECKING:
+    from pomona.analysis.vectors import Block, Vectors
     from pomona.encoder.encoder import Encoder
 
-__all__ = ["Match", "Query", "SearchResult", "exact_search", "search"]
+__all__ = ["Match", "Query", "SearchResult", "search", "search_with"]
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A row that is near. `similarity` is the cosine, 1 for the same direction."""
+    """A near row. `similarity` is the cosine: 1 means the same direction."""
 
     path: str
     label: str | None
@@ -37,14 +38,14 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """What was found for one image, from the nearest on."""
+    """The result for one image: the matches, the nearest first."""
 
     query: Query
     matches: tuple[Match, ...]
     method: str = "exact"
 
     def to_json(self) -> dict[str, Any]:
-        """The object that `pomona search --json` prints for each image."""
+        """Return the object that `pomona search --json` prints for each image."""
         return {
             "query": self.query.given,
             "path": self.query.path,
@@ -78,7 +79,7 @@ def search(  # noqa: PLR0913 - settings, each with a sensible default
         table: a feature table, its path or URI.
         images: one or several. Each is the path of a row, the end of that path from a slash on, or
             an image file.
-        k: how many images to find. A row is not among its own nearest.
+        k: number of images to find. A row is not among its own nearest.
         encoder: the table's encoder, its path or URI, for images without a row. By default it is
             found in the cache, or built again by the names in the table's provenance.
         model: the name or file of the table's network, in place of `encoder`.
@@ -104,62 +105,60 @@ def search(  # noqa: PLR0913 - settings, each with a sensible default
     def encoder_for(provenance: Mapping[str, str]) -> Encoder:
         return encoder_of_table(provenance, encoder=encoder, model=model, weights=weights)
 
-    if index is None:
-        return exact_search(table, wanted, encoder_for, k, progress, max_pixels=max_pixels)
-    check_faiss()
-    vectors = open_vectors(table)
-    # The queries come first: an index is not built for an image that does not exist.
-    queries = find_queries(vectors, wanted, encoder_for, progress, max_pixels=max_pixels)
-    opened = open_index(Path(index), table, progress)
-    matrix = unit(np.stack([query.vector for query in queries]))
-    itself = [query.path if query.is_row else None for query in queries]
-    return matches_of(queries, opened.search(matrix, k, itself), opened.about.kind)
+    at = None if index is None else Path(index)
+    return search_with(table, wanted, encoder_for, k, progress, index=at, max_pixels=max_pixels)
 
 
-def exact_search(  # noqa: PLR0913 - settings, each with a sensible default
+def search_with(  # noqa: PLR0913 - settings, each with a sensible default
     table: FeatureTable,
     images: Sequence[str],
     encoder_for: EncoderFor,
     k: int = 10,
     step: Step = no_steps,
     *,
+    index: Path | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> list[SearchResult]:
-    """Find the nearest images of each image exactly, streaming the table once more.
+    """Find the nearest images of each image, with a function that returns the table's encoder.
 
     Args:
-        table: where to search.
+        table: the table to search.
         images: paths or URIs of rows, or image files.
-        encoder_for: gives the table's encoder, for images that have no row.
-        k: how many to find. A row is not among its own nearest.
-        step: told how far it is.
-        max_pixels: larger images are not decoded.
+        encoder_for: called if an image has no row.
+        k: number of images to find. A row is not among its own nearest.
+        step: called with the progress.
+        index: an index file. Without one, the search is exact and streams the table.
+        max_pixels: images with more pixels are not decoded.
 
     Raises:
         TableError: it is not a feature table.
         SourceError: an image is neither a row nor a file, or cannot be read.
-        EncoderError: the encoder cannot be had, or is another one.
+        EncoderError: the encoder is not available, or is another one.
+        UsageError: the index belongs to a table of another encoder, or FAISS is not installed.
     """
+    if index:
+        check_faiss()
     vectors = open_vectors(table)
+    # The queries come first: an index is not built for an image that does not exist.
     queries = find_queries(vectors, images, encoder_for, step, max_pixels=max_pixels)
-    done = 0
-
-    def blocks() -> Any:
-        nonlocal done
-        for block in vectors.blocks(block_rows(len(queries))):
-            yield block
-            done += len(block)
-            step("comparing", done, vectors.rows)
-
     matrix = unit(np.stack([query.vector for query in queries]))
     itself = [query.path if query.is_row else None for query in queries]
-    return matches_of(queries, nearest_rows(blocks(), matrix, min(k, vectors.rows), itself))
+    if index:
+        opened = open_index(index, vectors, step)
+        return _results(queries, opened.search(matrix, k, itself), opened.about.kind)
+    blocks = _blocks(vectors, block_rows(len(queries)), step)
+    return _results(queries, nearest_rows(blocks, matrix, min(k, vectors.rows), itself), "exact")
 
 
-def matches_of(
-    queries: Sequence[Query], nearest: Nearest, method: str = "exact"
-) -> list[SearchResult]:
-    """Give each query what was found for it."""
+def _blocks(vectors: Vectors, size: int, step: Step) -> Iterator[Block]:
+    done = 0
+    for block in vectors.blocks(size):
+        yield block
+        done += len(block)
+        step("comparing", done, vectors.rows)
+
+
+def _results(queries: Sequence[Query], nearest: Nearest, method: str) -> list[SearchResult]:
     return [
         SearchResult(
             query,

@@ -1,4 +1,4 @@
-"""What a report has to say of a table: counts, map, classes, doubtful labels, twins, failures."""
+"""The content of a report: counts, map, classes, suspected labels, duplicates, failures."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 
     from pomona.table.feature_table import FeatureTable
 
-__all__ = ["Failure", "Findings", "ReportOptions", "Sample", "look_at"]
+__all__ = ["Failure", "Findings", "ReportOptions", "Sample", "collect"]
 
 _NEIGHBOURS = 10
-_FAILURES = 60  # shown one by one; all are counted
+_FAILURES = 60  # listed one by one; all are counted
 
 
 @dataclass(frozen=True, slots=True)
 class ReportOptions:
-    """What a report is asked for.
+    """What a report shows.
 
     Attributes:
-        points: images on the map, each with its picture in the page.
-        compared: images whose neighbours are looked for; above, as many are taken.
+        points: largest number of images on the map, each with its picture in the page.
+        compared: largest number of images whose neighbours are searched. A larger table is sampled.
         threshold: two images are near duplicates from this cosine on.
         map: `tsne` or `pca`.
     """
@@ -54,11 +54,11 @@ class ReportOptions:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Rows with a vector that were looked at: all of them, or evenly spread ones.
+    """The rows that were compared: all rows with a vector, or some that are evenly spread.
 
     Attributes:
-        paths: N of them.
-        labels: likewise, None for none.
+        paths: of N rows.
+        labels: of N rows; None for a row without a label.
         vectors: (N, D) float32, of length 1.
     """
 
@@ -78,26 +78,26 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What is in a table.
+    """The content of a report.
 
     Attributes:
         name: of the table.
-        provenance: what made it.
-        statuses: rows by status.
-        labels: rows by label, whatever their status.
-        failed_labels: rows without a vector by label.
-        failures: some of them.
-        written: when its first and its last part file were written.
-        sample: the rows that the rest is about.
-        neighbours: theirs.
+        provenance: of the table.
+        statuses: number of rows by status.
+        labels: number of rows by label, of any status.
+        failed_labels: number of rows without a vector by label.
+        failures: some of the rows without a vector.
+        written: times of the oldest and of the newest part file.
+        sample: the rows that were compared.
+        neighbours: of the rows of the sample, as numbers of rows of the sample.
         scores: classes, the least separable first.
-        suspects: rows with a doubtful label, the clearest first.
-        near: groups of near duplicates, as numbers of rows, the largest first.
-        exact: groups of the same bytes, of the whole table.
-        mapped: (M,) numbers of the rows on the map.
-        places: (M, 2) float32 between 0 and 1, where they lie.
-        options: what was asked for.
-        seconds: how long each step took.
+        suspects: rows of the sample that may have a wrong label, the clearest first.
+        near: groups of near duplicates in the sample, as numbers of rows, the largest first.
+        exact: groups of files with the same bytes in the whole table.
+        mapped: (M,) numbers of the rows of the sample on the map.
+        places: (M, 2) float32 between 0 and 1, their places on the map.
+        options: what the report shows.
+        seconds: duration of each step.
     """
 
     name: str
@@ -120,27 +120,27 @@ class Findings:
 
     @property
     def rows(self) -> int:
-        """Rows of the table, good and bad."""
+        """The number of rows of the table, with and without a vector."""
         return self.statuses.total()
 
     @property
     def accuracy(self) -> float | None:
-        """Share of labelled rows whose nearest has their label; None without labels."""
+        """The share of labelled rows whose nearest row has their label; None without labels."""
         asked = sum(score.rows for score in self.scores)
         return sum(score.right for score in self.scores) / asked if asked else None
 
 
-def look_at(
+def collect(
     name: str, table: FeatureTable, options: ReportOptions, step: Step = no_steps
 ) -> Findings:
-    """Read a table and find out what a report says of it.
+    """Read a table and collect the content of its report.
 
     Raises:
-        TableError: it is no feature table, or has no vectors at all.
-        UsageError: options that cannot be.
+        TableError: it is not a feature table, or has no vectors.
+        UsageError: the threshold is not a cosine.
     """
     if not -1 <= options.threshold <= 1:
-        raise UsageError(f"--threshold {options.threshold:g}: expected a cosine, such as 0.98")
+        raise UsageError(f"`threshold` {options.threshold:g}: expected a cosine, such as 0.98")
     vectors = open_vectors(table)
     if not vectors.rows:
         raise TableError(f"{name} has no row with a vector: see 'pomona inspect'")
@@ -186,7 +186,7 @@ def look_at(
 
 
 class _Clock:
-    """Writes down how long each step took."""
+    """Records how long each step took."""
 
     def __init__(self, seconds: dict[str, float]) -> None:
         self._seconds = seconds

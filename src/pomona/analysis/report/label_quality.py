@@ -1,4 +1,4 @@
-"""What the nearest rows of each row say: do they have its label, and is it there twice?"""
+"""What the neighbours of rows show: how separable classes are, wrong labels, near duplicates."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ __all__ = [
     "suspects",
 ]
 
-_SURE = 0.6  # a share of the neighbours with one other label that makes a label doubtful
+_SURE = 0.6  # share of neighbours with one other label from which on a label is suspect
 
 
 @dataclass(frozen=True, slots=True)
 class ClassSeparation:
-    """How well a class stands apart: how often a row's nearest has its label, leaving it out.
+    """How separable a class is: how often the nearest other row of a row has its label.
 
     Attributes:
         label: of the class.
-        rows: that were asked.
-        right: whose nearest labelled row has the same label.
+        rows: number of rows of the class with a labelled neighbour.
+        right: number of them whose nearest labelled neighbour has the same label.
         confused_with: the other label that was nearest most often, or None.
-        confused: how often.
+        confused: how often it was nearest.
     """
 
     label: str
@@ -45,12 +45,12 @@ class ClassSeparation:
 
     @property
     def accuracy(self) -> float:
-        """Share of rows whose nearest has their label."""
+        """The share of rows whose nearest labelled neighbour has the same label."""
         return self.right / self.rows
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % Wilson interval of the accuracy."""
+        """The 95 % Wilson interval of the accuracy."""
         return wilson(self.right, self.rows)
 
 
@@ -59,11 +59,11 @@ class Suspect:
     """A row whose neighbours have another label.
 
     Attributes:
-        row: its number.
+        row: number of the row.
         other: the label of most neighbours.
-        votes: how many have it.
-        own: how many have the row's own label.
-        of: how many have any label.
+        votes: number of neighbours with that label.
+        own: number of neighbours with the label of the row.
+        of: number of neighbours with any label.
     """
 
     row: int
@@ -74,10 +74,9 @@ class Suspect:
 
 
 def score_classes(labels: list[str | None], neighbours: Neighbours) -> list[ClassSeparation]:
-    """Leave-one-out nearest-neighbour accuracy of each class, the lowest first.
+    """Return the leave-one-out nearest-neighbour accuracy of each class, the lowest first.
 
-    A row without a label is neither asked nor an answer; nor is a row none of whose neighbours has
-    a label.
+    Rows without a label, and rows without a labelled neighbour, do not count.
     """
     asked: Counter[str] = Counter()
     right: Counter[str] = Counter()
@@ -101,7 +100,7 @@ def score_classes(labels: list[str | None], neighbours: Neighbours) -> list[Clas
 
 
 def suspects(labels: list[str | None], neighbours: Neighbours) -> list[Suspect]:
-    """Rows whose neighbours mostly have one other label, the clearest first."""
+    """Return the rows whose neighbours mostly have one other label, the clearest first."""
     found = []
     for row, (label, near) in enumerate(zip(labels, neighbours.rows, strict=True)):
         votes = Counter(other for n in near if (other := labels[n]) is not None)

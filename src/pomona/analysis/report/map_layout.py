@@ -28,7 +28,7 @@ def check_map(method: str) -> None:
     """
     if method == "tsne":
         what = "a t-SNE map needs scikit-learn"
-        check_extra("analysis", what, "sklearn", "threadpoolctl", instead=", or use --map pca")
+        check_extra("analysis", what, "sklearn", "threadpoolctl", instead=", or set `map` to pca")
 
 
 def place_rows(vectors: NDArray[np.float32], method: str) -> NDArray[np.float32]:

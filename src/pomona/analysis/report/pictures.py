@@ -1,4 +1,4 @@
-"""The pictures of a report: read once each, small, as data URIs, up to a number of bytes."""
+"""The pictures of a report: thumbnails as data URIs, up to a number of bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pomona.analysis.progress import Step, no_steps
 
 __all__ = ["Pictures", "read_pictures"]
 
-_SIDE = 96  # pixels, shown at most as large
+_SIDE = 96  # pixels: no picture of the page is shown larger
 
 
 @dataclass(slots=True)
@@ -19,9 +19,9 @@ class Pictures:
     """Pictures by path.
 
     Attributes:
-        found: base64 of WebP files.
-        missing: paths whose file is gone, or is no image.
-        left_out: paths that there was no room for.
+        found: WebP files in base64.
+        missing: paths whose file no longer exists, or is not an image.
+        left_out: paths whose picture did not fit.
     """
 
     found: dict[str, str] = field(default_factory=dict)
@@ -29,18 +29,18 @@ class Pictures:
     left_out: set[str] = field(default_factory=set)
 
     def uri(self, path: str) -> str | None:
-        """What an `img` element takes; None without a picture."""
+        """Return the data URI of a picture; None if there is none."""
         found = self.found.get(path)
         return f"data:image/webp;base64,{found}" if found else None
 
 
 def read_pictures(paths: Iterable[str], most_bytes: int, step: Step = no_steps) -> Pictures:
-    """Read the pictures of some images, the first ones first, each once.
+    """Read the pictures of images, each once, until they fill the space.
 
     Args:
-        paths: of the images.
-        most_bytes: what all may take in the page together.
-        step: told how far it is.
+        paths: of the images, the most important first.
+        most_bytes: space for all of them in the page.
+        step: called with the progress.
     """
     wanted = list(dict.fromkeys(paths))
     pictures = Pictures()

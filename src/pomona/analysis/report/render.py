@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pomona.analysis.progress import Step, no_steps
-from pomona.analysis.report.findings import Findings, ReportOptions, look_at
+from pomona.analysis.report.findings import Findings, ReportOptions, collect
 from pomona.analysis.report.map_layout import check_map
 from pomona.analysis.report.pictures import Pictures, read_pictures
 from pomona.analysis.report.selection import select
@@ -68,7 +68,7 @@ def write_report(
     check_output(file)
     check_extra("analysis", "a report needs Jinja2", "jinja2")
     check_map(options.map)
-    found = look_at(name, table, options, progress)
+    found = collect(name, table, options, progress)
     started = time.monotonic()
     mapped = [found.sample.paths[row] for row in found.mapped]
     pictures = read_pictures(

@@ -1,0 +1,92 @@
+"""The vectors to train on: standardised, held once, in memory or in a file that is paged."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pomona.analysis.classifier.splitting import TRAIN
+from pomona.errors import RunError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pomona.analysis.classifier.splitting import SplitRows
+    from pomona.analysis.progress import Step
+    from pomona.analysis.vectors import Vectors
+
+__all__ = ["TrainingData", "standardise"]
+
+_GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """The vectors to train on: (N, D) float32, each column of mean 0 and variance 1 or 0."""
+
+    matrix: NDArray[np.float32]
+    mean: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    in_file: bool
+
+
+def standardise(
+    vectors: Vectors, rows: SplitRows, memory_gib: float, progress: Step
+) -> TrainingData:
+    """Read the table twice: for mean and variance, and for the standardised vectors.
+
+    Raises:
+        RunError: the vectors take more than `memory_gib`, and there is no space for their file.
+    """
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler()
+    learnt = int((rows.parts == TRAIN).sum())
+    for _, block in _learnt_blocks(vectors, rows, "measuring", progress):
+        scaler.partial_fit(block)
+    in_file = learnt * vectors.dimension * 4 > memory_gib * _GIB
+    matrix = (_in_file if in_file else np.empty)((learnt, vectors.dimension), np.float32)
+    mean, scale = scaler.mean_.astype(np.float32), scaler.scale_.astype(np.float32)
+    for start, block in _learnt_blocks(vectors, rows, "reading", progress):
+        matrix[start : start + len(block)] = (block - mean) / scale
+    return TrainingData(matrix, mean, scale, in_file)
+
+
+def _learnt_blocks(
+    vectors: Vectors, rows: SplitRows, what: str, progress: Step
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """The vectors to train on in blocks, each with the number of its first row in the matrix."""
+    at = start = 0
+    for block in vectors.blocks():
+        progress(what, start, len(rows.parts))
+        chosen = rows.parts[start : start + len(block)] == TRAIN
+        start += len(block)
+        learnt = block.vectors[chosen]
+        if len(learnt):
+            yield at, learnt
+        at += len(learnt)
+
+
+def _in_file(shape: tuple[int, int], dtype: type[np.float32]) -> NDArray[np.float32]:
+    """An array in a file without a name, which disappears when the process ends in any way."""
+    size = shape[0] * shape[1] * np.dtype(dtype).itemsize
+    folder = Path(tempfile.gettempdir())
+    with tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            # Without space on the disk, writing a page would kill the process.
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:  # macOS
+                file.truncate(size)
+        except OSError as error:
+            raise RunError(
+                f"the vectors to learn from take {size / _GIB:.1f} GiB, and {folder} cannot hold "
+                f"them ({error.strerror}): set TMPDIR to a larger disk, or raise --memory"
+            ) from error
+        return np.memmap(file, dtype, "r+", shape=shape)
