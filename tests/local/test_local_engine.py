@@ -69,6 +69,9 @@ def test_a_spark_engine_takes_a_session_or_a_master_and_not_both() -> None:
     with pytest.raises(EngineError, match=r"`spark` and `master` 'local\[2\]' are given together"):
         pomona.SparkEngine(spark=session, master="local[2]")
     assert pomona.SparkEngine(spark=session).master is None
+    url: Any = "local[2]"
+    with pytest.raises(EngineError, match="give a session, or a URL as `master`"):
+        pomona.SparkEngine(spark=url)
     assert pomona.SparkEngine(master="local[2]").spark is None
 
 

@@ -66,6 +66,8 @@ class SparkEngine:
     image_timeout_s: float | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.spark, str):
+            raise EngineError(f"`spark` is {self.spark!r}: give a session, or a URL as `master`")
         if self.spark is not None and self.master is not None:
             raise EngineError(
                 f"`spark` and `master` {self.master!r} are given together: give `spark` for a "
