@@ -248,8 +248,9 @@ class Encoder:
         try:
             blob = read_file(os.fspath(path), mark=_MAGIC[:7])
         except OSError as error:
+            is_wrong = isinstance(error, FileNotFoundError | IsADirectoryError)
+            advice = "; give the file that 'pomona encoder build' wrote" if is_wrong else ""
             raise EncoderError(
-                f"cannot read the encoder {name}: {error.strerror or error}; give the file that "
-                "'pomona encoder build' wrote"
+                f"cannot read the encoder {name}: {error.strerror or error}{advice}"
             ) from error
         return cls.from_bytes(blob, name)
