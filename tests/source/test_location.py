@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow.fs import FileSystemHandler
 
 import object_store
 import pomona
@@ -222,6 +223,23 @@ def test_a_missing_object_is_one_clear_error_without_the_secret(
 def test_a_scheme_that_arrow_does_not_know_is_answered_with_those_it_does() -> None:
     with pytest.raises(EncoderError, match="wasbs://c/x: .*Arrow reads s3, s3a, gs, abfss and"):
         Encoder.load("wasbs://c/x")
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_missing_libhdfs_is_no_reason_beside_that_of_hadoop(
+    monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    def no_host() -> FileSystemHandler:
+        raise OSError("java.net.UnknownHostException: nohost")
+
+    monkeypatch.setattr("pomona.io.file_systems._hadoop", no_host)
+    for _ in range(times):  # Arrow gives another reason from the second time on
+        with pytest.raises(EncoderError) as refusal:
+            Encoder.load("hdfs://nohost:9000/x")
+        expected = (
+            "cannot read the encoder hdfs://nohost:9000/x: java.net.UnknownHostException: nohost"
+        )
+        assert str(refusal.value) == expected
 
 
 def test_a_location_without_a_password_is_shown_as_it_is() -> None:

@@ -91,6 +91,7 @@ def open_system(uri: str) -> tuple[FileSystem, str]:
         except OSError as arrow_error:
             mount = uri.removeprefix("dbfs:").lstrip("/")
             advice = f"; on Databricks, give /dbfs/{mount}" if uri.startswith("dbfs:") else ""
-            told = f"{arrow_error}; through Hadoop: {jvm_error}{advice}"
-            raise OSError(told) from jvm_error
+            # That a library is missing which nobody needs beside a JVM is no reason.
+            by_arrow = "" if "libhdfs" in str(arrow_error) else f"{arrow_error}; through Hadoop: "
+            raise OSError(f"{by_arrow}{jvm_error}{advice}") from jvm_error
     return PyFileSystem(handler), path

@@ -17,6 +17,8 @@ from typing import Any
 import pyarrow as pa
 from pyarrow.fs import FileInfo, FileSelector, FileSystemHandler, FileType
 
+from pomona.extras import install_command
+
 __all__ = ["HadoopHandler"]
 
 
@@ -38,7 +40,10 @@ class HadoopHandler(FileSystemHandler):  # type: ignore[misc]
         try:
             from pyspark import SparkContext
         except ImportError as error:
-            raise OSError("PySpark, which brings Hadoop's classes, is not installed") from error
+            raise OSError(
+                "PySpark, which brings Hadoop's classes, is not installed: "
+                f"{install_command('spark')}"
+            ) from error
         active: Any = SparkContext._active_spark_context
         if active is not None:
             return cls(active._jsc.hadoopConfiguration(), active._jvm)
