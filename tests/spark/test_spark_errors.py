@@ -20,6 +20,7 @@ import tables
 from pomona.encoder.encoder import Encoder
 from pomona.errors import EngineError
 from pomona.spark.errors import cause_in_log, cause_of
+from pomona.spark.session import session as spark_session
 
 CALLED = "An error occurred while calling None.org.apache.spark.api.java.JavaSparkContext.\n"
 STACK = "\tat a.b.c(D.java:1)\n\tat a.b.e(D.java:2)\n"
@@ -101,6 +102,12 @@ def test_a_cause_that_is_known_comes_with_advice(cause: str, advice: str) -> Non
             "object heap",
         ),
         (
+            "Invalid maximum heap size: -Xmxabc\n"
+            "Error: Could not create the Java Virtual Machine.\n"
+            "Error: A fatal exception has occurred. Program will exit.\n",
+            "Invalid maximum heap size: -Xmxabc",
+        ),
+        (
             'Using Spark\'s default log4j profile\nException in thread "main" '
             f"org.apache.spark.SparkException: HADOOP_CONF_DIR must be set.\n{STACK}",
             "org.apache.spark.SparkException: HADOOP_CONF_DIR must be set.",
@@ -155,6 +162,13 @@ try:
 except PomonaError as error:
     print(error)
 """
+
+
+def test_a_java_home_without_java_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spark_session, "active_session", lambda: None)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(EngineError, match=f"JAVA_HOME is {tmp_path}, which has no bin/java: "):
+        spark_session.check_spark(None, "local[1]")
 
 
 @pytest.mark.spark

@@ -71,6 +71,13 @@ def cause_of(story: str) -> str:
     return f"{cause}{_advice(cause)}"
 
 
+# What `java`, and the script that starts it, say after `java` has said why it does not start.
+_SAYS_NO_MORE = re.compile(
+    r"Error: (Could not create the Java Virtual Machine|A fatal exception has occurred)"
+    r"|\S*spark-class: line \d+: CMD: bad array subscript"
+)
+
+
 def cause_in_log(log: str) -> str:
     """Find the cause in what a JVM wrote that did not start; empty if it wrote nothing.
 
@@ -78,6 +85,7 @@ def cause_in_log(log: str) -> str:
     """
     lines = [line.rstrip() for line in log.splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith(("WARNING:", "NOTE:", "Picked up "))]
+    lines = [line for line in lines if not _SAYS_NO_MORE.match(line)] or lines
     speaks = (n for n, line in enumerate(lines) if re.search(r"Error|Exception", line))
     story = lines[next(speaks, max(len(lines) - 2, 0)) :]
     if any(line.startswith("\tat ") for line in story):

@@ -110,7 +110,13 @@ def check_spark(given: SparkSession | None, master: str | None) -> None:
             "k8s://URL or, for Spark Connect, sc://HOST:PORT"
         )
     home = os.environ.get("JAVA_HOME")
-    if not (shutil.which("java") or (home and Path(home, "bin", "java").exists())):
+    has_home = bool(home) and Path(str(home), "bin", "java").exists()
+    if home and not has_home and given is None and active_session() is None:
+        raise EngineError(
+            f"JAVA_HOME is {home}, which has no bin/java: let it name the folder of Java 17 or "
+            "later, or unset it"
+        )
+    if not (shutil.which("java") or has_home):
         raise EngineError(
             "the Spark engine needs Java 17 or later: install a runtime, such as Debian's "
             "openjdk-17-jre-headless, or set JAVA_HOME"
