@@ -156,6 +156,18 @@ def test_small_tables_and_such_without_labels_have_a_report(
     assert (tmp_path / "r.html").read_text().rstrip().endswith("</html>")
 
 
+@pytest.mark.parametrize(("rows", "method"), [(7, "(PCA)"), (8, "t-SNE")])
+def test_the_page_names_the_method_that_made_its_map(
+    tmp_path: Path, rows: int, method: str
+) -> None:
+    pytest.importorskip("sklearn", reason="t-SNE needs pip install '.[analysis]'")
+    folder = tables.write(tmp_path / "t", clustered(rows, 2), ["a"] * rows)
+    write_report(FeatureTable(folder), tmp_path / "r.html", ReportOptions(map="tsne"))
+    said = (tmp_path / "r.html").read_text().partition('id="map-said"')[2].partition("</p>")[0]
+    assert method in said
+    assert ("t-SNE" in said) != ("PCA" in said)
+
+
 # The page ----------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from pomona.extras import check_extra
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["check_map", "place_rows"]
+__all__ = ["check_map", "is_by_pca", "place_rows"]
 
 _FEW = 8  # fewer rows are placed by PCA: t-SNE finds no structure in them
 _PERPLEXITY = 30.0  # scikit-learn's own: neighbours that t-SNE keeps near to a row
@@ -31,6 +31,11 @@ def check_map(method: str) -> None:
         check_extra("analysis", what, "sklearn", "threadpoolctl", instead=", or set `map` to pca")
 
 
+def is_by_pca(method: str, rows: int) -> bool:
+    """Return whether PCA places so many rows if this method is asked for."""
+    return method == "pca" or rows < _FEW
+
+
 def place_rows(vectors: NDArray[np.float32], method: str) -> NDArray[np.float32]:
     """Place rows on a map so that similar rows are near each other.
 
@@ -45,7 +50,7 @@ def place_rows(vectors: NDArray[np.float32], method: str) -> NDArray[np.float32]
         UsageError: `tsne` needs scikit-learn, which is not installed.
     """
     count = len(vectors)
-    if method == "pca" or count < _FEW:
+    if is_by_pca(method, count):
         return _scaled(principal_places(vectors, 2))
     check_map(method)
     from sklearn.manifold import TSNE

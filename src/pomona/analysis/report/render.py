@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pomona.analysis.progress import Step, no_steps
 from pomona.analysis.report.findings import Findings, ReportOptions, collect
-from pomona.analysis.report.map_layout import check_map
+from pomona.analysis.report.map_layout import check_map, is_by_pca
 from pomona.analysis.report.pictures import Pictures, read_pictures
 from pomona.analysis.report.selection import select
 from pomona.errors import UsageError
@@ -93,6 +93,7 @@ def render(found: Findings, pictures: Pictures, now: dt.datetime) -> str:
         style=_source(environment, "page.css"),
         script=_source(environment, "page.js"),
         tiles=_tiles(found),
+        by_pca=is_by_pca(found.options.map, len(found.mapped)),
         network=_network(found.provenance),
         scores={score.label: score for score in found.scores},
         missing=len(pictures.missing & mapped),
