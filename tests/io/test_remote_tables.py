@@ -97,6 +97,17 @@ def test_a_table_that_is_not_in_the_store_is_named_without_its_secret(
         FeatureTable.at(store.uri("/bucket/none")).provenance()
 
 
+@pytest.mark.parametrize("scheme", ["gs", "gcs"])
+def test_googles_storage_that_cannot_be_reached_is_told_soon(
+    monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    """By itself Arrow would try for 15 minutes, and no signal would end it."""
+    monkeypatch.setattr("pomona.io.file_systems._GCS_RETRY_S", 1)
+    away = f"{scheme}://anonymous@bucket/t?scheme=http&endpoint_override=127.0.0.1:1"
+    with pytest.raises(TableError, match="cannot read TABLE"):
+        pomona.read_features(away)
+
+
 @pytest.mark.usefixtures("store")
 def test_a_table_in_a_store_is_written_with_spark_only(
     near: Path, capfd: pytest.CaptureFixture[str]

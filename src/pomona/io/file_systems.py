@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["arrow_system", "needs_jvm", "open_system", "reach_hadoop_by"]
 
 _ARROW_SCHEMES = {"s3a": "s3", "s3n": "s3"}  # Hadoop's name of a file system: Arrow's
+_GCS_RETRY_S = 30  # Arrow would try for 15 minutes, and heed neither Ctrl-C nor SIGTERM meanwhile
 
 
 def _no_hadoop() -> FileSystemHandler:
@@ -46,6 +47,8 @@ def arrow_system(uri: str) -> tuple[FileSystem, str]:
     scheme, _, rest = uri.partition("://")
     authority, slash, path = rest.partition("/")
     path, question, query = path.partition("?")
+    if scheme in {"gs", "gcs"} and "retry_limit_seconds=" not in query:
+        question, query = "?", f"{query}{'&' if query else ''}retry_limit_seconds={_GCS_RETRY_S}"
     escaped = quote(path, safe="/%+=,@:~")  # names as Hadoop takes them, with spaces for one
     arrow = f"{_ARROW_SCHEMES.get(scheme, scheme)}://{authority}{slash}{escaped}{question}{query}"
     try:
