@@ -194,7 +194,7 @@ def _partitioned(folder: Path, labels: list[str | None], *, outer: str = "") -> 
     return folder
 
 
-@pytest.mark.parametrize("outer", ["", "day=2024-01-01", "size=7"])
+@pytest.mark.parametrize("outer", ["", "day=2024-01-01", "size=7", "day=1/size=7"])
 def test_a_partitioned_table_is_read_as_arrows_dataset_reads_it(tmp_path: Path, outer: str) -> None:
     labels = ["01", "a/b=c %41 'é'", None, "true"]
     table = _partitioned(tmp_path / "t", labels, outer=outer)
@@ -219,6 +219,16 @@ def test_a_column_other_than_the_label_may_be_the_partition(tmp_path: Path) -> N
         pq.write_table(rows.drop_columns(["status", "width"]), place / "part-0.parquet")
     assert inspect(FeatureTable(tmp_path / "t")).statuses == {"ok": 2, "corrupt": 2}
     assert tables.read(tmp_path / "t")["width"].to_pylist() == [100] * 4
+
+
+def test_a_partition_may_be_named_by_a_column_that_begins_with_an_underscore(
+    tmp_path: Path,
+) -> None:
+    """Spark reads it: it passes over `_name`, and not over `_name=value`."""
+    table = _partitioned(tmp_path / "t", ["a", "b"], outer="_change_type=insert")
+    (tmp_path / "t" / "_temporary").mkdir()
+    tables.write(tmp_path / "t" / ".hidden=1", VECTORS, LABELS)
+    assert sorted(pomona.read_features(table).labels) == ["a", "b"]
 
 
 def test_one_partition_is_a_table_too_with_its_own_label(tmp_path: Path) -> None:

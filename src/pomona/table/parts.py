@@ -100,8 +100,8 @@ def is_part_name(name: str) -> bool:
 
 
 def is_partition(name: str) -> bool:
-    """Whether a folder of this name is a partition: `label=apple`."""
-    return "=" in name[1:] and not name.startswith((".", "_"))
+    """Whether a folder of this name is a partition: `label=apple`; as in Spark, also `_key=1`."""
+    return "=" in name[1:] and not name.startswith(".")
 
 
 def partition_values(names: list[str]) -> dict[str, str | None]:
