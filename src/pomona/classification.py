@@ -94,7 +94,7 @@ def classify(  # noqa: PLR0913 - as many as there are ways to the encoder
     if isinstance(source, FeatureTable):
         return _classify_table(probe, source)
     given = os.fspath(source)
-    check_spelling(given, "SOURCE", SourceError)
+    check_spelling(given, "`source`", SourceError)
     if is_remote(given) and not FeatureTable.at(given).exists():
         raise SourceError(
             f"{without_password(given)} is not a feature table, and images must be on this "
@@ -102,7 +102,7 @@ def classify(  # noqa: PLR0913 - as many as there are ways to the encoder
         )
     if _is_table(given):
         if encoder is not None or weights is not None:
-            raise EncoderError(f"{given} is a table of vectors: leave --encoder and --weights out")
+            raise EncoderError(f"{given} is a table of vectors: leave `encoder` and `weights` out")
         return _classify_table(probe, FeatureTable.at(given))
     Source(given).check()  # before an encoder is looked for, or built
     found = _encoder_for(probe, encoder, weights)
@@ -123,8 +123,9 @@ def _classify_table(probe: Classifier, table: FeatureTable) -> Iterator[Predicti
     probe.check_same_encoder(provenance, str(table))
     if provenance.get("decode") != probe.provenance.get("decode"):
         raise ClassifierError(
-            f"{table} was made with --decode {provenance.get('decode')}, and the classifier "
-            f"was trained on vectors of --decode {probe.provenance.get('decode')}: extract it alike"
+            f"{table} was made with `decode` {provenance.get('decode')}, and the classifier was "
+            f"trained on vectors of `decode` {probe.provenance.get('decode')}: extract the table "
+            "again in the same way"
         )
     return _predictions(probe, table)
 
@@ -184,7 +185,7 @@ def _encoder_for(
 ) -> Encoder:
     """The encoder whose vectors the classifier takes."""
     if given is not None and weights is not None:
-        raise EncoderError("--encoder holds its weights: leave --weights out")
+        raise EncoderError("`encoder` holds its weights: leave `weights` out")
     refuse_projected(
         probe.provenance,
         "classify a table that is projected in the same way, or train on the table that it was "
@@ -208,9 +209,9 @@ def _built_again(probe: Classifier, weights: str | None) -> Encoder:
     if model not in CARDS or not named or known.get("precision") == "int8":
         raise EncoderError(
             f"to classify images, the encoder is needed that made the table: {probe.encoder_name}; "
-            "it is not in this machine's cache: give --encoder FILE"
-            + (f", or --weights FILE with its weights ({had})" if model in CARDS else "")
-            + ", or put it into the classifier with 'pomona train --encoder FILE'"
+            "it is not in this machine's cache: give its file as `encoder`"
+            + (f", or a file of its weights ({had}) as `weights`" if model in CARDS else "")
+            + ", or train the classifier again with `encoder`, which puts it into the file"
         )
     encoder = built_as(known, model, weights or had)
     probe.check_same_encoder(encoder.provenance(), f"{model} with weights {weights or had}")

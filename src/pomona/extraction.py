@@ -139,7 +139,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         if not early.has_work():
             return early.summary()
     with session(engine.spark, engine.master) as active:
-        with spark_errors(EngineError, "Spark cannot reach SOURCE or TABLE"):
+        with spark_errors(EngineError, "Spark cannot reach `source` or `table`"):
             images, rows = choose_stores(paths, active)
             job = _labelled_far_away(job, label, rows, active)
         with _system_errors():
@@ -229,11 +229,11 @@ def _paths(source: str, table: str, selection: Selection, *, on_spark: bool) -> 
     Raises:
         SourceError, TableError: an engine cannot go there.
     """
-    for given, what, failure in ((source, "SOURCE", SourceError), (table, "TABLE", TableError)):
+    for given, what, failure in ((source, "`source`", SourceError), (table, "`table`", TableError)):
         check_spelling(given, what, failure)
         if on_spark:
             check_unambiguous(given, what, failure)
         elif is_remote(given):
-            told = elsewhere(given, "add --master to go through Spark")
+            told = elsewhere(given, "add `master` to go through Spark")
             raise failure(f"{what} {without_password(given)} {told}")
     return JobPaths(canonical(source), canonical(table), selection)

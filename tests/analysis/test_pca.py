@@ -149,7 +149,7 @@ def test_a_table_that_is_there_is_replaced_only_when_told(
     small = FeatureTable(tmp_path / "small")
     project(source, small, 2)
     before = sorted(small.folder.iterdir())
-    with pytest.raises(TableError, match="exists: give another -o TABLE, or --overwrite"):
+    with pytest.raises(TableError, match="exists: give another `target`, or `overwrite`"):
         project(source, small, 3)
     assert sorted(small.folder.iterdir()) == before
     project(source, small, 3, overwrite=True)
@@ -288,7 +288,7 @@ def test_spark_writes_to_a_hadoop_file_system_and_replaces_only_a_table_and_only
 
     given, target = str(source.folder), f"{remote}/far"
     project_on_spark(given, target, 2, spark=spark)
-    with pytest.raises(TableError, match="far exists: give another -o TABLE, or --overwrite"):
+    with pytest.raises(TableError, match="far exists: give another `target`, or `overwrite`"):
         project_on_spark(given, target, 3, spark=spark)
     project_on_spark(given, target, 3, spark=spark, overwrite=True)
     assert FeatureTable(tmp_path / "far").provenance()["dimension"] == "3"
@@ -301,6 +301,6 @@ def test_spark_writes_to_a_hadoop_file_system_and_replaces_only_a_table_and_only
     with pytest.raises(TableError, match="is the table to project"):
         project_on_spark(target, target, 2, spark=spark, overwrite=True)
     before = tables.read(source.folder)
-    with pytest.raises(TableError, match="exists: give another -o TABLE, or --overwrite"):
+    with pytest.raises(TableError, match="exists: give another `target`, or `overwrite`"):
         project_on_spark(target, given, 2, spark=spark)
     assert tables.read(source.folder).equals(before)

@@ -133,7 +133,7 @@ def test_settings_change_what_a_known_network_sees(encoder: Encoder) -> None:
 def test_settings_that_a_known_network_cannot_take_are_refused() -> None:
     with pytest.raises(EncoderError, match="did you mean .*block_1_expand"):
         applications.build("mobilenet_v2", "untrained:7", NetworkSettings(layer="block_1_expnd"))
-    with pytest.raises(EncoderError, match="leave --layout NCHW out"):
+    with pytest.raises(EncoderError, match="leave `layout` NCHW out"):
         applications.build("mobilenet_v2", "untrained:7", NetworkSettings(layout="NCHW"))
 
 
@@ -249,8 +249,8 @@ def test_imagenet_that_cannot_be_downloaded_names_the_two_ways_on(tmp_path: Path
     )
     answer = json.loads(done.stdout)["error"]
     assert "could not be downloaded" in answer
-    assert "--weights FILE" in answer
-    assert "--weights drawn" in answer
+    assert "a Keras weights file as `weights`" in answer
+    assert "`weights` drawn" in answer
 
 
 @pytest.mark.parametrize("weights", ["untrained:", "untrained:x", "untrained:-1", "untrained:²"])

@@ -110,7 +110,7 @@ BAD_USE = [
     ),
     (["extract", "{src}", "{tmp}/t", "--precision", "int8"], "--calibrate IMAGES -o FILE"),
     (["extract", "{src}", "{tmp}/t", "--precision", "f16"], "is not one of"),
-    (["encoder", "build", "mobilenet_v2", "--precision", "int8", "-o", "{tmp}/x"], "name them"),
+    (["encoder", "build", "mobilenet_v2", "--precision", "int8", "-o", "{tmp}/x"], "--calibrate"),
     (["encoder", "build", "mobilenet_v2", "--calibrate", "{src}", "-o", "{tmp}/x"], "ask for int8"),
     (
         ["encoder", "convert", "{src}/notes.txt", "--precision", "bf16", "-o", "{tmp}/x"],

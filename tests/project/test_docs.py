@@ -24,6 +24,7 @@ from browser import CHROMIUM, chromium
 from conftest import REPOSITORY, draw_tree
 from pomona import errors
 from pomona.cli.main import app
+from pomona.cli.parameters import in_options
 
 DOCS = REPOSITORY / "docs"
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
@@ -192,7 +193,10 @@ def messages() -> list[str]:
 
 
 def strings_of_the_package() -> list[str]:
-    """Every string in the source, with `...` in place of what an f-string fills in."""
+    """Every string in the source, in the words of the command line.
+
+    `...` is in place of what an f-string fills in.
+    """
     found = []
     for path in (REPOSITORY / "src" / "pomona").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -202,7 +206,7 @@ def strings_of_the_package() -> list[str]:
                 found.append("".join(texts))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.append(node.value)
-    return found
+    return [in_options(text) for text in found]
 
 
 def test_messages_on_the_page_of_errors_are_those_of_the_program() -> None:

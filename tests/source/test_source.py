@@ -175,7 +175,7 @@ def test_a_given_pattern_that_excludes_nothing_is_told(tmp_path: Path) -> None:
     assert found.to_json()["excluded"] == {"*.mov": 1, inside: 0, "raw/": 0}
     assert found.in_words() == [
         "excluded: 1 *.mov",
-        f"--exclude {inside!r}, 'raw/' matches nothing; a path there starts below SOURCE",
+        f"`exclude` {inside!r}, 'raw/' matches nothing; a path there starts below `source`",
     ]
     many = passed_over(tmp_path, exclude=[f"{number}.x" for number in range(99)])
     assert many.in_words()[-1].count(".x") == 10
@@ -352,7 +352,7 @@ def test_a_source_without_images_names_the_known_extensions(tmp_path: Path) -> N
     touch(tmp_path / "a.txt")
     with pytest.raises(
         SourceError,
-        match=r"has no images \(passed over: 1 \.txt\): known extensions are \.apng .*--glob",
+        match=r"has no images \(passed over: 1 \.txt\): known extensions are \.apng .*`globs`",
     ):
         listing_of(tmp_path).check()
 

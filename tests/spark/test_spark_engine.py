@@ -523,7 +523,7 @@ def test_files_that_only_the_driver_can_read_end_the_run(
 ) -> None:
     """As on a cluster where SOURCE is a folder of one machine."""
     monkeypatch.setattr(LocalTableStore, "append", lambda _self, _rows: Written({}, []))
-    with pytest.raises(RunError, match="120 of 120 files that the driver can read: is SOURCE on"):
+    with pytest.raises(RunError, match="120 of 120 files that the driver can read: is `source` on"):
         pomona.extract(
             many, tmp_path / "t", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
         )

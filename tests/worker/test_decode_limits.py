@@ -53,7 +53,7 @@ def test_more_pixels_than_the_limit_are_refused_before_decoding(name, monkeypatc
     monkeypatch.setattr(pomona.worker.decode, "_picture", lambda *_: pytest.fail("was decoded"))
     refused = failure(FILES[name], max_pixels=48 * 32 - 1)
     assert refused.status == "too_large"
-    assert "1536 pixels, the limit is 1535: raise it with --max-pixels" in str(refused)
+    assert "1536 pixels, the limit is 1535: raise it with `max_pixels`" in str(refused)
     if name not in ("ICO", "WEBP"):  # which Pillow refuses itself, before it has told their size
         assert (refused.width, refused.height) == (48, 32)
     assert refused.format == name.replace("progressive ", "").split()[0]

@@ -139,15 +139,15 @@ def check_size(k: int, dimension: int, rows: int) -> None:
     if dimension > _LARGEST_D:
         raise UsageError(
             f"vectors of {dimension:,} numbers are too long for PCA here (at most {_LARGEST_D:,}): "
-            "take another --layer when extracting"
+            "take another `layer` when extracting"
         )
     if k > dimension:
         raise UsageError(
-            f"-k {k}: the table's vectors have {count_of(dimension, 'number')}: give fewer"
+            f"`k` {k}: the table's vectors have {count_of(dimension, 'number')}: give fewer"
         )
     if rows <= k:
         raise UsageError(
-            f"-k {k}: the table has {count_of(rows, 'row')} with a vector, too few for so many "
+            f"`k` {k}: the table has {count_of(rows, 'row')} with a vector, too few for so many "
             f"components: give a number below {max(rows, 2):,}, or a larger table"
         )
 

@@ -154,10 +154,10 @@ def check_target(source: FeatureTable | None, target: FeatureTable, *, overwrite
         TableError: the target is the source, exists already, or is not a place for a table.
     """
     if source is not None and source.folder.resolve() == target.folder.resolve():
-        raise TableError(f"{target.folder} is the table to project: give another -o TABLE")
+        raise TableError(f"{target.folder} is the table to project: give another `target`")
     target.check()
     if target.exists() and not overwrite:
-        raise TableError(f"{target.folder} exists: give another -o TABLE, or --overwrite")
+        raise TableError(f"{target.folder} exists: give another `target`, or `overwrite`")
 
 
 def _parts(source: FeatureTable) -> Iterator[Iterator[pa.RecordBatch]]:

@@ -44,7 +44,7 @@ def encoder_of_table(
     if encoder is not None:
         if model or weights:
             raise EncoderError(
-                "--encoder holds its network and weights: leave --model out, and --weights"
+                "`encoder` holds its network and weights: leave `model` and `weights` out"
             )
         found = encoder if isinstance(encoder, Encoder) else Encoder.load(encoder)
     elif model is None and weights is None and (here := from_cache(provenance)):
@@ -55,8 +55,8 @@ def encoder_of_table(
         differ = differences(provenance, found.provenance())
         raise EncoderError(
             f"the table was made by another encoder, and they differ in {differ}; "
-            "give the one that made the table, as --encoder FILE, or by --model and --weights, "
-            "which is for networks with preprocessing as it came"
+            "give the one that made the table as `encoder`, or its network as `model` and "
+            "`weights` if its preprocessing was not changed"
         )
     return found
 
@@ -93,16 +93,16 @@ def _build(provenance: Mapping[str, str], model: str | None, weights: str | None
     if precision == "int8":
         raise EncoderError(
             "the table was made by an int8 encoder, which is not in this machine's cache: give its "
-            "file by --encoder"
+            "file as `encoder`"
         )
     name = model or provenance.get("model", "")
     if weights is None and (model is None or model in CARDS):
         if not has_named_weights(provenance):
-            file = "--weights" if name in CARDS else "--model"
+            file = "`weights`" if name in CARDS else "`model`"
             raise EncoderError(
                 f"the table was made by {_named(provenance)}, which is not in this machine's "
-                "cache, and tables hold no networks and no weights: give the file by "
-                f"{file}, or the encoder by --encoder"
+                "cache, and tables hold no networks and no weights: give the file as "
+                f"{file}, or the encoder as `encoder`"
             )
         weights = provenance["weights"]
     return built_as(provenance, name, weights)

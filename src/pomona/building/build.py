@@ -143,20 +143,20 @@ def _request(
     if not is_network_file(model):
         card = find_card(os.fspath(model))
         if runtime != "openvino":
-            raise EncoderError(f"--runtime {runtime} is for .onnx files, and {model} is none")
-        check_here(weights or "", "--weights", EncoderError)
+            raise EncoderError(f"`runtime` {runtime} is for .onnx files, which {model} is not")
+        check_here(weights or "", "`weights`", EncoderError)
         return {
             "model": card.name,
             "weights": local_path(weights or "imagenet"),
             "settings": settings.to_json(),
         }
-    check_here(os.fspath(model), "--model", EncoderError)
+    check_here(os.fspath(model), "the network", EncoderError)
     path = Path(local_path(os.fspath(model)))
     if not path.name.strip("."):
         path = path.resolve()  # `.` and `..` have no name to tell
     file_format(path)
     if weights is not None:
-        raise EncoderError(f"{path} is a whole network with weights of its own: leave weights out")
+        raise EncoderError(f"{path} is a network with weights of its own: leave `weights` out")
     told = with_card(path, settings).to_json()
     return {"file": str(path), "settings": told, "trust": trust, "runtime": runtime}
 

@@ -37,7 +37,7 @@ def file_format(path: Path) -> str:
     if path.name.endswith(".weights.h5"):
         raise EncoderError(
             f"{path} holds weights without their network: name the network, as in "
-            f"'mobilenet_v2' with --weights {path.name}"
+            f"'mobilenet_v2' with `weights` {path.name}"
         )
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
@@ -73,7 +73,7 @@ def build(
 
     if runtime == "onnxruntime":
         if file_format(path) != "onnx":
-            raise EncoderError(f"--runtime onnxruntime is for .onnx files, and {path} is none")
+            raise EncoderError(f"`runtime` onnxruntime is for .onnx files, which {path} is not")
         return onnx_files.build(path, settings)
     if file_format(path) == "keras":
         return model_files.build(path, settings, trust)

@@ -13,6 +13,7 @@ import click
 
 from pomona.cli.console import AS_JSON, NO_VECTOR, results_follow, say
 from pomona.cli.options import MAX_PIXELS
+from pomona.cli.parameters import in_options
 from pomona.cli.paths import as_path
 from pomona.cli.sections import SectionedCommand
 from pomona.plural import count_of
@@ -106,7 +107,8 @@ def _counted(
 def _words(answer: Prediction) -> list[str]:
     """A line's fields; a tab or a line's end in a name would break it."""
     probability = "" if answer.probability is None else f"{answer.probability:.4f}"
-    fields = [answer.path, answer.label or "", probability, answer.status, answer.error or ""]
+    error = in_options(answer.error or "")
+    fields = [answer.path, answer.label or "", probability, answer.status, error]
     return ["".join(c if c.isprintable() else "?" for c in field) for field in fields]
 
 

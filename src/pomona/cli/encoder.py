@@ -130,6 +130,7 @@ def build(
 
 @encoder.command(
     "convert",
+    cls=SectionedCommand,
     short_help="Write an encoder in a lower precision.",
     epilog="Example: pomona encoder convert f32.encoder --precision bf16 -o bf16.encoder",
 )
@@ -162,6 +163,7 @@ def convert(file: str, precision: str, calibrate: str | None, output: str) -> No
 
 @encoder.command(
     "show",
+    cls=SectionedCommand,
     short_help="Show what an encoder is made of.",
     epilog="Example: pomona encoder show fruit.encoder",
 )

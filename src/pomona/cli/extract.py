@@ -20,6 +20,7 @@ from pomona.cli.options import (
     WEIGHTS,
     warn_of_untrained,
 )
+from pomona.cli.parameters import in_options
 from pomona.cli.paths import as_label_rule, as_path
 from pomona.cli.sections import SectionedCommand
 from pomona.encoder.names import DEFAULT_MODEL
@@ -127,6 +128,7 @@ __all__ = ["extract"]
 @MAX_PIXELS
 @click.option(
     "--image-timeout",
+    "image_timeout_s",
     type=click.FloatRange(min=0.1),
     metavar="SECONDS",
     help="An image that takes longer is recorded as crashed.  [default: 120]",
@@ -181,7 +183,7 @@ def extract(
     workers: int | None,
     decode: str,
     max_pixels: int,
-    image_timeout: float | None,
+    image_timeout_s: float | None,
     wave_files: int | None,
     overwrite: bool,
     retry_failed: bool,
@@ -234,10 +236,10 @@ def extract(
     where: LocalEngine | SparkEngine
     if on_spark:
         where = SparkEngine(
-            master=master, delivery=delivery, wave_files=wave_files, image_timeout_s=image_timeout
+            master=master, delivery=delivery, wave_files=wave_files, image_timeout_s=image_timeout_s
         )
     else:
-        where = LocalEngine(workers=workers, image_timeout_s=image_timeout)
+        where = LocalEngine(workers=workers, image_timeout_s=image_timeout_s)
     resume = Resume(
         overwrite=overwrite, retry_failed=retry_failed, prune=prune, missing=missing, gone=gone
     )
@@ -304,7 +306,7 @@ def _tell_stopped(stop: KeyboardInterrupt | SystemExit, *, overwrite: bool) -> N
 
 def _named(summary: Summary) -> Iterator[str]:
     for file in summary.failed_files:
-        yield shown(f"  {file.path}: {file.error or file.status}")
+        yield shown(f"  {file.path}: {in_options(file.error or file.status)}")
     if more := summary.failed - len(summary.failed_files):
         yield f"  {more:,} more: pomona inspect {shell_word(summary.table)} --failed"
 
@@ -338,7 +340,7 @@ def _in_words(summary: Summary) -> str:
         lines += _named(summary)
     if summary.unlisted:
         lines.append(f"not listed: {'; '.join(summary.unlisted[:3])}")
-    lines += summary.passed_over.in_words()
+    lines += map(in_options, summary.passed_over.in_words())
     lines += _moves_in_words(summary)
     lines += _labels_in_words(summary)
     if changes.pruned:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import os
-import re
 import signal
 import sys
 import warnings
@@ -24,6 +23,7 @@ from pomona.cli.encoder import encoder
 from pomona.cli.extract import extract
 from pomona.cli.inspect import inspect
 from pomona.cli.models import models
+from pomona.cli.parameters import in_options
 from pomona.cli.project import project
 from pomona.cli.report import report
 from pomona.cli.search import search
@@ -99,7 +99,7 @@ def _warnings_in_one_line() -> Iterator[None]:
                 usual(message, category, *rest)
             elif (text := str(message)) not in said:
                 said.add(text)
-                say(f"warning: {text}")
+                say(f"warning: {in_options(text)}")
 
         warnings.filterwarnings("always", category=DrawnWeightsWarning)
         warnings.showwarning = cast(Any, show)
@@ -113,11 +113,11 @@ def _run(arguments: list[str] | None) -> NoReturn:
         where = error.ctx.command_path if error.ctx else "pomona"
         fail(2, f"{error.format_message()} (see {where} --help)")
     except UsageError as error:
-        fail(2, _with_options(str(error)))
+        fail(2, in_options(str(error)))
     except click.ClickException as error:
         fail(2, str(error))
     except PomonaError as error:
-        fail(1, str(error))
+        fail(1, in_options(str(error)))
     except (KeyboardInterrupt, click.Abort):
         fail(130, "stopped")
     except OSError as error:
@@ -125,9 +125,11 @@ def _run(arguments: list[str] | None) -> NoReturn:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _with_options(message: str) -> str:
-    """Name options where a message of the library names parameters: `gone` becomes --gone."""
-    return re.sub(r"`([a-z_]+)`", lambda name: f"--{name[1].replace('_', '-')}", message)
+class _InOptions(logging.Formatter):
+    """Names options in what the library logs about its parameters."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return in_options(super().format(record))
 
 
 class _CurrentStderr(logging.StreamHandler[Any]):
@@ -145,7 +147,7 @@ class _CurrentStderr(logging.StreamHandler[Any]):
 def _log_to_stderr() -> None:
     """Show what Pomona logs; what libraries below it log is in the errors already."""
     handler = _CurrentStderr()
-    handler.setFormatter(logging.Formatter("pomona: %(message)s"))
+    handler.setFormatter(_InOptions("pomona: %(message)s"))
     log = logging.getLogger("pomona")
     log.handlers = [handler]
     log.setLevel(logging.INFO)

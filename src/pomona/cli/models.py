@@ -9,11 +9,13 @@ import click
 from pomona.cli.console import AS_JSON, results_follow
 from pomona.cli.options import TRUST
 from pomona.cli.paths import as_path
+from pomona.cli.sections import SectionedCommand
 
 __all__ = ["models"]
 
 
 @click.command(
+    cls=SectionedCommand,
     short_help="List the known networks, or show one of them.",
     epilog="Example: pomona models mobilenet_v2",
 )

@@ -35,6 +35,7 @@ __all__ = ["project"]
 @click.option(
     "-o",
     "--output",
+    "target",
     metavar="TABLE",
     type=as_path,
     help="Where to write the new table.  [default: TABLE-pcaK]",
@@ -56,7 +57,7 @@ def project(
     *,
     table: str,
     k: int,
-    output: str | None,
+    target: str | None,
     plot: Path | None,
     master: str | None,
     overwrite: bool,
@@ -74,7 +75,7 @@ def project(
     from pomona.table.feature_table import FeatureTable
 
     check_plot(plot)
-    target = output or f"{table.rstrip('/')}-pca{k}"
+    target = target or f"{table.rstrip('/')}-pca{k}"
     if master:
         from pomona.spark.pca import project_on_spark
 

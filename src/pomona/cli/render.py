@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pomona.analysis.inspection import sorted_labels
+from pomona.cli.parameters import in_options
 from pomona.encoder.encoder import describe_preprocessing
 from pomona.io.location import shell_word
 from pomona.plural import count_of
@@ -110,7 +111,7 @@ def show_failures(files: Iterable[FailedFile], failed: int, table: str) -> None:
     count = 0
     for count, file in enumerate(files, start=1):  # noqa: B007 - used after the loop
         console.print(Text(shown(f"{file.status}: {file.path}")))
-        console.print(Text(shown(f"  {file.error}")))
+        console.print(Text(shown(in_options(f"  {file.error}"))))
     if failed > count:
         console.print(
             Text(f"... {failed - count:,} more: pomona inspect {shell_word(table)} --failed")

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from pomona.cli.parameters import register
 from pomona.cli.paths import unquoted_glob
 
 __all__ = ["OrderedGroup", "SectionedCommand"]
@@ -29,6 +30,7 @@ class SectionedCommand(click.Command):
     ) -> None:
         super().__init__(*arguments, **settings)
         self.sections = {title: names.split() for title, names in (sections or {}).items()}
+        register(self.params)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse; more than one SOURCE is most often a glob that the shell has expanded.

@@ -75,6 +75,7 @@ _SHOWN_MISTAKES = 5
 )
 @click.option(
     "--memory",
+    "memory_gib",
     type=click.FloatRange(min=0),
     default=2.0,
     show_default=True,
@@ -91,7 +92,7 @@ def train(
     seed: int,
     encoder: str | None,
     plot: str | None,
-    memory: float,
+    memory_gib: float,
     as_json: bool,
 ) -> None:
     """Learn the labels of TABLE, test that on images left out, and write a classifier.
@@ -117,7 +118,7 @@ def train(
             split=split,
             test_share=0.2 if test_share is None else test_share,
             seed=seed,
-            memory_gib=memory,
+            memory_gib=memory_gib,
             encoder=encoder,
             progress=progress,
         )

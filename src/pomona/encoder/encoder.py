@@ -34,10 +34,10 @@ __all__ = [
 LAYOUT_VERSION = 1
 
 PRECISIONS = ("f32", "bf16", "int8")
-"""The arithmetics that an encoder can compute in, by their names for `--precision`."""
+"""The arithmetics that an encoder can compute in, by their names for `precision`."""
 
 RUNTIMES = ("openvino", "onnxruntime")
-"""What can compute an encoder, by their names for `--runtime`."""
+"""What can compute an encoder, by their names for `runtime`."""
 
 _MAGIC = b"POMONA\x00" + bytes([LAYOUT_VERSION])
 _SECTIONS = ("graph", "constants", "probes")

@@ -44,7 +44,7 @@ class NetworkCard:
     """What Pomona knows of one network of `keras.applications`.
 
     Attributes:
-        name: the word for `--model`.
+        name: the word for `model`.
         keras_class: the function of `keras.applications` that builds it.
         preprocessing: input size and arithmetic that its ImageNet weights were trained with.
         dimension: length of the feature vector, the output of global average pooling.

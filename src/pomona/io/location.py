@@ -100,7 +100,7 @@ def check_spelling(given: str, what: str, failure: type[PomonaError]) -> None:
 
     Args:
         given: the location.
-        what: what it is, in the message: `SOURCE`, `--encoder`.
+        what: what it is, in the message: such as "`source`".
         failure: what to raise.
 
     Raises:

@@ -70,7 +70,7 @@ class OpenVinoRuntime:
         if taken != hint:
             raise EncoderError(
                 f"{_name(encoder)} computes in {hint}, which this processor cannot: OpenVINO would "
-                f"take {taken} and give other features; use an encoder of --precision f32 or int8"
+                f"take {taken} and give other features; use an encoder of `precision` f32 or int8"
             )
         shape = (1, self.preprocessing.height, self.preprocessing.width, 3)
         _check_shapes(encoder, compiled, shape)

@@ -1,4 +1,4 @@
-"""Which files and folders below a source are excluded by name: the defaults, and `--exclude`.
+"""Which files and folders below a source are excluded by name: the defaults, and `exclude`.
 
 A pattern without a slash matches the name of a file or a folder at any depth. A pattern with a
 slash matches a path below the source. A slash at the end matches folders only. `*`, `?` and `[...]`
@@ -59,8 +59,8 @@ class _Rule:
         inner = pattern.removeprefix("./").strip("/")
         if not inner:
             raise UsageError(
-                f"--exclude {text!r} names nothing: expected a name such as '@eaDir', a pattern "
-                "such as '*.mov', or a path below SOURCE such as 'drafts/*.jpg'"
+                f"`exclude` {text!r} names nothing: expected a name such as '@eaDir', a pattern "
+                "such as '*.mov', or a path below `source` such as 'drafts/*.jpg'"
             )
         return cls(
             text,

@@ -17,7 +17,7 @@ class Labelling:
 
     Attributes:
         rule: itself.
-        text: as `--label` takes it, and as it is written down with the table; None if nothing was
+        text: as `label` takes it, and as it is written down with the table; None if nothing was
             asked for and nothing is written down. Then rows that exist keep their labels.
         was_asked: whether this run was asked for it.
     """
@@ -31,7 +31,7 @@ class Labelling:
         """Choose the rule.
 
         Args:
-            asked: the value of `--label`, None if it was not given.
+            asked: the value of `label`, None if it was not given.
             recorded: gives the rule that is written down with the table.
 
         Raises:
@@ -46,8 +46,8 @@ class Labelling:
             return cls(parse_label_rule(text), text, was_asked=False)
         except UsageError as error:
             raise UsageError(
-                f"an earlier run labelled TABLE by `label` {text}, which fails now ({error}): give "
-                "`label`"
+                f"an earlier run labelled `table` by `label` {text}, which fails now "
+                f"({error}): give another `label`"
             ) from error
 
     def checked(self, paths: Callable[[], Iterable[str]]) -> Labelling:

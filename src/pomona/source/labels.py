@@ -102,12 +102,12 @@ class _Csv:
             raise UsageError(
                 f"`label` csv:{self.file}: line {line.number} ({line.path!r}) stands for two "
                 f"images, {found[key][0]} and {other}: write more of the path there, or choose "
-                "images with --glob or --exclude"
+                "images with `globs` or `exclude`"
             )
         if must_match and not found and example:
             line = next(iter(self.lines.values()))
             raise UsageError(
-                f"`label` csv:{self.file}: no path in it is an image of SOURCE "
+                f"`label` csv:{self.file}: no path in it is an image of `source` "
                 f"({count_of(len(self.lines), 'path')}): line {line.number} has {line.path!r}, an "
                 f"image is {example}: give that path, or its end from a slash on"
             )
@@ -138,7 +138,7 @@ def _tails(path: str) -> Iterator[str]:
 
 
 def parse_label_rule(text: str) -> LabelRule:
-    """Read the value of `--label`.
+    """Read the value of `label`.
 
     Raises:
         UsageError: unknown rule, a pattern that is none or has no group, an unreadable CSV file.
@@ -179,7 +179,7 @@ def check_label_rule(
 
 
 def lasting_label_rule(text: str) -> str:
-    """The value of `--label` in a form that means the same in every working directory."""
+    """The value of `label` in a form that means the same in every working directory."""
     kind, _, rest = text.partition(":")
     return f"csv:{Path(local_path(rest)).absolute()}" if kind == "csv" else text
 

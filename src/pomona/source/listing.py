@@ -199,7 +199,7 @@ class Listing:
             found = "; ".join([*self.unlisted[:1], *self.passed_over.in_words()])
             raise SourceError(
                 f"{self._given} has no images{f' ({found})' if found else ''}: known extensions "
-                f"are {' '.join(IMAGE_EXTENSIONS)}; choose others with --glob"
+                f"are {' '.join(IMAGE_EXTENSIONS)}; choose others with `globs`"
             )
 
     def files(self) -> Iterator[ImageFile]:

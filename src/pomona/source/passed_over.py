@@ -71,7 +71,7 @@ class PassedOver:
             lines.append(f"excluded: {_told(named)}")
         if unused := [repr(pattern) for pattern, n in self.excluded.items() if not n]:
             told = ", ".join(unused[:_SHOWN]) + ", ..." * (len(unused) > _SHOWN)
-            lines.append(f"--exclude {told} matches nothing; a path there starts below SOURCE")
+            lines.append(f"`exclude` {told} matches nothing; a path there starts below `source`")
         return lines
 
 

@@ -1,4 +1,4 @@
-"""Which of the files below a source are taken: by extension, by `--glob`, and by `--exclude`."""
+"""Which of the files below a source are taken: by extension, by `globs`, and by `exclude`."""
 
 from __future__ import annotations
 

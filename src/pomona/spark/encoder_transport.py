@@ -160,7 +160,7 @@ class _File:
             raise EncoderError(
                 f"a worker on {socket.gethostname()} cannot read the encoder {name} "
                 f"({error.strerror or error}): put it where every worker can read it, or send it "
-                "with --delivery broadcast"
+                "with `delivery` broadcast"
             ) from error
         encoder = Encoder.from_bytes(blob, name)
         if encoder.fingerprint != self.fingerprint:

@@ -54,8 +54,8 @@ def project_on_spark(  # noqa: PLR0913 - as `project`, and on which Spark
         RunError: Spark could not go on.
     """
     check_spark(spark, master)
-    for given in (source, target):
-        check_spelling(given, "TABLE", TableError)
+    for given, what in ((source, "`table`"), (target, "`target`")):
+        check_spelling(given, what, TableError)
     source, target = canonical(source), canonical(target)
     near = None if is_remote(source) else FeatureTable.at(source)
     if near:
@@ -66,7 +66,7 @@ def project_on_spark(  # noqa: PLR0913 - as `project`, and on which Spark
         if is_connect(active):
             raise EngineError(
                 "Spark ML's PCA needs a classic session, and this one is Spark Connect's: give "
-                "--master local[4], spark://host:7077 or yarn"
+                "`master` local[4], spark://host:7077 or yarn"
             )
         rows, found = open_on_spark(active, source)
         if is_remote(target):
@@ -100,9 +100,9 @@ class _Task:
 def _check_remote(source: str, target: str, spark: SparkSession, *, overwrite: bool) -> None:
     """As `check_target`, on a Hadoop file system."""
     if source.rstrip("/") == target.rstrip("/"):
-        raise TableError(f"{target} is the table to project: give another -o TABLE")
+        raise TableError(f"{target} is the table to project: give another `target`")
     if not overwrite and HadoopTableStore(target, spark).exists():
-        raise TableError(f"{target} exists: give another -o TABLE, or --overwrite")
+        raise TableError(f"{target} exists: give another `target`, or `overwrite`")
 
 
 def _fit(rows: DataFrame, k: int, dimension: int) -> Projection:

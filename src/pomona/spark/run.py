@@ -301,7 +301,7 @@ class _Run:
             else_try = "" if any(file.path.isascii() for file in unseen) else f" Or {NAMES_IN_UTF8}"
             raise RunError(
                 f"Spark's workers could not read {len(unseen)} of {readable} files that the driver "
-                f"can read: is SOURCE on storage that all machines share?{else_try}"
+                f"can read: is `source` on storage that all machines share?{else_try}"
             )
 
     def _append(self, files: list[ImageFile], spark: SparkSession, *, last: bool) -> Written:

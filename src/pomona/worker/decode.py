@@ -116,7 +116,7 @@ def decode(
             width, height = size = opened.size
             if width * height > max_pixels:
                 said = f"{width} x {height} = {width * height} pixels"
-                said += f", the limit is {max_pixels}: raise it with --max-pixels"
+                said += f", the limit is {max_pixels}: raise it with `max_pixels`"
                 raise _error("too_large", name, said, size)
             if isinstance(opened, Layout):
                 pixels = to_rgb(read_pixels(opened, content, max_pixels), "")
@@ -224,7 +224,7 @@ def _failure(
     if isinstance(error, Image.DecompressionBombError):
         status = "too_large"
         pixels = "".join(re.findall(r"\((\d+) pixels", said)[:1])
-        said = f"a frame of {pixels} pixels, the limit is {max_pixels}: raise it with --max-pixels"
+        said = f"a frame of {pixels} pixels, the limit is {max_pixels}: raise it with `max_pixels`"
     elif isinstance(error, MemoryError):
         status, said = "too_large", "its pixels do not fit into memory"
     elif name == "PPM" and (fault := netpbm.fault(content)):

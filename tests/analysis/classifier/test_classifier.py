@@ -182,7 +182,7 @@ def test_a_damaged_vector_is_named(tmp_path: Path) -> None:
 
 def test_an_encoder_beside_a_table_is_refused(tmp_path: Path, encoder: Encoder) -> None:
     tables.write(tmp_path, [[1, 2, 3]], ["Kiwi"])
-    with pytest.raises(EncoderError, match="leave --encoder and --weights out"):
+    with pytest.raises(EncoderError, match="leave `encoder` and `weights` out"):
         classify(MADE, tmp_path, encoder=encoder)
 
 
@@ -244,7 +244,7 @@ def test_weights_that_cannot_be_named_are_asked_for(fruit: Path) -> None:
     probe = Classifier.load(fruit / "c")
     foreign = {"weights": "fruit.weights.h5", "fingerprint": "0" * 64}  # that no cache can have
     probe = replace(probe, provenance={**probe.provenance, **foreign})
-    with pytest.raises(EncoderError, match="give --encoder FILE, or --weights FILE"):
+    with pytest.raises(EncoderError, match="give its file as `encoder`, or a file of its weights"):
         list(classify(probe, fruit / "photos"))
 
 

@@ -210,14 +210,14 @@ def test_another_encoder_is_refused(photos: FeatureTable) -> None:
 
 def test_weights_that_were_a_file_are_asked_for(photos: FeatureTable) -> None:
     told = photos.provenance() | {"weights": "fruit.weights.h5", "fingerprint": "0" * 64}
-    with pytest.raises(EncoderError, match="no weights: give the file by --weights"):
+    with pytest.raises(EncoderError, match="no weights: give the file as `weights`"):
         encoder_of_table(told)
 
 
 def test_a_network_that_was_a_file_is_asked_for(photos: FeatureTable) -> None:
     told = photos.provenance() | {"model": "fruit.keras", "weights": "fruit.keras"}
     told["fingerprint"] = "f" * 64  # of no encoder in the cache
-    with pytest.raises(EncoderError, match="no weights: give the file by --model, or the encoder"):
+    with pytest.raises(EncoderError, match="no weights: give the file as `model`, or the encoder"):
         encoder_of_table(told)
 
 

@@ -28,7 +28,7 @@ def test_scores_are_refused_with_the_name_of_what_comes_before(
     onnx_network(tmp_path / "fruit.onnx", end=end)
     with pytest.raises(
         EncoderError,
-        match=r"ends in scores \('end', a \w+\).*; --layer 'embedding' is what its last dense",
+        match=r"ends in scores \('end', a \w+\).*; `layer` 'embedding' is what its last dense",
     ):
         made(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
     named = UNIT.over(NetworkSettings(layer="embedding"))
@@ -46,7 +46,7 @@ def test_scores_that_no_dense_layer_makes_are_refused(tmp_path: Path, runtime: s
     model.graph.node[-1].CopyFrom(onnx.helper.make_node("Softmax", ["embedding"], ["logits"]))
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 8
     onnx.save(model, tmp_path / "fruit.onnx")
-    with pytest.raises(EncoderError, match="whose output is wanted with --layer$"):
+    with pytest.raises(EncoderError, match="whose output is wanted with `layer`$"):
         made(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
 
 
@@ -64,13 +64,13 @@ def test_an_end_that_may_be_a_classifier_is_taken_and_noted_where_it_is_built(
     assert encoder.dimension == 5
     (note,) = [text for text in caplog.messages if "dense layer" in text]
     assert "output 'logits' of" in note
-    assert "--layer 'embedding' is what that layer is given" in note
+    assert "`layer` 'embedding' is what that layer is given" in note
 
 
 @RUNTIMES
 def test_whole_numbers_are_no_features(tmp_path: Path, runtime: str) -> None:
     onnx_network(tmp_path / "fruit.onnx", end=("ArgMax",))
-    with pytest.raises(EncoderError, match=r"gives whole numbers \((i64|int64)\).*--layer"):
+    with pytest.raises(EncoderError, match=r"gives whole numbers \((i64|int64)\).*`layer`"):
         made(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
 
 
@@ -89,7 +89,7 @@ def test_scores_are_refused_in_a_quantized_network_too(tmp_path: Path, runtime: 
         step=np.array(1 / 255, np.float32),
         zero=np.array(0, np.uint8),
     )
-    with pytest.raises(EncoderError, match="ends in scores .*--layer 'pooled'"):
+    with pytest.raises(EncoderError, match="ends in scores .*`layer` 'pooled'"):
         made(path, UNIT, runtime=runtime)
 
 

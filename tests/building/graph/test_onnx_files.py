@@ -196,7 +196,7 @@ def test_a_table_is_made_by_onnx_runtime(tmp_path: Path, pictures: Path) -> None
 
 @pytest.mark.parametrize("model", ["mobilenet_v2", str(FILES / "transfer.keras")])
 def test_onnx_runtime_is_for_onnx_files(model: str) -> None:
-    with pytest.raises(EncoderError, match="--runtime onnxruntime is for .onnx files"):
+    with pytest.raises(EncoderError, match="`runtime` onnxruntime is for .onnx files"):
         build.build_encoder(model, runtime="onnxruntime")
 
 
@@ -236,11 +236,11 @@ def test_a_network_that_takes_pixels_as_whole_numbers_gets_them(
     encoder = made(tmp_path / "fruit.onnx", NetworkSettings(scale=1), runtime=runtime)
     expected = VECTORS["images"].mean(axis=(1, 2))
     assert np.abs(features(encoder) - expected).max() < 1e-3
-    with pytest.raises(EncoderError, match=r"takes whole numbers .*give --scale 1"):
+    with pytest.raises(EncoderError, match=r"takes whole numbers .*give `scale` 1"):
         made(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
     moved = NetworkSettings(scale=1, mean=120)  # bytes do not go below zero
     if kind == "uint8":
-        with pytest.raises(EncoderError, match=r"give --scale 1, no --std, and no --mean"):
+        with pytest.raises(EncoderError, match=r"give `scale` 1, no `std`, and no `mean`"):
             made(tmp_path / "fruit.onnx", moved, runtime=runtime)
     else:
         encoder = made(tmp_path / "fruit.onnx", moved, runtime=runtime)
@@ -277,7 +277,7 @@ def test_a_network_of_the_first_onnx_is_built(runtime: str) -> None:
     path = light / "light_shufflenet.onnx"
     if not path.exists():
         pytest.skip("this ONNX comes without its test data")
-    with pytest.raises(EncoderError, match="ends in scores .*--layer 'r200'"):
+    with pytest.raises(EncoderError, match="ends in scores .*`layer` 'r200'"):
         made(path, UNIT, runtime=runtime)
     named = UNIT.over(NetworkSettings(layer="r200"))
     assert made(path, named, runtime=runtime).dimension == 544
@@ -338,5 +338,5 @@ def test_an_opset_before_onnx_runtimes_first_is_refused_with_the_other_runtime(
     model = onnx.load(tmp_path / "fruit.onnx")
     model.opset_import[0].version = 6
     onnx.save(model, tmp_path / "fruit.onnx")
-    with pytest.raises(EncoderError, match="is of opset 6, .*: use --runtime openvino"):
+    with pytest.raises(EncoderError, match="is of opset 6, .*: use `runtime` openvino"):
         made(tmp_path / "fruit.onnx", UNIT, runtime="onnxruntime")

@@ -77,7 +77,7 @@ def test_an_unknown_signature_is_refused_and_the_known_ones_are_listed(tmp_path:
 
 @pytest.mark.parametrize("file", ["bare.tflite", "bare.keras"])
 def test_other_networks_have_no_signatures(file: str) -> None:
-    with pytest.raises(EncoderError, match="--signature floats is for TensorFlow SavedModels"):
+    with pytest.raises(EncoderError, match="`signature` floats is for TensorFlow SavedModels"):
         made(FILES / file, CHOSEN)
 
 

@@ -107,8 +107,8 @@ def test_advice_for_a_known_backbone_has_its_numbers(tmp_path: Path) -> None:
     keras.Sequential([network, keras.layers.Dense(3)]).save(tmp_path / "fruit.keras")
     with pytest.raises(
         EncoderError,
-        match=r"ResNet50 in it, whose preprocess_input is --mean 103.939,116.779,123.68 "
-        r"--std 1,1,1 --channel-order BGR",
+        match=r"ResNet50 in it, whose preprocess_input is `mean` 103.939,116.779,123.68 "
+        r"`std` 1,1,1 `channel_order` BGR",
     ):
         made(tmp_path / "fruit.keras")
 
@@ -154,7 +154,7 @@ def test_scores_that_no_dense_layer_makes_are_not_taken_for_features(tmp_path: P
     layers = import_keras().layers
     ends = (layers.Conv2D(5, 1), layers.GlobalAveragePooling2D(name="pool"), layers.Softmax())
     path = sequential(tmp_path / "m.keras", layers.Rescaling(1 / 255), layers.Conv2D(8, 3), *ends)
-    with pytest.raises(EncoderError, match="ends in scores, and .*--layer.*pool"):
+    with pytest.raises(EncoderError, match="ends in scores, and .*`layer`.*pool"):
         made(path)
     assert made(path, NetworkSettings(layer="pool")).dimension == 5
 
@@ -196,7 +196,7 @@ def test_scores_of_different_features_are_not_taken_for_features(tmp_path: Path)
     pools = [keras.layers.GlobalAveragePooling2D()(scaled), keras.layers.Flatten()(scaled)]
     scores = [keras.layers.Dense(2, activation="softmax")(each) for each in pools]
     keras.Model(image, keras.layers.Average()(scores)).save(tmp_path / "m.keras")
-    with pytest.raises(EncoderError, match="ends in scores, and .*--layer"):
+    with pytest.raises(EncoderError, match="ends in scores, and .*`layer`"):
         made(tmp_path / "m.keras")
 
 
@@ -254,7 +254,7 @@ def test_rescaling_of_other_numbers_than_pixels_is_not_taken_for_scaling(tmp_pat
     layers = import_keras().layers
     rest = (layers.Conv2D(8, 3), layers.GlobalAveragePooling2D())
     path = sequential(tmp_path / "m.keras", layers.Rescaling(2, offset=-1), *rest)
-    with pytest.raises(EncoderError, match=r"give --scale.*would turn pixels 0..255 into -1..509"):
+    with pytest.raises(EncoderError, match=r"give `scale`.*would turn pixels 0..255 into -1..509"):
         made(path)
     encoder = made(path, NetworkSettings(scale=1 / 255))
     whole = import_keras().Sequential([layers.Rescaling(2 / 255, offset=-1), *rest])
@@ -310,7 +310,7 @@ def test_a_lambda_layer_is_refused_unless_it_is_trusted(
     )
     path = sequential(tmp_path / "fruit.keras", code, pool)
     marker.unlink()
-    with pytest.raises(EncoderError, match="holds a Lambda layer .* add --trust if"):
+    with pytest.raises(EncoderError, match="holds a Lambda layer .* add `trust` if"):
         made(path, SCALED)
     assert not marker.exists()
     assert made(path, NetworkSettings(scale=1), trust=True).dimension == 3
@@ -377,7 +377,7 @@ def test_an_input_that_is_no_image_is_refused(tmp_path: Path) -> None:
 def test_a_network_for_any_size_needs_one(tmp_path: Path) -> None:
     pool = import_keras().layers.GlobalAveragePooling2D()
     path = sequential(tmp_path / "fruit.keras", pool, shape=(None, None, 3))
-    with pytest.raises(EncoderError, match="images of any size: say which with --size"):
+    with pytest.raises(EncoderError, match="images of any size: give `size`"):
         made(path, SCALED)
     encoder = made(path, NetworkSettings(size=(48, 40), scale=1))
     assert (encoder.preprocessing.height, encoder.preprocessing.width) == (48, 40)

@@ -46,7 +46,7 @@ class FolderSplit:
         tests = any(fnmatchcase(folder, self.test) for folder in folders)
         if trains and tests:
             raise TableError(
-                f"--split {self.train}/{self.test}: both names fit folders of {path}; give names "
+                f"`split` {self.train}/{self.test}: both names fit folders of {path}; give names "
                 "of which every image has one"
             )
         return TRAIN if trains else TEST if tests else 0
@@ -116,7 +116,7 @@ def parse_split(text: str) -> FolderSplit:
     train, slash, test = text.partition("/")
     if not slash or not train or not test or "/" in test or train == test:
         raise UsageError(
-            f"--split {text}: expected two names of folders with a slash between, such as "
+            f"`split` {text}: expected two names of folders with a slash between, such as "
             "Training/Testing or 'train*/val*'"
         )
     return FolderSplit(train, test)
@@ -144,7 +144,7 @@ def split_rows(vectors: Vectors, split: FolderSplit | ShareSplit) -> SplitRows:
     if not codes_of:
         raise TableError(
             f"{vectors.table} has no labels on its {count_of(vectors.rows, 'vector')}: extract it "
-            "with --label, by default the name of each image's folder"
+            "with `label`, by default the name of each image's folder"
         )
     found = _in_order(codes_of, np.concatenate(codes))
     if isinstance(split, ShareSplit):
@@ -176,18 +176,18 @@ def _check(vectors: Vectors, rows: SplitRows, split: FolderSplit | ShareSplit) -
         for part, pattern in ((TRAIN, split.train), (TEST, split.test)):
             if not rows.counts(part).any():
                 raise TableError(
-                    f"{table} has no labelled image in a folder {pattern}: --split wants two "
+                    f"{table} has no labelled image in a folder {pattern}: `split` wants two "
                     f"names of folders that its paths hold"
                 )
     if (learnt > 0).sum() < 2:
         only = rows.labels[int(np.argmax(learnt))]
         raise TableError(
             f"{table} has one class to learn, {only!r}: a classifier needs images of two or more; "
-            "see 'pomona inspect', and --label of 'pomona extract'"
+            "see 'pomona inspect', or extract it with another `label`"
         )
     if (learnt > 1).sum() < 2:
         raise TableError(
             f"{table} has too few images to learn from: two classes need two or more each, found "
-            f"{count_of(int((learnt == 1).sum()), 'class', 'classes')} with one; if labels are not "
-            "what they should be, see --label of 'pomona extract'"
+            f"{count_of(int((learnt == 1).sum()), 'class', 'classes')} with one; if the "
+            "labels are wrong, extract it with another `label`"
         )

@@ -87,6 +87,6 @@ def _in_file(shape: tuple[int, int], dtype: type[np.float32]) -> NDArray[np.floa
         except OSError as error:
             raise RunError(
                 f"the vectors to learn from take {size / _GIB:.1f} GiB, and {folder} cannot hold "
-                f"them ({error.strerror}): set TMPDIR to a larger disk, or raise --memory"
+                f"them ({error.strerror}): set TMPDIR to a larger disk, or raise `memory_gib`"
             ) from error
         return np.memmap(file, dtype, "r+", shape=shape)

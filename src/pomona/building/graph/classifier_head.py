@@ -39,7 +39,7 @@ class Operation:
     """What made a tensor.
 
     Attributes:
-        name: what `--layer` calls that tensor.
+        name: what `layer` calls that tensor.
         kind: the operation's, as its format calls it.
         given: keys of the tensors that it was given, without constants.
         on_pixel: of a convolution, whether what it was given is one pixel large.
@@ -83,15 +83,15 @@ def check_end(makers: Mapping[str, Operation], output: str, path: Path) -> None:
     name = makers[output].name if output in makers else output
     if scores:
         advice = (
-            f"; --layer '{before.name}' is what its last dense layer is given" if before else ""
+            f"; `layer` '{before.name}' is what its last dense layer is given" if before else ""
         )
         raise EncoderError(
             f"{path} ends in scores ({name!r}, a {scores}), which are no features: name the layer "
-            f"whose output is wanted with --layer{advice}"
+            f"whose output is wanted with `layer`{advice}"
         )
     if before:
         _log.info(
-            "the output %r of %s comes from a dense layer; if it is a classifier's, --layer '%s' "
+            "the output %r of %s comes from a dense layer; if it is a classifier's, `layer` '%s' "
             "is what that layer is given",
             *(name, as_text(path), before.name),
         )

@@ -105,7 +105,7 @@ def refuse_whole_numbers(
     if given:
         raise EncoderError(
             f"{path} gives whole numbers ({given}), as quantized networks do, and features are "
-            "none: name another layer with --layer, or convert it with float input and output"
+            "none: name another layer with `layer`, or convert it with float input and output"
         )
     if taken is None:
         return
@@ -119,8 +119,8 @@ def refuse_whole_numbers(
     if not (held and all(std == 1 for std in preprocessing.std)):
         raise EncoderError(
             f"{path} takes whole numbers ({taken}), and by what is said of its input the pixels "
-            "are none that it holds: give --scale 1, no --std, and "
-            f"{'a whole' if below_zero else 'no'} --mean"
+            "are none that it holds: give `scale` 1, no `std`, and "
+            f"{'a whole' if below_zero else 'no'} `mean`"
         )
 
 
@@ -133,7 +133,7 @@ def refuse_map(shape: Sequence[int], path: Path, layer: str | None) -> None:
     if layer is None and sum(side > 1 for side in shape) > 1:
         raise EncoderError(
             f"{path} gives an output of shape {tuple(shape)} for one image, expected one vector: "
-            "name a layer with --layer; this one too, if its numbers are wanted in a row"
+            "name a layer with `layer`; this one too, if its numbers are wanted in a row"
         )
 
 

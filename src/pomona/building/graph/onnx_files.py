@@ -64,7 +64,7 @@ def build(path: Path, settings: NetworkSettings) -> Encoder:
         EncoderError: ONNX is not installed; the file cannot be read, does not give one vector for
             an image, or not enough is said of it.
     """
-    what = "--runtime onnxruntime needs ONNX and ONNX Runtime"
+    what = "`runtime` onnxruntime needs ONNX and ONNX Runtime"
     check_extra("onnx", what, "onnx", "onnxruntime", error=EncoderError)
     import onnx
 
@@ -92,7 +92,7 @@ def build(path: Path, settings: NetworkSettings) -> Encoder:
     only_one = sides[:1] == [1]
     _take_pixels(model, image, preprocessing, layout, only_one=only_one)
     if model.ByteSize() > _LARGEST:
-        raise EncoderError(f"{path} is larger than 2 GB with its arrays: use --runtime openvino")
+        raise EncoderError(f"{path} is larger than 2 GB with its arrays: use `runtime` openvino")
     given = _given_for_one_image(model, output, preprocessing, path)
     refuse_whole_numbers(path, _whole(image), _whole_array(given), preprocessing)
     refuse_map(given.shape, path, settings.layer)
@@ -150,7 +150,7 @@ def _check_version(model: Any, path: Path) -> None:
         if used.domain in ("", "ai.onnx") and used.version < _OLDEST_OPSET:
             raise EncoderError(
                 f"{path} is of opset {used.version}, and ONNX Runtime computes {_OLDEST_OPSET} and "
-                "later: use --runtime openvino"
+                "later: use `runtime` openvino"
             )
 
 
@@ -176,7 +176,7 @@ def _refuse_both_signs(model: Any, path: Path) -> None:
         raise EncoderError(
             f"{path} computes with signed and with unsigned 8-bit numbers, and ONNX Runtime cannot "
             "keep both from overflowing on every processor: quantize it with one type of "
-            "activations, or use --runtime openvino"
+            "activations, or use `runtime` openvino"
         )
 
 
@@ -189,7 +189,7 @@ def _image(model: Any, path: Path) -> Any:
     if (rank := len(inputs[0].type.tensor_type.shape.dim)) != 4:
         raise EncoderError(
             f"{path} takes an input of {rank} dimensions, expected 4: number, height, width and "
-            "channels, in the order of --layout"
+            "channels, in the order of `layout`"
         )
     return inputs[0]
 
@@ -206,14 +206,14 @@ def _cut(model: Any, image: str, path: Path, settings: NetworkSettings) -> str:
     if name is None and len(outputs) > 1:
         raise EncoderError(
             f"{path} has {len(outputs)} outputs ({', '.join(outputs)}), expected one vector for "
-            "each image: name one, or a layer, with --layer"
+            "each image: name one, or a layer, with `layer`"
         )
     if name is not None and name not in made:
         raise EncoderError(f"{path} has no layer {name!r}{did_you_mean(name, made)}")
     output = name or outputs[0]
     if image not in _keep_what_makes(model.graph, output):
         raise EncoderError(
-            f"{path} gives {output!r} whatever the image is: name another layer with --layer"
+            f"{path} gives {output!r} whatever the image is: name another layer with `layer`"
         )
     return output
 
@@ -310,7 +310,7 @@ def _given_for_one_image(
     if given.ndim < 1 or len(given) != 1:
         raise EncoderError(
             f"{path} gives an output of shape {given.shape} for one image, expected one vector: "
-            "name another layer with --layer"
+            "name another layer with `layer`"
         )
     return given
 

@@ -67,7 +67,7 @@ def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder
         names = ", ".join(map(tensor_name, network.outputs))
         raise EncoderError(
             f"{path} has {len(network.outputs)} outputs ({names}), expected one vector for each "
-            "image: name one, or a layer, with --layer"
+            "image: name one, or a layer, with `layer`"
         )
     (output,) = map(tensor_name, network.outputs)
     taken, given = _whole(network.input()), _whole(network.output())
@@ -145,9 +145,8 @@ def needed_preprocessing(
     """
     if not settings.tells_arithmetic:
         raise EncoderError(
-            f"{path} does not say how its input was prepared: give --scale, --mean and --std to "
-            f"'pomona encoder build' (input = (pixel * scale - mean) / std, pixels 0..255), or "
-            f"write them into "
+            f"{path} does not say how its input was prepared: give `scale`, `mean` and `std` "
+            "(input = (pixel * scale - mean) / std, pixels 0..255), or write them into "
             f"{path.name}.toml beside it{hint}; for example scale = 1 for a "
             "network that takes pixels as they are, scale = 0.00392156862745098 for 0..1, "
             "mean = 127.5 and std = 127.5 for -1..1"
@@ -214,8 +213,8 @@ def refuse_signature(path: Path, signature: str | None) -> None:
     """
     if signature is not None:
         raise EncoderError(
-            f"--signature {signature} is for TensorFlow SavedModels, and {path} is none: leave it "
-            "out, or name an output with --layer"
+            f"`signature` {signature} is for TensorFlow SavedModels, which {path} is not: leave it "
+            "out, or name an output with `layer`"
         )
 
 
@@ -226,14 +225,14 @@ def _read_file(place: Path, path: Path) -> Any:
     try:
         network = openvino.Core().read_model(place)
     except (RuntimeError, UnicodeError) as error:
-        other = ", and --runtime onnxruntime may" if path.suffix.lower() == ".onnx" else ""
+        other = ", and `runtime` onnxruntime may" if path.suffix.lower() == ".onnx" else ""
         raise EncoderError(
             f"OpenVINO {openvino.__version__.split('-')[0]} cannot read {path}: {_reason(error)}; "
             f"is the file whole? If it is, OpenVINO does not know all of its operations{other}"
         ) from error
     if len(network.inputs) != 1:
         names = ", ".join(map(tensor_name, network.inputs))
-        signature = "; --signature names another one, if it has others"
+        signature = "; `signature` names another one, if it has others"
         raise EncoderError(
             f"{path} has {len(network.inputs)} inputs ({names}), expected one: the image"
             f"{signature if path.is_dir() else ''}"
@@ -286,8 +285,7 @@ def image_layout(sides: Sides, path: Path, settings: NetworkSettings) -> str:
         return shown[0]
     raise EncoderError(
         f"{path} takes an input of shape {sides or 'unknown'}, which does not show its layout: "
-        f"give --layout NCHW or --layout NHWC to 'pomona encoder build', or layout in "
-        f"{path.name}.toml"
+        f"give `layout` NCHW or NHWC, or write layout into {path.name}.toml beside it"
     )
 
 
@@ -323,8 +321,8 @@ def image_size(sides: Sides, layout: str, path: Path, settings: NetworkSettings)
         return settings.size
     if height is None or width is None:
         raise EncoderError(
-            f"{path} takes images of any size: say which with --size PIXELS to 'pomona encoder "
-            f"build', or as size in {path.name}.toml"
+            f"{path} takes images of any size: give `size`, or write size into {path.name}.toml "
+            "beside it"
         )
     return height, width
 
@@ -336,7 +334,7 @@ def _check_vector(graph: Any, path: Path, settings: NetworkSettings) -> None:
     if shape.is_dynamic or not sides or sides[0] != 1:
         raise EncoderError(
             f"{path} gives an output of shape {shape} for one image, expected one vector: name "
-            "another layer with --layer"
+            "another layer with `layer`"
         )
     refuse_map(sides, path, settings.layer)
 

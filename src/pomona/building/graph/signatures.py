@@ -69,7 +69,7 @@ def chosen(path: Path, name: str | None) -> Iterator[Path]:
     if any(tensor.kind == _STRING for tensor in known[told]):
         raise EncoderError(
             f"the signature {told!r} of {path} takes strings, such as the bytes of image files, "
-            "and Pomona gives decoded pixels: name one that takes an image with --signature, or "
+            "and Pomona gives decoded pixels: name one that takes an image with `signature`, or "
             f"export the model with one; it has {listed}"
         )
     if told == DEFAULT or len(known) == 1:

@@ -52,12 +52,12 @@ def build(model: str, weights: str, settings: NetworkSettings | None = None) -> 
     """
     card, settings = find_card(model), settings or NetworkSettings()
     if settings.layout is not None:
-        raise EncoderError(f"the layout of {model} is known: leave --layout {settings.layout} out")
+        raise EncoderError(f"the layout of {model} is known: leave `layout` {settings.layout} out")
     if settings.signature is not None:
-        raise EncoderError(f"--signature is for TensorFlow SavedModels, and {model} is none")
+        raise EncoderError(f"`signature` is for TensorFlow SavedModels, which {model} is not")
     preprocessing = settings.preprocessing(card.preprocessing)
     if preprocessing.is_grey:
-        raise EncoderError(f"{model} takes images of 3 channels: give --channel-order RGB or BGR")
+        raise EncoderError(f"{model} takes images of 3 channels: give `channel_order` RGB or BGR")
     network = _network(card, weights, (preprocessing.height, preprocessing.width))
     output = network.layers[-1].name.rstrip("_0123456789")
     if settings.layer is not None:
@@ -172,8 +172,8 @@ def _with_imagenet(card: NetworkCard, size: Size | None) -> Any:
     except Exception as error:  # Keras' download raises a bare Exception
         raise EncoderError(
             f"the ImageNet weights of {card.name} could not be downloaded "
-            f"({' '.join(str(error).split())[:160]}): give a Keras weights file with "
-            "--weights FILE, or try Pomona with --weights drawn"
+            f"({' '.join(str(error).split())[:160]}): give a Keras weights file as "
+            "`weights`, or try Pomona with `weights` drawn"
         ) from error
 
 

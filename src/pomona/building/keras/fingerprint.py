@@ -88,7 +88,7 @@ def _without_training(part: Any) -> Any:
 def _code(written: str) -> Any:
     """A function of the user's own as Keras writes it, without the file that it was written in.
 
-    It has been loaded before, and run, with `--trust`.
+    It has been loaded before, and run, with `trust`.
     """
     code = marshal.loads(base64.b64decode(written))  # noqa: S302
     return _instructions(code)

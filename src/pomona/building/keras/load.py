@@ -91,7 +91,7 @@ def read_config(path: Path) -> tuple[dict[str, Any], str]:
                 if "model_config" not in file.attrs:
                     raise EncoderError(
                         f"{path} holds weights without their network: name the network, as in "
-                        f"'mobilenet_v2' with --weights {path.name}"
+                        f"'mobilenet_v2' with `weights` {path.name}"
                     )
                 told = json.loads(file.attrs["model_config"])
                 version = _text(file.attrs.get("keras_version", "2.0"))
@@ -139,7 +139,7 @@ def _refuse_code(path: Path, config: dict[str, Any]) -> None:
             name = told.get("name", kind) if isinstance(told, dict) else "a function"
             raise EncoderError(
                 f"{path} holds a Lambda layer ({name}), which is code and would run here: add "
-                "--trust if you know where the file comes from, or save the model without it"
+                "`trust` if you know where the file comes from, or save the model without it"
             )
         if kind in ("TFOpLambda", "SlicingOpLambda"):
             function = part.get("config", {}).get("function", "a function")
@@ -152,7 +152,7 @@ def _refuse_code(path: Path, config: dict[str, Any]) -> None:
         if kind in _OUTSIDE:
             raise EncoderError(
                 f"{path} holds a layer {kind!r}, which takes more than the file itself: save the "
-                "model without it, or add --trust if you know where the file comes from"
+                "model without it, or add `trust` if you know where the file comes from"
             )
         if custom or not _is_of_keras(kind, module, part.get("config")):
             raise EncoderError(

@@ -151,7 +151,7 @@ def _output(flat: FlatNetwork, path: Path, settings: NetworkSettings) -> Any:
         names = [name_of(tensor) for tensor in flat.results]
         raise EncoderError(
             f"{path} has {len(names)} outputs ({', '.join(names)}), expected one: name a layer "
-            "with --layer"
+            "with `layer`"
         )
     return _before_classifier(flat, path)
 
@@ -205,7 +205,7 @@ def _before_classifier(flat: FlatNetwork, path: Path) -> Any:
         last = ", ".join(each.layer.name for each in flat.steps[-6:])
         raise EncoderError(
             f"{path} ends in scores, and that dense layers make them of one vector cannot be seen: "
-            f"name the layer that gives its features with --layer; the last ones are {last}"
+            f"name the layer that gives its features with `layer`; the last ones are {last}"
         )
     return end
 
@@ -320,8 +320,8 @@ def _hint(path: Path, own: tuple[float, float] | None) -> str:
                 spec = card.preprocessing
                 mean, std = (",".join(f"{v:g}" for v in values) for values in (spec.mean, spec.std))
                 return (
-                    f" (it has {card.keras_class} in it, whose preprocess_input is --mean {mean} "
-                    f"--std {std} --channel-order {spec.channel_order})"
+                    f" (it has {card.keras_class} in it, whose preprocess_input is `mean` {mean} "
+                    f"`std` {std} `channel_order` {spec.channel_order})"
                 )
     return ""
 

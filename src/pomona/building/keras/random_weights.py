@@ -123,7 +123,7 @@ def parse_seed(weights: str) -> int:
     seed = weights.removeprefix("untrained:")
     if not (seed.isascii() and seed.isdigit() and int(seed) <= _HIGHEST_SEED):
         raise EncoderError(
-            f"--weights {weights}: expected a whole number from 0 to {_HIGHEST_SEED} after "
+            f"`weights` {weights}: expected a whole number from 0 to {_HIGHEST_SEED} after "
             "'untrained:', as in untrained:0"
         )
     return int(seed)

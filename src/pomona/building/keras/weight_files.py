@@ -129,7 +129,7 @@ def match_weights(
     if len(places) > 1:
         raise EncoderError(
             f"{file} holds {model} {len(places)} times: give the whole model in place of the "
-            "network's name, and name one's layer with --layer"
+            "network's name, and name one's layer with `layer`"
         )
     keys = places[0] if places else _first_places(needed, found)
     matched = []

@@ -54,9 +54,9 @@ def sample_pixels(
         EncoderError: fewer than `FEWEST` can be read.
     """
     given = os.fspath(images)
-    check_spelling(given, "--calibrate", SourceError)
+    check_spelling(given, "`calibrate`", SourceError)
     if is_remote(given):
-        raise SourceError(f"--calibrate {given} is not on this machine: copy a few hundred here")
+        raise SourceError(f"`calibrate` {given} is not on this machine: copy a few hundred here")
     source = Source(given)
     source.check()
     files = list(source.files(lambda error: _log.warning("cannot list %s", error)))
@@ -69,7 +69,7 @@ def sample_pixels(
             break
     if len(sample.kept) < FEWEST:
         raise EncoderError(
-            f"--calibrate {given} has {len(sample.kept)} different images that can be "
+            f"`calibrate` {given} has {len(sample.kept)} different images that can be "
             f"read, in {len(files)} files; expected {FEWEST} or more, and {MOST} are better: name "
             "more of those that the encoder will see"
         )

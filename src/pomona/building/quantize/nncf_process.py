@@ -62,7 +62,7 @@ def quantize(encoder: Encoder, pixels: NDArray[np.uint8]) -> Encoder:
     except Exception as error:  # NNCF's own have no common base
         raise EncoderError(
             f"NNCF {nncf.__version__} cannot quantize {encoder.model}: "
-            f"{' '.join(str(error).split())[:200]}; use --precision f32 or bf16"
+            f"{' '.join(str(error).split())[:200]}; use `precision` f32 or bf16"
         ) from error
     graph, constants = serialized(quantized)
     return attach_probes(

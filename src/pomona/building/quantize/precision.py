@@ -34,20 +34,20 @@ def check_precision(precision: str, calibrate: str | os.PathLike[str] | None = N
         EncoderError: unknown; int8 without images or without NNCF; images for another precision.
     """
     if precision not in PRECISIONS:
-        raise EncoderError(f"precision is {precision!r}, expected {', '.join(PRECISIONS)}")
+        raise EncoderError(f"`precision` is {precision!r}: expected {', '.join(PRECISIONS)}")
     if precision != "int8":
         if calibrate is not None:
             raise EncoderError(
-                f"--calibrate is for --precision int8, and the precision is {precision}: leave "
-                "--calibrate out, or ask for int8"
+                f"`calibrate` is for `precision` int8, and the precision is {precision}: leave "
+                "`calibrate` out, or ask for int8"
             )
         return
     if calibrate is None:
         raise EncoderError(
-            "--precision int8 needs images to calibrate on, such as those that it will see: name "
-            "them with --calibrate IMAGES"
+            "`precision` int8 needs images to calibrate on, such as those that it will see: give "
+            "them as `calibrate`"
         )
-    check_extra("int8", "--precision int8 needs NNCF", "nncf", error=EncoderError)
+    check_extra("int8", "`precision` int8 needs NNCF", "nncf", error=EncoderError)
 
 
 def convert_encoder(
@@ -81,7 +81,7 @@ def convert_encoder(
         raise EncoderError(
             f"encoder {encoder.fingerprint[:12]} ({encoder.model}) is computed by "
             f"{encoder.runtime}, and only OpenVINO computes in {precision}: build it with "
-            "--runtime openvino"
+            "`runtime` openvino"
         )
     if precision == "bf16":
         lowered = attach_probes(replace(encoder, precision="bf16"))

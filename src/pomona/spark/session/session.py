@@ -106,7 +106,7 @@ def check_spark(given: SparkSession | None, master: str | None) -> None:
         return
     if master and "://" not in master and not _MASTER.match(master):
         raise EngineError(
-            f"--master {master} is no master of Spark's: give local[N], spark://HOST:PORT, yarn, "
+            f"`master` {master} is no master of Spark's: give local[N], spark://HOST:PORT, yarn, "
             "k8s://URL or, for Spark Connect, sc://HOST:PORT"
         )
     home = os.environ.get("JAVA_HOME")

@@ -64,7 +64,7 @@ def read_pixels(layout: Layout, content: bytes, max_pixels: int) -> Image.Image:
     limit = max(_BYTES_PER_PIXEL * max_pixels, _LARGEST_BAND)
     if band > limit and (layout.is_tiled or layout.compression != tiff.NONE):
         said = f"a strip or a row of tiles unpacks to {band} bytes, the limit is {limit}"
-        raise refusal("too_large", f"{said}: raise it with --max-pixels", layout.size)
+        raise refusal("too_large", f"{said}: raise it with `max_pixels`", layout.size)
     if _pillow_decodes(layout):
         if layout.compression in (tiff.JPEG, tiff.OLD_JPEG):
             _check_jpegs(layout, content)

@@ -15,7 +15,7 @@ from pomona.errors import EncoderError
 __all__ = ["DRAWN", "drawn_weights"]
 
 DRAWN = "drawn"
-"""The name of these weights, for `--weights` and in a table's provenance."""
+"""The name of these weights, for `weights` and in a table's provenance."""
 
 _FOLDER = Path(__file__).parent
 
