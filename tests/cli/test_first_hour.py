@@ -126,11 +126,10 @@ def test_one_is_singular_on_pages_cards_and_in_refusals(
 # The terminal ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bar", ["pomona.cli.progress.progress_bar", "pomona.cli.steps.steps_bar"])
+@pytest.mark.parametrize("bar", ["progress_bar", "steps_bar"])
 def test_what_is_said_stands_above_the_bar(bar: str) -> None:
-    module, _, name = bar.rpartition(".")
-    script = f"from {module} import {name}\nfrom pomona.cli.console import say\n"
-    script += f"with {name}():\n    say('words')"
+    script = f"from pomona.cli.progress import {bar}\nfrom pomona.cli.console import say\n"
+    script += f"with {bar}():\n    say('words')"
     ours, theirs = os.openpty()
     subprocess.run(
         [sys.executable, "-c", script],

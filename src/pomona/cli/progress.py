@@ -1,4 +1,4 @@
-"""The progress bar of the command line, on stderr, and only where that is a terminal."""
+"""The bars of the command line: on stderr, and only if that is a terminal."""
 
 from __future__ import annotations
 
@@ -6,34 +6,25 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from pomona.job.summary import Progress, Snapshot, no_progress
 from pomona.plural import count_of
 
-__all__ = ["progress_bar"]
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+    from pomona.analysis.progress import Step
+    from pomona.job.summary import Progress, Snapshot
+
+__all__ = ["progress_bar", "steps_bar"]
 
 
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
-    """Give a function that draws how far a run is: images/s, done, failed, time left."""
+    """Yield a function that shows how far a run is: images/s, done, failed, time left."""
     if not sys.stderr.isatty():
-        yield no_progress
+        yield lambda _: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    bar = Bar(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:,.0f}/{task.fields[of]}"),
-        TextColumn("{task.fields[rate]}/s"),
-        TextColumn("{task.fields[failed]:,} failed"),
-        TimeRemainingColumn(compact=True),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    task = bar.add_task("starting", total=None, of="?", rate=count_of(0, "image"), failed=0)
     began: tuple[float, int] | None = None  # when the first images were seen done, and how many
 
     def show(snapshot: Snapshot) -> None:
@@ -53,5 +44,48 @@ def progress_bar() -> Iterator[Progress]:
             failed=snapshot.failed,
         )
 
+    bar = _bar(
+        "{task.completed:,.0f}/{task.fields[of]}",
+        "{task.fields[rate]}/s",
+        "{task.fields[failed]:,} failed",
+    )
+    task = bar.add_task("starting", total=None, of="?", rate=count_of(0, "image"), failed=0)
     with bar:
         yield show
+
+
+@contextmanager
+def steps_bar() -> Iterator[Step]:
+    """Yield a function that shows a step, how much of it is done, and the time left."""
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    current = ""
+
+    def show(what: str, done: int, total: int) -> None:
+        nonlocal current
+        if what != current:
+            bar.reset(task, description=what)  # each step has a clock of its own
+            current = what
+        bar.update(task, completed=done, total=max(total, 1))
+
+    bar = _bar("{task.percentage:3.0f} %")
+    task = bar.add_task("starting", total=None)
+    with bar:
+        yield show
+
+
+def _bar(*columns: str) -> Bar:
+    """Make a bar that is removed at the end, with these columns before the time left."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    return Bar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        *map(TextColumn, columns),
+        TimeRemainingColumn(compact=True),
+        console=Console(stderr=True),
+        transient=True,
+    )

@@ -12,8 +12,8 @@ import click
 from pomona.cli.console import AS_JSON, results_follow, say
 from pomona.cli.options import MAX_PIXELS
 from pomona.cli.paths import as_file, as_path
+from pomona.cli.progress import steps_bar
 from pomona.cli.sections import SectionedCommand
-from pomona.cli.steps import steps_bar
 
 if TYPE_CHECKING:
     from pomona.analysis.neighbours.search import SearchResult

@@ -10,8 +10,8 @@ import click
 
 from pomona.cli.console import AS_JSON, results_follow, say
 from pomona.cli.paths import as_path
+from pomona.cli.progress import steps_bar
 from pomona.cli.sections import SectionedCommand
-from pomona.cli.steps import steps_bar
 from pomona.io.location import shell_word
 from pomona.plural import count_of
 
