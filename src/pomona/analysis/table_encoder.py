@@ -95,7 +95,9 @@ def _build(provenance: Mapping[str, str], model: str | None, weights: str | None
             "the table was made by an int8 encoder, which is not in this machine's cache: give its "
             "file as `encoder`"
         )
-    name = model or provenance.get("model", "")
+    name, made_by = model or provenance.get("model", ""), provenance.get("model")
+    if name in CARDS and made_by in CARDS and name != made_by:
+        raise EncoderError(f"the table was made by {_named(provenance)}, not by {name}")
     if weights is None and (model is None or model in CARDS):
         if not has_named_weights(provenance):
             file = "`weights`" if name in CARDS else "`model`"
@@ -112,12 +114,17 @@ def built_as(provenance: Mapping[str, str], model: str, weights: str | None) -> 
     """Build a network with the output layer and the precision that a provenance names.
 
     Raises:
-        EncoderError: it cannot be built.
+        EncoderError: it cannot be built, or the network has no such layer.
     """
     built = build_encoder(model, weights)
     if built.output != provenance.get("output"):
         settings = NetworkSettings(layer=provenance.get("output"))
-        built = build_encoder(model, weights, settings=settings)
+        try:
+            built = build_encoder(model, weights, settings=settings)
+        except EncoderError as error:
+            raise EncoderError(
+                f"the table was made by {_named(provenance)}, not by {model}: {error}"
+            ) from error
     return convert_encoder(built, provenance.get("precision", "f32"))
 
 

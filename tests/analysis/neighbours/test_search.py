@@ -19,6 +19,7 @@ import drawn
 import pomona
 import tables
 from command_line import run
+from network_files import onnx_network
 from pomona.analysis.figures.contact_sheet import Cell, draw_sheet, save_picture
 from pomona.analysis.neighbours.exact import Nearest, nearest_rows, unit
 from pomona.analysis.neighbours.faiss_index import _FILE, NearestIndex, table_state
@@ -206,6 +207,21 @@ def test_the_encoder_is_rebuilt_from_what_the_table_says(
 def test_another_encoder_is_refused(photos: FeatureTable) -> None:
     with pytest.raises(EncoderError, match="they differ in weights: untrained:7 and drawn"):
         encoder_of_table(photos.provenance(), weights="drawn")
+
+
+def test_another_known_network_is_refused_before_it_is_built(photos: FeatureTable) -> None:
+    with pytest.raises(EncoderError, match=r"made by mobilenet_v2 with .*, not by resnet50"):
+        encoder_of_table(photos.provenance(), model="resnet50", weights="no/such/file.h5")
+
+
+def test_another_network_in_a_file_is_refused_by_its_layers(
+    photos: FeatureTable, tmp_path: Path
+) -> None:
+    file = tmp_path / "other.onnx"
+    onnx_network(file)
+    (tmp_path / "other.onnx.toml").write_text("scale = 1\nlayer = 'embedding'\n")
+    with pytest.raises(EncoderError, match=r"made by mobilenet_v2 with .*, not by .*other.onnx"):
+        encoder_of_table(photos.provenance(), model=str(file))
 
 
 def test_weights_that_were_a_file_are_asked_for(photos: FeatureTable) -> None:
