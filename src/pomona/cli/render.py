@@ -212,7 +212,7 @@ def show_duplicates(name: str, found: Duplicates, groups: int) -> None:
             f"threshold {found.threshold:g}: {found.share:.1%} of the images have another one as "
             f"near as that, of pairs at random {chance}"
         )
-        if found.share > 0.5:
+        if found.share > 0.5 and found.threshold != 1:
             console.print(
                 "that is most of them: a higher --threshold finds tighter groups; see --plot"
             )

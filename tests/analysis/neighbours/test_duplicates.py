@@ -173,6 +173,16 @@ def test_the_command_says_how_many_and_what_the_threshold_means(
     assert "threshold 0.99: 50.0% of the images have another one as near as that" in out
 
 
+@pytest.mark.parametrize(("threshold", "advised"), [("0.9", True), ("1", False)])
+def test_a_higher_threshold_is_advised_only_if_there_is_one(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, *, threshold: str, advised: bool
+) -> None:
+    alike = tables.write(tmp_path / "t", np.eye(3)[[0, 0, 0, 0]], ["x"] * 4)
+    _, out, _ = run(capfd, "duplicates", alike, "--threshold", threshold)
+    assert f"threshold {threshold}: 100.0% of the images" in out
+    assert ("a higher --threshold" in out) == advised
+
+
 def test_json_holds_every_group(capfd: pytest.CaptureFixture[str], folder: Path) -> None:
     _, out, _ = run(capfd, "duplicates", folder, "--threshold", "0.99", "--groups", 0, "--json")
     told = json.loads(out)
