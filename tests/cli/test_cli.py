@@ -172,6 +172,32 @@ def test_bad_use_is_one_line_and_exit_code_2_and_writes_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("extract a", "Missing argument 'TABLE' (see pomona extract --help)"),
+        (
+            "extract a b --workers",
+            "Option '--workers' requires an argument (see pomona extract --help)",
+        ),
+        (
+            "encoder build m -o",
+            "Option '-o' requires an argument (see pomona encoder build --help)",
+        ),
+        ("train t --test-share 9", "is not in the range 0<=x<=0.9 (see pomona train --help)"),
+        ("models a --trst", "(see pomona models --help)"),
+        ("encoder nope", "No such command 'nope' (see pomona encoder --help)"),
+    ],
+)
+def test_an_error_of_click_names_its_command_and_has_no_full_stop_within(
+    capfd: pytest.CaptureFixture[str], arguments: str, said: str
+) -> None:
+    code, _, err = run(capfd, *arguments.split())
+    assert code == 2
+    assert err.endswith(f"{said}\n")
+    assert ". (" not in err
+
+
 def test_without_java_the_error_says_what_to_install(
     capfd: pytest.CaptureFixture[str],
     pictures: Path,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import signal
 import sys
 import warnings
@@ -111,7 +112,8 @@ def _run(arguments: list[str] | None) -> NoReturn:
         code = app(arguments, "pomona", standalone_mode=False)
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "pomona"
-        fail(2, f"{error.format_message()} (see {where} --help)")
+        said = re.sub(r"\.(?= \(|$)", "", error.format_message())  # a full stop of click's
+        fail(2, f"{said} (see {where} --help)")
     except UsageError as error:
         fail(2, in_options(str(error)))
     except click.ClickException as error:

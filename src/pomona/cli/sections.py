@@ -41,7 +41,11 @@ class SectionedCommand(click.Command):
         names = [p.name for p in self.params if p.param_type_name != "option"]
         has_source = "source" in names
         ctx.allow_extra_args = ctx.allow_extra_args or has_source
-        rest = super().parse_args(ctx, args)
+        try:
+            rest = super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx  # click leaves it out if an option has no value
+            raise
         if has_source and ctx.args and not ctx.resilient_parsing:
             at = names.index("source")
             given = [*(str(ctx.params.get(name or "")) for name in names[at:]), *ctx.args]
