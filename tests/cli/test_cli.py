@@ -36,8 +36,7 @@ def test_extract_ends_with_what_happened_and_what_to_do_next(
     assert "1 empty, 1 truncated, 1 unsupported" in out
     assert f"next: pomona inspect {tmp_path / 't'}" in out
     assert err == (
-        "pomona: note: untrained weights make features that mean little; "
-        "use them to try things out\n"
+        "pomona: note: features of untrained weights mean little; use them only to try things out\n"
     )
 
 
@@ -123,7 +122,7 @@ BAD_USE = [
     (["encoder", "build", "no_such", "-o", "/dev/null"], "no file but a device or a pipe"),
     (
         ["encoder", "build", "{src}/notes.txt", "-o", "{src}/notes.txt"],
-        "itself: give another name",
+        ": change the name",
     ),
     pytest.param(
         ["extract", "{src}", "{tmp}/t", "--master", "loc"],
@@ -220,7 +219,7 @@ def test_inspect_shows_counts_check_provenance_and_rows(
     code, out, err = run(capfd, "inspect", tmp_path / "t")
     assert (code, err) == (0, "")
     assert "14 rows, 11 ok, 3 failed" in out
-    assert "11 of the right length, without NaN, none all zero" in out
+    assert "11 of the right length, without NaN, not all zero" in out
     for shown in ("Apple Red 1", "Poire d'été", "truncated", encoder.fingerprint, "untrained:7"):
         assert shown in out
 

@@ -39,13 +39,13 @@ __all__ = ["classify"]
     "--encoder",
     type=as_path,
     metavar="FILE",
-    help="For images: what made the table that CLASSIFIER was trained on, if it is not inside.",
+    help="For images: the encoder of the training table, if CLASSIFIER does not contain it.",
 )
 @click.option(
     "--weights",
     type=as_path,
     metavar="FILE",
-    help="For images: the network's weights, where the encoder is to be built from a file again.",
+    help="For images: the network's weights file, if the encoder has to be built again.",
 )
 @click.option(
     "--workers", type=click.IntRange(min=1), help="Processes for images.  [default: cores]"
@@ -62,10 +62,10 @@ def classify(
     max_pixels: int,
     as_json: bool,
 ) -> None:
-    """Give a label and its probability to each image of SOURCE, by the file CLASSIFIER.
+    """Print a label and its probability for each image of SOURCE, with the file CLASSIFIER.
 
     SOURCE is a folder, an image, a quoted glob, or a feature table of the same encoder. Each line
-    has path, label, probability, status and error, with tabs between. Images that cannot be read
+    has path, label, probability, status and error, separated by tabs. Images that cannot be read
     have no label: their status and error say why.
     """
     from pomona.classification import classify as run
@@ -105,7 +105,7 @@ def _counted(
 
 
 def _words(answer: Prediction) -> list[str]:
-    """A line's fields; a tab or a line's end in a name would break it."""
+    """Return the fields of a line without tabs and line breaks, which a name may contain."""
     probability = "" if answer.probability is None else f"{answer.probability:.4f}"
     error = in_options(answer.error or "")
     fields = [answer.path, answer.label or "", probability, answer.status, error]
@@ -113,7 +113,7 @@ def _words(answer: Prediction) -> list[str]:
 
 
 def _print_json(classifier: str, answers: Iterator[Prediction]) -> None:
-    """One object, written as it comes: a million images need not be held."""
+    """Print one object piece by piece, so that a million images need not fit into memory."""
     click.echo(f'{{"classifier": {json.dumps(classifier, ensure_ascii=False)}, "images": [')
     ends = ""
     for answer in answers:

@@ -19,24 +19,25 @@ AS_JSON = click.option(
 
 
 def results_follow() -> None:
-    """From here on, end in silence as other filters do when the reader of our output has gone.
+    """From now on, end silently if the reader of stdout has gone, as other filters do.
 
-    Not before: a worker that dies also breaks a pipe, and its parent must live to see it.
+    Call this only after the work: a worker that dies also breaks a pipe, and its parent has to
+    survive that.
     """
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
 def say(text: str) -> None:
-    """Tell the user something beside the results: on stderr.
+    """Print a line to stderr.
 
-    A progress bar replaces `sys.stderr` to write lines above itself. click's own `err=True` writes
-    past it, into the bar.
+    A progress bar replaces `sys.stderr` to write lines above itself. click's own `err=True`
+    bypasses that and would write into the bar.
     """
     click.echo(f"pomona: {text}", file=sys.stderr)
 
 
 def shown(text: str) -> str:
-    """Return text of somebody else's on one line: a terminal obeys what some names hold."""
+    """Return text without control characters: a file name may contain terminal commands."""
     return "".join(c if c.isprintable() else "?" for c in text)
 
 

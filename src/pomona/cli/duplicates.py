@@ -36,7 +36,7 @@ _SHEET_ROWS, _SHEET_COLUMNS = 100, 10
     type=float,
     default=0.98,
     show_default=True,
-    help="Two images are near duplicates from this cosine of their vectors on; 1 is the same.",
+    help="Two images are near duplicates if the cosine of their vectors is this or more.",
 )
 @click.option("--exact", is_flag=True, help="Compare files only, not vectors.")
 @click.option(
@@ -75,7 +75,7 @@ def duplicates(
     Exact duplicates are the same file byte for byte. Near duplicates are groups in which each image
     has another one whose vector is near: a cosine of --threshold or more. Nothing is removed.
 
-    --plot helps to choose the threshold: it should stand right of where two images at random lie.
+    --plot helps you to choose the threshold: it should lie to the right of random pairs.
     """
     from pomona.analysis.figures.contact_sheet import check_picture
     from pomona.analysis.figures.style import check_plot, save_figure
@@ -88,7 +88,7 @@ def duplicates(
         check_picture(sheet)
     check_plot(plot)
     if exact and plot:
-        raise UsageError("--plot shows vectors, and --exact compares files only: leave one out")
+        raise UsageError("--plot shows vectors, but --exact compares files only: leave one out")
     with steps_bar() as step:
         found = find_duplicates(FeatureTable.at(table), None if exact else threshold, step)
     if plot:
@@ -119,7 +119,7 @@ def _write_sheet(file: Path, found: Duplicates, groups: int) -> None:
     rows = []
     for group in shown:
         row = []
-        # Spread over the group: neighbours in a chain look the same, its ends may not.
+        # Spread over the group: neighbours in a chain look the same, but its ends may differ.
         spread = np.linspace(0, len(group.members) - 1, min(_SHEET_COLUMNS, len(group.members)))
         for member in (group.members[int(at)] for at in spread):
             name = member.path.rpartition("/")[2]

@@ -27,9 +27,9 @@ from pomona.cli.sections import OrderedGroup, SectionedCommand
 __all__ = ["encoder"]
 
 
-@click.group(cls=OrderedGroup, short_help="Build encoders, convert them, and show what is in one.")
+@click.group(cls=OrderedGroup, short_help="Build, convert and show encoders.")
 def encoder() -> None:
-    """Build encoders, convert them, and show what is in one."""
+    """Build, convert and show encoders."""
 
 
 @encoder.command(
@@ -48,16 +48,16 @@ def encoder() -> None:
 @WEIGHTS
 @LAYER
 @SIGNATURE
-@click.option("--size", type=Size(), help="Of the network's input: 224, or height x width 240x320.")
+@click.option("--size", type=Size(), help="Input size: 224, or height x width: 240x320.")
 @click.option(
     "--resize",
     type=click.Choice(["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]),
-    help="How images are brought to that size.  [default: bicubic]",
+    help="Filter for resizing images to that size.  [default: bicubic]",
 )
 @click.option(
     "--channel-order",
     type=click.Choice(["RGB", "BGR", "grey"]),
-    help="Of the input.  [default: RGB, or grey for one channel]",
+    help="Channels of the input.  [default: RGB, or grey for one channel]",
 )
 @click.option("--scale", type=float, help="Input = (pixel * scale - mean) / std, pixels 0..255.")
 @click.option("--mean", type=Numbers(), help="One number, or one for each channel: 0.4,0.4,0.4.")
@@ -65,7 +65,7 @@ def encoder() -> None:
 @click.option(
     "--layout",
     type=click.Choice(["NCHW", "NHWC"]),
-    help="Of the input, where the network does not show it.",
+    help="Layout of the input, if the network does not show it.",
 )
 @TRUST
 @RUNTIME
@@ -99,12 +99,12 @@ def build(
     """Build the encoder of the network MODEL, and write it to a file.
 
     MODEL is a name that 'pomona models' lists, with --weights, or the file of a whole network:
-    .keras, .h5, .onnx, .tflite, OpenVINO's .xml, or a TensorFlow SavedModel folder. How the input
-    of such a network was prepared is said in options, or in a card beside it: fruit.toml beside
-    fruit.onnx, with size, resize, channel_order, scale, mean, std, layout and layer.
+    .keras, .h5, .onnx, .tflite, OpenVINO's .xml, or a TensorFlow SavedModel folder. For such a
+    file you specify the preprocessing of its input, in options or in a card next to it: fruit.toml
+    for fruit.onnx, with size, resize, channel_order, scale, mean, std, layout and layer.
 
-    The encoder's file holds the network, its weights and its preprocessing. 'pomona extract
-    --encoder' takes it, on machines without Keras and without the weights.
+    The encoder's file contains the network, its weights and its preprocessing. 'pomona extract
+    --encoder' uses it on machines without Keras and without the weights.
     """
     from pomona.building.build import build_encoder, is_part_of_network
     from pomona.building.network_settings import NetworkSettings
@@ -116,7 +116,7 @@ def build(
     check_output(Path(output))
     for given in filter(None, (model, weights)):
         if is_part_of_network(Path(output), given):
-            raise click.UsageError(f"-o {output} is a file of {given} itself: give another name")
+            raise click.UsageError(f"-o {output} would replace a file of {given}: change the name")
     warn_of_untrained(weights)
     check_precision(precision, calibrate)
     told = NetworkSettings(**settings)
@@ -136,7 +136,7 @@ def build(
 )
 @click.argument("file", type=as_path)
 @click.option(
-    "--precision", type=click.Choice(["bf16", "int8"]), required=True, help="What to compute in."
+    "--precision", type=click.Choice(["bf16", "int8"]), required=True, help="The new precision."
 )
 @CALIBRATE
 @click.option(
@@ -148,7 +148,7 @@ def build(
     help="Where to write the encoder.",
 )
 def convert(file: str, precision: str, calibrate: str | None, output: str) -> None:
-    """Write the float32 encoder in FILE in a lower precision: faster, with other features."""
+    """Write the float32 encoder in FILE in a lower precision: it is faster, its features differ."""
     from pomona.building.quantize.precision import convert_encoder
     from pomona.cli.render import show_encoder
     from pomona.encoder.encoder import Encoder
@@ -164,13 +164,13 @@ def convert(file: str, precision: str, calibrate: str | None, output: str) -> No
 @encoder.command(
     "show",
     cls=SectionedCommand,
-    short_help="Show what an encoder is made of.",
+    short_help="Show the network and the preprocessing of an encoder.",
     epilog="Example: pomona encoder show fruit.encoder",
 )
 @click.argument("file", type=as_path)
 @AS_JSON
 def show(file: str, *, as_json: bool) -> None:
-    """Show what the encoder in FILE is made of, after checking it for damage."""
+    """Check the encoder in FILE for damage, and show its network and its preprocessing."""
     from pomona.cli.render import show_encoder
     from pomona.encoder.encoder import Encoder
 

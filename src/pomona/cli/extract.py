@@ -68,7 +68,7 @@ __all__ = ["extract"]
     "--encoder",
     type=as_path,
     metavar="FILE",
-    help="What 'pomona encoder build' wrote, in place of --model and --weights. A path or a URI.",
+    help="Path or URI of an encoder from 'pomona encoder build', instead of --model and --weights.",
 )
 @click.option(
     "--delivery",
@@ -79,7 +79,7 @@ __all__ = ["extract"]
 @click.option(
     "--precision",
     type=PRECISIONS,
-    help="bf16 is faster, its features differ; int8 comes with --encoder.  [default: f32]",
+    help="bf16 is faster, its features differ; int8 needs --encoder.  [default: f32]",
 )
 @click.option(
     "--label",
@@ -94,13 +94,13 @@ __all__ = ["extract"]
     "globs",
     multiple=True,
     metavar="PATTERN",
-    help="Choose files by name, in place of the known extensions. May be repeated.",
+    help="Choose files by name instead of by the known extensions. May be repeated.",
 )
 @click.option(
     "--exclude",
     multiple=True,
     metavar="PATTERN",
-    help="Leave out files and folders: a name, a pattern (*.mov), a folder (drafts/) or a path "
+    help="Exclude files and folders: a name, a pattern (*.mov), a folder (drafts/) or a path "
     "below SOURCE (2019/raw/*). May be repeated.",
 )
 @click.option(
@@ -137,21 +137,21 @@ __all__ = ["extract"]
     "--wave-files",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Spark: files in one commit, which is what a lost driver costs.  "
+    help="Spark: files in one commit, the most work that a lost driver costs.  "
     "[default: 20,000 for each core, at most 200,000]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the table instead of continuing it.")
-@click.option("--retry-failed", is_flag=True, help="Do images again whose row has no vector.")
+@click.option("--retry-failed", is_flag=True, help="Compute images without a vector again.")
 @click.option(
     "--prune",
     is_flag=True,
-    help="Delete rows of images that were in SOURCE and are gone or excluded. Rows below a folder "
-    "that is empty now stay: a disk may be unmounted.",
+    help="Delete rows of images that were in SOURCE and no longer exist or are excluded. Rows "
+    "below a folder that is empty now stay: a disk may be unmounted.",
 )
 @click.option(
     "--missing",
     is_flag=True,
-    help="With --prune: delete also rows of other sources whose file no longer exists.",
+    help="With --prune: also delete rows of other sources if their file no longer exists.",
 )
 @click.option(
     "--gone",
@@ -160,7 +160,7 @@ __all__ = ["extract"]
     metavar="FOLDER",
     help="With --prune: FOLDER is gone for good, not just unmounted. May be repeated.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--dry-run", is_flag=True, help="Show what a run would do, and write nothing.")
 @AS_JSON
 def extract(
     *,
@@ -195,8 +195,8 @@ def extract(
 ) -> None:
     """Turn the images of SOURCE into the feature table TABLE, one row for every file.
 
-    SOURCE is a folder, an image, or a quoted glob. A TABLE that exists is continued: done is what
-    has no row, and what has changed since its row was made.
+    SOURCE is a folder, an image, or a quoted glob. If TABLE exists, the run continues it: it
+    computes images that have no row or have changed since.
     """
     from pomona.building.build import build_encoder, is_network
     from pomona.building.network_settings import NetworkSettings
@@ -232,7 +232,7 @@ def extract(
         _refuse_beside_encoder([name for name, value in network.items() if value])
     chosen: str | Callable[[], Encoder] = build if encoder is None else encoder
     if encoder is not None and is_network(encoder):
-        chosen = partial(Encoder.load, encoder)  # which refuses it: --model takes networks
+        chosen = partial(Encoder.load, encoder)  # raises the error: --model is for networks
     where: LocalEngine | SparkEngine
     if on_spark:
         where = SparkEngine(
@@ -261,7 +261,7 @@ def extract(
     except (KeyboardInterrupt, SystemExit) as stop:
         _tell_stopped(stop, overwrite=overwrite)
     if summary.files and not summary.changes.labelled and summary.label_rule != "none":
-        say(f"note: no image has a label: what does --label {summary.label_rule} stand for?")
+        say(f"note: no image has a label: check --label {summary.label_rule}")
     results_follow()
     click.echo(json.dumps(summary.to_json()) if as_json else _in_words(summary))
     if summary.failed and not summary.ok + summary.skipped + summary.changes.taken_over:
@@ -280,22 +280,22 @@ def _check_engine(local: dict[str, object], spark: dict[str, object], *, on_spar
 def _refuse_int8(precision: str | None) -> None:
     if precision == "int8":
         raise EncoderError(
-            "--precision int8 is calibrated on images once, or else no run could continue the "
-            "table of another: 'pomona encoder build MODEL --precision int8 --calibrate IMAGES "
-            "-o FILE', and then --encoder FILE"
+            "--precision int8 needs an encoder that is calibrated once, so that each run has the "
+            "same: 'pomona encoder build MODEL --precision int8 --calibrate IMAGES -o FILE', then "
+            "--encoder FILE"
         )
 
 
 def _refuse_beside_encoder(options: list[str]) -> None:
     if options:
         raise EncoderError(
-            "--encoder holds its network and all that belongs to it: leave "
+            "--encoder contains its network and all of its settings: leave "
             f"{', '.join(options)} out"
         )
 
 
 def _tell_stopped(stop: KeyboardInterrupt | SystemExit, *, overwrite: bool) -> NoReturn:
-    """End as Ctrl-C or SIGTERM asks for it, and say what the run has kept."""
+    """End with the exit code of Ctrl-C or SIGTERM, and say what the run has kept."""
     code = 130 if isinstance(stop, KeyboardInterrupt) else 143
     kept = getattr(stop, "__notes__", [])
     if not kept:

@@ -42,7 +42,7 @@ __all__ = ["inspect"]
     "--missing/--no-missing",
     default=True,
     show_default=True,
-    help="Count rows whose file no longer exists: a look at each, which takes long on slow disks.",
+    help="Count rows whose file no longer exists. This checks each file and is slow on slow disks.",
 )
 @AS_JSON
 def inspect(
@@ -59,7 +59,7 @@ def inspect(
     if as_csv and not failed:
         raise click.UsageError("--csv prints failed files: add --failed")
     if as_csv and as_json:
-        raise click.UsageError("--csv and --json are two forms of the same: leave one out")
+        raise click.UsageError("--csv and --json are two output formats: leave one out")
     results_follow()
     where = FeatureTable.at(table)
     if failed:

@@ -57,8 +57,8 @@ for command in (
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; the process ends with its exit code.
 
-    0: done. 1: a run could not go on, or a check failed. 2: bad use, one line on stderr, nothing
-    written. 130 and 143: stopped by Ctrl-C or SIGTERM; whole part files stay.
+    0: done. 1: a run could not continue, or a check failed. 2: bad use, one line on stderr, nothing
+    written. 130 and 143: stopped by Ctrl-C or SIGTERM; complete part files stay.
     """
     _open_streams()
     _log_to_stderr()
@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _open_streams() -> None:
-    """Have somewhere to write, whatever the caller has closed, and whatever it can encode."""
+    """Replace closed streams, and escape characters that a stream cannot encode."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -78,7 +78,7 @@ def _open_streams() -> None:
 
 @contextmanager
 def _signals() -> Iterator[None]:
-    """End in good order on SIGTERM; afterwards, give the caller its own handlers back."""
+    """Exit cleanly on SIGTERM, and restore the caller's handlers afterwards."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGPIPE)}
     signal.signal(signal.SIGTERM, _on_terminate)
     try:
@@ -91,7 +91,7 @@ def _signals() -> Iterator[None]:
 
 @contextmanager
 def _warnings_in_one_line() -> Iterator[None]:
-    """Say each of Pomona's own warnings once, as one line, whatever the filters are."""
+    """Print each of Pomona's own warnings once and on one line, whatever the filters are."""
     with warnings.catch_warnings():
         usual, said = warnings.showwarning, set[str]()
 
@@ -135,7 +135,7 @@ class _InOptions(logging.Formatter):
 
 
 class _CurrentStderr(logging.StreamHandler[Any]):
-    """Writes to what stderr is now: the progress bar puts lines above itself that way."""
+    """Writes to the current `sys.stderr`: the progress bar replaces it to show lines above."""
 
     @property
     def stream(self) -> Any:
@@ -147,13 +147,13 @@ class _CurrentStderr(logging.StreamHandler[Any]):
 
 
 def _log_to_stderr() -> None:
-    """Show what Pomona logs; what libraries below it log is in the errors already."""
+    """Show the log of Pomona; errors already contain what its libraries log."""
     handler = _CurrentStderr()
     handler.setFormatter(_InOptions("pomona: %(message)s"))
     log = logging.getLogger("pomona")
     log.handlers = [handler]
     log.setLevel(logging.INFO)
-    # Py4J writes to the root's log also, such as stack traces where Ctrl-C met it.
+    # Py4J also writes to the root's log, such as stack traces after Ctrl-C.
     root = logging.getLogger()
     if not root.handlers:
         root.addHandler(logging.NullHandler())

@@ -26,28 +26,28 @@ __all__ = [
 LAYER = click.option(
     "--layer",
     metavar="NAME",
-    help="Take this layer's output, in a row, in place of the last before the classifier.",
+    help="Use this layer's output, flattened, instead of the last one before the classifier.",
 )
 SIGNATURE = click.option(
     "--signature",
     metavar="NAME",
-    help="Of a TensorFlow SavedModel: the function to take.  [default: serving_default]",
+    help="For a TensorFlow SavedModel: the function to use.  [default: serving_default]",
 )
 TRUST = click.option(
     "--trust",
     is_flag=True,
-    help="Run code that a Keras file holds, such as a Lambda layer's: if you know who made it.",
+    help="Run code in a Keras file, such as a Lambda layer. Only for files whose author you trust.",
 )
 RUNTIME = click.option(
     "--runtime",
     type=click.Choice(["openvino", "onnxruntime"]),
-    help="onnxruntime is for .onnx files, and takes NVIDIA's GPUs.  [default: openvino]",
+    help="onnxruntime is for .onnx files, and uses NVIDIA GPUs.  [default: openvino]",
 )
 WEIGHTS = click.option(
     "--weights",
     type=as_path,
     metavar="WEIGHTS",
-    help="imagenet (downloaded once), drawn (of the package, for mobilenet_v2), a Keras weights "
+    help="imagenet (downloaded once), drawn (in the package, for mobilenet_v2), a Keras weights "
     "FILE, or untrained:SEED.  "
     "[default: imagenet]",
 )
@@ -56,7 +56,7 @@ CALIBRATE = click.option(
     "--calibrate",
     type=as_path,
     metavar="IMAGES",
-    help="For int8: a folder, a glob or an image; up to 300 of them decide its ranges.",
+    help="For int8: a folder or a glob of images; up to 300 of them set the ranges of numbers.",
 )
 
 
@@ -65,7 +65,7 @@ MAX_PIXELS = click.option(
     type=click.IntRange(min=1),
     default=178_000_000,
     show_default=True,
-    help="Larger images are not decoded: they are too_large.",
+    help="Larger images are not decoded and get the status too_large.",
 )
 
 
@@ -101,6 +101,6 @@ class Numbers(click.ParamType):  # type: ignore[type-arg] # generic only since c
 
 
 def warn_of_untrained(weights: str | None) -> None:
-    """Say that seeded weights are for trying things out, where they are such."""
+    """Print a note if the weights are seeded random numbers."""
     if weights and weights.startswith("untrained:"):
-        say("note: untrained weights make features that mean little; use them to try things out")
+        say("note: features of untrained weights mean little; use them only to try things out")

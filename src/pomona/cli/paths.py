@@ -1,4 +1,4 @@
-"""Paths on the command line: `~` is the home folder, quoted or behind an `=` as well."""
+"""Paths on the command line: `~` is the home folder, also in quotes or after an `=`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def as_path(value: str) -> str:
     """Return a path, a URI or a name with a leading `~` or `~user` replaced.
 
     Raises:
-        click.BadParameter: it is empty, as an unset variable of the shell is.
+        click.BadParameter: it is empty, as from an unset variable of the shell.
     """
     if not value:
         raise click.BadParameter("'' is not a path: expected the name of a file or folder")
@@ -37,7 +37,7 @@ def as_file(value: str | Path) -> Path:
 
 
 def as_label_rule(value: str) -> str:
-    """Return a rule for labels; only that of a file holds a path."""
+    """Return a label rule with `~` replaced in the path of a `csv:` rule."""
     kind, colon, rest = value.partition(":")
     return f"{kind}{colon}{_at_home(rest)}" if kind == "csv" else value
 

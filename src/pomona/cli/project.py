@@ -49,9 +49,9 @@ __all__ = ["project"]
 @click.option(
     "--master",
     metavar="URL",
-    help="Let Spark ML do it: local[4], spark://host:7077, yarn.",
+    help="Use Spark ML: local[4], spark://host:7077, yarn.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace the new table where it exists.")
+@click.option("--overwrite", is_flag=True, help="Replace the new table if it exists.")
 @AS_JSON
 def project(
     *,
@@ -65,9 +65,9 @@ def project(
 ) -> None:
     """Shorten the vectors of the feature table TABLE by PCA, as a new table.
 
-    Principal component analysis finds the directions in which the vectors differ most; each
-    component tells which share of their variance it holds. The new table has the same rows, and a
-    fingerprint of its own: its vectors compare with each other, not with the encoder's.
+    Principal component analysis finds the directions in which the vectors differ most. The output
+    shows the share of the variance in each component. The new table has the same rows and its own
+    fingerprint: you can compare its vectors with each other, but not with the encoder's.
     """
     from pomona.analysis.figures.style import check_plot, save_figure
     from pomona.analysis.projection import project as run

@@ -39,7 +39,7 @@ __all__ = [
 
 _SHOWN_LABELS = 20
 _SHOWN_MEMBERS = 4
-_WIDE = 120  # columns: in a narrower terminal, the numbers would leave no room for the path
+_WIDE = 120  # columns: in a narrower terminal, the numbers leave no room for the path
 
 
 _NUMBERS = {
@@ -57,7 +57,7 @@ def show_columns(names: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
 
 
 def show_inspection(name: str, found: Inspection) -> None:
-    """Print an inspection: what people look for first, and provenance last."""
+    """Print an inspection: counts first, provenance last."""
     console = _console()
     failed = found.rows - found.statuses["ok"]
     console.print(
@@ -128,9 +128,9 @@ def _checked(check: VectorCheck) -> str:
     if check.passed and not check.vectors:
         return "none"
     if check.passed:
-        return f"{check.vectors:,} of the right length, without NaN, none all zero"
+        return f"{check.vectors:,} of the right length, without NaN, not all zero"
     faults = {
-        f"another length than {check.dimension:,}": check.wrong_length,
+        f"length other than {check.dimension:,}": check.wrong_length,
         "NaN or infinity": check.not_finite,
         "all zero": check.all_zero,
         "missing although the status is ok": check.missing,
@@ -140,7 +140,7 @@ def _checked(check: VectorCheck) -> str:
 
 
 def show_encoder(name: str, encoder: Encoder) -> None:
-    """Print what an encoder is made of."""
+    """Print the network and the preprocessing of an encoder."""
     size = len(encoder.graph) + len(encoder.constants)
     _console().print(Text(f"{name}: {encoder.model}, {size / 1e6:.1f} MB"))
     _print_pairs(_console(), "encoder", encoder.provenance().items())
@@ -162,7 +162,7 @@ def show_models(cards: Iterable[NetworkCard]) -> None:
 
 
 def show_model(model: str, card: NetworkCard | None, network: dict[str, Any]) -> None:
-    """Print one network: layers, shapes, parameters, and what its card tells."""
+    """Print one network: layers, shapes, parameters, and its card."""
     console = _console()
     table = _table("layer", "class", "output shape", "parameters")
     for layer in network["layers"]:
@@ -191,9 +191,9 @@ def show_duplicates(name: str, found: Duplicates, groups: int) -> None:
             continue
         spare = sum(len(group.members) - 1 for group in made)
         differ = sum(len(group.labels) > 1 for group in made)
-        groups_of, images = count_of(len(made), "group"), count_of(spare, "image")
-        told = f"{name}: {kind} duplicates: {groups_of}, {images} to spare"
-        in_groups = f"; in {count_of(differ, 'group')} labels differ" if differ else ""
+        groups_of, images = count_of(len(made), "group"), "image" if spare == 1 else "images"
+        told = f"{name}: {kind} duplicates: {groups_of}, {spare:,} redundant {images}"
+        in_groups = f"; labels differ in {count_of(differ, 'group')}" if differ else ""
         console.print(Text(told + in_groups))
         for number, group in enumerate(made[:groups], start=1):
             _print_group(console, number, group)
@@ -209,12 +209,13 @@ def show_duplicates(name: str, found: Duplicates, groups: int) -> None:
         else:
             chance = f"none of {len(found.random):,}"
         console.print(
-            f"threshold {found.threshold:g}: {found.share:.1%} of the images have another one as "
-            f"near as that, of pairs at random {chance}"
+            f"threshold {found.threshold:g}: {found.share:.1%} of the images have another one this "
+            f"near; of random pairs, {chance}"
         )
         if found.share > 0.5 and found.threshold != 1:
             console.print(
-                "that is most of them: a higher --threshold finds tighter groups; see --plot"
+                "most images are near another one: a higher --threshold finds tighter groups; see "
+                "--plot"
             )
 
 
@@ -267,12 +268,12 @@ def show_projection(made: Projected) -> None:
 
 
 def shown(text: str | None) -> str:
-    """Text of somebody else's on one line: a terminal obeys what some names hold."""
+    """Return text without control characters: a file name may contain terminal commands."""
     return "".join(c if c.isprintable() else "?" for c in text or "")
 
 
 def _console() -> Console:
-    # In a pipe there is no width to keep to: no line is folded there.
+    # A pipe has no width, so that no line is folded there.
     return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 100_000)
 
 

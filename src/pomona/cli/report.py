@@ -22,7 +22,7 @@ __all__ = ["report"]
         "Content": "--points --map --threshold",
         "Output": "--output --json",
     },
-    short_help="Write one page that shows a table: map, classes, doubts.",
+    short_help="Write a page that shows a table: map, classes, suspected errors.",
     epilog="Example: pomona report features/ -o report.html",
 )
 @click.argument("table", type=as_path)
@@ -40,7 +40,7 @@ __all__ = ["report"]
     type=click.IntRange(min=1, max=20_000),
     default=5_000,
     show_default=True,
-    help="Images on the map; of a larger table evenly spread ones.",
+    help="Most images on the map; they are evenly spread over a larger table.",
 )
 @click.option(
     "--map",
@@ -48,7 +48,7 @@ __all__ = ["report"]
     type=click.Choice(["tsne", "pca"]),
     default="tsne",
     show_default=True,
-    help="How the map is made: t-SNE shows groups, pca is quick.",
+    help="Method of the map: tsne shows groups, pca is quick.",
 )
 @click.option(
     "--threshold",
@@ -63,9 +63,9 @@ def report(
 ) -> None:
     """Write a page that shows what is in the feature table TABLE.
 
-    Counts and failures, a map of the images, classes and how well they stand apart, suspected
-    mislabels, duplicates, nearest neighbours, provenance. The page is one file that works offline.
-    Its pictures are read from where the images lie; what is gone is shown without.
+    It has counts and failures, a map of the images, classes and how well they are separated,
+    suspected wrong labels, duplicates, nearest neighbours and provenance. The page is one file that
+    works offline. Its pictures come from the image files; an image that no longer exists has none.
     """
     from pomona.analysis.report.findings import ReportOptions
     from pomona.analysis.report.render import write_report
@@ -74,7 +74,7 @@ def report(
     with steps_bar() as step:
         found, pictures = write_report(table, output, options, step)
     size = output.stat().st_size
-    # A file that failed to become a vector has no picture either: that is no news.
+    # Files without a vector are listed already: do not count them as missing pictures.
     gone = len(pictures.missing - {failure.path for failure in found.failures})
     results_follow()
     if as_json:
@@ -98,5 +98,5 @@ def report(
     click.echo(f"{output}: {count_of(found.rows, 'row')}, {size / 1e6:.1f} MB, in {seconds:.1f} s")
     if gone:
         click.echo(
-            f"{count_of(gone, 'picture')} could not be read: the images are not where they were"
+            f"{count_of(gone, 'picture')} could not be read: the images were moved or deleted"
         )

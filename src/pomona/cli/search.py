@@ -40,13 +40,13 @@ __all__ = ["search"]
     "--index",
     metavar="FILE",
     type=as_file,
-    help="Search this index in place of the table. It is built where it is missing.",
+    help="Search this index instead of the table. If it does not exist, it is built.",
 )
 @click.option(
     "--sheet",
     metavar="FILE",
     type=as_file,
-    help="Write a contact sheet, .png, .jpg or .webp: a row for each IMAGE with what was found.",
+    help="Write a contact sheet, .png, .jpg or .webp: a row for each IMAGE with its results.",
 )
 @click.option(
     "--encoder",
@@ -83,11 +83,11 @@ def search(
 ) -> None:
     """Find the images of the feature table TABLE that are nearest to each IMAGE.
 
-    An IMAGE is a row, by its path as the table has it, or by the end of that path from a slash on;
-    or any image file, which the table's own encoder then encodes. Near means a large cosine of the
-    two vectors: 1 is the same.
+    An IMAGE is a row or any image file. A row is named by its path in the table, or by the end of
+    that path after a slash. The table's encoder computes the vector of a file. Near means a large
+    cosine of the two vectors: 1 is the same.
 
-    Without --index the whole table is read and each row compared: exact.
+    Without --index, the search reads the whole table and compares each row: it is exact.
     """
     from pomona.analysis.figures.contact_sheet import check_picture
     from pomona.analysis.neighbours.search import search as run

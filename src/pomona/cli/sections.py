@@ -1,4 +1,4 @@
-"""Help in sections: a command's options by what they are for, a group's commands in their order."""
+"""Help in sections: the options of a command by purpose, the commands of a group in their order."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class SectionedCommand(click.Command):
         register(self.params)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse; more than one SOURCE is most often a glob that the shell has expanded.
+        """Parse the arguments. More than one SOURCE is usually a glob that the shell expanded.
 
         Raises:
             UsageError: there are too many arguments.

@@ -30,7 +30,7 @@ _SHOWN_MISTAKES = 5
         "Training and testing": "--split --test-share --seed --memory",
         "Output": "--output --encoder --plot --json",
     },
-    short_help="Learn a table's labels and write a classifier.",
+    short_help="Train a classifier on the labels of a table.",
     epilog="Example: pomona train features/ -o fruit.classifier --plot confusion.png",
 )
 @click.argument("table", type=as_path)
@@ -45,27 +45,27 @@ _SHOWN_MISTAKES = 5
 @click.option(
     "--split",
     metavar="TRAIN/TEST",
-    help="Learn from images in folders named TRAIN, test on those in TEST: Training/Testing, or "
-    "'train*/val*'.  [default: a share of each class is drawn]",
+    help="Train on images in folders named TRAIN and test on those in TEST: Training/Testing, or "
+    "'train*/val*'.  [default: a random share of each class]",
 )
 @click.option(
     "--test-share",
     type=click.FloatRange(0, 0.9),
-    help="Of each class, the share to test on; 0 tests nothing.  [default: 0.2]",
+    help="The share of each class to test on; 0 tests nothing.  [default: 0.2]",
 )
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),
     default=0,
     show_default=True,
-    help="Of what is drawn.",
+    help="Seed of the random share.",
 )
 @click.option(
     "--encoder",
     type=as_path,
     metavar="FILE",
-    help="What made the table, to go into the classifier: then that one file classifies images "
-    "anywhere.",
+    help="The encoder that made the table. The classifier's file then contains it, and needs no "
+    "other file to classify images.",
 )
 @click.option(
     "--plot",
@@ -80,7 +80,7 @@ _SHOWN_MISTAKES = 5
     default=2.0,
     show_default=True,
     metavar="GIB",
-    help="Vectors to learn from that take more are kept in a file in $TMPDIR.",
+    help="If the training vectors take more, they are kept in a file in $TMPDIR.",
 )
 @AS_JSON
 def train(
@@ -95,10 +95,10 @@ def train(
     memory_gib: float,
     as_json: bool,
 ) -> None:
-    """Learn the labels of TABLE, test that on images left out, and write a classifier.
+    """Train a classifier on the labels of TABLE, test it on other images, and write it.
 
-    It is a logistic regression on the vectors, standardised, as strongly regularised as
-    cross-validation says: a linear probe. Images without a vector or a label are passed over.
+    It is a logistic regression on the standardised vectors (a linear probe). Cross-validation
+    chooses the strength of its regularisation. Images without a vector or a label are skipped.
     """
     from pomona.analysis.classifier.training import train as run
     from pomona.analysis.figures.confusion import plot_confusion
@@ -148,9 +148,9 @@ def _tell_notes(done: Training) -> None:
             f"{', '.join(done.untested[:5])}{', ...' if done.untested[5:] else ''}"
         )
     if not done.converged:
-        notes.append("the solver stopped before its end: the classifier may do a little better")
+        notes.append("the solver did not converge: a better classifier may exist")
     if done.in_file:
-        notes.append("the vectors were kept in a file: see --memory")
+        notes.append("the vectors did not fit into --memory and were kept in a file")
     for note in notes:
         say(f"note: {note}")
 
@@ -193,7 +193,7 @@ def _show_evaluation(found: Evaluation) -> None:
             [mistake.path, mistake.label, mistake.predicted, _share(mistake.probability)]
             for mistake in found.mistakes[:_SHOWN_MISTAKES]
         )
-        show_columns(["the surest mistakes", "label", "given", "probability"], wrong)
+        show_columns(["most confident errors", "label", "predicted", "probability"], wrong)
 
 
 def _share(value: float | None) -> str:

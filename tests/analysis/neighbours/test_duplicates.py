@@ -167,10 +167,10 @@ def test_the_command_says_how_many_and_what_the_threshold_means(
 ) -> None:
     code, out, err = run(capfd, "duplicates", folder, "--threshold", "0.99", "--groups", 1)
     assert (code, err) == (0, "")
-    assert f"{folder}: exact duplicates: 1 group, 1 image to spare" in out
-    assert f"{folder}: near duplicates: 2 groups, 2 images to spare; in 1 group labels" in out
+    assert f"{folder}: exact duplicates: 1 group, 1 redundant image" in out
+    assert f"{folder}: near duplicates: 2 groups, 2 redundant images; labels differ in 1" in out
     assert "... 1 more group:" in out
-    assert "threshold 0.99: 50.0% of the images have another one as near as that" in out
+    assert "threshold 0.99: 50.0% of the images have another one this near" in out
 
 
 @pytest.mark.parametrize(("threshold", "advised"), [("0.9", True), ("1", False)])

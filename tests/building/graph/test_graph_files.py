@@ -104,7 +104,7 @@ def test_an_encoder_is_not_written_over_a_file_of_its_network(
             with pytest.raises(SystemExit) as stopped:
                 main(["encoder", "build", str(tmp_path / given), "-o", str(part)])
             assert stopped.value.code == 2
-            assert f"{part} is a file of {tmp_path / given} itself" in capfd.readouterr().err
+            assert f"{part} would replace a file of {tmp_path / given}" in capfd.readouterr().err
             assert part.read_bytes() == before
 
 
