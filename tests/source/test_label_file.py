@@ -67,7 +67,7 @@ def test_a_label_may_hold_another_separator(tmp_path: Path, text: str) -> None:
 
 
 def test_two_possible_separators_are_asked_for_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="';' and ',' can all be its separator: .*:sep=;"):
+    with pytest.raises(UsageError, match="separator can be ';' or ',': specify it, .*:sep=;"):
         rule(tmp_path, "a,b;c\nd;e,f\n")
     assert rule(tmp_path, "x;0001.jpg,red\n", ":sep=,")("file:/x;0001.jpg") == "red"
 
@@ -152,12 +152,12 @@ def test_a_file_that_names_no_image_is_refused_with_an_example_of_each_side(
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        ("a.jpg,x\nb.jpg,y\na.jpg,z\n", "line 1 gives 'a.jpg' the label 'x', line 3 gives it 'z'"),
-        ("a.jpg,x\n./a.jpg,y\n", "line 1 gives .* line 2 gives"),
+        ("a.jpg,x\nb.jpg,y\na.jpg,z\n", "1 has 'a.jpg' with the label 'x', line 3 has it with 'z'"),
+        ("a.jpg,x\n./a.jpg,y\n", "line 1 has .* line 2 has"),
         ("a.jpg,x\nb.jpg,y,z\n", "line 2 has 3 fields, line 1 has 2"),
         ("a.jpg\nb.jpg\n", "found no separator"),
         ("", "found no separator"),
-        ("1,a.jpg,x\n2,b.jpg,y\n", "columns '1', 'a.jpg', 'x' .* if that line names no columns"),
+        ("1,a.jpg,x\n2,b.jpg,y\n", "columns '1', 'a.jpg', 'x' .* if its first line does not name"),
         ("path,label\n", "no line with a path and a label"),
         (b"\xff\xfe\x00", "save it as UTF-8"),
         (b"a\xe9.jpg,x\n", "save it as UTF-8"),

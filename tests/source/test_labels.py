@@ -62,7 +62,7 @@ NO_FILE = ["csv", "csv:", "csv: ", "csv::path=id", "csv::path=id,label=breed"]
         ("csv:/nowhere/labels.csv", "/nowhere/labels.csv does not exist: expected csv:FILE"),
         ("csv:/nowhere/l.csv:path=id", "csv:/nowhere/l.csv: /nowhere/l.csv does not exist"),
         ("csv:/", "csv:/: it is a folder: expected csv:FILE"),
-        *((text, f"`label` '{text}' names no file: expected csv:FILE") for text in NO_FILE),
+        *((text, f"`label` '{text}' has no file: expected csv:FILE") for text in NO_FILE),
     ],
 )
 def test_a_rule_that_is_none_says_what_was_expected(rule: str, why: str) -> None:

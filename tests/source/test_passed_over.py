@@ -55,7 +55,7 @@ def test_the_command_counts_what_it_passes_over_in_words_in_json_and_before_a_ru
     for more in (["--dry-run"], []):
         told = CliRunner().invoke(app, [*command, *more])
         assert told.exit_code == 0, told.output
-        assert "passed over: 2 .mov, 1 .cr2, 1 without extension\n" in told.output
+        assert "skipped: 2 .mov, 1 .cr2, 1 without extension\n" in told.output
         assert "excluded: 3 hidden, 2 drafts/, 1 #recycle, 1 @eaDir, " in told.output
     found = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
     assert {key: found[key] for key in TOLD} == TOLD

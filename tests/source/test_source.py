@@ -179,12 +179,12 @@ def test_a_given_pattern_that_excludes_nothing_is_told(tmp_path: Path) -> None:
     ]
     many = passed_over(tmp_path, exclude=[f"{number}.x" for number in range(99)])
     assert many.in_words()[-1].count(".x") == 10
-    assert passed_over(tmp_path).in_words() == ["passed over: 1 .mov"]
+    assert passed_over(tmp_path).in_words() == ["skipped: 1 .mov"]
 
 
 @pytest.mark.parametrize("pattern", ["", "/", "!", "./", "!/"])
 def test_a_pattern_that_names_nothing_is_refused(pattern: str) -> None:
-    with pytest.raises(UsageError, match="names nothing: expected a name such as"):
+    with pytest.raises(UsageError, match="is empty: expected a name such as"):
         Selection(exclude=(pattern,))
 
 
@@ -194,7 +194,7 @@ def test_what_is_passed_over_is_counted_by_extension_most_frequent_first(tmp_pat
     touch(tmp_path / "Dr. No", tmp_path / "a.xmp", tmp_path / "b.gz.xmp", tmp_path / "end.")
     found = passed_over(tmp_path)
     assert found.by_extension == {".mov": 1_001, ".cr2": 3, ".xmp": 2, "without extension": 3}
-    assert found.in_words() == ["passed over: 1,001 .mov, 3 .cr2, 3 without extension, 2 .xmp"]
+    assert found.in_words() == ["skipped: 1,001 .mov, 3 .cr2, 3 without extension, 2 .xmp"]
     assert list(found.to_json()["passed_over"]) == [".mov", ".cr2", "without extension", ".xmp"]
     assert passed_over(tmp_path, "*.cr2").by_extension[".jpg"] == 1
 
@@ -352,7 +352,7 @@ def test_a_source_without_images_names_the_known_extensions(tmp_path: Path) -> N
     touch(tmp_path / "a.txt")
     with pytest.raises(
         SourceError,
-        match=r"has no images \(passed over: 1 \.txt\): known extensions are \.apng .*`globs`",
+        match=r"has no images \(skipped: 1 \.txt\): known extensions are \.apng .*`globs`",
     ):
         listing_of(tmp_path).check()
 
@@ -493,5 +493,5 @@ def test_a_source_without_images_says_why(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"x")
     with pytest.raises(SourceError, match=r"\*\.xyz matches no file or folder: check the pattern"):
         Source(f"{tmp_path}/*.xyz").check()
-    with pytest.raises(SourceError, match="a.jpg/ is a file, not a folder: leave the slash"):
+    with pytest.raises(SourceError, match="a.jpg/ is a file, not a folder: remove the slash"):
         Source(f"{tmp_path}/a.jpg/").check()

@@ -1,1 +1,1 @@
-"""What images there are, and their bytes."""
+"""Listing images, reading their bytes, and giving them labels."""

@@ -2,9 +2,9 @@
 
 A pattern without a slash matches the name of a file or a folder at any depth. A pattern with a
 slash matches a path below the source. A slash at the end matches folders only. `*`, `?` and `[...]`
-match within one name, `**` matches any number of folders, letter case counts. A folder that is
-excluded is not entered. If several patterns match, the last one decides; `!` in front takes back
-what an earlier pattern excludes.
+match within one name, `**` matches any number of folders, letter case counts. The listing does not
+enter an excluded folder. If several patterns match, the last one decides; a pattern that begins
+with `!` includes what an earlier pattern excludes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _DEFAULTS = (
     *("_SUCCESS", "_metadata", "_common_metadata", "_committed_*[0-9][0-9]"),
     *("_started_*[0-9][0-9]", "!_*/", "_temporary/", "_spark_metadata/", "_delta_log/"),
     HIDDEN,
-    # Thumbnails, wastebaskets and snapshots of desktops, cameras' software and network storage.
+    # Thumbnails, recycle bins and snapshots of desktops, camera software and network storage.
     *("@eaDir", ".thumbnails", ".@__thumb", "__MACOSX", ".DS_Store", "Thumbs.db"),
     *("#recycle", "@Recycle", ".Trash*", "$RECYCLE.BIN", "#snapshot", "@Recently-Snapshot"),
 )
@@ -37,13 +37,13 @@ class _Rule:
     """One pattern.
 
     Attributes:
-        text: as it was given.
+        text: the pattern as the user wrote it.
         parts: what the names of a path must match, from the source on; one for a pattern without a
             slash, which matches the last name of a path.
         anchored: whether the pattern is for a whole path.
         takes_back: whether it begins with `!`.
         folders_only: whether it ends with a slash.
-        is_default: whether nobody gave it.
+        is_default: whether it is one of the defaults.
     """
 
     text: str
@@ -59,7 +59,7 @@ class _Rule:
         inner = pattern.removeprefix("./").strip("/")
         if not inner:
             raise UsageError(
-                f"`exclude` {text!r} names nothing: expected a name such as '@eaDir', a pattern "
+                f"`exclude` {text!r} is empty: expected a name such as '@eaDir', a pattern "
                 "such as '*.mov', or a path below `source` such as 'drafts/*.jpg'"
             )
         return cls(
@@ -80,30 +80,30 @@ class _Rule:
 
 
 class Exclusions:
-    """The patterns of a run: the defaults, and then those that were given."""
+    """The patterns of a run: the defaults, then those of the user."""
 
     def __init__(self, given: Sequence[str] = ()) -> None:
         """Read the patterns.
 
         Raises:
-            UsageError: one of them names nothing.
+            UsageError: one of them is empty.
         """
         rules = [_Rule.parse(text, is_default=True) for text in _DEFAULTS]
         rules += [_Rule.parse(text) for text in given]
         self._last_first = rules[::-1]
-        # Nearly every name of a large source matches none: one look tells that.
+        # Nearly all names of a large source match no pattern: one search finds that out.
         self._may_match = re.compile(
             "|".join(".*" if r.anchored else fnmatch.translate(r.parts[0]) for r in rules),
             re.DOTALL,
         )
 
     def decide(self, below: str, *, is_folder: bool, spelled_out: bool = False) -> str | None:
-        """The pattern that excludes a file or a folder, whatever is said of the folders above it.
+        """Return the pattern that excludes a file or a folder, not considering folders above it.
 
         Args:
             below: its path below the source.
             is_folder: whether it is a folder.
-            spelled_out: whether the user named it: then no default pattern excludes it.
+            spelled_out: whether the user named it. If so, no default pattern excludes it.
         """
         if not self._may_match.fullmatch(below, below.rfind("/") + 1):
             return None
@@ -117,7 +117,7 @@ class Exclusions:
 
 
 def parts_match(parts: Sequence[str], patterns: Sequence[str]) -> bool:
-    """Whether the names of a path match patterns, one each; `**` stands for any number of names."""
+    """Return whether each name of a path matches its pattern; `**` matches any number of names."""
     if not patterns:
         return not parts
     if patterns[0] == "**":

@@ -1,4 +1,4 @@
-"""One image file of this machine or of another: as it is listed, and as it is read."""
+"""One image file, on this machine or another: how it is listed and read."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 BATCH_BYTES = 16 * 2**20
-"""A record batch of images is closed when it holds this much: one photo of 40 MB, or many small."""
+"""A record batch of images is complete at this size: one photo of 40 MB, or many small images."""
 
 _BATCH_ROWS = 256
 
@@ -33,8 +33,8 @@ _MAX_FILE_BYTES = 2**31 - 1
 """What fits into one value of Arrow's binary type, and into one of Java's byte arrays."""
 
 _SPARK_FILE_BYTES = 128 * 2**20
-"""The most that Spark is to read of one file: it holds each up to three times on the JVM's heap,
-of 1 GiB by default, in every task at once."""
+"""The largest file that Spark reads. Each task holds its file up to three times on the JVM's heap,
+which is 1 GiB by default."""
 
 _MODIFIED_MS = range(-62_135_596_800_000, 253_402_300_800_000)  # the years 1 to 9999
 
@@ -46,9 +46,9 @@ class ImageFile(NamedTuple):
 
     Attributes:
         path: absolute path on this machine, or URI of another file system.
-        size: bytes; None where the file could not be looked at, or is no regular file.
-        modified: milliseconds since 1970 (Hadoop's resolution), UTC; None likewise, and where no
-            calendar has that time.
+        size: bytes; None if the file could not be examined, or is not a regular file.
+        modified: milliseconds since 1970 (Hadoop's resolution), UTC; None if `size` is None or if
+            no calendar has that time.
     """
 
     path: str
@@ -62,17 +62,17 @@ class ImageFile(NamedTuple):
 
     @property
     def has_name_for_spark(self) -> bool:
-        """Whether Spark does not take the file for one of its own, by its name."""
+        """Whether the name does not look like one of Spark's own files, which Spark skips."""
         name = self.path.rpartition("/")[2]
         return not (name.startswith((".", "_")) or name.endswith("._COPYING_"))
 
     @property
     def uri(self) -> str:
-        """The string of the feature table: what Spark's `binaryFile` gives, nothing escaped.
+        """The string in the feature table: as in Spark's `binaryFile`, with nothing escaped.
 
-        Parquet's strings must be valid text. Where bytes of a name are not, each becomes `%XX` and
-        each `%` becomes `%25`, and the URI begins with `file://`, which no other one does: so no
-        two files have the same.
+        Strings in Parquet must be valid text. If a name has bytes that are not, each of them
+        becomes `%XX`, each `%` becomes `%25`, and the URI begins with `file://`. No other URI
+        begins so, so no two files have the same URI.
         """
         path = self.path
         if not path.startswith("/"):
@@ -95,12 +95,12 @@ def look_at(path: str) -> ImageFile:
 
 
 def is_for_spark(file: ImageFile) -> bool:
-    """Whether Spark can be asked for a file: not for an empty one, nor for a very large one."""
+    """Return whether Spark can read a file: it is neither empty nor very large."""
     return file.modified is not None and 0 < (file.size or 0) <= _SPARK_FILE_BYTES
 
 
 def content_digest(file: ImageFile) -> str | None:
-    """SHA-256 of a local file's bytes, in hex; None if it cannot be read."""
+    """Return the SHA-256 of a local file's bytes, in hex; None if it cannot be read."""
     try:
         descriptor = os.open(file.path, os.O_RDONLY | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as opened:
@@ -115,7 +115,7 @@ def content_digest(file: ImageFile) -> str | None:
 def read_batches(files: Iterable[ImageFile], label: LabelRule) -> Iterator[pa.RecordBatch]:
     """Read local files into record batches for the worker, `pomona.schema.INPUT_SCHEMA`.
 
-    A file that cannot be read gives a row without content and with the reason in `read_error`.
+    A file that cannot be read becomes a row without content, with the reason in `read_error`.
     """
     rows: list[tuple[ImageFile, bytes | None, str | None]] = []
     held = 0

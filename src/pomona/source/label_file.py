@@ -1,9 +1,9 @@
-"""A CSV file of labels: which column is the path, which is the label, and what lines say.
+"""A CSV file of labels: which column is the path, which is the label, and the lines themselves.
 
 `csv:FILE`, or `csv:FILE:path=COLUMN,label=COLUMN,sep=SEPARATOR` with any of the three. FILE may
 contain colons, and column names may contain commas, colons and equals signs: the choice of columns
-begins at the first `:path=`, `:label=` or `:sep=` that follows the name of an existing file. A file
-that has the whole text as its name goes first.
+begins at the first `:path=`, `:label=` or `:sep=` that follows the name of an existing file. If the
+whole text is the name of an existing file, it is that file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["EXPECTED", "LabelFile", "Line", "normal_path", "read_label_file"]
 EXPECTED = "csv:FILE, a CSV file with a path and a label in each line"
 
 _SEPARATORS = {"\t": "tab", "|": "|", ";": ";", ",": ","}
-_SAMPLE = 200  # lines that tell the separator
+_SAMPLE = 200  # lines that decide the separator
 _OPTIONS = re.compile(r":(?=(?:path|label|sep)=)")
 
 _PATH_NAMES = {
@@ -40,7 +40,7 @@ _LABEL_NAMES = {
 
 
 class Line(NamedTuple):
-    """What one line says: its number, and the label of a path; None if the label is empty."""
+    """One line: its number, a path and its label, which is None if it is empty."""
 
     number: int
     path: str
@@ -49,7 +49,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What was asked for: a file, and how to read it."""
+    """The parts of the value of `label`: a file, and how to read it."""
 
     file: Path
     path: str | None = None
@@ -96,8 +96,8 @@ def read_label_file(text: str) -> LabelFile:
         earlier = lines.setdefault(normal_path(line.path), line)
         if earlier.label != line.label:
             raise asked.failure(
-                f"line {earlier.number} gives {line.path!r} the label {earlier.label!r}, line "
-                f"{line.number} gives it {line.label!r}: keep one of them"
+                f"line {earlier.number} has {line.path!r} with the label {earlier.label!r}, line "
+                f"{line.number} has it with {line.label!r}: keep one of them"
             )
     if not lines:
         raise asked.failure("it has no line with a path and a label")
@@ -105,7 +105,7 @@ def read_label_file(text: str) -> LabelFile:
 
 
 def normal_path(path: str) -> str:
-    r"""A path of a CSV file in the form in which paths of images are looked up.
+    r"""Return a path of a CSV file in the form in which it is compared with paths of images.
 
     `./a.jpg`, `../a.jpg` and `sub\a.jpg` are ends of paths; `file:` is left out.
     """
@@ -128,7 +128,7 @@ def _asked(text: str) -> _Asked:
         return _Asked(Path(text))
     file, options = next((split for split in splits if Path(split[0]).exists()), splits[0])
     if not file.strip():
-        raise UsageError(f"`label` {f'csv:{text}'!r} names no file: expected {EXPECTED}")
+        raise UsageError(f"`label` {f'csv:{text}'!r} has no file: expected {EXPECTED}")
     given = {}
     for option in re.split(r",(?=(?:path|label|sep)=)", options):
         name, _, value = option.partition("=")
@@ -182,13 +182,13 @@ def _records(text: str, separator: str, asked: _Asked) -> Iterator[tuple[int, li
 
 
 def _separator(asked: _Asked, text: str) -> str:
-    """The separator that gives every line the same number of columns.
+    """Return the separator with which all lines have the same number of columns.
 
-    If several do, the one whose first line names the columns is taken, else the one whose first
-    column has none of the others in it.
+    If there are several, it is the one with which the first line names the columns, or else the one
+    with which the first column contains none of the others.
 
     Raises:
-        UsageError: none does, or several do as well as each other.
+        UsageError: there is no such separator, or several fit equally well.
     """
     sample = "".join(text.splitlines(keepends=True)[:_SAMPLE])
     is_cut = len(sample) < len(text)
@@ -199,7 +199,7 @@ def _separator(asked: _Asked, text: str) -> str:
             for _, row in _records(sample, separator, asked):
                 rows.append(row)
         except UsageError:
-            if not is_cut:  # a quoted field that the sample cut off is no fault
+            if not is_cut:  # the end of the sample may cut a quoted field, which is valid
                 continue
         if rows and len(rows[0]) > 1 and len({len(row) for row in rows}) == 1:
             found[separator] = rows
@@ -216,9 +216,9 @@ def _separator(asked: _Asked, text: str) -> str:
     if len(found) == 1:
         return next(iter(found))
     if found:
-        several = " and ".join(repr(_SEPARATORS[separator]) for separator in found)
+        several = " or ".join(repr(_SEPARATORS[separator]) for separator in found)
         raise asked.failure(
-            f"{several} can all be its separator: say which, as in csv:{asked.file}:sep=;"
+            f"its separator can be {several}: specify it, as in csv:{asked.file}:sep=;"
         )
     return _separator_of_most(asked, sample)
 
@@ -269,7 +269,7 @@ def _columns(first: list[str], used: list[int], asked: _Asked) -> tuple[int, int
         labels = [_named(first, asked.label, asked)]
         paths = [i for i in paths if i not in labels]
     if len(used) == 2 and (paths or labels):
-        # One known name tells the other column, unless the line is about an image.
+        # One known name determines the other column, unless the line is about an image.
         if len(paths) == 1 and not labels:
             labels = [i for i in used if i not in paths]
         elif len(labels) == 1 and not paths and not _is_file_name(first, used, labels):
@@ -281,9 +281,9 @@ def _columns(first: list[str], used: list[int], asked: _Asked) -> tuple[int, int
     if len(used) < 2:
         raise asked.failure("has one column: expected two, path and label")
     raise asked.failure(
-        f"which of its columns {', '.join(map(repr, first))} are the path and the label? Say so, "
-        f"as in csv:{asked.file}:path=COLUMN,label=COLUMN; if that line names no columns, put one "
-        "that does before it"
+        f"cannot tell which of its columns {', '.join(map(repr, first))} are the path and the "
+        f"label: specify them, as in csv:{asked.file}:path=COLUMN,label=COLUMN; if its first line "
+        "does not name the columns, add a line that does"
     )
 
 

@@ -1,4 +1,4 @@
-"""Which label rule a run follows: the one it was given, or the one that its table is under."""
+"""Which label rule a run follows: the given one, or the one recorded with its table."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Labelling:
 
     Attributes:
         rule: itself.
-        text: as `label` takes it, and as it is written down with the table; None if nothing was
-            asked for and nothing is written down. Then rows that exist keep their labels.
-        was_asked: whether this run was asked for it.
+        text: the value of `label`, as it is recorded with the table. None if there is neither a
+            given nor a recorded value: then existing rows keep their labels.
+        was_asked: whether `label` was given for this run.
     """
 
     rule: LabelRule
@@ -32,10 +32,10 @@ class Labelling:
 
         Args:
             asked: the value of `label`, None if it was not given.
-            recorded: gives the rule that is written down with the table.
+            recorded: returns the rule that is recorded with the table.
 
         Raises:
-            UsageError: the rule is none, or its file cannot be read.
+            UsageError: the rule is not valid, or its file cannot be read.
         """
         if asked is not None:
             return cls(parse_label_rule(asked), lasting_label_rule(asked), was_asked=True)
@@ -54,11 +54,11 @@ class Labelling:
         """Make sure that a CSV file of labels and the images match, before any work.
 
         Args:
-            paths: gives the paths of all images, as in the table.
+            paths: returns the paths of all images, as in the table.
 
         Raises:
-            UsageError: a line stands for two images, or no line for one, although this run was
-                asked for the file.
+            UsageError: a line stands for two images; or `label` was given for this run, and no
+                line stands for an image.
         """
         rule = check_label_rule(self.rule, paths, must_match=self.was_asked)
         return Labelling(rule, self.text, self.was_asked)

@@ -17,10 +17,10 @@ __all__ = ["LabelRule", "check_label_rule", "lasting_label_rule", "parse_label_r
 
 
 class LabelRule(Protocol):
-    """Gives an image its label. Rules are small and travel to the workers."""
+    """Returns the label of an image. Rules are small and are sent to the workers."""
 
     def __call__(self, path: str) -> str | None:
-        """Return the label of the image at the URI `path`; None where it has none."""
+        """Return the label of the image at the URI `path`; None if it has no label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class _Parent:
         folders = path.rsplit("/", 2)
         if len(folders) < 3 or not folders[-2]:
             return None
-        # See `ImageFile.uri` for names that are no text.
+        # See `ImageFile.uri` for names that are not valid text.
         return folders[-2].replace("%25", "%") if path.startswith("file://") else folders[-2]
 
 
@@ -56,15 +56,15 @@ class _Regex:
 
 @dataclass(frozen=True, slots=True)
 class _Csv:
-    """What a file of labels says: see `pomona.source.label_file`.
+    """The label from a file of labels: see `pomona.source.label_file`.
 
-    A path there is a URI, an absolute path, or the end of one from a slash on. It may lack the
+    A path in the file is a URI, an absolute path, or the last names of a path. It may lack the
     extension.
 
     Attributes:
         file: where it is.
         lines: by path.
-        exact_only: paths that are a file's name as they are: they stand for no other file.
+        exact_only: paths that are a file's complete name: they stand for no other file.
     """
 
     file: Path
@@ -114,7 +114,7 @@ class _Csv:
         return replace(self, exact_only=frozenset(exact_only))
 
     def _find(self, path: str) -> tuple[str, bool] | None:
-        """The line's path that stands for an image, and whether it has the extension."""
+        """Return the line's path that stands for an image, and whether it has the extension."""
         tails = list(_tails(normal_path(path)))
         for tail in tails:
             if tail in self.lines:
@@ -141,7 +141,8 @@ def parse_label_rule(text: str) -> LabelRule:
     """Read the value of `label`.
 
     Raises:
-        UsageError: unknown rule, a pattern that is none or has no group, an unreadable CSV file.
+        UsageError: the rule is unknown, the pattern is invalid or has no group, or the CSV file
+            cannot be read.
     """
     kind, _, rest = text.partition(":")
     if text == "parent":
@@ -155,22 +156,22 @@ def parse_label_rule(text: str) -> LabelRule:
         read = read_label_file(local_path(rest))
         return _Csv(read.file, read.lines)
     if kind == "csv":
-        raise UsageError(f"`label` {text!r} names no file: expected {EXPECTED}")
+        raise UsageError(f"`label` {text!r} has no file: expected {EXPECTED}")
     raise UsageError(f"`label` {text!r}: expected parent, none, regex:PATTERN or csv:FILE")
 
 
 def check_label_rule(
     rule: LabelRule, paths: Callable[[], Iterable[str]], *, must_match: bool = True
 ) -> LabelRule:
-    """Make sure that a CSV file of labels and the images match; other rules need no check.
+    """Check that a CSV file of labels and the images match; other rules need no check.
 
     Args:
         rule: any.
-        paths: gives the paths of all images, as in the table.
+        paths: returns the paths of all images, as in the table.
         must_match: whether a file that names no image is an error.
 
     Returns:
-        The rule to use: it knows which names are whole.
+        The rule to use: it knows which names are complete.
 
     Raises:
         UsageError: no line stands for an image, or one stands for two.
@@ -179,7 +180,7 @@ def check_label_rule(
 
 
 def lasting_label_rule(text: str) -> str:
-    """The value of `label` in a form that means the same in every working directory."""
+    """Return the value of `label` in a form that does not depend on the working directory."""
     kind, _, rest = text.partition(":")
     return f"csv:{Path(local_path(rest)).absolute()}" if kind == "csv" else text
 

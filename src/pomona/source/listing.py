@@ -1,4 +1,4 @@
-"""What lists images: a folder, one file or a glob on this machine."""
+"""Listing images: in a folder, one file or a glob on this machine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Source:
     """A set of image files on this machine's file system.
 
     Attributes:
-        given: what the user wrote: a folder, a file, or a glob; a `file:` URI also.
+        given: what the user wrote: a folder, a file, a glob, or a `file:` URI.
         selection: which files below a folder are taken.
         table: a folder below the source that is left out: the table, if it lies there.
     """
@@ -37,7 +37,7 @@ class Source:
     table: str | None = None
 
     def check(self) -> None:
-        """Make sure that there is something to list.
+        """Check that there is something to list.
 
         Raises:
             SourceError: missing, or a glob without matches.
@@ -50,18 +50,18 @@ class Source:
         if has_magic(self.given):
             return "matches no file or folder: check the pattern, or give a folder or an image"
         if os.path.isfile(self.given.rstrip("/")):  # noqa: PTH113 - which never raises
-            return "is a file, not a folder: leave the slash at the end out"
+            return "is a file, not a folder: remove the slash at the end"
         return "does not exist: give a folder, an image or a glob"
 
     def files(
         self, on_error: Callable[[OSError], None], passed_over: PassedOver | None = None
     ) -> Iterator[ImageFile]:
-        """List the images, in a fixed order, each once, streaming.
+        """Yield the images in a fixed order, each once.
 
-        Links are followed, but never round in a circle.
+        The listing follows links, but not in a circle.
 
         Args:
-            on_error: is told of each folder that could not be listed.
+            on_error: called with the error of each folder that could not be listed.
             passed_over: counts what is not taken.
         """
         passed_over = passed_over or PassedOver()
@@ -73,9 +73,9 @@ class Source:
                 yield look_at(root)
 
     def is_gone(self, uri: str) -> bool:
-        """Whether a file of a table's row, which was not listed, lay in the source and is no more.
+        """Return whether the file of a row was in the source and no longer is.
 
-        A file that is excluded counts as gone. A file that cannot be looked at may still be there.
+        An excluded file counts as gone. A file that cannot be examined does not: it may exist.
         """
         path = path_of_row(uri)
         if not path.startswith("/") or (root := self._root_of(path)) is None:
@@ -100,7 +100,7 @@ class Source:
         return SourceGlob(absolute, is_glob=not os.path.lexists(given))
 
     def _root_of(self, path: str) -> str | None:
-        """The file or folder, of those that were given, that a path is or lies in."""
+        """Return which of the given files and folders is a path or contains it."""
         glob = self._glob()
         above = [str(parent) for parent in reversed(Path(path).parents)]
         of_folders = local_path(self.given).rpartition("/")[2] in {"", "**"}
@@ -108,7 +108,7 @@ class Source:
         return next(filter(glob.finds, places), None)
 
     def _roots(self, on_error: Callable[[OSError], None], passed_over: PassedOver) -> list[str]:
-        """Files and folders that were given, but for those that lie in others of them."""
+        """Return the given files and folders, without those that lie in another one."""
         found = {root.rstrip("/") for root in self._found(on_error, passed_over)}
         return sorted(root or "/" for root in found if not has_parent_in(root, found))
 
@@ -139,7 +139,7 @@ class Source:
                 passed_over.file(path.rpartition("/")[2])
 
     def _excluding(self, glob: SourceGlob, passed_over: PassedOver) -> Callable[[str, bool], bool]:
-        """Tells a walk whether to leave out a path, whose parent folder it did not leave out."""
+        """Return a test whether a walk skips a path whose parent folder it has entered."""
 
         def excludes(path: str, is_folder: bool) -> bool:
             path = path if path.startswith("/") else os.path.abspath(path)  # noqa: PTH100
@@ -155,12 +155,12 @@ class Source:
 
 
 class Listing:
-    """The images of one run: listed once, streaming.
+    """The images of one run. They are listed once and not held in memory.
 
     Attributes:
         unlisted: folders that could not be listed, each with its reason.
         files_listed: images seen so far.
-        passed_over: what was seen so far and is no image of the run.
+        passed_over: counts of the files seen so far that are not images of the run.
     """
 
     def __init__(
@@ -174,10 +174,9 @@ class Listing:
 
         Args:
             given: what the user gave as the source.
-            files: lists the images, tells of folders that could not be listed, and counts what it
-                passes over.
-            is_gone: whether a file of a table's row, which was not listed, lay in the source and is
-                no more.
+            files: lists the images, reports folders that could not be listed, and counts what it
+                skips.
+            is_gone: whether the file of a row was in the source and no longer is.
             digest: SHA-256 of a file's bytes, in hex; None if it cannot be read.
         """
         self.is_gone = is_gone
@@ -190,7 +189,7 @@ class Listing:
         self._first = next(self._files, None)
 
     def check(self) -> None:
-        """Make sure that there is an image.
+        """Check that there is an image.
 
         Raises:
             SourceError: there is none.
@@ -203,7 +202,7 @@ class Listing:
             )
 
     def files(self) -> Iterator[ImageFile]:
-        """The images; to be read once."""
+        """Return the images; the iterator can be read once."""
         first = (self._first,) if self._first else ()
         for file in itertools.chain(first, self._files):
             self.files_listed += 1
@@ -211,7 +210,7 @@ class Listing:
 
     def _note(self, error: OSError) -> None:
         told = f"{error.filename}: {error.strerror}"
-        if told in self.unlisted:  # where a glob and the walk meet it
+        if told in self.unlisted:  # the glob and the walk can both report it
             return
         self.unlisted.append(told)
         _log.warning("cannot list %s: %s", error.filename, error.strerror)

@@ -11,9 +11,9 @@ __all__ = ["absent_folder", "is_missing"]
 
 
 def is_missing(uri: str) -> bool | None:
-    """Whether the file of a row does not exist; None if that cannot be seen.
+    """Return whether the file of a row does not exist; None if that cannot be checked.
 
-    Files of other file systems are not looked at.
+    Files on other file systems are not checked.
     """
     path = path_of_row(uri)
     if not path.startswith("/"):
@@ -29,10 +29,10 @@ def is_missing(uri: str) -> bool | None:
 
 @lru_cache(65_536)
 def absent_folder(folder: str) -> str | None:
-    """The topmost folder that is missing, of a folder and those above it.
+    """Return the topmost missing folder among a folder and those above it.
 
-    An empty folder counts as missing: it may be where a disk was mounted. None if the folder holds
-    something.
+    An empty folder counts as missing, because it may be the mount point of a disk. None if the
+    folder contains something.
     """
     try:
         with os.scandir(folder) as entries:

@@ -1,4 +1,4 @@
-"""What a listing passes over, counted: files by extension, and what is excluded by pattern."""
+"""Counts of what a listing skips: files by extension, and excluded paths by pattern."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ __all__ = ["PassedOver"]
 
 _WITHOUT = "without extension"
 _OTHER = "other"
-_EXTENSION = re.compile(r"\.[^\s.]{1,16}")  # what is longer, or has blanks, is part of a name
-_MOST_KINDS = 1000  # that are told apart: names may end in anything
+_EXTENSION = re.compile(r"\.[^\s.]{1,16}")  # a longer end, or one with blanks, is part of the name
+_MOST_KINDS = 1000  # that are counted separately, because names may end in anything
 _SHOWN = 10
 
 
@@ -23,8 +23,8 @@ class PassedOver:
 
     Attributes:
         by_extension: files that were not chosen, by lower-case extension.
-        excluded: files and folders that are excluded, by pattern; a folder counts once, and a
-            pattern that was given and excludes nothing counts 0.
+        excluded: excluded files and folders, by pattern. A folder counts once. A given pattern that
+            excludes nothing counts 0.
     """
 
     def __init__(self) -> None:
@@ -33,13 +33,13 @@ class PassedOver:
         self._counted: set[str] = set()
 
     def expect(self, patterns: Sequence[str]) -> None:
-        """Note the patterns that were given, so that one that excludes nothing is told."""
+        """Remember the given patterns, so that one that excludes nothing is reported."""
         for pattern in patterns:
             if not pattern.startswith("!"):
                 self.excluded.setdefault(pattern, 0)
 
     def exclude(self, pattern: str, path: str | None = None) -> None:
-        """Count a file or a folder that is excluded; with its path, only the first time."""
+        """Count an excluded file or folder; one with a path is counted only once."""
         if path is not None:
             if path in self._counted:
                 return
@@ -56,17 +56,17 @@ class PassedOver:
         self.by_extension[extension] += 1
 
     def to_json(self) -> dict[str, dict[str, int]]:
-        """Both counts, most frequent first."""
+        """Return both counts, the most frequent first."""
         return {
             "passed_over": dict(_sorted(self.by_extension)),
             "excluded": dict(_sorted(self.excluded)),
         }
 
     def in_words(self) -> list[str]:
-        """One line for each count that is not empty, and one for patterns that exclude nothing."""
+        """Return a line for each count that is not empty, and one for patterns without effect."""
         lines = []
         if self.by_extension:
-            lines.append(f"passed over: {_told(self.by_extension)}")
+            lines.append(f"skipped: {_told(self.by_extension)}")
         if named := Counter({_named(pattern): n for pattern, n in self.excluded.items() if n}):
             lines.append(f"excluded: {_told(named)}")
         if unused := [repr(pattern) for pattern, n in self.excluded.items() if not n]:

@@ -1,4 +1,4 @@
-"""Which of the files below a source are taken: by extension, by `globs`, and by `exclude`."""
+"""Which files below a source are images of a run: by extension, `globs` and `exclude`."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ IMAGE_EXTENSIONS = (
 
 
 class SourceGlob(NamedTuple):
-    """What was given as the source, as an absolute path or a URI.
+    """The value of `source`, as an absolute path or a URI.
 
     Attributes:
         pattern: a path, or a pattern of paths.
-        is_glob: whether it is a pattern: a file or folder of that very name does not exist.
-        has_braces: whether braces are wildcards as well, as for Hadoop.
+        is_glob: whether it is a pattern, because no file or folder has exactly that name.
+        has_braces: whether braces are wildcards too, as for Hadoop.
     """
 
     pattern: str
@@ -52,33 +52,33 @@ class SourceGlob(NamedTuple):
 
     @property
     def base(self) -> str:
-        """What paths below the source are relative to: the folders before the first wildcard."""
+        """The folders before the first wildcard: paths below the source are relative to them."""
         if not self.is_glob:
             return self.pattern
         parts = self.pattern.split("/")
         return "/".join(itertools.takewhile(lambda part: not self._is_open(part), parts))
 
     def below(self, path: str) -> str:
-        """A path relative to the base; empty for the base itself."""
+        """Return a path relative to the base; empty for the base itself."""
         return path[len(self.base) :].lstrip("/")
 
     def finds(self, path: str) -> bool:
-        """Whether a path, were it there, would be found itself, and not by a folder above it."""
+        """Return whether the glob matches a path itself, and not only a folder above it."""
         if not self.is_glob:
             return path == self.pattern
         return _found_by(path.split("/"), self.pattern.split("/"))
 
     def has_open_dot(self, path: str) -> bool:
-        """Whether a hidden name in a path stands for a wildcard, which matches no leading dot."""
+        """Return whether a wildcard would have to match a leading dot, which it does not."""
         below = self.below(path)
         pairs = zip(filter(None, below.split("/")), self.spelled_out(below), strict=True)
         return any(name.startswith(".") and not spelled_out for name, spelled_out in pairs)
 
     def spelled_out(self, below: str) -> list[bool]:
-        """Which names of a path below the base the pattern spells out: by letter, or a leading dot.
+        """Return which names of a path below the base the pattern spells out.
 
-        `**` spells out nothing: names before it are held against the pattern from the start, names
-        behind it from the end.
+        It spells out a name without wildcards, or the leading dot of a name. `**` spells out
+        nothing: names before it are compared from the start, names after it from the end.
         """
         if not below:
             return []
@@ -103,12 +103,12 @@ class SourceGlob(NamedTuple):
 
 @dataclass(frozen=True)
 class Selection:
-    """Which of the files below a source are taken.
+    """Which files below a source are images of a run.
 
     Attributes:
         globs: patterns for file names (or, with a slash, for paths below a folder) that choose
-            files in place of the known extensions; letter case counts.
-        exclude: patterns for files and folders that are not taken, beside the defaults; see
+            files instead of the known extensions; letter case counts.
+        exclude: patterns for files and folders to exclude, in addition to the defaults; see
             `pomona.source.exclusions`.
     """
 
@@ -121,14 +121,14 @@ class Selection:
         """Read the patterns.
 
         Raises:
-            UsageError: one of `exclude` names nothing.
+            UsageError: a pattern of `exclude` is empty.
         """
         parts = {part for pattern in self.globs for part in pattern.split("/")}
         object.__setattr__(self, "_exclusions", Exclusions(self.exclude))
         object.__setattr__(self, "_dotted", tuple(p for p in sorted(parts) if p.startswith(".")))
 
     def chooses(self, below: str) -> bool:
-        """Whether a file, by its path below a folder, has a known extension or fits a glob."""
+        """Return whether a path below a folder has a known extension or matches a glob."""
         name = below.rpartition("/")[2]
         if not self.globs:
             return name.lower().endswith(IMAGE_EXTENSIONS)
@@ -140,7 +140,7 @@ class Selection:
     def own_exclusion(
         self, below: str, *, is_folder: bool, spelled_out: bool = False
     ) -> str | None:
-        """The pattern that excludes a path below the source, whatever is said of folders above."""
+        """Return the pattern that excludes a path below the source, not considering folders."""
         name = below.rpartition("/")[2]
         named = spelled_out or (
             name.startswith(".") and any(fnmatch.fnmatchcase(name, part) for part in self._dotted)
@@ -153,7 +153,7 @@ KNOWN_IMAGES = Selection()
 
 
 class Selected:
-    """What is selected below one root of a source, asked in the order of a listing."""
+    """The selection below one root of a source. Paths are passed in the order of a listing."""
 
     def __init__(
         self, selection: Selection, source: SourceGlob, root: str, passed_over: PassedOver
@@ -161,10 +161,10 @@ class Selected:
         """Begin with a root.
 
         Args:
-            selection: which files are taken.
-            source: what was given.
-            root: a file or a folder that it finds.
-            passed_over: counts what is not taken.
+            selection: which files are images of the run.
+            source: the value of `source`.
+            root: a file or a folder of the source.
+            passed_over: counts what is skipped.
         """
         self._selection = selection
         self._source = source
@@ -174,11 +174,11 @@ class Selected:
         self._folder: tuple[str, bool] = ("", False)  # the last one, and whether it is excluded
 
     def has_root(self, *, is_folder: bool) -> bool:
-        """Whether the root itself is not excluded; counts it if it is."""
+        """Return whether the root itself is not excluded, and count it if it is."""
         return not self._is_excluded(self._root, is_folder=is_folder)
 
     def takes(self, path: str) -> bool:
-        """Whether a file below the root is taken; counts it if not, or a folder above it."""
+        """Return whether a file below the root is selected. If not, count it or its folder."""
         folder, _, name = path.rpartition("/")
         if folder != self._folder[0]:
             self._folder = folder, self._is_excluded(folder, is_folder=True)
@@ -194,7 +194,7 @@ class Selected:
         return False
 
     def excludes(self, path: str, *, is_folder: bool) -> bool:
-        """Whether a path is excluded, or a folder above it."""
+        """Return whether a path or a folder above it is excluded."""
         return self._exclusion(path, is_folder=is_folder) is not None
 
     def _is_excluded(self, path: str, *, is_folder: bool) -> bool:
@@ -204,7 +204,7 @@ class Selected:
         return found is not None
 
     def _exclusion(self, path: str, *, is_folder: bool) -> tuple[str, str] | None:
-        """The pattern that excludes a path, and what it excludes: the path or a folder above it."""
+        """Return the excluding pattern, and the path or the folder above it that it excludes."""
         if not (below := self._source.below(path)):
             return None
         names, above = below.split("/"), path[: len(path) - len(below)]
@@ -219,7 +219,7 @@ class Selected:
 
 
 def _found_by(parts: Sequence[str], patterns: Sequence[str]) -> bool:
-    """As `glob` finds: a wildcard matches no leading dot, but `**` leaves that to exclusions."""
+    """Match as `glob` does: a wildcard matches no leading dot. `**` does: exclusions decide."""
     if not patterns:
         return not parts
     if patterns[0] == "**":
