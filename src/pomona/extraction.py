@@ -34,6 +34,7 @@ from pomona.spark.session.session import active_session, check_spark, session
 from pomona.spark.storage.choose import check_local, choose_stores
 from pomona.table.feature_table import FeatureTable
 from pomona.table.label_record import read_label_rule
+from pomona.table.store import LocalStore
 from pomona.worker.prepare import EXACT, DecodeOptions
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def _labelling(label: str | None, paths: JobPaths, *, overwrite: bool) -> Labell
     if label is None and overwrite:
         return Labelling.choose(None, lambda: "parent")
     table = None if is_remote(paths.table) else FeatureTable.at(paths.table).folder
-    chosen = Labelling.choose(label, lambda: read_label_rule(table) if table else None)
+    chosen = Labelling.choose(label, lambda: read_label_rule(LocalStore(table)) if table else None)
     return chosen if _is_far(paths) else chosen.checked(lambda: local_uris(paths))
 
 

@@ -15,7 +15,6 @@ from pomona.cli import main as cli
 from pomona.encoder.encoder import Encoder
 from pomona.errors import UsageError
 from pomona.job import plan
-from pomona.table.label_record import LABEL_RULE
 
 
 def labels(table: Path) -> dict[str, str | None]:
@@ -76,7 +75,7 @@ def test_labels_of_a_table_that_does_not_say_its_rule_are_kept_and_counted(
     extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     pomona.extract(pictures, tmp_path / "t", encoder=encoder, label="none")
-    (tmp_path / "t" / LABEL_RULE).unlink()  # as versions before left it
+    (tmp_path / "t" / ".pomona-label.json").unlink()  # as versions before left it
     summary = extract(pictures, tmp_path / "t")
     assert (summary.changes.labels_kept, summary.changes.relabelled) == (14, 0)
     assert set(labels(tmp_path / "t").values()) == {None}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +27,17 @@ from pomona.source.image_file import ImageFile
 from pomona.spark import binary_files
 from pomona.spark import run as engine
 from pomona.spark.storage.hadoop import lease, listing
+from pomona.spark.storage.hadoop import store as hadoop_store
+from pomona.spark.storage.hadoop.copier import SparkCopier
 from pomona.spark.storage.hadoop.filesystem import hadoop_path, hadoop_system
 from pomona.spark.storage.hadoop.lease import Lease
 from pomona.spark.storage.hadoop.listing import HadoopListing
+from pomona.spark.storage.hadoop.store import HadoopStore
 from pomona.spark.storage.hadoop.table import HadoopTableStore
-from pomona.table.row_index import NewLabels, keys_of
+from pomona.table.held_table import HeldTable
+from pomona.table.hold import FolderLock
+from pomona.table.row_index import keys_of
+from stores import Killed, check_contract
 
 pytestmark = pytest.mark.spark
 
@@ -174,43 +183,21 @@ def test_small_part_files_of_a_remote_table_are_merged(
     assert tables.read(tmp_path / "far").equals(tables.read(tmp_path / "near"))
 
 
-@pytest.mark.parametrize("renamed", [False, True])
-def test_a_swap_in_a_remote_table_that_was_cut_off_is_completed(
-    spark: SparkSession,
-    encoder: Encoder,
-    pictures: Path,
-    tmp_path: Path,
-    remote: str,
-    monkeypatch: pytest.MonkeyPatch,
-    renamed: bool,
-) -> None:
-    pomona.extract(
-        pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
-    )
-    before = tables.read(tmp_path / "far")
-    rows = HadoopTableStore(f"{remote}/far", spark)
-    real = HadoopTableStore._rename
-
-    def killed(self: HadoopTableStore, folder: str, names: list[str]) -> None:
-        if renamed:
-            real(self, folder, names)
-        raise KeyboardInterrupt
-
-    parts = list(rows._parts())
-    with monkeypatch.context() as patched:
-        patched.setattr(HadoopTableStore, "_rename", killed)
-        with pytest.raises(KeyboardInterrupt):
-            rows._replace(parts, rows._read(parts).coalesce(1), 14)
-    again = pomona.extract(
-        pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
-    )
-    assert (again.skipped, again.ok) == (14, 0)
-    assert tables.read(tmp_path / "far").equals(before)
-    assert not list((tmp_path / "far").glob("_*"))
+def merge(rows: HadoopTableStore, table: HeldTable) -> None:
+    """Copy the part files of a table to one."""
+    parts, place = list(table.sizes()), table.new_place()
+    table.swap(parts, rows._copier.copy(parts, place), place)
 
 
-@pytest.mark.parametrize("moment", ["before rows go", "rows are gone", "rows are back"])
-def test_a_kill_while_labels_of_a_remote_table_change_loses_no_row_and_doubles_none(
+def relabel(rows: HadoopTableStore, table: HeldTable) -> None:
+    """Give each row another label."""
+    paths = {part: next(rows.paths_in([part])) for part in table.sizes()}
+    table.relabel({part: dict.fromkeys(keys_of(found), "new") for part, found in paths.items()})
+
+
+@pytest.mark.parametrize("moment", ["copies are written", "rows are gone", "rows are back"])
+@pytest.mark.parametrize("work", [merge, relabel])
+def test_a_kill_while_part_files_of_a_remote_table_are_replaced_loses_no_row_and_doubles_none(
     spark: SparkSession,
     encoder: Encoder,
     pictures: Path,
@@ -218,30 +205,25 @@ def test_a_kill_while_labels_of_a_remote_table_change_loses_no_row_and_doubles_n
     remote: str,
     monkeypatch: pytest.MonkeyPatch,
     moment: str,
+    work: Callable[[HadoopTableStore, HeldTable], None],
 ) -> None:
     pomona.extract(
         pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
     )
     before = tables.read(tmp_path / "far")
     rows = HadoopTableStore(f"{remote}/far", spark)
-    real = HadoopTableStore._rename
+    table = HeldTable(rows._store, rows._copier, FolderLock(tmp_path), "_staging-of-the-killed")
+    move = HadoopStore.move
 
-    def killed(self: HadoopTableStore, *given: Any) -> None:
+    def killed(self: HadoopStore, *given: Any) -> None:
         if moment == "rows are back":
-            real(self, *given)
-        raise KeyboardInterrupt
+            move(self, *given)
+        raise Killed
 
-    labels: NewLabels = {
-        part: dict.fromkeys(
-            keys_of([path for some in rows.paths_in([part]) for path in some]), "new"
-        )
-        for part in rows._parts()
-    }
     with monkeypatch.context() as patched:
-        method = "_delete" if moment == "before rows go" else "_rename"
-        patched.setattr(HadoopTableStore, method, killed)
-        with pytest.raises(KeyboardInterrupt):
-            rows.relabel(labels)
+        patched.setattr(HadoopStore, "delete" if moment == "copies are written" else "move", killed)
+        with pytest.raises(Killed):
+            work(rows, table)
     again = pomona.extract(
         pictures,
         f"{remote}/far",
@@ -254,6 +236,67 @@ def test_a_kill_while_labels_of_a_remote_table_change_loses_no_row_and_doubles_n
     assert found["label"].null_count == 14
     assert found.drop_columns("label").equals(before.drop_columns("label"))
     assert not list((tmp_path / "far").glob("_*"))
+
+
+def test_a_rename_that_copies_and_was_cut_off_in_between_does_not_block_later_writers(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
+) -> None:
+    pomona.extract(
+        pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+    )
+    before = tables.read(tmp_path / "far")
+    (part, *others) = sorted((tmp_path / "far").glob("*.parquet"))
+    place = tmp_path / "far" / "_staging-of-the-killed" / "swap-1"
+    place.mkdir(parents=True)
+    copies = [shutil.copy(file, place / f"new-{file.name}") for file in (part, *others)]
+    names = {"old": [file.name for file in (part, *others)], "new": [c.name for c in copies]}
+    (place / "swap.json").write_text(json.dumps(names))
+    for file in (part, *others):
+        file.unlink()
+        file.with_name(f".{file.name}.crc").unlink(missing_ok=True)
+    (tmp_path / "far" / copies[0].name).write_bytes(copies[0].read_bytes()[:100])
+    again = pomona.extract(
+        pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+    )
+    assert (again.skipped, again.ok) == (14, 0)
+    assert tables.read(tmp_path / "far").equals(before)
+
+
+def test_a_file_that_a_storage_does_not_delete_stops_the_swap_before_rows_are_doubled(
+    spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    remote: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pomona.extract(
+        pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+    )
+    before = tables.read(tmp_path / "far")
+
+    class Stubborn:
+        """A file system that says false."""
+
+        def __init__(self, real: Any) -> None:
+            self._real = real
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._real, name)
+
+        def delete(self, path: Any, recursive: bool) -> bool:
+            is_part = path.getParent().getName() == "far" and path.getName().endswith(".parquet")
+            return False if is_part else self._real.delete(path, recursive)
+
+    real = hadoop_store.hadoop_system
+    monkeypatch.setattr(hadoop_store, "hadoop_system", lambda *given: Stubborn(real(*given)))
+    rows = HadoopTableStore(f"{remote}/far", spark)
+    with (
+        pytest.raises(TableError, match="cannot delete .*parquet: see whether it may be changed"),
+        rows.held(encoder.provenance(), overwrite=False),
+    ):
+        merge(rows, rows._held)
+    assert tables.read(tmp_path / "far").equals(before)
 
 
 def test_a_swap_in_a_remote_table_that_failed_is_completed_by_the_same_run(
@@ -269,23 +312,26 @@ def test_a_swap_in_a_remote_table_that_failed_is_completed_by_the_same_run(
     )
     before = tables.read(tmp_path / "far")
     rows = HadoopTableStore(f"{remote}/far", spark)
-    real = HadoopTableStore._rename
+    move = HadoopStore.move
     failures = iter([TableError("the storage is away for a moment")])
 
-    def failing(self: HadoopTableStore, folder: str, names: list[str]) -> None:
+    def failing(self: HadoopStore, *given: Any) -> None:
         for error in failures:
             raise error
-        real(self, folder, names)
+        move(self, *given)
 
-    monkeypatch.setattr(HadoopTableStore, "_rename", failing)
-    parts = list(rows._parts())
+    monkeypatch.setattr(HadoopStore, "move", failing)
     with (
         pytest.raises(TableError, match="away for a moment"),
         rows.held(encoder.provenance(), overwrite=True),
     ):
-        rows._replace(parts, rows._read(parts).coalesce(1), 14)
+        merge(rows, rows._held)
     assert tables.read(tmp_path / "far").equals(before)
     assert not list((tmp_path / "far").glob("_*"))
+
+
+def test_hadoops_store_keeps_the_contract(spark: SparkSession, remote: str) -> None:
+    check_contract(HadoopStore(f"{remote}/store", spark))
 
 
 def test_a_written_down_swap_that_leads_out_of_a_remote_table_is_refused(
@@ -376,15 +422,25 @@ def test_a_part_file_that_cannot_be_read_is_never_dropped_whatever_the_session_s
 
 
 def test_a_copy_that_lost_rows_does_not_take_the_place_of_part_files(
-    spark: SparkSession, encoder: Encoder, pictures: Path, remote: str
+    spark: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    remote: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pomona.extract(
         pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
     )
     rows = HadoopTableStore(f"{remote}/far", spark)
-    parts = list(rows._parts())
-    with pytest.raises(RunError, match="of 14 rows that were copied .*, 13 came out"):
-        rows._replace(parts, rows._read(parts).limit(13).coalesce(1), 14)
+    parts, write = list(rows._parts()), SparkCopier.write
+    monkeypatch.setattr(
+        SparkCopier, "write", lambda self, some, place: write(self, some.limit(13), place)
+    )
+    with (
+        pytest.raises(RunError, match="of 14 rows that were copied .*, 13 came out"),
+        rows.held(encoder.provenance(), overwrite=True),
+    ):
+        merge(rows, rows._held)
     assert list(rows._parts()) == parts
 
 

@@ -18,10 +18,13 @@ from pomona.errors import TableError
 from pomona.schema import FEATURE_SCHEMA, schema_with_provenance
 from pomona.table import part_file
 from pomona.table.feature_table import FeatureTable
+from pomona.table.hold import FolderLock
+from pomona.table.journal import PutAway, recover
 from pomona.table.part_file import PartWriter, groups_to_merge, part_name
-from pomona.table.recovery import Overwrite, recover
+from pomona.table.store import LocalStore
 from pomona.table.writer import TableWriter, writing
 from pomona.worker.featurize import vectors_array
+from stores import Killed
 
 MADE_BY = {"fingerprint": "a" * 64, "model": "tiny", "weights": "by hand", "dimension": "3"}
 
@@ -134,10 +137,6 @@ def test_merging_keeps_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert part.suffix == ".parquet"
 
 
-class Killed(BaseException):
-    """Stands for the end of the process: nothing catches it, and no `finally` may tidy up."""
-
-
 def killed_after(
     monkeypatch: pytest.MonkeyPatch, call: str, after: int, work: Callable[[], object]
 ) -> bool:
@@ -167,7 +166,7 @@ def staging_of_the_killed(folder: Path) -> Path:
 
 # Every call that a merge of four part files makes.
 MERGING = [
-    ("write_text", 0),
+    ("write_bytes", 0),
     *(("replace", n) for n in range(2)),
     *(("unlink", n) for n in range(5)),
 ]
@@ -179,7 +178,9 @@ def test_a_merge_that_is_cut_off_anywhere_is_completed_by_the_next_writer(
 ) -> None:
     merged(tmp_path, monkeypatch)
     before = tables.read(tmp_path)
-    writer = TableWriter(FeatureTable(tmp_path), staging_of_the_killed(tmp_path))
+    writer = TableWriter(
+        FeatureTable(tmp_path), FolderLock(tmp_path), staging_of_the_killed(tmp_path).name
+    )
     assert killed_after(monkeypatch, call, after, writer.compact)
     seen = paths(tmp_path)
     assert len(seen) == len(set(seen))  # never a row twice, at no moment
@@ -218,7 +219,7 @@ def test_a_removal_that_is_cut_off_leaves_rows_to_do_again_and_none_twice(
 
 
 # Every call that putting three part files away makes.
-PUTTING_AWAY = [("mkdir", 0), ("write_text", 0), *(("replace", n) for n in range(4))]
+PUTTING_AWAY = [("mkdir", 0), ("write_bytes", 0), *(("replace", n) for n in range(4))]
 
 
 def table_of_three_parts(folder: Path) -> pa.Table:
@@ -235,7 +236,9 @@ def test_rows_that_a_killed_overwrite_was_putting_away_come_back(
 ) -> None:
     before = table_of_three_parts(tmp_path)
     staging = staging_of_the_killed(tmp_path)
-    assert killed_after(monkeypatch, call, after, lambda: Overwrite.do(tmp_path, staging))
+    assert killed_after(
+        monkeypatch, call, after, lambda: PutAway.do(LocalStore(tmp_path), staging.name)
+    )
     with open_table(tmp_path):
         pass
     assert tables.read(tmp_path).equals(before)
@@ -247,9 +250,9 @@ def test_rows_come_back_though_the_giving_back_is_cut_off_as_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, after: int
 ) -> None:
     before = table_of_three_parts(tmp_path)
-    Overwrite.do(tmp_path, staging_of_the_killed(tmp_path))
+    PutAway.do(LocalStore(tmp_path), staging_of_the_killed(tmp_path).name)
     assert paths_in(tmp_path) == []
-    assert killed_after(monkeypatch, call, after, lambda: recover(FeatureTable(tmp_path)))
+    assert killed_after(monkeypatch, call, after, lambda: recover(LocalStore(tmp_path)))
     with open_table(tmp_path):
         pass
     assert tables.read(tmp_path).equals(before)
@@ -287,7 +290,7 @@ def test_what_is_written_down_is_refused_where_it_leads_out_of_the_table(
     (staging / file).write_text(written.replace("ROOT", str(tmp_path)))
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(TableError, match=f"{file} does not say which of the table's files"):
-        recover(FeatureTable(folder))
+        recover(LocalStore(folder))
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -303,7 +306,7 @@ def test_a_link_in_a_strangers_staging_folder_moves_nothing_of_another_folder(
     (staging / "put-away.json").write_text('{"names": ["data.parquet"]}')
     (staging / "replaced").symlink_to(precious.parent)
     with pytest.raises(TableError, match="replaced is a link, which no run leaves"):
-        recover(FeatureTable(folder))
+        recover(LocalStore(folder))
     assert precious.exists()
 
 
@@ -344,8 +347,8 @@ def test_rows_put_away_are_gone_once_others_have_come(tmp_path: Path) -> None:
     with open_table(tmp_path) as writer:
         add(writer, "a")
     staging = staging_of_the_killed(tmp_path)
-    Overwrite.do(tmp_path, staging)
-    add(TableWriter(FeatureTable(tmp_path), staging), "new")
+    PutAway.do(LocalStore(tmp_path), staging.name)
+    add(TableWriter(FeatureTable(tmp_path), FolderLock(tmp_path), staging.name), "new")
     with open_table(tmp_path):
         pass
     assert paths(tmp_path) == ["new"]

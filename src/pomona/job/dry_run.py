@@ -9,6 +9,7 @@ from pomona.job.plan import Plan
 from pomona.job.summary import Summary, summarize
 from pomona.table.feature_table import STAGING, FeatureTable
 from pomona.table.label_record import needs_writing, read_label_rule
+from pomona.table.store import LocalStore
 from pomona.table.writer import check_writable
 
 __all__ = ["EarlyPlan", "rehearse"]
@@ -46,7 +47,7 @@ class EarlyPlan:
     def has_work(self) -> bool:
         """Whether a run would change anything, which includes tidying up after a killed one."""
         rule, folder = self.job.label_rule, self.table.folder
-        has_rule = rule and needs_writing(rule, read_label_rule(folder))
+        has_rule = rule and needs_writing(rule, read_label_rule(LocalStore(folder)))
         return (
             self.job.overwrite
             or bool(has_rule)

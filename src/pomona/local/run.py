@@ -35,6 +35,7 @@ from pomona.local.supervisor import Supervisor
 from pomona.runtime.registry import computes_on_gpu
 from pomona.table.feature_table import FeatureTable
 from pomona.table.label_record import keep_label_rule
+from pomona.table.store import LocalStore
 from pomona.table.writer import writing
 
 __all__ = ["extract"]
@@ -66,7 +67,7 @@ def extract(job: Job, workers: int | None = None, progress: Progress = no_progre
     plan = job.plan(listing, table)
     with writing(table, job.provenance(), overwrite=job.overwrite) as writer:
         if job.label_rule:
-            keep_label_rule(table.folder, job.label_rule)
+            keep_label_rule(LocalStore(table.folder), job.label_rule)
         workers = workers or _workers_for(job.encoder)
         state = RunState(job, writer, workers)
         _Run(job, state, plan, workers).go(progress)

@@ -7,71 +7,45 @@ default was asked for.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from pomona.errors import UsageError
+from pomona.table.store import Store
 
-__all__ = [
-    "LABEL_RULE",
-    "keep_label_rule",
-    "needs_writing",
-    "read_label_rule",
-    "rule_written_down",
-    "written_rule",
-]
+__all__ = ["keep_label_rule", "needs_writing", "read_label_rule"]
 
-LABEL_RULE = ".pomona-label.json"
+_LABEL_RULE = ".pomona-label.json"
 """The name of the file."""
 
 _DEFAULT = "parent"
 
 
-def read_label_rule(folder: Path) -> str | None:
-    """The rule that was written down with the table in a folder of this machine.
+def read_label_rule(store: Store) -> str | None:
+    """Return the rule that was written down with a table, if any.
 
     Raises:
         UsageError: the file is damaged.
     """
-    file = folder / LABEL_RULE
+    file = f"{store}/{_LABEL_RULE}"
     try:
-        return rule_written_down(file.read_text(encoding="utf-8"), file)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, UnicodeDecodeError) as error:
+        if _LABEL_RULE not in store.entries():
+            return None
+        rule = json.loads(store.read(_LABEL_RULE))["label"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise UsageError(_damaged(file)) from error
+    if not isinstance(rule, str):
+        raise UsageError(_damaged(file))
+    return rule
 
 
-def keep_label_rule(folder: Path, rule: str) -> None:
-    """Write a rule down with the table in a folder of this machine."""
-    if needs_writing(rule, read_label_rule(folder)):
-        draft = folder / f"{LABEL_RULE}.partial"
-        draft.write_text(written_rule(rule), encoding="utf-8")
-        draft.replace(folder / LABEL_RULE)
+def keep_label_rule(store: Store, rule: str) -> None:
+    """Write a rule down with a table."""
+    if needs_writing(rule, read_label_rule(store)):
+        store.write(_LABEL_RULE, json.dumps({"label": rule}).encode())
 
 
 def needs_writing(rule: str, recorded: str | None) -> bool:
     """Whether a rule that a run was given must be written down."""
     return rule != (recorded or _DEFAULT)
-
-
-def written_rule(rule: str) -> str:
-    """The text of the file."""
-    return json.dumps({"label": rule})
-
-
-def rule_written_down(text: str, file: object) -> str:
-    """Read the text of the file.
-
-    Raises:
-        UsageError: it is something else.
-    """
-    try:
-        rule = json.loads(text)["label"]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise UsageError(_damaged(file)) from error
-    if not isinstance(rule, str):
-        raise UsageError(_damaged(file))
-    return rule
 
 
 def _damaged(file: object) -> str:

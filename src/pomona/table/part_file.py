@@ -6,7 +6,6 @@ import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,8 +15,6 @@ from pomona.errors import TableError
 from pomona.schema import read_provenance, schema_with_provenance
 from pomona.table.row_index import KEY_TYPE, keys_of, path_keys
 
-T = TypeVar("T", Path, str)
-
 __all__ = [
     "MERGED_BYTES",
     "ROW_GROUP_ROWS",
@@ -26,8 +23,6 @@ __all__ = [
     "damaged",
     "groups_to_merge",
     "part_name",
-    "remove_checksum",
-    "remove_part",
 ]
 
 ROW_GROUP_ROWS = 2048  # of 1280 float32: 10 MB held in memory by each writer
@@ -130,20 +125,6 @@ def _relabelled(batch: pa.RecordBatch, labels: Mapping[bytes, str | None]) -> pa
     )
 
 
-def remove_part(part: Path) -> None:
-    """Remove a part file, and the checksum that Hadoop may have left beside it.
-
-    Hadoop would hold that against any other file of the same name.
-    """
-    part.unlink(missing_ok=True)
-    remove_checksum(part)
-
-
-def remove_checksum(part: Path) -> None:
-    """Remove the checksum that Hadoop may have left beside a part file."""
-    part.with_name(f".{part.name}.crc").unlink(missing_ok=True)
-
-
 def damaged(part: object, reason: object) -> str:
     """What to say of a part file that cannot be read."""
     return (
@@ -165,7 +146,7 @@ def _batches(file: pq.ParquetFile, part: Path) -> Iterator[pa.RecordBatch]:
             yield batch
 
 
-def groups_to_merge(sizes: dict[T, int]) -> list[list[T]]:
+def groups_to_merge(sizes: dict[str, int]) -> list[list[str]]:
     """Choose part files that are better merged: many small ones, in groups of about 128 MB.
 
     Args:
@@ -174,7 +155,7 @@ def groups_to_merge(sizes: dict[T, int]) -> list[list[T]]:
     small = [part for part, size in sizes.items() if size < _SMALL_BYTES]
     if len(small) <= _SMALL_PARTS:
         return []
-    groups: list[list[T]] = []
+    groups: list[list[str]] = []
     held = MERGED_BYTES
     for part in small:
         if held + sizes[part] > MERGED_BYTES:

@@ -26,6 +26,7 @@ from pomona.spark.session.session import is_connect
 from pomona.spark.storage.parquet import WRITTEN_COLUMNS, Written, write_parquet, written_once
 from pomona.table.feature_table import FeatureTable
 from pomona.table.label_record import keep_label_rule, read_label_rule
+from pomona.table.store import LocalStore
 from pomona.table.writer import TableWriter, check_writable, writing
 
 if TYPE_CHECKING:
@@ -167,11 +168,11 @@ class LocalTableStore:
 
     def read_label_rule(self) -> str | None:
         """The label rule that was written down with the table."""
-        return read_label_rule(self._table.folder)
+        return read_label_rule(LocalStore(self._table.folder))
 
     def keep_label_rule(self, rule: str) -> None:
         """Write the label rule down with the table."""
-        keep_label_rule(self._table.folder, rule)
+        keep_label_rule(LocalStore(self._table.folder), rule)
 
     def stop_file(self) -> Path:
         """Beside the table: the workers write there."""

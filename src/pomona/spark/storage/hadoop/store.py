@@ -1,0 +1,121 @@
+"""The files of a table on a file system that Hadoop knows, through the driver's JVM."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pomona.errors import TableError
+from pomona.io.folders import Entry
+from pomona.spark.storage.hadoop.filesystem import hadoop_path, hadoop_system
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+__all__ = ["HadoopStore"]
+
+
+class HadoopStore:
+    """A folder of a Hadoop file system. Some of them move a file by copying and deleting it."""
+
+    moves_whole: ClassVar[bool] = False
+
+    def __init__(self, table: str, spark: SparkSession) -> None:
+        self._table = table.rstrip("/")
+        self._spark = spark
+
+    def __str__(self) -> str:
+        return self._table
+
+    def entries(self, place: str = "") -> dict[str, Entry]:
+        """What is in a place."""
+        folder = self._path(place)
+        system = hadoop_system(self._spark, folder)
+        found = system.listStatus(folder) if system.exists(folder) else []
+        entries = (
+            Entry(
+                status.getPath().getName(),
+                status.isDirectory(),
+                status.getLen(),
+                status.getModificationTime() / 1000,
+            )
+            for status in found
+        )
+        return {entry.name: entry for entry in sorted(entries)}
+
+    def read(self, name: str) -> bytes:
+        """The content of a file."""
+        path = self._path(name)
+        stream = hadoop_system(self._spark, path).open(path)
+        try:
+            return bytes(stream.readAllBytes())
+        finally:
+            stream.close()
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a draft and rename it."""
+        place, _, file = name.rpartition("/")
+        draft = f"{place}/.{file}.partial" if place else f".{file}.partial"
+        stream = hadoop_system(self._spark, self._path(draft)).create(self._path(draft), True)
+        try:
+            stream.write(bytearray(content))
+        finally:
+            stream.close()
+        self._rename(draft, name)
+
+    def move(self, names: Iterable[str], source: str, target: str) -> None:
+        """Rename files."""
+        for name in names:
+            self._rename(f"{source}/{name}".lstrip("/"), f"{target}/{name}".lstrip("/"))
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete files.
+
+        Raises:
+            TableError: one is still there.
+        """
+        for name in names:
+            path = self._path(name)
+            system = hadoop_system(self._spark, path)
+            if not system.delete(path, False) and system.exists(path):
+                raise TableError(f"cannot delete {path.toString()}: see whether it may be changed")
+
+    def make_place(self, place: str) -> None:
+        """Do nothing: writing a file creates its folders."""
+
+    def remove_place(self, place: str) -> None:
+        """Delete a folder."""
+        path = self._path(place)
+        hadoop_system(self._spark, path).delete(path, True)
+
+    def _rename(self, old: str, new: str) -> None:
+        """Rename a file, in place of another: Hadoop refuses names that are taken.
+
+        If a rename that copies was cut off, both names are there, and the new one may be cut off.
+        """
+        source, target = self._path(old), self._path(new)
+        system = hadoop_system(self._spark, source)
+        if _renamed(system, source, target):
+            return
+        if system.exists(source) and system.exists(target):
+            self.delete([new])
+            if _renamed(system, source, target):
+                return
+        raise TableError(f"cannot rename {source.toString()} to {target.toString()}")
+
+    def _path(self, name: str) -> Any:
+        return hadoop_path(self._spark, f"{self._table}/{name}" if name else self._table)
+
+
+def _renamed(system: Any, source: Any, target: Any) -> bool:
+    """Rename, and return whether it was done: some systems say so, others raise."""
+    from py4j.protocol import Py4JJavaError
+
+    try:
+        done: bool = system.rename(source, target)
+    except Py4JJavaError as error:
+        if system.exists(source) and system.exists(target):
+            return False
+        reason = str(error.java_exception.getMessage()).split("\n")[0][:200]
+        raise TableError(f"cannot rename {source.toString()}: {reason}") from error
+    return done

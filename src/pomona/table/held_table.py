@@ -1,0 +1,133 @@
+"""Rows that leave a table, get other labels or are merged: one way for every storage.
+
+The rows that stay are copied to new part files beside the table, which then take the place of the
+old ones (`pomona.table.journal`). A copier writes them: Arrow on this machine, Spark elsewhere.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterable, Mapping
+from typing import Protocol
+
+from pomona.table.hold import Hold
+from pomona.table.journal import Swap
+from pomona.table.parts import is_part_name
+from pomona.table.row_index import NewLabels, RowsToDelete
+from pomona.table.store import Store
+
+__all__ = ["Copier", "HeldTable"]
+
+
+class Copier(Protocol):
+    """Copies rows of part files to new ones."""
+
+    def groups(self, parts: list[str]) -> list[list[str]]:
+        """Divide part files into groups that are copied together."""
+
+    def groups_to_merge(self, sizes: dict[str, int]) -> list[list[str]]:
+        """Choose part files that are better merged, by their sizes in bytes."""
+
+    def copy(
+        self,
+        parts: list[str],
+        place: str,
+        *,
+        without: Collection[bytes] = (),
+        labels: Mapping[bytes, str | None] | None = None,
+    ) -> list[str]:
+        """Copy the rows of part files into a new place.
+
+        Args:
+            parts: their names.
+            place: where the copies are written.
+            without: keys of paths whose rows are left out, as `path_keys` makes them.
+            labels: new labels by keys of paths; other rows keep theirs.
+
+        Returns:
+            The names of the copies; none if no row is left.
+
+        Raises:
+            RunError: rows were lost on the way.
+        """
+
+
+class HeldTable:
+    """A feature table that one run holds."""
+
+    def __init__(self, store: Store, copier: Copier, hold: Hold, staging: str) -> None:
+        """Change nothing yet.
+
+        Args:
+            store: the table's files.
+            copier: copies rows of its part files.
+            hold: keeps other writers away.
+            staging: the place where the run writes part files before they join the table.
+        """
+        self._staging = staging
+        self._store = store
+        self._copier = copier
+        self._hold = hold
+        self._successors: dict[str, list[str]] = {}  # of part files that gave way to others
+
+    def sizes(self) -> dict[str, int]:
+        """The part files in the table, by name, with their sizes in bytes."""
+        entries = self._store.entries().values()
+        return {e.name: e.size for e in entries if not e.is_folder and is_part_name(e.name)}
+
+    def new_place(self) -> str:
+        """Create a place for the part files of one swap."""
+        place = f"{self._staging}/swap-{uuid.uuid4().hex[:12]}"
+        self._store.make_place(place)
+        return place
+
+    def add(self, names: Iterable[str], place: str) -> None:
+        """Move whole part files into the table: from here on their rows count."""
+        self._hold.check()
+        self._store.move(names, place, "")
+
+    def now(self, parts: Iterable[str]) -> list[str]:
+        """The part files that have now what some had when the index was made."""
+        now: set[str] = set()
+        for part in parts:
+            successors = self._successors.get(part)
+            now.update([part] if successors is None else self.now(successors))
+        return sorted(now)
+
+    def delete_rows(self, rows: RowsToDelete) -> None:
+        """Delete rows."""
+        keys: dict[str, set[bytes]] = {}
+        for part, some in rows.items():
+            for name in self.now([part]):
+                keys.setdefault(name, set()).update(some)
+        for group in self._copier.groups(sorted(keys)):
+            without = set().union(*(keys[name] for name in group))
+            place = self.new_place()
+            self.swap(group, self._copier.copy(group, place, without=without), place)
+
+    def relabel(self, labels: NewLabels) -> None:
+        """Change labels. A kill leaves a row with its old label or with its new one."""
+        wanted: dict[str, dict[bytes, str | None]] = {}
+        for part, some in labels.items():
+            for name in self.now([part]):
+                wanted.setdefault(name, {}).update(some)
+        for group in self._copier.groups(sorted(wanted)):
+            found = {key: label for name in group for key, label in wanted[name].items()}
+            place = self.new_place()
+            self.swap(group, self._copier.copy(group, place, labels=found), place)
+
+    def compact(self) -> None:
+        """Merge part files if there are many small ones.
+
+        Between the removal of the small ones and the move of the merged one, milliseconds on a
+        disk, a reader misses their rows. It never sees them twice.
+        """
+        for group in self._copier.groups_to_merge(self.sizes()):
+            place = self.new_place()
+            self.swap(group, self._copier.copy(group, place), place)
+
+    def swap(self, old: list[str], new: list[str], place: str) -> None:
+        """Let part files in a place take the place of others in the table."""
+        self._hold.check()
+        Swap(old, new).do(self._store, place)
+        self._successors.update(dict.fromkeys((name for name in old if name not in new), new))

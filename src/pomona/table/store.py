@@ -1,0 +1,159 @@
+"""The files of one table: what a writer asks of a storage, and its form for this machine's disk."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from pomona.errors import TableError
+from pomona.io.folders import Entry, LocalFolder
+
+__all__ = ["LocalStore", "Store", "sync"]
+
+
+class Store(Protocol):
+    """The files of one table.
+
+    A name is relative to the table's folder. A place is the folder itself, "", or one in it. What a
+    method has done is on the storage when it returns. All methods raise `OSError` or `TableError`
+    if the storage fails.
+
+    Attributes:
+        moves_whole: whether a file that is being moved is whole at one of its two names at every
+            moment. If not, a kill may leave it at both, and cut off at the new one.
+    """
+
+    moves_whole: ClassVar[bool]
+
+    def __str__(self) -> str:
+        """The table's path or URI."""
+
+    def entries(self, place: str = "") -> dict[str, Entry]:
+        """What is in a place, by name; nothing if there is no such place."""
+
+    def read(self, name: str) -> bytes:
+        """The content of a file."""
+
+    def write(self, name: str, content: bytes) -> None:
+        """Create a small file, or replace it: whole or, if `moves_whole`, not at all."""
+
+    def move(self, names: Iterable[str], source: str, target: str) -> None:
+        """Move files that exist from one place to another, where they replace others."""
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete files. Those that do not exist are passed over."""
+
+    def make_place(self, place: str) -> None:
+        """Create a folder."""
+
+    def remove_place(self, place: str) -> None:
+        """Delete a folder and all in it, as far as that is possible now."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalStore:
+    """A folder of this machine's file system. A move is a rename."""
+
+    folder: Path
+    moves_whole: ClassVar[bool] = True
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def entries(self, place: str = "") -> dict[str, Entry]:
+        """What is in a place."""
+        return {entry.name: entry for entry in LocalFolder(self._folder(place)).entries()}
+
+    def read(self, name: str) -> bytes:
+        """The content of a file."""
+        path = self._file(name)
+        _refuse_link(path)
+        return path.read_bytes()
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a draft and rename it."""
+        path = self._file(name)
+        draft = path.with_name(f"{path.name}.partial")
+        draft.write_bytes(content)
+        sync(draft)
+        draft.replace(path)
+        sync(path.parent)
+
+    def move(self, names: Iterable[str], source: str, target: str) -> None:
+        """Rename files, after their content is on the disk.
+
+        If the rename reached the disk first and the machine went down, the table would have an
+        empty file.
+        """
+        names, old, new = list(names), self._folder(source), self._folder(target)
+        for name in names:
+            sync(old / name)
+        for name in names:
+            _remove_checksum(new / name)
+            (old / name).replace(new / name)
+        if names:
+            sync(new)
+            sync(old)
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete files, and the checksums that Hadoop may have left beside them."""
+        paths = [self._file(name) for name in names]
+        for path in paths:
+            path.unlink(missing_ok=True)
+            _remove_checksum(path)
+        for folder in {path.parent for path in paths}:
+            sync(folder)
+
+    def make_place(self, place: str) -> None:
+        """Create a folder."""
+        self._folder(place).mkdir()
+
+    def remove_place(self, place: str) -> None:
+        """Delete a folder. A killed run's orphans may still write there: the next run finds it."""
+        shutil.rmtree(self._folder(place), ignore_errors=True)
+
+    def _folder(self, place: str) -> Path:
+        """The path of a place.
+
+        Raises:
+            TableError: a link leads there: behind one, files of another folder would change.
+        """
+        path = self.folder
+        for step in filter(None, place.split("/")):
+            path /= step
+            _refuse_link(path)
+        return path
+
+    def _file(self, name: str) -> Path:
+        place, _, file = name.rpartition("/")
+        return self._folder(place) / file
+
+
+def _refuse_link(path: Path) -> None:
+    if path.is_symlink():
+        raise TableError(
+            f"{path} is a link, which no run leaves: see where the table comes from, and remove "
+            "it, or give another TABLE"
+        )
+
+
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that does not do this for folders
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _remove_checksum(part: Path) -> None:
+    """Remove the checksum that Hadoop may have left: it would hold it against any other file."""
+    part.with_name(f".{part.name}.crc").unlink(missing_ok=True)

@@ -1,0 +1,132 @@
+"""Files that change their place: whatever is cut off, each row is in the table once in the end."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pomona.table.hold import _remove_leftovers
+from pomona.table.journal import PutAway, Swap, recover
+from stores import CopyingStore, Killed, RenamingStore, kill_after
+
+KINDS = [RenamingStore, CopyingStore]
+FOREVER = 10**6
+
+
+def rows(folder: Path) -> Counter[str]:
+    """The lines of the part files, each of which stands for a row."""
+    parts = folder.glob("*.parquet")
+    return Counter(line for part in parts for line in part.read_text().splitlines())
+
+
+def write(folder: Path, name: str, content: Iterable[str]) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.parquet").write_text("".join(f"{row}\n" for row in content))
+    return f"{name}.parquet"
+
+
+def steps_of(kind: type[RenamingStore], act: object, prepare: object) -> int:
+    """How many steps something takes."""
+    taken: list[int] = []
+    with tempfile.TemporaryDirectory() as folder:
+        store = kind(Path(folder), lambda: taken.append(1))
+        prepare(Path(folder))  # type: ignore[operator]
+        act(store)  # type: ignore[operator]
+    return len(taken)
+
+
+def recovered(kind: type[RenamingStore], folder: Path, cut_off_after: int) -> None:
+    """What the next writers do, of whom the first is killed as well."""
+    for steps in (cut_off_after, FOREVER):
+        store = kind(folder, kill_after(steps))
+        try:
+            recover(store)
+            _remove_leftovers(store)
+        except Killed:
+            continue
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(KINDS),
+    st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=4), max_size=4),
+    st.integers(0, 3),
+    st.integers(0, 30),
+    st.integers(0, 30),
+)
+def test_a_swap_that_is_cut_off_anywhere_is_completed_or_was_never_begun(
+    kind: type[RenamingStore], old: list[list[str]], new: int, kill: int, kill_again: int
+) -> None:
+    with tempfile.TemporaryDirectory() as root:
+        folder = Path(root)
+        place = "_staging-1/swap-1"
+        (folder / place).mkdir(parents=True)
+        names = [write(folder, f"old-{n}", content) for n, content in enumerate(old)]
+        before = rows(folder)
+        lines = [line for content in old for line in content]
+        after = lines if new else []
+        copies = [write(folder / place, f"new-{n}", after[n::new]) for n in range(new)]
+        try:
+            Swap(names, copies).do(kind(folder, kill_after(kill)), place)
+        except Killed:
+            recovered(kind, folder, kill_again)
+            assert rows(folder) in (before, Counter(after))
+        else:
+            assert rows(folder) == Counter(after)
+        _remove_leftovers(kind(folder, kill_after(FOREVER)))
+        assert all(path.suffix == ".parquet" for path in folder.iterdir())
+
+
+def test_a_part_file_gives_way_to_one_of_its_name_in_one_step(tmp_path: Path) -> None:
+    name = write(tmp_path, "part", "ab")
+    write(tmp_path / "_staging-1", "part", "b")
+    Swap([name], [name]).do(RenamingStore(tmp_path, kill_after(1)), "_staging-1")
+    assert rows(tmp_path) == {"b": 1}
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=4), max_size=3),
+    st.booleans(),
+    st.integers(0, 30),
+    st.integers(0, 30),
+)
+def test_rows_that_were_put_away_come_back_unless_others_have_come(
+    old: list[list[str]], others_come: bool, kill: int, kill_again: int
+) -> None:
+    with tempfile.TemporaryDirectory() as root:
+        folder = Path(root)
+        (folder / "_staging-1").mkdir()
+        for n, content in enumerate(old):
+            write(folder, f"old-{n}", content)
+        before = rows(folder)
+        store = RenamingStore(folder, kill_after(kill))
+        has_others = False
+        try:
+            PutAway.do(store, "_staging-1")
+            if others_come:
+                write(folder, "other", ["new"])
+                has_others = True
+        except Killed:
+            pass
+        recovered(RenamingStore, folder, kill_again)
+        assert rows(folder) == ({"new": 1} if has_others else before)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_these_tests_cut_off_every_step(kind: type[RenamingStore]) -> None:
+    def prepare(folder: Path) -> None:
+        for n in range(3):
+            write(folder, f"old-{n}", "a")
+        for n in range(2):
+            write(folder / "_staging-1", f"new-{n}", "a")
+
+    swap = Swap([f"old-{n}.parquet" for n in range(3)], ["new-0.parquet", "new-1.parquet"])
+    found = steps_of(kind, lambda store: swap.do(store, "_staging-1"), prepare)
+    assert 7 <= found <= 30

@@ -1,0 +1,44 @@
+"""The files of a table on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import stores
+from pomona.errors import TableError
+from pomona.table.store import LocalStore, Store
+
+
+@pytest.mark.parametrize("kind", [LocalStore, stores.RenamingStore, stores.CopyingStore])
+def test_every_store_keeps_the_contract(kind: type[LocalStore], tmp_path: Path) -> None:
+    more = () if kind is LocalStore else (lambda: None,)
+    stores.check_contract(kind(tmp_path, *more))
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda store: store.entries("_staging-1"),
+        lambda store: store.read("_staging-1/data.parquet"),
+        lambda store: store.write("_staging-1/data.parquet", b""),
+        lambda store: store.move(["data.parquet"], "_staging-1", ""),
+        lambda store: store.move(["part.parquet"], "", "_staging-1"),
+        lambda store: store.delete(["_staging-1/data.parquet"]),
+        lambda store: store.remove_place("_staging-1"),
+    ],
+)
+def test_nothing_behind_a_link_is_read_or_changed(act: object, tmp_path: Path) -> None:
+    precious = tmp_path / "elsewhere" / "data.parquet"
+    precious.parent.mkdir()
+    precious.write_bytes(b"precious")
+    table = tmp_path / "table"
+    table.mkdir()
+    (table / "part.parquet").touch()
+    (table / "_staging-1").symlink_to(precious.parent)
+    store: Store = LocalStore(table)
+    with pytest.raises(TableError, match="_staging-1 is a link, which no run leaves"):
+        act(store)  # type: ignore[operator]
+    assert precious.read_bytes() == b"precious"
+    assert (table / "part.parquet").exists()
