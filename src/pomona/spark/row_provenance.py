@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pomona.schema import encoder_of_row, provenance_of_column
-from pomona.table.feature_table import one_provenance
+from pomona.table.makers import one_provenance
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

@@ -17,7 +17,8 @@ from pomona.spark.managed_over_connect import managed_over_connect
 from pomona.spark.row_provenance import one_encoder
 from pomona.spark.session.session import is_connect
 from pomona.spark.storage.hadoop.filesystem import hadoop_folder
-from pomona.table.feature_table import FeatureTable, one_provenance
+from pomona.table.feature_table import FeatureTable
+from pomona.table.makers import one_provenance
 from pomona.table.managed_folders import SINK, managed, refuse_to_read
 from pomona.table.parts import is_partition
 

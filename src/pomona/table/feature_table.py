@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pomona._version import __version__
 from pomona.errors import TableError, UsageError
@@ -30,9 +29,10 @@ from pomona.io.location import (
     without_password,
 )
 from pomona.schema import FEATURE_SCHEMA
-from pomona.table.differences import differences
+from pomona.table.makers import one_provenance
 from pomona.table.managed_folders import managed, refuse_to_write
-from pomona.table.part_file import ROW_GROUP_ROWS, damaged
+from pomona.table.part_file import ROW_GROUP_ROWS
+from pomona.table.part_rows import opened_part, rows_of_part
 from pomona.table.parts import Part, is_part_name, stored_parts
 from pomona.table.row_encoders import check_only_known_columns, part_provenance, row_makers
 from pomona.table.row_index import INDEX_COLUMNS, INDEX_ROWS, Contents, IndexBuilder, RowIndex
@@ -42,9 +42,7 @@ __all__ = [
     "STAGING",
     "FeatureTable",
     "check_output",
-    "check_same_maker",
     "is_table_file",
-    "one_provenance",
     "partitioned",
 ]
 
@@ -247,20 +245,22 @@ class FeatureTable:
         """Return an index of the rows and the states of their files. Vectors are not read."""
         builder = IndexBuilder()
         for part in self.stored_parts():
-            for rows in _rows(part, INDEX_COLUMNS, INDEX_ROWS):
+            for rows in rows_of_part(part, INDEX_COLUMNS, INDEX_ROWS):
                 builder.add_rows(part.name, rows)
         return builder.build()
 
     def paths_in(self, parts: Iterable[str]) -> Iterator[list[str]]:
         """The paths of all rows in some part files, by their names; some thousand at a time."""
         for name in parts:
-            for rows in _rows(Part.of(self.folder / name), ["path"], INDEX_ROWS):
+            for rows in rows_of_part(Part.of(self.folder / name), ["path"], INDEX_ROWS):
                 yield rows["path"].to_pylist()
 
     def contents_in(self, parts: Iterable[str]) -> Iterator[Contents]:
         """The paths of rows and the digests of their contents; some thousand at a time."""
         for name in parts:
-            for rows in _rows(Part.of(self.folder / name), ["path", "content_sha256"], INDEX_ROWS):
+            for rows in rows_of_part(
+                Part.of(self.folder / name), ["path", "content_sha256"], INDEX_ROWS
+            ):
                 yield name, rows["path"].to_pylist(), rows["content_sha256"].to_pylist()
 
     def rows_with(self, digests: Mapping[str, Sequence[str]]) -> Iterator[pa.RecordBatch]:
@@ -269,7 +269,7 @@ class FeatureTable:
             part, wanted = self.folder / name, pa.array(some, pa.string())
             if not part.exists() or part_provenance(part).get("pomona_version") != __version__:
                 continue
-            with _opened(Part.of(part), FEATURE_SCHEMA.names) as file:
+            with opened_part(Part.of(part), FEATURE_SCHEMA.names) as file:
                 for group in range(file.num_row_groups):
                     found = file.read_row_group(group, ["content_sha256"])["content_sha256"]
                     if not pc.any(pc.is_in(found, wanted)).as_py():
@@ -291,62 +291,8 @@ class FeatureTable:
             TableError: a part file is damaged, or lacks a column.
         """
         for part in self.stored_parts():
-            for rows in _rows(part, columns or FEATURE_SCHEMA.names, ROW_GROUP_ROWS):
+            for rows in rows_of_part(part, columns or FEATURE_SCHEMA.names, ROW_GROUP_ROWS):
                 yield from rows.to_batches()
-
-
-def one_provenance(
-    table: object, parts: Iterable[tuple[str, Mapping[str, str]]]
-) -> dict[str, str] | None:
-    """What made the rows of part files that must agree on it; None where there are none.
-
-    Args:
-        table: its name, for errors.
-        parts: names of part files, each with its provenance.
-
-    Raises:
-        TableError: a part says nothing of its maker, or two say different things.
-    """
-    first: Mapping[str, str] | None = None
-    for name, found in parts:
-        if "fingerprint" not in found:
-            raise TableError(
-                f"{table} exists and is not a feature table: {name} does not say which encoder "
-                "made it"
-            )
-        first = first or found
-        if _maker(found) != _maker(first):
-            raise TableError(
-                f"{table} mixes rows of two encoders, or of two ways of decoding: "
-                f"{_named(first)} and {_named(found)} in {name}, which differ in "
-                f"{differences(first, found)}; give each encoder a table of its own"
-            )
-    return None if first is None else dict(first)
-
-
-def check_same_maker(table: object, found: Mapping[str, str], wanted: Mapping[str, str]) -> None:
-    """Make sure that rows made in this way may join a table.
-
-    Args:
-        table: its name, for errors.
-        found: the table's provenance.
-        wanted: that of the rows to come.
-
-    Raises:
-        TableError: another encoder, or another way of decoding, made the table.
-    """
-    if found["fingerprint"] != wanted["fingerprint"]:
-        raise TableError(
-            f"{table} was made by another encoder: it has {_named(found)}, this run has "
-            f"{_named(wanted)}, and they differ in {differences(found, wanted)}; give another "
-            "TABLE, or --overwrite to replace it"
-        )
-    (_, before), (_, now) = _maker(found), _maker(wanted)
-    if before != now:
-        raise TableError(
-            f"{table} was made with --decode {before}, this run has --decode {now}, and their "
-            "features differ slightly; give the same, another TABLE, or --overwrite to replace it"
-        )
 
 
 def partitioned(table: object, part: str) -> str:
@@ -355,45 +301,6 @@ def partitioned(table: object, part: str) -> str:
         f"{table} is partitioned (it holds {part}): Pomona reads such a table and adds no "
         "rows to it; give another TABLE, and write partitions from there with Spark"
     )
-
-
-def _rows(part: Part, columns: list[str], at_once: int) -> Iterator[pa.Table]:
-    """The rows of a part file, some at once, in the table's schema whichever engine wrote them."""
-    schema = pa.schema([FEATURE_SCHEMA.field(name) for name in columns])
-    with _opened(part, columns) as file:
-        stored = [name for name in columns if name in file.schema_arrow.names]
-        for batch in file.iter_batches(columns=stored, batch_size=at_once):
-            found = {name: batch[name] for name in stored}
-            found |= {
-                name: pa.repeat(pa.scalar(part.values[name], pa.string()), len(batch))
-                for name in columns
-                if name not in stored
-            }
-            rows = pa.table([found[name] for name in columns], columns).cast(schema)
-            if "path" in columns and rows["path"].null_count:
-                raise TableError(
-                    f"{part} has a row without a path: write the table again with a path in each "
-                    "row, such as coalesce(path, concat('sha256:', content_sha256)) in Spark"
-                )
-            yield rows
-
-
-@contextmanager
-def _opened(part: Part, columns: Iterable[str]) -> Iterator[pq.ParquetFile]:
-    """A part file to read columns of; what Arrow raises on the way becomes a `TableError`."""
-    try:
-        with part.parquet() as file:
-            found = [*file.schema_arrow.names, *part.values]
-            if missing := [name for name in columns if name not in found]:
-                raise TableError(
-                    f"{part} is no part of a feature table: it has no column {missing[0]!r}, but "
-                    f"{', '.join(found)}; give a TABLE that pomona wrote, with all its columns"
-                )
-            yield file
-    except FileNotFoundError as error:
-        raise TableError(f"{part} went away: is a run writing the table? Try again") from error
-    except (OSError, pa.ArrowException) as error:
-        raise TableError(damaged(part, error)) from error
 
 
 def check_output(file: Path) -> None:
@@ -427,20 +334,3 @@ def is_table_file(name: str, *, is_folder: bool) -> bool:
         or name.startswith(RUNNING)
         or (name.startswith(".") and name.endswith(".crc"))
     )
-
-
-def _named(provenance: Mapping[str, str]) -> str:
-    details = [provenance["fingerprint"][:12]]
-    if (precision := provenance.get("precision", "f32")) != "f32":
-        details.append(precision)
-    if provenance.get("decode") == "fast":
-        details.append("--decode fast")
-    return (
-        f"{provenance.get('model', '?')} with weights {provenance.get('weights', '?')} "
-        f"({', '.join(details)})"
-    )
-
-
-def _maker(provenance: Mapping[str, str]) -> tuple[str, str]:
-    """What rows of one table must share: the encoder, and the way of decoding."""
-    return provenance["fingerprint"], provenance.get("decode", "exact")

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pomona.schema import schema_with_provenance
-from pomona.table.feature_table import FeatureTable, check_same_maker
+from pomona.table.feature_table import FeatureTable
 from pomona.table.held_table import HeldTable
 from pomona.table.hold import FolderLock, Hold, held
 from pomona.table.journal import PutAway
+from pomona.table.makers import check_same_maker
 from pomona.table.part_file import PartWriter, copy_rows, groups_to_merge, part_name
 from pomona.table.row_encoders import part_provenance
 from pomona.table.store import LocalStore

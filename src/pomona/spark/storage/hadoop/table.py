@@ -36,15 +36,11 @@ from pomona.spark.storage.hadoop.filesystem import hadoop_folder, hadoop_path
 from pomona.spark.storage.hadoop.lease import Lease
 from pomona.spark.storage.hadoop.store import HadoopStore
 from pomona.spark.storage.parquet import WRITTEN_COLUMNS, Written, written_once
-from pomona.table.feature_table import (
-    check_same_maker,
-    is_table_file,
-    one_provenance,
-    partitioned,
-)
+from pomona.table.feature_table import is_table_file, partitioned
 from pomona.table.held_table import HeldTable
 from pomona.table.hold import held
 from pomona.table.label_record import keep_label_rule, read_label_rule
+from pomona.table.makers import check_same_maker, one_provenance
 from pomona.table.managed_folders import managed, refuse_to_write
 from pomona.table.part_file import damaged
 from pomona.table.parts import is_part_name, stored_parts

@@ -1,0 +1,55 @@
+"""The rows of one part file, whichever engine wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pomona.errors import TableError
+from pomona.schema import FEATURE_SCHEMA
+from pomona.table.part_file import damaged
+from pomona.table.parts import Part
+
+__all__ = ["opened_part", "rows_of_part"]
+
+
+def rows_of_part(part: Part, columns: list[str], at_once: int) -> Iterator[pa.Table]:
+    """The rows of a part file, some at once, in the table's schema whichever engine wrote them."""
+    schema = pa.schema([FEATURE_SCHEMA.field(name) for name in columns])
+    with opened_part(part, columns) as file:
+        stored = [name for name in columns if name in file.schema_arrow.names]
+        for batch in file.iter_batches(columns=stored, batch_size=at_once):
+            found = {name: batch[name] for name in stored}
+            found |= {
+                name: pa.repeat(pa.scalar(part.values[name], pa.string()), len(batch))
+                for name in columns
+                if name not in stored
+            }
+            rows = pa.table([found[name] for name in columns], columns).cast(schema)
+            if "path" in columns and rows["path"].null_count:
+                raise TableError(
+                    f"{part} has a row without a path: write the table again with a path in each "
+                    "row, such as coalesce(path, concat('sha256:', content_sha256)) in Spark"
+                )
+            yield rows
+
+
+@contextmanager
+def opened_part(part: Part, columns: Iterable[str]) -> Iterator[pq.ParquetFile]:
+    """A part file to read columns of; what Arrow raises on the way becomes a `TableError`."""
+    try:
+        with part.parquet() as file:
+            found = [*file.schema_arrow.names, *part.values]
+            if missing := [name for name in columns if name not in found]:
+                raise TableError(
+                    f"{part} is no part of a feature table: it has no column {missing[0]!r}, but "
+                    f"{', '.join(found)}; give a TABLE that pomona wrote, with all its columns"
+                )
+            yield file
+    except FileNotFoundError as error:
+        raise TableError(f"{part} went away: is a run writing the table? Try again") from error
+    except (OSError, pa.ArrowException) as error:
+        raise TableError(damaged(part, error)) from error
