@@ -38,7 +38,7 @@ class JobPaths:
 
     Attributes:
         source: folder, file or glob; a path of this machine or a URI.
-        table: folder of the feature table; likewise.
+        table: folder of the feature table; a path or a URI too.
         selection: which files below the source are taken.
     """
 
@@ -54,7 +54,7 @@ class Job:
     Attributes:
         paths: from where to where.
         encoder: what turns images into vectors.
-        label: what gives an image its label.
+        label: returns the label of an image.
         label_rule: the same as it was asked for; None if nothing was asked for, now or before.
         decode: how images become pixels.
         overwrite: replace the table rather than continue it.

@@ -90,7 +90,7 @@ def rows_for(
 
     Args:
         files: N of them, as they were listed.
-        labels: N, likewise.
+        labels: N, of the same files.
         digests: N, of their contents.
         rows: has a row for each digest.
     """

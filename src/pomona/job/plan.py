@@ -3,7 +3,7 @@
     new       no row                                  computed
     moved     no row, but one has the same bytes      its vector is taken over
     changed   size or time differ from the row's      the row is deleted, then computed
-    failed    a row without a vector                  likewise, if asked for
+    failed    a row without a vector                  deleted and computed, if asked for
     label     the row has another label               the label is changed in place
     gone      a row, and its file is no more          the row stays, or is deleted if asked for
 
@@ -108,8 +108,8 @@ class Plan:
         Args:
             listing: the images.
             table: what has rows.
-            label: gives each image its label.
-            relabel: whether rows that exist get the label that the rule gives.
+            label: returns the label of an image.
+            relabel: whether existing rows get the label of this rule.
             retry_failed: whether images whose row has no vector are computed again.
             prune: whether rows of images that no longer exist are deleted.
             missing: which of these rows stay, and whether those of other sources are deleted too.

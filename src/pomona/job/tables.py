@@ -46,12 +46,12 @@ class _NoRows:
     def paths_in(self, parts: Iterable[str]) -> Iterator[list[str]]:  # noqa: ARG002 - there are none
         return iter(())
 
-    def contents_in(self, parts: Iterable[str]) -> Iterator[Contents]:  # noqa: ARG002 - likewise
+    def contents_in(self, parts: Iterable[str]) -> Iterator[Contents]:  # noqa: ARG002 - there are none
         return iter(())
 
     def rows_with(
         self,
-        digests: Mapping[str, Sequence[str]],  # noqa: ARG002 - likewise
+        digests: Mapping[str, Sequence[str]],  # noqa: ARG002 - there are none
     ) -> Iterator[pa.RecordBatch]:
         return iter(())
 

@@ -12,7 +12,7 @@ __all__ = ["CHUNK", "ImageQueue"]
 
 _LISTED_AHEAD = 100_000  # images: about 30 MB; the listing waits when it is this far ahead
 CHUNK = 64  # images that are handed out together: half a second of work
-_SMALLEST = 2  # likewise near the end, where the others wait
+_SMALLEST = 2  # near the end, so that no worker waits for another
 
 
 class ImageQueue:
@@ -30,12 +30,12 @@ class ImageQueue:
         self._unsettled = 0
         self._listed = 0
         self._listing = True
-        self._roused = False
+        self._woken = False
         self._stopped = False
         self._changed = threading.Condition()
 
     def fill(self, files: Iterable[ImageFile]) -> None:
-        """Add what the source lists, waiting where it is far ahead."""
+        """Add what the source lists, and wait if the listing is far ahead."""
         for file in files:
             with self._changed:
                 while len(self._waiting) >= _LISTED_AHEAD and not self._stopped:
@@ -59,15 +59,15 @@ class ImageQueue:
 
         Args:
             holds_work: whether the caller still holds unsettled images. If so and nothing waits,
-                it gets an empty chunk: settle first, then ask again. So does one who is roused.
+                it gets an empty chunk: settle first, then ask again. So does one that is woken.
 
         Returns:
             Images, or None when all are settled or the run was stopped.
         """
         with self._changed:
             while not self._stopped:
-                if self._roused:
-                    self._roused = False
+                if self._woken:
+                    self._woken = False
                     return []
                 if self._suspects:
                     return self._hand_out(self._suspects, 1)
@@ -84,7 +84,7 @@ class ImageQueue:
     def wake(self) -> None:
         """Give an empty chunk to one caller of `take`, so that it gets ready."""
         with self._changed:
-            self._roused = True
+            self._woken = True
             self._changed.notify_all()
 
     def settle(self, images: int) -> None:

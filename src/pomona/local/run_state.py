@@ -117,7 +117,7 @@ class RunState:
         with self._lock:
             if not suspects:
                 if not self.model_loads:
-                    self.queue.wake()  # whoever was roused may be this one
+                    self.queue.wake()  # the one that was woken may be this one
                 self.crashes.ended_over_no_image(reason)
             elif self.crashes.ended_over([suspect.path for suspect in suspects]):
                 (suspect,) = suspects

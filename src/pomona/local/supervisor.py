@@ -76,7 +76,7 @@ class Supervisor:
         return len(self._open) + state.done, self._open_failed + state.failed
 
     def _do(self, chunk: list[ImageFile]) -> None:
-        """Have a chunk done, and the part file closed where it is time for that."""
+        """Have a chunk computed, and close the part file if it is large or old enough."""
         self._in_hand = chunk  # from here on: whenever the process dies, nothing of it is lost
         process = self._process or self._start()
         suspect = self._run.has_suspect(chunk)

@@ -24,18 +24,18 @@ def differences(first: Mapping[str, str], second: Mapping[str, str]) -> str:
     `layer: avg_pool and block_13; precision: f32 and bf16`. If they differ in nothing that a
     provenance says, the fingerprints are named.
     """
-    told = []
+    found = []
     for part, keys in _PARTS.items():
         for key in keys:
             default = _DEFAULTS.get(key, "none")
             one, other = first.get(key, default), second.get(key, default)
             if one != other:
-                told.append(f"{part}: {_pair(key, one, other)}")
+                found.append(f"{part}: {_pair(key, one, other)}")
                 break
-    if not told:
+    if not found:
         one, other = first.get("fingerprint", "?"), second.get("fingerprint", "?")
         return f"fingerprint: {one[:12]} and {other[:12]}"
-    return "; ".join(told)
+    return "; ".join(found)
 
 
 def _pair(key: str, one: str, other: str) -> str:

@@ -1,7 +1,7 @@
 """The feature table: what is in it, read without loading it. Writing: `pomona.table.writer`.
 
 A table is a directory of Parquet part files with one schema, `pomona.schema.FEATURE_SCHEMA`. Rows
-join it by the renaming of a whole file, so whoever reads it sees a part file whole or not at all.
+join it by the renaming of a whole file, so a reader sees a part file whole or not at all.
 `pomona.table.parts` says which files are read.
 """
 
@@ -197,7 +197,7 @@ class FeatureTable:
     def _strange_names(self) -> Iterator[str]:
         """Names in the folder that are no feature table's.
 
-        Hidden ones are left in peace: desktops and notebooks leave theirs everywhere.
+        Hidden names are allowed: desktops and notebooks leave theirs everywhere.
         """
         with os.scandir(self.folder) as entries:
             for entry in entries:

@@ -73,7 +73,7 @@ def _remove_leftovers(store: Store) -> None:
 class FolderLock:
     """The kernel's lock on a folder of this machine, which is created if need be.
 
-    The lock ends with the process that holds it, whatever ends that, and leaves no file behind.
+    The lock ends with the process that holds it, also if that is killed, and leaves no file.
     Folders that this object created are removed again if nothing was written into them.
     """
 

@@ -13,7 +13,7 @@ __all__ = ["check_same_maker", "one_provenance"]
 def one_provenance(
     table: object, parts: Iterable[tuple[str, Mapping[str, str]]]
 ) -> dict[str, str] | None:
-    """What made the rows of part files that must agree on it; None where there are none.
+    """Return what made the rows of part files, which must agree on it; None without part files.
 
     Args:
         table: its name, for errors.

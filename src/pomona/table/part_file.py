@@ -75,7 +75,7 @@ class PartWriter:
 
 
 def part_name() -> str:
-    """A name for a part file that no other process gives; names sort by time."""
+    """Return a name for a part file that no other process uses; names sort by time."""
     return f"part-{time.time_ns() // 1_000_000:013d}-{uuid.uuid4().hex[:12]}.parquet"
 
 

@@ -34,7 +34,7 @@ class Part:
     """A part file to read.
 
     Attributes:
-        folder: where it lies.
+        folder: the folder that contains it.
         name: its path from the table's folder on.
         size: bytes.
         modified: in seconds since 1970.
@@ -190,12 +190,12 @@ def _logged(log: Folder, name: str) -> Iterator[tuple[str, list[str], bool]]:
         if version != "v1":
             raise ValueError(f"its version is {version[:20]!r}")
         for line in filter(None, lines):
-            told = json.loads(line)
-            *folders, file = unquote(told["path"]).split("/")
+            entry = json.loads(line)
+            *folders, file = unquote(entry["path"]).split("/")
             partitions: list[str] = []
             while folders and is_partition(folders[-1]):
                 partitions.insert(0, folders.pop())
-            yield "/".join([*partitions, file]), partitions, told.get("action", "add") == "add"
+            yield "/".join([*partitions, file]), partitions, entry.get("action", "add") == "add"
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TableError(
             f"{log}/{name} is not as Spark writes it ({error}): read the table with Spark"
@@ -215,6 +215,6 @@ def _found(folder: Folder, named: dict[str, list[str]]) -> Iterator[Part]:
         if (entry := places[key].get(file)) is None:
             raise TableError(
                 f"{folder} lacks {path}, which the log of its streaming query names: restore it, "
-                "or let the query write another folder anew"
+                "or let the query write to a new folder"
             )
         yield Part(place, path, entry.size, entry.modified, partition_values(partitions))

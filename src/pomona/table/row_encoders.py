@@ -1,6 +1,6 @@
 """Which encoders made the rows of a part file: by its column `encoder`, else by its footer.
 
-Spark gives all rows of a union or an append the metadata of one side, so a footer that Spark wrote
+Spark writes the metadata of one side for all rows of a union or an append, so a footer of Spark
 may describe some of the rows only. `featurize` therefore writes the provenance into each row too.
 """
 

@@ -107,8 +107,8 @@ class IndexColumns(NamedTuple):
 
     Attributes:
         keys: (N,) as `path_keys` makes them.
-        sizes: (N,) int64, bytes; -1 where the row has none.
-        modified: (N,) int64, milliseconds since 1970; the smallest integer where it has none.
+        sizes: (N,) int64, bytes; -1 if the row has none.
+        modified: (N,) int64, milliseconds since 1970; the smallest integer if it has none.
         ok: (N,) bool, whether the row has a vector.
         labels: (N,) `S8`, digests of the labels.
     """
@@ -192,8 +192,8 @@ class RowIndex:
 
         Args:
             paths: N paths, as in the table.
-            sizes: N sizes in bytes, None where there is none.
-            modified: N times in milliseconds since 1970, None likewise.
+            sizes: N sizes in bytes; None if a size is unknown.
+            modified: N times in milliseconds since 1970; None if a time is unknown.
         """
         if not len(self):
             return [FileState.NEW] * len(paths)

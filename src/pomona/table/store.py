@@ -43,7 +43,7 @@ class Store(Protocol):
         """Create a small file, or replace it: whole or, if `moves_whole`, not at all."""
 
     def move(self, names: Iterable[str], source: str, target: str) -> None:
-        """Move files that exist from one place to another, where they replace others."""
+        """Move files that exist to another place. They replace files of the same name there."""
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete files. Those that do not exist are passed over."""

@@ -85,7 +85,7 @@ class TableStore(ReadableTable, ChangeableTable, Protocol):
         """Write rows in one commit."""
 
     def compact(self) -> None:
-        """Merge part files where there are many small ones."""
+        """Merge part files if there are many small ones."""
 
 
 class LocalImageStore:
@@ -124,7 +124,7 @@ class LocalTableStore:
 
     def __init__(self, table: str) -> None:
         self._table = FeatureTable(Path(local_path(table)).absolute())
-        self._open: TableWriter | None = None  # until `writing` gives one
+        self._open: TableWriter | None = None  # until `writing`
 
     @property
     def _writer(self) -> TableWriter:
@@ -195,7 +195,7 @@ class LocalTableStore:
         self._writer.append_batches(rows, provenance)
 
     def compact(self) -> None:
-        """Merge part files where there are many small ones."""
+        """Merge part files if there are many small ones."""
         self._writer.compact()
 
 

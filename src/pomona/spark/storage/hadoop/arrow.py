@@ -73,9 +73,9 @@ class HadoopHandler(FileSystemHandler):  # type: ignore[misc]
     def open_input_file(self, path: str) -> pa.PythonFile:
         """Open a file to read at any place."""
         with _os_errors():
-            system, where = self._of(path)
-            size = system.getFileStatus(where).getLen()
-            return pa.PythonFile(_HadoopFile(system.open(where), size), mode="r")
+            system, location = self._of(path)
+            size = system.getFileStatus(location).getLen()
+            return pa.PythonFile(_HadoopFile(system.open(location), size), mode="r")
 
     open_input_stream = open_input_file
 

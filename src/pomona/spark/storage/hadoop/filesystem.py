@@ -141,7 +141,7 @@ class HadoopImageStore:
             selected = Selected(self._paths.selection, glob, root, passed_over)
             if not selected.has_root(is_folder=status.isDirectory()):
                 continue
-            if status.isFile():  # named by the user, whatever its name
+            if status.isFile():  # named by the user: any name
                 yield ImageFile(root, status.getLen(), status.getModificationTime())
                 continue
             for file in listing.files(system.listFiles(status.getPath(), True)):
@@ -152,7 +152,7 @@ class HadoopImageStore:
         return self._table is not None and path.startswith(self._table)
 
     def _is_gone(self, uri: str) -> bool:
-        """Whether the listing, which raises where it cannot see, would have shown it.
+        """Whether the listing would have shown it; the listing raises if it cannot see.
 
         What is excluded counts as gone.
         """

@@ -24,7 +24,7 @@ _EVERY_S, _HOLDS_S = 10.0, 60.0
 
 
 class Lease:
-    """Holds a table while its mark is made anew, every ten seconds; it goes stale in sixty.
+    """Holds a table by a mark that is renewed every ten seconds, and is stale after sixty.
 
     Both of two writers that start together may be refused; never do both go on.
     """
@@ -35,7 +35,7 @@ class Lease:
         self._system = hadoop_system(spark, self._path)
         self._made_at = time.monotonic()
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._make_anew, daemon=True)
+        self._thread = threading.Thread(target=self._renew, daemon=True)
 
     def __enter__(self) -> Lease:
         """Make the mark, and a folder for it if need be.
@@ -66,7 +66,7 @@ class Lease:
         """Make sure that the mark still holds, before files change their place.
 
         Raises:
-            RunError: it has gone, or was not made anew for so long that another run may have begun.
+            RunError: it was removed, or not renewed for so long that another run may have begun.
         """
         age_s = time.monotonic() - self._made_at
         if age_s > _HOLDS_S or not self._system.exists(self._path):
@@ -93,7 +93,7 @@ class Lease:
         self._system.create(self._path, True).close()
         self._made_at = begun
 
-    def _make_anew(self) -> None:
+    def _renew(self) -> None:
         while not self._ended.wait(_EVERY_S):
             try:
                 self.check()  # one that lapsed stays so: another run may have begun
@@ -101,7 +101,7 @@ class Lease:
             except RunError as error:
                 _log.warning("%s", error)
                 return
-            except Exception as error:  # noqa: BLE001 - whatever a storage raises may pass
+            except Exception as error:  # noqa: BLE001 - a storage may recover from any error
                 _log.warning("cannot renew the mark in %s: %s", self._table, str(error)[:200])
 
     def _remove(self) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HadoopListing"]
 
-_AT_ONCE = 4096  # an answer of more than some kilobytes takes 40 ms, whatever its length
+_AT_ONCE = 4096  # an answer of more than some kilobytes takes 40 ms, of any length
 
 _JAVA = """
 public Object apply(Object source, Object most) {

@@ -78,7 +78,7 @@ class HadoopTableStore:
         self._spark = spark
         self._store = HadoopStore(table, spark)
         self._copier = SparkCopier(self._store, spark)
-        self._open: HeldTable | None = None  # until `held` gives one
+        self._open: HeldTable | None = None  # until `held`
         self._stop_file: Path | None = None  # until `writing` makes one
 
     @property
@@ -311,7 +311,7 @@ class HadoopTableStore:
         return list(parts) if self._open is None else self._open.now(parts)
 
     def _strange_names(self) -> list[str]:
-        """Names that no feature table has; hidden ones are left in peace."""
+        """Names that no feature table has. Hidden names are allowed."""
         return sorted(
             name
             for name, entry in self._store.entries().items()
