@@ -273,15 +273,16 @@ def test_a_table_that_the_server_cannot_reach_is_told_in_one_line(connect: Spark
         pomona.spark.read_features(connect, "viewfs://far/root/no/table")
 
 
-def test_a_master_beside_a_session_of_spark_connect_is_refused(
-    connect: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+@pytest.mark.usefixtures("connect")
+def test_a_master_is_refused_while_a_session_of_spark_connect_is_active(
+    encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(EngineError, match="a Spark Connect session is active here: leave master"):
         pomona.extract(
             pictures,
             tmp_path / "t",
             encoder=encoder,
-            engine=pomona.SparkEngine(spark=connect, master="local[2]"),
+            engine=pomona.SparkEngine(master="local[2]"),
         )
 
 

@@ -55,8 +55,8 @@ def written_once(rows: list[dict[str, str]]) -> Written:
 def write_parquet(rows: DataFrame, folder: str) -> None:
     """Write a DataFrame to a new Parquet folder.
 
-    Only the driver's commit makes the files of tasks appear, also if the cluster's default is another:
-    a task that survives its driver must not add rows.
+    Only the driver's commit makes the files of tasks appear, also if the cluster's default is
+    another one: a task that survives its driver must not add rows.
     """
     writer = rows.write.mode("append")
     writer.option("mapreduce.fileoutputcommitter.algorithm.version", "1").parquet(folder)

@@ -66,7 +66,7 @@ class SparkCopier:
         return new
 
     def read(self, parts: Iterable[str], place: str = "") -> DataFrame:
-        """Read part files. One that cannot be read is an error in each session, also a lenient one."""
+        """Read part files. One that cannot be read is an error, also in a lenient session."""
         reader = self._spark.read.option("ignoreMissingFiles", "false")
         reader = reader.option("ignoreCorruptFiles", "false")
         folder = f"{self._store}/{place}" if place else str(self._store)
