@@ -43,6 +43,15 @@ def test_paths_and_bytes_give_the_vectors_of_extract_bit_for_bit(
         image.close()
 
 
+def test_an_encoder_embeds_images_itself(table: list[dict[str, object]], encoder: Encoder) -> None:
+    paths = [str(row["path"]).removeprefix("file:") for row in table]
+    by_function = pomona.embed(paths, encoder, errors="nan", decode=pomona.DecodeOptions(fast=True))
+    by_method = encoder.embed(paths, errors="nan", decode=pomona.DecodeOptions(fast=True))
+    assert by_method.tobytes() == by_function.tobytes()
+    with pytest.raises(ImageError):
+        encoder.embed(paths)
+
+
 def test_an_image_that_fails_is_nan_exactly_where_the_table_has_no_vector(
     table: list[dict[str, object]], encoder: Encoder
 ) -> None:

@@ -9,11 +9,12 @@ OpenVINO or PySpark. `__init__.pyi` lists the names and their modules.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import lazy_loader
 
 from pomona._version import __version__ as __version__
+from pomona.encoder.embedder import embed_by
 from pomona.io.file_systems import reach_hadoop_by
 
 if TYPE_CHECKING:
@@ -31,4 +32,11 @@ def _hadoop_handler() -> FileSystemHandler:
     return HadoopHandler.of_this_process()
 
 
+def _embed(images: Any, encoder: Any, **options: Any) -> Any:
+    from pomona.embedding import embed
+
+    return embed(images, encoder, **options)
+
+
 reach_hadoop_by(_hadoop_handler)
+embed_by(_embed)

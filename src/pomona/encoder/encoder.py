@@ -12,15 +12,22 @@ import os
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pomona._version import __version__
+from pomona.encoder.embedder import embedder
 from pomona.encoder.preprocessing import Preprocessing
 from pomona.errors import EncoderError
 from pomona.io.container import Container
 from pomona.io.location import read_file, without_password, written_whole
 from pomona.notebook import html_card, html_pairs
 from pomona.plural import count_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pomona.worker.prepare import DecodeOptions
 
 __all__ = [
     "LAYOUT_VERSION",
@@ -224,6 +231,35 @@ class Encoder:
             raise ValueError(
                 f"{len(self.probes)} bytes of probes are no vectors of {self.dimension} numbers"
             )
+
+    def embed(
+        self,
+        images: Any,
+        *,
+        decode: DecodeOptions | None = None,
+        errors: Literal["raise", "nan"] = "raise",
+    ) -> NDArray[np.float32]:
+        """Compute the vectors of some images, as `pomona.embed` does.
+
+            encoder = pomona.Encoder.load("fruit.encoder")
+            vectors = encoder.embed(["a.jpg", "b.jpg"])  # (2, D)
+
+        Args:
+            images: one image or several: paths, bytes, PIL images, or arrays of uint8.
+            decode: how files become pixels; by default exactly.
+            errors: `raise` an error for an image without a vector, or return `nan` in its row.
+
+        Returns:
+            (N, D) float32, one row for each image, in their order.
+
+        Raises:
+            ImageError: an image cannot be read or decoded.
+            EncoderError: the encoder cannot be loaded on this machine.
+            UsageError: an item of `images` is not an image, or `errors` is unknown.
+        """
+        options = {} if decode is None else {"decode": decode}
+        vectors: NDArray[np.float32] = embedder()(images, self, errors=errors, **options)
+        return vectors
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file atomically.
