@@ -1,4 +1,4 @@
-"""Pixels of any of Pillow's modes as RGB with 8 bits per channel."""
+"""Conversion of all of Pillow's modes to RGB with 8 bits per channel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["to_rgb"]
 
 
 def to_rgb(image: Image.Image, layout: str) -> Image.Image:
-    """Convert any of Pillow's modes to RGB, what is transparent over white.
+    """Convert any of Pillow's modes to RGB. Transparent pixels are drawn over white.
 
     Args:
         image: loaded, in any mode.
@@ -41,7 +41,7 @@ def to_rgb(image: Image.Image, layout: str) -> Image.Image:
 def _grey(image: Image.Image) -> Image.Image:
     """Scale greys of more than 8 bits to 0..255.
 
-    The range is that of 16 bits if the numbers lie within: Pillow hands over many a 16-bit file in
+    If all numbers fit into 16 bits, the range is that of 16 bits: Pillow loads many 16-bit files in
     the mode of 32 bits.
     """
     values = np.asarray(image)  # (H, W) uint16, int32 or float32

@@ -1,7 +1,7 @@
-"""Bytes in, RGB picture out: whatever the bytes are, a `Picture` or an `ImageError`.
+"""Bytes in, RGB picture out: for any bytes, a `Picture` or an `ImageError`.
 
 The bytes decide the format, never a name. Only the formats that `formats.recognition` lists are
-opened, each by one plugin: nothing that runs programs.
+opened, each by one plugin. No plugin starts other programs.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from pomona.worker.pillow_limits import strict_limits
 __all__ = ["FAILURES", "MAX_PIXELS", "Picture", "decode", "picture_of"]
 
 FAILURES = ("empty", "unsupported", "corrupt", "truncated", "too_large")
-"""The classes of failure that `decode` tells apart: `ImageError.status` is one of them."""
+"""The classes of failure: `ImageError.status` is one of them."""
 
 MAX_PIXELS = 178_000_000
-"""What is decoded unless more is asked for: about Pillow's own limit, 0.7 GB as RGB."""
+"""The default limit: about Pillow's own limit, 0.7 GB as RGB."""
 
 _SAYS_TRUNCATED = re.compile(
     r"(?i)truncat|not enough|unexpected end|reached eof|only got|\(chunk b'\w{0,3}'\)"
@@ -47,7 +47,7 @@ _PLAINER = {
     "not identified by this driver": "no valid size or colour mode in the header",
     "decoder error -2": "libtiff cannot decode the data",
 }
-# What Python raises itself if a plugin trusts a number or a text in a header that is wrong.
+# What Python itself raises if a plugin trusts a wrong number or text in a header.
 _OF_PYTHON = (ArithmeticError, AttributeError, LookupError, TypeError, UnicodeError, struct.error)
 _ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -68,11 +68,11 @@ class Picture:
     Attributes:
         image: the pixels, mode RGB, as stored. Two exceptions: a TIFF is upright already, and with
             `draft` a JPEG may be smaller than stored.
-        orientation: what EXIF asks for to see `image` upright; None where it is upright. Compare
-            with None: one of Pillow's transpositions is 0.
-        width: pixels as stored in the file, before orientation and before any draft scaling.
-        height: likewise.
-        format: what the bytes are, in Pillow's words: `JPEG`, `PNG`, ...
+        orientation: the transposition that turns `image` upright, from EXIF; None if it is upright.
+            Compare with None: one of Pillow's transpositions is 0.
+        width: width as stored in the file, before orientation and draft scaling.
+        height: height as stored in the file, before orientation and draft scaling.
+        format: the format of the bytes, in Pillow's words: `JPEG`, `PNG`, ...
     """
 
     image: Image.Image
@@ -95,19 +95,19 @@ def decode(
 ) -> Picture:
     """Turn the bytes of one image file into an RGB picture.
 
-    Transparency is laid over white; of animations the first frame is taken; greys of 16 and 32
-    bits and floats are scaled to 8 bits, not clipped (`pomona.worker.colours` says how).
+    Transparent pixels are drawn over white. The picture of an animation is its first frame. Greys
+    of 16 and 32 bits and floats are scaled to 8 bits, not clipped (see `pomona.worker.colours`).
 
     Args:
         content: the whole file.
-        max_pixels: with more pixels than this, the image is refused before its pixels are decoded.
-        draft: (width, height) that is enough: a JPEG may be scaled down while it is decoded, by
-            2, 4 or 8, never below this. Quicker, and not quite the same pixels.
+        max_pixels: an image with more pixels is refused before its pixels are decoded.
+        draft: (width, height) that is enough: a JPEG may be scaled down by 2, 4 or 8 while it is
+            decoded, but never below this. That is faster, and the pixels differ slightly.
 
     Raises:
-        ImageError: for any bytes that do not become a picture; nothing else is ever raised.
+        ImageError: the bytes do not become a picture. No other exception is raised.
     """
-    content = bytes(content)  # no copy of what is bytes already
+    content = bytes(content)  # does not copy bytes
     name = format_of(content)
     size: tuple[int, int] | None = None
     with strict_limits(max_pixels):
@@ -124,17 +124,17 @@ def decode(
             return _picture(opened, name, content, draft)
         except ImageError:
             raise
-        # Fed with bytes that were made to fail, Pillow's plugins raise whatever their code comes
-        # to: OSError, SyntaxError, ValueError, struct.error, KeyError, MemoryError, ...
+        # For malicious bytes, Pillow's plugins raise nearly anything: OSError, SyntaxError,
+        # ValueError, struct.error, KeyError, MemoryError, ...
         except Exception as error:
             raise _failure(error, size, name, content, max_pixels) from error
 
 
 def picture_of(image: Image.Image) -> Picture:
-    """Take a PIL image as if it had been decoded from a file.
+    """Return a PIL image as if it had been decoded from a file.
 
     Args:
-        image: in any mode. Its EXIF orientation holds, as that of a file does.
+        image: in any mode. Its EXIF orientation counts, like that of a file.
 
     Raises:
         ImageError: its pixels cannot be loaded.
@@ -168,16 +168,16 @@ def _open(name: str, content: bytes) -> ImageFile.ImageFile:
     except SyntaxError as error:
         if name == "JPEG" and (kind := unsupported_kind(content)):
             raise _error("unsupported", name, f"{kind}: not decoded", None) from error
-        # Pillow takes a JPEG's resolution from EXIF, and fails where that is one or two bytes long.
+        # Pillow reads a JPEG's resolution from EXIF, and fails if EXIF is one or two bytes long.
         if name == "JPEG" and isinstance(error.__cause__, IndexError) and b"Exif\0\0" in content:
             return plugin(name)(io.BytesIO(content.replace(b"Exif\0\0", b"none\0\0")))
         raise
 
 
 def _error(status: str, name: str, said: str, size: tuple[int, int] | None) -> ImageError:
-    """Make the error, its message one printable line of at most 200 characters."""
+    """Return the error. Its message is one printable line of at most 200 characters."""
     message = "".join(letter if letter.isprintable() else "?" for letter in f"{name}: {said}")[:200]
-    # What a header claims beyond 31 bits is no size, and would not fit into the table's columns.
+    # A header may claim a size beyond 31 bits, which does not fit into the table's columns.
     width, height = size if size and max(size) < 2**31 else (None, None)
     return ImageError(status, message, width=width, height=height, format=name)
 
@@ -185,7 +185,7 @@ def _error(status: str, name: str, said: str, size: tuple[int, int] | None) -> I
 def _picture(
     image: ImageFile.ImageFile, name: str, content: bytes, draft: tuple[int, int] | None
 ) -> Picture:
-    """Decode the pixels behind a header that was read."""
+    """Decode the pixels after the header was read."""
     width, height = image.size
     if name == "JPEG2000":
         pixels = to_rgb(jpeg2000.load(image, content), "")
@@ -206,8 +206,8 @@ def _picture(
 
 
 def _orientation(image: Image.Image) -> Image.Transpose | None:
-    """What EXIF, or else XMP, asks for: a broken or senseless block means upright."""
-    if image.format == "HEIF":  # libheif turns it as its own boxes say, and EXIF says the same
+    """Return the orientation from EXIF, or else XMP. A damaged or invalid block means upright."""
+    if image.format == "HEIF":  # libheif turns it according to its own boxes, which agree with EXIF
         return None
     try:
         return _ORIENTATIONS.get(image.getexif().get(0x0112, 1))
@@ -218,7 +218,7 @@ def _orientation(image: Image.Image) -> Image.Transpose | None:
 def _failure(
     error: Exception, size: tuple[int, int] | None, name: str, content: bytes, max_pixels: int
 ) -> ImageError:
-    """Turn what Pillow raised into a class of failure and one line that says what was wrong."""
+    """Return the class of failure and one line about it, for an exception of Pillow."""
     said = " ".join(str(error).split()) or type(error).__name__
     status = "corrupt"
     if isinstance(error, Image.DecompressionBombError):
@@ -230,11 +230,11 @@ def _failure(
     elif name == "PPM" and (fault := netpbm.fault(content)):
         said = fault
     elif _ends_in_header(name, content):
-        status, said = "truncated", f"the header goes on after the last of {len(content)} bytes"
+        status, said = "truncated", f"the header continues after the last of {len(content)} bytes"
     elif _SAYS_TRUNCATED.search(said):
         status = "truncated"
     elif _ends_in_data(name, content):
-        status, said = "truncated", f"the data goes on after the last of {len(content)} bytes"
+        status, said = "truncated", f"the data continues after the last of {len(content)} bytes"
     elif _SAYS_UNSUPPORTED.search(said):
         status = "unsupported"
     elif _is_of_python(error):
@@ -243,26 +243,26 @@ def _failure(
 
 
 def _is_of_python(error: Exception) -> bool:
-    """Whether Python raised an error, or what it repeats, and not the code of a plugin."""
+    """Return whether Python raised an error or its cause, and not the code of a plugin."""
     first = error.__context__ if str(error.__context__) == str(error) else error
     return isinstance(first, _OF_PYTHON)
 
 
 class _Counted(io.BytesIO):
-    """Bytes that remember whether more of them was asked for than there is."""
+    """Bytes that remember whether a reader asked for more than there are."""
 
     ran_out = False
 
     def read(self, size: int | None = -1, /) -> bytes:
         data = super().read(size)
-        # A decoder asks for MAXBLOCK without knowing whether there is as much, a header does not.
+        # A decoder always asks for MAXBLOCK bytes; a header asks only for what it needs.
         if size is not None and len(data) < size < ImageFile.MAXBLOCK:
             self.ran_out = True
         return data
 
 
 def _ends_in_header(name: str, content: bytes) -> bool:
-    """Read the header once more, to see whether it goes on after the last byte."""
+    """Read the header again, and return whether it continues after the last byte."""
     stream = _Counted(content)
     with suppress(Exception):
         plugin(name)(stream)
@@ -270,7 +270,7 @@ def _ends_in_header(name: str, content: bytes) -> bool:
 
 
 def _ends_in_data(name: str, content: bytes) -> bool:
-    """Whether the file declares data after its last byte, in formats whose decoders do not tell."""
+    """Return whether the file declares data after its last byte, if its decoder does not check."""
     if name in ("HEIF", "AVIF"):
         return ends_early(content)
     return name == "WEBP" and 8 + int.from_bytes(content[4:8], "little") > len(content)

@@ -1,7 +1,7 @@
 """The worker: record batches of images in, record batches of feature rows out.
 
-Pure Arrow: it knows no engine. The embedded engine and Spark's `mapInArrow` run this very function,
-which is why their rows are the same.
+Pure Arrow: it knows no engine. The embedded engine and Spark's `mapInArrow` call the same function,
+so that their rows are the same.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["encode_images", "featurize", "images_at_once", "vectors_array"]
 
-_BATCHES_AHEAD = 2  # that threads decode while a device computes one
+_BATCHES_AHEAD = 2  # threads decode these while a device computes one
 
 OnImage = Callable[[str], None]
 
@@ -45,16 +45,16 @@ def featurize(  # noqa: PLR0913, PLR0917 - settings, each with a sensible defaul
         batches: of `pomona.schema.INPUT_SCHEMA`.
         runtime: the loaded encoder.
         options: how images become pixels.
-        on_image: told after each image, with its status.
-        seen: images that this worker did before, with the same runtime and options.
-        threads: how many decode, where the runtime computes several images at once.
-        stopped: asked before each image; if it returns True, no further image is begun.
+        on_image: called after each image with its status.
+        seen: images that this worker computed before, with the same runtime and options.
+        threads: number of threads that decode, if the runtime computes several images at once.
+        stopped: called before each image. If it returns True, no further image is started.
 
     Yields:
-        One record batch of `pomona.schema.FEATURE_SCHEMA` for each that came in. If the worker is
+        One record batch of `pomona.schema.FEATURE_SCHEMA` for each input batch. If the worker is
         stopped, the last one has fewer rows.
     """
-    waiting: deque[pa.RecordBatch] = deque()  # whose images are under way
+    waiting: deque[pa.RecordBatch] = deque()  # their images are in progress
 
     def files() -> Iterator[File]:
         for batch in batches:
@@ -94,14 +94,14 @@ def encode_images(
     """Decode, preprocess and predict.
 
     Args:
-        contents: N files' bytes, null where there are none.
+        contents: the bytes of N files; null if a file could not be read.
         read_errors: N reasons for a null, or None.
         runtime: the loaded encoder, of dimension D.
         options: how images become pixels.
-        threads: how many decode, if the runtime computes several images at once.
+        threads: number of threads that decode, if the runtime computes several images at once.
 
     Returns:
-        N rows, and the vectors of those with status `ok`: (number of ok, D) float32.
+        N rows, and the vectors of the rows with status `ok`: (number of ok, D) float32.
     """
     files = _files(contents, read_errors)
     with quiet_codecs():
@@ -110,7 +110,7 @@ def encode_images(
 
 
 def images_at_once(runtime: Runtime) -> int:
-    """How many images a worker may have begun and not ended."""
+    """Return how many images a worker may have in progress."""
     size = runtime.batch_size
     return size if size == 1 else size * (1 + _BATCHES_AHEAD)
 
@@ -129,10 +129,10 @@ def _encoded(  # noqa: PLR0913, PLR0917 - what `featurize` was given
     seen: Seen,
     threads: int,
 ) -> Iterator[Row]:
-    """The files' rows, in their order, each once it is whole."""
+    """Yield the files' rows in their order, each as soon as it is complete."""
     spec, size = runtime.preprocessing, runtime.batch_size
-    rows: list[Row] = []  # begun, and not given out
-    unseen: list[tuple[Row, NDArray[np.uint8]]] = []  # of these, the ones to compute
+    rows: list[Row] = []  # in progress
+    unseen: list[tuple[Row, NDArray[np.uint8]]] = []  # those of them to compute
 
     def predict() -> None:
         vectors = np.empty((len(unseen), runtime.dimension), np.float32)
@@ -149,7 +149,7 @@ def _encoded(  # noqa: PLR0913, PLR0917 - what `featurize` was given
         rows.clear()
 
     prepare = Preparer(spec, options, seen)
-    alone = size == 1  # then this thread decodes, too
+    alone = size == 1  # if so, this thread also decodes
     ready = map(prepare, files) if alone else ahead(prepare, files, threads, size * _BATCHES_AHEAD)
     for row, image in ready:
         rows.append(row)
@@ -183,16 +183,16 @@ def _to_batch(batch: pa.RecordBatch, rows: list[Row], dimension: int) -> pa.Reco
 
 
 def _vectors(rows: list[Row], dimension: int) -> NDArray[np.float32]:
-    """The vectors of those with status `ok`: (number of ok, dimension) float32."""
+    """Return the vectors of rows with status `ok`: (number of ok, dimension) float32."""
     found = [row.vector for row in rows if row.vector is not None]
     return np.stack(found) if found else np.empty((0, dimension), np.float32)
 
 
 def vectors_array(ok: list[bool], features: NDArray[np.float32]) -> pa.ListArray:
-    """Lay vectors out as an Arrow list array without copying them.
+    """Return vectors as an Arrow list array without copying them.
 
     Args:
-        ok: N flags; null where False.
+        ok: N flags; False becomes null.
         features: (number of True, D) float32.
     """
     present = np.asarray(ok, dtype=bool)

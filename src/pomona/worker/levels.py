@@ -1,4 +1,4 @@
-"""Numbers of any range as grey levels 0..255, so that nothing is clipped."""
+"""Conversion of numbers of any range to grey levels 0..255 without clipping."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def displayed_range(
 
     Args:
         found: the least and the greatest value of the picture.
-        kind: numpy's kind: `f` for floats; all others are whole numbers.
-        full: the range of whole numbers is 0 to this, if all of them lie within.
+        kind: NumPy's kind: `f` for floats; all others are whole numbers.
+        full: the range of whole numbers is 0 to `full` if all of them lie within it.
 
     Returns:
-        For floats 0 and 1 if all lie within, or 0 and 255 if all lie within. If values lie outside
-        of such a range: the least and the greatest value.
+        For floats, 0 and 1 if all lie within that range, or else 0 and 255. If values lie outside
+        all of these ranges, the least and the greatest value.
     """
     low, high = found or (0.0, 0.0)
     if kind == "f":
@@ -41,7 +41,7 @@ def displayed_range(
 def to_levels(values: npt.NDArray[Any], black: float, white: float) -> npt.NDArray[np.uint8]:
     """Scale linearly so that `black` becomes 0 and `white` 255, rounded.
 
-    Not a number becomes 0. What lies beyond black or white becomes 0 or 255.
+    NaN becomes 0. Values beyond black or white become 0 or 255.
     """
     levels = np.empty(values.shape, np.uint8)
     for top in range(0, len(values), _ROWS):

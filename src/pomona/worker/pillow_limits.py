@@ -1,7 +1,7 @@
-"""Pillow's settings for the whole process, held while something is decoded, and its noise.
+"""Pillow's settings for the whole process and its messages, changed only while images are decoded.
 
-Pillow keeps its limits in module globals and lets its codecs print. A library may not leave either
-changed: what is here is put back when the last thread has left.
+Pillow keeps its limits in module globals and lets its codecs print. A library must not leave either
+changed: the last thread that leaves restores them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["quiet_codecs", "strict_limits"]
 
 @contextmanager
 def strict_limits(max_pixels: int) -> Iterator[None]:
-    """Let Pillow raise where a frame has more pixels than this, and where data is missing."""
+    """Make Pillow raise if a frame has more pixels than this, or if data is missing."""
     with _PILLOW_SETTINGS:
         outer = getattr(_THREAD, "max_pixels", None)
         _THREAD.max_pixels = max_pixels
@@ -35,24 +35,24 @@ def strict_limits(max_pixels: int) -> Iterator[None]:
 
 @contextmanager
 def quiet_codecs() -> Iterator[None]:
-    """Keep the codecs' own noise from the terminal while at least one thread is inside.
+    """Suppress messages of the codecs while at least one thread is inside.
 
-    Broken images make libtiff print to file descriptor 2, and Pillow warn and log; `decode` says
-    what was wrong anyway. Where warnings are errors, one that is raised outside of this context
-    fails its image. Put it around a batch, not around each image: it costs a few system calls. What
-    anything else in the process prints to descriptor 2 meanwhile is lost.
+    Damaged images make libtiff print to file descriptor 2, and make Pillow warn and log. The errors
+    of `decode` have the reason already. If warnings are errors, a warning outside this context
+    fails its image. Put it around a batch, not around each image: it costs a few system calls.
+    Other output of the process to descriptor 2 is lost in the meantime.
     """
     with _SILENCE:
         yield
 
 
 class _Limit(int):
-    """What `Image.MAX_IMAGE_PIXELS` is while something is decoded: each thread sees its own limit.
+    """`Image.MAX_IMAGE_PIXELS` while images are decoded: each thread sees its own limit.
 
-    Pillow warns above that number and raises above twice of it, and it is Pillow that must check
-    where only a plugin knows the size before it allocates: a PNG inside an ICO, a frame of a GIF.
+    Pillow warns above that number and raises above twice that number. Pillow has to check it if
+    only a plugin knows the size before it allocates: for a PNG inside an ICO, or a frame of a GIF.
     A thread inside `decode` gets an error above its `max_pixels`, and never a warning; all others
-    get what was set before.
+    keep the previous limit.
     """
 
     def __rmul__(self, factor: int) -> int:  # in Pillow: pixels > 2 * MAX_IMAGE_PIXELS
@@ -66,7 +66,7 @@ _THREAD = threading.local()
 
 
 class _Shared:
-    """A context of all threads together: the first one in enters it, the last one out leaves it."""
+    """A context that threads share: the first thread enters it, the last thread leaves it."""
 
     def __init__(self, make: Callable[[], AbstractContextManager[None]]) -> None:
         self._make = make
@@ -89,10 +89,10 @@ class _Shared:
 
 @contextmanager
 def _pillow_settings() -> Iterator[None]:
-    """Set Pillow's two settings for the whole process as `decode` needs them, and back again."""
+    """Set Pillow's two settings for the whole process to those of `decode`, and restore them."""
     limit, truncated = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
     Image.MAX_IMAGE_PIXELS = _Limit(sys.maxsize if limit is None else min(limit, sys.maxsize))
-    ImageFile.LOAD_TRUNCATED_IMAGES = False  # else what is missing comes out grey, and all is well
+    ImageFile.LOAD_TRUNCATED_IMAGES = False  # else missing data becomes grey without an error
     try:
         yield
     finally:
@@ -101,11 +101,11 @@ def _pillow_settings() -> Iterator[None]:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Mute what Pillow warns and logs, and file descriptor 2, where libtiff prints."""
+    """Mute Pillow's warnings and logs, and file descriptor 2, where libtiff prints."""
     log, handler = logging.getLogger("PIL"), logging.NullHandler()
     with warnings.catch_warnings(), _muted(2):
         warnings.filterwarnings("ignore", module=r"PIL\b")
-        log.addHandler(handler)  # where there is any handler, logging's last resort stays silent
+        log.addHandler(handler)  # with any handler, logging's last resort stays silent
         try:
             yield
         finally:
@@ -114,7 +114,7 @@ def _silence() -> Iterator[None]:
 
 @contextmanager
 def _muted(descriptor: int) -> Iterator[None]:
-    """Send what is written to the descriptor nowhere; leave it alone if it is closed."""
+    """Discard output to the descriptor; leave it alone if it is closed."""
     try:
         kept = os.dup(descriptor)
     except OSError:

@@ -1,7 +1,7 @@
-"""Files' bytes -> network input: one after the other, or several ahead by threads.
+"""Bytes of files -> network input: one after the other, or several in advance by threads.
 
-A network on a CPU core has its decoder beside it on that core, and nothing is gained by threads.
-One on a GPU computes many images at once, while threads decode the next ones.
+A network on a CPU core shares the core with its decoder, so threads gain nothing. A network on a
+GPU computes many images at once, while threads decode the next ones.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["EXACT", "DecodeOptions", "File", "Preparer", "Row", "Seen", "ahead"]
 
 File = tuple[Any, str | None]
-"""A file's bytes as an Arrow buffer, or None and why there are none."""
+"""A file's bytes as an Arrow buffer; or None, and the reason why it could not be read."""
 
 Prepared = tuple["Row", "NDArray[np.uint8] | None"]
-"""A row, and pixels (height, width, 3) uint8; None where it failed, or has its vector already."""
+"""A row, and pixels (height, width, 3) uint8; None if it failed, or has its vector already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +51,15 @@ class DecodeOptions:
 
 
 EXACT = DecodeOptions()
-"""Every pixel is decoded, as the reference features were made."""
+"""Decode every pixel, as for the reference features."""
 
 
 @dataclass(slots=True)
 class Row:
-    """What the table says of one image, but for what was listed.
+    """The row of one image, without the columns from the listing.
 
     Attributes:
-        vector: (D,) float32, once it is computed; None where `status` is not `ok`.
+        vector: (D,) float32, once it is computed; None if `status` is not `ok`.
     """
 
     status: str = "ok"
@@ -72,10 +72,10 @@ class Row:
 
 
 class Seen:
-    """The last images that a worker did, by the digest of their bytes.
+    """The last images of a worker, by the digest of their bytes.
 
-    The same bytes under another name cost a look instead of a decoding and a prediction. Kept are
-    some thousand, 16 MB: copies mostly lie near each other, and a worker's memory stays bounded.
+    The same bytes under another name need a lookup instead of a decoding and a prediction. Some
+    thousand images (16 MB) are kept: copies are mostly close to each other, and memory is bounded.
     """
 
     _BYTES = 16 * 2**20
@@ -86,7 +86,7 @@ class Seen:
         self._lock = threading.Lock()
 
     def find(self, digest: str) -> Row | None:
-        """The row, with its vector where its status is `ok`; None for new bytes."""
+        """Return the row, with its vector if its status is `ok`; None for new bytes."""
         with self._lock:
             found = self._known.get(digest)
             if found:
@@ -107,12 +107,12 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Preparer:
-    """Turns one file after the other into the network's input.
+    """Turns files into the network's input, one after the other.
 
     Attributes:
         spec: the network's preprocessing.
         options: how images become pixels.
-        seen: images that were done before.
+        seen: images that were computed before.
     """
 
     spec: Preprocessing
@@ -120,7 +120,7 @@ class Preparer:
     seen: Seen
 
     def __call__(self, file: File) -> Prepared:
-        """Decode and resize; from any thread."""
+        """Decode and resize a file; any thread may call this."""
         buffer, reason = file
         if buffer is None:
             return Row("unreadable", reason or "no content"), None
@@ -135,8 +135,8 @@ class Preparer:
             pixels = resize_to(picture, spec.height, spec.width, spec.resize, grey=spec.is_grey)
             row.width, row.height, row.format = picture.width, picture.height, picture.format
         except ImageError as error:
-            # Nothing here may hold on to the error: through its traceback it holds this very frame,
-            # and with it the file's bytes and the pixels, until the cyclic collector comes by.
+            # Keep no reference to the error: its traceback refers to this frame, and so to the
+            # file's bytes and the pixels, until the cyclic garbage collector runs.
             row.status, row.error = error.status, str(error)
             row.width, row.height, row.format = error.width, error.height, error.format
         except MemoryError:
@@ -149,13 +149,13 @@ class Preparer:
 def ahead(
     prepare: Preparer, files: Iterable[File], threads: int, at_once: int
 ) -> Iterator[Prepared]:
-    """What `map` gives, in its order, made by threads before it is asked for.
+    """Yield the results of `map` in its order. Threads compute them in advance.
 
     Args:
-        prepare: what they do.
-        files: drawn only as far ahead as there is room.
-        threads: how many there are.
-        at_once: images that may be begun and not asked for.
+        prepare: the function that the threads call.
+        files: read only as far in advance as there is room.
+        threads: number of threads.
+        at_once: most images that may be in progress or waiting to be read.
     """
 
     def quietly(file: File) -> Prepared:
@@ -172,4 +172,4 @@ def ahead(
         while waiting:
             yield waiting.popleft().result()
     finally:
-        pool.shutdown(cancel_futures=True)  # after an error nobody waits for the rest
+        pool.shutdown(cancel_futures=True)  # after an error the rest is not needed

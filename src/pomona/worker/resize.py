@@ -1,4 +1,4 @@
-"""A picture of any size to the pixels of a network's input."""
+"""Resizing of a picture of any size to a network's input."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _LONGEST = 65_536  # pixels of a side, more than a JPEG can have
 def resize_to(
     picture: Picture, height: int, width: int, resize: str = "bicubic", *, grey: bool = False
 ) -> npt.NDArray[np.uint8]:
-    """Bring a picture upright and to the network's input size, by squashing it.
+    """Turn a picture upright and resize it to the network's input size, without cropping.
 
-    The result is that of turning first and resizing then, to within 1 grey level, but the small
-    picture is turned and not the large one: 69 ms instead of 112 for 12 megapixels on their side.
+    The result equals that of turning first and resizing afterwards, to within 1 grey level. Turning
+    the small picture instead of the large one takes 69 ms instead of 112 for 12 megapixels.
 
     Args:
         picture: of any size.
@@ -38,11 +38,11 @@ def resize_to(
             0.299 R + 0.587 G + 0.114 B (ITU-R BT.601).
 
     Returns:
-        (height, width, 3) uint8, RGB, C-contiguous, read-only. An upright picture gives exactly
-        what Pillow's `resize` gives.
+        (height, width, 3) uint8, RGB, C-contiguous, read-only. For an upright picture, it equals
+        the result of Pillow's `resize`.
 
     Raises:
-        EncoderError: for an unknown filter.
+        EncoderError: the filter is unknown.
     """
     if grey:
         luma = replace(picture, image=picture.image.convert("L"))
@@ -60,7 +60,7 @@ def _resized(picture: Picture, height: int, width: int, resize: str) -> npt.NDAr
         return np.asarray(image.transpose(orientation).resize((width, height), method))
     if picture.sideways:
         # Pillow filters along x, clips to 0..255, and then filters along y. The upright picture's
-        # x is y here: first alone, or else clipping makes tens of levels of difference at edges.
+        # x is y here: filter it first, or clipping makes differences of tens of levels at edges.
         image = image.resize((image.width, width), method).resize((height, width), method)
     else:
         image = image.resize((width, height), method)
@@ -68,7 +68,7 @@ def _resized(picture: Picture, height: int, width: int, resize: str) -> npt.NDAr
 
 
 def _shorten(image: Image.Image) -> Image.Image:
-    """Average pixels along a side that is absurdly long; leave all else alone.
+    """Average pixels along an extremely long side; return all other pictures unchanged.
 
     Pillow's filters hold 32 bytes for each pixel of a side: 5.7 GB for 178 million by one.
     """

@@ -1,9 +1,9 @@
-"""Alpha that is none: in BMP, DIB, ICO and TGA it is 0 everywhere if a program left it unset.
+"""Unset alpha: in BMP, DIB, ICO and TGA it is 0 everywhere if a program did not set it.
 
-Windows keeps 32-bit pixels without alpha in the same layout as those with alpha, and programs write
-the unused byte as 0. Viewers show such a picture, so that it is opaque here. The alpha of PNG,
-WEBP, AVIF, GIF, TIFF and JPEG 2000 is there on purpose: what is transparent everywhere is invisible
-in every viewer and browser, and is white here.
+Windows stores 32-bit pixels without alpha in the same layout as those with alpha, and programs
+write the unused byte as 0. Viewers show such a picture, so it is opaque here. In PNG, WEBP, AVIF,
+GIF, TIFF and JPEG 2000, alpha is always intended: a picture that is transparent everywhere is
+invisible in all viewers and browsers, and is white here.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ __all__ = ["without_unset_alpha"]
 
 _FORMATS = ("BMP", "DIB", "ICO", "TGA")
 _TRUE_COLOUR_OR_GREY = (2, 3, 10, 11)
-"""The kinds of TGA whose header says how many bits of a pixel are alpha."""
+"""The kinds of TGA whose header has the number of alpha bits of a pixel."""
 
 
 def without_unset_alpha(image: ImageFile.ImageFile, content: bytes) -> Image.Image:
-    """Drop the alpha of a loaded picture that is unset; an icon's mask takes its place.
+    """Remove the alpha of a loaded picture if it is unset; an icon's mask replaces it.
 
     Args:
-        image: as Pillow loaded it.
+        image: the picture that Pillow loaded.
         content: the whole file.
     """
     if image.format not in _FORMATS or not image.has_transparency_data:

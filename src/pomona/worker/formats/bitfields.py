@@ -1,7 +1,7 @@
-"""Bitmaps whose header says by masks which bits of a pixel are red, green, blue and alpha.
+"""Bitmaps whose header has masks for the red, green, blue and alpha bits of a pixel.
 
 After Microsoft's BITMAPV5HEADER. Pillow knows some orders of 8-bit channels and two of 16-bit
-pixels, whose alpha it ignores. What it does not know is written anew in an order that it knows.
+pixels, whose alpha it ignores. Other bitmaps are rewritten in an order that it knows.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _KNOWN = {
 
 
 def with_known_masks(content: bytes) -> bytes:
-    """Return a BMP or DIB with masks that Pillow knows; all others as they are.
+    """Return a BMP or DIB with masks that Pillow knows; all other files unchanged.
 
-    A channel is scaled by its full range, v * 255 // highest. The memory that it takes is
-    bounded by the bytes of the file, whatever size its header claims.
+    A channel is scaled by its full range, v * 255 // highest. The size of the file bounds the
+    memory, whatever size its header claims.
     """
     start = 14 if content.startswith(b"BM") else 0
     fields = content[start : start + 56]
@@ -65,7 +65,7 @@ def with_known_masks(content: bytes) -> bytes:
 
 
 def _fit(masks: tuple[int, ...], bits: int) -> bool:
-    """Whether each mask is a run of bits of a pixel, and no two share any; alpha may be none."""
+    """Return whether the masks are runs of bits of a pixel without overlap; alpha may be absent."""
     seen = 0
     for mask in masks:
         run = mask // (mask & -mask) if mask else 0

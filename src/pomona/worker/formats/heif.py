@@ -29,7 +29,7 @@ def heif_plugin() -> Callable[[io.BytesIO], ImageFile.ImageFile]:
 
 
 def ends_early(content: bytes) -> bool:
-    """Whether a file of boxes, as HEIF and AVIF are, is shorter than they say or lacks the data."""
+    """Return whether a file of boxes (HEIF, AVIF) is shorter than its boxes or lacks the data."""
     at = 0
     names = set()
     while at < len(content):

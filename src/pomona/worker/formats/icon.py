@@ -1,4 +1,4 @@
-"""Windows icons: the depth of their pixels, and the mask behind them."""
+"""Windows icons: the depth of their pixels, and the mask after them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["mask_behind", "with_true_depths"]
 
 
 def with_true_depths(content: bytes) -> bytes:
-    """Return an icon whose directory says how many bits a pixel of each bitmap has.
+    """Return an icon whose directory has the number of bits per pixel of each bitmap.
 
-    Many programs leave that field 0. Pillow takes the alpha of a bitmap by it.
+    Many programs leave that field 0. Pillow decides by it whether a bitmap has alpha.
     """
     changed = bytearray(content)
     for entry in range(6, 6 + 16 * int.from_bytes(content[4:6], "little"), 16):
@@ -27,7 +27,7 @@ def with_true_depths(content: bytes) -> bytes:
 
 
 def mask_behind(icon: bytes, size: tuple[int, int]) -> Image.Image | None:
-    """The mask behind the 32-bit pixels of an icon, opaque where its bit is 0; None without one."""
+    """Return the mask after an icon's 32-bit pixels (bit 0 is opaque); None if it has none."""
     width, height = size
     start = int.from_bytes(icon[:4], "little") + 4 * width * height
     stride = -(-width // 32) * 4

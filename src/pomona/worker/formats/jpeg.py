@@ -1,9 +1,9 @@
 """The pixels of a JPEG, and whether all of them are in the file.
 
-Pillow hides what libjpeg warns of: data that ends too early comes out as grey blocks, and nothing
-says so. simplejpeg decodes with the same library, to the same pixels, and turns warnings into
-errors. A file without a warning is decoded once. If libjpeg warns, `JpegData` tells lost data from
-what is harmless. A file of several scans is looked at first: some of them may be missing.
+Pillow hides the warnings of libjpeg: data that ends too early becomes grey blocks without an error.
+simplejpeg decodes with the same library, to the same pixels, and turns warnings into errors. A file
+without a warning is decoded once. If libjpeg warns, `JpegData` distinguishes lost data from
+harmless bytes. A file of several scans is examined first, because some of them may be missing.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ from pomona.worker.formats.jpeg_data import END, JpegData
 __all__ = ["load"]
 
 _PADDING = 8
-"""Bytes of any value that may lie between the data and the end marker: cameras leave some there."""
+"""Bytes of any value between the data and the end marker that are allowed: cameras write some."""
 
 _OWN_ZEROS = 2
-"""Zero bytes that the data of a scan may end with itself: it is padded with ones."""
+"""Zero bytes that the data of a scan itself may end with: its padding is ones."""
 
 _LIKE_A_GAP = (b"\0", b"\0" + END)
 
 _FLAT_BLOCK_BYTES = (4, 5, 7)
-"""What blocks of one colour take in baseline data with the usual tables (ITU-T T.81, K.3).
+"""The bits of a block of one colour in baseline data with the usual tables (ITU-T T.81, K.3).
 
 32 bits for one block of 4:2:0, 20 for one of 4:2:2, 14 for one of 4:4:4.
 """
 
 _ENCODERS_ZEROS = 6
-"""Zeros that an arithmetic decoder reads behind whole data: up to 4 for 300 drawn pictures."""
+"""Zeros that an arithmetic decoder reads after complete data: up to 4 for 300 drawn pictures."""
 
 _ENDS_EARLY = "premature end of data segment"
 _LEFT_OVER = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 
 _FILLER = bytes(2**18)
-"""Stands in for what is missing of a restart interval: more than an interval can need."""
+"""Replaces missing bytes of a restart interval: more than an interval can need."""
 
 
 def load(image: ImageFile.ImageFile, content: bytes, draft: tuple[int, int] | None) -> Image.Image:
-    """Decode the pixels behind a header that Pillow's plugin has read.
+    """Decode the pixels after Pillow's plugin has read the header.
 
     Args:
-        image: what the plugin made of the header.
+        image: the plugin's image with the header.
         content: the whole file.
         draft: (width, height) that is enough: the picture may be scaled by 2, 4 or 8.
 
@@ -65,7 +65,7 @@ def load(image: ImageFile.ImageFile, content: bytes, draft: tuple[int, int] | No
     if draft is not None and max(image.size) >= 16:  # below, two scales give the same size
         image.draft(None, draft)
     if not _may_end_in_a_gap(image, content) and _has_one_scan(image, content):
-        # Without a look at the markers, which takes 4 % of decoding at an eighth of the size.
+        # Do not read the markers: that takes 4 % of decoding at an eighth of the size.
         with suppress(ValueError):
             return _decoded(image, content if content.endswith(END) else content + END)
     data = JpegData(content)
@@ -80,11 +80,11 @@ def load(image: ImageFile.ImageFile, content: bytes, draft: tuple[int, int] | No
 
 
 def _may_end_in_a_gap(image: ImageFile.ImageFile, content: bytes) -> bool:
-    """Return whether the last zeros may stand for lost data, so that the scans are looked at.
+    """Return whether the last zeros may replace lost data, so that the scans must be examined.
 
-    One zero byte before the end marker ends one in eight pictures whose lower edge has one colour.
-    Most of these show it by their last bytes. Otherwise the byte is data if libjpeg lacks bits
-    without its last one, which a decoding at an eighth of the size shows for half the price.
+    One in eight pictures whose lower edge has one colour ends with a zero byte before the end
+    marker. In most of these the last bytes repeat. Otherwise the byte is data if libjpeg lacks bits
+    without it, which decoding at an eighth of the size shows for half the price.
     """
     if not content.endswith(_LIKE_A_GAP):
         return False
@@ -101,18 +101,21 @@ def _may_end_in_a_gap(image: ImageFile.ImageFile, content: bytes) -> bool:
 
 
 def _ends_in_flat_blocks(data: bytes) -> bool:
-    """Return whether the last bytes repeat, so that the last one is what the encoder wrote there.
+    """Return whether the last bytes repeat, so that the encoder wrote the last one.
 
-    The same bytes came before, with data behind them. If blocks were lost after the repeated ones,
-    libjpeg lacks bits, and says so.
+    The same bytes occur earlier, followed by data. If blocks were lost after the repeated ones,
+    libjpeg lacks bits and warns.
     """
     return any(data[-size:] == data[-2 * size : -size] for size in _FLAT_BLOCK_BYTES)
 
 
 def _has_one_scan(image: ImageFile.ImageFile, content: bytes) -> bool:
-    """Whether the first scan holds the whole picture, as in most files: no marker is searched."""
+    """Return whether the first scan holds the whole picture, as in most files.
+
+    This searches for no markers.
+    """
     layers = cast("Any", image).layers
-    end = cast("io.BytesIO", image.fp).tell()  # the plugin stops behind the header of a scan
+    end = cast("io.BytesIO", image.fp).tell()  # the plugin stops after the header of a scan
     header = content[end - 8 - 2 * layers : end]
     return (
         header.startswith(b"\xff\xda" + bytes([0, 6 + 2 * layers, layers]))
@@ -122,7 +125,7 @@ def _has_one_scan(image: ImageFile.ImageFile, content: bytes) -> bool:
 
 
 def _decoded(image: ImageFile.ImageFile, content: bytes) -> Image.Image:
-    """Decode with simplejpeg, to the pixels that Pillow gives.
+    """Decode with simplejpeg, to the same pixels as Pillow.
 
     Raises:
         ValueError: libjpeg warns, or cannot decode the file.
@@ -140,13 +143,13 @@ def _decoded(image: ImageFile.ImageFile, content: bytes) -> Image.Image:
     if pixels.shape != (height, width, 4):
         raise ValueError(f"{pixels.shape} instead of {height} x {width} pixels")
     if is_cmyk:
-        np.invert(pixels, out=pixels)  # Pillow takes every CMYK JPEG for one of Adobe's
+        np.invert(pixels, out=pixels)  # Pillow assumes that every CMYK JPEG is Adobe's
     flat = pa.FixedSizeListArray.from_arrays(pa.array(pixels.reshape(-1)), 4)
     return Image.fromarrow(flat, "CMYK" if is_cmyk else "RGB", (width, height))  # without a copy
 
 
 def _refuse_lost_data(data: JpegData) -> None:
-    """Decode the scans apart from all else in the file, and see what libjpeg warns of.
+    """Decode the scans without the rest of the file, and check the warnings of libjpeg.
 
     Raises:
         OSError: data of the picture is missing or damaged.
@@ -155,7 +158,7 @@ def _refuse_lost_data(data: JpegData) -> None:
         raise _truncated("the scans do not complete the picture")
     if data.restarts_missing:
         raise _truncated(f"it lacks {data.restarts_missing} restart markers")
-    # A download that broke off, in a file of the full size: libjpeg decodes zeros as pixels.
+    # An interrupted download in a file of the full size: libjpeg decodes zeros as pixels.
     if not data.is_arithmetic and _ends_in_zeros(data):
         scan = bytes(data.last_scan)
         zeros = len(scan) - len(scan.rstrip(b"\0"))
@@ -181,9 +184,9 @@ def _ends_in_zeros(data: JpegData) -> bool:
 def _holds_its_zeros(data: JpegData, zeros: int) -> bool:
     """Return whether the picture is complete without zeros that are not its own.
 
-    A decoder takes zeros for data, and few of them may complete the last blocks. Encoders pad the
-    last byte with ones (ITU-T T.81, F.1.2.3). So a zero byte that belongs to the picture is needed
-    to its last bit.
+    A decoder reads zeros as data, and a few of them may complete the last blocks. Encoders pad the
+    last byte with ones (ITU-T T.81, F.1.2.3). So the picture needs every bit of a zero byte that
+    belongs to it.
     """
     for own in range(min(zeros, _OWN_ZEROS) + 1):
         if _ENDS_EARLY not in _warning(data, dropped=zeros - own):
@@ -198,7 +201,7 @@ def _needs_last_bit(data: JpegData, dropped: int) -> bool:
 
 
 def _scan_pixels(data: JpegData, scans: bytes) -> np.ndarray | None:
-    """The pixels of the scans, (H, W, channels) uint8; None if libjpeg warns."""
+    """Return the pixels of the scans, (H, W, channels) uint8; None if libjpeg warns."""
     try:
         return cast("np.ndarray", simplejpeg.decode_jpeg(scans + END, _colours(data)))
     except ValueError:
@@ -210,7 +213,7 @@ def _colours(data: JpegData) -> str:
 
 
 def _refuse_leftovers(data: JpegData, count: int, warning: str) -> None:
-    """Tell padding and a trailer, which are harmless, from damage that left data over.
+    """Distinguish harmless padding and trailers from damage that left data over.
 
     Raises:
         OSError: data of the picture is missing or damaged.
@@ -221,9 +224,9 @@ def _refuse_leftovers(data: JpegData, count: int, warning: str) -> None:
 
 
 def _refuse_arithmetic(data: JpegData) -> None:
-    """Put zeros behind the data: an arithmetic decoder takes what it lacks, and does not warn.
+    """Append zeros to the data: an arithmetic decoder reads as many as it needs without a warning.
 
-    It would also take the first bytes of a trailer for data, so that nothing may be left over.
+    It would also read the first bytes of a trailer as data, so that nothing may be left over.
 
     Raises:
         OSError: data of the picture is missing or damaged.
@@ -238,16 +241,16 @@ def _refuse_arithmetic(data: JpegData) -> None:
 
 
 def _warning(data: JpegData, followed_by: bytes = b"", dropped: int = 0) -> str:
-    """What libjpeg says of the scans; "" if all is well.
+    """Return the warning of libjpeg about the scans; "" if there is none.
 
     Args:
         data: the scans.
-        followed_by: other bytes, behind the data of the last scan.
-        dropped: how many of the last bytes of that data are left out.
+        followed_by: other bytes, appended to the data of the last scan.
+        dropped: how many of the last bytes of that data are removed.
     """
     scans = data.bare[:-dropped] if dropped else data.bare
     if data.is_arithmetic:
-        scans = scans.rstrip(b"\0")  # an encoder leaves them out, and a decoder adds them
+        scans = scans.rstrip(b"\0")  # an encoder omits them, and a decoder adds them
     try:
         simplejpeg.decode_jpeg(scans + followed_by + END, _colours(data), min_height=1, min_width=1)
     except ValueError as error:

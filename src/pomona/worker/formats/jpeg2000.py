@@ -1,4 +1,4 @@
-"""JPEG 2000: whether a file is whole, and samples of more than 8 bits."""
+"""JPEG 2000: whether a file is complete, and samples of more than 8 bits."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _START = b"\xff\x4f\xff\x51"
 
 _DATA, _END = b"\xff\x93", b"\xff\xd9"
 _COMPONENTS = 40
-"""Where the segment SIZ counts its components, from the start of the codestream. For each of them
-follow three bytes; the first is its bit depth minus 1, plus 128 if its samples are signed."""
+"""Offset of the number of components in the segment SIZ, from the start of the codestream. Three
+bytes follow for each component; the first is its bit depth minus 1, plus 128 if it is signed."""
 
 _YCBCR = b"colr\x01\0\0\0\0\0\x12"
 
@@ -28,14 +28,14 @@ def load(image: ImageFile.ImageFile, content: bytes) -> Image.Image:
 
     Pillow rounds samples of more than 8 bits in colour to 8 bits without a limit: the highest
     become 256, which is stored as 0, so white turns black. If the picture has zeros, it is decoded
-    once more as if its samples had 8 bits. OpenJPEG then clips them, which tells white from black.
+    again as if its samples had 8 bits. OpenJPEG then clips them, so that white differs from black.
 
     Raises:
         OSError: the file is truncated or damaged.
         ImageError: the samples are signed, or YCbCr of more than 8 bits.
     """
-    # OpenJPEG takes a codestream that ends after the start marker of a tile for whole, and leaves
-    # the rest black. Otherwise it fails without the marker EOC, which no data after SOD contains.
+    # OpenJPEG accepts a codestream that ends after the start marker of a tile, and leaves the rest
+    # black. Otherwise it fails without the marker EOC, which no data after SOD contains.
     if content.find(_END, content.find(_DATA)) < 0:
         raise OSError("image file is truncated: no end of codestream")
     start = content.find(_START)

@@ -1,4 +1,4 @@
-"""The markers of a JPEG: its scans, and where the picture ends, whatever follows it.
+"""The markers of a JPEG: its scans, and the end of the picture, whatever follows it.
 
 After ITU-T T.81, annex B. No pixel is decoded here.
 """
@@ -14,21 +14,21 @@ END = b"\xff\xd9"
 """The end marker."""
 
 _MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
-"""What ends the data of a scan: neither a stuffed zero, nor a restart marker, nor a fill byte."""
+"""A marker that ends the data of a scan: no stuffed zero, restart marker or fill byte."""
 
 _TRAILERS = tuple(
     re.compile(form, re.DOTALL)
     for form in (
         rb"ftyp[0-9A-Za-z]{2}[0-9A-Za-z ]{2}",  # MP4, as motion photos have it
         rb"\0\0..[\x04-\x20]\0\0\0[A-Za-z][0-9A-Za-z_]{3}",  # Samsung's blocks
-        rb"SEFH[\x60-\x7f]\0\0\0",  # the table behind them
+        rb"SEFH[\x60-\x7f]\0\0\0",  # the table after them
         rb"<(?:\?xpacket|x:xmpmeta|!DOCTYPE|html)",
         rb"\x89PNG\r\n\x1a\n",
         rb"PK\x03\x04[\x0a-\x3f]\0",
         rb"RIFF.{4}(?:WEBP|AVI |WAVE)",
     )
 )
-"""How trailers begin: at least 5 bytes that coded data has by chance once in a terabyte."""
+"""The first bytes of trailers: at least 5, which coded data has by chance once in a terabyte."""
 
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -40,10 +40,10 @@ _AFTER_SCAN = (_EOI, _SOS, 0xC4)  # the markers that follow the data of nearly a
 
 
 def unsupported_kind(content: bytes) -> str | None:
-    """Name the kind of a JPEG whose header no decoder here reads; None if it is none of these.
+    """Return the kind of a JPEG whose header no decoder here reads; None for other JPEGs.
 
-    ITU-T T.87 (JPEG-LS) has a frame marker of its own. ITU-T T.81 allows a height of 0, which a
-    marker after the first scan then gives (DNL).
+    ITU-T T.87 (JPEG-LS) has its own frame marker. ITU-T T.81 allows a height of 0 if a marker after
+    the first scan has the height (DNL).
     """
     at = 2
     while marker := _MARKER.search(content, at):
@@ -60,10 +60,10 @@ def unsupported_kind(content: bytes) -> str | None:
 
 
 class JpegData:
-    """What the markers of a file say, up to the scan that completes the picture.
+    """The content of a file's markers, up to the scan that completes the picture.
 
     Attributes:
-        frame: the header of the picture; None if there is none that makes sense.
+        frame: the header of the picture; None if there is no valid one.
         scans: how many scans there are.
         last_scan: the entropy-coded data of the last one.
         has_end_marker: whether an end marker follows it.
@@ -121,7 +121,7 @@ class JpegData:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the scans hold every coefficient of every component to its last bit."""
+        """Whether the scans contain all bits of all coefficients of all components."""
         return self.frame is not None and not self._missing
 
     @property
@@ -136,7 +136,7 @@ class JpegData:
             self._missing = {identity: set(coefficients) for identity in frame.sampling}
 
     def _scan(self, header: bytes, data: memoryview) -> bytes:
-        """Note what a scan brings; return its header, put right where libjpeg only warns."""
+        """Record the content of a scan. Return its header, corrected if libjpeg only warns."""
         self.scans += 1
         self.last_scan = data
         count = header[2] if len(header) > 2 else 0
@@ -165,7 +165,7 @@ class JpegData:
 
 
 def _trailer(content: bytes, start: int, end: int) -> int | None:
-    """Where a trailer of a known kind begins that no marker divides from the data."""
+    """Return where a trailer of a known kind begins if no marker separates it from the data."""
     found = [match.start() for form in _TRAILERS if (match := form.search(content, start, end))]
     first = min(found, default=None)
     if first is not None and content.startswith(b"ftyp", first):
@@ -190,7 +190,7 @@ class Frame(NamedTuple):
 
     @classmethod
     def read(cls, code: int, segment: bytes) -> Frame | None:
-        """Read the segment; None if it makes no sense."""
+        """Read the segment; return None if it is not valid."""
         height, width = int.from_bytes(segment[3:5]), int.from_bytes(segment[5:7])
         parts = [segment[at : at + 3] for at in range(8, len(segment) - 2, 3)]
         sampling = {part[0]: (part[1] >> 4, part[1] & 15) for part in parts}
@@ -200,7 +200,7 @@ class Frame(NamedTuple):
 
     @property
     def is_progressive(self) -> bool:
-        """Whether a scan may bring some coefficients only, or some of their bits."""
+        """Whether a scan may contain only some coefficients, or some of their bits."""
         return self.code in _PROGRESSIVE
 
     @property
@@ -209,7 +209,7 @@ class Frame(NamedTuple):
         return self.code in _LOSSLESS
 
     def units(self, components: bytes) -> int:
-        """How many units of a scan the restart interval counts: blocks, or groups of them."""
+        """Return the number of units in a scan as the restart interval counts them."""
         widest = max(across for across, _ in self.sampling.values())
         tallest = max(down for _, down in self.sampling.values())
         if len(components) > 1:

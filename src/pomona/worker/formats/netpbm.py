@@ -1,4 +1,4 @@
-"""PBM, PGM, PPM and PFM: what is wrong with a file, in the terms of these formats."""
+"""PBM, PGM, PPM and PFM: the fault of a file, in the terms of these formats."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def fault(content: bytes) -> str | None:
     """Find the first number in a header, or the first sample written as text, that is invalid.
 
     Returns:
-        What is wrong, or None: nothing is, or the file ends before it.
+        The fault; None if there is no fault, or the file ends before it.
     """
     kind = content[:2]
     tokens = _tokens(content)
@@ -39,7 +39,7 @@ def fault(content: bytes) -> str | None:
 
 
 def _sample_fault(kind: bytes, tokens: Iterator[bytes], highest: int) -> str | None:
-    if kind == b"P1":  # whose samples need no space between them
+    if kind == b"P1":  # its samples need no space between them
         highest = 1
         tokens = (b"%c" % byte for token in tokens for byte in token)
     for token in tokens:
@@ -55,7 +55,7 @@ def _tokens(content: bytes) -> Iterator[bytes]:
 
 
 def _number(token: bytes) -> int:
-    """The number that is written there, or -1."""
+    """Return the number of a token, or -1."""
     return int(token) if re.fullmatch(rb"\+?[0-9]{1,10}", token) else -1
 
 

@@ -1,8 +1,8 @@
-"""The chunks of a PNG: which ones make the picture, and whether those are whole.
+"""The chunks of a PNG: which ones make up the picture, and whether those are complete.
 
-After the PNG specification, third edition. Pillow reads every chunk, so that a wrong checksum in a
-text, or a colour profile of more than 1 MiB, fails the picture, while it skips the checksums of the
-pixels. `check` looks at what the picture is made of, and `essential` leaves out all else.
+After the PNG specification, third edition. Pillow reads all chunks: the picture fails if a text has
+a wrong checksum, or if a colour profile is over 1 MiB. Yet it skips the checksums of the pixels.
+`check` examines the chunks of the picture, and `essential` removes all others.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ class _Chunk(NamedTuple):
 
 
 def check(content: bytes) -> None:
-    """Make sure that all that makes the picture is in the file, and intact.
+    """Check that all chunks of the picture are in the file and intact.
 
-    The checksums of other chunks, which may be passed over, do not count.
+    The checksums of other chunks do not count.
 
     Raises:
         OSError: data is missing ("truncated" is in the message) or damaged.
@@ -90,10 +90,10 @@ def check(content: bytes) -> None:
 
 
 def check_rows(image: Image.Image, content: bytes) -> None:
-    """Make sure that the compressed data held all rows: Pillow leaves those that it lacks zero.
+    """Check that the compressed data has all rows: Pillow fills missing ones with zeros.
 
     Args:
-        image: as Pillow loaded it.
+        image: the picture that Pillow loaded.
         content: the whole file.
 
     Raises:
@@ -112,7 +112,7 @@ def check_rows(image: Image.Image, content: bytes) -> None:
 
 
 def _unpacked(packed: bytes) -> Iterator[int]:
-    """Unpack a part after the other, and give the size of each."""
+    """Unpack one part after the other, and yield the size of each."""
     unpacker = zlib.decompressobj()
     for start in range(0, len(packed), 2**16):
         part = packed[start : start + 2**16]
@@ -124,7 +124,7 @@ def _unpacked(packed: bytes) -> Iterator[int]:
 
 
 def _unpacked_size(header: bytes) -> int:
-    """How many bytes the rows have, each with the byte for its filter."""
+    """Return the number of bytes of all rows, each with the byte for its filter."""
     width, height, depth, colour_type, _, _, interlaced = struct.unpack(">IIBBBBB", header)
     bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour_type]
     passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
@@ -137,9 +137,9 @@ def _unpacked_size(header: bytes) -> int:
 
 
 def essential(content: bytes) -> bytes:
-    """Leave out what neither the pixels nor the orientation depend on, and join the pixels' chunks.
+    """Keep only chunks that affect the pixels or the orientation, and join those of the pixels.
 
-    Whatever the bytes are, nothing is raised: `check` tells what is wrong with them.
+    This raises nothing for any bytes: `check` raises the errors.
     """
     kept: dict[bytes, bytes] = {}
     pixels: list[bytes] = []
@@ -162,10 +162,10 @@ def essential(content: bytes) -> bytes:
 
 
 def _chunks(content: bytes) -> Iterator[_Chunk]:
-    """The chunks up to the last one, IEND.
+    """Yield the chunks up to the last one, IEND.
 
     Raises:
-        OSError: there is no IEND, or no chunk where one should be.
+        OSError: there is no IEND, or other bytes are in place of a chunk.
     """
     at = len(_SIGNATURE)
     name = b""
@@ -182,7 +182,7 @@ def _chunks(content: bytes) -> Iterator[_Chunk]:
 
 
 def _is_read(chunk: _Chunk) -> bool:
-    """Whether Pillow reads a chunk that may hold an orientation."""
+    """Return whether Pillow reads a chunk that may hold an orientation."""
     pixel = [(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)), chunk[:2]]
     try:
         PngImagePlugin.PngImageFile(io.BytesIO(_png([*pixel, (b"IDAT", zlib.compress(b"\0\0"))])))
@@ -192,7 +192,7 @@ def _is_read(chunk: _Chunk) -> bool:
 
 
 def _declares_transparency(chunks: dict[bytes, bytes]) -> bool:
-    """Whether the chunk tRNS is as long as the colour type demands."""
+    """Return whether the length of the chunk tRNS fits the colour type."""
     header, length = chunks.get(b"IHDR", b""), len(chunks.get(b"tRNS", b""))
     colour_type = header[9] if len(header) == 13 else -1
     if colour_type == _PALETTE:
@@ -201,7 +201,7 @@ def _declares_transparency(chunks: dict[bytes, bytes]) -> bool:
 
 
 def _png(chunks: list[tuple[bytes, bytes]]) -> bytes:
-    """A file of chunks, with their checksums."""
+    """Return a file of these chunks, with their checksums."""
     parts = [_SIGNATURE]
     for name, body in chunks:
         checksum = zlib.crc32(body, zlib.crc32(name))

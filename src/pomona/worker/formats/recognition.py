@@ -17,9 +17,9 @@ from pomona.worker.formats.heif import heif_plugin
 
 __all__ = ["format_of", "plugin"]
 
-# Format, in Pillow's words -> what the names of its module and its class begin with. The class, not
-# `Image.open`, which hides why a header was refused. MPO is not among them: its first frame is the
-# JPEG itself, and this way a broken index of further frames spoils nothing.
+# Format, in Pillow's words -> the start of the names of its module and its class. The class is used
+# instead of `Image.open`, which hides why a header was refused. MPO is omitted on purpose: its
+# first frame is the JPEG itself, so a damaged index of other frames does no harm.
 _PLUGINS = {
     "JPEG": ("Jpeg", "Jpeg"),
     "PNG": ("Png", "Png"),
@@ -80,9 +80,9 @@ def format_of(content: bytes) -> str:
 
 
 def _is_tga(content: bytes) -> bool:
-    """Whether the bytes have the footer of TGA 2, or a header of TGA in which every field fits.
+    """Return whether the bytes have the footer of TGA 2, or a TGA header with valid fields.
 
-    TGA has no magic number, so that this is asked last.
+    TGA has no magic number, so this check comes last.
     """
     if content.endswith(b"TRUEVISION-XFILE.\0"):
         return True
@@ -103,7 +103,7 @@ def _is_tga(content: bytes) -> bool:
 
 @cache
 def plugin(name: str) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
-    """Pillow's class that reads the format, imported at the first file of its kind."""
+    """Return Pillow's class for the format. It is imported at the first file of its kind."""
     if name == "HEIF":
         return heif_plugin()
     module, kind = _PLUGINS[name]

@@ -1,4 +1,4 @@
-"""TGA files that carry a colour map which their pixels do not use."""
+"""TGA files with a colour map that their pixels do not use."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The pixels of a TIFF's first page.
 
-Pillow reads the layouts that it decodes right. For the others, Pillow's libtiff unpacks the
-segments to bytes, and numpy makes samples of them: Pillow mixes up byte orders, planes and
-white-is-zero for many layouts, without an error.
+Pillow reads the layouts that it decodes correctly. For the others, Pillow's libtiff unpacks the
+segments to bytes, and NumPy turns them into samples: for many layouts Pillow confuses byte orders,
+planes and white-is-zero without an error.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pomona.worker.levels import displayed_range, finite_range, to_levels
 __all__ = ["read_pixels"]
 
 _BYTES_PER_PIXEL = 6
-_LARGEST_BAND = 64 * 2**20  # bytes: what is allowed even if the limit of pixels is low
+_LARGEST_BAND = 64 * 2**20  # bytes: allowed even if the limit of pixels is low
 _PILLOWS_EXTRA = ((), (0,), (1,), (2,), (999,))  # 999: CorelDRAW's transparency
 _MOST_TIMES = {
     tiff.NONE: 1,
@@ -37,7 +37,7 @@ _MOST_TIMES = {
     tiff.ZSTD: 2**16,  # 4 bytes for a block of 128 KiB
     tiff.LZMA: 2**16,
 }
-"""How many times its size data can unpack to: what claims more is refused before it is unpacked."""
+"""Largest compression ratios: a file that claims more is refused before it is unpacked."""
 
 _KINDS = {"u": "unsigned", "i": "signed", "f": "float"}
 _BITS = {"u": (*range(1, 17), 32, 64), "i": (8, 16, 32, 64), "f": (16, 32, 64)}
@@ -47,7 +47,7 @@ def read_pixels(layout: Layout, content: bytes, max_pixels: int) -> Image.Image:
     """Decode the first page, upright.
 
     Args:
-        layout: what its tags say; the number of pixels is known to be within the limit.
+        layout: the layout from its tags; its number of pixels is within the limit.
         content: the whole file.
         max_pixels: a strip or a row of tiles may unpack to 6 bytes for each of them, which is
             enough for RGB of 16 bits in one strip.
@@ -56,20 +56,20 @@ def read_pixels(layout: Layout, content: bytes, max_pixels: int) -> Image.Image:
         8 bits per channel, in one of the modes of `pomona.worker.colours`.
 
     Raises:
-        ImageError: for a layout that is not decoded, and for data that is not there.
-        Exception: what Pillow raises for data that is wrong.
+        ImageError: the layout is not supported, or data is missing.
+        Exception: the data is wrong; an exception of Pillow.
     """
     _check_segments(layout, content)
     band = layout.row_bytes * layout.segments_across * layout.segment[1]
     limit = max(_BYTES_PER_PIXEL * max_pixels, _LARGEST_BAND)
     if band > limit and (layout.is_tiled or layout.compression != tiff.NONE):
-        said = f"a strip or a row of tiles unpacks to {band} bytes, the limit is {limit}"
+        said = f"a strip or a row of tiles expands to {band} bytes, the limit is {limit}"
         raise refusal("too_large", f"{said}: raise it with `max_pixels`", layout.size)
     if _pillow_decodes(layout):
         if layout.compression in (tiff.JPEG, tiff.OLD_JPEG):
             _check_jpegs(layout, content)
         image: Image.Image = plugin("TIFF")(io.BytesIO(content))
-        image.load()  # it comes upright
+        image.load()  # which turns it upright
         return image
     _check_decoded(layout)
     mode, raw_mode = _modes(layout)
@@ -85,11 +85,11 @@ def read_pixels(layout: Layout, content: bytes, max_pixels: int) -> Image.Image:
 
 
 def _pillow_decodes(layout: Layout) -> bool:  # noqa: PLR0911 - one rule for each return
-    """Whether Pillow is known to decode the layout right."""
+    """Return whether Pillow is known to decode the layout correctly."""
     compression, photometric, samples = layout.compression, layout.photometric, layout.samples
     is_ycbcr = photometric == tiff.YCBCR
     if layout.kind != "u" or (layout.is_big and layout.byte_order == ">"):
-        return False  # Pillow reads the header of a big-endian BigTIFF as a small TIFF's
+        return False  # Pillow reads a big-endian BigTIFF's header as a classic one
     if compression in tiff.FAX:
         return layout.bits == samples == layout.planar == 1 and photometric in tiff.GREYS
     if layout.fill_order != 1:
@@ -160,7 +160,7 @@ def _check_decoded(layout: Layout) -> None:
 
 
 def _check_segments(layout: Layout, content: bytes) -> None:
-    """See that the data of each segment is within the file."""
+    """Check that the data of each segment is within the file."""
     planes = layout.planes
     expected = layout.segments_across * layout.segments_down * planes
     offsets, counts = layout.offsets[:expected], layout.counts
@@ -188,15 +188,15 @@ def _check_segments(layout: Layout, content: bytes) -> None:
     if layout.compression != tiff.NONE:
         needed = counts
     if (offsets > len(content) - needed).any():
-        said = f"the data goes on after the last of {len(content)} bytes"
+        said = f"the data continues after the last of {len(content)} bytes"
         raise refusal("truncated", said, layout.size)
 
 
 def _check_jpegs(layout: Layout, content: bytes) -> None:
-    """See that each segment holds all of its pixels: libtiff makes grey of what is missing.
+    """Check that each segment holds all of its pixels: libtiff fills missing ones with grey.
 
     Raises:
-        ImageError: if a segment is no JPEG of its size.
+        ImageError: a segment is not a JPEG of its size.
         OSError: data is missing or damaged.
     """
     assert layout.counts is not None  # noqa: S101 - `_check_segments` saw that they are there
@@ -219,7 +219,7 @@ def _check_jpegs(layout: Layout, content: bytes) -> None:
 
 
 def _modes(layout: Layout) -> tuple[str, str]:
-    """Pillow's mode for the picture, and its raw mode for the levels."""
+    """Return Pillow's mode for the picture, and its raw mode for the levels."""
     if layout.photometric in (tiff.RGB, tiff.PALETTE):
         return (("RGB", "RGB"), ("RGBA", "RGBa"), ("RGBA", "RGBA"))[layout.alpha]
     if layout.photometric == tiff.CMYK:
@@ -248,7 +248,7 @@ def _levels(layout: Layout, content: bytes) -> Iterator[tuple[int, npt.NDArray[n
 
 
 def _tables(layout: Layout) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """The 8-bit level of each number that a sample of up to 16 bits can have: colours, alpha."""
+    """Return the 8-bit level of each value of a sample of up to 16 bits: for colours, for alpha."""
     numbers = np.arange(1 << layout.bits)
     if layout.bits == 16 and layout.photometric not in tiff.GREYS:
         table = (numbers >> 8).astype(np.uint8)  # as Pillow does
@@ -258,7 +258,7 @@ def _tables(layout: Layout) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8
 
 
 def _black_and_white(layout: Layout, content: bytes) -> tuple[float, float]:
-    """The numbers that become black and white, from all pixels if the bit depth does not tell."""
+    """Return the values of black and white, from all pixels if the bit depth does not fix them."""
     ranges = [
         found
         for _, samples in bands(layout, content)

@@ -1,8 +1,8 @@
-"""How a TIFF lays out its samples, and whether Pomona decodes that layout.
+"""The layout of the samples in a TIFF, and whether Pomona decodes it.
 
-TIFF is a frame for hundreds of combinations of bit depth, sample format, byte order, compression,
-predictor and order of samples. Only combinations that are listed here are decoded; a file with any
-other is refused, because decoders give wrong pixels for many of them without an error.
+TIFF allows hundreds of combinations of bit depth, sample format, byte order, compression, predictor
+and order of samples. Pomona decodes only the combinations listed here and refuses all others,
+because decoders return wrong pixels for many of them without an error.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ _KINDS = {1: "u", 2: "i", 3: "f"}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layout:
-    """What the tags of a TIFF's first page say of its samples.
+    """The samples of a TIFF's first page, according to its tags.
 
     Attributes:
         byte_order: `<` or `>`.
@@ -80,23 +80,23 @@ class Layout:
         bits: of each sample.
         kind: of each sample: `u` unsigned, `i` signed, `f` float.
         photometric: PhotometricInterpretation.
-        samples: of each pixel.
+        samples: number of samples of each pixel.
         extra: ExtraSamples, one for each sample after the colours; None if the file has more
-            samples than colours and does not say what they are.
+            samples than colours and does not declare their kind.
         compression: the tag's value.
         predictor: 1 none, 2 differences, 3 differences of floats.
-        planar: PlanarConfiguration; 2 if each sample has a plane of its own.
+        planar: PlanarConfiguration; 2 if each sample has its own plane.
         fill_order: 1, or 2 if the bits of each byte are stored in reverse.
         is_tiled: whether segments are tiles; otherwise they are strips.
         segment: (width, height) of a tile, or of a strip.
         offsets: where each segment starts in the file, int64.
-        counts: the bytes of each segment, int64; None if the file does not say.
+        counts: the bytes of each segment, int64; None if the file does not have them.
         subsampling: YCbCrSubSampling.
-        is_plain_ycbcr: whether YCbCr is that of JFIF files: no other coefficients, no other range.
+        is_plain_ycbcr: whether YCbCr has the coefficients and the range of JFIF files.
         palette: the colours of a palette, (colours, 3) uint8; None for another interpretation.
-        jpeg_tables: what the JPEG streams of all segments share, or nothing.
+        jpeg_tables: the tables that the JPEG streams of all segments share; may be empty.
         orientation: the tag's value, or None.
-        xmp: the tag's bytes, or nothing.
+        xmp: the tag's bytes; may be empty.
     """
 
     byte_order: str
@@ -131,12 +131,12 @@ class Layout:
     def alpha(self) -> int:
         """0 if the picture is opaque, 1 if colours are multiplied by the transparency, else 2."""
         if self.extra is None:
-            return 2  # four samples and no word of the fourth: Pillow's choice
+            return 2  # four samples, the fourth undeclared: Pillow's choice
         return self.extra[0] if self.extra else 0
 
     @property
     def planes(self) -> int:
-        """How many planes the picture is made of; those of samples that are ignored follow."""
+        """Number of planes of the picture; the planes of ignored samples follow them."""
         return self.colours + bool(self.alpha) if self.planar == 2 else 1
 
     @property
@@ -164,11 +164,11 @@ def read_layout(content: bytes) -> Layout:
     """Read the first page's tags.
 
     Args:
-        content: the whole file, known to begin as a TIFF does.
+        content: the whole file, which begins like a TIFF.
 
     Raises:
-        ImageError: if the tags are not all there, contradict each other, or describe samples that
-            nothing here decodes.
+        ImageError: tags are missing, contradict each other, or describe samples that Pomona does
+            not decode.
     """
     tags = Tags(content)
     size = width, height = tags.number(256), tags.number(257)
@@ -241,7 +241,7 @@ def _compression(value: int, size: tuple[int, int]) -> int:
 
 
 def _same(tags: Tags, tag: int, samples: int, default: int, size: tuple[int, int]) -> int:
-    """The one value of a tag that has a value for each sample."""
+    """Return the value of a tag whose values for all samples are equal."""
     if tag not in tags:
         return default
     found = tags.numbers(tag)
@@ -263,7 +263,7 @@ def _kind(sample_format: int, size: tuple[int, int]) -> str:
 
 
 def _extra(tags: Tags, extras: int, size: tuple[int, int]) -> tuple[int, ...] | None:
-    """What the samples after the colours are."""
+    """Return the kinds of the samples after the colours."""
     if extras < 0:
         raise refusal("corrupt", f"{-extras} samples fewer than the colours need", size)
     if not extras:

@@ -88,7 +88,7 @@ class Tags:
         return struct.unpack_from(f"{self.byte_order}{form}", self._content, at)
 
     def _ends(self) -> ImageError:
-        said = f"the header goes on after the last of {len(self._content)} bytes"
+        said = f"the header continues after the last of {len(self._content)} bytes"
         return refusal("truncated", said)
 
     def __contains__(self, tag: int) -> bool:
