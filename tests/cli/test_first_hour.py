@@ -30,7 +30,7 @@ from pomona.cli.main import app, main
 from pomona.cli.paths import as_file, as_path
 from pomona.encoder.encoder import Encoder
 from pomona.errors import SourceError
-from pomona.plural import count_of
+from pomona.messages import count_of
 from pomona.table.differences import differences
 from pomona.table.feature_table import FeatureTable
 

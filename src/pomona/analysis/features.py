@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 from pomona.analysis.inspection import sorted_labels
 from pomona.analysis.vectors import Block, open_vectors
 from pomona.errors import UsageError
+from pomona.messages import count_of
 from pomona.notebook import html_card, html_pairs, html_table
-from pomona.plural import count_of
 from pomona.table.feature_table import FeatureTable
 
 if TYPE_CHECKING:

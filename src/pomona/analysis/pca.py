@@ -19,7 +19,7 @@ import pyarrow as pa
 from pomona.analysis.progress import Step, no_steps
 from pomona.encoder.encoder import canonical_digest
 from pomona.errors import UsageError
-from pomona.plural import count_of
+from pomona.messages import count_of
 from pomona.schema import FEATURE_SCHEMA
 from pomona.worker.featurize import vectors_array
 

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 
 from pomona.encoder.drawn_warning import warn_of_drawn
 from pomona.errors import RunError, TableError
+from pomona.messages import count_of
 from pomona.notebook import html_card, html_pairs
-from pomona.plural import count_of
 from pomona.schema import FEATURE_SCHEMA
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from pomona.cli.options import MAX_PIXELS
 from pomona.cli.parameters import in_options
 from pomona.cli.paths import as_path
 from pomona.cli.sections import SectionedCommand
-from pomona.plural import count_of
+from pomona.messages import count_of
 
 if TYPE_CHECKING:
     from pomona.classification import Prediction

@@ -26,7 +26,7 @@ from pomona.cli.sections import SectionedCommand
 from pomona.encoder.names import DEFAULT_MODEL
 from pomona.errors import EncoderError, EngineError
 from pomona.io.location import shell_word
-from pomona.plural import count_of
+from pomona.messages import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

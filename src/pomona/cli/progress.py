@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pomona.plural import count_of
+from pomona.messages import count_of
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar

@@ -14,7 +14,7 @@ from pomona.analysis.inspection import sorted_labels
 from pomona.cli.parameters import in_options
 from pomona.encoder.encoder import describe_preprocessing
 from pomona.io.location import shell_word
-from pomona.plural import count_of
+from pomona.messages import count_of
 
 if TYPE_CHECKING:
     from pomona.analysis.inspection import Inspection, VectorCheck

@@ -11,7 +11,7 @@ from pomona.cli.console import AS_JSON, results_follow
 from pomona.cli.paths import as_file, as_path
 from pomona.cli.progress import steps_bar
 from pomona.cli.sections import SectionedCommand
-from pomona.plural import count_of
+from pomona.messages import count_of
 
 __all__ = ["report"]
 

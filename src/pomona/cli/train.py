@@ -13,7 +13,7 @@ from pomona.cli.paths import as_path
 from pomona.cli.progress import steps_bar
 from pomona.cli.sections import SectionedCommand
 from pomona.io.location import shell_word
-from pomona.plural import count_of
+from pomona.messages import count_of
 
 if TYPE_CHECKING:
     from pomona.analysis.classifier.evaluation import Evaluation

@@ -20,8 +20,8 @@ from pomona.encoder.preprocessing import Preprocessing
 from pomona.errors import EncoderError
 from pomona.io.container import Container
 from pomona.io.location import read_file, without_password, written_whole
+from pomona.messages import count_of
 from pomona.notebook import html_card, html_pairs
-from pomona.plural import count_of
 
 if TYPE_CHECKING:
     import numpy as np

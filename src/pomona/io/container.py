@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar
 
 from pomona.errors import PomonaError
+from pomona.messages import one_line
 
 __all__ = ["Container"]
 
@@ -122,7 +123,7 @@ class Container:
             *(KeyError, TypeError, ValueError, AttributeError, struct.error),
             *(OverflowError, RecursionError, self.error),
         ) as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error)
             raise self.error(f"{name} has a header that cannot be read: {reason}") from error
 
     def _parts(self, blob: Content) -> tuple[dict[str, Any], dict[str, Content]]:

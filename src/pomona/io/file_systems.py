@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from pomona.messages import one_line
+
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem, FileSystemHandler
 
@@ -56,7 +58,7 @@ def arrow_system(uri: str) -> tuple[FileSystem, str]:
     except pa.ArrowInvalid as error:
         raise OSError(f"{error}; Arrow reads s3, s3a, gs, abfss and hdfs") from error
     except (OSError, pa.ArrowException) as error:
-        raise OSError(" ".join(str(error).split())[:200]) from error
+        raise OSError(one_line(error)) from error
     return found
 
 

@@ -15,6 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 from pomona.errors import PomonaError
 from pomona.io.file_systems import arrow_system, open_system
+from pomona.messages import one_line
 
 __all__ = [
     "cache_folder",
@@ -267,7 +268,7 @@ def read_file(location: str, mark: bytes = b"", *, by_jvm: bool = True) -> bytes
         with system.open_input_file(path) as file:
             return _read(file, mark)
     except (OSError, pa.ArrowException) as error:
-        raise OSError(" ".join(str(error).split())[:200]) from error
+        raise OSError(one_line(error)) from error
 
 
 def _read(file: IO[bytes], mark: bytes) -> bytes:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from pomona.job.changes import Changes
-from pomona.plural import count_of
+from pomona.messages import count_of
 from pomona.source.passed_over import PassedOver
 from pomona.table.failed_files import NAMED_FAILURES, FailedFile
 

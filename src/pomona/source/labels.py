@@ -10,7 +10,7 @@ from typing import Protocol
 
 from pomona.errors import UsageError
 from pomona.io.location import check_here, local_path
-from pomona.plural import count_of
+from pomona.messages import count_of
 from pomona.source.label_file import EXPECTED, Line, normal_path, read_label_file
 
 __all__ = ["LabelRule", "check_label_rule", "lasting_label_rule", "parse_label_rule"]

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Set
 from typing import NamedTuple
 
-__all__ = ["expand", "folders_above", "has_parent_in", "is_hidden", "tree"]
+__all__ = ["expand", "folders_above", "has_parent_in", "tree"]
 
 
 def tree(
@@ -95,11 +95,6 @@ def folders_above(path: str) -> Iterator[str]:
 def has_parent_in(path: str, folders: Set[str]) -> bool:
     """Whether a folder above a path is among these, none of which ends with a slash."""
     return any(above in folders for above in folders_above(path))
-
-
-def is_hidden(name: str) -> bool:
-    """Whether Spark passes over a file of this name in a folder of data."""
-    return name.startswith((".", "_"))
 
 
 class _Folder(NamedTuple):

@@ -36,7 +36,7 @@ from pomona.job.summary import (
     note_kept,
     summarize,
 )
-from pomona.plural import count_of
+from pomona.messages import count_of
 from pomona.spark.binary_files import read_images
 from pomona.spark.cluster.cluster import cluster_of
 from pomona.spark.dataframe.featurize import Task

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pomona.errors import TableError, UsageError
-from pomona.plural import count_of
+from pomona.messages import count_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

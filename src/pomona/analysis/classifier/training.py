@@ -25,8 +25,8 @@ from pomona.analysis.vectors import open_vectors
 from pomona.encoder.encoder import Encoder
 from pomona.errors import ClassifierError, UsageError
 from pomona.extras import check_extra
+from pomona.messages import count_of
 from pomona.notebook import html_card, html_pairs, html_table
-from pomona.plural import count_of
 from pomona.table.differences import differences
 from pomona.table.feature_table import FeatureTable
 

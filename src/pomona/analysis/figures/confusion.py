@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pomona.analysis.figures.style import check_plot, new_figure, plain, save_figure
-from pomona.plural import count_of
+from pomona.messages import count_of
 
 if TYPE_CHECKING:
     from pomona.analysis.classifier.evaluation import Evaluation

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pomona.analysis.figures.style import class_colours, new_figure, plain, tidy
-from pomona.plural import count_of
+from pomona.messages import count_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -31,7 +31,7 @@ from pomona.errors import UsageError
 from pomona.extras import check_extra
 from pomona.io.container import Container
 from pomona.io.location import written_whole
-from pomona.plural import count_of
+from pomona.messages import count_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

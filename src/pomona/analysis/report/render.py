@@ -24,7 +24,7 @@ from pomona.analysis.report.selection import select
 from pomona.errors import UsageError
 from pomona.extras import check_extra
 from pomona.io.location import written_whole
-from pomona.plural import count_of, noun_for
+from pomona.messages import count_of, noun_for
 from pomona.table.feature_table import FeatureTable, check_output
 
 if TYPE_CHECKING:

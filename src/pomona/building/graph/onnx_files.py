@@ -32,6 +32,7 @@ from pomona.encoder.encoder import Encoder
 from pomona.encoder.preprocessing import Preprocessing
 from pomona.errors import EncoderError
 from pomona.extras import check_extra
+from pomona.messages import one_line
 from pomona.runtime.onnxruntime import new_session
 from pomona.runtime.parity import TOLERANCE, probe_images
 
@@ -75,7 +76,7 @@ def build(path: Path, settings: NetworkSettings) -> Encoder:
         _check(model)
     except Exception as error:  # protobuf's, ONNX' and the system's
         raise EncoderError(
-            f"ONNX {onnx.__version__} cannot read {path}: {_one_line(error)}; is the file whole?"
+            f"ONNX {onnx.__version__} cannot read {path}: {one_line(error)}; is the file whole?"
         ) from error
     _check_version(model, path)
     _refuse_both_signs(model, path)
@@ -305,7 +306,7 @@ def _given_for_one_image(
     except Exception as error:  # ONNX Runtime's are not of one kind
         raise EncoderError(
             f"{path} cannot take one image of {preprocessing.height}x{preprocessing.width}: "
-            f"{_one_line(error)}"
+            f"{one_line(error)}"
         ) from error
     if given.ndim < 1 or len(given) != 1:
         raise EncoderError(
@@ -336,7 +337,3 @@ def _is_quantized(model: Any) -> bool:
 
 def _whole_array(given: NDArray[Any]) -> str | None:
     return None if given.dtype.kind == "f" else str(given.dtype)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]

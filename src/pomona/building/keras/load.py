@@ -19,6 +19,7 @@ from pomona.building.keras.renumber import renumber
 from pomona.building.keras.restore import restore
 from pomona.building.untrusted_files import check_archive, check_hdf5, largest_content
 from pomona.errors import EncoderError
+from pomona.messages import one_line
 
 __all__ = ["load_model", "read_config"]
 
@@ -215,8 +216,7 @@ def _readable(path: Path) -> Iterator[None]:
 
 def _one_line(error: BaseException) -> str:
     """The innermost of Keras' reasons, which stand one within the other."""
-    reason = str(error).rpartition("Exception encountered: ")[2]
-    return " ".join(reason.split())[:240]
+    return one_line(str(error).rpartition("Exception encountered: ")[2], 240)
 
 
 def _text(value: Any) -> str:

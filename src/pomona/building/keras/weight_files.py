@@ -24,6 +24,7 @@ import numpy as np
 
 from pomona.building.untrusted_files import check_hdf5, largest_content
 from pomona.errors import EncoderError
+from pomona.messages import one_line
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -95,7 +96,7 @@ def read_weights(path: Path) -> list[LayerArrays]:
         *(OSError, AttributeError, KeyError, RuntimeError, ValueError, TypeError, MemoryError),
     ) as error:
         raise EncoderError(
-            f"cannot read weights from {path}: {_one_line(error)}; expected a Keras .h5 or "
+            f"cannot read weights from {path}: {one_line(error)}; expected a Keras .h5 or "
             ".weights.h5 file"
         ) from error
     if not layers:
@@ -314,7 +315,3 @@ def _shown(layer: LayerShape) -> str:
 
 def _shapes(shapes: Iterable[tuple[int, ...]]) -> str:
     return ", ".join(map(str, shapes))
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pomona.errors import EngineError, UsageError
 from pomona.extras import check_extra, install_command
 from pomona.io.location import cache_folder
+from pomona.messages import one_line
 from pomona.spark.errors import cause_in_log, cause_of
 from pomona.spark.session.class_archive import archive_options
 from pomona.spark.session.local_settings import has_java_options, master_in_settings
@@ -100,7 +101,7 @@ def check_spark(given: SparkSession | None, master: str | None) -> None:
             import pyspark.sql.connect.session  # noqa: F401 - which imports gRPC
         except ImportError as error:
             raise EngineError(
-                f"Spark Connect needs more than PySpark ({' '.join(str(error).split())[:100]}): "
+                f"Spark Connect needs more than PySpark ({one_line(error, 100)}): "
                 f"{install_command('connect')}"
             ) from error
         return
@@ -219,8 +220,7 @@ def _connected(url: str) -> Iterator[SparkSession]:
             "is it running, and is the port right (15002 by default)?"
         ) from error
     except (PySparkException, grpc.RpcError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise EngineError(f"cannot connect to {_shown(url)}: {reason}") from error
+        raise EngineError(f"cannot connect to {_shown(url)}: {one_line(error)}") from error
     try:
         yield ours
     finally:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import simplejpeg
 from PIL import Image, ImageFile
 
-from pomona.plural import count_of
+from pomona.messages import count_of
 from pomona.worker.formats.jpeg_data import END, JpegData
 
 __all__ = ["load"]

@@ -18,6 +18,7 @@ import pyarrow as pa
 from pyarrow.fs import FileInfo, FileSelector, FileSystemHandler, FileType
 
 from pomona.extras import install_command
+from pomona.messages import one_line
 
 __all__ = ["HadoopHandler"]
 
@@ -160,9 +161,9 @@ def _os_errors() -> Iterator[None]:
         cause = error.java_exception
         while (inner := cause.getCause()) is not None:
             cause = inner
-        raise OSError(" ".join(str(cause.toString()).split())[:300]) from error
+        raise OSError(one_line(cause.toString(), 300)) from error
     except (Py4JError, PySparkException) as error:  # a session turns some into PySpark's own
-        raise OSError(" ".join(str(error).split())[:300]) from error
+        raise OSError(one_line(error, 300)) from error
 
 
 @cache

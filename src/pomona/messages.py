@@ -1,8 +1,8 @@
-"""Counts in messages: `1 image`, `1,234 images`."""
+"""What messages are made of: counts (`1 image`, `1,234 images`), and reasons in one line."""
 
 from __future__ import annotations
 
-__all__ = ["count_of", "noun_for"]
+__all__ = ["count_of", "noun_for", "one_line"]
 
 
 def count_of(number: int, singular: str, plural: str | None = None) -> str:
@@ -19,3 +19,8 @@ def count_of(number: int, singular: str, plural: str | None = None) -> str:
 def noun_for(number: int, singular: str, plural: str | None = None) -> str:
     """Return the noun of such a count alone, for a place that shows the number apart."""
     return singular if number == 1 else plural or singular + "s"
+
+
+def one_line(error: object, longest: int = 200) -> str:
+    """Return the text of an error in one line, cut to a number of characters."""
+    return " ".join(str(error).split())[:longest]
