@@ -61,7 +61,9 @@ def test_the_share_of_a_control_group_is_found(
 
 @given(st.text(), st.text())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_whatever_stands_there_is_a_share_or_none(tmp_path: Path, groups: str, limit: str) -> None:
+def test_a_quota_of_any_text_is_a_positive_share_or_none(
+    tmp_path: Path, groups: str, limit: str
+) -> None:
     folder = tmp_path / "proc" / "self"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "cgroup").write_text(groups, errors="replace")

@@ -52,7 +52,7 @@ def test_an_encoder_embeds_images_itself(table: list[dict[str, object]], encoder
         encoder.embed(paths)
 
 
-def test_an_image_that_fails_is_nan_exactly_where_the_table_has_no_vector(
+def test_an_image_without_a_vector_in_the_table_is_nan(
     table: list[dict[str, object]], encoder: Encoder
 ) -> None:
     paths = [str(row["path"]).removeprefix("file:") for row in table]

@@ -46,7 +46,7 @@ def test_labels_and_paths_are_in_the_order_of_the_matrix(folder: Path) -> None:
     assert (len(features), features.dimension) == (9, 4)
 
 
-def test_images_without_a_vector_are_told_apart(folder: Path) -> None:
+def test_images_without_a_vector_are_named_with_their_status(folder: Path) -> None:
     failed = pomona.read_features(folder).failed.to_pylist()
     assert [(row["path"], row["status"]) for row in failed] == FAILED
     assert failed[0]["error"] == "drawn as empty"
@@ -99,7 +99,7 @@ def test_spark_reads_the_rows_with_a_vector_and_what_made_them(
 
 
 @pytest.mark.spark
-def test_spark_reads_a_table_on_this_machine_whatever_its_name_and_sparks_default(
+def test_spark_reads_a_table_on_this_machine_for_any_name_and_default_of_spark(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     folder = tmp_path / "set [1] {a,b}*"

@@ -66,6 +66,6 @@ def test_a_bad_vector_is_counted_by_its_fault(
     assert getattr(check, fault) == 1
 
 
-def test_what_is_printed_is_json_also_where_a_vector_is_not_finite(tmp_path: Path) -> None:
+def test_the_output_is_json_also_if_a_vector_is_not_finite(tmp_path: Path) -> None:
     told = json.dumps(inspected(tmp_path, [1, np.nan, -np.inf]).to_json(), allow_nan=False)
     assert json.loads(told)["first_rows"][0]["features"] == [1, None, None]

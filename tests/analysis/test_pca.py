@@ -104,7 +104,7 @@ def test_the_new_table_has_the_same_rows_and_a_fingerprint_of_its_own(
     assert inspect(FeatureTable(tmp_path / "small")).check.passed
 
 
-def test_cosines_are_kept_where_all_components_are(source: FeatureTable, tmp_path: Path) -> None:
+def test_cosines_are_kept_if_all_components_are(source: FeatureTable, tmp_path: Path) -> None:
     project(source, FeatureTable(tmp_path / "all"), 6)
     ours = open_vectors(FeatureTable(tmp_path / "all")).matrix().vectors
     centred = MATRIX - MATRIX.mean(axis=0)
@@ -143,9 +143,7 @@ def test_vectors_that_are_all_the_same_are_refused(tmp_path: Path) -> None:
         project(FeatureTable(folder), FeatureTable(tmp_path / "small"), 1)
 
 
-def test_a_table_that_is_there_is_replaced_only_when_told(
-    source: FeatureTable, tmp_path: Path
-) -> None:
+def test_an_existing_table_is_replaced_only_if_asked(source: FeatureTable, tmp_path: Path) -> None:
     small = FeatureTable(tmp_path / "small")
     project(source, small, 2)
     before = sorted(small.folder.iterdir())
@@ -205,7 +203,7 @@ def test_the_command_writes_beside_the_table_by_default(
     assert out.splitlines()[1].split()[0] == "components"
 
 
-def test_json_tells_the_share_of_each_component(
+def test_json_has_the_share_of_each_component(
     capfd: pytest.CaptureFixture[str], source: FeatureTable, tmp_path: Path
 ) -> None:
     _, out, _ = run(capfd, "project", source.folder, "-k", 3, "-o", tmp_path / "s", "--json")
@@ -267,7 +265,7 @@ def test_spark_makes_the_same_table(
 
 
 @pytest.mark.spark
-def test_spark_replaces_a_table_only_when_told(
+def test_spark_replaces_a_table_only_if_asked(
     source: FeatureTable, tmp_path: Path, spark: SparkSession
 ) -> None:
     from pomona.spark.pca import project_on_spark
@@ -281,7 +279,7 @@ def test_spark_replaces_a_table_only_when_told(
 
 
 @pytest.mark.spark
-def test_spark_writes_to_a_hadoop_file_system_and_replaces_only_a_table_and_only_when_told(
+def test_spark_writes_to_a_hadoop_file_system_and_replaces_only_a_table_and_only_if_asked(
     source: FeatureTable, tmp_path: Path, spark: SparkSession, remote: str
 ) -> None:
     from pomona.spark.pca import project_on_spark

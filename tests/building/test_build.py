@@ -61,7 +61,7 @@ def test_the_encoder_says_what_made_it(encoder: Encoder) -> None:
     assert (told["dimension"], told["precision"]) == ("1280", "f32")
 
 
-def test_the_card_tells_the_networks_own_numbers(encoder: Encoder) -> None:
+def test_the_card_gives_the_networks_own_numbers(encoder: Encoder) -> None:
     card = find_card("mobilenet_v2")
     network = build.describe_network("mobilenet_v2")
     assert network["parameters"] == card.parameters
@@ -156,7 +156,7 @@ def test_a_second_build_comes_from_the_cache_without_keras(
     assert build.build_encoder("mobilenet_v2", "untrained:7") == encoder
 
 
-def test_a_damaged_cache_is_built_anew(encoder: Encoder, cache: Path) -> None:
+def test_a_damaged_cache_is_built_again(encoder: Encoder, cache: Path) -> None:
     whole = {
         path: path.read_bytes()
         for path in cache.glob("encoders/*.encoder")
@@ -220,7 +220,7 @@ def test_an_unknown_model_names_near_ones() -> None:
 
 
 @pytest.mark.parametrize("weights", ["imagenet", "drawn", "untrained:0"])
-def test_a_size_that_the_network_cannot_have_is_told_as_such(weights: str) -> None:
+def test_a_size_that_the_network_cannot_have_is_reported_as_such(weights: str) -> None:
     with pytest.raises(EncoderError, match="cannot be built for images of 16 x 16 pixels: Input"):
         applications.build("mobilenet_v2", weights, NetworkSettings(size=(16, 16)))
 

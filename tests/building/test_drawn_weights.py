@@ -90,7 +90,7 @@ def test_the_file_given_by_its_path_makes_the_same_vectors(drawn_encoder: Encode
     assert by_path.provenance()["weights_sha256"] == drawn_encoder.provenance()["weights_sha256"]
 
 
-def test_held_out_families_are_told_apart_much_better_than_by_untrained_weights(
+def test_held_out_families_are_separated_much_better_than_by_untrained_weights(
     drawn_encoder: Encoder, encoder: Encoder, held_out: Path, tmp_path: Path
 ) -> None:
     features, labels = features_of(held_out, tmp_path / "drawn", drawn_encoder)

@@ -19,7 +19,7 @@ from pomona.errors import EncoderError
 KEYS = ("size", "resize", "channel_order", "scale", "mean", "std", "layout", "layer", "signature")
 
 
-def test_a_card_beside_the_file_tells_what_options_would(tmp_path: Path) -> None:
+def test_a_card_beside_the_file_replaces_options(tmp_path: Path) -> None:
     shutil.copy(FILES / "bare.tflite", tmp_path / "fruit.tflite")
     card = "mean = [127.5, 127.5, 127.5]\nstd = 127.5\nresize = 'bilinear'\n"
     (tmp_path / "fruit.toml").write_text(card)

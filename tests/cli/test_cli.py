@@ -288,7 +288,7 @@ def test_a_run_whose_caller_has_closed_its_streams_is_done(
     assert len(tables.rows(tmp_path / "t")) == 14
 
 
-def test_names_are_shown_to_whatever_the_terminal_can_encode(
+def test_names_are_shown_as_far_as_the_terminal_can_encode_them(
     capfd: pytest.CaptureFixture[str], pictures: Path, tmp_path: Path
 ) -> None:
     extract(capfd, pictures, tmp_path / "t")
@@ -301,7 +301,7 @@ def test_names_are_shown_to_whatever_the_terminal_can_encode(
     assert b"Poire d'\\xe9t\\xe9" in done.stdout
 
 
-def test_a_terminal_is_told_nothing_by_a_files_name(
+def test_a_files_name_sends_no_commands_to_a_terminal(
     capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     hostile = tmp_path / "in" / "\x1b[31mred\x07\nline"
@@ -313,7 +313,7 @@ def test_a_terminal_is_told_nothing_by_a_files_name(
     assert "?[31mred??line/a?.png" in out
 
 
-def test_labels_that_fit_no_image_are_told_of(
+def test_labels_that_fit_no_image_are_reported(
     capfd: pytest.CaptureFixture[str], pictures: Path, tmp_path: Path
 ) -> None:
     _, _, err = extract(capfd, pictures, tmp_path / "t", "--label", "regex:(elsewhere)")

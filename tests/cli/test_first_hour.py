@@ -391,7 +391,7 @@ def test_paths_in_python_may_begin_with_the_home_folder(home: Path, encoder: Enc
 @pytest.mark.parametrize(
     "glob", ["photos/*.png", "photos/*", "*/?/*.png", "*/[ab]/*.png", "./photos/*"]
 )
-def test_a_glob_that_the_shell_expanded_is_told_to_be_quoted(
+def test_a_glob_that_the_shell_expanded_gets_the_advice_to_quote_it(
     home: Path, command: str, glob: str
 ) -> None:
     (home / "features").mkdir()

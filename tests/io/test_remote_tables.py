@@ -77,7 +77,7 @@ def test_every_command_reads_a_table_of_an_object_store_as_one_of_this_machine(
     assert len(labels) == 40
 
 
-def test_partitions_and_managed_tables_of_an_object_store_are_told_apart(
+def test_partitions_and_managed_tables_of_an_object_store_are_distinguished(
     store: object_store.ObjectStore, near: Path
 ) -> None:
     store.put_folder(near, "/bucket/delta/label=a")
@@ -98,7 +98,7 @@ def test_a_table_that_is_not_in_the_store_is_named_without_its_secret(
 
 
 @pytest.mark.parametrize("scheme", ["gs", "gcs"])
-def test_googles_storage_that_cannot_be_reached_is_told_soon(
+def test_googles_storage_that_cannot_be_reached_is_reported_soon(
     monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
     """By itself Arrow would try for 15 minutes, and no signal would end it."""

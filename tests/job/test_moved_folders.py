@@ -148,7 +148,7 @@ def test_options_that_go_together_are_asked_for_together(
         pomona.extract(folder, tmp_path / "t", encoder=encoder, resume=pomona.Resume(**more))
 
 
-def test_a_kept_row_is_told_with_its_folder_and_without_the_advice_to_prune(
+def test_a_kept_row_is_reported_with_its_folder_and_without_advice_to_prune(
     encoder: Encoder, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     encoder.save(tmp_path / "e")

@@ -131,7 +131,7 @@ def test_the_steps_leave_each_listed_file_with_one_row_of_its_state(
     assert changes.gone == len(gone)
 
 
-def test_rows_of_files_that_are_no_more_are_deleted_last() -> None:
+def test_rows_of_deleted_files_are_deleted_last() -> None:
     rows = Rows({"file:/p/1.jpg": (1, 1, "ok"), "file:/p/2.jpg": (1, 1, "ok")})
     files = [ImageFile("/p/2.jpg", 9, 1), ImageFile("/p/3.jpg", 8, 1)]
     steps = list(plan(files, rows, prune=True).steps())

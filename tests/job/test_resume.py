@@ -182,7 +182,7 @@ def test_a_dry_run_into_a_new_table_leaves_no_folder(
     assert not (tmp_path / "t").exists()
 
 
-def test_a_dry_run_is_refused_where_the_run_would_be(
+def test_a_dry_run_is_refused_if_the_run_would_be(
     extract: Extract, pictures: Path, tmp_path: Path
 ) -> None:
     pomona.extract(

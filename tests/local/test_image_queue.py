@@ -67,7 +67,7 @@ def test_suspects_that_were_in_hand_together_come_back_one_by_one() -> None:
     assert len(queue.take(holds_work=False) or []) > 1
 
 
-def test_whoever_holds_work_is_told_to_settle_it_when_nothing_waits() -> None:
+def test_a_worker_with_unsettled_work_gets_an_empty_chunk_if_nothing_waits() -> None:
     queue = filled(5)
     assert len(take_all(queue)) == 5
     assert queue.take(holds_work=True) == []
@@ -102,7 +102,7 @@ def test_a_few_images_are_shared_out_among_all_workers() -> None:
     assert [len(queue.take(holds_work=True) or []) for _ in range(4)] == [2, 2, 2, 2]
 
 
-def test_stopping_wakes_whoever_waits() -> None:
+def test_stopping_wakes_all_that_wait() -> None:
     queue = ImageQueue(1)
     idle = threading.Thread(target=lambda: queue.take(holds_work=False))
     idle.start()

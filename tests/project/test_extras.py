@@ -45,7 +45,7 @@ def test_from_another_folder_the_command_goes_to_the_checkout(
     assert install_command("spark").endswith("pip install '.[spark]'")
 
 
-def test_an_environment_without_pip_is_told_of_uv(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_environment_without_pip_is_advised_to_use_uv(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(extras, "is_installed", lambda module: module != "pip")
     monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}" if name == "uv" else None)

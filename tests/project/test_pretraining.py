@@ -120,7 +120,7 @@ def test_the_rate_rises_shortly_and_falls_to_nothing(schedule: ModuleType) -> No
     assert rates[500] == pytest.approx(0, abs=1e-12)
 
 
-def test_a_description_tells_where_what_is(tmp_path: Path) -> None:
+def test_a_description_depends_on_the_place_in_the_picture(tmp_path: Path) -> None:
     pytest.importorskip("cv2", reason="pretraining's requirements are not installed")
     batches, dictionary = of_pretraining("batches"), of_pretraining("dictionary")
     rng = np.random.default_rng(0)
@@ -170,7 +170,7 @@ def test_gradients_of_what_is_asked_are_the_slopes_of_the_loss(
         assert 2 * (high - low) / 2e-6 == pytest.approx(slope, rel=1e-3)
 
 
-def test_crops_of_one_picture_are_told_from_all_others() -> None:
+def test_crops_of_one_picture_are_recognized_among_all_others() -> None:
     heads = of_pretraining("heads")
     head = heads.CropHead(features=20)
     flat = head.initial(np.random.default_rng(0))
@@ -185,7 +185,7 @@ def test_what_is_made_ahead_comes_in_its_order_and_ends(ahead: ModuleType) -> No
     assert list(ahead.ahead(iter(range(10)), depth=3)) == list(range(10))
 
 
-def test_what_goes_wrong_ahead_is_raised_where_it_is_waited_for(ahead: ModuleType) -> None:
+def test_an_error_of_work_ahead_is_raised_by_the_one_that_waits(ahead: ModuleType) -> None:
     def batches() -> Iterator[int]:
         yield 1
         raise OSError("no space left")

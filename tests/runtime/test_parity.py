@@ -31,7 +31,7 @@ def test_probes_are_the_same_everywhere() -> None:
     assert probe_images(5, 9).shape == (3, 5, 9, 3)
 
 
-def test_an_encoder_passes_where_it_was_built(encoder: Encoder) -> None:
+def test_an_encoder_passes_on_the_machine_that_built_it(encoder: Encoder) -> None:
     assert len(encoder.probes) == 3 * 1280 * 4
     registry.load_once(encoder.fingerprint, lambda: encoder)
 

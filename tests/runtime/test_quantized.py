@@ -210,7 +210,7 @@ def test_openvino_would_overflow_without_vnni_if_it_were_left_to_itself(tmp_path
 
 
 @pytest.mark.parametrize("style", ["qdq", "qoperator", "dynamic"])
-def test_onnx_runtime_is_told_not_to_overflow(tmp_path: Path, style: str) -> None:
+def test_onnx_runtime_is_set_not_to_overflow(tmp_path: Path, style: str) -> None:
     pytest.importorskip("onnxruntime")
     from pomona.runtime.onnxruntime import OnnxRuntime
 

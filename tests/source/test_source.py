@@ -92,7 +92,7 @@ MARKERS = [
 ]
 
 
-def test_files_that_spark_writes_beside_data_are_no_images_even_where_a_glob_finds_all(
+def test_files_that_spark_writes_beside_data_are_not_images_even_if_a_glob_finds_all(
     tmp_path: Path,
 ) -> None:
     touch(tmp_path / "a.jpg", *(tmp_path / name for name in MARKERS))
@@ -168,7 +168,7 @@ def test_what_is_excluded_is_left_out_by_name_by_path_and_by_pattern(tmp_path: P
     assert passed_over(tmp_path / "**" / "*", exclude=["y"]).excluded == {"y": 1}
 
 
-def test_a_given_pattern_that_excludes_nothing_is_told(tmp_path: Path) -> None:
+def test_a_pattern_that_excludes_nothing_is_reported(tmp_path: Path) -> None:
     touch(tmp_path / "x" / "a.jpg", tmp_path / "b.mov")
     inside = f"{tmp_path}/x"  # a pattern with a slash is a path below the source
     found = passed_over(tmp_path, exclude=[inside, "*.mov", "!kept", "raw/"])
@@ -225,7 +225,7 @@ def test_a_glob_chooses_by_name_or_by_path_below_the_source(tmp_path: Path) -> N
     assert names(listed(tmp_path, "x/*.dat", "*.jpg")) == ["a.dat", "b.jpg"]
 
 
-def test_the_source_may_be_one_file_whatever_its_name(tmp_path: Path) -> None:
+def test_the_source_may_be_one_file_of_any_name(tmp_path: Path) -> None:
     touch(tmp_path / "photo[1].dat")
     assert names(listed(tmp_path / "photo[1].dat")) == ["photo[1].dat"]
 

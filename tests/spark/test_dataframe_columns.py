@@ -169,7 +169,7 @@ def test_an_image_without_a_path_is_named_by_its_bytes(
         ),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_told_before_a_job_runs(
+def test_columns_that_do_not_fit_are_refused_before_a_job_runs(
     capfd: pytest.CaptureFixture[str],
     records: DataFrame,
     encoder: Encoder,
@@ -185,7 +185,7 @@ def test_what_does_not_fit_is_told_before_a_job_runs(
     assert capfd.readouterr() == ("", "")  # PySpark says nothing beside it
 
 
-def test_what_is_no_dataframe_of_spark_is_told(encoder: Encoder) -> None:
+def test_an_object_that_is_not_a_dataframe_is_refused(encoder: Encoder) -> None:
     with pytest.raises(EngineError, match=r"takes a Spark DataFrame, and this is a list: make one"):
         pomona.featurize(PICTURES, encoder)
 

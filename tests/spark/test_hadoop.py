@@ -399,7 +399,7 @@ def test_a_swap_that_was_not_written_down_whole_was_never_made(
     assert not swap.exists()
 
 
-def test_a_part_file_that_cannot_be_read_is_never_dropped_whatever_the_session_says(
+def test_a_part_file_that_cannot_be_read_is_never_dropped_for_any_setting_of_the_session(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
 ) -> None:
     pomona.extract(

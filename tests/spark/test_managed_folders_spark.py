@@ -117,7 +117,7 @@ def test_a_delta_table_is_refused_by_its_name_wherever_spark_would_read_or_write
             )
 
 
-def test_a_file_system_that_cannot_be_reached_is_told_in_one_line(
+def test_a_file_system_that_cannot_be_reached_is_reported_in_one_line(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     with pytest.raises(TableError, match=r"Spark cannot read s3://b/t: .*; write s3a:// in its"):

@@ -124,7 +124,7 @@ def test_rows_whose_metadata_were_lost_are_still_known(
 
 
 @pytest.mark.spark
-def test_tables_that_were_read_by_pomona_are_told_apart_after_a_union(
+def test_tables_that_pomona_read_are_distinguished_after_a_union(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     for letter in "ab":

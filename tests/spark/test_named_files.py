@@ -105,7 +105,7 @@ def test_cameras_names_are_done_by_tasks_and_not_by_the_driver(
         assert tables.read(tmp_path / "far")[name].equals(rows[name]), name
 
 
-def test_where_nobody_may_compile_the_driver_does_them_of_another_file_system(
+def test_without_a_compiler_the_driver_does_files_of_another_file_system(
     spark: SparkSession,
     encoder: Encoder,
     tmp_path: Path,

@@ -91,7 +91,7 @@ with session(None, None) as spark:
 
 
 @pytest.mark.spark
-def test_a_jvm_that_dies_hides_no_error_and_leaves_its_log_where_the_message_says(
+def test_a_jvm_that_dies_hides_no_error_and_leaves_its_log_in_the_place_of_the_message(
     tmp_path: Path,
 ) -> None:
     program = """

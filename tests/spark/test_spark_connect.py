@@ -223,7 +223,7 @@ def test_storage_that_only_the_server_reaches_is_refused(
         ("metadata/00000-6bd.gz.metadata.json", "an Iceberg table"),
     ],
 )
-def test_a_table_of_another_system_is_refused_by_its_name_here_and_where_only_the_server_reaches(
+def test_a_table_of_another_system_is_refused_by_its_name_here_and_on_the_server(
     connect: SparkSession, tmp_path: Path, place: str, marker: str, system: str
 ) -> None:
     log = tmp_path / "t" / marker
@@ -235,7 +235,7 @@ def test_a_table_of_another_system_is_refused_by_its_name_here_and_where_only_th
             pomona.spark.read_features(connect, f"{root}/t{place}")
 
 
-def test_plain_tables_and_whole_sinks_of_streams_are_read_where_only_the_server_reaches(
+def test_plain_tables_and_whole_sinks_of_streams_are_read_on_the_server(
     connect: SparkSession, tmp_path: Path
 ) -> None:
     vectors = [[float(number), 1.0] for number in range(5)]
@@ -263,7 +263,9 @@ def test_plain_tables_and_whole_sinks_of_streams_are_read_where_only_the_server_
         pomona.spark.read_features(connect, f"{far}/sink/label=a")
 
 
-def test_a_table_that_the_server_cannot_reach_is_told_in_one_line(connect: SparkSession) -> None:
+def test_a_table_that_the_server_cannot_reach_is_reported_in_one_line(
+    connect: SparkSession,
+) -> None:
     with pytest.raises(
         TableError, match=r"Spark cannot read s3://b/t: .*; write s3a:// in"
     ) as told:
@@ -286,7 +288,7 @@ def test_a_master_is_refused_while_a_session_of_spark_connect_is_active(
         )
 
 
-def test_a_session_of_spark_connect_that_is_merely_active_needs_no_java(
+def test_an_active_session_of_spark_connect_needs_no_java(
     connect: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
@@ -356,7 +358,7 @@ def test_the_command_line_takes_a_servers_address_for_a_master(
     assert '"ok": 11' in done.stdout, done.stderr
 
 
-def test_an_address_where_no_server_is_ends_with_one_line(
+def test_an_address_without_a_server_ends_with_one_line(
     encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("grpc", reason="Spark Connect needs gRPC: pip install '.[connect]'")

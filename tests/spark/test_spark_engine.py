@@ -459,7 +459,7 @@ def test_files_that_go_away_after_the_listing_get_their_rows_however_many(
     assert errors == {None, "cannot be read: No such file or directory"}
 
 
-def test_spark_is_not_started_where_there_is_nothing_to_do(
+def test_spark_is_not_started_if_there_is_nothing_to_do(
     encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = []

@@ -192,7 +192,7 @@ def test_a_setting_that_spark_refuses_is_quoted(tmp_path: Path) -> None:
 
 
 @pytest.mark.spark
-def test_workers_without_pomona_are_told_from_other_failures(tmp_path: Path) -> None:
+def test_workers_without_pomona_are_distinguished_from_other_failures(tmp_path: Path) -> None:
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')  # without its packages
     python.chmod(0o755)

@@ -85,7 +85,7 @@ def test_vectors_are_those_of_extract_and_other_columns_stay(
     assert good == 11
 
 
-def test_ml_vectors_have_the_same_numbers_and_null_where_there_are_none(
+def test_ml_vectors_have_the_same_numbers_and_null_for_none(
     spark: SparkSession, encoder: Encoder, fruit: Path
 ) -> None:
     frame = images(spark, fruit)
@@ -213,7 +213,7 @@ def test_another_encoder_takes_the_place_of_the_first(
     assert pomona.spark.provenance(featurizer.transform(frame))["weights"] == "another name"
 
 
-def test_bad_use_is_told_before_anything_runs(
+def test_bad_use_is_refused_before_anything_runs(
     spark: SparkSession, encoder: Encoder, fruit: Path
 ) -> None:
     frame = images(spark, fruit)

@@ -77,7 +77,7 @@ def test_a_part_file_without_all_columns_is_refused_by_name(tmp_path: Path, drop
         list(FeatureTable(tmp_path / "t").batches())
 
 
-def test_a_row_without_a_path_is_told_with_a_remedy(tmp_path: Path) -> None:
+def test_a_row_without_a_path_is_reported_with_a_remedy(tmp_path: Path) -> None:
     add(tmp_path / "t", A, "a.jpg")
     (part,) = FeatureTable(tmp_path / "t").parts()
     rows = pq.read_table(part)
@@ -185,7 +185,7 @@ def test_a_folder_that_is_no_table_is_never_touched(tmp_path: Path, overwrite: b
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.docx"]
 
 
-def test_what_desktops_and_notebooks_leave_in_a_folder_is_left_in_peace(tmp_path: Path) -> None:
+def test_files_of_desktops_and_notebooks_in_a_folder_are_allowed(tmp_path: Path) -> None:
     add(tmp_path, A, "a.jpg")
     (tmp_path / ".DS_Store").write_text("x")
     (tmp_path / ".ipynb_checkpoints").mkdir()

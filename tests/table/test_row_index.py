@@ -96,7 +96,7 @@ def test_verdicts_are_those_of_a_dictionary(
     assert known.parts_with_unlisted() == (["part-0"] if left else [])
 
 
-def test_keys_are_whole_where_they_end_in_zeros() -> None:
+def test_keys_that_end_in_zeros_are_whole() -> None:
     path = next(f"{n}" for n in range(10_000) if hashlib.sha256(f"{n}".encode()).digest()[15] == 0)
     (keys,) = index([{"path": path}]).rows_of([path]).values()
     assert keys == {hashlib.sha256(path.encode()).digest()[:16]}

@@ -80,7 +80,7 @@ def test_removed_rows_are_gone_and_all_others_stay_as_they_were(tmp_path: Path) 
     parts=st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=6), min_size=1, max_size=5),
     doomed=st.sets(st.integers(0, 30)),
 )
-def test_whatever_is_removed_nothing_else_is(
+def test_only_the_rows_to_delete_are_deleted(
     tmp_path_factory: pytest.TempPathFactory, parts: list[list[int]], doomed: set[int]
 ) -> None:
     folder = tmp_path_factory.mktemp("t")
@@ -278,7 +278,7 @@ def test_rows_come_back_though_the_giving_back_is_cut_off_as_well(
         '{"old": [], "new": [], "more": []}',
     ],
 )
-def test_what_is_written_down_is_refused_where_it_leads_out_of_the_table(
+def test_a_journal_that_names_files_outside_the_table_is_refused(
     tmp_path: Path, file: str, written: str
 ) -> None:
     precious = tmp_path / "precious.parquet"

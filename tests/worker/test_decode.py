@@ -82,7 +82,9 @@ def test_no_bytes_are_empty():
         (b"\n\x1b[31m\xff", r"first bytes b'\n\x1b[31m\xff'"),
     ],
 )
-def test_what_is_no_image_is_unsupported_and_named_where_its_first_bytes_tell(content, words):
+def test_a_file_that_is_not_an_image_is_unsupported_and_named_if_its_first_bytes_tell(
+    content, words
+):
     refused = failure(content)
     if not content.startswith(b"P5"):  # the magic number of a grey PPM
         assert refused.status == "unsupported"

@@ -152,7 +152,7 @@ def test_alpha_of_0_everywhere_in_an_icon_is_no_alpha_and_its_mask_counts():
 
 
 @pytest.mark.parametrize("bpp", [0, 8, 24])
-def test_alpha_of_an_icon_counts_whatever_depth_its_directory_says(bpp):
+def test_alpha_of_an_icon_counts_for_any_depth_in_its_directory(bpp):
     opaque = np.zeros(LEVELS.shape[:2], bool)
     assert np.array_equal(pixels(decode(icon(0, opaque, bpp))), LEVELS)
     faint = icon(51, opaque, 32)

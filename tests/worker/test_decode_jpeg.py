@@ -147,7 +147,7 @@ def test_whole_picture_is_ok_however_the_file_ends(name, end, draft):
 
 
 @pytest.mark.parametrize("name", sorted(ARITHMETIC))
-def test_arithmetic_coded_data_that_nothing_tells_from_what_follows_is_corrupt(name):
+def test_arithmetic_coded_data_that_runs_into_text_is_corrupt(name):
     text = LIKE_DATA["no end marker, text"]
     assert failure(ARITHMETIC[name][:-2] + text).status == "corrupt"
 
@@ -167,7 +167,7 @@ def test_nothing_that_follows_an_end_marker_decides(name, trailer):
     st.floats(0, 0.9999),
     st.sampled_from([b"", END, END + b"text", b"\xff\x10 text", END + HUFFMAN["smooth"]]),
 )
-def test_data_cut_anywhere_is_truncated_whatever_follows_the_cut(name, share, end):
+def test_data_cut_anywhere_is_truncated_with_any_bytes_behind_the_cut(name, share, end):
     content = HUFFMAN[name]
     start = scan_starts(content)[0]
     start += 2 + content[start + 3]  # behind the header of the scan
@@ -292,7 +292,7 @@ def test_markers_of_any_bytes_are_read_without_an_exception(content, start):
 # Reported files ----------------------------------------------------------------------------------
 
 
-def test_reported_jpegs_are_told_apart(shared_data):
+def test_reported_jpegs_get_the_right_status(shared_data):
     folder = shared_data / "trials" / "jpeg-end"
     whole = pixels(decode((folder / "0_whole.jpg").read_bytes()))
     for name in ("1_no_eoi.jpg", "4_no_eoi_then_ff10.jpg"):

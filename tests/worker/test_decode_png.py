@@ -280,7 +280,7 @@ def test_changed_bytes_give_the_same_picture_or_an_image_error(name, changes):
 # Reported files ----------------------------------------------------------------------------------
 
 
-def test_reported_pngs_are_told_apart(shared_data):
+def test_reported_pngs_get_the_right_status(shared_data):
     folder = shared_data / "trials"
     whole = decode((folder / "png-crc" / "0_whole.png").read_bytes())
     text = decode((folder / "png-crc" / "1_text_bad_crc.png").read_bytes())

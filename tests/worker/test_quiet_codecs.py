@@ -93,7 +93,7 @@ def quiet_process(content: bytes, how: str) -> tuple[list[str], str]:
     return done.stdout.decode().split("\n")[:-1], done.stderr.decode()
 
 
-def test_quiet_codecs_works_where_descriptor_2_is_closed():
+def test_quiet_codecs_works_if_descriptor_2_is_closed():
     assert quiet_process(NOISY, "closed") == (["corrupt"] * 3 + ["still closed"], "")
 
 

@@ -179,7 +179,7 @@ def test_images_are_read_no_further_ahead_than_there_is_room() -> None:
     assert drawn_so_far <= images_at_once(device) == 12
 
 
-def test_each_image_is_told_with_its_status() -> None:
+def test_each_image_is_reported_with_its_status() -> None:
     told: list[str] = []
     list(featurize(iter([batch(red(), b"")]), MeanColour(), DecodeOptions(), told.append))
     assert told == ["ok", "empty"]
@@ -203,7 +203,7 @@ def test_any_bytes_give_a_row_and_never_an_exception(contents: list[bytes]) -> N
 
 
 @given(st.lists(st.booleans(), max_size=20))
-def test_vectors_lie_in_the_list_array_where_rows_are_ok(ok: list[bool]) -> None:
+def test_the_list_array_has_vectors_for_ok_rows_only(ok: list[bool]) -> None:
     vectors = np.arange(2 * sum(ok), dtype=np.float32).reshape(-1, 2)
     found = iter(vectors.tolist())
     assert vectors_array(ok, vectors).to_pylist() == [next(found) if good else None for good in ok]
@@ -220,7 +220,7 @@ def test_the_same_bytes_are_computed_once() -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
 @given(levels=st.lists(st.integers(0, 3), max_size=12))
-def test_copies_change_no_row_whatever_the_batch_size(batch_size: int, levels: list[int]) -> None:
+def test_copies_change_no_row_for_any_batch_size(batch_size: int, levels: list[int]) -> None:
     rows = run(batch(*(red(level) for level in levels)), runtime=MeanColour(batch_size))
     assert [row["features"] for row in rows] == [[level, 0, 0] for level in levels]
 

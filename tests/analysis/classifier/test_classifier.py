@@ -222,12 +222,12 @@ def test_images_are_answered_in_the_order_of_their_paths(fruit: Path, encoder: E
     assert [a.path for a in answers] == sorted(a.path for a in answers)
 
 
-def test_the_encoder_is_built_again_where_its_weights_have_a_name(fruit: Path) -> None:
+def test_the_encoder_is_built_again_if_its_weights_have_a_name(fruit: Path) -> None:
     (answer,) = classify(fruit / "c", fruit / "photos" / "wide" / "1.png", workers=1)
     assert answer.label == "wide"
 
 
-def test_one_file_is_enough_where_the_encoder_is_inside(
+def test_one_file_is_enough_if_the_encoder_is_inside(
     fruit: Path, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pomona.train(fruit / "t", encoder=encoder).classifier.save(tmp_path / "c")

@@ -176,7 +176,7 @@ def test_another_seed_draws_other_images() -> None:
     assert (drawn[0] != drawn[1]).any()
 
 
-def test_nothing_is_tested_where_no_image_is_to_be(folder: Path) -> None:
+def test_nothing_is_tested_without_a_test_set(folder: Path) -> None:
     found = training.train(folder, test_share=0)
     assert found.evaluation is None
     assert found.learnt == 120
@@ -269,9 +269,7 @@ MANY = [f"class {i}" for i in range(30)]
     ],
     ids=["odd names", "svg", "pdf", "many names"],
 )
-def test_the_picture_is_drawn_whatever_the_names(
-    tmp_path: Path, labels: list[str], form: str
-) -> None:
+def test_the_picture_is_drawn_for_any_names(tmp_path: Path, labels: list[str], form: str) -> None:
     confusion = np.random.default_rng(0).integers(0, 9, (len(labels), len(labels)))
     file = tmp_path / f"confusion.{form}"
     plot_confusion(Evaluation(tuple(labels), confusion), str(file))

@@ -47,7 +47,7 @@ def cosines_of(matrix: np.ndarray) -> np.ndarray:
     held=st.integers(1, 70),
     threshold=st.sampled_from([-1.0, 0.0, 0.5, 0.8, 0.95]),
 )
-def test_whatever_is_held_the_groups_are_those_of_brute_force(
+def test_groups_are_those_of_brute_force_for_any_memory(
     tmp_path_factory: pytest.TempPathFactory, rows: int, held: int, threshold: float
 ) -> None:
     matrix = np.random.default_rng(rows).normal(size=(rows, 4)).astype(np.float32)
@@ -127,7 +127,7 @@ def test_a_near_copy_joins_the_group_of_the_same_bytes(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [1, 2, 0], [2, 0, 1]])
-def test_similarity_is_that_with_the_first_whatever_the_order_of_the_rows(
+def test_similarity_is_that_with_the_first_for_any_order_of_the_rows(
     tmp_path: Path, order: list[int]
 ) -> None:
     angles = np.radians([0, 5, 10])  # a chain: its ends are farther apart than its links

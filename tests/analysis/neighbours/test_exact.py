@@ -85,7 +85,7 @@ def test_nearest_rows_of_queries_are_scikit_learns_in_blocks_of_any_size(
 
 
 @given(KINDS, st.integers(0, 2**32), st.integers(2, 60), st.integers(1, 70))
-def test_pairs_are_scikit_learns_whatever_is_held(
+def test_pairs_are_scikit_learns_for_any_memory(
     tmp_path_factory: pytest.TempPathFactory, kind: str, seed: int, rows: int, held: int
 ) -> None:
     neighbors = pytest.importorskip("sklearn.neighbors", reason="scikit-learn judges")

@@ -101,7 +101,7 @@ def test_more_than_there_are_gives_all_there_are(tmp_path: Path) -> None:
     assert len(found.matches) == 3
 
 
-def test_the_end_of_a_path_is_enough_where_it_is_the_only_one(table: FeatureTable) -> None:
+def test_the_end_of_a_path_is_enough_if_it_is_unique(table: FeatureTable) -> None:
     (found,) = search_with(table, ["b/17.jpg"], nobody, k=1)
     assert found.query.path == path_of(17)
     assert found.query.is_row
@@ -237,7 +237,7 @@ def test_a_network_that_was_a_file_is_asked_for(photos: FeatureTable) -> None:
         encoder_of_table(told)
 
 
-def test_weights_are_the_tables_where_only_the_network_is_named(
+def test_weights_are_the_tables_if_only_the_network_is_named(
     photos: FeatureTable, encoder: Encoder
 ) -> None:
     found = encoder_of_table(photos.provenance(), model="mobilenet_v2")

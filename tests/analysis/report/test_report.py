@@ -315,7 +315,7 @@ def test_no_picture_is_no_address() -> None:
 # The command -------------------------------------------------------------------------------------
 
 
-def test_the_command_says_where_the_page_is_and_how_long_it_took(
+def test_the_command_prints_the_pages_path_and_the_time(
     capfd: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "r.html"
@@ -325,7 +325,7 @@ def test_the_command_says_where_the_page_is_and_how_long_it_took(
     assert "1 picture could not be read" in out
 
 
-def test_json_tells_what_was_found(
+def test_json_has_what_was_found(
     capfd: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "r.html"

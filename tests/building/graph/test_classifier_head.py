@@ -51,7 +51,7 @@ def test_scores_that_no_dense_layer_makes_are_refused(tmp_path: Path, runtime: s
 
 
 @RUNTIMES
-def test_an_end_that_may_be_a_classifier_is_taken_and_noted_where_it_is_built(
+def test_an_end_that_may_be_a_classifier_is_taken_and_noted_when_it_is_built(
     tmp_path: Path,
     runtime: str,
     caplog: pytest.LogCaptureFixture,

@@ -27,7 +27,7 @@ def test_an_unknown_layer_names_near_ones(file: str) -> None:
 
 
 @pytest.mark.parametrize("file", ["bare.keras", "bare.tflite", "bare_saved"])
-def test_preprocessing_that_nobody_told_is_asked_for(file: str) -> None:
+def test_unknown_preprocessing_is_asked_for(file: str) -> None:
     with pytest.raises(EncoderError, match=r"give `scale`, `mean` and `std` .* bare.*\.toml"):
         made(FILES / file)
 

@@ -98,7 +98,9 @@ LASTING = [name for name in STEPS if name not in ("flat", "number", "pooled", "r
 
 
 @given(st.lists(st.sampled_from(LASTING), max_size=5), st.sampled_from(sorted(STEPS)))
-def test_the_result_stays_the_same_whatever_follows_what(names: list[str], last: str) -> None:
+def test_sinking_transposes_keeps_the_result_for_any_order_of_layers(
+    names: list[str], last: str
+) -> None:
     model = built([*names, last])
     before = run(model)
     sink_transposes(model)

@@ -89,7 +89,7 @@ def test_the_old_numbers_give_the_same_features_and_fingerprint(
     assert old.probes == new.probes
 
 
-def test_weights_that_lead_in_circles_come_to_an_end(tmp_path: Path) -> None:
+def test_weights_with_circular_links_are_read_to_an_end(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "weights.h5", "w") as file:
         file.create_group("layers/conv2d")["around"] = file["/"]
     renumber(tmp_path / "weights.h5")
