@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pomona.spark.session import session
+from pomona.spark.session import start
 from pomona.spark.session.local_settings import has_java_options, master_in_settings
 
 pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
@@ -129,14 +129,14 @@ def test_signals_wait_for_the_jvm_that_is_being_started(
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     started = []
 
-    def start() -> None:
-        with session._signals_wait():
+    def launch() -> None:
+        with start._delayed_signals():
             signal.raise_signal(number)
             started.append("the JVM")
 
     try:
         with pytest.raises(raised):
-            start()
+            launch()
     finally:
         signal.signal(signal.SIGTERM, before)
     assert started

@@ -275,10 +275,15 @@ def test_a_table_that_the_server_cannot_reach_is_reported_in_one_line(
         pomona.spark.read_features(connect, "viewfs://far/root/no/table")
 
 
-@pytest.mark.usefixtures("connect")
 def test_a_master_is_refused_while_a_session_of_spark_connect_is_active(
-    encoder: Encoder, pictures: Path, tmp_path: Path
+    connect: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    for module in ("pomona.extraction", "pomona.spark.session.session"):  # other tests start Spark
+        monkeypatch.setattr(f"{module}.active_session", lambda: connect)
     with pytest.raises(EngineError, match="a Spark Connect session is active here: leave master"):
         pomona.extract(
             pictures,
@@ -363,7 +368,7 @@ def test_an_address_without_a_server_ends_with_one_line(
 ) -> None:
     pytest.importorskip("grpc", reason="Spark Connect needs gRPC: pip install '.[connect]'")
     monkeypatch.setattr("pomona.spark.session.session.active_session", lambda: None)
-    monkeypatch.setattr("pomona.spark.session.session._CONNECT_WITHIN_S", 0.5)
+    monkeypatch.setattr("pomona.spark.session.connect._CONNECT_WITHIN_S", 0.5)
     with pytest.raises(EngineError, match="no Spark Connect server answers at sc://127.0.0.1:9 w"):
         pomona.extract(
             pictures,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -14,12 +15,15 @@ __all__ = [
     "NAMES_IN_UTF8",
     "cause_in_log",
     "cause_of",
+    "ignore_lost_jvm",
     "lost_a_worker",
     "names_a_forbidden_file",
     "names_a_missing_path",
     "quiet_analysis",
     "spark_errors",
 ]
+
+_log = logging.getLogger(__name__)
 
 NAMES_IN_UTF8 = (
     "set LC_ALL=C.UTF-8 where Spark's JVMs start, for Java to know the names that are not ASCII"
@@ -40,6 +44,15 @@ def spark_errors(kind: type[PomonaError], what: str) -> Iterator[None]:
         yield
     except (PySparkException, Py4JError) as error:
         raise kind(f"{what}: {cause_of(str(error))}") from error
+
+
+@contextmanager
+def ignore_lost_jvm() -> Iterator[None]:
+    """Ignore errors of cleaning up: if the JVM has died, the run has already reported it."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - an interrupted call leaves its answer to the next
+        _log.debug("Spark's JVM did not answer: %s", error)
 
 
 @contextmanager

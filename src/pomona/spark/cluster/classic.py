@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from pyspark.accumulators import AccumulatorParam
 
 from pomona.spark.dataframe.featurize import LOADS_COLUMN, Task, feature_rows
-from pomona.spark.session.session import clone, unless_the_jvm_has_gone
+from pomona.spark.errors import ignore_lost_jvm
+from pomona.spark.session.session import clone
 
 if TYPE_CHECKING:
     from pyspark import Accumulator
@@ -51,7 +52,7 @@ class ClassicCluster:
 
     def cancel(self) -> None:
         """Cancel the job group."""
-        with unless_the_jvm_has_gone():
+        with ignore_lost_jvm():
             self._context.cancelJobGroup(self._group)
 
     def rows(self, images: DataFrame, task: Task, files: int) -> DataFrame:  # noqa: ARG002
