@@ -19,8 +19,6 @@ PACKAGE = Path(pomona.__file__).parent
 OPTION = re.compile(r"(?:^|[\s'\"(])(--[a-z-]+)")
 OF_OTHERS = {"--packages", "--jars", "--archives", "--python"}  # of spark-submit and uv
 
-NOT_YET = ("table/", "spark/storage/")  # their messages still name options
-
 PYTHON_ONLY = {"spark", "writing"}  # no command has them, so no command raises these messages
 
 
@@ -60,7 +58,7 @@ def test_no_message_of_the_library_names_an_option() -> None:
     found = [
         (where, text)
         for where, text in strings_of_the_library()
-        if set(OPTION.findall(text)) - OF_OTHERS and not where.startswith(NOT_YET)
+        if set(OPTION.findall(text)) - OF_OTHERS
     ]
     assert found == []
 

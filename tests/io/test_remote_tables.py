@@ -115,4 +115,4 @@ def test_a_table_in_a_store_is_written_with_spark_only(
     with pytest.raises(SystemExit) as ended:
         cli.main(["project", str(near), "-k", "2", "-o", "s3a://bucket/small"])
     assert ended.value.code == 2
-    assert "add --master to write it" in capfd.readouterr().err
+    assert "write it on Spark, with --master" in capfd.readouterr().err

@@ -167,7 +167,7 @@ def test_another_encoder_is_refused_with_both_names(tmp_path: Path) -> None:
 
 def test_another_way_of_decoding_is_refused(tmp_path: Path) -> None:
     add(tmp_path / "t", {**A, "decode": "exact"}, "a.jpg")
-    with pytest.raises(TableError, match="made with --decode exact, this run has --decode fast"):
+    with pytest.raises(TableError, match="made with `decode` exact, this run has `decode` fast"):
         add(tmp_path / "t", {**A, "decode": "fast"}, "b.jpg")
 
 

@@ -150,7 +150,9 @@ class FeatureTable:
             TableError: it is a file, contains something else, or is not writable.
         """
         if self.far is not None:
-            raise TableError(f"TABLE {self} is not on this machine: add --master to write it")
+            raise TableError(
+                f"TABLE {self} is not on this machine: write it on Spark, with `master`"
+            )
         try:
             self._look_at_folder()
         except OSError as error:

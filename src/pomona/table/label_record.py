@@ -49,4 +49,4 @@ def needs_writing(rule: str, recorded: str | None) -> bool:
 
 
 def _damaged(file: object) -> str:
-    return f"{file} does not say how the table is labelled: say so with --label"
+    return f"{file} does not say how the table is labelled: say so with `label`"

@@ -54,13 +54,13 @@ def check_same_maker(table: object, found: Mapping[str, str], wanted: Mapping[st
         raise TableError(
             f"{table} was made by another encoder: it has {_named(found)}, this run has "
             f"{_named(wanted)}, and they differ in {differences(found, wanted)}; give another "
-            "TABLE, or --overwrite to replace it"
+            "TABLE, or `overwrite` to replace it"
         )
     (_, before), (_, now) = _maker(found), _maker(wanted)
     if before != now:
         raise TableError(
-            f"{table} was made with --decode {before}, this run has --decode {now}, and their "
-            "features differ slightly; give the same, another TABLE, or --overwrite to replace it"
+            f"{table} was made with `decode` {before}, this run has `decode` {now}, and their "
+            "features differ slightly; give the same, another TABLE, or `overwrite` to replace it"
         )
 
 
@@ -69,7 +69,7 @@ def _named(provenance: Mapping[str, str]) -> str:
     if (precision := provenance.get("precision", "f32")) != "f32":
         details.append(precision)
     if provenance.get("decode") == "fast":
-        details.append("--decode fast")
+        details.append("`decode` fast")
     return (
         f"{provenance.get('model', '?')} with weights {provenance.get('weights', '?')} "
         f"({', '.join(details)})"

@@ -309,9 +309,9 @@ def test_images_that_are_not_here_are_one_clear_error(images: str) -> None:
 @pytest.mark.parametrize(
     ("asked", "calibrate", "said"),
     [
-        ("f16", None, "precision is 'f16', expected f32, bf16, int8"),
-        ("int8", None, "needs images to calibrate on.*--calibrate IMAGES"),
-        ("bf16", "photos", "--calibrate is for --precision int8"),
+        ("f16", None, "`precision` is 'f16': expected f32, bf16, int8"),
+        ("int8", None, "needs images to calibrate on.*give them as `calibrate`"),
+        ("bf16", "photos", "`calibrate` is for `precision` int8"),
     ],
 )
 def test_what_cannot_be_had_is_said_before_anything_is_built(

@@ -129,7 +129,7 @@ class LocalTableStore:
     @property
     def _writer(self) -> TableWriter:
         if self._open is None:
-            raise RuntimeError("rows are written within `writing` only")
+            raise RuntimeError("rows are written only while the table is held")
         return self._open
 
     def check(self, job: Job) -> None:

@@ -43,7 +43,7 @@ def written_once(rows: list[dict[str, str]]) -> Written:
         twice, _ = Counter(row["path"] for row in rows).most_common(1)[0]
         raise RunError(
             f"Spark wrote {len(rows)} rows for {len(written)} images, {twice} twice: this is a "
-            "bug, please report it; write the table again with --overwrite"
+            "bug, please report it; write the table again with `overwrite`"
         )
     failed = (row for row in rows if row["status"] != "ok")
     named = islice(failed, NAMED_FAILURES)

@@ -84,7 +84,7 @@ class HadoopTableStore:
     @property
     def _held(self) -> HeldTable:
         if self._open is None:
-            raise RuntimeError("rows are written within `held` only")
+            raise RuntimeError("rows are written only while the table is held")
         return self._open
 
     def exists(self) -> bool:
