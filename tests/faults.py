@@ -1,6 +1,6 @@
 """What the fault tests share: pictures, the table that must come out, and seeded moments.
 
-`make test` takes one or two moments of each kind; `make test-faults` sets POMONA_FAULTS to 20. A
+`make test` takes one moment of each kind; `make test-faults` sets POMONA_FAULTS to 20. A
 kill counts only where it met a process that was at work: it is counted in `LANDED`, which the last
 lines of the tests' output show. Where the process had ended before, an earlier moment is tried.
 """
@@ -26,8 +26,7 @@ import pomona
 import tables
 from pomona.encoder.encoder import Encoder
 
-MOMENTS = int(os.environ.get("POMONA_FAULTS", "2"))
-SPARK_MOMENTS = MOMENTS if "POMONA_FAULTS" in os.environ else 1  # each takes half a minute
+MOMENTS = int(os.environ.get("POMONA_FAULTS", "1"))
 PICTURES = 240
 
 LANDED: Counter[str] = Counter()

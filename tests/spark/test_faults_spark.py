@@ -206,7 +206,7 @@ def test_a_killed_driver_costs_no_row_and_either_engine_goes_on(
     if shutil.which("java") is None:
         pytest.skip("no Java on this machine")
     rng = random.Random(11)
-    for number in range(faults.SPARK_MOMENTS):
+    for number in range(faults.MOMENTS):
         table = tmp_path / f"t{number}"
         run = command(faulty_pictures, table, encoder_file, "local[2]")
         kill_driver(run, table, rng.uniform(0, 12))
@@ -226,7 +226,7 @@ def test_killed_executors_cost_no_row(
     expected: pa.Table, faulty_pictures: Path, tmp_path: Path, encoder_file: Path, cluster: Cluster
 ) -> None:
     rng = random.Random(12)
-    for number in range(faults.SPARK_MOMENTS):
+    for number in range(faults.MOMENTS):
         table = tmp_path / f"t{number}"
         run = command(faulty_pictures, table, encoder_file, cluster.master)
         strike_until_it_lands(
@@ -240,8 +240,8 @@ def test_python_workers_that_are_killed_as_for_memory_cost_no_row(
 ) -> None:
     rng = random.Random(13)
     kinds = (("local[2]", python_workers), (cluster.master, lambda _: cluster.python_workers()))
-    for number in range(faults.SPARK_MOMENTS):
-        for master, victims in kinds if faults.SPARK_MOMENTS > 1 else kinds[:1]:
+    for number in range(faults.MOMENTS):
+        for master, victims in kinds if faults.MOMENTS > 1 else kinds[:1]:
             table = tmp_path / f"t{number}{re.sub('[^a-z]', '', master)}"
             run = command(faulty_pictures, table, encoder_file, master)
             what = "Python worker of Spark"
@@ -253,7 +253,7 @@ def test_a_machine_that_goes_away_costs_no_row(
     expected: pa.Table, faulty_pictures: Path, tmp_path: Path, encoder_file: Path, cluster: Cluster
 ) -> None:
     rng = random.Random(14)
-    for number in range(max(1, faults.SPARK_MOMENTS // 4)):
+    for number in range(max(1, faults.MOMENTS // 4)):
         lost = cluster.add_worker()
         table = tmp_path / f"t{number}"
 
