@@ -34,7 +34,7 @@ def test_a_moved_folder_is_taken_over_as_if_it_had_been_computed_and_its_ghosts_
     extract: Extract, encoder: Encoder, folder: Path, tmp_path: Path
 ) -> None:
     table = tmp_path / "t"
-    pomona.extract(folder, table, encoder=encoder)
+    pomona.extract(folder, table, encoder=encoder, engine=pomona.LocalEngine(workers=1))
     moved = tmp_path / "new"
     folder.rename(moved)
     for file in moved.iterdir():
@@ -49,7 +49,7 @@ def test_a_moved_folder_is_taken_over_as_if_it_had_been_computed_and_its_ghosts_
     assert (
         extract(moved, table, resume=pomona.Resume(prune=True, missing=True)).changes.missing == 1
     )
-    pomona.extract(moved, tmp_path / "fresh", encoder=encoder)
+    pomona.extract(moved, tmp_path / "fresh", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     assert tables.read(table).equals(tables.read(tmp_path / "fresh"))
 
 
@@ -57,7 +57,7 @@ def test_the_network_is_not_loaded_if_all_is_taken_over(
     extract: Extract, encoder: Encoder, folder: Path, tmp_path: Path
 ) -> None:
     (folder / "broken.png").unlink()
-    pomona.extract(folder, tmp_path / "t", encoder=encoder)
+    pomona.extract(folder, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     moved = folder.rename(tmp_path / "new")
     done = extract(moved, tmp_path / "t")
     assert (done.changes.taken_over, done.model_loads, done.ok) == (3, 0, 0)
@@ -70,18 +70,24 @@ def test_files_of_the_same_size_and_other_bytes_are_computed(
     for n, name in enumerate(["old", "new"]):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.bmp").write_bytes(drawn.encode(drawn.picture(9, 9, n), "BMP"))
-    pomona.extract(tmp_path / "old", tmp_path / "t", encoder=encoder)
-    done = pomona.extract(tmp_path / "new", tmp_path / "t", encoder=encoder)
+    pomona.extract(
+        tmp_path / "old", tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1)
+    )
+    done = pomona.extract(
+        tmp_path / "new", tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1)
+    )
     assert (done.changes.taken_over, done.changes.new, done.ok) == (0, 1, 1)
 
 
 def test_a_vector_is_not_taken_over_for_an_image_that_is_too_large_now(
     encoder: Encoder, folder: Path, tmp_path: Path
 ) -> None:
-    pomona.extract(folder, tmp_path / "t", encoder=encoder)
+    pomona.extract(folder, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     moved = folder.rename(tmp_path / "new")
     small = DecodeOptions(max_pixels=12 * 9)
-    done = pomona.extract(moved, tmp_path / "t", encoder=encoder, decode=small)
+    done = pomona.extract(
+        moved, tmp_path / "t", encoder=encoder, decode=small, engine=pomona.LocalEngine(workers=1)
+    )
     assert (done.changes.taken_over, done.by_status["too_large"]) == (1, 2)
 
 
@@ -98,7 +104,7 @@ def test_rows_below_a_folder_that_is_not_there_stay_unless_it_is_named(
             resume=pomona.Resume(prune=True, missing=True, **more),
         )
 
-    pomona.extract(folder, tmp_path / "t", encoder=encoder)
+    pomona.extract(folder, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     disk = folder.rename(tmp_path / "disk")
     kept = run().changes
     assert (kept.missing, kept.missing_kept) == (0, 4)
@@ -122,10 +128,14 @@ def test_rows_below_a_folder_that_is_not_there_stay_unless_it_is_named(
 def test_rows_of_files_that_exist_stay_wherever_they_were_listed_from(
     encoder: Encoder, folder: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    pomona.extract(folder, tmp_path / "t", encoder=encoder)
+    pomona.extract(folder, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     before = tables.read(tmp_path / "t").num_rows
     done = pomona.extract(
-        pictures, tmp_path / "t", encoder=encoder, resume=pomona.Resume(prune=True, missing=True)
+        pictures,
+        tmp_path / "t",
+        encoder=encoder,
+        resume=pomona.Resume(prune=True, missing=True),
+        engine=pomona.LocalEngine(workers=1),
     )
     assert (done.changes.missing, done.changes.pruned) == (0, 0)
     assert tables.read(tmp_path / "t").num_rows == before + done.files
@@ -136,7 +146,11 @@ def test_an_empty_name_is_not_a_folder_that_is_gone(
 ) -> None:
     with pytest.raises(UsageError, match="'' is not a folder"):
         pomona.extract(
-            folder, tmp_path / "t", encoder=encoder, resume=pomona.Resume(prune=True, gone=[""])
+            folder,
+            tmp_path / "t",
+            encoder=encoder,
+            resume=pomona.Resume(prune=True, gone=[""]),
+            engine=pomona.LocalEngine(workers=1),
         )
 
 

@@ -172,7 +172,7 @@ def test_a_plan_changes_nothing_on_the_disk(
     encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     table = tmp_path / "t"
-    pomona.extract(pictures, table, encoder=encoder)
+    pomona.extract(pictures, table, encoder=encoder, engine=pomona.LocalEngine(workers=1))
     add(pictures, "new.png", 71)
     moved = next(pictures.rglob("image 3.jpg"))
     moved.rename(pictures / "moved.jpg")
@@ -189,12 +189,12 @@ def test_an_early_plan_holds_until_another_run_changes_the_table(
     encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     table = tmp_path / "t"
-    pomona.extract(pictures, table, encoder=encoder)
+    pomona.extract(pictures, table, encoder=encoder, engine=pomona.LocalEngine(workers=1))
     assert not EarlyPlan.of(job(pictures, table, encoder)).has_work()
     add(pictures, "new.png", 71)
     early = EarlyPlan.of(job(pictures, table, encoder))
     assert early.has_work()
-    pomona.extract(pictures, table, encoder=encoder)
+    pomona.extract(pictures, table, encoder=encoder, engine=pomona.LocalEngine(workers=1))
     assert not early.holds()
     assert EarlyPlan.of(job(pictures, table, encoder, overwrite=True)).holds()
 
@@ -203,7 +203,7 @@ def test_a_run_lists_its_source_once_and_reads_each_footer_once(
     encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = tmp_path / "t"
-    pomona.extract(pictures, table, encoder=encoder)
+    pomona.extract(pictures, table, encoder=encoder, engine=pomona.LocalEngine(workers=1))
     parts = [part.absolute() for part in FeatureTable.at(table).parts()]
     add(pictures, "new.png", 71)
     read: Counter[Path] = Counter()
@@ -221,7 +221,7 @@ def test_a_run_lists_its_source_once_and_reads_each_footer_once(
 
     monkeypatch.setattr(pq, "read_metadata", counted)
     monkeypatch.setattr(Source, "files", listing_counted)
-    summary = pomona.extract(pictures, table, encoder=encoder)
+    summary = pomona.extract(pictures, table, encoder=encoder, engine=pomona.LocalEngine(workers=1))
     assert len(seen) == summary.files + 1  # the first one shows, before all else, that there is one
     assert {part: read[part] for part in parts} == dict.fromkeys(parts, 1)
 

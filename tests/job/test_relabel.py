@@ -29,7 +29,7 @@ def test_labels_change_in_place_without_the_network_and_later_runs_keep_them(
     extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     table, csv = tmp_path / "t", tmp_path / "labels.csv"
-    pomona.extract(pictures, table, encoder=encoder)
+    pomona.extract(pictures, table, encoder=encoder, engine=pomona.LocalEngine(workers=1))
     before = without_labels(table)
     csv.write_text("file;class\nimage 3;ripe\nimage 1.png;green\nempty.jpg;green\n")
     told = extract(pictures, table, label=f"csv:{csv}", dry_run=True)
@@ -74,7 +74,13 @@ def test_rows_of_other_sources_keep_their_labels(
 def test_labels_of_a_table_that_does_not_say_its_rule_are_kept_and_counted(
     extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
-    pomona.extract(pictures, tmp_path / "t", encoder=encoder, label="none")
+    pomona.extract(
+        pictures,
+        tmp_path / "t",
+        encoder=encoder,
+        label="none",
+        engine=pomona.LocalEngine(workers=1),
+    )
     (tmp_path / "t" / ".pomona-label.json").unlink()  # as versions before left it
     summary = extract(pictures, tmp_path / "t")
     assert (summary.changes.labels_kept, summary.changes.relabelled) == (14, 0)
@@ -87,8 +93,16 @@ def test_many_labels_change_in_bounded_lots(
     monkeypatch.setattr(plan, "_SET_ASIDE", 2)
     for folder in sorted(pictures.iterdir()):
         if folder.is_dir() and folder.name[0] not in "._":
-            pomona.extract(folder, tmp_path / "t", encoder=encoder)
-    done = pomona.extract(pictures, tmp_path / "t", encoder=encoder, label="regex:/([^/]+)$")
+            pomona.extract(
+                folder, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1)
+            )
+    done = pomona.extract(
+        pictures,
+        tmp_path / "t",
+        encoder=encoder,
+        label="regex:/([^/]+)$",
+        engine=pomona.LocalEngine(workers=1),
+    )
     assert done.changes.relabelled >= 14
     found = labels(tmp_path / "t")
     assert found == {name: name for name in found}
@@ -97,14 +111,20 @@ def test_many_labels_change_in_bounded_lots(
 def test_changed_and_pruned_rows_and_new_labels_go_together(
     extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
-    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     picture = pictures / "Apple Red 1" / "image 3.jpg"
     picture.write_bytes(drawn.encode(drawn.picture(20, 20, 8), "JPEG"))
     (pictures / "Apple Red 1" / "image 1.png").unlink()
     rule = "regex:/([^/]+)$"
     done = extract(pictures, tmp_path / "t", label=rule, resume=pomona.Resume(prune=True))
     assert (done.changes.changed, done.changes.pruned, done.changes.relabelled) == (1, 1, 12)
-    pomona.extract(pictures, tmp_path / "fresh", encoder=encoder, label=rule)
+    pomona.extract(
+        pictures,
+        tmp_path / "fresh",
+        encoder=encoder,
+        label=rule,
+        engine=pomona.LocalEngine(workers=1),
+    )
     assert tables.read(tmp_path / "t").equals(tables.read(tmp_path / "fresh"))
 
 

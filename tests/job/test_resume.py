@@ -29,7 +29,7 @@ def extract(request: pytest.FixtureRequest, encoder: Encoder) -> Extract:
         pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
         engine = pomona.SparkEngine(spark=request.getfixturevalue("spark"))
     else:
-        engine = pomona.LocalEngine(workers=2)
+        engine = pomona.LocalEngine(workers=1)
     return lambda *given, **more: pomona.extract(*given, encoder=encoder, engine=engine, **more)
 
 
@@ -42,14 +42,20 @@ def draw(path: Path, seed: int = 0, *, time: float | None = None) -> None:
 def assert_as_made_in_one_run(table: Path, pictures: Path, encoder: Encoder) -> None:
     """The table is what a run from nothing makes of the pictures as they are now."""
     fresh = table.with_name("fresh")
-    pomona.extract(pictures, fresh, encoder=encoder, resume=pomona.Resume(overwrite=fresh.exists()))
+    pomona.extract(
+        pictures,
+        fresh,
+        encoder=encoder,
+        resume=pomona.Resume(overwrite=fresh.exists()),
+        engine=pomona.LocalEngine(workers=1),
+    )
     assert tables.read(table).equals(tables.read(fresh))
 
 
 def test_new_and_changed_files_are_done_and_no_others(
     extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
-    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     draw(pictures / "new.png", 1)
     draw(pictures / "Apple Red 1" / "image 3.jpg", 2)
     os.utime(pictures / "Apple Red 1" / "image 5.webp", (1e9, 1e9))
@@ -75,7 +81,7 @@ def test_a_change_of_the_same_size_within_the_second_is_seen(
 def test_what_failed_is_tried_again_only_when_asked(
     extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
-    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     assert extract(pictures, tmp_path / "t").ok == 0
     again = extract(pictures, tmp_path / "t", resume=pomona.Resume(retry_failed=True))
     assert (again.changes.retried, again.failed, again.skipped) == (3, 3, 11)
@@ -85,7 +91,7 @@ def test_what_failed_is_tried_again_only_when_asked(
 def test_files_that_are_gone_keep_their_rows_unless_pruned(
     extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
-    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     shutil.rmtree(pictures / "kind=bad")
     kept = extract(pictures, tmp_path / "t")
     assert (kept.changes.gone, kept.changes.pruned) == (4, 0)
@@ -103,7 +109,7 @@ def test_pruning_keeps_the_rows_of_a_disk_that_is_not_mounted_unless_it_is_named
     mounted, away = disk / "2019", tmp_path / "away"
     disk.mkdir()
     (pictures / "kind=bad").rename(mounted)
-    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     mounted.rename(away)
     for dry_run in (True, False):
         kept = extract(
@@ -128,8 +134,10 @@ def test_pruning_leaves_the_rows_of_other_sources_and_of_other_globs(
 ) -> None:
     (tmp_path / "others").mkdir()
     draw(tmp_path / "others" / "a.png")
-    pomona.extract(tmp_path / "others", tmp_path / "t", encoder=encoder)
-    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    pomona.extract(
+        tmp_path / "others", tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1)
+    )
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     shutil.rmtree(tmp_path / "others")
     (pictures / "Apple Red 1" / "image 1.png").unlink()
     for source in (pictures, f"{pictures}/P*"):
@@ -147,7 +155,7 @@ def test_pruning_leaves_the_rows_of_other_sources_and_of_other_globs(
 def test_pruning_leaves_the_rows_of_folders_that_cannot_be_listed(
     extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
-    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     (pictures / "kind=bad").chmod(0)
     try:
         summary = extract(pictures, tmp_path / "t", resume=pomona.Resume(prune=True))
@@ -160,7 +168,7 @@ def test_pruning_leaves_the_rows_of_folders_that_cannot_be_listed(
 def test_a_dry_run_says_what_would_be_done_and_changes_nothing(
     extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
-    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     draw(pictures / "new.png")
     draw(pictures / "Apple Red 1" / "image 3.jpg", 5)
     (pictures / "Apple Red 1" / "image 1.png").unlink()
@@ -183,11 +191,10 @@ def test_a_dry_run_into_a_new_table_leaves_no_folder(
 
 
 def test_a_dry_run_is_refused_if_the_run_would_be(
-    extract: Extract, pictures: Path, tmp_path: Path
+    extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
-    pomona.extract(
-        pictures, tmp_path / "t", encoder=pomona.build_encoder("mobilenet_v2", "untrained:8")
-    )
+    other = dataclasses.replace(encoder, weights_sha256="8" * 64)
+    pomona.extract(pictures, tmp_path / "t", encoder=other, engine=pomona.LocalEngine(workers=1))
     with pytest.raises(TableError, match="another encoder"):
         extract(pictures, tmp_path / "t", dry_run=True)
     assert (
@@ -213,10 +220,12 @@ def test_many_changed_files_are_set_aside_in_bounded_lots(
 ) -> None:
     monkeypatch.setattr(plan, "_SET_ASIDE", 3)
     monkeypatch.setattr(plan, "_LOOKED_UP", 2)
-    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     for path in pictures.rglob("*.*"):
         os.utime(path, (1e9, 1e9))
-    again = pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    again = pomona.extract(
+        pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1)
+    )
     assert (again.changes.changed, again.skipped) == (14, 0)
     assert_as_made_in_one_run(tmp_path / "t", pictures, encoder)
 
@@ -224,7 +233,7 @@ def test_many_changed_files_are_set_aside_in_bounded_lots(
 def test_workers_that_cannot_start_cost_no_row(
     encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     before = tables.read(tmp_path / "t")
     draw(pictures / "Apple Red 1" / "image 3.jpg", 2)
     draw(pictures / "new.png", 1)
@@ -235,11 +244,19 @@ def test_workers_that_cannot_start_cost_no_row(
         patched.setenv("PYTHONPATH", str(tmp_path / "broken"))
         with pytest.raises(RunError, match="half installed"):
             pomona.extract(
-                pictures, tmp_path / "t", encoder=encoder, resume=pomona.Resume(prune=True)
+                pictures,
+                tmp_path / "t",
+                encoder=encoder,
+                resume=pomona.Resume(prune=True),
+                engine=pomona.LocalEngine(workers=1),
             )
     assert tables.read(tmp_path / "t").equals(before)
     done = pomona.extract(
-        pictures, tmp_path / "t", encoder=encoder, resume=pomona.Resume(prune=True)
+        pictures,
+        tmp_path / "t",
+        encoder=encoder,
+        resume=pomona.Resume(prune=True),
+        engine=pomona.LocalEngine(workers=1),
     )
     assert done.changes.to_do == 2
     assert_as_made_in_one_run(tmp_path / "t", pictures, encoder)
@@ -248,20 +265,22 @@ def test_workers_that_cannot_start_cost_no_row(
 def test_an_encoder_that_is_not_itself_here_costs_no_row(
     encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
-    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     before = tables.read(tmp_path / "t")
     for picture in pictures.rglob("*.*"):
         os.utime(picture, (1e9, 1e9))
     elsewhere = dataclasses.replace(encoder, probes=bytes(len(encoder.probes)))
     with pytest.raises(EncoderError, match="likely causes"):
-        pomona.extract(pictures, tmp_path / "t", encoder=elsewhere)
+        pomona.extract(
+            pictures, tmp_path / "t", encoder=elsewhere, engine=pomona.LocalEngine(workers=1)
+        )
     assert tables.read(tmp_path / "t").equals(before)
 
 
 def test_a_run_that_fails_after_rows_were_removed_costs_only_those(
     encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     draw(pictures / "Apple Red 1" / "image 3.jpg", 2)
 
     def run(*_: object) -> None:
@@ -270,9 +289,11 @@ def test_a_run_that_fails_after_rows_were_removed_costs_only_those(
     with monkeypatch.context() as patched:
         patched.setattr(WorkerProcess, "run", run)
         with pytest.raises(RunError, match="it breaks now"):
-            pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+            pomona.extract(
+                pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1)
+            )
     assert tables.read(tmp_path / "t").num_rows == 13
-    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     assert_as_made_in_one_run(tmp_path / "t", pictures, encoder)
 
 
@@ -290,13 +311,19 @@ def test_a_file_replaced_between_listing_and_reading_is_done_again_by_the_next_r
 
     with monkeypatch.context() as patched:
         patched.setattr(plan.Plan, "steps", steps)
-        first = pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+        first = pomona.extract(
+            pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1)
+        )
     rows = tables.rows(tmp_path / "t")
     assert len(rows) == first.files == 14
     assert rows["image 5.webp"]["error"] == "cannot be read: No such file or directory"
     assert rows["image 1.png"]["status"] == "truncated"
     again = pomona.extract(
-        pictures, tmp_path / "t", encoder=encoder, resume=pomona.Resume(prune=True)
+        pictures,
+        tmp_path / "t",
+        encoder=encoder,
+        resume=pomona.Resume(prune=True),
+        engine=pomona.LocalEngine(workers=1),
     )
     assert (again.changes.changed, again.changes.pruned) == (2, 1)
     assert_as_made_in_one_run(tmp_path / "t", pictures, encoder)

@@ -28,7 +28,13 @@ def imagenet(shared_data: Path) -> Encoder:
 @pytest.fixture(scope="module")
 def odd(shared_data: Path, imagenet: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = tmp_path_factory.mktemp("odd") / "t"
-    summary = pomona.extract(shared_data / "odd", table, encoder=imagenet, globs=["*"])
+    summary = pomona.extract(
+        shared_data / "odd",
+        table,
+        encoder=imagenet,
+        globs=["*"],
+        engine=pomona.LocalEngine(workers=1),
+    )
     assert summary.files == 469
     return table
 
@@ -68,9 +74,11 @@ def test_every_fruit_has_its_row_the_empty_one_too(
     shared_data: Path, imagenet: Encoder, tmp_path: Path
 ) -> None:
     source = shared_data / "fruits" / "Testing"
-    pomona.extract(source, tmp_path / "t", encoder=imagenet)
+    pomona.extract(source, tmp_path / "t", encoder=imagenet, engine=pomona.LocalEngine(workers=1))
     quinces = shared_data / "fruits" / "Training" / "Quince"
-    summary = pomona.extract(quinces, tmp_path / "t", encoder=imagenet)
+    summary = pomona.extract(
+        quinces, tmp_path / "t", encoder=imagenet, engine=pomona.LocalEngine(workers=1)
+    )
     assert summary.by_status == {"ok": 489, "empty": 1}
     golden = np.load(shared_data / "golden" / "fruits_mobilenet_v2_imagenet.npz")
     made = {row["path"]: row["features"] for row in tables.read(tmp_path / "t").to_pylist()}

@@ -138,7 +138,7 @@ def test_a_location_that_is_not_here_is_refused_with_what_to_do_and_nothing_is_w
         check_here(given, "--weights", UsageError)
     for source, table in ((given, "t"), ("pictures", given)):
         with pytest.raises(UsageError, match=told):
-            pomona.extract(source, table)
+            pomona.extract(source, table, engine=pomona.LocalEngine(workers=1))
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -83,7 +83,13 @@ def test_both_engines_take_the_same_files_and_count_the_same(
     spark: SparkSession, source: Path, encoder: Encoder, tmp_path: Path, remote: str
 ) -> None:
     patterns = ["drafts/", "nothing/"]
-    here = pomona.extract(source, tmp_path / "here", encoder=encoder, exclude=patterns)
+    here = pomona.extract(
+        source,
+        tmp_path / "here",
+        encoder=encoder,
+        exclude=patterns,
+        engine=pomona.LocalEngine(workers=1),
+    )
     there = pomona.extract(
         source,
         tmp_path / "there",

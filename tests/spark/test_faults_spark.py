@@ -215,7 +215,9 @@ def test_a_killed_driver_costs_no_row_and_either_engine_goes_on(
         if number % 2:
             subprocess.run(run, env=submit_settings(), capture_output=True, check=True)
         else:
-            pomona.extract(faulty_pictures, table, encoder=encoder)
+            pomona.extract(
+                faulty_pictures, table, encoder=encoder, engine=pomona.LocalEngine(workers=1)
+            )
         faults.wait_for(
             lambda table=table: {path.suffix for path in table.iterdir()} == {".parquet"}, 20
         )

@@ -54,7 +54,9 @@ def test_images_and_table_may_lie_on_a_hadoop_file_system(
     source, table = f"{remote}/{pictures.name}", f"{remote}/far"
     summary = pomona.extract(source, table, encoder=encoder, engine=pomona.SparkEngine(spark=spark))
     again = pomona.extract(source, table, encoder=encoder, engine=pomona.SparkEngine(spark=spark))
-    pomona.extract(pictures, tmp_path / "near", encoder=encoder)
+    pomona.extract(
+        pictures, tmp_path / "near", encoder=encoder, engine=pomona.LocalEngine(workers=1)
+    )
     far, near = tables.read(tmp_path / "far"), tables.read(tmp_path / "near")
     for name in ("label", "features", "status", "size", "modified", "content_sha256"):
         assert far[name].equals(near[name]), name
@@ -173,7 +175,9 @@ def test_small_part_files_of_a_remote_table_are_merged(
     remote: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pomona.extract(pictures, tmp_path / "near", encoder=encoder)
+    pomona.extract(
+        pictures, tmp_path / "near", encoder=encoder, engine=pomona.LocalEngine(workers=1)
+    )
     monkeypatch.setattr("pomona.table.part_file._SMALL_PARTS", 1)
     monkeypatch.setattr("pomona.spark.binary_files._SMALLEST_TASK", 2)
     pomona.extract(
@@ -450,8 +454,12 @@ def test_a_table_of_two_encoders_is_refused_whichever_part_comes_first(
     import dataclasses
 
     other = dataclasses.replace(encoder, weights_sha256="0" * 64)
-    pomona.extract(pictures, tmp_path / "far", encoder=encoder)
-    pomona.extract(pictures, tmp_path / "other", encoder=other)
+    pomona.extract(
+        pictures, tmp_path / "far", encoder=encoder, engine=pomona.LocalEngine(workers=1)
+    )
+    pomona.extract(
+        pictures, tmp_path / "other", encoder=other, engine=pomona.LocalEngine(workers=1)
+    )
     (part, *_) = (tmp_path / "other").glob("*.parquet")
     part.rename(tmp_path / "far" / f"z{part.name}")
     with pytest.raises(TableError, match="mixes rows of two encoders"):
@@ -463,7 +471,9 @@ def test_a_table_of_two_encoders_is_refused_whichever_part_comes_first(
 def test_a_damaged_part_file_is_named_with_the_way_on(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
 ) -> None:
-    pomona.extract(pictures, tmp_path / "far", encoder=encoder)
+    pomona.extract(
+        pictures, tmp_path / "far", encoder=encoder, engine=pomona.LocalEngine(workers=1)
+    )
     (tmp_path / "far" / "part-0.parquet").write_bytes(b"PAR1 cut off")
     with pytest.raises(TableError, match="part-0.parquet is not a readable .*remove it"):
         pomona.extract(
@@ -589,7 +599,13 @@ def test_hidden_folders_that_a_glob_finds_and_the_table_itself_are_no_images(
     again = pomona.extract(
         every, table, encoder=encoder, globs=globs, engine=pomona.SparkEngine(spark=spark)
     )
-    near = pomona.extract(f"{pictures}/*", pictures / "near", encoder=encoder, globs=["*.png"])
+    near = pomona.extract(
+        f"{pictures}/*",
+        pictures / "near",
+        encoder=encoder,
+        globs=["*.png"],
+        engine=pomona.LocalEngine(workers=1),
+    )
     assert first.files == again.files == near.files > 0
 
 

@@ -85,7 +85,12 @@ def test_cameras_names_are_done_by_tasks_and_not_by_the_driver(
 ) -> None:
     draw(tmp_path / "cameras")
     monkeypatch.delattr(DriverFallback, "do")  # what Spark does not read, nobody does
-    pomona.extract(tmp_path / "cameras", tmp_path / "here", encoder=encoder)
+    pomona.extract(
+        tmp_path / "cameras",
+        tmp_path / "here",
+        encoder=encoder,
+        engine=pomona.LocalEngine(workers=1),
+    )
     near = pomona.extract(
         tmp_path / "cameras",
         tmp_path / "near",
@@ -128,7 +133,12 @@ def test_spark_connect_has_its_workers_open_cameras_names(
 ) -> None:
     draw(tmp_path / "cameras")
     monkeypatch.delattr(DriverFallback, "do")
-    pomona.extract(tmp_path / "cameras", tmp_path / "here", encoder=encoder)
+    pomona.extract(
+        tmp_path / "cameras",
+        tmp_path / "here",
+        encoder=encoder,
+        engine=pomona.LocalEngine(workers=1),
+    )
     pomona.extract(
         tmp_path / "cameras",
         tmp_path / "there",

@@ -36,7 +36,9 @@ pytestmark = pytest.mark.spark
 def test_spark_connect_gives_the_embedded_engines_rows(
     connect: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
-    here = pomona.extract(pictures, tmp_path / "here", encoder=encoder)
+    here = pomona.extract(
+        pictures, tmp_path / "here", encoder=encoder, engine=pomona.LocalEngine(workers=1)
+    )
     there = pomona.extract(
         pictures, tmp_path / "there", encoder=encoder, engine=pomona.SparkEngine(spark=connect)
     )
@@ -64,7 +66,7 @@ def test_signs_that_a_glob_would_read_are_part_of_a_name(
 def test_a_table_is_continued_over_spark_connect(
     connect: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
-    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     (pictures / "new.png").write_bytes(drawn.encode(drawn.picture(), "PNG"))
     summary = pomona.extract(
         pictures, tmp_path / "t", encoder=encoder, engine=pomona.SparkEngine(spark=connect)
@@ -157,7 +159,7 @@ def test_a_run_that_is_stopped_leaves_the_session_at_peace_and_is_continued(
 def test_featurize_takes_a_dataframe_of_spark_connect(
     connect: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
-    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     expected = tables.rows(tmp_path / "t")
     images = connect.read.format("binaryFile").load(f"{pictures}/Apple Red 1")
     made = pomona.featurize(images, encoder, path_column="PATH", keep=["length"])

@@ -102,7 +102,9 @@ def test_each_engine_continues_the_others_table(
     by_spark = pomona.extract(
         pictures, both[0], encoder=encoder, engine=pomona.SparkEngine(spark=spark)
     )
-    by_local = pomona.extract(pictures, both[1], encoder=encoder)
+    by_local = pomona.extract(
+        pictures, both[1], encoder=encoder, engine=pomona.LocalEngine(workers=1)
+    )
     assert (by_spark.ok, by_spark.skipped) == (by_local.ok, by_local.skipped) == (1, 14)
     assert tables.read(both[0]).equals(tables.read(both[1]))
 
@@ -273,7 +275,7 @@ def images(spark: SparkSession, pictures: Path) -> object:
 def test_featurize_turns_a_dataframe_of_images_into_rows(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
-    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     expected = tables.rows(tmp_path / "t")
     made = pomona.featurize(images(spark, pictures), encoder, label="parent")
     assert made.columns == [*FEATURE_SCHEMA.names, "encoder"]
@@ -392,7 +394,9 @@ def test_an_image_that_ends_sparks_worker_is_the_only_one_to_pay(
         assert path.exists()
     (pictures / "kind=bad" / "crashes.png").unlink()
     (pictures / "kind=bad" / "hangs.png").unlink()
-    pomona.extract(pictures, tmp_path / "near", encoder=encoder)
+    pomona.extract(
+        pictures, tmp_path / "near", encoder=encoder, engine=pomona.LocalEngine(workers=1)
+    )
     others = [row for name, row in rows.items() if name not in {"crashes.png", "hangs.png"}]
     assert others == tables.read(tmp_path / "near").to_pylist()
 
@@ -474,7 +478,7 @@ def test_spark_is_not_started_if_there_is_nothing_to_do(
     settings: dict[str, Any] = {"encoder": encoder, "engine": on_spark}
     told = pomona.extract(pictures, tmp_path / "t", dry_run=True, **settings)
     assert (told.changes.new, told.dry_run) == (14, True)
-    pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     again = pomona.extract(pictures, tmp_path / "t", **settings)
     assert (again.skipped, again.ok, again.dry_run, started) == (14, 0, False, [])
     (pictures / "Apple Red 1" / "image 1.png").unlink()

@@ -138,7 +138,7 @@ def test_a_table_of_float32_is_not_continued_in_bf16(
         engine=pomona.LocalEngine(workers=1),
     )
     with pytest.raises(TableError, match=r"untrained:7 \(\w{12}\), .* \(\w{12}, bf16\)"):
-        pomona.extract(pictures, tmp_path / "t", encoder=bf16)
+        pomona.extract(pictures, tmp_path / "t", encoder=bf16, engine=pomona.LocalEngine(workers=1))
     summary = pomona.extract(
         pictures,
         tmp_path / "b",
