@@ -39,7 +39,9 @@ def test_a_card_that_could_be_another_networks_is_not_taken(tmp_path: Path, othe
     shutil.copy(FILES / "bare.tflite", tmp_path / "fruit.tflite")
     (tmp_path / other).touch()
     (tmp_path / "fruit.toml").write_text("mean = 127.5\nstd = 127.5\n")
-    with pytest.raises(EncoderError, match=rf"beside fruit.tflite and {other}.*fruit.tflite.toml"):
+    with pytest.raises(
+        EncoderError, match=rf"can be for fruit.tflite or for {other}.*fruit.tflite.toml"
+    ):
         build.build_encoder(tmp_path / "fruit.tflite")
     (tmp_path / "fruit.toml").rename(tmp_path / "fruit.tflite.toml")
     assert_gives(build.build_encoder(tmp_path / "fruit.tflite"), VECTORS["backbone"])
@@ -51,7 +53,7 @@ def test_a_folder_and_a_file_of_one_name_share_no_card(tmp_path: Path) -> None:
     card = tmp_path / "fruit.toml"
     card.write_text("mean = 127.5\nstd = 127.5\n")
     for name, other in (("fruit", "fruit.tflite"), ("fruit.tflite", "fruit")):
-        message = f"beside {name} and {other}, .*call it fruit.tflite.toml if"
+        message = f"for {name} or for {other}, .*rename it to fruit.tflite.toml if"
         with pytest.raises(EncoderError, match=message):
             build.build_encoder(tmp_path / name)
     shutil.copy(card, tmp_path / "fruit.tflite.toml")
@@ -86,7 +88,7 @@ def test_scale_mean_and_std_are_taken_together() -> None:
         ("layout = 'CHW'", "layout is 'CHW'"),
         ("layer = 3", "layer is 3"),
         ("sise = 224", "has the key 'sise', expected size, resize"),
-        ("size = ", "is no TOML"),
+        ("size = ", "is not valid TOML"),
         ("std = 0", "std is"),
         ("resize = 'cubic'", "resize is 'cubic'"),
     ],

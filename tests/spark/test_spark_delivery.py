@@ -127,7 +127,7 @@ def test_a_worker_that_cannot_reach_the_file_ends_the_run_with_one_clear_line(
     store: object_store.ObjectStore, spark: SparkSession, uri: str, pictures: Path, tmp_path: Path
 ) -> None:
     store.then[FILE] = None
-    told = "a worker on .* cannot read the encoder s3a://.*, or send it with --delivery broadcast$"
+    told = "a worker on .* cannot read the encoder s3a://.*, or send it with `delivery` broadcast$"
     with pytest.raises(RunError, match=told) as caught:
         pomona.extract(
             pictures, tmp_path / "t", encoder=uri, engine=pomona.SparkEngine(spark=spark)

@@ -1,1 +1,1 @@
-"""From a known network, or a file of the user, to an encoder."""
+"""Building encoders from known networks and from network files."""

@@ -1,8 +1,7 @@
-"""Builds an encoder, in a process of its own: `pomona.building.build_process` asks it.
+"""Builds an encoder in a separate process, for `pomona.building.build_process`.
 
-Keras takes its backend at import: a notebook that already uses Keras on TensorFlow keeps it. The
-memory of the building goes with the process, and a file that makes a parser crash takes down no
-more than that.
+Keras chooses its backend at import, so a notebook that uses Keras on TensorFlow is not affected.
+The memory is free when the process ends. If a file makes a parser crash, only this process ends.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ __all__ = ["answer"]
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """Do what a request asks."""
+    """Carry out a request."""
     from pomona.building import network_files
     from pomona.building.keras import applications
 
@@ -41,7 +40,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Notes(logging.Handler):
-    """Keeps what was logged, for the process that asked."""
+    """Keeps log records for the process that sent the request."""
 
     def __init__(self) -> None:
         super().__init__()

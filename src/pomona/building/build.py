@@ -1,4 +1,4 @@
-"""A network, by name or in a file, -> encoder, built once and then taken from the user's cache."""
+"""Network, by name or in a file -> encoder: built once, then read from the user's cache."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 _BUILDER_REVISION = 6
-"""Raised when the builder changes what it builds from the same input, so that caches renew."""
+"""Increase this if the same input builds another encoder, so that cached ones are built again."""
 
 
 def build_encoder(
@@ -80,21 +80,21 @@ def build_encoder(
 
 
 def describe_network(model: str | os.PathLike[str], *, trust: bool = False) -> dict[str, Any]:
-    """Layers, shapes and parameter counts of a network, as Keras' `summary` gives them.
+    """Return layers, shapes and parameter counts of a network, like Keras' `summary`.
 
     Args:
         model: a network's name, or a file, as for `build_encoder`.
-        trust: run code that a Keras file holds.
+        trust: run code in a Keras file.
 
     Raises:
-        EncoderError: unknown model, or a file that cannot be read.
+        EncoderError: the model is unknown, or the file cannot be read.
     """
     request = _request(model, None, NetworkSettings(), trust, "openvino")
     return _ask({**request, "do": "describe"})
 
 
 def encoder_for(encoder: Encoder | str | os.PathLike[str]) -> Encoder:
-    """Return an encoder, whichever way it is named.
+    """Return an encoder from an object, a name or a file.
 
     Args:
         encoder: an encoder, its path or URI, the name of a network, or the file of a network.
@@ -117,14 +117,14 @@ def is_network(encoder: str | os.PathLike[str]) -> bool:
 
 
 def is_network_file(model: str | os.PathLike[str]) -> bool:
-    """Whether a network is given by its file, not by its name."""
+    """Return whether a network is given by its file, not by its name."""
     name = os.fspath(model)
     like_a_file = "/" in name or Path(name).suffix.lower() in FORMATS
     return name not in CARDS and (like_a_file or Path(name).exists())
 
 
 def is_part_of_network(path: Path, network: str | os.PathLike[str]) -> bool:
-    """Whether writing to `path` would destroy a file of that network, or of these weights."""
+    """Return whether writing to `path` would replace a file of a network or of its weights."""
     given = Path(local_path(os.fspath(network)))
     if not (path.exists() and given.exists()):
         return False
@@ -139,7 +139,7 @@ def _request(
     trust: bool,
     runtime: str,
 ) -> dict[str, Any]:
-    """What to ask for, after a first look: nothing is started for a name that nobody knows."""
+    """Return the request after a first check: no process is started for an unknown name."""
     if not is_network_file(model):
         card = find_card(os.fspath(model))
         if runtime != "openvino":
@@ -153,7 +153,7 @@ def _request(
     check_here(os.fspath(model), "the network", EncoderError)
     path = Path(local_path(os.fspath(model)))
     if not path.name.strip("."):
-        path = path.resolve()  # `.` and `..` have no name to tell
+        path = path.resolve()  # `.` and `..` are not names to show
     file_format(path)
     if weights is not None:
         raise EncoderError(f"{path} is a network with weights of its own: leave `weights` out")
@@ -162,10 +162,10 @@ def _request(
 
 
 def _identity(request: dict[str, Any]) -> dict[str, Any]:
-    """What decides the encoder that a request brings about."""
+    """Return everything that decides the encoder of a request."""
     if "file" in request:
         content = {"file": _content(Path(request["file"])), "runtime": request["runtime"]}
-        content["trust"] = request["trust"]  # or else it would be built without being asked
+        content["trust"] = request["trust"]  # else the cache would serve it without `trust`
     else:
         content = {"model": request["model"], "weights": _weights_identity(request)}
     return {
@@ -188,7 +188,7 @@ def _weights_identity(request: dict[str, Any]) -> str:
         return f"untrained:{parse_seed(weights)}"
     path = Path(weights)
     if path.suffix == ".keras":
-        raise EncoderError(f"{weights} is a whole network: give it in place of the network's name")
+        raise EncoderError(f"{weights} is a whole network: give it instead of the network's name")
     if not path.is_file():
         lacks = "it is a folder" if path.is_dir() else "no such file"
         raise EncoderError(
@@ -199,9 +199,9 @@ def _weights_identity(request: dict[str, Any]) -> str:
 
 
 def _content(path: Path) -> str:
-    """Name and SHA-256 of a network's or its weights' file, or files.
+    """Return name and SHA-256 of the files of a network or of its weights.
 
-    The name is kept in the table's provenance, so it is part of what was built.
+    The table's provenance contains the name, so the name is part of the result.
     """
     try:
         return f"{as_text(path.name)} {content_digest(path)}"

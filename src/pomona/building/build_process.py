@@ -1,9 +1,9 @@
-"""Asking a process of its own: a request in JSON on its input, an answer in JSON on its output.
+"""A separate process that answers a request: JSON on its input, JSON on its output.
 
     python -m pomona.building   < request.json   > answer.json
 
-Keras, which takes its backend at import, NNCF, which holds gigabytes, and parsers of files from
-elsewhere, which may crash: all of them stay out of the user's own process.
+Keras chooses its backend at import, NNCF needs gigabytes, and parsers of untrusted files may crash.
+None of them runs in the user's own process.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def ask(module: str, request: Request, purpose: str) -> dict[str, Any]:
 
     Args:
         module: its name.
-        request: what JSON can hold.
-        purpose: what it is for, after "Pomona could not".
+        request: a JSON value.
+        purpose: the purpose, for an error that begins with "Pomona could not".
 
     Raises:
-        EncoderError: it answered that it cannot be done.
-        RunError: it ended without an answer.
+        EncoderError: the module answered with this error.
+        RunError: the process ended without an answer.
     """
     done = subprocess.run(
         [sys.executable, "-P", "-m", module],
@@ -52,10 +52,10 @@ def ask(module: str, request: Request, purpose: str) -> dict[str, Any]:
 
 
 def reply(answer: Callable[[Request], dict[str, Any]]) -> None:
-    """Be that process. Whatever libraries print goes elsewhere: the answer is alone on the output.
+    """Run as the separate process. Output of libraries is redirected: stdout has only the answer.
 
     Args:
-        answer: is given the request; what it says of an `EncoderError` is handed over.
+        answer: called with the request. An `EncoderError` that it raises is passed on.
     """
     request = json.load(sys.stdin)
     out = os.fdopen(os.dup(1), "w")

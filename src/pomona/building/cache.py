@@ -1,7 +1,7 @@
-"""Encoders that this machine has built: by what was asked for, and by their fingerprints.
+"""Encoders that this machine has built: by request, and by fingerprint.
 
-encoders/<digest of a request>.encoder     finds what was built for the same request
-encoders/made-<fingerprint>.encoder        finds what made a table; a link to the same file
+encoders/<digest of a request>.encoder     the encoder that was built for the request
+encoders/made-<fingerprint>.encoder        the encoder that made a table; a link to the same file
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
 
 def cached(name: str) -> Encoder | None:
-    """Return the encoder of that name, if there is one that can be read."""
+    """Return the cached encoder with this name; None if there is none that can be read."""
     try:
         path = cache_folder("encoders") / name
         return Encoder.load(path) if path.is_file() else None
@@ -36,10 +36,10 @@ def cached(name: str) -> Encoder | None:
 def cached_by_fingerprint(fingerprint: str) -> Encoder | None:
     """Return the encoder with that fingerprint, if this machine has built it.
 
-    Encoders that were cached before fingerprints were names are found as well, by reading them.
+    Encoders in the cache without a link for their fingerprint are found by reading them.
     """
     if not _FINGERPRINT.fullmatch(fingerprint):
-        return None  # a table from elsewhere may hold anything
+        return None  # a table from another source may contain anything
     with suppress(OSError):
         folder = cache_folder("encoders")
         made = folder / _made(fingerprint)
@@ -53,11 +53,11 @@ def cached_by_fingerprint(fingerprint: str) -> Encoder | None:
 
 
 def keep(encoder: Encoder, name: str | None = None) -> None:
-    """Put an encoder into the cache, if there is room: service accounts have none.
+    """Put an encoder into the cache if possible: service accounts may have no cache folder.
 
     Args:
-        encoder: what was built.
-        name: of the request that it was built for; None if it was made from another encoder.
+        encoder: the encoder.
+        name: name of its request; None if it was converted from another encoder.
     """
     try:
         folder = cache_folder("encoders")
@@ -70,7 +70,7 @@ def keep(encoder: Encoder, name: str | None = None) -> None:
         made.unlink(missing_ok=True)
         os.link(folder / name, made)
     except (OSError, EncoderError) as error:
-        _log.info("not kept for the next time: %s", error)
+        _log.info("cannot cache the encoder for the next time: %s", error)
 
 
 def _made(fingerprint: str) -> str:

@@ -1,4 +1,4 @@
-"""The files that a network lies in: which they are, and digests of what they hold."""
+"""The files of a network, and digests of their content."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["as_text", "content_digest", "network_files", "varint"]
 _CHUNK_BYTES = 2**20
 _DEEPEST = 64  # graphs within graphs
 
-# Where tensors stand in an ONNX file: message -> number of a field -> message within (onnx.proto).
+# Where an ONNX file has tensors: message -> number of a field -> message within (onnx.proto).
 _MODEL, _GRAPH, _NODE, _ATTRIBUTE, _TENSOR, _SPARSE, _ENTRY, _FUNCTION, _TRAINING = range(9)
 _WITHIN: dict[int, dict[int, int]] = {
     _MODEL: {7: _GRAPH, 20: _TRAINING, 25: _FUNCTION},
@@ -29,16 +29,16 @@ _WITHIN: dict[int, dict[int, int]] = {
 
 
 def as_text(path: str | os.PathLike[str]) -> str:
-    """A path as text, which it need not be: each byte that is none is escaped."""
+    """Return a path as text. Bytes that are not valid text are escaped."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def content_digest(path: Path) -> str:
-    """SHA-256 over the content of the file, or files, that a network consists of.
+    """Return the SHA-256 over the content of all files of a network.
 
     Raises:
-        OSError: one of them cannot be read; with its name.
-        EncoderError: an ONNX file is damaged, or refers to one outside its folder.
+        OSError: a file cannot be read; the error has its name.
+        EncoderError: an ONNX file is damaged, or refers to a file outside its folder.
     """
     digest = hashlib.sha256()
     for part in network_files(path):
@@ -50,10 +50,10 @@ def content_digest(path: Path) -> str:
 
 
 def network_files(path: Path) -> Iterator[Path]:
-    """The file, or files, that a network consists of.
+    """Return the files of a network.
 
     Raises:
-        EncoderError: an ONNX file is damaged, or refers to one outside its folder.
+        EncoderError: an ONNX file is damaged, or refers to a file outside its folder.
     """
     if path.is_dir():
         yield path / "saved_model.pb"
@@ -67,17 +67,19 @@ def network_files(path: Path) -> Iterator[Path]:
 
 
 def _external_data(path: Path) -> list[Path]:
-    """The files beside an ONNX file that hold its large arrays.
+    """Return the additional files of an ONNX file that hold its large arrays.
 
     Raises:
-        EncoderError: one would lie outside the file's folder, or the file is damaged.
+        EncoderError: a file would be outside the folder, or the ONNX file is damaged.
     """
     folder = path.parent.resolve()
     try:
         names = set(_locations(memoryview(path.read_bytes()), _MODEL))
         found = [(folder / name).resolve() for name in sorted(names)]
     except (IndexError, ValueError) as error:
-        raise EncoderError(f"cannot read {path}: no ONNX ({error}); is the file whole?") from error
+        raise EncoderError(
+            f"cannot read {path}: not ONNX ({error}); is the file complete?"
+        ) from error
     for file in found:
         if not file.is_relative_to(folder):
             raise EncoderError(f"{path} refers to {file}, outside its own folder: refused")
@@ -85,9 +87,9 @@ def _external_data(path: Path) -> list[Path]:
 
 
 def _locations(message: memoryview, kind: int, depth: int = 0) -> Iterator[str]:
-    """The files that the tensors in a message name (TensorProto.external_data's `location`)."""
+    """Yield the files that the tensors of a message name (`location` in external_data)."""
     if depth > _DEEPEST:
-        raise ValueError("graphs within graphs, without an end")
+        raise ValueError("graphs are nested too deeply")
     for number, part in _parts_of(message):
         inner = _WITHIN[kind].get(number)
         if inner == _ENTRY:
@@ -99,11 +101,11 @@ def _locations(message: memoryview, kind: int, depth: int = 0) -> Iterator[str]:
 
 
 def _parts_of(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Number and bytes of each field of a protobuf message that has a length.
+    """Yield number and bytes of each field with a length in a protobuf message.
 
     Raises:
-        IndexError: it is cut short.
-        ValueError: it is no such message.
+        IndexError: the message is cut short.
+        ValueError: it is not a protobuf message.
     """
     at = 0
     while at < len(message):
@@ -111,7 +113,7 @@ def _parts_of(message: memoryview) -> Iterator[tuple[int, memoryview]]:
         if tag & 7 == 2:
             length, at = varint(message, at)
             if at + length > len(message):
-                raise IndexError("a field goes on after the end")
+                raise IndexError("a field continues after the end")
             yield tag >> 3, message[at : at + length]
             at += length
         elif tag & 7 == 0:
@@ -119,11 +121,11 @@ def _parts_of(message: memoryview) -> Iterator[tuple[int, memoryview]]:
         elif tag & 7 in (1, 5):
             at += 8 if tag & 7 == 1 else 4
         else:
-            raise ValueError("no kind of field that ONNX has")
+            raise ValueError("a kind of field that ONNX does not have")
 
 
 def varint(message: memoryview, at: int) -> tuple[int, int]:
-    """A number in protobuf's encoding, and where it ends."""
+    """Return a number in protobuf's encoding, and where it ends."""
     value = 0
     for shift in range(0, 70, 7):
         byte = message[at]

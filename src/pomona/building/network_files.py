@@ -1,4 +1,4 @@
-"""Networks in files -> encoders: which kind of file it is, and what is said of it."""
+"""Networks in files -> encoders: the kind of file, and its settings."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ FORMATS = {
 
 
 def file_format(path: Path) -> str:
-    """Tell what kind of network a file or folder holds, by its name.
+    """Return the kind of network in a file or folder, by its name.
 
     Raises:
-        EncoderError: it does not exist, or is of no kind that is known.
+        EncoderError: it does not exist, or its kind is unknown.
     """
     if path.is_dir():
         if (path / "saved_model.pb").is_file():
             return "savedmodel"
-        raise EncoderError(f"{path} is a folder, but no SavedModel: it has no saved_model.pb")
+        raise EncoderError(f"{path} is a folder, but not a SavedModel: it has no saved_model.pb")
     if not path.exists():
         raise EncoderError(f"model file {path} does not exist")
     if path.name.endswith(".weights.h5"):
@@ -42,13 +42,13 @@ def file_format(path: Path) -> str:
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
         raise EncoderError(
-            f"{path} is of no known kind: expected a network's name ('pomona models' lists them), "
+            f"{path} has an unknown kind: expected a network's name ('pomona models' lists them), "
             f"a file that ends in {', '.join(FORMATS)}, or a TensorFlow SavedModel folder"
         )
     if kind != "onnx" and not path.suffix.islower():
         raise EncoderError(
-            f"{path} ends in {path.suffix}, and the library that reads it knows "
-            f"{path.suffix.lower()} alone: call it so"
+            f"{path} ends in {path.suffix}, but the library that reads it only knows "
+            f"{path.suffix.lower()}: rename it"
         )
     return kind
 
@@ -60,13 +60,13 @@ def build(
 
     Args:
         path: the file, or a SavedModel's folder.
-        settings: what is said of it, in options and in its card.
-        trust: run code that the file holds, such as a Lambda layer's.
-        runtime: what will compute it: `openvino`, or `onnxruntime` for an ONNX file.
+        settings: settings from the caller and from the card.
+        trust: run code in the file, such as a Lambda layer.
+        runtime: `openvino`, or `onnxruntime` for an ONNX file.
 
     Raises:
-        EncoderError: it cannot be read, does not give one vector for an image, or not enough is
-            said of it.
+        EncoderError: it cannot be read; the network does not return one vector for an image; or its
+            preprocessing is not specified.
     """
     from pomona.building.graph import onnx_files, openvino_files
     from pomona.building.keras import model_files
@@ -81,7 +81,7 @@ def build(
 
 
 def describe(path: Path, *, trust: bool = False) -> dict[str, Any]:
-    """Layers, output shapes (without the batch) and parameter counts of a network in a file.
+    """Return layers, output shapes (without the batch) and parameter counts of a network in a file.
 
     Raises:
         EncoderError: it cannot be read.
@@ -95,7 +95,7 @@ def describe(path: Path, *, trust: bool = False) -> dict[str, Any]:
 
 
 def with_card(path: Path, settings: NetworkSettings) -> NetworkSettings:
-    """Settings over those in the card beside a file.
+    """Return settings, with the values of the card next to a file in place of None.
 
     Raises:
         EncoderError: the card cannot be read, or could be that of another network.
@@ -105,7 +105,7 @@ def with_card(path: Path, settings: NetworkSettings) -> NetworkSettings:
 
 
 def cards_beside(path: Path) -> list[Path]:
-    """The places of a network's card: beside `fruit.onnx`, `fruit.onnx.toml`, else `fruit.toml`."""
+    """Return the possible cards of `fruit.onnx`: `fruit.onnx.toml`, and else `fruit.toml`."""
     own = path.with_name(f"{path.name}.toml")
     return [own] if path.is_dir() else [own, path.with_suffix(".toml")]
 
@@ -114,7 +114,7 @@ def _card_beside(path: Path) -> Path | None:
     """Find the card of a network, if it has one.
 
     Raises:
-        EncoderError: it may be that of a network beside it.
+        EncoderError: the card may be that of another network in the folder.
     """
     card = next((place for place in cards_beside(path) if place.is_file()), None)
     if card is None or (path.is_file() and card.name == f"{path.name}.toml"):
@@ -126,8 +126,8 @@ def _card_beside(path: Path) -> Path | None:
     if others := [other for other in folders + without if other != path]:
         file = path if path.is_file() else others[0]
         raise EncoderError(
-            f"the card {card} is beside {path.name} and "
-            f"{', '.join(other.name for other in others)}, which can take different input: call it "
-            f"{file.name}.toml if it is that of {file.name}"
+            f"the card {card} can be for {path.name} or for "
+            f"{', '.join(other.name for other in others)}, which may take different input: rename "
+            f"it to {file.name}.toml if it is for {file.name}"
         )
     return card

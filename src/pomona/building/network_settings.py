@@ -1,17 +1,17 @@
-"""What only the user knows of a network in a file: how its input was prepared, which layer counts.
+"""Settings that the file of a network does not contain: preprocessing, and the layer to use.
 
-It comes from options, or from a card beside the file, in TOML:
+They come from the caller, or from a card next to the file, in TOML:
 
-    # fruit.toml, beside fruit.onnx
-    size = 224                      # or [height, width]; where the network does not fix it
+    # fruit.toml, next to fruit.onnx
+    size = 224                      # or [height, width]; if the network does not fix it
     resize = "bicubic"              # nearest, bilinear, bicubic, lanczos, box, hamming
     channel_order = "RGB"           # or "BGR"; "grey" for one channel, which its file shows
     scale = 0.00392156862745098     # pixels 0..255 are multiplied by this first,
-    mean = [0.485, 0.456, 0.406]    # then this is taken off,
-    std = [0.229, 0.224, 0.225]     # and the rest divided by this
-    layout = "NCHW"                 # or "NHWC"; where the network does not show it
-    layer = "avgpool"               # whose output is the feature vector
-    signature = "floats"            # of a SavedModel; serving_default if it is not said
+    mean = [0.485, 0.456, 0.406]    # then this is subtracted,
+    std = [0.229, 0.224, 0.225]     # and the result is divided by this
+    layout = "NCHW"                 # or "NHWC"; if the network does not show it
+    layer = "avgpool"               # its output is the feature vector
+    signature = "floats"            # of a SavedModel; the default is serving_default
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class NetworkSettings:
             raise EncoderError(f"layer is {self.layer!r}, expected a layer's name")
         if not isinstance(self.signature, str | None):
             raise EncoderError(f"signature is {self.signature!r}, expected a signature's name")
-        self.preprocessing(_ANY)  # refuses the rest of what cannot be
+        self.preprocessing(_ANY)  # checks the other values
 
     @classmethod
     def from_toml(cls, path: Path) -> NetworkSettings:
@@ -103,7 +103,7 @@ class NetworkSettings:
         except OSError as error:
             raise EncoderError(f"cannot read the card {path}: {error.strerror}") from error
         except (ValueError, RecursionError) as error:  # TOML's and UTF-8's; brackets in brackets
-            raise EncoderError(f"the card {path} is no TOML: {error}") from error
+            raise EncoderError(f"the card {path} is not valid TOML: {error}") from error
         known = [field.name for field in fields(cls)]
         if unknown := sorted(set(told) - set(known)):
             raise EncoderError(
@@ -191,5 +191,5 @@ def _is_number(value: Any) -> bool:
         return False
     try:
         return math.isfinite(value)
-    except OverflowError:  # a whole number beyond any float
+    except OverflowError:  # an integer beyond the range of floats
         return False

@@ -1,8 +1,8 @@
-"""What a file from elsewhere may hold before a library reads it: itself, and in bounds.
+"""Checks of untrusted files before a library reads them: no references outside, and limited sizes.
 
-HDF5 can point out of its file: links to other files, arrays whose bytes lie in other files, arrays
-put together from other files. It can also declare arrays that no memory holds, in a file of 4 kB.
-A ZIP archive can unpack to a million times its size. Keras writes none of these.
+HDF5 can refer to other files: by links, by arrays whose bytes are in other files, and by arrays
+that combine other files. It can also declare arrays that fit into no memory, in a file of 4 kB. A
+ZIP archive can expand to a million times its size. Keras writes none of these.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from pomona.errors import EncoderError
 __all__ = ["KERAS_MEMBERS", "check_archive", "check_hdf5", "largest_content"]
 
 KERAS_MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
-"""What a `.keras` archive holds. Not `model.weights.npz`: older versions of Keras unpickle it."""
+"""Members of a `.keras` archive. `model.weights.npz` is not allowed: old Keras unpickles it."""
 
-_GROWTH = 16  # times its size that a file may unpack to: trained weights do not compress
-_SMALL = 64 * 2**20  # bytes, that any file may unpack to: weights that are all zero do compress
-_DEEPEST = 64  # groups within groups: Keras needs 4 for each model within a model
+_GROWTH = 16  # largest ratio of expanded size to file size: trained weights do not compress
+_SMALL = 64 * 2**20  # bytes that any file may expand to: weights that are all zero do compress
+_DEEPEST = 64  # nested groups: Keras needs 4 for each nested model
 
 
 def largest_content(path: Path) -> int:
-    """The most bytes that a file may unpack to."""
+    """Return the most bytes that a file may expand to."""
     return path.stat().st_size * _GROWTH + _SMALL
 
 
 def check_hdf5(file: Any, path: Path, most: int) -> None:
-    """Refuse an HDF5 file that reaches out of itself, goes in circles or declares absurd arrays.
+    """Refuse an HDF5 file with references to other files, circular links or extreme arrays.
 
     Args:
         file: the open file; no array is read.
-        path: what to call it in an error.
-        most: bytes that all arrays together may have.
+        path: the name of the file, for errors.
+        most: largest number of bytes of all arrays together.
 
     Raises:
-        EncoderError: with what was found, and where.
+        EncoderError: the file is refused; the message has the reason and the place.
     """
     import h5py
 
@@ -47,18 +47,22 @@ def check_hdf5(file: Any, path: Path, most: int) -> None:
         group, depth = waiting.pop()
         address = h5py.h5o.get_info(group.id).addr
         if address in seen or depth > _DEEPEST:
-            raise EncoderError(f"{path} leads in circles, or too deep, at {group.name!r}: refused")
+            raise EncoderError(
+                f"{path} is circular or nested too deeply at {group.name!r}: refused"
+            )
         seen.add(address)
         for name in group:
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise EncoderError(f"{path} has a link to elsewhere, {_at(group, name)}: refused")
+                raise EncoderError(
+                    f"{path} has a link to another file, {_at(group, name)}: refused"
+                )
             part = group[name]
             if isinstance(part, h5py.Group):
                 waiting.append((part, depth + 1))
             elif isinstance(part, h5py.Dataset):
                 if part.is_virtual or part.external:
                     raise EncoderError(
-                        f"{path} takes the array {_at(group, name)} from another file: refused"
+                        f"{path} reads the array {_at(group, name)} from another file: refused"
                     )
                 declared += int(part.size or 0) * part.dtype.itemsize
         if declared > most:
@@ -69,10 +73,10 @@ def check_hdf5(file: Any, path: Path, most: int) -> None:
 
 
 def check_archive(archive: zipfile.ZipFile, path: Path) -> None:
-    """Refuse a `.keras` archive that holds more than a model, or unpacks to an absurd size.
+    """Refuse a `.keras` archive with other members than a model's, or with an extreme size.
 
     Raises:
-        EncoderError: with the member's name.
+        EncoderError: the archive is refused; the message has the name of the member.
     """
     names = set()
     for member in archive.infolist():
@@ -90,7 +94,7 @@ def check_archive(archive: zipfile.ZipFile, path: Path) -> None:
     declared, most = sum(m.file_size for m in archive.infolist()), largest_content(path)
     if declared > most:
         raise EncoderError(
-            f"{path} unpacks to {declared} bytes, expected no more than {most} from a file of its "
+            f"{path} expands to {declared} bytes, expected no more than {most} from a file of its "
             "size: refused"
         )
 

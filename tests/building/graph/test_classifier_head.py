@@ -28,7 +28,7 @@ def test_scores_are_refused_with_the_name_of_what_comes_before(
     onnx_network(tmp_path / "fruit.onnx", end=end)
     with pytest.raises(
         EncoderError,
-        match=r"ends in scores \('end', a \w+\).*; `layer` 'embedding' is what its last dense",
+        match=r"ends in scores \('end', a \w+\).*; `layer` 'embedding' is the input of its last",
     ):
         made(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
     named = UNIT.over(NetworkSettings(layer="embedding"))
@@ -46,7 +46,7 @@ def test_scores_that_no_dense_layer_makes_are_refused(tmp_path: Path, runtime: s
     model.graph.node[-1].CopyFrom(onnx.helper.make_node("Softmax", ["embedding"], ["logits"]))
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 8
     onnx.save(model, tmp_path / "fruit.onnx")
-    with pytest.raises(EncoderError, match="whose output is wanted with `layer`$"):
+    with pytest.raises(EncoderError, match="choose another layer with `layer`$"):
         made(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
 
 
@@ -64,13 +64,13 @@ def test_an_end_that_may_be_a_classifier_is_taken_and_noted_when_it_is_built(
     assert encoder.dimension == 5
     (note,) = [text for text in caplog.messages if "dense layer" in text]
     assert "output 'logits' of" in note
-    assert "`layer` 'embedding' is what that layer is given" in note
+    assert "`layer` 'embedding' is the input of that layer" in note
 
 
 @RUNTIMES
 def test_whole_numbers_are_no_features(tmp_path: Path, runtime: str) -> None:
     onnx_network(tmp_path / "fruit.onnx", end=("ArgMax",))
-    with pytest.raises(EncoderError, match=r"gives whole numbers \((i64|int64)\).*`layer`"):
+    with pytest.raises(EncoderError, match=r"returns integers \((i64|int64)\).*`layer`"):
         made(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
 
 
@@ -124,5 +124,5 @@ def test_what_does_not_depend_on_the_image_is_refused(tmp_path: Path) -> None:
         helper.make_node("Add", ["mean", "ones"], ["vector"]),
     )
     told = UNIT.over(NetworkSettings(layer="ones"))
-    with pytest.raises(EncoderError, match="gives 'ones' whatever the image is"):
+    with pytest.raises(EncoderError, match="computes 'ones' without the image"):
         made(path, told, runtime="onnxruntime")

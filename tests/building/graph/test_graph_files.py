@@ -78,7 +78,7 @@ def test_an_ending_that_openvino_does_not_know_is_refused_with_the_one_that_it_k
     tmp_path: Path,
 ) -> None:
     shutil.copy(FILES / "bare.tflite", tmp_path / "FRUIT.TFLITE")
-    with pytest.raises(EncoderError, match="knows .tflite alone: call it so"):
+    with pytest.raises(EncoderError, match="knows .tflite: rename it"):
         made(tmp_path / "FRUIT.TFLITE", SCALED)
 
 
@@ -155,8 +155,8 @@ def test_a_truncated_file_is_one_clear_error(tmp_path: Path, file: str, share: f
     ("name", "message"),
     [
         ("fruit.onnx", "does not exist"),
-        ("", "is a folder, but no SavedModel"),
-        ("fruit.pt", "is of no known kind: expected .*keras, .h5, .* or a TensorFlow SavedModel"),
+        ("", "is a folder, but not a SavedModel"),
+        ("fruit.pt", "has an unknown kind: expected .*keras, .h5, .* or a TensorFlow SavedModel"),
         ("fruit.weights.h5", "holds weights without their network"),
     ],
 )
@@ -173,7 +173,7 @@ def test_weights_for_a_whole_network_are_refused() -> None:
 
 
 def test_a_whole_network_given_as_weights_says_where_it_belongs() -> None:
-    with pytest.raises(EncoderError, match="in place of the network's name"):
+    with pytest.raises(EncoderError, match="instead of the network's name"):
         build.build_encoder("mobilenet_v2", str(FILES / "transfer.keras"))
 
 

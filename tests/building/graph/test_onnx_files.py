@@ -58,7 +58,7 @@ def test_an_onnx_network_that_ends_in_a_map_is_refused_unless_it_is_named(
     told = onnx.helper.make_tensor_value_info(convolution, onnx.TensorProto.FLOAT, shape)
     model.graph.output.append(told)
     onnx.save(model, tmp_path / "map.onnx")
-    with pytest.raises(EncoderError, match="for one image, expected one vector: name a layer"):
+    with pytest.raises(EncoderError, match="for one image, expected one vector: choose a layer"):
         made(tmp_path / "map.onnx", SCALED, runtime=runtime)
     named = NetworkSettings(mean=127.5, std=127.5, layer=convolution)
     assert made(tmp_path / "map.onnx", named, runtime=runtime).dimension > 1000
@@ -107,7 +107,7 @@ def test_a_truncated_onnx_file_is_one_clear_error(
     onnx_network(path)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(EncoderError, match=r"cannot read .*fruit.onnx: .*; is the file whole\?"):
+    with pytest.raises(EncoderError, match=r"cannot read .*fruit.onnx: .*; is the file complete\?"):
         made(path, UNIT, runtime=runtime)
 
 
@@ -236,7 +236,7 @@ def test_a_network_that_takes_pixels_as_whole_numbers_gets_them(
     encoder = made(tmp_path / "fruit.onnx", NetworkSettings(scale=1), runtime=runtime)
     expected = VECTORS["images"].mean(axis=(1, 2))
     assert np.abs(features(encoder) - expected).max() < 1e-3
-    with pytest.raises(EncoderError, match=r"takes whole numbers .*give `scale` 1"):
+    with pytest.raises(EncoderError, match=r"takes integers .*give `scale` 1"):
         made(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
     moved = NetworkSettings(scale=1, mean=120)  # bytes do not go below zero
     if kind == "uint8":

@@ -107,7 +107,7 @@ def test_advice_for_a_known_backbone_has_its_numbers(tmp_path: Path) -> None:
     keras.Sequential([network, keras.layers.Dense(3)]).save(tmp_path / "fruit.keras")
     with pytest.raises(
         EncoderError,
-        match=r"ResNet50 in it, whose preprocess_input is `mean` 103.939,116.779,123.68 "
+        match=r"contains ResNet50, whose preprocess_input is `mean` 103.939,116.779,123.68 "
         r"`std` 1,1,1 `channel_order` BGR",
     ):
         made(tmp_path / "fruit.keras")

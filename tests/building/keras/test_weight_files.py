@@ -127,7 +127,7 @@ def test_a_network_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     twice = {
         f"functional{n}/layers/{key}": arrays for n in ("", "_1") for key, arrays in GOOD3.items()
     }
-    with pytest.raises(EncoderError, match="holds tiny 2 times: give the whole model"):
+    with pytest.raises(EncoderError, match="contains tiny 2 times: give the whole model"):
         matched(keras3(tmp_path / "a.weights.h5", twice))
 
 
@@ -282,7 +282,7 @@ def test_a_short_keras_2_file_is_refused(tmp_path: Path) -> None:
 def test_hdf5_without_weights_is_refused(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["numbers"] = [1, 2, 3]
-    with pytest.raises(EncoderError, match="holds no Keras weights"):
+    with pytest.raises(EncoderError, match="has no Keras weights"):
         read_weights(tmp_path / "a.h5")
 
 

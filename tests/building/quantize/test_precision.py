@@ -310,7 +310,7 @@ def test_images_that_are_not_here_are_one_clear_error(images: str) -> None:
     ("asked", "calibrate", "said"),
     [
         ("f16", None, "`precision` is 'f16': expected f32, bf16, int8"),
-        ("int8", None, "needs images to calibrate on.*give them as `calibrate`"),
+        ("int8", None, "needs images for calibration.*`calibrate`"),
         ("bf16", "photos", "`calibrate` is for `precision` int8"),
     ],
 )

@@ -1,1 +1,1 @@
-"""Any graph to pixels in, one vector out."""
+"""Conversion of any graph to one from pixels to a vector."""

@@ -1,7 +1,7 @@
-"""How a network that is a graph ends: in features, or in what a classifier makes of them.
+"""The end of a network that is a graph: features, or the scores of a classifier.
 
-Of a file that is no Keras model the output is taken as it is. But scores are no features, and look
-like them: vectors of the wrong length that tell classes apart and nothing else.
+For a file that is not a Keras model, the output is used as it is. Scores look like features but are
+not: they are vectors of another length that distinguish only the classes of the training.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SHAPING = {
     *("Clamp", "Clip", "Dropout", "Slice", "StridedSlice"),
     *("DequantizeLinear", "FakeQuantize", "QuantizeLinear"),
 }
-# What they give are the same numbers in a row, or nearly.
+# Their output has the same numbers, perhaps in another shape.
 _PLACING = {"FakeQuantize", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"}
 _WITH_A_CONSTANT = {"Add", "Sub", "Subtract", "Mul", "Multiply", "Div", "Divide"}
 _NORMALISING = {"BatchNormalization", "BatchNormInference"}
@@ -36,14 +36,14 @@ _CONVOLUTIONS = {"Conv", "Convolution"}
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What made a tensor.
+    """The operation that made a tensor.
 
     Attributes:
-        name: what `layer` calls that tensor.
-        kind: the operation's, as its format calls it.
-        given: keys of the tensors that it was given, without constants.
-        on_pixel: of a convolution, whether what it was given is one pixel large.
-        is_named: whether the file gives the name, not the library that has read it.
+        name: the value of `layer` for the tensor.
+        kind: the kind of the operation, as its format calls it.
+        given: keys of the input tensors, without constants.
+        on_pixel: whether it is a convolution whose input has one pixel.
+        is_named: whether the name is from the file, not from the library that read it.
     """
 
     name: str
@@ -54,21 +54,21 @@ class Operation:
 
     @property
     def is_dense(self) -> bool:
-        """Whether it can be a classifier's last layer: of one tensor, with constant weights."""
+        """Whether it can be a classifier's last layer: one input tensor and constant weights."""
         kind = self.kind in _DENSE or (self.kind in _CONVOLUTIONS and self.on_pixel)
         return kind and len(self.given) == 1
 
 
 def check_end(makers: Mapping[str, Operation], output: str, path: Path) -> None:
-    """Refuse scores, and say what else there is where the end may be a classifier's.
+    """Refuse scores, and log an alternative if the end may be a classifier's.
 
     Args:
         makers: the operation that made each tensor, by the tensor's key.
-        output: key of the output, which nobody has asked for by its name.
-        path: what to call the network.
+        output: key of the output, which the user has not chosen by name.
+        path: the name of the network, for errors.
 
     Raises:
-        EncoderError: it is a score.
+        EncoderError: the output is a score.
     """
     key, scores, passed = output, "", _SHAPING | _WITH_A_CONSTANT
     while (made := makers.get(key)) and len(made.given) == 1 and not made.is_dense:
@@ -82,23 +82,21 @@ def check_end(makers: Mapping[str, Operation], output: str, path: Path) -> None:
         before = makers.get(before.given[0])
     name = makers[output].name if output in makers else output
     if scores:
-        advice = (
-            f"; `layer` '{before.name}' is what its last dense layer is given" if before else ""
-        )
+        advice = f"; `layer` '{before.name}' is the input of its last dense layer" if before else ""
         raise EncoderError(
-            f"{path} ends in scores ({name!r}, a {scores}), which are no features: name the layer "
-            f"whose output is wanted with `layer`{advice}"
+            f"{path} ends in scores ({name!r}, a {scores}), which are not features: choose another "
+            f"layer with `layer`{advice}"
         )
     if before:
         _log.info(
             "the output %r of %s comes from a dense layer; if it is a classifier's, `layer` '%s' "
-            "is what that layer is given",
+            "is the input of that layer",
             *(name, as_text(path), before.name),
         )
 
 
 def in_openvino(network: Any) -> tuple[dict[str, Operation], str]:
-    """The operations of an `openvino.Model` by what they made, and the key of its one output."""
+    """Return the operations of an `openvino.Model` by their tensors, and the key of its output."""
     constant: set[str] = set()
     makers: dict[str, Operation] = {}
     for operation in network.get_ordered_ops():
@@ -121,7 +119,7 @@ def _key(output: Any) -> str:
 
 
 def tensor_name(output: Any) -> str:
-    """One name of a tensor of OpenVINO's: the shortest that it has, else its operation's."""
+    """Return the shortest name of a tensor in OpenVINO, or else the name of its operation."""
     names = output.get_names()
     if names:
         return str(min(names, key=lambda name: (len(name), name)))
@@ -129,7 +127,7 @@ def tensor_name(output: Any) -> str:
 
 
 def in_onnx(model: Any) -> tuple[dict[str, Operation], str]:
-    """The nodes of an `onnx.ModelProto` by what they made, and the key of its first output."""
+    """Return the nodes of an `onnx.ModelProto` by their tensors, and the key of its output."""
     from onnx import shape_inference
 
     try:
@@ -152,6 +150,6 @@ def in_onnx(model: Any) -> tuple[dict[str, Operation], str]:
 def _operation(
     name: str, kind: str, given: Sequence[str], *, on_pixel: bool, is_named: bool = True
 ) -> Operation:
-    # What follows the first is a shape, which can be computed also.
+    # The inputs after the first one are a shape, which can be computed.
     keys = tuple(given[:1] if kind in _SHAPING else given)
     return Operation(name, kind, keys, on_pixel, is_named)

@@ -1,4 +1,4 @@
-"""An OpenVINO graph, wherever it came from -> an encoder's own: pixels in, one vector out."""
+"""OpenVINO graph of any source -> graph of an encoder, from pixels to a vector."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def prepend_preprocessing(model: Any, preprocessing: Preprocessing, layout: str)
 
     Args:
         model: an `openvino.Model` with one input, of rank 4.
-        preprocessing: what the network wants to see.
-        layout: of that input, NCHW or NHWC.
+        preprocessing: the preprocessing of the network.
+        layout: layout of the input, NCHW or NHWC.
 
     Returns:
-        A model that takes (1, height, width, 3) uint8, RGB; or grey, with three equal channels, of
-        which it takes the first.
+        A model that takes (1, height, width, 3) uint8, RGB. For a grey network the three channels
+        are equal, and the model uses the first.
     """
     openvino = import_openvino()
     grey = preprocessing.is_grey
@@ -73,7 +73,7 @@ def prepend_preprocessing(model: Any, preprocessing: Preprocessing, layout: str)
 
 
 def _take_first_channel(model: Any, preprocessing: Preprocessing) -> None:
-    """Have a model of one channel take three."""
+    """Make a model of one channel take three."""
     openvino = import_openvino()
     from openvino import opset8
 
@@ -90,22 +90,22 @@ def _take_first_channel(model: Any, preprocessing: Preprocessing) -> None:
 def refuse_whole_numbers(
     path: Path, taken: str | None, given: str | None, preprocessing: Preprocessing
 ) -> None:
-    """Refuse whole numbers where they would be cut off, or where they only stand for others.
+    """Refuse integers if pixels would be cut off, or if the output is quantized.
 
     Args:
-        path: what to call the network.
-        taken: the kind of number that its input takes, if that is whole: `u8`, `i64`.
-        given: likewise what its output gives.
-        preprocessing: what is said of its input.
+        path: the name of the network, for errors.
+        taken: the number type of its input if that is an integer type: `u8`, `i64`.
+        given: the number type of its output if that is an integer type.
+        preprocessing: the preprocessing of its input.
 
     Raises:
-        EncoderError: pixels, prepared so, are none that it takes; or its vector is of whole
-            numbers, which a quantized network means times a scale, less a zero point.
+        EncoderError: the type of the input does not hold the preprocessed pixels; or the output has
+            integers, which stand for other numbers by a scale and a zero point.
     """
     if given:
         raise EncoderError(
-            f"{path} gives whole numbers ({given}), as quantized networks do, and features are "
-            "none: name another layer with `layer`, or convert it with float input and output"
+            f"{path} returns integers ({given}), as quantized networks do, and features are "
+            "floats: name another layer with `layer`, or convert it with float input and output"
         )
     if taken is None:
         return
@@ -114,31 +114,30 @@ def refuse_whole_numbers(
             f"{path} takes {taken}, which does not hold pixels 0..255: convert it with uint8 or "
             "float input"
         )
-    below_zero = taken in _SIGNED  # others would go on from their largest number
+    below_zero = taken in _SIGNED  # unsigned numbers would wrap around
     held = all(mean == (round(mean) if below_zero else 0) for mean in preprocessing.mean)
     if not (held and all(std == 1 for std in preprocessing.std)):
         raise EncoderError(
-            f"{path} takes whole numbers ({taken}), and by what is said of its input the pixels "
-            "are none that it holds: give `scale` 1, no `std`, and "
-            f"{'a whole' if below_zero else 'no'} `mean`"
+            f"{path} takes integers ({taken}), which do not hold pixels after this preprocessing: "
+            f"give `scale` 1, no `std`, and {'an integer' if below_zero else 'no'} `mean`"
         )
 
 
 def refuse_map(shape: Sequence[int], path: Path, layer: str | None) -> None:
-    """Refuse feature maps, unless a layer was asked for by its name.
+    """Refuse feature maps, unless the user chose the layer by name.
 
     Raises:
-        EncoderError: the output, for one image, has more than one side longer than 1.
+        EncoderError: the output for one image has several sides longer than 1.
     """
     if layer is None and sum(side > 1 for side in shape) > 1:
         raise EncoderError(
-            f"{path} gives an output of shape {tuple(shape)} for one image, expected one vector: "
-            "name a layer with `layer`; this one too, if its numbers are wanted in a row"
+            f"{path} has an output of shape {tuple(shape)} for one image, expected one vector: "
+            "choose a layer with `layer` (this one too, to flatten its numbers)"
         )
 
 
 def with_output(model: Any, name: str) -> Any:
-    """Cut a graph off behind the operation or the tensor of that name.
+    """Cut a graph off after the operation or the tensor of that name.
 
     Raises:
         EncoderError: no layer has that name; the message suggests similar ones.
@@ -157,7 +156,7 @@ def with_output(model: Any, name: str) -> Any:
 
 
 def flattened(model: Any) -> Any:
-    """Make the one output of a graph, whatever its shape, a vector: (1, D)."""
+    """Reshape the only output of a graph to a vector: (1, D)."""
     openvino = import_openvino()
     from openvino import opset8
 
@@ -167,7 +166,7 @@ def flattened(model: Any) -> Any:
 
 
 def serialized(model: Any) -> tuple[bytes, bytes]:
-    """The graph and its constants, in OpenVINO's intermediate representation."""
+    """Return the graph and its constants, in OpenVINO's intermediate representation."""
     openvino = import_openvino()
     with tempfile.TemporaryDirectory(prefix="pomona-") as folder:
         graph, constants = Path(folder, "encoder.xml"), Path(folder, "encoder.bin")
@@ -176,11 +175,10 @@ def serialized(model: Any) -> tuple[bytes, bytes]:
 
 
 def attach_probes(encoder: Encoder) -> Encoder:
-    """Compute the vectors that workers will be held against.
+    """Compute the probes' vectors, with which workers compare their own.
 
     Raises:
-        EncoderError: they are none: NaN, infinite, or nothing but zeros. Or no encoder can be so
-            large.
+        EncoderError: a vector has NaN or infinity, or only zeros; or the encoder is too large.
     """
     try:
         encoder.check()
@@ -189,9 +187,9 @@ def attach_probes(encoder: Encoder) -> Encoder:
     vectors = probe_vectors(runtime_for(encoder))
     if not np.isfinite(vectors).all() or not vectors.any(axis=1).all():
         raise EncoderError(
-            f"{encoder.model} with weights {encoder.weights} gives NaN, infinite or all-zero "
-            "vectors for drawn images: the weights are damaged, belong to another network, or the "
-            "preprocessing is not the one that it was trained with"
+            f"{encoder.model} with weights {encoder.weights} computes NaN, infinite or all-zero "
+            "vectors for drawn images: the weights are damaged or belong to another network, or "
+            "the preprocessing differs from that of the training"
         )
     return replace(encoder, probes=vectors.astype("<f4").tobytes())
 

@@ -1,7 +1,7 @@
 """ONNX files -> encoders that run on ONNX Runtime.
 
-The preprocessing's arithmetic is put in front of the graph, in ONNX itself: the encoder takes uint8
-pixels, as those for OpenVINO do.
+The arithmetic of the preprocessing becomes the first part of the graph, in ONNX itself: the encoder
+takes uint8 pixels, like encoders for OpenVINO.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ _QUANTIZED = {
     *("ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul"),
     "QuantizeLinear",
 }
-_INTEGER = {"QGemm", "QLinearConv", "QLinearMatMul"}  # with constant weights, most often
-_DYNAMIC = {"ConvInteger", "MatMulInteger"}  # of activations that are unsigned
-_ZERO_POINT, _WEIGHTS = 2, 3  # of the former: which of its inputs
+_INTEGER = {"QGemm", "QLinearConv", "QLinearMatMul"}  # mostly with constant weights
+_DYNAMIC = {"ConvInteger", "MatMulInteger"}  # with unsigned activations
+_ZERO_POINT, _WEIGHTS = 2, 3  # indices of inputs of _INTEGER
 _ORDERS = {"RGB": [0, 1, 2], "BGR": [2, 1, 0], "grey": [0]}  # the three of grey are equal
 _FLOATS = (1, 10, 11, 16)  # TensorProto's FLOAT, FLOAT16, DOUBLE and BFLOAT16
 
@@ -59,24 +59,24 @@ def build(path: Path, settings: NetworkSettings) -> Encoder:
 
     Args:
         path: an `.onnx` file.
-        settings: what is said of it.
+        settings: settings of the network that the file does not contain.
 
     Raises:
-        EncoderError: ONNX is not installed; the file cannot be read, does not give one vector for
-            an image, or not enough is said of it.
+        EncoderError: ONNX is not installed; the file cannot be read; the network does not return
+            one vector for an image; or its preprocessing is not specified.
     """
     what = "`runtime` onnxruntime needs ONNX and ONNX Runtime"
     check_extra("onnx", what, "onnx", "onnxruntime", error=EncoderError)
     import onnx
 
     refuse_signature(path, settings.signature)
-    digest = content_digest(path)  # looks at where its arrays lie, too
+    digest = content_digest(path)  # also checks where its arrays are
     try:
         model = onnx.load(path)
         _check(model)
     except Exception as error:  # protobuf's, ONNX' and the system's
         raise EncoderError(
-            f"ONNX {onnx.__version__} cannot read {path}: {one_line(error)}; is the file whole?"
+            f"ONNX {onnx.__version__} cannot read {path}: {one_line(error)}; is the file complete?"
         ) from error
     _check_version(model, path)
     _refuse_both_signs(model, path)
@@ -119,9 +119,9 @@ def build(path: Path, settings: NetworkSettings) -> Encoder:
 
 
 def _is_same_in_batches(encoder: Encoder) -> bool:
-    """Whether images computed together get the vectors that each gets alone.
+    """Return whether images computed together get the same vectors as alone.
 
-    A network that says that it takes any number may take the first for all, or their mean.
+    A network that declares any batch size may use the first image for all, or their mean.
     """
     spec = encoder.preprocessing
     alone = np.frombuffer(encoder.probes, "<f4").reshape(-1, encoder.dimension)
@@ -137,7 +137,7 @@ def _is_same_in_batches(encoder: Encoder) -> bool:
 
 
 def _check(model: Any) -> None:
-    """Let ONNX look at a model, but for its outputs' types: ONNX Runtime does not ask for them."""
+    """Check a model with ONNX, except the types of its outputs, which ONNX Runtime ignores."""
     import onnx
 
     for output in model.graph.output:
@@ -150,16 +150,16 @@ def _check_version(model: Any, path: Path) -> None:
     for used in model.opset_import:
         if used.domain in ("", "ai.onnx") and used.version < _OLDEST_OPSET:
             raise EncoderError(
-                f"{path} is of opset {used.version}, and ONNX Runtime computes {_OLDEST_OPSET} and "
+                f"{path} is of opset {used.version}, and ONNX Runtime needs {_OLDEST_OPSET} or "
                 "later: use `runtime` openvino"
             )
 
 
 def _refuse_both_signs(model: Any, path: Path) -> None:
-    """Refuse 8-bit operations on signed numbers beside those on unsigned ones.
+    """Refuse graphs with 8-bit operations on both signed and unsigned numbers.
 
-    ONNX Runtime can keep the sums of either kind from overflowing, but not of both in one graph
-    (`pomona.runtime.onnxruntime`). No quantizer that is in use writes such a graph.
+    ONNX Runtime can prevent overflow for either kind, but not for both in one graph
+    (`pomona.runtime.onnxruntime`). No common quantizer writes such a graph.
     """
     from onnx import TensorProto
 
@@ -175,9 +175,9 @@ def _refuse_both_signs(model: Any, path: Path) -> None:
     signed += [False for node in model.graph.node if node.op_type in _DYNAMIC]
     if len(set(signed)) > 1:
         raise EncoderError(
-            f"{path} computes with signed and with unsigned 8-bit numbers, and ONNX Runtime cannot "
-            "keep both from overflowing on every processor: quantize it with one type of "
-            "activations, or use `runtime` openvino"
+            f"{path} computes with signed and unsigned 8-bit numbers, and ONNX Runtime cannot "
+            "prevent overflow of both on all processors: quantize it with one type of activations, "
+            "or use `runtime` openvino"
         )
 
 
@@ -200,7 +200,7 @@ def _sides(value: Any) -> list[int | None]:
 
 
 def _cut(model: Any, image: str, path: Path, settings: NetworkSettings) -> str:
-    """Leave one output; gives its name."""
+    """Remove all outputs but one, and return its name."""
     outputs = [output.name for output in model.graph.output]
     made = [name for node in model.graph.node for name in node.output if name]
     name = settings.layer
@@ -214,13 +214,13 @@ def _cut(model: Any, image: str, path: Path, settings: NetworkSettings) -> str:
     output = name or outputs[0]
     if image not in _keep_what_makes(model.graph, output):
         raise EncoderError(
-            f"{path} gives {output!r} whatever the image is: name another layer with `layer`"
+            f"{path} computes {output!r} without the image: name another layer with `layer`"
         )
     return output
 
 
 def _keep_what_makes(graph: Any, output: str) -> set[str]:
-    """Drop the nodes, and the arrays, that an output does not need; gives what it needs."""
+    """Remove nodes and arrays that an output does not need. Return the names that it needs."""
     needed, kept = {output}, []
     for node in reversed(graph.node):
         if needed.intersection(node.output):
@@ -235,7 +235,7 @@ def _keep_what_makes(graph: Any, output: str) -> set[str]:
 
 
 def _read_by(node: Any) -> set[str]:
-    """What a node reads, within its branches and loops too."""
+    """Return the names of what a node reads, also within its branches and loops."""
     names = set(node.input)
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):
@@ -253,13 +253,13 @@ def _flatten(model: Any, output: str) -> None:
     del model.graph.output[:]
     vector = helper.make_tensor_value_info("pomona_vector", TensorProto.FLOAT, None)
     model.graph.output.append(vector)
-    del model.graph.value_info[:]  # shapes of what may be gone
+    del model.graph.value_info[:]  # shapes of tensors that may no longer exist
 
 
 def _take_pixels(
     model: Any, image: Any, preprocessing: Preprocessing, layout: str, *, only_one: bool
 ) -> None:
-    """Put the arithmetic in front: uint8 RGB (N, height, width, 3) -> what the network takes."""
+    """Put the arithmetic in front: uint8 RGB (N, height, width, 3) -> input of the network."""
     from onnx import TensorProto, helper, numpy_helper
 
     order = _ORDERS[preprocessing.channel_order]
@@ -293,7 +293,7 @@ def _take_pixels(
 def _given_for_one_image(
     model: Any, output: str, preprocessing: Preprocessing, path: Path
 ) -> NDArray[Any]:
-    """What the network itself gives, before it is laid out flat, which running it once shows."""
+    """Return the network's own output, before it is flattened, by running it once."""
     from onnx import ModelProto, ValueInfoProto
 
     both = ModelProto()
@@ -310,7 +310,7 @@ def _given_for_one_image(
         ) from error
     if given.ndim < 1 or len(given) != 1:
         raise EncoderError(
-            f"{path} gives an output of shape {given.shape} for one image, expected one vector: "
+            f"{path} has an output of shape {given.shape} for one image, expected one vector: "
             "name another layer with `layer`"
         )
     return given
@@ -321,14 +321,14 @@ def _kind(image: Any) -> int:
 
 
 def _whole(image: Any) -> str | None:
-    """The kind of number of an input, if it is whole."""
+    """Return the number type of an input if it is an integer type."""
     from onnx import TensorProto
 
     return None if _kind(image) in _FLOATS else TensorProto.DataType.Name(_kind(image)).lower()
 
 
 def _is_quantized(model: Any) -> bool:
-    """Whether numbers that come from the image are rounded to few bits on their way."""
+    """Return whether numbers that depend on the image are rounded to few bits."""
     arrays = {array.name for array in model.graph.initializer}
     return any(
         node.op_type in _QUANTIZED and node.input[0] not in arrays for node in model.graph.node

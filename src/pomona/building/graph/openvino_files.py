@@ -47,13 +47,13 @@ def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder
     """Build an encoder from a network in a file, or in a SavedModel's folder.
 
     Args:
-        path: where it is.
-        settings: what is said of it.
-        trust: of no matter: none of these formats runs code here.
+        path: the file or the folder.
+        settings: settings of the network that the file does not contain.
+        trust: has no effect: none of these formats runs code here.
 
     Raises:
-        EncoderError: it cannot be read, does not give one vector for an image, or not enough is
-            said of it.
+        EncoderError: it cannot be read; the network does not return one vector for an image; or its
+            preprocessing is not specified.
     """
     network = _read(path, settings.signature)
     sides = _sides(network.input())
@@ -100,7 +100,7 @@ def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder
 
 
 def describe(path: Path, trust: bool = False) -> dict[str, Any]:  # noqa: ARG001
-    """Operations with their output shapes, and the number of constants.
+    """Return operations with their output shapes, and the number of constants.
 
     Raises:
         EncoderError: it cannot be read.
@@ -130,26 +130,25 @@ def needed_preprocessing(
     hint: str = "",
     channels: int | None = 3,
 ) -> Preprocessing:
-    """The preprocessing that is said; nothing is guessed.
+    """Return the specified preprocessing; nothing is guessed.
 
     Args:
-        path: what to call the network.
-        settings: what is said of it.
+        path: the name of the network, for errors.
+        settings: the settings of the network.
         size: height and width of its input, in pixels.
-        hint: what is known of such networks.
-        channels: of its input, 1 or 3; None if that is not fixed.
+        hint: known facts about such networks, for errors.
+        channels: channels of its input, 1 or 3; None if that is not fixed.
 
     Raises:
-        EncoderError: it is not said how pixels become the network's numbers; the message is a card
-            to fill in.
+        EncoderError: the arithmetic is not specified; the message shows how to specify it.
     """
     if not settings.tells_arithmetic:
         raise EncoderError(
-            f"{path} does not say how its input was prepared: give `scale`, `mean` and `std` "
-            "(input = (pixel * scale - mean) / std, pixels 0..255), or write them into "
-            f"{path.name}.toml beside it{hint}; for example scale = 1 for a "
-            "network that takes pixels as they are, scale = 0.00392156862745098 for 0..1, "
-            "mean = 127.5 and std = 127.5 for -1..1"
+            f"{path} does not record the preprocessing of its input: give `scale`, `mean` and "
+            "`std` (input = (pixel * scale - mean) / std, pixels 0..255), or write them into "
+            f"{path.name}.toml next to it{hint}; for example scale = 1 for a network that takes "
+            "unchanged pixels, scale = 0.00392156862745098 for 0..1, mean = 127.5 and std = 127.5 "
+            "for -1..1"
         )
     return with_channels(path, settings, size, channels)
 
@@ -157,10 +156,10 @@ def needed_preprocessing(
 def with_channels(
     path: Path, settings: NetworkSettings, size: tuple[int, int], channels: int | None
 ) -> Preprocessing:
-    """What is said of a network's input, over pixels as they are: grey ones for one channel.
+    """Return the preprocessing in the settings; by default it is RGB, or grey for one channel.
 
     Raises:
-        EncoderError: a channel order is said that the network does not have.
+        EncoderError: the network does not have the channel order of the settings.
     """
     told = settings.channel_order
     if channels is not None and told is not None and (channels == 1) != (told == "grey"):
@@ -184,7 +183,7 @@ _FORMAT_NAMES = {".onnx": "ONNX", ".tflite": "TensorFlow Lite", ".xml": "OpenVIN
 
 
 def architecture(path: Path, sides: Sides, layout: str, signature: str | None = None) -> str:
-    """What an encoder says of its network: the format, and the layout if only the user knows it.
+    """Return an encoder's words for its network: the format, and the layout if it was specified.
 
     A signature other than the default one is part of it.
 
@@ -197,7 +196,7 @@ def architecture(path: Path, sides: Sides, layout: str, signature: str | None = 
 
 
 def _read(path: Path, signature: str | None = None) -> Any:
-    """Read a network with one input, of rank 4; of a SavedModel one signature."""
+    """Read a network with one input of rank 4; from a SavedModel, read one signature."""
     if not path.is_dir():
         refuse_signature(path, signature)
         return _read_file(path, path)
@@ -228,11 +227,11 @@ def _read_file(place: Path, path: Path) -> Any:
         other = ", and `runtime` onnxruntime may" if path.suffix.lower() == ".onnx" else ""
         raise EncoderError(
             f"OpenVINO {openvino.__version__.split('-')[0]} cannot read {path}: {_reason(error)}; "
-            f"is the file whole? If it is, OpenVINO does not know all of its operations{other}"
+            f"is the file complete? If so, OpenVINO does not know all of its operations{other}"
         ) from error
     if len(network.inputs) != 1:
         names = ", ".join(map(tensor_name, network.inputs))
-        signature = "; `signature` names another one, if it has others"
+        signature = "; choose another signature with `signature`, if it has others"
         raise EncoderError(
             f"{path} has {len(network.inputs)} inputs ({names}), expected one: the image"
             f"{signature if path.is_dir() else ''}"
@@ -251,7 +250,7 @@ _OLDEST_IR = 10
 
 
 def _refuse_old_ir(path: Path) -> None:
-    """Say what a file of OpenVINO's before 2020 is: OpenVINO itself calls it no model."""
+    """Refuse a file of OpenVINO before 2020: OpenVINO itself does not recognise it as a model."""
     try:
         with path.open("rb") as file:
             told = _IR.search(file.read(2**16))
@@ -266,10 +265,10 @@ def _refuse_old_ir(path: Path) -> None:
 
 
 def image_layout(sides: Sides, path: Path, settings: NetworkSettings) -> str:
-    """Tell the layout of a network's input, NCHW or NHWC, from its shape and what is said.
+    """Return the layout of a network's input, NCHW or NHWC, from its shape and the settings.
 
     Raises:
-        EncoderError: there are neither three channels nor one, or either layout would do.
+        EncoderError: there are neither three channels nor one, or both layouts are possible.
     """
     possible = [
         layout for layout in LAYOUTS if not sides or sides[layout.index("C")] in (*_CHANNELS, None)
@@ -285,25 +284,25 @@ def image_layout(sides: Sides, path: Path, settings: NetworkSettings) -> str:
         return shown[0]
     raise EncoderError(
         f"{path} takes an input of shape {sides or 'unknown'}, which does not show its layout: "
-        f"give `layout` NCHW or NHWC, or write layout into {path.name}.toml beside it"
+        f"give `layout` NCHW or NHWC, or write layout into {path.name}.toml next to it"
     )
 
 
 def refuse_channels(path: Path, sides: Sequence[int | None]) -> NoReturn:
-    """Say which images Pomona can give.
+    """Refuse a network that takes other images than Pomona has.
 
     Raises:
         EncoderError: always.
     """
     raise EncoderError(
         f"{path} takes an input of shape {list(sides)}, which has neither 3 channels (RGB) nor 1 "
-        "(grey): Pomona gives no others, such as an alpha channel, depth or infrared; export a "
-        "network that takes RGB or grey images"
+        "(grey): Pomona has no others, such as alpha, depth or infrared; export a network that "
+        "takes RGB or grey images"
     )
 
 
 def _layouts_shown(sides: Sides) -> list[str]:
-    """The layouts that would fit; of one channel only if none has three."""
+    """Return the possible layouts; those of one channel only if none has three."""
     for channels in _CHANNELS if sides else ():
         if shown := [each for each in LAYOUTS if sides[each.index("C")] == channels]:
             return shown
@@ -311,10 +310,10 @@ def _layouts_shown(sides: Sides) -> list[str]:
 
 
 def image_size(sides: Sides, layout: str, path: Path, settings: NetworkSettings) -> tuple[int, int]:
-    """Tell height and width of a network's input, from its shape and what is said.
+    """Return height and width of a network's input, from its shape and the settings.
 
     Raises:
-        EncoderError: neither tells.
+        EncoderError: neither has them.
     """
     height, width = ((sides or [None] * 4)[layout.index(axis)] for axis in "HW")
     if settings.size is not None:
@@ -322,25 +321,25 @@ def image_size(sides: Sides, layout: str, path: Path, settings: NetworkSettings)
     if height is None or width is None:
         raise EncoderError(
             f"{path} takes images of any size: give `size`, or write size into {path.name}.toml "
-            "beside it"
+            "next to it"
         )
     return height, width
 
 
 def _check_vector(graph: Any, path: Path, settings: NetworkSettings) -> None:
-    """Refuse feature maps, unless a layer was asked for by its name."""
+    """Refuse feature maps, unless the user chose the layer by name."""
     shape = graph.output(0).get_partial_shape()
     sides = [1 if side.is_dynamic else side.get_length() for side in shape]
     if shape.is_dynamic or not sides or sides[0] != 1:
         raise EncoderError(
-            f"{path} gives an output of shape {shape} for one image, expected one vector: name "
+            f"{path} has an output of shape {shape} for one image, expected one vector: name "
             "another layer with `layer`"
         )
     refuse_map(sides, path, settings.layer)
 
 
 def _sides(output: Any) -> Sides:
-    """The shape of a tensor."""
+    """Return the shape of a tensor."""
     shape = output.get_partial_shape()
     if shape.rank.is_dynamic:
         return []
@@ -348,13 +347,13 @@ def _sides(output: Any) -> Sides:
 
 
 def _whole(port: Any) -> str | None:
-    """The kind of number of an input or output, if it is whole."""
+    """Return the number type of an input or output if it is an integer type."""
     kind = port.get_element_type()
     return str(kind.to_string()) if kind.is_integral() else None
 
 
 def _is_quantized(network: Any) -> bool:
-    """Whether numbers that come from the image are rounded to few bits on their way."""
+    """Return whether numbers that depend on the image are rounded to few bits."""
     return any(
         operation.get_type_name() == "FakeQuantize"
         and operation.input_value(0).get_node().get_type_name() != "Constant"

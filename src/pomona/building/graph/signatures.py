@@ -1,8 +1,8 @@
-"""The signatures of a TensorFlow SavedModel: what each takes, and reading one of them.
+"""The signatures of a TensorFlow SavedModel: the inputs of each, and reading one of them.
 
 A signature is one function of the model, with named tensors (`SignatureDef` in TensorFlow's
-`meta_graph.proto`). OpenVINO reads `serving_default`, or the only one. To have it read another one,
-it gets a copy of the folder in which that one has this name.
+`meta_graph.proto`). OpenVINO reads `serving_default`, or the only one. For another one, OpenVINO
+reads a copy of the folder in which that signature has this name.
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ class _Tensor:
 
 @contextmanager
 def chosen(path: Path, name: str | None) -> Iterator[Path]:
-    """Give a folder in which OpenVINO finds the signature of that name.
+    """Yield a folder in which OpenVINO finds the signature of that name.
 
     Args:
         path: the SavedModel's folder.
-        name: of the signature; by default `serving_default`, or the only one.
+        name: name of the signature; by default `serving_default`, or the only one.
 
     Raises:
         EncoderError: there is no such signature, or it takes strings, such as the bytes of JPEGs;
-            the message has all signatures with what they take.
+            the message lists all signatures with their inputs.
     """
     known = read_signatures(path)
     told = name or (DEFAULT if DEFAULT in known else next(iter(known), None))
@@ -69,7 +69,7 @@ def chosen(path: Path, name: str | None) -> Iterator[Path]:
     if any(tensor.kind == _STRING for tensor in known[told]):
         raise EncoderError(
             f"the signature {told!r} of {path} takes strings, such as the bytes of image files, "
-            "and Pomona gives decoded pixels: name one that takes an image with `signature`, or "
+            "but Pomona passes decoded pixels: choose one that takes an image with `signature`, or "
             f"export the model with one; it has {listed}"
         )
     if told == DEFAULT or len(known) == 1:
@@ -84,7 +84,7 @@ def chosen(path: Path, name: str | None) -> Iterator[Path]:
 
 
 def read_signatures(path: Path) -> dict[str, list[_Tensor]]:
-    """The inputs of each signature of a SavedModel, by its name.
+    """Return the inputs of each signature of a SavedModel, by its name.
 
     Raises:
         EncoderError: the file is damaged.
@@ -97,7 +97,9 @@ def read_signatures(path: Path) -> dict[str, list[_Tensor]]:
                 if not name.startswith("__"):  # TensorFlow's own, such as __saved_model_init_op
                     known[name] = [_tensor(each) for each in _all(value, _INPUTS)]
     except (IndexError, ValueError) as error:
-        raise EncoderError(f"cannot read {path}: no SavedModel ({error}); is it whole?") from error
+        raise EncoderError(
+            f"cannot read {path}: not a SavedModel ({error}); is it complete?"
+        ) from error
     return known
 
 
@@ -119,7 +121,7 @@ def _tensor(entry: bytes) -> _Tensor:
 
 
 def _renamed(content: bytes, name: str) -> bytes:
-    """The same model with this signature alone, as `serving_default`."""
+    """Return the same model with only this signature, as `serving_default`."""
     parts = []
     for field in _fields(content):
         if field.number == _META_GRAPH and isinstance(field.value, bytes):
@@ -160,11 +162,11 @@ def _all(message: bytes, number: int) -> Iterator[bytes]:
 
 
 def _fields(message: bytes) -> Iterator[_Field]:
-    """The fields of a protobuf message.
+    """Yield the fields of a protobuf message.
 
     Raises:
-        IndexError: it is cut short.
-        ValueError: it is no such message.
+        IndexError: the message is cut short.
+        ValueError: it is not a protobuf message.
     """
     at, view = 0, memoryview(message)
     while at < len(message):
@@ -182,7 +184,7 @@ def _fields(message: bytes) -> Iterator[_Field]:
         else:
             raise ValueError("a field of an unknown kind")
         if at > len(message):
-            raise IndexError("a field goes on after the end")
+            raise IndexError("a field continues after the end")
         yield _Field(tag >> 3, message[start:at], value)
 
 

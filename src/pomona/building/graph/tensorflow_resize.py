@@ -1,10 +1,10 @@
 """Puts TensorFlow's way of resizing into graphs that Keras' OpenVINO backend exported.
 
-A model can hold a `Resizing` or an `UpSampling2D`. Bilinear is the default, and the same in both.
-By the nearest pixel, OpenVINO rounds up where an image gets smaller (Keras asks it to: "simple"),
-its bicubic repeats the border, which TensorFlow leaves out, and its antialiasing is another one:
-features were off by 0.7, 0.02 and 0.3 of their largest number. Sizes are fixed here, so each is a
-product with constant numbers.
+A model can contain a `Resizing` or an `UpSampling2D`. The default, bilinear, is the same in both.
+For `nearest`, OpenVINO rounds up if an image becomes smaller (Keras requests this: "simple"). Its
+bicubic repeats the border, which TensorFlow omits, and its antialiasing differs. Features differed
+by 0.7, 0.02 and 0.3 of their largest number. Sizes are fixed here, so each resizing is a product
+with constant matrices.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def resize_as_tensorflow(model: Any) -> None:
 
 
 def nearest_indices(old: int, new: int) -> NDArray[np.int64]:
-    """Which of `old` pixels each of `new` ones is: (new,) int64.
+    """Return the index among `old` pixels for each of `new` ones: (new,) int64.
 
     TensorFlow's `ResizeNearestNeighbor` with `half_pixel_centers`.
     """
@@ -88,8 +88,8 @@ def bicubic_matrix(old: int, new: int) -> NDArray[np.float32]:
 def antialiased_matrix(old: int, new: int, *, cubic: bool) -> NDArray[np.float32]:
     """How much of `old` pixels is in each of `new` ones: (new, old) float32, rows sum up to 1.
 
-    TensorFlow's `ScaleAndTranslate` with antialiasing: a triangle, or Keys' cubic, as wide as a new
-    pixel where that is larger than an old one.
+    TensorFlow's `ScaleAndTranslate` with antialiasing: a triangle, or Keys' cubic. It is as wide as
+    a new pixel if that is larger than an old one.
     """
     ratio = old / new
     centres = (np.arange(new)[:, None] + 0.5) * ratio

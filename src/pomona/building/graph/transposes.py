@@ -1,9 +1,9 @@
 """Moves the transposes of an OpenVINO graph downwards until they meet and cancel.
 
-Convolutions take channels first. A network in the other layout, which is TensorFlow's and so that
-of most Keras models, arrives here with a transpose on either side of each convolution: 208 of them
-in MobileNetV2, which then runs 2.5 times slower than need be. An operation that does not care about
-the order of its input's axes can do its work before the transpose as well as after it:
+Convolutions take channels first. Most Keras models have TensorFlow's layout, channels last. Their
+graphs have a transpose before and after each convolution: 208 in MobileNetV2, which makes it 2.5
+times slower. An operation that does not depend on the order of its input's axes can run before the
+transpose as well as after it:
 
     transpose -> relu -> transpose back -> convolution   becomes   relu -> convolution
 
@@ -33,7 +33,7 @@ _REDUCTIONS = {"ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"}
 
 
 def sink_transposes(model: Any) -> None:
-    """Rewrite a graph in place; what it computes stays the same.
+    """Rewrite a graph in place; its results stay the same.
 
     Args:
         model: an `openvino.Model`.
@@ -58,7 +58,7 @@ def sink_transposes(model: Any) -> None:
 
 
 def _merge(transpose: Any) -> None:
-    """Make one transpose of two that follow one another, or none where they cancel."""
+    """Merge two consecutive transposes into one, or remove both if they cancel."""
     source = transpose.input_value(0)
     first, second = _axes(source), _axes(transpose.output(0))
     if first is None or second is None:
@@ -74,7 +74,7 @@ def _merge(transpose: Any) -> None:
 
 def _sink_normalization(operation: Any) -> None:
     axes = _axes(operation.input_value(0))
-    if axes is not None and axes[1] == 1:  # height and width may change places, channels not
+    if axes is not None and axes[1] == 1:  # height and width may be swapped, channels not
         _sink(operation, [0])
 
 
@@ -112,14 +112,14 @@ def _sink_padding(operation: Any) -> None:
 
 
 def _sink(operation: Any, inputs: Sequence[int], after: Axes | None = None) -> None:
-    """Let an operation take its inputs from above their transposes, and transpose its output.
+    """Move an operation before the transposes of its inputs, and transpose its output instead.
 
-    Nothing is done where its inputs are transposed in different ways.
+    Do nothing if its inputs are transposed in different ways.
 
     Args:
         operation: one for which the order of its input's axes does not matter any more.
         inputs: which of its inputs are tensors of that order.
-        after: the transpose of its output, where it is not that of its inputs.
+        after: the transpose of its output, if it differs from that of its inputs.
     """
     from openvino import opset8
 
@@ -133,7 +133,7 @@ def _sink(operation: Any, inputs: Sequence[int], after: Axes | None = None) -> N
     for index, source in zip(inputs, sources, strict=True):
         operation.input(index).replace_source_output(source)
     operation.validate_and_infer_types()
-    after = axes if after is None else after  # () where a number is left
+    after = axes if after is None else after  # () if the output is one number
     if after != tuple(range(len(after))):
         targets = operation.output(0).get_target_inputs()
         _redirect(targets, opset8.transpose(operation.output(0), _constant(after)).output(0))
@@ -159,7 +159,7 @@ def _above(source: Any, axes: Axes) -> Any | None:
 
 
 def _axes(output: Any) -> Axes | None:
-    """The order of axes that a transpose brings about; None for every other operation."""
+    """Return the order of axes of a transpose; None for all other operations."""
     node = output.get_node()
     if node.get_type_name() != "Transpose":
         return None
@@ -168,7 +168,7 @@ def _axes(output: Any) -> Axes | None:
 
 
 def _numbers(output: Any) -> Any | None:
-    """The values of a constant; None for every other operation."""
+    """Return the values of a constant; None for all other operations."""
     node = output.get_node()
     return node.get_data() if node.get_type_name() == "Constant" else None
 

@@ -1,4 +1,4 @@
-"""Builds encoders of the networks that Keras knows by name, from weights."""
+"""Builds encoders from networks that Keras knows by name, and weights."""
 
 from __future__ import annotations
 
@@ -45,10 +45,11 @@ def build(model: str, weights: str, settings: NetworkSettings | None = None) -> 
     Args:
         model: a name of `pomona.encoder.networks`.
         weights: `imagenet`, `drawn`, `untrained:SEED`, or the path of a Keras weights file.
-        settings: what differs from the card.
+        settings: settings that differ from the card.
 
     Raises:
-        EncoderError: unknown model, weights that cannot be had, read or fitted.
+        EncoderError: the model is unknown; or the weights cannot be downloaded or read, or do not
+            fit.
     """
     card, settings = find_card(model), settings or NetworkSettings()
     if settings.layout is not None:
@@ -81,10 +82,10 @@ def build(model: str, weights: str, settings: NetworkSettings | None = None) -> 
 
 
 def describe(model: str) -> dict[str, Any]:
-    """Layers, output shapes (without the batch) and parameter counts of a network.
+    """Return layers, output shapes (without the batch) and parameter counts of a network.
 
     Raises:
-        EncoderError: unknown model.
+        EncoderError: the model is unknown.
     """
     card = find_card(model)
     network = _without_top(card)
@@ -106,10 +107,10 @@ def _without_top(card: NetworkCard, size: Size | None = None, weights: str | Non
     """Build the network up to its feature vector.
 
     Raises:
-        EncoderError: it cannot be had for images of this size.
+        EncoderError: Keras cannot build it for images of this size.
     """
     keras = import_keras()
-    keras.backend.clear_session()  # names are counted from 1 again
+    keras.backend.clear_session()  # restarts the numbers in names at 1
     function = getattr(keras.applications, card.keras_class)
     height, width = size or _own_size(card)
     try:
@@ -149,7 +150,7 @@ def _network(card: NetworkCard, weights: str, size: Size | None = None) -> Any:
 
 
 def _cut(network: Any, card: NetworkCard) -> Any:
-    """Leave out the preprocessing that is built into the network: Pomona's graph has it."""
+    """Remove the preprocessing that is built into the network: Pomona's graph has it."""
     if card.family.first_layer is None:
         return network
     keras = import_keras()
@@ -157,7 +158,7 @@ def _cut(network: Any, card: NetworkCard) -> Any:
 
 
 def _up_to(network: Any, name: str) -> Any:
-    """Leave out what comes after a layer."""
+    """Remove everything after a layer."""
     names = [layer.name for layer in network.layers[1:]]
     if name not in names:
         raise EncoderError(f"the network has no layer {name!r}{did_you_mean(name, names)}")
@@ -165,7 +166,7 @@ def _up_to(network: Any, name: str) -> Any:
 
 
 def _with_imagenet(card: NetworkCard, size: Size | None) -> Any:
-    _without_top(card, size)  # what is wrong with the size is said before anything is downloaded
+    _without_top(card, size)  # raises errors about the size before anything is downloaded
     socket.setdefaulttimeout(_DOWNLOAD_TIMEOUT_S)
     try:
         return _without_top(card, size, weights="imagenet")
@@ -188,10 +189,10 @@ def _fill(network: Any, card: NetworkCard, path: Path) -> None:
 def _check_normalization(
     shapes: Sequence[LayerShape], arrays: Sequence[Arrays], file: str, card: NetworkCard
 ) -> None:
-    """Make sure that a Normalization that will be cut off is the one that the card stands for.
+    """Check that a Normalization that will be removed does the arithmetic of the card.
 
-    EfficientNet's published files hold the standard deviations in place of the variances, which a
-    second Rescaling makes up for (tensorflow issue 49930).
+    EfficientNet's published files have standard deviations instead of variances, which a second
+    Rescaling compensates (tensorflow issue 49930).
     """
     for shape, values in zip(shapes, arrays, strict=True):
         if [name for name, _ in shape.arrays] == ["mean", "variance", "count"]:

@@ -22,7 +22,7 @@ def import_keras() -> Any:
     """Import Keras, set to TensorFlow's layout.
 
     Raises:
-        EncoderError: it is loaded already, with another backend.
+        EncoderError: Keras is already loaded with another backend.
     """
     os.environ["KERAS_BACKEND"] = "openvino"
     import_openvino()  # without telemetry: Keras' backend would import it with
@@ -31,7 +31,7 @@ def import_keras() -> Any:
     if keras.config.backend() != "openvino":
         raise EncoderError(
             f"Keras is already loaded here with its {keras.config.backend()} backend: "
-            "build encoders with pomona.build_encoder, which uses a process of its own"
+            "build encoders with pomona.build_encoder, which uses a separate process"
         )
     # Most models are channels last; `pomona.building.graph.transposes` makes them fast. Some of
     # Keras' own networks refuse the other layout, and dense layers work on the last axis.
@@ -45,7 +45,7 @@ def exported(network: Any) -> Any:
     with tempfile.TemporaryDirectory(prefix="pomona-") as folder:
         path = Path(folder, "exported.xml")
         network.export(str(path), format="openvino", verbose=False)
-        # Read whole: the file is gone afterwards, and read_model would map it.
+        # Read all bytes: the file is deleted afterwards, and read_model would map it.
         constants = np.fromfile(path.with_suffix(".bin"), np.uint8)
         model = openvino.Core().read_model(path.read_bytes(), openvino.Tensor(constants))
     resize_as_tensorflow(model)
@@ -53,7 +53,7 @@ def exported(network: Any) -> Any:
 
 
 def weights_digest(weights: Iterable[Any]) -> str:
-    """SHA-256 (hex) over the weights' kinds, shapes and float32 values, in their order."""
+    """Return the SHA-256 (hex) of the weights' kinds, shapes and float32 values, in their order."""
     digest = hashlib.sha256()
     for weight in weights:
         digest.update(f"{weight.name} {tuple(weight.shape)}\n".encode())

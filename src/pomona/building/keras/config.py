@@ -1,4 +1,4 @@
-"""A Keras model's configuration, as some version of Keras wrote it -> as the one here reads it."""
+"""A Keras model's configuration of any version -> one that the installed Keras reads."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _WHOLE = {"class_name": "__slice__", "config": {"start": None, "stop": None, "st
 
 
 def readable(config: dict[str, Any], version: str) -> dict[str, Any]:
-    """A model's configuration as Keras 3 reads it, in float32, without what only training needs.
+    """Return a model's configuration for Keras 3, in float32, without the parts for training.
 
-    A loss of one's own, or an initializer, is nothing that features depend on, and would be code
-    to refuse. Mixed precision is undone here, since layers hand theirs on to layers within them.
+    Features do not depend on a custom loss or an initializer, and Pomona would refuse their code.
+    Mixed precision is removed here, because layers pass theirs on to layers within them.
 
     Args:
-        config: as the file has it.
-        version: of the Keras that wrote it.
+        config: the configuration in the file.
+        version: version of the Keras that wrote it.
 
     Raises:
-        LookupError, TypeError, ValueError: it is no model's.
+        LookupError, TypeError, ValueError: it is not the configuration of a model.
     """
     config = _without_training({k: v for k, v in config.items() if k != "compile_config"})
     if not version.startswith("3."):
@@ -46,7 +46,7 @@ def readable(config: dict[str, Any], version: str) -> dict[str, Any]:
 
 
 def objects_in(config: Any) -> Iterator[dict[str, Any]]:
-    """Every object that a configuration asks Keras to make, nested ones too."""
+    """Yield all objects that a configuration makes Keras create, also nested ones."""
     waiting = [config]
     while waiting:
         part = waiting.pop()
@@ -59,7 +59,7 @@ def objects_in(config: Any) -> Iterator[dict[str, Any]]:
 
 
 def _in_float32(policy: Any) -> Any:
-    """A policy of dtypes with float32 in the place of other floats: `int8_from_mixed_bfloat16`."""
+    """Return a dtype policy with float32 instead of other floats: `int8_from_mixed_bfloat16`."""
     if isinstance(policy, dict):
         return {key: _in_float32(value) for key, value in policy.items()}
     if isinstance(policy, str) and (found := _FLOAT.fullmatch(policy)):
@@ -78,11 +78,11 @@ def _without_training(part: Any) -> Any:
 
 
 def _make_readable(layer: dict[str, Any]) -> None:
-    """Say which module an operation is of, and which axes it takes.
+    """Add the module of an operation, and the axes of a slice.
 
-    Keras 3 writes `.h5` files that it cannot read again: of `x / 255` they hold the name
-    `TrueDivide` alone, and it looks for a layer of that name; the ellipsis of `x[..., 2]` it reads
-    in two ways.
+    Keras 3 writes `.h5` files that it cannot read: for `x / 255` they have only the name
+    `TrueDivide`, and Keras looks for a layer of that name. It reads the ellipsis of `x[..., 2]` in
+    two ways.
     """
     kind = layer["class_name"]
     if "module" not in layer:
@@ -91,7 +91,7 @@ def _make_readable(layer: dict[str, Any]) -> None:
         elif kind in _operations() and "trainable" not in layer["config"]:  # which layers have
             layer |= {"module": _operations()[kind], "registered_name": kind}
     if kind == "GetItem" and all(turns_channels(_keys(node)) for node in layer["inbound_nodes"]):
-        # OpenVINO takes no steps backwards.
+        # OpenVINO does not support negative steps.
         layer |= {"class_name": "Flip", "registered_name": "Flip"}
         layer["config"] = {**layer["config"], "axis": -1}
         layer["inbound_nodes"] = [{**n, "args": n["args"][:1]} for n in layer["inbound_nodes"]]
@@ -113,7 +113,7 @@ def _with_all_axes(node: dict[str, Any]) -> dict[str, Any]:
 
 @functools.cache
 def _operations() -> dict[str, str]:
-    """The module of each operation of Keras: where Keras' own `.keras` files say that it is."""
+    """Return the module of each operation of Keras, as in Keras' own `.keras` files."""
     import_keras()
     from keras import Operation
 

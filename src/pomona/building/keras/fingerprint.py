@@ -1,4 +1,4 @@
-"""What a Keras network is, whatever its layers are called and whichever file it came from."""
+"""The identity of a Keras network, independent of its layers' names and its file."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _TRAINING_ENDINGS = ("_initializer", "_regularizer", "_constraint")
 
 
 def architecture_digest(steps: Sequence[Step], layout: str) -> str:
-    """SHA-256 (hex) over the steps up to an output: classes, settings, and what is given to which.
+    """Return the SHA-256 (hex) of the steps up to an output: classes, settings and connections.
 
-    Names are left out: Keras counts them on within a session, so that the same program run twice
-    gives others. So is what only training needs, and each argument that has its class's own
-    default, since a later Keras may have more of them.
+    Names do not count: Keras numbers them within a session, so that a second run of a program has
+    others. Settings for training and arguments with the default value of their class do not count
+    either, because a later Keras may have more of them.
 
     Args:
-        steps: what `FlatNetwork.before` gave for the output, its own last.
-        layout: of the image, NHWC or NCHW.
+        steps: the result of `FlatNetwork.before` for the output; its own step is the last.
+        layout: layout of the image, NHWC or NCHW.
     """
     numbers: dict[int, list[int]] = {}
     layers = {id(layer): number for number, layer in enumerate(layers_in_order(steps))}
@@ -52,13 +52,13 @@ def architecture_digest(steps: Sequence[Step], layout: str) -> str:
 
 
 def layers_in_order(steps: Sequence[Step]) -> list[Any]:
-    """The layers that do the steps, each once."""
+    """Return the layers of the steps, each once."""
     return list({id(step.layer): step.layer for step in steps}.values())
 
 
 def _settings(layer: Any) -> dict[str, Any]:
     config = layer.get_config()
-    if not isinstance(layer, import_keras().Layer):  # a `Cast`'s dtype is no matter of training
+    if not isinstance(layer, import_keras().Layer):  # an operation: a `Cast`'s dtype counts
         return {key: _plain(value, {}) for key, value in config.items() if key != "name"}
     defaults = {
         name: parameter.default
@@ -86,9 +86,9 @@ def _without_training(part: Any) -> Any:
 
 
 def _code(written: str) -> Any:
-    """A function of the user's own as Keras writes it, without the file that it was written in.
+    """Return a function of the user as Keras serializes it, without the name of its source file.
 
-    It has been loaded before, and run, with `trust`.
+    It was loaded and run before, because the user gave `trust`.
     """
     code = marshal.loads(base64.b64decode(written))  # noqa: S302
     return _instructions(code)
@@ -102,7 +102,7 @@ def _instructions(code: CodeType) -> list[Any]:
 
 
 def _plain(value: Any, numbers: dict[int, list[int]]) -> Any:
-    """A value as JSON knows it; a tensor of the graph by the step that made it, or `image`."""
+    """Return a value as JSON. A tensor of the graph is the number of its step, or `image`."""
     if isinstance(value, import_keras().KerasTensor):
         return {"tensor": numbers.get(id(value), "image")}
     if isinstance(value, list | tuple):

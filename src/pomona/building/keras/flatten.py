@@ -1,8 +1,8 @@
-"""A Keras model, with all models within it -> one flat list of steps, from the image on.
+"""Keras model with nested models -> one flat list of steps that starts at the image.
 
-What a person trained is usually a Sequential of augmentation, rescaling, a network that is itself a
-model, pooling and dense layers. Laid out flat, every layer can be named, whatever model it is in,
-the input can be of fixed size, and what stands between pixels and weights can be seen.
+A trained model is usually a Sequential of augmentation, rescaling, a network that is itself a
+model, pooling and dense layers. In the flat list, all layers have names, also those of nested
+models; the input has a fixed size; and the arithmetic before the first weights is visible.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _ONLY_TRAINING = (
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One layer, or one operation, at work.
+    """One call of a layer or an operation.
 
     Attributes:
         layer: the `keras.Operation`.
-        args: what it was called with: tensors, numbers, and lists of them.
-        kwargs: likewise, by name.
-        made: the tensor that it gave, or several.
+        args: the arguments by position: tensors, numbers, and lists of them.
+        kwargs: the arguments by name.
+        made: the tensor or the tensors that it returned.
     """
 
     layer: Any
@@ -42,7 +42,7 @@ class Step:
 
     @property
     def given(self) -> Any:
-        """The one tensor that it was called with; None where there are none or several."""
+        """The only tensor among its arguments; None if there is none, or there are several."""
         tensors = list(tensors_in([self.args, self.kwargs]))
         return tensors[0] if len(tensors) == 1 else None
 
@@ -54,11 +54,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class FlatNetwork:
-    """A model laid out flat.
+    """A flat model.
 
     Attributes:
         image: the input, a `KerasTensor`.
-        steps: in the order of their work.
+        steps: the steps in the order in which they run.
         results: the model's outputs.
     """
 
@@ -67,14 +67,14 @@ class FlatNetwork:
     results: list[Any]
 
     def maker(self, tensor: Any) -> Step | None:
-        """The step that made a tensor; None for the image."""
+        """Return the step that made a tensor; None for the image."""
         return self._makers().get(id(tensor))
 
     def before(self, output: Any) -> list[Step]:
-        """The steps that an output needs, its own last, in an order that the graph alone decides.
+        """Return the steps that an output needs, its own last, in an order that the graph decides.
 
-        Each step comes after those that it needs, and these in the order of its arguments: not in
-        that of the file, which differs between formats and versions of Keras.
+        Each step comes after those that it needs, and these come in the order of its arguments. The
+        order in the file does not count, because it differs between formats and versions of Keras.
         """
         makers, ordered, seen = self._makers(), [], set()
         waiting = [(makers.get(id(output)), False)]
@@ -96,15 +96,15 @@ class FlatNetwork:
 
 
 def flatten_model(network: Any, size: tuple[int, int], layout: str) -> FlatNetwork:
-    """Lay a model out flat, without what only training needs, on an input of fixed size.
+    """Flatten a model with an input of fixed size, without layers that only training needs.
 
-    Layers keep their names; where two models within it have one of the same name, the later one
-    has that of its model in front.
+    Layers keep their names. If two nested models have layers of the same name, the later one gets
+    the name of its model as a prefix.
 
     Args:
         network: a `keras.Model` with one input.
         size: height and width of the input, in pixels.
-        layout: of the input, NHWC or NCHW.
+        layout: layout of the input, NHWC or NCHW.
 
     Raises:
         ValueError, TypeError: the network cannot take an image of this size.
@@ -125,7 +125,7 @@ def flatten_model(network: Any, size: tuple[int, int], layout: str) -> FlatNetwo
         kwargs.pop("training", None)
         steady = {}
         if getattr(layer, "_call_has_training_arg", False):
-            steady["training"] = False  # what some of Keras' layers take for true: RandomCrop
+            steady["training"] = False  # some layers of Keras assume True: RandomCrop
         made = layer(*args, **kwargs, **steady)
         steps.append(Step(layer, args, kwargs, made))
         return made
@@ -136,8 +136,8 @@ def flatten_model(network: Any, size: tuple[int, int], layout: str) -> FlatNetwo
             return functools.reduce(
                 lambda tensor, layer: within(layer, tensor), model.layers, given
             )
-        # Keras' own way to walk a graph; `clone_model`, which is public, then insists on making a
-        # model of each part, and fails for parts in the middle.
+        # Keras' own function to walk a graph. `clone_model`, which is public, makes a model of each
+        # part, and fails for parts in the middle.
         return model._run_through_graph(given, operation_fn=lambda layer: layer, call_fn=within)
 
     sides = network.inputs[0].shape
@@ -149,7 +149,7 @@ def flatten_model(network: Any, size: tuple[int, int], layout: str) -> FlatNetwo
 
 
 def tensors_in(value: Any) -> Iterator[Any]:
-    """The tensors of a graph in a value, in lists and tuples and dictionaries too."""
+    """Yield the tensors of a graph in a value, also within lists, tuples and dictionaries."""
     if isinstance(value, import_keras().KerasTensor):
         yield value
     elif isinstance(value, list | tuple):
@@ -161,7 +161,7 @@ def tensors_in(value: Any) -> Iterator[Any]:
 
 
 def name_of(tensor: Any) -> str:
-    """The name of the layer that made a tensor."""
+    """Return the name of the layer that made a tensor."""
     return str(tensor._keras_history.operation.name)
 
 
@@ -171,10 +171,10 @@ def _does_nothing(layer: Any) -> bool:
 
 
 def _changes_size(kind: str) -> bool:
-    return kind == "RandomCrop"  # which predicts with the middle of the picture
+    return kind == "RandomCrop"  # it predicts with the middle of the picture
 
 
 def _settle(layer: Any) -> None:
-    """Have a layer compute with its weights."""
+    """Make a layer compute with its loaded weights."""
     if hasattr(layer, "finalize_state"):
         layer.finalize_state()  # a Normalization keeps constants that loading an `.h5` leaves old

@@ -1,10 +1,10 @@
-"""What Keras 2 says of a model -> what Keras 3 would: the same layers, joined in the same way.
+"""Configuration of a model in Keras 2 -> in Keras 3: the same layers with the same connections.
 
     configuration, as JSON has it -> layers that Keras 3 has -> calls in Keras 3's words
 
 Keras 2 writes a call as `[[name, node, tensor, arguments], ...]`. It counts the calls of a model
-within a model from 1, since that model's own graph is its call 0. Where a person, or Keras' own
-`preprocess_input`, wrote `x / 127.5 - 1`, there is a layer for each of TensorFlow's functions.
+within a model from 1, because that model's own graph is its call 0. If the user or Keras' own
+`preprocess_input` wrote `x / 127.5 - 1`, there is a layer for each function of TensorFlow.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ NETWORK_LAYERS = {
     "LayerScale": "keras.src.applications.convnext",
     "StochasticDepth": "keras.src.applications.convnext",
 }
-"""Layers that stand beside the networks that are made of them, in both versions: their modules."""
+"""Modules of layers that both versions define next to the networks that use them."""
 
-# Arguments that Keras 3 does not know, and whose values decide nothing: what their layers have in
-# any file that Keras 2 can write.
+# Arguments that Keras 3 does not know and that have no effect: the values in all files that Keras 2
+# can write.
 _GONE = {
     "Conv1DTranspose": ("groups",),
     "Conv2DTranspose": ("groups",),
@@ -49,13 +49,13 @@ _GONE = {
 
 
 def modernized(part: Any) -> Any:
-    """A configuration of Keras 2 as Keras 3 would have it, as far as inference goes.
+    """Return a configuration of Keras 2 for Keras 3, as far as inference needs it.
 
     Args:
-        part: a model's, a layer's, or anything within one.
+        part: the configuration of a model, a layer, or anything within one.
 
     Returns:
-        A new one. TensorFlow functions that are not known stay as they are, under their class.
+        A new configuration. Unknown TensorFlow functions stay unchanged, with their class.
     """
     if isinstance(part, list):
         return [modernized(each) for each in part]
@@ -80,7 +80,7 @@ def _layer(part: Config, kind: str, config: Config) -> Config:
     elif kind == "ThresholdedReLU":
         part |= {"class_name": "ReLU"}
         config = part["config"] = {"name": config.get("name"), "threshold": config.get("theta")}
-    elif kind == "RandomCrop":  # which predicts with the middle of the picture
+    elif kind == "RandomCrop":  # it predicts with the middle of the picture
         part |= {"class_name": "Resizing"}
         size = {"height": config.get("height"), "width": config.get("width")}
         config = part["config"] = {
@@ -89,7 +89,7 @@ def _layer(part: Config, kind: str, config: Config) -> Config:
             "crop_to_aspect_ratio": True,
         }
     elif kind.startswith("Random"):
-        # Augmentation, of which Keras 3 has other arguments, or which it does not have at all.
+        # Augmentation: Keras 3 has other arguments for it, or does not have it.
         part |= {"class_name": "Identity"}
         config = part["config"] = {"name": config.get("name")}
     elif kind == "LeakyReLU" and "alpha" in config:
@@ -106,7 +106,7 @@ def _layer(part: Config, kind: str, config: Config) -> Config:
 
 
 def _with_input(part: Config) -> Config:
-    """A Sequential whose first layer tells its input's shape, as before TensorFlow 2.2."""
+    """Convert a Sequential whose first layer has the input's shape, as before TensorFlow 2.2."""
     config = part.get("config")
     if isinstance(config, list):
         config = {"name": part.get("name", "sequential"), "layers": config}
@@ -136,7 +136,7 @@ def _model(part: Config, kind: str, config: Config) -> Config:
 
 
 def _called(layer: Config, calls: _Calls) -> Config:
-    """A layer of a functional model, with its calls in Keras 3's words."""
+    """Return a layer of a functional model, with its calls in the form of Keras 3."""
     nodes = [calls.arguments(node) for node in layer.get("inbound_nodes", [])]
     if layer["class_name"] in _FUNCTIONS:
         layer = as_operation(layer, nodes) or layer
@@ -147,13 +147,13 @@ def _called(layer: Config, calls: _Calls) -> Config:
 
 
 class _Calls:
-    """Reads references to what layers gave."""
+    """Reads references to the outputs of layers."""
 
     def __init__(self, kinds: dict[str, str]) -> None:
         self._kinds = kinds  # of each layer of the model, by its name
 
     def arguments(self, node: list[Any]) -> tuple[Any, Config]:
-        """A call's first argument, and those by name."""
+        """Return a call's first argument, and its arguments by name."""
         entries = [node] if node and isinstance(node[0], str) else node
         first = [self._given(entry) for entry in entries]
         told = entries[0][3] if entries and len(entries[0]) > 3 else {}
@@ -161,7 +161,7 @@ class _Calls:
         return (first[0] if len(first) == 1 else first), by_name
 
     def end(self, reference: Any) -> Any:
-        """A reference to a model's input or output, or several, in lists and dictionaries."""
+        """Return references to inputs or outputs of a model, also within lists and dictionaries."""
         if isinstance(reference, dict):
             return {key: self.end(each) for key, each in reference.items()}
         if not reference or not isinstance(reference[0], str):
@@ -193,5 +193,5 @@ def _last(module: Any) -> str:
 
 
 def fit_name(name: str) -> str:
-    """A name of Keras 2's as Keras 3 can have it."""
+    """Return a name of Keras 2 in a form that Keras 3 allows."""
     return name.replace("/", "_")  # which Keras 3 forbids

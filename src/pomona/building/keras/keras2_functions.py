@@ -1,7 +1,7 @@
 """TensorFlow's functions within models of Keras 2 -> Keras 3's operations.
 
-`tf.keras` makes a layer, `TFOpLambda`, of each function that is applied to a tensor of a functional
-model. These are the ones that networks for images are written with.
+`tf.keras` makes a layer, `TFOpLambda`, for each function that a functional model applies to a
+tensor. This module has the functions that networks for images use.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["as_operation", "turns_channels"]
 
 Config = dict[str, Any]
 Made = tuple[str, Config, list[Any]]
-"""Of an operation: its module and class, its configuration, and what it is called with."""
+"""An operation: its module and class, its configuration, and its arguments."""
 
 _NUMPY, _NN = "keras.src.ops.numpy", "keras.src.ops.nn"
 
@@ -59,14 +59,14 @@ _REDUCING = {
 
 
 def as_operation(layer: Config, calls: Sequence[tuple[Any, Config]]) -> Config | None:
-    """Put an operation of Keras 3 in the place of a TensorFlow function.
+    """Replace a TensorFlow function by an operation of Keras 3.
 
     Args:
         layer: of the class `TFOpLambda` or `SlicingOpLambda`.
         calls: its first argument and those by name, in Keras 3's words, for each call.
 
     Returns:
-        The layer in Keras 3's words; None for a function, or arguments, that are not known.
+        The layer in the form of Keras 3; None for an unknown function or unknown arguments.
     """
     function = str(layer["config"].get("function"))
     made = [_made(function, first, named) for first, named in calls]
@@ -86,7 +86,7 @@ def as_operation(layer: Config, calls: Sequence[tuple[Any, Config]]) -> Config |
 
 
 def _made(function: str, first: Any, named: Config) -> Made | None:
-    # None and False are what TensorFlow takes where nothing is said.
+    # None and False are TensorFlow's defaults.
     said = {key: value for key, value in named.items() if value is not None and value is not False}
     named = {key: value for key, value in said.items() if key != "name"}
     if function in _BINARY and set(named) == {"y"}:
@@ -100,7 +100,7 @@ def _made(function: str, first: Any, named: Config) -> Made | None:
 
 
 def _constant(value: Any) -> Any:
-    """A list of numbers as a tensor; a tensor, or one number, as it is."""
+    """Return a list of numbers as a tensor; a tensor or a number unchanged."""
     if isinstance(value, list):
         return {"class_name": "__tensor__", "config": {"value": value, "dtype": "float32"}}
     return value
@@ -187,7 +187,7 @@ def _resize(value: Any, named: Config) -> Made | None:
 
 
 def _getitem(value: Any, named: Config) -> Made | None:
-    """`x[..., ::-1]` turns RGB into BGR; other slices keep the form that Keras 3 has for them."""
+    """Convert a slice: `x[..., ::-1]` turns RGB into BGR; others keep their form in Keras 3."""
     specs = named.get("slice_spec")
     if not isinstance(specs, list):
         return None
@@ -200,7 +200,7 @@ def _getitem(value: Any, named: Config) -> Made | None:
 
 
 def turns_channels(keys: Any) -> bool:
-    """Whether it is the last of four axes, or of some, that a slice turns round: RGB into BGR."""
+    """Return whether a slice reverses only the last axis (of four, or after an ellipsis)."""
     whole, backwards = ({"start": None, "stop": None, "step": step} for step in (None, -1))
     if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
         return False

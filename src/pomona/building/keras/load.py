@@ -1,4 +1,4 @@
-"""Reads whole Keras models from files, after looking for code in them."""
+"""Reads whole Keras models from files after checking them for code."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ __all__ = ["load_model", "read_config"]
 
 _LARGEST_JSON = 16 * 2**20  # bytes; NASNetLarge's is 1.5 MB
 
-# Parts of Keras that a configuration may take classes and functions from. `utils`, `saving` and
-# `config` are not among them: versions of Keras have called what they found there (CVE-2025-8747,
-# CVE-2025-9906), and the next such hole should find nothing to call.
+# Parts of Keras whose classes and functions a configuration may use. `utils`, `saving` and `config`
+# are missing on purpose: versions of Keras called functions from there (CVE-2025-8747,
+# CVE-2025-9906), and the next such vulnerability should find nothing to call.
 _MODULES = (
     *("activations", "constraints", "dtype_policies", "initializers", "layers", "losses"),
     *("metrics", "models", "ops", "optimizers", "quantizers", "regularizers"),
 )
 _MODELS = ("Functional", "Model", "Sequential")  # of `keras.models`, which also loads files
-# Layers that run or read what lies outside of the configuration: programs, pickles, other files.
+# Layers that run or read anything outside the configuration: programs, pickles, other files.
 _OUTSIDE = (
     *("TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"),
     *("StringLookup", "IntegerLookup", "TextVectorization"),
@@ -45,10 +45,10 @@ def load_model(path: Path, *, trust: bool) -> Any:
 
     Args:
         path: `.keras` or `.h5`, of Keras 2 or 3.
-        trust: run code that the file holds, such as a Lambda layer's.
+        trust: run code in the file, such as a Lambda layer.
 
     Raises:
-        EncoderError: it cannot be read, holds code, or needs layers that Keras does not have.
+        EncoderError: it cannot be read, contains code, or needs layers that Keras does not have.
     """
     keras = import_keras()
     keras.backend.clear_session()
@@ -62,7 +62,7 @@ def load_model(path: Path, *, trust: bool) -> Any:
         with tempfile.TemporaryDirectory(prefix="pomona-") as folder:
             file = _copy(path, config, Path(folder))
             network = keras.saving.load_model(file, compile=False, safe_mode=not trust)
-    except Exception as error:  # Keras raises what it meets: zip, HDF5, JSON, its own
+    except Exception as error:  # Keras raises errors of zip, HDF5, JSON and its own
         raise EncoderError(f"Keras cannot read {path}: {_one_line(error)}") from error
     if not isinstance(network, keras.Model) or not network.inputs:
         raise EncoderError(f"{path} holds a {type(network).__name__}, expected a built Keras model")
@@ -72,10 +72,10 @@ def load_model(path: Path, *, trust: bool) -> Any:
 
 
 def read_config(path: Path) -> tuple[dict[str, Any], str]:
-    """The model's configuration as the file has it, and the version of Keras that wrote it.
+    """Return the model's configuration in the file, and the version of Keras that wrote it.
 
     Raises:
-        EncoderError: the file cannot be read, or is no model's.
+        EncoderError: the file cannot be read, or does not contain a model.
     """
     import h5py
 
@@ -84,7 +84,7 @@ def read_config(path: Path) -> tuple[dict[str, Any], str]:
             with zipfile.ZipFile(path) as archive:
                 for name in ("config.json", "metadata.json"):
                     if archive.getinfo(name).file_size > _LARGEST_JSON:
-                        raise EncoderError(f"{path} has a {name} of absurd size: refused")
+                        raise EncoderError(f"{path} has a {name} that is too large: refused")
                 told = json.loads(archive.read("config.json"))
                 version = json.loads(archive.read("metadata.json"))["keras_version"]
         else:
@@ -97,14 +97,14 @@ def read_config(path: Path) -> tuple[dict[str, Any], str]:
                 told = json.loads(file.attrs["model_config"])
                 version = _text(file.attrs.get("keras_version", "2.0"))
     if not isinstance(told, dict):
-        raise EncoderError(f"{path} has a configuration that is no Keras model's")
+        raise EncoderError(f"{path} has a configuration that is not a Keras model's")
     return told, str(version)
 
 
 def _is_archive(path: Path) -> bool:
-    """Whether a model's file is read as a ZIP archive, or else as HDF5.
+    """Return whether a model's file is read as a ZIP archive, and not as HDF5.
 
-    Keras goes by the name, so what looks for code in the file must, too: a file can be both.
+    Keras decides by the name. A file can be both, so the check for code has to decide like Keras.
     """
     return path.suffix == ".keras"
 
@@ -132,7 +132,7 @@ def _copy(path: Path, config: dict[str, Any], folder: Path) -> Path:
 
 
 def _refuse_code(path: Path, config: dict[str, Any]) -> None:
-    """Refuse what would run code from the file, before anything reads it for good."""
+    """Refuse a configuration that would run code from the file, before Keras reads it."""
     for part in objects_in(config):
         kind, module = part["class_name"], part.get("module")
         if kind in ("Lambda", "__lambda__"):
@@ -145,14 +145,14 @@ def _refuse_code(path: Path, config: dict[str, Any]) -> None:
         if kind in ("TFOpLambda", "SlicingOpLambda"):
             function = part.get("config", {}).get("function", "a function")
             raise EncoderError(
-                f"{path} computes with tf.{function}, which Pomona does not know here: export the "
+                f"{path} computes with tf.{function}, which Pomona cannot convert: export the "
                 "model as a TensorFlow SavedModel or as ONNX"
             )
         package = part.get("registered_name")
         custom = isinstance(package, str) and ">" in package and not package.startswith("keras")
         if kind in _OUTSIDE:
             raise EncoderError(
-                f"{path} holds a layer {kind!r}, which takes more than the file itself: save the "
+                f"{path} has a layer {kind!r}, which uses more than the file itself: save the "
                 "model without it, or add `trust` if you know where the file comes from"
             )
         if custom or not _is_of_keras(kind, module, part.get("config")):
@@ -163,9 +163,9 @@ def _refuse_code(path: Path, config: dict[str, Any]) -> None:
 
 
 def _is_of_keras(kind: str, module: Any, config: Any) -> bool:
-    """Whether a configuration may name this class, or this function, of this module.
+    """Return whether a configuration may name this class or function of this module.
 
-    Keras looks up `module.name`, so a dot in the name would lead on to another module.
+    Keras looks up `module.name`, so a dot in the name would select another module.
     """
     name = config if kind == "function" and isinstance(config, str) else kind
     if "." in name or not isinstance(module, str | None):
@@ -183,7 +183,7 @@ def _is_of_keras(kind: str, module: Any, config: Any) -> bool:
 
 
 def _refuse_outside(path: Path) -> None:
-    """Refuse a file that reaches out of itself, or unpacks to an absurd size."""
+    """Refuse a file with links to other files, or one that expands to an extreme size."""
     import h5py
 
     with _readable(path):
@@ -201,7 +201,7 @@ def _refuse_outside(path: Path) -> None:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Turn what libraries raise over a damaged file into one error."""
+    """Convert all exceptions of libraries about a damaged file into one error."""
     try:
         yield
     except (
@@ -209,13 +209,13 @@ def _readable(path: Path) -> Iterator[None]:
         *(zipfile.BadZipFile, zlib.error),
     ) as error:
         raise EncoderError(
-            f"cannot read {path}: {_one_line(error)}; expected a model that Keras saved whole, "
-            ".keras or .h5: is the file whole?"
+            f"cannot read {path}: {_one_line(error)}; expected a whole model that Keras saved, "
+            ".keras or .h5: is the file complete?"
         ) from error
 
 
 def _one_line(error: BaseException) -> str:
-    """The innermost of Keras' reasons, which stand one within the other."""
+    """Return the innermost of Keras' nested reasons."""
     return one_line(str(error).rpartition("Exception encountered: ")[2], 240)
 
 

@@ -42,18 +42,18 @@ from pomona.errors import EncoderError
 
 __all__ = ["build", "describe"]
 
-# What turns a classifier's numbers into scores: layers, functions of `keras.ops`, activations.
+# Layers, functions of `keras.ops` and activations that turn a classifier's numbers into scores.
 _SCORES = ("Softmax", "Sigmoid", "LogSoftmax", "LogSigmoid", "Sparsemax")
 _SCORING = ("softmax", "sigmoid", "log_softmax", "log_sigmoid", "sparsemax", "hard_sigmoid")
-# What can stand between these numbers and the end of any network.
+# Layers that can follow these numbers at the end of a network.
 _AFTER_DENSE = ("Activation", "Flatten", "Reshape", "ReLU", "Identity", "Squeeze")
-_NORMALISING = ("BatchNormalization", "LayerNormalization")  # and only where that is a score
+_NORMALISING = ("BatchNormalization", "LayerNormalization")  # only if the end is a score
 _ARITHMETIC = (
     *("Rescaling", "Normalization", "Add", "Subtract", "Multiply", "Divide", "TrueDivide"),
 )
 _OVERFLOWING = ("Add", "Multiply", "Subtract")
 _COLOUR = re.compile(r"\x1b\[\d*m")
-_LARGEST_SCALED = 256.0  # what a network may make of pixels 0..255 if it was trained on those
+_LARGEST_SCALED = 256.0  # the most that pixels 0..255 become in a network trained on them
 
 
 def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder:
@@ -61,13 +61,13 @@ def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder
 
     Args:
         path: a file that Keras wrote.
-        settings: what is said of the network; its input's size and arithmetic need not be, where
-            the model itself has them.
-        trust: run code that the file holds, such as a Lambda layer's.
+        settings: settings of the network. The size and the arithmetic of its input are not needed
+            if the model itself has them.
+        trust: run code in the file, such as a Lambda layer.
 
     Raises:
-        EncoderError: it cannot be read, holds code, does not give one vector for an image, or not
-            enough is said of it.
+        EncoderError: it cannot be read or contains code; the network does not return one vector for
+            an image; or its preprocessing is not specified.
     """
     refuse_signature(path, settings.signature)
     network = load_model(path, trust=trust)
@@ -100,10 +100,10 @@ def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder
 
 
 def describe(path: Path, trust: bool = False) -> dict[str, Any]:
-    """Layers, output shapes (without the batch) and parameter counts of a model.
+    """Return layers, output shapes (without the batch) and parameter counts of a model.
 
     Raises:
-        EncoderError: it cannot be read, or holds code.
+        EncoderError: it cannot be read, or contains code.
     """
     network = load_model(path, trust=trust)
     is_sized = None not in network.inputs[0].shape[1:]  # it has inputs, or is not loaded
@@ -125,7 +125,7 @@ def describe(path: Path, trust: bool = False) -> dict[str, Any]:
 
 
 def _input(network: Any, path: Path, settings: NetworkSettings) -> tuple[str, tuple[int, int]]:
-    """Layout and size of the one image that the network takes."""
+    """Return layout and size of the network's image."""
     if len(network.inputs) != 1:
         names = ", ".join(tensor.name for tensor in network.inputs)
         raise EncoderError(
@@ -144,7 +144,7 @@ def _input(network: Any, path: Path, settings: NetworkSettings) -> tuple[str, tu
 
 
 def _output(flat: FlatNetwork, path: Path, settings: NetworkSettings) -> Any:
-    """The tensor that is the feature vector."""
+    """Return the tensor that is the feature vector."""
     if settings.layer is not None:
         return _named(flat, settings.layer, path)
     if len(flat.results) > 1:
@@ -157,29 +157,29 @@ def _output(flat: FlatNetwork, path: Path, settings: NetworkSettings) -> Any:
 
 
 def _named(flat: FlatNetwork, name: str, path: Path) -> Any:
-    """The tensor that the layer of that name gives."""
+    """Return the output tensor of the layer of that name."""
     made = [tensor for s in flat.steps if s.layer.name == name for tensor in tensors_in(s.made)]
     if len(made) == 1:
         return made[0]
     if made:
         raise EncoderError(
             f"{path} has {len(made)} tensors of layer {name!r}, which is called more than once or "
-            "gives several: name a layer behind them"
+            "returns several: name a layer after them"
         )
     close = did_you_mean(name, [step.layer.name for step in flat.steps])
     raise EncoderError(f"{path} has no layer {name!r}{close}")
 
 
 def _before_classifier(flat: FlatNetwork, path: Path) -> Any:
-    """Step back over a classifier's last layer; a network that has none is taken to its end.
+    """Return the tensor before a classifier's last layer, or the output if there is no classifier.
 
-    The classifier is the last layer with weights, if it is dense or a convolution over one pixel
-    (MobileNet's), and if nothing but activations and reshaping follows it. Where the end is a
-    score, any layer without weights and normalisation may follow it, too, and it may be several
+    The classifier is the last layer with weights if it is dense or a convolution over one pixel (as
+    in MobileNet), and if only activations and reshaping follow it. If the output is a score, any
+    layers without weights and normalisations may follow it too, and the classifier may be several
     layers of the same features.
 
     Raises:
-        EncoderError: the network ends in scores, and it cannot be seen of which features.
+        EncoderError: the network ends in scores, but their features are not clear.
     """
     (end,) = flat.results
     is_score = _is_score(flat, end, {})
@@ -204,8 +204,8 @@ def _before_classifier(flat: FlatNetwork, path: Path) -> Any:
     if is_score:
         last = ", ".join(each.layer.name for each in flat.steps[-6:])
         raise EncoderError(
-            f"{path} ends in scores, and that dense layers make them of one vector cannot be seen: "
-            f"name the layer that gives its features with `layer`; the last ones are {last}"
+            f"{path} ends in scores, and Pomona finds no dense layers that compute them from one "
+            f"vector: choose the layer of its features with `layer`; the last ones are {last}"
         )
     return end
 
@@ -218,12 +218,12 @@ def _is_classifier(step: Step, *, is_score: bool) -> bool:
 
 
 def _wrapped(step: Step) -> Any:
-    """The layer itself, or the one in a wrapper such as SpectralNormalization."""
+    """Return the layer itself, or the one in a wrapper such as SpectralNormalization."""
     return getattr(step.layer, "layer", step.layer)
 
 
 def _is_score(flat: FlatNetwork, tensor: Any, known: dict[int, bool]) -> bool:
-    """Whether a tensor is a score, or comes from nothing but scores by what has no weights."""
+    """Return whether a tensor is a score, or depends only on scores without weights."""
     if id(tensor) not in known:
         known[id(tensor)] = False
         step = flat.maker(tensor)
@@ -245,7 +245,7 @@ def _is_one_pixel(tensor: Any) -> bool:
 
 
 def _refuse_overflow(dtype: str, flat: FlatNetwork, steps: list[Step], path: Path) -> None:
-    """Refuse sums of bytes, which begin again at 0 in TensorFlow; here they would be float32's."""
+    """Refuse sums of bytes, which wrap around in TensorFlow, but would be float32 here."""
     for step in steps:
         if "int" in dtype and step.given is flat.image and step.kind in _OVERFLOWING:
             raise EncoderError(
@@ -261,7 +261,7 @@ def _preprocessing(
     settings: NetworkSettings,
     size: tuple[int, int],
 ) -> Preprocessing:
-    """What is said of the input; of a network that scales pixels itself nothing need be."""
+    """Return the preprocessing; it need not be specified if the network scales pixels itself."""
     own = _own_range(flat, steps)
     channels = 3 if 3 in flat.image.shape[1::2] else 1
     if settings.tells_arithmetic or (own and max(map(abs, own)) <= _LARGEST_SCALED):
@@ -271,10 +271,10 @@ def _preprocessing(
 
 
 def _own_range(flat: FlatNetwork, steps: list[Step]) -> tuple[float, float] | None:
-    """What a network's own arithmetic makes of pixels 0..255 before its first weights.
+    """Return the range of pixels 0..255 after a network's own arithmetic, before its first weights.
 
     Returns:
-        The smallest and the largest number; None where no arithmetic stands there.
+        The smallest and the largest number; None if there is no such arithmetic.
     """
     before = list(itertools.takewhile(lambda step: not _has_trained(step), steps))
     if not any(step.kind in _ARITHMETIC for step in before):
@@ -287,13 +287,13 @@ def _own_range(flat: FlatNetwork, steps: list[Step]) -> tuple[float, float] | No
 
 
 def _has_trained(step: Step) -> bool:
-    """Whether a layer has weights of its own; a Normalization's are of the images, not learned."""
+    """Return whether a layer has trained weights; those of a Normalization are statistics."""
     return bool(getattr(step.layer, "weights", None)) and step.kind != "Normalization"
 
 
 @contextmanager
 def _computable(path: Path, size: tuple[int, int]) -> Iterator[None]:
-    """Turn what Keras and OpenVINO raise over a network into one error."""
+    """Convert all exceptions of Keras and OpenVINO about a network into one error."""
     try:
         yield
     except EncoderError:
@@ -305,11 +305,11 @@ def _computable(path: Path, size: tuple[int, int]) -> Iterator[None]:
 
 
 def _hint(path: Path, own: tuple[float, float] | None) -> str:
-    """What is known of a network within that was published: advice, not a guess."""
+    """Return known facts about a published network in the model, as advice for an error."""
     if own is not None:
         return (
-            f" (its own layers would turn pixels 0..255 into {own[0]:g}..{own[1]:g}, so it was "
-            "trained on other numbers than pixels)"
+            f" (its own layers would turn pixels 0..255 into {own[0]:g}..{own[1]:g}, so it was not "
+            "trained on pixels 0..255)"
         )
     config, _ = read_config(path)
     names = {part.get("config", {}).get("name") for part in objects_in(config)}
@@ -320,7 +320,7 @@ def _hint(path: Path, own: tuple[float, float] | None) -> str:
                 spec = card.preprocessing
                 mean, std = (",".join(f"{v:g}" for v in values) for values in (spec.mean, spec.std))
                 return (
-                    f" (it has {card.keras_class} in it, whose preprocess_input is `mean` {mean} "
+                    f" (it contains {card.keras_class}, whose preprocess_input is `mean` {mean} "
                     f"`std` {std} `channel_order` {spec.channel_order})"
                 )
     return ""

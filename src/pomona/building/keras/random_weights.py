@@ -1,7 +1,7 @@
-"""Weights out of a seed, for networks that nobody trained.
+"""Random weights from a seed, for untrained networks.
 
-Features of such a network mean little, but they are the same everywhere, and nothing has to be
-downloaded: enough to try Pomona, to measure it, and to hold one engine against another.
+Features of such a network mean little, but they are the same everywhere and need no download. They
+are for trying Pomona, measuring it, and comparing engines.
 """
 
 from __future__ import annotations
@@ -58,17 +58,17 @@ def seeded_weights(
 
     Args:
         shapes: path or name, and shape, of each weight, in the order of Keras' `model.weights`.
-            What follows the last slash says what a weight is: `Conv1/kernel` is a kernel.
+            The part after the last slash is the kind of the weight: `Conv1/kernel` is a kernel.
         seed: a whole number from 0 to 2**32 - 1.
         closing: pattern of the weights that close residual branches, drawn four times smaller. In
             deep networks the sum of full branches amplifies every rounding: an untrained ResNet152
             ends at 1e12.
 
     Returns:
-        One float32 array for each of `shapes`, in their order, fit for `model.set_weights`.
+        One float32 array for each of `shapes`, in their order, for `model.set_weights`.
 
     Raises:
-        EncoderError: the seed is out of range, or a weight is of a kind not known here.
+        EncoderError: the seed is out of range, or the kind of a weight is unknown.
     """
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= _HIGHEST_SEED:
         raise EncoderError(
@@ -90,7 +90,7 @@ def seeded_weights(
 
 
 def _distribution(name: str, shape: tuple[int, ...]) -> tuple[float, float]:
-    """Centre and half width of the uniform distribution that a weight is drawn from."""
+    """Return centre and half width of the uniform distribution of a weight."""
     kind = name.rpartition("/")[2]
     if _LAYER_SCALE.search(name):
         return _VECTORS["gamma"]
@@ -107,9 +107,9 @@ def _distribution(name: str, shape: tuple[int, ...]) -> tuple[float, float]:
 
 
 def _fan_in(shape: tuple[int, ...]) -> int:
-    """How many inputs one output sums over."""
-    # Keras writes convolutions (height, width, inputs, outputs), and depthwise ones, where each
-    # channel sees itself alone, (height, width, channels, 1), by the name `kernel` as well.
+    """Return the number of inputs of one output."""
+    # Kernels of convolutions are (height, width, inputs, outputs). Those of depthwise ones, which
+    # compute each channel separately, are (height, width, channels, 1), also called `kernel`.
     depthwise = len(shape) == 4 and shape[-1] == 1
     return math.prod(shape[:2] if depthwise else shape[:-1])
 

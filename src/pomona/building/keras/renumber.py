@@ -1,4 +1,4 @@
-"""Layers in a `.keras` file of Keras 2.12 to 2.15 -> where Keras 3 looks for them.
+"""Layers in a `.keras` file of Keras 2.12 to 2.15 -> the places where Keras 3 looks for them.
 
 Keras 3 keeps a layer at `layers/conv2d_1`: its class, and how many of that class come before it.
 Keras 2 keeps it at `_layer_checkpoint_dependencies/conv2d_2`: it counts a layer with weights twice.
@@ -32,7 +32,7 @@ def renumber(weights: Path) -> None:
         for name in [name for name in file if "\\" in name]:  # written on Windows
             file.move(name, name.replace("\\", "/"))
         waiting: list[Any] = [file["/"]]
-        seen: set[int] = set()  # a file that is trusted can still lead in circles
+        seen: set[int] = set()  # the links in a trusted file can still be circular
         while waiting:
             group = waiting.pop()
             if (address := h5py.h5o.get_info(group.id).addr) in seen:

@@ -1,4 +1,4 @@
-"""What Keras loses of a configuration, or has no words for -> put back into the loaded model."""
+"""Restores settings in a loaded model that Keras loses or cannot express."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["restore"]
 
 
 def restore(network: Any, config: dict[str, Any], version: str) -> None:
-    """Change a loaded model's layers to what its file says.
+    """Change the layers of a loaded model to the settings in its file.
 
     Args:
         network: a `keras.Model`.
-        config: its configuration as the file has it.
-        version: of the Keras that wrote it.
+        config: its configuration in the file.
+        version: version of the Keras that wrote it.
     """
     layers = {layer.name: layer for layer in _layers_of(network)}
     for part in objects_in(config):
@@ -29,7 +29,7 @@ def restore(network: Any, config: dict[str, Any], version: str) -> None:
         if layer is None:
             continue
         axes = told.get("axis")
-        # Of an `.h5`, Keras reads the axes of one layer as its default, if they are several.
+        # In an `.h5` file, Keras reads several axes of one layer as the default.
         if isinstance(axes, list) and len(axes) > 1 and hasattr(layer, "axis"):
             layer.axis = axes
         if str(told.get("function")).endswith("l2_normalize") and not _says_axis(part):
@@ -40,14 +40,14 @@ def restore(network: Any, config: dict[str, Any], version: str) -> None:
 
 
 def _layers_of(model: Any) -> Iterator[Any]:
-    """The layers of a model, and of models within it, but not those within layers."""
+    """Yield the layers of a model and of nested models, but not those within layers."""
     for layer in getattr(model, "layers", ()):
         yield layer
         yield from _layers_of(layer)
 
 
 def _says_axis(part: dict[str, Any]) -> bool:
-    """Whether a TensorFlow function is called with an axis."""
+    """Return whether a TensorFlow function is called with an axis."""
     return any(given.get("axis") is not None for _, _, _, given in _entries(part))
 
 
@@ -64,5 +64,5 @@ def _compute_as_keras2(layer: Any) -> None:
 
 
 def hard_sigmoid(x: Any) -> Any:
-    """Keras 2's: 0.2 x + 0.5, between 0 and 1. Keras 3 has x / 6 + 0.5."""
+    """Return the hard sigmoid of Keras 2: 0.2 x + 0.5 in 0..1. Keras 3 has x / 6 + 0.5."""
     return import_keras().ops.clip(0.2 * x + 0.5, 0.0, 1.0)

@@ -1,9 +1,9 @@
-"""Reading Keras weight files layer by layer, so that nothing stays untouched in silence.
+"""Reading Keras weight files layer by layer, so that no layer keeps its random weights silently.
 
-Keras' own `load_weights` leaves a layer at its random start, with a warning, where it finds no
-group of that name in the file. Features of such a network look plausible and are wrong. Here every
-layer of the network must find its arrays, of its shapes, or the file is refused by that layer's
-name. Two layouts are read, both HDF5 and read as data only:
+If the file has no group of a layer's name, Keras' own `load_weights` leaves the layer at its random
+start with a warning. Features of such a network look plausible and are wrong. Here the file must
+have arrays of the right shapes for all layers, or an error names the layer. Two layouts are read,
+both HDF5 and as data only:
 
 - Keras 3, `.weights.h5`: `layers/<class name in snake case>_<count>/vars/<index>`;
 - Keras 1 and 2, `.h5`, weights alone or within a whole model: groups in the order of the
@@ -40,8 +40,8 @@ __all__ = [
 Arrays = list["NDArray[np.float32]"]
 
 _HEAD = re.compile(r"layers/(dense|conv2d|batch_normalization|layer_normalization|p_re_lu)(_\d+)?$")
-"""What a head is made of. Keras counts its layers on from those of the network before it, so that a
-layer that stood anywhere else would have pushed the network's own out of their places."""
+"""Classes of layers in a head. Keras continues the numbers of the network's layers for them: at any
+other place, such a layer would have changed the numbers of the network's own layers."""
 
 
 _NUMBER = re.compile(r"(.*?)(?:_(\d{1,9}))?", re.DOTALL)
@@ -49,11 +49,11 @@ _NUMBER = re.compile(r"(.*?)(?:_(\d{1,9}))?", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class LayerShape:
-    """What a layer of the network needs.
+    """The arrays that a layer of the network needs.
 
     Attributes:
-        key: where a Keras 3 file keeps it: class and count, and those of the layers around it.
-        name: the layer's own.
+        key: its place in a Keras 3 file: class and count, and those of the layers around it.
+        name: the name of the layer.
         arrays: names and shapes.
     """
 
@@ -64,7 +64,7 @@ class LayerShape:
 
 @dataclass(frozen=True, slots=True)
 class LayerArrays:
-    """What a layer in the file holds. `key` is where it stands, `name` what it was called."""
+    """The arrays of a layer in the file. `key` is its place, `name` the name of the layer."""
 
     key: str
     name: str
@@ -78,8 +78,8 @@ def read_weights(path: Path) -> list[LayerArrays]:
         The layers in the file's own order; for Keras 3 files the order is by class and count.
 
     Raises:
-        EncoderError: the file is missing, is not HDF5, holds no Keras weights, or reaches out of
-            itself.
+        EncoderError: the file is missing, is not HDF5, has no Keras weights, or has links to other
+            files.
     """
     import h5py
 
@@ -100,21 +100,21 @@ def read_weights(path: Path) -> list[LayerArrays]:
             ".weights.h5 file"
         ) from error
     if not layers:
-        raise EncoderError(f"{path} is HDF5, but holds no Keras weights")
+        raise EncoderError(f"{path} is HDF5, but has no Keras weights")
     return layers
 
 
 def match_weights(
     needed: Sequence[LayerShape], found: Sequence[LayerArrays], file: str, model: str
 ) -> list[Arrays]:
-    """Give every layer of the network its arrays from the file.
+    """Return the arrays of all layers of the network from the file.
 
-    The file may hold the network as part of a larger one, and a head after it: a classifier of
-    any number of layers, as transfer learning leaves it.
+    The file may contain the network as part of a larger one, and a head after it: a classifier of
+    any number of layers, as from transfer learning.
 
     Args:
         needed: the network's layers that have weights, in the network's order.
-        found: what `read_weights` gave.
+        found: the result of `read_weights`.
         file: the file's name, for errors.
         model: the network's name, for errors.
 
@@ -122,15 +122,15 @@ def match_weights(
         One list of arrays for each of `needed`.
 
     Raises:
-        EncoderError: a layer is missing or has other shapes, or one is left over that belongs to
-            no head.
+        EncoderError: a layer is missing or has other shapes, or the file has another layer that
+            does not belong to a head.
     """
     by_key = {layer.key: layer for layer in found}
     places = _places(needed, found)
     if len(places) > 1:
         raise EncoderError(
-            f"{file} holds {model} {len(places)} times: give the whole model in place of the "
-            "network's name, and name one's layer with `layer`"
+            f"{file} contains {model} {len(places)} times: give the whole model instead of the "
+            "network's name, and choose a layer of one of them with `layer`"
         )
     keys = places[0] if places else _first_places(needed, found)
     matched = []
@@ -166,7 +166,7 @@ def match_weights(
 
 
 def _places(needed: Sequence[LayerShape], found: Sequence[LayerArrays]) -> list[list[str]]:
-    """Where in a file all layers of a network are: their keys, for each time that it is there."""
+    """Return the keys of all layers of a network, for each time that the file contains it."""
     if not _is_keras3(found):
         return _by_names(needed, found)
     there = {layer.key for layer in found}
@@ -177,28 +177,28 @@ def _places(needed: Sequence[LayerShape], found: Sequence[LayerArrays]) -> list[
 
 
 def _first_places(needed: Sequence[LayerShape], found: Sequence[LayerArrays]) -> list[str]:
-    """Where a network's layers would be in a file that does not show that it has them all."""
+    """Return the keys that a network's layers would have in a file that lacks some of them."""
     if _is_keras3(found):
         return [layer.key for layer in needed]
     return [layer.key for layer in found][: len(needed)]
 
 
 def _takes_images(shapes: Sequence[tuple[int, ...]]) -> bool:
-    """Whether a layer of a head's kinds can stand before a network: it works on three channels."""
+    """Return whether a layer of a head's class can precede a network: it has three channels."""
     first = shapes[0]
     return (first[2:3] if len(first) == 4 else first[:1] if len(first) < 3 else first[-1:]) == (3,)
 
 
 def _by_names(needed: Sequence[LayerShape], found: Sequence[LayerArrays]) -> list[list[str]]:
-    """Where a network's layers stand in models within a model, in a file of the older layout.
+    """Return the keys of a network's layers in nested models, in a file of the older layout.
 
-    Such a model's arrays stand in one list, those that training changes first: layers that were
-    frozen, and a Normalization's, come after all others. So they are told by their names, which
-    end in numbers that Keras counted within a session: the order of these is the network's own.
-    Of Keras 2 these names can hold a "/", for which Keras 3 has "_".
+    The arrays of such a model are in one list. Arrays that training changes come first: those of
+    frozen layers and of a Normalization come after all others. So layers are identified by their
+    names, which end in numbers that Keras counted within a session: the order of the numbers is
+    that of the network. In Keras 2, the names can contain "/", for which Keras 3 has "_".
 
     Returns:
-        Their keys, for each model within the model that has just these layers.
+        The keys, for each nested model that has exactly these layers.
     """
     wanted = _counted([layer.name for layer in needed])
     groups: dict[str, list[LayerArrays]] = {}
@@ -219,7 +219,7 @@ def _by_names(needed: Sequence[LayerShape], found: Sequence[LayerArrays]) -> lis
 
 
 def _counted(names: Sequence[str]) -> list[tuple[str, int]]:
-    """Each name without its number, and how many others of that kind have a smaller one."""
+    """Return each name without its number, and how many of that kind have a smaller number."""
     apart = [_NUMBER.fullmatch(name) for name in names]
     parts = [(each[1], int(each[2] or 0)) for each in apart if each]
     kinds: dict[str, list[int]] = {}
@@ -229,10 +229,10 @@ def _counted(names: Sequence[str]) -> list[tuple[str, int]]:
 
 
 def layer_shapes(network: Any, within: str = "") -> Iterator[tuple[LayerShape, Any]]:
-    """The layers of a Keras model that hold arrays themselves, nested ones too, in its order.
+    """Yield the layers of a Keras model that have arrays themselves, also nested ones, in order.
 
     Yields:
-        What each needs, and the layer.
+        The arrays that the layer needs, and the layer.
     """
     counts: Counter[str] = Counter()
     for layer in network.layers:
@@ -278,7 +278,7 @@ def _read_legacy(group: Any) -> Iterator[LayerArrays]:
 
 
 def _long_attribute(group: Any, name: str) -> list[str]:
-    """An attribute of names; beyond HDF5's 64 kB, Keras writes it as `name0`, `name1` and so on."""
+    """Return an attribute of names. Above HDF5's 64 kB, Keras splits it: `name0`, `name1`, ..."""
     if name in group.attrs:
         return list(map(_text, group.attrs[name]))
     parts = itertools.takewhile(

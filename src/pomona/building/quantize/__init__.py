@@ -1,1 +1,1 @@
-"""An encoder to one of lower precision."""
+"""Conversion of encoders to a lower precision."""

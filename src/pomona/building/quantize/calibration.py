@@ -1,4 +1,4 @@
-"""A sample of the user's own images, as the pixels that a worker would hand to the network."""
+"""A sample of the user's own images, as the pixels that a worker passes to the network."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ _log = logging.getLogger(__name__)
 
 MOST = 300
 """Images in a sample. MobileNetV2's worst cosine to float32 is 0.925 with 10, 0.953 with 30, 0.959
-with 100 and 0.961 with 300; on pictures less alike than fruits on white, more are worth more."""
+with 100 and 0.961 with 300. If pictures differ more than fruits on white, more images help more."""
 
 FEWEST = 30
 
-_TRIED = 20 * MOST  # files, where most of them are no good
+_TRIED = 20 * MOST  # files, if most of them cannot be decoded
 
 
 def sample_pixels(
     images: str | os.PathLike[str], preprocessing: Preprocessing
 ) -> NDArray[np.uint8]:
-    """Read a sample, spread over all of the images and the same at each call.
+    """Read a sample that is spread over all images, and is the same in each call.
 
-    Images that cannot be decoded are left out.
+    Images that cannot be decoded are skipped.
 
     Args:
         images: a folder, a glob or an image on this machine.
         preprocessing: of the encoder that the sample is for.
 
     Returns:
-        (N, height, width, 3) uint8, RGB; N is at most `MOST`. In random order, since NNCF corrects
-        biases on the first fifth alone.
+        (N, height, width, 3) uint8, RGB; N is at most `MOST`. The order is random, because NNCF
+        corrects biases on the first fifth only.
 
     Raises:
-        SourceError: there is nothing there, or it is on another file system.
+        SourceError: there are no images, or they are on another file system.
         EncoderError: fewer than `FEWEST` can be read.
     """
     given = os.fspath(images)
@@ -77,9 +77,9 @@ def sample_pixels(
 
 
 def _spread(count: int, random: np.random.Generator) -> Iterator[int]:
-    """Yield 0..count-1, each once: first one of each of `MOST` equal stretches, then another.
+    """Yield 0..count-1, each once: first one number of each of `MOST` equal parts, then another.
 
-    A listing is in the order of its folders, so that each folder has its share of the sample.
+    A listing is in the order of its folders, so each folder has its share of the sample.
     """
     stretches = np.array_split(np.arange(count), min(MOST, count) or 1)
     rounds = itertools.zip_longest(*(random.permutation(stretch) for stretch in stretches))
@@ -87,7 +87,7 @@ def _spread(count: int, random: np.random.Generator) -> Iterator[int]:
 
 
 class _Pixels:
-    """Stands where the worker expects a network, and keeps what it is given."""
+    """Takes the place of a network in the worker, and keeps its input."""
 
     batch_size = 1
     dimension = 0

@@ -1,4 +1,4 @@
-"""Makes an int8 encoder of a float32 one by NNCF, in a process of its own.
+"""Converts a float32 encoder to int8 with NNCF, in a separate process.
 
     python -m pomona.building.quantize.nncf_process   < request.json   > answer.json
 
@@ -30,11 +30,11 @@ def quantize(encoder: Encoder, pixels: NDArray[np.uint8]) -> Encoder:
     """Quantize a network's weights and activations to 8 bits.
 
     Args:
-        encoder: of float32.
-        pixels: (N, height, width, 3) uint8, RGB: the images that the ranges are taken from.
+        encoder: a float32 encoder.
+        pixels: (N, height, width, 3) uint8, RGB: the images that decide the ranges.
 
     Raises:
-        EncoderError: NNCF cannot do it for this network.
+        EncoderError: NNCF cannot quantize this network.
     """
     openvino = import_openvino()
     import nncf
@@ -42,8 +42,8 @@ def quantize(encoder: Encoder, pixels: NDArray[np.uint8]) -> Encoder:
 
     constants = openvino.Tensor(np.frombuffer(encoder.constants, np.uint8))
     model = openvino.Core().read_model(encoder.graph, constants)
-    # Folds batch normalisation into the convolutions, which Keras' export leaves as it is. NNCF
-    # would quantize between the two, and correct no bias: cosine 0.72 instead of 0.98.
+    # Fold batch normalisation into the convolutions, which Keras' export does not do. Otherwise
+    # NNCF quantizes between the two, and corrects no bias: cosine 0.72 instead of 0.98.
     apply_moc_transformations(model, cf=False)
     try:
         quantized = nncf.quantize(
@@ -53,9 +53,9 @@ def quantize(encoder: Encoder, pixels: NDArray[np.uint8]) -> Encoder:
             preset=nncf.QuantizationPreset.MIXED,
             fast_bias_correction=not _is_worth_care(model),
             advanced_parameters=nncf.AdvancedQuantizationParameters(
-                # Weights of 7 bits, so that no sum of products overflows where a CPU lacks VNNI.
-                # Otherwise features there are off by up to half of their largest number; with it
-                # they are the same, bit for bit, for 0.006 of cosine.
+                # Weights of 7 bits, so that no sum of products overflows on a CPU without VNNI.
+                # With 8 bits, features there are wrong by up to half of their largest number. With
+                # 7 bits they are bit-equal, at a cost of 0.006 of cosine.
                 overflow_fix=nncf.OverflowFix.ENABLE,
             ),
         )
@@ -78,18 +78,18 @@ def quantize(encoder: Encoder, pixels: NDArray[np.uint8]) -> Encoder:
 
 
 def _is_worth_care(model: Any) -> bool:
-    """Whether to correct biases layer by layer, on images, rather than by each layer's averages.
+    """Return whether to correct biases layer by layer, on images, not by each layer's averages.
 
     Depthwise convolutions need it: MobileNetV2's cosine is 0.98 instead of 0.95. Other networks
-    gain nothing. Where branches are joined again and again it takes gigabytes and half an hour.
+    gain nothing. For networks with many joined branches it takes gigabytes and half an hour.
     """
     kinds = {operation.get_type_name() for operation in model.get_ops()}
     return "GroupConvolution" in kinds and "Concat" not in kinds
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """Do what a request asks."""
-    # NNCF, like OpenVINO, reports to Google Analytics what it is used for, where it can.
+    """Carry out a request."""
+    # Like OpenVINO, NNCF sends usage data to Google Analytics if it can.
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # makes an ImportError
     encoder = Encoder.load(request["encoder"])
     quantized = quantize(encoder, np.load(request["pixels"]))

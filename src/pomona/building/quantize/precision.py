@@ -1,6 +1,6 @@
-"""Encoder in, encoder of a lower precision out: whatever the first was built from.
+"""Encoder in, encoder of a lower precision out.
 
-Nothing here is ever chosen silently: an encoder computes in float32 until somebody asks for less.
+Precision is never lowered silently: an encoder computes in float32 unless the user asks for less.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ __all__ = ["check_precision", "convert_encoder", "quantize"]
 
 
 def check_precision(precision: str, calibrate: str | os.PathLike[str] | None = None) -> None:
-    """Make sure that a precision can be had, before anything is built for it.
+    """Check that a precision is possible, before anything is built for it.
 
     Raises:
-        EncoderError: unknown; int8 without images or without NNCF; images for another precision.
+        EncoderError: the precision is unknown; int8 without images or without NNCF; images for
+            another precision.
     """
     if precision not in PRECISIONS:
         raise EncoderError(f"`precision` is {precision!r}: expected {', '.join(PRECISIONS)}")
@@ -39,13 +40,13 @@ def check_precision(precision: str, calibrate: str | os.PathLike[str] | None = N
         if calibrate is not None:
             raise EncoderError(
                 f"`calibrate` is for `precision` int8, and the precision is {precision}: leave "
-                "`calibrate` out, or ask for int8"
+                "`calibrate` out, or choose int8"
             )
         return
     if calibrate is None:
         raise EncoderError(
-            "`precision` int8 needs images to calibrate on, such as those that it will see: give "
-            "them as `calibrate`"
+            "`precision` int8 needs images for calibration, similar to those that it will be used "
+            "on: give them as `calibrate`"
         )
     check_extra("int8", "`precision` int8 needs NNCF", "nncf", error=EncoderError)
 
@@ -89,18 +90,18 @@ def convert_encoder(
         lowered = quantize(encoder, sample_pixels(calibrate, encoder.preprocessing))
     else:
         return encoder
-    keep(lowered)  # 'search' and 'classify' find it there by a table's fingerprint
+    keep(lowered)  # 'search' and 'classify' find it by a table's fingerprint
     return lowered
 
 
 def quantize(encoder: Encoder, pixels: NDArray[np.uint8]) -> Encoder:
-    """Return the int8 encoder, its ranges taken from these images.
+    """Return the int8 encoder, with ranges from these images.
 
-    NNCF does it, in a process of its own: it is talkative, and holds gigabytes for some networks.
+    NNCF runs in a separate process: it prints a lot, and needs gigabytes for some networks.
 
     Args:
-        encoder: of float32.
-        pixels: (N, height, width, 3) uint8, RGB, as workers would hand them over.
+        encoder: a float32 encoder.
+        pixels: (N, height, width, 3) uint8, RGB, like the pixels from workers.
 
     Raises:
         EncoderError: NNCF cannot quantize this network.
