@@ -110,7 +110,7 @@ BAD_USE = [
     (["extract", "{src}", "{tmp}/t", "--precision", "int8"], "--calibrate IMAGES -o FILE"),
     (["extract", "{src}", "{tmp}/t", "--precision", "f16"], "is not one of"),
     (["encoder", "build", "mobilenet_v2", "--precision", "int8", "-o", "{tmp}/x"], "--calibrate"),
-    (["encoder", "build", "mobilenet_v2", "--calibrate", "{src}", "-o", "{tmp}/x"], "ask for int8"),
+    (["encoder", "build", "mobilenet_v2", "--calibrate", "{src}", "-o", "{tmp}/x"], "choose int8"),
     (
         ["encoder", "convert", "{src}/notes.txt", "--precision", "bf16", "-o", "{tmp}/x"],
         "not a Pomona encoder",
@@ -119,7 +119,7 @@ BAD_USE = [
     (["encoder", "build", "mobilenet_v2", "--weights", "untrained:7", "-o", "/proc/x"], "cannot"),
     (["encoder", "build", "no_such", "-o", "{tmp}/none/x"], "there is no folder"),
     (["encoder", "build", "no_such", "-o", "{src}"], "is a folder: give a file's name"),
-    (["encoder", "build", "no_such", "-o", "/dev/null"], "no file but a device or a pipe"),
+    (["encoder", "build", "no_such", "-o", "/dev/null"], "a device or a pipe"),
     (
         ["encoder", "build", "{src}/notes.txt", "-o", "{src}/notes.txt"],
         ": change the name",

@@ -84,7 +84,7 @@ def test_encoder_build_and_classify_warn(
 
 
 def test_python_warns_by_a_category_of_its_own(drawn_table: Path) -> None:
-    with pytest.warns(pomona.DrawnWeightsWarning, match="for trying Pomona out"):
+    with pytest.warns(pomona.DrawnWeightsWarning, match="for trying Pomona"):
         pomona.read_features(drawn_table)
     script = (
         "import sys, warnings, pomona\n"

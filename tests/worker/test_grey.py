@@ -79,7 +79,7 @@ def test_a_network_of_one_channel_gets_the_luma(tmp_path: Path, kind: str) -> No
 @pytest.mark.parametrize("kind", KINDS)
 def test_other_numbers_of_channels_are_refused(tmp_path: Path, kind: str, channels: int) -> None:
     path, options = network(tmp_path, kind, channels)
-    with pytest.raises(EncoderError, match="neither 3 channels .RGB. nor 1 .grey.: Pomona gives"):
+    with pytest.raises(EncoderError, match="neither 3 channels .RGB. nor 1 .grey.: Pomona has"):
         made(path, UNIT, **options)
 
 

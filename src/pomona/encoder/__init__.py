@@ -1,1 +1,1 @@
-"""Everything that decides a feature vector: known networks, and the blob that travels."""
+"""Everything that decides a feature vector: known networks, and the encoder's file."""

@@ -1,4 +1,4 @@
-"""One warning wherever vectors of the drawn weights are made or used."""
+"""The warning if vectors of the drawn weights are made or used."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def warn_of_drawn(provenance: Mapping[str, str]) -> None:
     """
     if provenance.get("weights") == _DRAWN:
         warnings.warn(
-            "these features come from `weights` drawn, which are for trying Pomona out: they were "
-            "trained on drawn pictures only and tell photos apart far worse than ImageNet's; for "
-            "real work use `weights` imagenet or a weights file",
+            "these features come from `weights` drawn, which are only for trying Pomona: they were "
+            "trained on drawn pictures and distinguish photos much worse than ImageNet's; for real "
+            "work use `weights` imagenet or a weights file",
             DrawnWeightsWarning,
             stacklevel=3,
         )

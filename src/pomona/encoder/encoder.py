@@ -41,26 +41,26 @@ __all__ = [
 LAYOUT_VERSION = 1
 
 PRECISIONS = ("f32", "bf16", "int8")
-"""The arithmetics that an encoder can compute in, by their names for `precision`."""
+"""The values of `precision`."""
 
 RUNTIMES = ("openvino", "onnxruntime")
-"""What can compute an encoder, by their names for `runtime`."""
+"""The values of `runtime`."""
 
 _MAGIC = b"POMONA\x00" + bytes([LAYOUT_VERSION])
 _SECTIONS = ("graph", "constants", "probes")
 _FILE = Container(_MAGIC, _SECTIONS, EncoderError, "a Pomona encoder", "build it again")
 _LARGEST_DIMENSION = 2**24  # numbers: 64 MB for each row
-_LARGEST_INPUT = 2**24  # pixels: a worker draws the probes at that size before its first image
+_LARGEST_INPUT = 2**24  # pixels: a worker draws the probes at this size before its first image
 
 
 def canonical_digest(value: Any) -> str:
-    """SHA-256 (hex) of a JSON value, whatever the order of its keys."""
+    """Return the SHA-256 (hex) of a JSON value, independent of the order of its keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def describe_preprocessing(preprocessing: Preprocessing) -> dict[str, str]:
-    """The preprocessing in words, for provenance and for people."""
+    """Return the preprocessing in words, for provenance and for people."""
     return {
         "input_size": f"{preprocessing.height}x{preprocessing.width}",
         "resize": f"{preprocessing.resize}, squash",
@@ -229,7 +229,7 @@ class Encoder:
             raise ValueError(f"precision {self.precision:.80} on runtime {self.runtime:.80}")
         if len(self.probes) % (4 * self.dimension):
             raise ValueError(
-                f"{len(self.probes)} bytes of probes are no vectors of {self.dimension} numbers"
+                f"{len(self.probes)} bytes of probes are not vectors of {self.dimension} numbers"
             )
 
     def embed(
@@ -278,7 +278,7 @@ class Encoder:
             path: a path on this machine, or a URI such as `s3a://bucket/fruit.encoder`.
 
         Raises:
-            EncoderError: the file is missing, unreadable, or not a whole encoder.
+            EncoderError: the file is missing, unreadable, or not a complete encoder.
         """
         name = without_password(os.fspath(path))
         try:

@@ -1,4 +1,4 @@
-"""What command lines need to know of networks; nothing is imported for it."""
+"""Names of networks for the command line, without imports."""
 
 from __future__ import annotations
 

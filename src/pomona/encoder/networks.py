@@ -1,8 +1,8 @@
-"""Known networks: one frozen card each, with what its authors trained it with.
+"""Known networks: one frozen card for each, with the settings of its training.
 
 Sizes, arithmetic and channel order are those of `preprocess_input` in the network's module of
 `keras.applications`; dimensions and parameter counts are measured on the network without its
-classification layer. Every card is held against Keras on TensorFlow (tests/goldens).
+classification layer. Tests compare every card with Keras on TensorFlow (tests/goldens).
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ __all__ = ["CARDS", "NetworkCard", "find_card"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """What the networks of one paper share.
+    """The common properties of the networks of one paper.
 
     Attributes:
         reference: the paper.
-        licence: of the ImageNet weights that Keras publishes.
+        licence: licence of the ImageNet weights that Keras publishes.
         arithmetic: mean and standard deviation (pixel units) and channel order.
         options: arguments for the function of `keras.applications`, beyond Pomona's own.
-        first_layer: what the network begins with once its built-in preprocessing is cut off.
-        closing: pattern of the weights that close residual branches, for untrained weights only:
-            drawn smaller, they keep a deep network from amplifying every rounding.
+        first_layer: the first layer after the built-in preprocessing, which Pomona removes.
+        closing: pattern of the weights that close residual branches, for untrained weights only.
+            They are drawn smaller, so that a deep network does not amplify rounding errors.
     """
 
     reference: str
@@ -41,16 +41,16 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class NetworkCard:
-    """What Pomona knows of one network of `keras.applications`.
+    """One network of `keras.applications`.
 
     Attributes:
-        name: the word for `model`.
+        name: the value of `model`.
         keras_class: the function of `keras.applications` that builds it.
         preprocessing: input size and arithmetic that its ImageNet weights were trained with.
         dimension: length of the feature vector, the output of global average pooling.
         parameters: number of weights without the classification layer.
-        family: the rest, shared with its kin.
-        alpha: width of a MobileNet; 1.0 is the paper's.
+        family: the properties that it shares with related networks.
+        alpha: width of a MobileNet; 1.0 is the width in the paper.
     """
 
     name: str
@@ -63,7 +63,7 @@ class NetworkCard:
 
     @property
     def architecture(self) -> str:
-        """The network's name as the fingerprint takes it: stable across Keras versions."""
+        """The network's name in the fingerprint: the same in all versions of Keras."""
         width = "" if self.alpha == 1.0 else f"(alpha={self.alpha:g})"
         return f"keras.applications.{self.keras_class}{width}"
 
@@ -91,15 +91,15 @@ def _scaled(level: float) -> dict[str, Any]:
     return {"mean": (level,) * 3, "std": (level,) * 3}
 
 
-# `mode="caffe"`: BGR, the ImageNet mean taken off, not scaled.
+# `mode="caffe"`: BGR, the ImageNet mean subtracted, not scaled.
 _CAFFE = {"mean": (103.939, 116.779, 123.68), "std": (1.0, 1.0, 1.0), "channel_order": "BGR"}
 # `mode="torch"`: 255 times (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225).
 _TORCH = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
 _BARE = {"include_preprocessing": False}  # it is in Pomona's graph instead
 _CLOSING_PROJECTION = r"block\d[b-z]_project_bn/(gamma|beta)$"
 
-# Licences: the Keras 2 manual's words on where the weights come from; where it has none (MobileNet
-# V3, EfficientNet, ConvNeXt), the licence of the repository that they were ported from.
+# Licences: from the Keras 2 manual; if it has none (MobileNet V3, EfficientNet, ConvNeXt), the
+# licence of the repository from which the weights were ported.
 _MOBILENET = Family(
     reference="Howard et al., MobileNets: Efficient Convolutional Neural Networks for Mobile "
     "Vision Applications, arXiv:1704.04861, 2017",
@@ -164,8 +164,8 @@ _DENSENET = Family(
     licence="BSD-3-Clause",
     arithmetic=_TORCH,
 )
-# Its Rescaling and Normalization are cut off: the latter freezes its constants when it is built,
-# and does not notice weights that are set afterwards.
+# Its Rescaling and Normalization are removed: the latter freezes its constants when it is built,
+# and ignores weights that are set afterwards.
 _EFFICIENTNET = Family(
     reference="Tan and Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural "
     "Networks, ICML 2019",
@@ -263,10 +263,10 @@ def find_card(name: str) -> NetworkCard:
     """Return the card of the network called `name`.
 
     Raises:
-        EncoderError: no such network; the message names near ones.
+        EncoderError: there is no such network; the message has similar names.
     """
     if card := CARDS.get(name):
         return card
     near = difflib.get_close_matches(name, CARDS, n=3)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise EncoderError(f"unknown model {name!r}: {hint}'pomona models' lists those that are known")
+    raise EncoderError(f"unknown model {name!r}: {hint}'pomona models' lists the known ones")

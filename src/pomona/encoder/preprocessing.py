@@ -1,4 +1,4 @@
-"""What a network expects as its input: size, filter, order of the channels, scaling."""
+"""The preprocessing of a network's input: size, resize filter, channel order, scaling."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pomona.errors import EncoderError
 __all__ = ["CHANNEL_ORDERS", "FILTERS", "Preprocessing", "check_filter"]
 
 CHANNEL_ORDERS = ("RGB", "BGR", "grey")
-"""What a network's channels can be; `grey` is one channel."""
+"""The channel orders of networks; `grey` is one channel."""
 
 FILTERS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 """Pillow's resize filters, by name."""
@@ -20,23 +20,23 @@ FILTERS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preprocessing:
-    """What a network wants to see: size, resize filter, order of the channels, scaling.
+    """The preprocessing of a network's input: size, resize filter, channel order, scaling.
 
-    Network input = (pixel - mean) / std, with pixels 0..255. That arithmetic and the order of the
-    channels are part of the encoder's graph: workers hand over raw uint8 RGB from `resize_to`, and
-    read only the size and the filter here.
+    Network input = (pixel - mean) / std, with pixels 0..255. This arithmetic and the channel order
+    are part of the encoder's graph: workers pass raw uint8 RGB from `resize_to`, and use only the
+    size and the filter.
 
     Attributes:
         height: of the network's input, in pixels.
         width: of the network's input, in pixels.
         resize: Pillow's filter: nearest, bilinear, bicubic, lanczos, box or hamming.
-        channel_order: as the network takes them: RGB, BGR, or `grey` for a network of one channel.
-        mean: what is subtracted from each channel, in pixel units 0..255, in `channel_order`;
-            three equal numbers for grey.
-        std: what each channel is then divided by, in pixel units, in `channel_order`.
+        channel_order: order of the network: RGB, BGR, or `grey` for a network of one channel.
+        mean: subtracted from each channel, in pixel units 0..255, in `channel_order`; three equal
+            numbers for grey.
+        std: divisor of each channel after that, in pixel units, in `channel_order`.
 
     Raises:
-        EncoderError: for values that no network can have.
+        EncoderError: a value is not valid.
     """
 
     height: int
@@ -57,20 +57,20 @@ class Preprocessing:
         if self.channel_order not in CHANNEL_ORDERS:
             raise EncoderError(
                 f"channel_order is {self.channel_order!r}, expected RGB or BGR, or grey for a "
-                "network of one channel: take the order in which the network was trained"
+                "network of one channel: use the order of the training"
             )
-        # Floats and a tuple, whatever numbers came: equal preprocessing compares and hashes equal.
+        # Convert to a tuple of floats, so that equal preprocessing compares and hashes equal.
         object.__setattr__(self, "mean", _channels("mean", self.mean))
         object.__setattr__(self, "std", _channels("std", self.std))
         if self.is_grey and len({*self.mean}) + len({*self.std}) > 2:
             raise EncoderError(
-                f"mean is {self.mean} and std is {self.std}, and the network takes grey pixels: "
+                f"mean is {self.mean} and std is {self.std}, but the network takes grey pixels: "
                 "give one number for each"
             )
         if min(self.std) <= 0:
             raise EncoderError(
-                f"std is {self.std}, expected three numbers above 0: give 1.0 for a channel that "
-                "is not divided"
+                f"std is {self.std}, expected three numbers above 0: give 1.0 for a channel "
+                "without scaling"
             )
 
     @property
@@ -79,15 +79,15 @@ class Preprocessing:
         return self.channel_order == "grey"
 
     def to_json(self) -> dict[str, Any]:
-        """Give the fields as what JSON knows; `from_json` makes an equal object of it."""
+        """Return the fields as JSON values, for `from_json`."""
         return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Preprocessing:
-        """Make the object that `to_json` was called on.
+        """Return an object equal to the one that `to_json` was called on.
 
         Raises:
-            EncoderError: if fields are missing or unknown, or their values cannot be.
+            EncoderError: fields are missing or unknown, or their values are not valid.
         """
         names = {field.name for field in fields(cls)}
         if set(data) != names:
@@ -106,13 +106,13 @@ def check_filter(resize: object) -> None:
     """
     if resize not in FILTERS:
         raise EncoderError(
-            f"resize is {resize!r}, expected one of {', '.join(FILTERS)}: take the filter with "
-            "which the network was trained"
+            f"resize is {resize!r}, expected one of {', '.join(FILTERS)}: use the filter of the "
+            "training"
         )
 
 
 def _channels(name: str, values: Any) -> tuple[float, float, float]:
-    """Three finite numbers as floats."""
+    """Return three finite numbers as floats."""
     try:
         first, second, third = (float(value) for value in values)
     except (TypeError, ValueError, OverflowError):

@@ -29,7 +29,7 @@ __all__ = ["Container"]
 T = TypeVar("T")
 Content = TypeVar("Content", bytes, memoryview)
 Writer = Callable[[Callable[[bytes], object]], object]
-"""Writes a section piece by piece, by calls of the function that it is given."""
+"""Writes a section piece by piece: it is called with a function that writes bytes."""
 
 _LENGTH = struct.Struct("<Q")
 _MAGIC_BYTES = 8

@@ -1,4 +1,4 @@
-"""File systems behind URIs, as Arrow's: those that Arrow knows, and Hadoop's through a JVM."""
+"""Arrow file systems for URIs: those that Arrow has itself, and Hadoop's through a JVM."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["arrow_system", "needs_jvm", "open_system", "reach_hadoop_by"]
 
 _ARROW_SCHEMES = {"s3a": "s3", "s3n": "s3"}  # Hadoop's name of a file system: Arrow's
-_GCS_RETRY_S = 30  # Arrow would try for 15 minutes, and heed neither Ctrl-C nor SIGTERM meanwhile
+_GCS_RETRY_S = 30  # Arrow's default is 15 minutes, in which it ignores Ctrl-C and SIGTERM
 
 
 def _no_hadoop() -> FileSystemHandler:
@@ -25,7 +25,7 @@ _hadoop: Callable[[], FileSystemHandler] = _no_hadoop
 
 
 def reach_hadoop_by(connect: Callable[[], FileSystemHandler]) -> None:
-    """Set how Hadoop's file systems are reached, so that this module does not depend on Spark.
+    """Set the access to Hadoop's file systems, so that this module does not depend on Spark.
 
     Args:
         connect: returns a handler that reads files by their URIs; raises `OSError` if it cannot.
@@ -35,13 +35,13 @@ def reach_hadoop_by(connect: Callable[[], FileSystemHandler]) -> None:
 
 
 def arrow_system(uri: str) -> tuple[FileSystem, str]:
-    """Arrow's own file system behind a URI, and the path there; it needs no JVM.
+    """Return Arrow's own file system for a URI, and the path in it; it needs no JVM.
 
-    Credentials are found where the libraries of each file system look for them: in the environment,
-    in their own files, or in the machine's role.
+    The libraries of each file system find credentials in the environment, in their own files, or in
+    the machine's role.
 
     Raises:
-        OSError: Arrow does not know the scheme, or cannot load what the scheme needs.
+        OSError: Arrow does not know the scheme, or cannot load its libraries.
     """
     import pyarrow as pa
     from pyarrow.fs import FileSystem
@@ -51,7 +51,7 @@ def arrow_system(uri: str) -> tuple[FileSystem, str]:
     path, question, query = path.partition("?")
     if scheme in {"gs", "gcs"} and "retry_limit_seconds=" not in query:
         question, query = "?", f"{query}{'&' if query else ''}retry_limit_seconds={_GCS_RETRY_S}"
-    escaped = quote(path, safe="/%+=,@:~")  # names as Hadoop takes them, with spaces for one
+    escaped = quote(path, safe="/%+=,@:~")  # names as in Hadoop, for example with spaces
     arrow = f"{_ARROW_SCHEMES.get(scheme, scheme)}://{authority}{slash}{escaped}{question}{query}"
     try:
         found: tuple[FileSystem, str] = FileSystem.from_uri(arrow)
@@ -63,7 +63,7 @@ def arrow_system(uri: str) -> tuple[FileSystem, str]:
 
 
 def needs_jvm(uri: str) -> bool:
-    """Whether Arrow cannot reach a URI's file system itself, here."""
+    """Return whether Arrow itself cannot reach a URI's file system on this machine."""
     if uri.partition(":")[0] in {"s3", "s3a", "s3n", "gs", "gcs", "abfs", "abfss"}:
         return False
     try:
@@ -74,10 +74,10 @@ def needs_jvm(uri: str) -> bool:
 
 
 def open_system(uri: str) -> tuple[FileSystem, str]:
-    """The file system behind a URI, and the path there.
+    """Return the file system for a URI, and the path in it.
 
-    Arrow's own comes first. Others are Hadoop's: HDFS without its native library, and every scheme
-    that the Hadoop settings of this machine know.
+    Arrow's own comes first. Others are Hadoop's: HDFS without its native library, and all schemes
+    in the Hadoop settings of this machine.
 
     Raises:
         OSError: neither can reach it; the message has both reasons.
@@ -96,7 +96,7 @@ def open_system(uri: str) -> tuple[FileSystem, str]:
         except OSError as arrow_error:
             mount = uri.removeprefix("dbfs:").lstrip("/")
             advice = f"; on Databricks, give /dbfs/{mount}" if uri.startswith("dbfs:") else ""
-            # That a library is missing which nobody needs beside a JVM is no reason.
+            # A missing libhdfs is not the reason: with a JVM it is not needed.
             by_arrow = "" if "libhdfs" in str(arrow_error) else f"{arrow_error}; through Hadoop: "
             raise OSError(f"{by_arrow}{jvm_error}{advice}") from jvm_error
     return PyFileSystem(handler), path

@@ -22,9 +22,9 @@ class Entry(NamedTuple):
 
     Attributes:
         name: without the folder.
-        is_folder: whether it is a folder itself.
-        size: bytes of a file.
-        modified: of a file, in seconds since 1970.
+        is_folder: whether it is a folder.
+        size: size of a file in bytes.
+        modified: modification time of a file, in seconds since 1970.
     """
 
     name: str
@@ -43,19 +43,19 @@ class Folder(Protocol):
         """The folder above; None at the top."""
 
     def child(self, name: str) -> Folder:
-        """A folder in it."""
+        """Return a folder in it."""
 
     def has(self, name: str) -> bool:
         """Whether there is a file or folder of a name in it."""
 
     def entries(self) -> Iterator[Entry]:
-        """What is in it, in the order of the names; nothing if it is no folder."""
+        """Return its entries in the order of their names; none if it is not a folder."""
 
     def read(self, name: str) -> bytes:
         """The bytes of a file in it."""
 
     def opened(self, name: str) -> Path | pa.NativeFile:
-        """A file in it, as PyArrow's readers take it."""
+        """Return a file in it, in a form that PyArrow's readers accept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class LocalFolder:
         return None if above == self.path.absolute() else LocalFolder(above)
 
     def child(self, name: str) -> LocalFolder:
-        """A folder in it."""
+        """Return a folder in it."""
         return LocalFolder(self.path / name)
 
     def has(self, name: str) -> bool:
@@ -81,7 +81,7 @@ class LocalFolder:
         return (self.path / name).exists()
 
     def entries(self) -> Iterator[Entry]:
-        """What is in it. Broken links are left out."""
+        """Return its entries without broken links."""
         if not self.path.is_dir():
             return
         with os.scandir(self.path) as found:
@@ -98,7 +98,7 @@ class LocalFolder:
         return (self.path / name).read_bytes()
 
     def opened(self, name: str) -> Path:
-        """The file's path, absolute: PyArrow takes a relative one such as `run:2/x` for a URI."""
+        """Return the file's absolute path: PyArrow reads a relative one like `run:2/x` as a URI."""
         return (self.path / name).absolute()
 
 
@@ -127,7 +127,7 @@ class ArrowFolder:
         return ArrowFolder(self.uri.rstrip("/").rpartition("/")[0], self.system, above)
 
     def child(self, name: str) -> ArrowFolder:
-        """A folder in it."""
+        """Return a folder in it."""
         return ArrowFolder(f"{self.uri}/{name}", self.system, f"{self.path}/{name}")
 
     def has(self, name: str) -> bool:
@@ -138,7 +138,7 @@ class ArrowFolder:
         return bool(info.type != FileType.NotFound)
 
     def entries(self) -> Iterator[Entry]:
-        """What is in it."""
+        """Return its entries."""
         from pyarrow.fs import FileSelector, FileType
 
         selector = FileSelector(self.path, allow_not_found=True)
@@ -154,16 +154,16 @@ class ArrowFolder:
         return content
 
     def opened(self, name: str) -> pa.NativeFile:
-        """The file, opened."""
+        """Return the opened file."""
         return self.system.open_input_file(f"{self.path}/{name}")
 
 
 def folder_behind(uri: str, shown: str) -> ArrowFolder:
-    """The folder that a URI of another file system names.
+    """Return the folder of a URI on another file system.
 
     Args:
         uri: the URI.
-        shown: the same for people, without a password.
+        shown: the URI for people, without a password.
 
     Raises:
         OSError: its file system cannot be reached.

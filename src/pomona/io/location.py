@@ -1,4 +1,4 @@
-"""Where a file lies: on this machine, or behind a URI of another file system."""
+"""Locations of files: paths on this machine, and URIs of other file systems."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ _HADOOP = _STORES | {"hdfs", "webhdfs", "swebhdfs", "viewfs", "dbfs", "maprfs", 
 
 
 def cache_folder(kind: str) -> Path:
-    """Where things of a kind are kept that can be made again; it need not exist.
+    """Return the cache folder for a kind of file; it need not exist.
 
-    In `$POMONA_CACHE`, else in `pomona` in the user's cache folder.
+    It is in `$POMONA_CACHE`, or else in `pomona` in the user's cache folder.
 
     Raises:
         OSError: the user has no home folder.
@@ -65,27 +65,27 @@ def cache_folder(kind: str) -> Path:
 
 
 def is_remote(uri: str) -> bool:
-    """Whether a path names another file system than this machine's: `s3a://…`, `dbfs:/…`.
+    """Return whether a path is a URI of another file system: `s3a://…`, `dbfs:/…`.
 
-    What exists here by the very name `scheme:/…` is on this machine; with two slashes it never is.
+    If a file named exactly `scheme:/…` exists here, it is on this machine; `scheme://…` never is.
     """
     return scheme_of(uri) not in {None, "file"} and not _is_here(uri)
 
 
 def scheme_of(uri: str) -> str | None:
-    """The scheme of a URI, in lower case; None for a path.
+    """Return the scheme of a URI, in lower case; None for a path.
 
-    One letter is a drive of Windows, and a name such as `a:b` has no slash behind the colon.
+    A single letter is a drive of Windows, and a name such as `a:b` has no slash after the colon.
     """
     match = _URI.match(uri)
     return match["scheme"].lower() if match else None
 
 
 def canonical(given: str) -> str:
-    """A location in the one spelling that all libraries read; a path of this machine stays.
+    """Return a URI in the spelling that all libraries read; a path of this machine unchanged.
 
-    Schemes are written in small letters. `hdfs:/x` becomes `hdfs:///x`. Object stores have no path
-    without a bucket, so `s3a:/bucket/x`, which is what `pathlib` makes, becomes `s3a://bucket/x`.
+    Schemes become lower case. `hdfs:/x` becomes `hdfs:///x`. Object stores have no path without a
+    bucket, so `s3a:/bucket/x`, as `pathlib` writes it, becomes `s3a://bucket/x`.
     """
     if not is_remote(given):
         return given
@@ -97,15 +97,15 @@ def canonical(given: str) -> str:
 
 
 def check_spelling(given: str, what: str, failure: type[PomonaError]) -> None:
-    """Refuse a location that no engine can read or write, whatever is there.
+    """Refuse a location that no engine can read or write.
 
     Args:
         given: the location.
-        what: what it is, in the message: such as "`source`".
-        failure: what to raise.
+        what: its name in the message, such as "`source`".
+        failure: class of the exception.
 
     Raises:
-        failure: a path of Windows, a `file:` URI with a host, or a web address.
+        failure: it is a path of Windows, a `file:` URI with a host, or a web address.
     """
     if reason := _misspelled(given):
         raise failure(f"{what} {without_password(given)} {reason}")
@@ -117,16 +117,16 @@ def check_here(
     failure: type[PomonaError],
     advice: str = "copy it here, and give the copy",
 ) -> None:
-    """Make sure that a location which must be on this machine is.
+    """Check that a location is on this machine.
 
     Args:
         given: the location.
-        what: what it is, in the message.
-        failure: what to raise.
-        advice: what to do if it is of another file system.
+        what: its name in the message, such as "`weights`".
+        failure: class of the exception.
+        advice: what to do if it is on another file system.
 
     Raises:
-        failure: it is of another file system, or as for `check_spelling`.
+        failure: it is on another file system, or `check_spelling` refuses it.
     """
     check_spelling(given, what, failure)
     if is_remote(given):
@@ -135,17 +135,17 @@ def check_here(
 
 
 def check_output_here(file: Path, failure: type[PomonaError]) -> Path:
-    """Make sure that a file to write is of this machine, and give its path.
+    """Check that a file to write is on this machine, and return its path.
 
     Raises:
-        failure: it is not.
+        failure: it is on another file system.
     """
     check_here(str(file), "the file", failure, "write it here, and copy it there")
     return Path(local_path(str(file)))
 
 
 def check_unambiguous(given: str, what: str, failure: type[PomonaError]) -> None:
-    """Make sure that a location of one of Hadoop's known schemes is not also a path here.
+    """Check that a URI with one of Hadoop's known schemes is not also a path of this machine.
 
     Raises:
         failure: it is both.
@@ -158,7 +158,7 @@ def check_unambiguous(given: str, what: str, failure: type[PomonaError]) -> None
 
 
 def elsewhere(given: str, advice: str) -> str:
-    """Says of a remote location that it is not here, and what to do."""
+    """Return the end of a message: where a remote location is, and what to do."""
     scheme = scheme_of(given)
     if scheme == "dbfs":
         advice += f"; on Databricks, give /dbfs/{given.partition(':')[2].lstrip('/')}"
@@ -168,9 +168,9 @@ def elsewhere(given: str, advice: str) -> str:
 
 
 def local_path(uri: str) -> str:
-    """The file system's path of a `file:` URI, or of a plain path.
+    """Return the path of a `file:` URI or of a plain path.
 
-    Several slashes in front are one: `//photos` is `/photos`, and their rows must be the same.
+    Several leading slashes become one: `//photos` is `/photos`, and their rows must be the same.
     """
     rest = uri[5:] if uri[:5].lower() == "file:" else uri
     if rest is not uri and re.match("//localhost(/|$)", rest, re.IGNORECASE):
@@ -179,9 +179,9 @@ def local_path(uri: str) -> str:
 
 
 def _is_here(given: str) -> bool:
-    """Whether a path like `x:/y` exists on this machine, or the folder that such a glob starts in.
+    """Return whether a path like `x:/y`, or the base folder of such a glob, exists on this machine.
 
-    `dbfs://` with two slashes or more is never looked for.
+    A path with two slashes, such as `dbfs://`, is not looked up.
     """
     if "://" in given:
         return False
@@ -192,7 +192,7 @@ def _is_here(given: str) -> bool:
 
 
 def _misspelled(given: str) -> str | None:
-    """What is wrong with the spelling of a location, and what to write."""
+    """Return the fault in the spelling of a location, and what to write; None if it is correct."""
     drive = _WINDOWS.match(given)
     if drive and os.name != "nt":
         first = given[:2] if drive["drive"] else given
@@ -201,8 +201,8 @@ def _misspelled(given: str) -> str | None:
         rest = given[2:].replace("\\", "/").lstrip("/")
         example = f"/mnt/{given[0].lower()}/{rest}" if drive["drive"] else "/mnt/share/photos"
         return (
-            f"is a path of Windows, and this machine has none: give a path such as {example}, or "
-            f"./{given} for a file of that very name"
+            f"is a Windows path, which does not exist on this machine: give a path such as "
+            f"{example}, or ./{given} for a file of exactly that name"
         )
     scheme = scheme_of(given)
     if scheme in _WEB and is_remote(given):
@@ -213,7 +213,7 @@ def _misspelled(given: str) -> str | None:
     if scheme == "file":
         path = local_path(given)
         if re.match("/[A-Za-z]:[/\\\\]", path) and os.name != "nt" and not os.path.lexists(path):
-            return "is a path of Windows, and this machine has none: give a path of this machine"
+            return "is a Windows path, which does not exist here: give a path of this machine"
         host = re.match("file://([^/]+)", given, re.IGNORECASE)
         known = host is None or host[1].lower() == "localhost"
         if host and not (known or os.path.isdir(f"/{host[1]}")):  # noqa: PTH112
@@ -222,10 +222,10 @@ def _misspelled(given: str) -> str | None:
 
 
 def path_of_row(uri: str) -> str:
-    """The path of this machine that a row's `path` stands for; of another system, the URI itself.
+    """Return the path on this machine for a row's `path`; on another file system, the URI itself.
 
-    See `pomona.source.image_file.ImageFile.uri`: behind `file://` stand the bytes of a name that is
-    not text.
+    See `pomona.source.image_file.ImageFile.uri`: `file://` is followed by the bytes of a name that
+    is not valid text.
     """
     if uri.startswith("file:///"):
         return os.fsdecode(unquote_to_bytes(uri.removeprefix("file://")))
@@ -233,12 +233,12 @@ def path_of_row(uri: str) -> str:
 
 
 def literal_glob(path: str) -> str:
-    """A glob of Hadoop's that means this path and no other: Spark takes every path for a glob."""
+    """Return a Hadoop glob that matches only this path: Spark reads all paths as globs."""
     return re.sub(r"[\\{}\[\]*?]", r"\\\g<0>", path)
 
 
 def spark_path(path: str) -> str:
-    """Where Spark is to read: a path of this machine stays one, whatever Spark's default is."""
+    """Return a path for Spark: a path of this machine stays one, whatever Spark's default is."""
     if is_remote(path):
         return canonical(path)
     return literal_glob(f"file:{Path(local_path(path)).absolute()}")
@@ -248,8 +248,8 @@ def read_file(location: str, mark: bytes = b"", *, by_jvm: bool = True) -> bytes
     """Read a whole file from a path, or from a URI: see `pomona.io.file_systems.open_system`.
 
     Args:
-        location: where it is.
-        mark: what it should begin with; of a file that does not, only so many bytes are read.
+        location: the path or URI.
+        mark: the expected first bytes; if they differ, the rest of the file is not read.
         by_jvm: whether a JVM may be started for a file system that Arrow cannot reach.
 
     Raises:
@@ -277,21 +277,21 @@ def _read(file: IO[bytes], mark: bytes) -> bytes:
 
 
 def other_kind(place: Path) -> str | None:
-    """What is there in place of a file; None where there is one, or nothing."""
+    """Return what exists in place of a file; None if it is a file, or nothing exists."""
     if not place.exists() or place.is_file():
         return None
-    return "a folder" if place.is_dir() else "no file but a device or a pipe"
+    return "a folder" if place.is_dir() else "a device or a pipe"
 
 
 @contextmanager
 def written_whole(file: Path, failure: type[PomonaError]) -> Iterator[Path]:
-    """Give the name of a draft to write; it takes the file's place if all went well.
+    """Yield the name of a temporary file to write; it replaces the file if no error occurs.
 
-    The draft lies beside the file, hidden, and ends as the file does, since libraries go by that.
-    Where the name is a link, what it leads to is written.
+    The temporary file is hidden, in the same folder, with the extension of the file, because
+    libraries decide by it. If the name is a link, its target is written.
 
     Raises:
-        failure: it is a folder or a device; or an `OSError`, here or on the way, in one line.
+        failure: it is a folder or a device, or there was an `OSError`.
     """
     file = check_output_here(file, failure)
     place = Path(os.path.realpath(file))
@@ -304,15 +304,15 @@ def written_whole(file: Path, failure: type[PomonaError]) -> Iterator[Path]:
     except OSError as error:
         raise failure(f"cannot write {file}: {error.strerror or error}") from error
     finally:
-        with suppress(OSError):  # which would hide what went wrong
+        with suppress(OSError):  # it would hide the first error
             draft.unlink(missing_ok=True)
 
 
 def without_password(location: str) -> str:
-    """The location as it may be shown: `s3://key:secret@bucket` holds a secret."""
+    """Return the location without a password: `s3://key:secret@bucket` has one."""
     return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", location)
 
 
 def shell_word(path: str) -> str:
-    """A path as one word of a shell command, which must not take it for an option."""
+    """Return a path as one word of a shell command that is not read as an option."""
     return shlex.quote(f"./{path}" if path.startswith("-") else path)

@@ -1,1 +1,1 @@
-"""Child processes of the workers, from inside and from outside."""
+"""Child processes of the workers: both the parent's and the child's side."""

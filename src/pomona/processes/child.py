@@ -1,8 +1,8 @@
-"""A child process that answers orders: both of its sides.
+"""A child process that answers orders: the parent's side and the child's side.
 
-Orders go over its standard input and replies come over its standard output, both pickled: the two
-are one program. A plain subprocess rather than `multiprocessing`, because that runs the caller's
-`__main__` again in each child, which surprises scripts without a guard.
+Orders go to its standard input and replies come from its standard output, both pickled, because
+both sides are one program. It is a plain subprocess, not `multiprocessing`, which runs the caller's
+`__main__` again in each child and breaks scripts without a guard.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from pomona.errors import PomonaError, RunError
 
 __all__ = ["ChildProcess", "Ended", "serve"]
 
-_LONGEST_POLL_MS = 2**31 - 1  # what the kernel's int holds: 24 days
+_LONGEST_POLL_MS = 2**31 - 1  # the largest int of the kernel: 24 days
 
 
 class Ended(Exception):  # noqa: N818 - it is news to its parent, not an error to a user
-    """The process ended, or was ended, without a reply; the reason is one line."""
+    """The process ended or was killed without a reply; the reason is one line."""
 
 
 class ChildProcess:
@@ -46,9 +46,9 @@ class ChildProcess:
 
         Args:
             module: run as `python -m`; it calls `serve`.
-            own_group: keep the terminal's Ctrl-C from it: that is for the parent alone.
-            environment: in place of this process's own.
-            descriptors: of open files, which it shall have under the same numbers.
+            own_group: do not pass the terminal's Ctrl-C to it, because the parent handles it.
+            environment: environment instead of this process's own.
+            descriptors: descriptors of open files that it inherits with the same numbers.
         """
         self._killed_for: str | None = None
         self._noise = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
@@ -63,16 +63,16 @@ class ChildProcess:
         )
 
     def ask(self, order: Any, timeout_s: float | None = None) -> Any:
-        """Give an order, and wait for its reply.
+        """Send an order, and wait for its reply.
 
         Args:
             order: anything that can be pickled.
-            timeout_s: seconds to wait; None for as long as it takes.
+            timeout_s: seconds to wait; None to wait without a limit.
 
         Raises:
-            Ended: the process ended instead.
+            Ended: the process ended without a reply.
             TimeoutError: it has not replied; it may still run.
-            PomonaError: it said why it cannot do that.
+            PomonaError: it cannot carry out the order, for this reason.
         """
         orders, replies = self._process.stdin, self._process.stdout
         assert orders  # noqa: S101 - opened in __init__
@@ -91,12 +91,12 @@ class ChildProcess:
         return reply
 
     def kill(self, reason: str) -> None:
-        """End the process; whoever waits for its reply gets `Ended` with this reason."""
+        """Kill the process; a caller that waits for its reply gets `Ended` with this reason."""
         self._killed_for = reason
         self._process.kill()
 
     def close(self) -> None:
-        """End the process if it still runs, and let go of what belongs to it."""
+        """Kill the process if it still runs, and close its pipes."""
         self._process.kill()
         self._process.wait()
         for stream in filter(None, (self._process.stdin, self._process.stdout, self._noise)):
@@ -105,17 +105,18 @@ class ChildProcess:
 
 
 def serve(begin: Callable[[Any], tuple[Any, Callable[[Any], Any]]]) -> None:
-    """Be the child, until the parent wants no more or has ended.
+    """Run as the child until the parent closes the pipe or ends.
 
     Args:
-        begin: is given the first order; gives its reply, and what answers each order after it.
+        begin: called with the first order; returns its reply, and a function that answers all later
+            orders.
     """
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    # Both go to a whole group of processes at times; the parent alone decides when to stop.
+    # Both signals may go to a whole group of processes, but only the parent decides when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     orders, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints is noise, not a reply
+    os.dup2(2, 1)  # output of libraries must not be read as a reply
 
     def reply(message: Any) -> None:
         pickle.dump(message, replies)
@@ -131,7 +132,7 @@ def serve(begin: Callable[[Any], tuple[Any, Callable[[Any], Any]]]) -> None:
     except PomonaError as error:
         reply(error)
     except OSError as error:
-        reply(RunError(f"a worker could not go on: {error}"))
+        reply(RunError(f"a worker could not continue: {error}"))
 
 
 def _can_be_read(replies: IO[bytes], timeout_s: float) -> bool:
@@ -141,16 +142,16 @@ def _can_be_read(replies: IO[bytes], timeout_s: float) -> bool:
 
 
 def _ending(code: int, noise: IO[bytes]) -> str:
-    """How a process ended, in one line: its signal, or its exit code and the last thing it said."""
+    """Return how a process ended, in one line: its signal, or its exit code and its last output."""
     if code < 0:
-        return f"the process was ended by {signal.Signals(-code).name}"
+        return f"the process was killed by {signal.Signals(-code).name}"
     noise.seek(0)
     last = noise.read()[-2000:].decode(errors="replace").strip().splitlines()
     return f"the process ended with code {code}" + (f": {last[-1]}" if last else "")
 
 
 def _end_with(parent: int) -> None:
-    """End this process soon after its parent, even if an image holds it: for a thread."""
+    """End this process soon after its parent, even if it is busy; this runs in a thread."""
     while os.getppid() == parent:
         time.sleep(2)
     os._exit(1)

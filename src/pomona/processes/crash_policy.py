@@ -1,9 +1,9 @@
-"""Whose fault it is if a worker process ends: one image's, or something that every image meets.
+"""The cause of a worker process's end: one image, or something that affects all images.
 
-Both engines ask this. An image that ends its process is done once more, alone. If it ends that one
-too, it gets the row `crashed`. If many processes in a row end with no image done, one of them does
-the canary, a picture drawn here. If that ends its process as well, no image is the cause, and the
-run ends.
+Both engines use this. An image whose process ends is computed again, alone. If that process ends
+too, the image gets the status `crashed`. If many processes in a row end without a computed image,
+the next one computes the canary, a picture drawn here. If that process ends too, no image is the
+cause, and the run ends.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ from pomona.errors import RunError
 __all__ = ["ENDS_IN_A_ROW", "CrashPolicy", "canary_image"]
 
 STRIKES = 2
-"""Processes that an image may end before it is called their cause."""
+"""Processes that may end over an image before the image counts as the cause."""
 
 ENDS_IN_A_ROW = 8
-"""Processes that may end with nothing done before the canary tells whether images are the cause."""
+"""Processes that may end without a computed image before the canary is computed."""
 
 
 class CrashPolicy:
     """Counts how worker processes end. It has no lock of its own."""
 
     def __init__(self, starts_in_a_row: int = ENDS_IN_A_ROW) -> None:
-        """Begin to count.
+        """Start to count.
 
         Args:
-            starts_in_a_row: processes that may end over no image, with no row kept in between.
+            starts_in_a_row: processes that may end without an image in progress, if no row is
+                written in between.
         """
         self._limit = starts_in_a_row
         self._starts_in_a_row = 0
@@ -39,18 +40,18 @@ class CrashPolicy:
 
     @property
     def needs_canary(self) -> bool:
-        """Whether a process has to do the canary before any other image."""
+        """Whether a process has to compute the canary before any other image."""
         return self._ends_in_a_row >= ENDS_IN_A_ROW
 
     def is_suspect(self, image: Hashable) -> bool:
-        """Whether a process has ended over this image: it is done alone from now on."""
+        """Return whether a process has ended over this image, which is then computed alone."""
         return self._strikes[image] > 0
 
     def ended_over(self, images: Sequence[Hashable]) -> bool:
-        """Count a process that ended with images in hand.
+        """Count a process that ended with images in progress.
 
         Returns:
-            Whether the image, which came alone, is the cause.
+            Whether the image, which was computed alone, is the cause.
         """
         self._ends_in_a_row += 1
         self._strikes.update(images)
@@ -60,29 +61,29 @@ class CrashPolicy:
         """Count a process that ended while it started, or between images.
 
         Raises:
-            RunError: too many did.
+            RunError: there were too many.
         """
         self._starts_in_a_row += 1
         if self._starts_in_a_row >= self._limit:
             raise RunError(
                 f"{self._starts_in_a_row} worker processes in a row ended, and no image is the "
-                f"cause; the last one ended because {reason}"
+                f"cause; the reason of the last one: {reason}"
             )
 
     def ended_over_canary(self, reason: str) -> RunError:
         """Return the error that ends the run: a process did not survive the canary."""
         return RunError(
-            f"{self._ends_in_a_row + 1} worker processes in a row ended with no image done, the "
-            f"last one over a picture that Pomona drew: {reason}; check whether memory is short "
-            f"or a library is broken"
+            f"{self._ends_in_a_row + 1} worker processes in a row ended without a computed image, "
+            f"the last one over a picture that Pomona drew: {reason}; check whether memory is "
+            f"short or a library is broken"
         )
 
     def done(self) -> None:
-        """Take note that a process got an image done, or the canary."""
+        """Note that a process has computed an image, or the canary."""
         self._ends_in_a_row = 0
 
     def kept(self) -> None:
-        """Take note that rows reached the table, or whoever writes it."""
+        """Note that rows were written to the table, or passed to its writer."""
         self._starts_in_a_row = 0
 
 

@@ -1,9 +1,8 @@
-"""Images done one by one in a process of their own, which may crash or hang without harm.
+"""Computes images one by one in a separate process, which may crash or hang without harm.
 
-Spark's Python workers compute in their own process, the fastest way. Where one of them died, the
-wave is done again through this: the worker only hands images on and takes rows back. So an image
-that ends its process gets its row, and all others theirs. The other side:
-`pomona.processes.isolated_main`.
+Spark's Python workers compute in their own process, which is the fastest way. If one of them dies,
+this repeats the wave: the worker only passes images on and receives rows. So an image that ends its
+process gets its row, and so do all others. The child's side is `pomona.processes.isolated_main`.
 """
 
 from __future__ import annotations
@@ -30,17 +29,17 @@ __all__ = ["IsolatedWorker", "end_if_stuck", "isolated_worker"]
 
 
 class IsolatedWorker:
-    """Turns images into rows in a child process, which is started again whenever it ends."""
+    """Turns images into rows in a child process, and restarts the process if it ends."""
 
     def __init__(
         self, fetch: Callable[[], Encoder], decode: DecodeOptions, image_timeout_s: float
     ) -> None:
-        """Begin nothing yet.
+        """Create it; the process starts with the first image.
 
         Args:
-            fetch: gives the encoder.
+            fetch: returns the encoder.
             decode: how images become pixels.
-            image_timeout_s: seconds that one image may take before its process is ended.
+            image_timeout_s: seconds that one image may take before its process is killed.
         """
         self.loads = 0
         self._fetch = fetch
@@ -50,14 +49,14 @@ class IsolatedWorker:
         self._crashes = CrashPolicy()
 
     def featurize(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Do what `pomona.worker.featurize.featurize` does, one image at a time.
+        """Return the rows of `pomona.worker.featurize.featurize`, one image at a time.
 
         Raises:
-            RunError: processes end over a known image as well: no image is the cause of that.
+            RunError: processes also end over a known image, so no image is the cause.
             EncoderError: the encoder cannot be loaded here.
         """
         for batch in batches:
-            # `take` copies just the one image, where a slice would be pickled with its neighbours.
+            # `take` copies only this image; a slice would be pickled with its neighbours.
             rows = [self._row(batch.take(pa.array([i]))) for i in range(batch.num_rows)]
             yield from pa.Table.from_batches(rows, FEATURE_SCHEMA).combine_chunks().to_batches()
 
@@ -68,7 +67,7 @@ class IsolatedWorker:
             self._child = None
 
     def _row(self, image: pa.RecordBatch) -> pa.RecordBatch:
-        suspect = object()  # several images may have one path, or none
+        suspect = object()  # not the path: several images may have the same one, or none
         while True:
             try:
                 row = self._ask(image)
@@ -96,13 +95,13 @@ class IsolatedWorker:
             raise
 
     def _start(self) -> ChildProcess:
-        """Start a process and hand it the encoder. If it ends over that, start another one.
+        """Start a process and send it the encoder. If it ends during that, start another one.
 
         Raises:
-            RunError: one after the other ended.
+            RunError: too many processes in a row ended.
         """
         while True:
-            # What Spark put on the path of its workers, as --py-files does, is in no environment.
+            # Paths that Spark adds to its workers (--py-files) are not in the environment.
             path = os.pathsep.join(filter(None, sys.path))
             self._child = ChildProcess(
                 "pomona.processes.isolated_main", environment={**os.environ, "PYTHONPATH": path}
@@ -116,10 +115,10 @@ class IsolatedWorker:
                 return self._child
 
     def _do_canary(self) -> None:
-        """Find out whether images are the cause of all these ends.
+        """Check with a known image whether images are the cause of the ends.
 
         Raises:
-            RunError: they are not.
+            RunError: images are not the cause.
         """
         columns = {name: [None] for name in INPUT_SCHEMA.names} | {"content": [canary_image()]}
         try:
@@ -148,7 +147,7 @@ _workers: dict[tuple[str, DecodeOptions, float], IsolatedWorker] = {}
 def isolated_worker(
     fingerprint: str, fetch: Callable[[], Encoder], decode: DecodeOptions, image_timeout_s: float
 ) -> IsolatedWorker:
-    """This process's isolated worker for an encoder; its child ends with this process."""
+    """Return this process's isolated worker for an encoder; its child ends with this process."""
     key = fingerprint, decode, image_timeout_s
     if key not in _workers:
         _workers[key] = IsolatedWorker(fetch, decode, image_timeout_s)
@@ -156,9 +155,9 @@ def isolated_worker(
 
 
 class end_if_stuck:  # noqa: N801 - used like a function, in a `with`
-    """Ends this process if one image takes too long in it: nothing else stops a codec.
+    """Ends this process if one image takes too long: nothing else stops a codec.
 
-    Spark takes it for a crash of its worker, which it is.
+    For Spark this is a crash of its worker.
     """
 
     def __init__(self, timeout_s: float) -> None:
@@ -175,11 +174,11 @@ class end_if_stuck:  # noqa: N801 - used like a function, in a `with`
         self._done.set()
 
     def busy(self) -> None:
-        """An image begins."""
+        """Start the time of an image."""
         self._since = time.monotonic()
 
     def idle(self) -> None:
-        """Whatever takes long from here on is no image's fault."""
+        """Stop the time: no image is in progress."""
         self._since = None
 
     def _watch(self) -> None:

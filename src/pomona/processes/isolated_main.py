@@ -1,4 +1,4 @@
-"""What runs inside an isolated process: one image in, one row out, until the parent is gone.
+"""The program of an isolated process: one image in, one row out, until the parent ends.
 
 python -m pomona.processes.isolated_main
 """

@@ -1,7 +1,7 @@
-"""One worker process of the embedded engine, as its parent sees it.
+"""One worker process of the embedded engine: the parent's side.
 
-How far the child is stands in a little shared memory, the scoreboard: writing it costs the child
-nothing, and it is still there when the child is not. `worker_main` is the other side.
+The child writes its progress to a small shared memory, the scoreboard: this costs it no time, and
+the scoreboard still exists after the child has died. `worker_main` is the child's side.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ __all__ = ["OpenPart", "Part", "Scoreboard", "Setup", "State", "WorkerDied", "Wo
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a worker process needs to know once.
+    """The settings of a worker process, sent once.
 
     Attributes:
-        threads: how many decode, where the encoder computes several images at once.
+        threads: number of threads that decode, if the encoder computes several images at once.
     """
 
     encoder: Path
@@ -40,12 +40,12 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A whole part file in the staging folder.
+    """A complete part file in the staging folder.
 
     Attributes:
-        path: where it is.
-        rows: how many it has.
-        by_status: the same by status.
+        path: path of the file.
+        rows: number of rows.
+        by_status: number of rows by status.
         failed_files: the first few rows without a vector.
     """
 
@@ -59,7 +59,7 @@ class WorkerDied(Exception):  # noqa: N818 - it is news to its parent, not an er
     """The process ended without a reply.
 
     Attributes:
-        at: indices in the chunk of the images in hand, in order; most often one, or none.
+        at: indices in the chunk of the images in progress, in order; usually one or none.
         reason: how it ended, in one line.
     """
 
@@ -70,14 +70,14 @@ class WorkerDied(Exception):  # noqa: N818 - it is news to its parent, not an er
 
 
 class State(NamedTuple):
-    """How far a process is with its chunk.
+    """The progress of a process in its chunk.
 
     Attributes:
-        read: images begun to be read.
-        done: images that have their row.
-        failed: those of them without a vector.
-        at_once: how many a process may have in hand together.
-        reading: 1 while the last of the first is being read, 0 while one is computed.
+        read: number of images whose reading has started.
+        done: number of images that have their row.
+        failed: number of images among `done` without a vector.
+        at_once: most images that a process may have in progress.
+        reading: 1 while the last image of `read` is being read, 0 while an image is computed.
     """
 
     read: int = 0
@@ -96,13 +96,13 @@ class State(NamedTuple):
 
 
 class OpenPart(NamedTuple):
-    """What the open part file holds after a chunk.
+    """The content of the open part file after a chunk.
 
     Attributes:
         vector_bytes: bytes of all its vectors.
         failed: rows without a vector.
-        done: images of the chunk that have their row: the first ones, and all unless the process
-            was told to stop.
+        done: number of images of the chunk that have their row: all of them, or the first ones if
+            the process was stopped.
     """
 
     vector_bytes: int
@@ -111,7 +111,7 @@ class OpenPart(NamedTuple):
 
 
 class Scoreboard:
-    """A `State` in memory that two processes share, and the parent's word to stop."""
+    """A `State` in memory that two processes share, and the parent's request to stop."""
 
     _FORM = struct.Struct("<qqqqq")
     EMPTY = bytes(_FORM.size + 1)
@@ -125,19 +125,19 @@ class Scoreboard:
         self._map = mmap.mmap(descriptor, len(self.EMPTY))
 
     def write(self, state: State) -> None:
-        """Say how far it is."""
+        """Write the progress."""
         self._FORM.pack_into(self._map, 0, *state)
 
     def read(self) -> State:
-        """How far it is."""
+        """Read the progress."""
         return State(*self._FORM.unpack_from(self._map))
 
     def tell_to_stop(self) -> None:
-        """Say that no further image shall be begun."""
+        """Request that no further image is started."""
         self._map[self._FORM.size] = 1
 
     def is_told_to_stop(self) -> bool:
-        """Whether no further image shall be begun."""
+        """Whether the parent has requested to stop."""
         return bool(self._map[self._FORM.size])
 
 
@@ -146,7 +146,7 @@ class WorkerProcess:
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
-        # Not beside the table: not every network's file system can share memory.
+        # Not in the table's folder: some network file systems cannot share memory.
         with tempfile.TemporaryFile() as shared:
             shared.write(Scoreboard.EMPTY)
             shared.flush()
@@ -157,49 +157,49 @@ class WorkerProcess:
             )
 
     def progress(self) -> State:
-        """How far the process is with its chunk."""
+        """Return the progress of the process in its chunk."""
         return self._scoreboard.read()
 
     def wait_until_ready(self) -> int:
-        """Wait for the encoder to be loaded; gives the number of models loaded.
+        """Wait until the encoder is loaded, and return the number of loaded models.
 
         Raises:
-            WorkerDied: it ended instead.
-            PomonaError: it said why it cannot work.
+            WorkerDied: the process ended.
+            PomonaError: the worker cannot start, for this reason.
         """
         loads: int = self._ask((self._setup, self._shared_as))
         return loads
 
     def run(self, files: list[ImageFile]) -> OpenPart:
-        """Have images turned into rows of the open part file.
+        """Let the process turn images into rows of the open part file.
 
         Raises:
-            WorkerDied: the process ended on the way.
-            PomonaError: it could not go on, for a reason that is not an image's.
+            WorkerDied: the process ended meanwhile.
+            PomonaError: it could not continue, and no image is the cause.
         """
         state: OpenPart = self._ask(files)
         return state
 
     def close_part(self) -> Part:
-        """Have the open part file made whole.
+        """Let the process complete the open part file.
 
         Raises:
-            WorkerDied: the process ended on the way.
+            WorkerDied: the process ended meanwhile.
             PomonaError: the file could not be written.
         """
         part: Part = self._ask(None)
         return part
 
     def finish(self) -> None:
-        """Have the process end its chunk after the images in hand, from another thread."""
+        """Let the process end its chunk after the images in progress; for another thread."""
         self._scoreboard.tell_to_stop()
 
     def kill(self, reason: str) -> None:
-        """End the process; whoever waits for its reply gets `WorkerDied` with this reason."""
+        """Kill the process; a caller that waits gets `WorkerDied` with this reason."""
         self._child.kill(reason)
 
     def close(self) -> None:
-        """End the process if it still runs, and let go of what belongs to it."""
+        """Kill the process if it still runs, and release its resources."""
         self._child.close()
 
     def _ask(self, order: object) -> Any:

@@ -1,8 +1,8 @@
-"""What runs inside a worker process of the embedded engine.
+"""The program of a worker process of the embedded engine.
 
     python -m pomona.processes.worker_main
 
-It keeps one part file open over many orders, and makes it whole when it is told to.
+It keeps one part file open over many orders, and completes it on the parent's order.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__: list[str] = []
 
 
 class _Worker:
-    """What runs inside: it owns the open part file."""
+    """The state of the process: it owns the open part file."""
 
     def __init__(self, setup: Setup, scoreboard: Scoreboard) -> None:
         encoder = Encoder.load(setup.encoder)
@@ -93,7 +93,7 @@ class _Worker:
 
     def _close_part(self) -> Part:
         if self._writer is None:
-            raise RunError("a worker was told to close a part file that it had not opened")
+            raise RunError("a worker received an order to close a part file that is not open")
         self._writer.close()
         part = Part(self._writer.path, self._writer.rows, self._statuses, self._failed_files)
         self._writer, self._statuses, self._failed_files = None, Counter(), []
@@ -101,10 +101,10 @@ class _Worker:
 
 
 class _Unneeded(MetaPathFinder):
-    """Refuses modules that libraries import on the side, and that no worker needs.
+    """Blocks imports of modules that libraries import themselves and that no worker needs.
 
-    PyArrow imports pandas where it is installed, as soon as it converts a list, and OpenVINO its
-    model converter: together a third of a worker's start and 40 MB.
+    If pandas is installed, PyArrow imports it when it first converts a list; OpenVINO imports its
+    model converter. Together they are a third of a worker's start and 40 MB.
     """
 
     _NAMES = ("pandas", "openvino.tools.ovc")

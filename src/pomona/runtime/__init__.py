@@ -1,1 +1,1 @@
-"""An encoder to a predict function, loaded once per process."""
+"""Encoder -> predict function, loaded once in each process."""

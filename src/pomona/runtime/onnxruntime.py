@@ -1,4 +1,4 @@
-"""Encoder -> predict function, on ONNX Runtime: NVIDIA's CUDA where it is there, else the CPU."""
+"""Encoder -> predict function, on ONNX Runtime: on an NVIDIA GPU if there is one, else the CPU."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _GPU_BATCH = 128
 _CUDA = (
     "CUDAExecutionProvider",
     {
-        # TensorFloat-32 keeps 10 bits of each factor, and ONNX Runtime takes it by default.
+        # TensorFloat-32 keeps 10 bits of each factor, and ONNX Runtime uses it by default.
         "use_tf32": "0",
-        # By default each process tries all of cuDNN's algorithms and takes the fastest there and
-        # then: another process may take another one, whose sums round otherwise.
+        # By default each process tries all of cuDNN's algorithms and chooses the fastest at that
+        # moment: another process may choose another one, whose sums round differently.
         "cudnn_conv_algo_search": "HEURISTIC",
     },
 )
@@ -41,14 +41,14 @@ _DRIVER = (
 )
 _CUDA_FAILURE = re.compile(r"CU\w* failure \d+: [^;]*|Failed to allocate memory.*")
 _NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
-_OLDEST = (1, 23)  # before, a session ignores `enable_fallback` and moves to the CPU
+_OLDEST = (1, 23)  # older sessions ignore `enable_fallback` and move to the CPU
 
 # ONNX Runtime multiplies unsigned activations by signed weights. Without VNNI it adds two such
 # products in 16 bits, where they overflow. The first setting makes the weights unsigned, and no sum
-# overflows. ONNX Runtime then cannot load `QLinearConv` and its like with signed activations; their
-# sums do not overflow anyway. The second setting is for them: it keeps what is between
-# QuantizeLinear and DequantizeLinear in float32. `pomona.building.graph.onnx_files` refuses a graph
-# that has both kinds.
+# overflows. ONNX Runtime then cannot load `QLinearConv` and similar operations with signed
+# activations; their sums do not overflow anyway. The second setting is for them: it keeps float32
+# between QuantizeLinear and DequantizeLinear. `pomona.building.graph.onnx_files` refuses a graph
+# with both kinds.
 _EXACT_SUMS: tuple[dict[str, str], ...] = (
     {"session.x64quantprecision": "1"},
     {"session.disable_quant_qdq": "1"},
@@ -58,10 +58,10 @@ _EXACT_SUMS: tuple[dict[str, str], ...] = (
 class OnnxRuntime:
     """A loaded network, for one process and one thread.
 
-    On a CPU it takes one image at a time, as `OpenVinoRuntime` does and for the same reasons. On a
-    GPU it takes batches, all of one size: what cuDNN computes with goes by the shape, so that a
-    vector depends on no neighbour and on no end of a run. One that does not fit into the GPU's
-    memory is halved.
+    On a CPU it computes one image at a time, because small batches stay in the processor's cache
+    and a vector cannot depend on its neighbours. On a GPU it computes batches of one size: cuDNN
+    chooses its algorithm by the shape, so a vector does not depend on the other images or on the
+    end of a run. A batch that does not fit into the GPU's memory is halved.
     """
 
     def __init__(self, encoder: Encoder) -> None:
@@ -98,7 +98,7 @@ class OnnxRuntime:
                 start += len(part)
 
     def _computed(self, images: NDArray[np.uint8]) -> NDArray[np.float32] | None:
-        """The vectors; None where a smaller GPU has no memory for so many, and fewer are next."""
+        """Return the vectors; None if the GPU's memory is too small for the batch."""
         try:
             vectors: NDArray[np.float32] = self._session.run(None, {self._name: images})[0]
         except Exception as error:  # ONNX Runtime's are not of one kind
@@ -109,7 +109,7 @@ class OnnxRuntime:
             self._at_once //= 2
             return None
         expected = (len(images), self.dimension)
-        if vectors.shape != expected:  # one vector would become everybody's, without a word
+        if vectors.shape != expected:  # NumPy would silently repeat one vector for all images
             raise EncoderError(
                 f"encoder {self._label} gives vectors of shape {vectors.shape}, expected "
                 f"{expected}: build the encoder again"
@@ -118,7 +118,7 @@ class OnnxRuntime:
 
 
 def gpu_is_here() -> bool:
-    """Whether this machine has an NVIDIA GPU and an ONNX Runtime that computes on it.
+    """Return whether this machine has an NVIDIA GPU and an ONNX Runtime that computes on it.
 
     An empty `CUDA_VISIBLE_DEVICES`, or -1, hides the GPUs, as it does from all CUDA programs.
     """
@@ -137,7 +137,7 @@ def new_session(graph: bytes, name: str) -> Any:
 
     Args:
         graph: an ONNX model.
-        name: what to call it in an error.
+        name: the name of the encoder, for errors.
 
     Raises:
         EncoderError: ONNX Runtime is not installed or is too old, cannot load the graph, or
@@ -164,17 +164,17 @@ def new_session(graph: bytes, name: str) -> Any:
     for exact in _EXACT_SUMS:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # what goes wrong is raised, not printed
+        options.log_severity_level = 4  # errors are raised, not printed
         for key, value in exact.items():
             options.add_session_config_entry(key, value)
         try:
-            # Otherwise a session in which CUDA fails continues on the CPU, and only prints that.
+            # Otherwise, if CUDA fails, a session prints this and continues on the CPU.
             session = onnxruntime.InferenceSession(graph, options, providers, enable_fallback=0)
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's are not of one kind
             failed = failed or error
             continue
         if on_gpu and session.get_providers()[0] != _CUDA[0]:
-            raise _cuda_error(version, name, missing or "no reason is known")
+            raise _cuda_error(version, name, missing or "unknown reason")
         return session
     if on_gpu and _CUDA_FAILURE.search(str(failed)):
         raise _cuda_error(version, name, failed) from failed
@@ -187,7 +187,7 @@ def _load_cuda(onnxruntime: Any) -> str:
     """Load the libraries of NVIDIA's Python packages, which the dynamic linker does not find.
 
     Returns:
-        Which library could not be loaded first, in ONNX Runtime's words; "" if all are there.
+        The first library that could not be loaded, in ONNX Runtime's words; "" if all were loaded.
     """
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
@@ -196,14 +196,14 @@ def _load_cuda(onnxruntime: Any) -> str:
 
 
 def _reason(error: object) -> str:
-    """What went wrong, in one line, without the C++ signature that CUDA's failures begin with."""
+    """Return the reason in one line, without the C++ signature at the start of CUDA's errors."""
     text = " ".join(str(error).split())
     failure = _CUDA_FAILURE.search(text)
     return (failure[0].strip() if failure else text)[:200]
 
 
 def _cuda_error(version: str, name: str, reason: object) -> EncoderError:
-    """The error that takes the place of a run on the CPU, which would be many times slower."""
+    """Return the error that prevents a run on the CPU, which would be many times slower."""
     return EncoderError(
         f"ONNX Runtime {version} cannot start CUDA for encoder {name}: {_reason(reason)}; if the "
         "GPU's memory is full, free it or use fewer workers; if libraries are missing, install "

@@ -17,26 +17,27 @@ if TYPE_CHECKING:
 __all__ = ["OpenVinoRuntime", "import_openvino"]
 
 # Each was measured (docs/architecture.md). One thread per process: processes scale better. Without
-# the second, every process of a machine pins itself to core 0 and half of the cores idle. The third
-# keeps a dense layer with 8-bit weights in float32: by default OpenVINO rounds what such a layer is
-# given to 8 bits, where the processor can, which moves a vector by 0.006 of its largest number.
+# the second, all processes of a machine pin themselves to core 0, and half of the cores are idle.
+# The third keeps a dense layer with 8-bit weights in float32: by default, and if the processor can,
+# OpenVINO rounds the input of such a layer to 8 bits, which changes a vector by 0.006 of its
+# largest number.
 _CONFIG = {
     "INFERENCE_NUM_THREADS": 1,
     "ENABLE_CPU_PINNING": False,
     "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
 }
 
-# Precision of the encoder -> what OpenVINO is to compute in. Never its own choice: where a CPU has
-# bf16 that is what it takes, which moves MobileNetV2's features by 20 % in norm. An int8 graph says
-# itself what is int8; the rest of it stays in float32.
+# Precision of the encoder -> precision of OpenVINO. OpenVINO never chooses it: it would use bf16 if
+# the CPU has it, which changes MobileNetV2's features by 20 % (in norm). An int8 graph itself
+# declares what is int8; the rest stays in float32.
 _HINTS = {"f32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
 class OpenVinoRuntime:
     """A compiled network, for one process and one thread.
 
-    It takes one image at a time: small batches stay in the processor's cache (267 images/s
-    against 198 in batches of 32), and a vector cannot depend on its neighbours.
+    It computes one image at a time: small batches stay in the processor's cache (267 images/s
+    instead of 198 in batches of 32), and a vector cannot depend on its neighbours.
     """
 
     batch_size = 1
@@ -65,12 +66,12 @@ class OpenVinoRuntime:
             raise EncoderError(
                 f"OpenVINO {openvino.__version__} cannot load {_name(encoder)}: {reason}"
             ) from error
-        # OpenVINO takes float32, without a word, where a CPU has neither bf16 nor AVX-512.
+        # OpenVINO silently uses float32 if a CPU has neither bf16 nor AVX-512.
         taken = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         if taken != hint:
             raise EncoderError(
                 f"{_name(encoder)} computes in {hint}, which this processor cannot: OpenVINO would "
-                f"take {taken} and give other features; use an encoder of `precision` f32 or int8"
+                f"use {taken}, with other features; use an encoder of `precision` f32 or int8"
             )
         shape = (1, self.preprocessing.height, self.preprocessing.width, 3)
         _check_shapes(encoder, compiled, shape)
@@ -86,24 +87,24 @@ class OpenVinoRuntime:
             features: (N, dimension) float32, written in place.
 
         Raises:
-            EncoderError: OpenVINO gives something else than the encoder's graph says.
+            EncoderError: the output of OpenVINO does not fit the encoder.
         """
         for row, image in enumerate(images):
             self._input[0] = image
             self._request.infer()
             vector = self._request.get_output_tensor().data
-            if vector.size != self.dimension:  # NumPy would make one number a whole row
+            if vector.size != self.dimension:  # NumPy would repeat one number in the whole row
                 raise EncoderError(
-                    f"OpenVINO gives {vector.size} numbers for an image, expected "
+                    f"OpenVINO returns {vector.size} numbers for an image, expected "
                     f"{self.dimension}: build the encoder again"
                 )
             features[row] = vector.reshape(-1)
 
 
 def _check_shapes(encoder: Encoder, compiled: Any, shape: tuple[int, ...]) -> None:
-    """Refuse a graph that takes or gives something else than its encoder says.
+    """Refuse a graph whose input or output does not fit its encoder.
 
-    Of one number NumPy would make a whole row of equal ones, without a word.
+    NumPy would silently repeat one number in a whole row.
     """
     taken = [
         tuple(port.get_partial_shape().to_shape())
@@ -123,13 +124,13 @@ def _check_shapes(encoder: Encoder, compiled: Any, shape: tuple[int, ...]) -> No
 
 
 def _fits_16_bits(model: Any) -> bool:
-    """Whether a graph that Pomona quantized can be computed in 8 bits on any processor.
+    """Return whether a graph that Pomona quantized can be computed in 8 bits on any processor.
 
     Without VNNI, OpenVINO adds the products of two pairs of 8-bit numbers in 16 bits, where they
-    overflow. Pomona's own weights keep to 7 bits, and fit. A product of two activations does not.
-    Other quantized graphs have weights of 8 bits: `LP_TRANSFORMS_MODE`, which turns rounded float32
-    into 8-bit integers, is off for them. Their numbers are rounded to 8 bits all the same, and the
-    sums are of float32.
+    overflow. Pomona's own weights have 7 bits and fit. A product of two activations does not.
+    Other quantized graphs have weights of 8 bits. `LP_TRANSFORMS_MODE`, which turns rounded float32
+    into 8-bit integers, is off for them: their numbers are still rounded to 8 bits, and the sums
+    are float32.
     """
     constant: set[str] = set()
     for operation in model.get_ordered_ops():
@@ -144,10 +145,9 @@ def _fits_16_bits(model: Any) -> bool:
 def import_openvino() -> Any:
     """Import OpenVINO without its telemetry.
 
-    `import openvino` reports each import to Google Analytics, from each worker process, and leaves
-    a client's number in the home folder. It does neither where the package that reports cannot be
-    imported. That package is hidden for the time of this import only: what a caller's own code
-    imports or has imported stays as it is.
+    `import openvino` reports each import to Google Analytics, from each worker process, and writes
+    a client id into the home folder. It does neither if its telemetry package cannot be imported.
+    That package is hidden during this import only: imports of the caller's own code do not change.
     """
     if "openvino" not in sys.modules and "openvino_telemetry" not in sys.modules:
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # an ImportError
@@ -165,5 +165,5 @@ def _name(encoder: Encoder) -> str:
 
 
 def _constants_tensor(openvino: Any, constants: bytes) -> Any:
-    # OpenVINO keeps a view: the array lives as long as the tensor that read_model copies from.
+    # OpenVINO keeps a view, so the array has to exist as long as the tensor of read_model.
     return openvino.Tensor(np.frombuffer(constants, np.uint8))

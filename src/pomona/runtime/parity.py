@@ -1,7 +1,7 @@
-"""The parity gate: a few drawn images whose vectors an encoder knows from when it was built.
+"""The parity gate: a few drawn images whose vectors were stored when the encoder was built.
 
-A worker computes them again before its first image. Where it gets other numbers, the job stops
-there: wrong features look like right ones, and nobody finds them later.
+A worker computes them again before its first image. If the numbers differ, the job stops: wrong
+features look like right ones, and later nobody notices them.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ __all__ = ["TOLERANCE", "check_parity", "probe_images", "probe_vectors"]
 TOLERANCE = {"f32": 1e-3, "bf16": 0.03, "int8": 0.1}
 """Largest difference to the stored vector, as a share of its largest number, by precision.
 
-Each lets pass what other processors may do, and stops what they may not (docs/precision.md).
-Float32 sums in another order differ by about 1e-5 between processors; bf16 in place of f32 by up to
-1e-1. In bf16, units that have it and the emulation by AVX-512 differ by up to 0.014. In int8, AVX2
-and VNNI differ by up to 0.033; sums that overflow, by 0.3 and more.
+Each value accepts the usual differences between processors and rejects larger ones
+(docs/precision.md). Float32 sums in another order differ by about 1e-5 between processors; bf16
+instead of f32 differs by up to 1e-1. In bf16, native units and the emulation by AVX-512 differ by
+up to 0.014. In int8, AVX2 and VNNI differ by up to 0.033; sums that overflow, by 0.3 and more.
 """
 
 _PROBES = 3
-_BUDGET_S = 0.09  # of a worker's start; the first probe is always computed
+_BUDGET_S = 0.09  # part of a worker's start; the first probe is always computed
 
 
 def probe_images(height: int, width: int) -> NDArray[np.uint8]:
     """Draw the probes: (3, height, width, 3) uint8, the same on every machine.
 
-    Waves of three scales in three colours, in integer steps: no library's random stream and no
-    rounding of a cosine decides a pixel.
+    They are waves of three scales in three colours, in integer steps, so that no pixel depends on a
+    library's random numbers or on the rounding of a cosine.
     """
     y, x = np.mgrid[:height, :width]
     probes = []
@@ -59,19 +59,19 @@ def probe_vectors(runtime: Runtime) -> NDArray[np.float32]:
 
 
 def check_parity(encoder: Encoder, runtime: Runtime) -> None:
-    """Hold this machine's vectors of the probes against those in the encoder.
+    """Compare this machine's vectors of the probes with those in the encoder.
 
-    As many of the probes are computed as take less than a tenth of a second, and always one: a
-    large network takes longer than that for any image.
+    Compute as many probes as fit into a tenth of a second, but at least one: a large network needs
+    more time for an image.
 
     Raises:
-        EncoderError: they differ by more than `TOLERANCE`; with the numbers and likely causes. Or
-            it has none.
+        EncoderError: the vectors differ by more than `TOLERANCE` (the message has the numbers and
+            likely causes), or the encoder has no probes.
     """
     if not encoder.probes:
         raise EncoderError(
-            f"encoder {encoder.fingerprint[:12]} ({encoder.model}) holds no vectors to hold this "
-            "machine's against: build it again"
+            f"encoder {encoder.fingerprint[:12]} ({encoder.model}) has no vectors to compare this "
+            "machine's with: build it again"
         )
     expected = np.frombuffer(encoder.probes, "<f4").reshape(-1, encoder.dimension)
     images = probe_images(encoder.preprocessing.height, encoder.preprocessing.width)
@@ -81,13 +81,13 @@ def check_parity(encoder: Encoder, runtime: Runtime) -> None:
         runtime.predict(image[None], found)
         scale = float(np.abs(vector).max()) or 1.0
         difference = float(np.abs(found[0] - vector).max()) / scale
-        if not difference <= TOLERANCE[encoder.precision]:  # a NaN is a difference
+        if not difference <= TOLERANCE[encoder.precision]:  # NaN counts as a difference
             cosine = float(
                 found[0] @ vector / (np.linalg.norm(found[0]) * np.linalg.norm(vector) or 1.0)
             )
             raise EncoderError(
-                f"encoder {encoder.fingerprint[:12]} ({encoder.model}, {encoder.precision}) gives "
-                f"other features here than where it was built: a probe's vector is off by "
+                f"encoder {encoder.fingerprint[:12]} ({encoder.model}, {encoder.precision}) has "
+                f"other features here than where it was built: a probe's vector differs by "
                 f"{difference:.2g} of its largest number (limit "
                 f"{TOLERANCE[encoder.precision]:g}), cosine {cosine:.4f}; likely causes: another "
                 f"version of {encoder.runtime}, {_earlier(encoder)}or a processor on which it "
@@ -99,7 +99,7 @@ def check_parity(encoder: Encoder, runtime: Runtime) -> None:
 
 
 def _earlier(encoder: Encoder) -> str:
-    """One more cause, of an encoder whose network was quantized before Pomona got it."""
+    """Return one more cause, for an encoder of a network that was already quantized."""
     if encoder.precision != "int8" or encoder.quantized_sha256:
         return ""
     return "an earlier Pomona that built it where 8-bit sums overflow, "

@@ -1,4 +1,4 @@
-"""Turning an encoder into numbers: one loaded runtime per process and encoder."""
+"""Loaded runtimes: one for each process and encoder."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def load_once(fingerprint: str, fetch: Callable[[], Encoder], copies: int = 1) -
 
     Args:
         fingerprint: the encoder's identity, the key.
-        fetch: gives the encoder itself; called only when it is not loaded yet, because on Spark
-            it reads a broadcast variable, which costs.
+        fetch: returns the encoder itself. It is called only if the encoder is not loaded yet,
+            because on Spark it reads a broadcast variable, which takes time.
         copies: how many images to compute at the same time, by one copy of the network each. A
             runtime that takes several images in one call, on a GPU, needs one copy only.
 
     Raises:
-        EncoderError: the encoder cannot be loaded here, or gives other features than where it
-            was built.
+        EncoderError: the encoder cannot be loaded here, or has other features than where it was
+            built.
     """
     global _loads  # noqa: PLW0603 - a process-wide count is the point
     from pomona.runtime.parity import check_parity
@@ -79,7 +79,7 @@ def runtime_for(encoder: Encoder) -> Runtime:
 
 
 def computes_on_gpu(encoder: Encoder) -> bool:
-    """Whether an encoder would be computed on a GPU of this machine."""
+    """Return whether an encoder would be computed on a GPU of this machine."""
     if encoder.runtime != "onnxruntime":
         return False
     from pomona.runtime.onnxruntime import gpu_is_here
@@ -88,9 +88,9 @@ def computes_on_gpu(encoder: Encoder) -> bool:
 
 
 class SideBySide:
-    """Copies of a loaded network, each with a thread of its own.
+    """Copies of a loaded network, each with its own thread.
 
-    Each image is computed by one copy alone, so its vector is the same as with one copy.
+    One copy computes each image, so its vector is the same as with a single copy.
     """
 
     _IMAGES_EACH = 4  # so that a slow image does not leave the other copies idle
@@ -134,7 +134,7 @@ class LazyRuntime:
 
 
 def loads_since() -> int:
-    """How many models this process loaded since the last call: what a task reports, once."""
+    """Return how many models this process loaded since the last call: each is reported once."""
     global _reported
     with _lock:
         fresh, _reported = _loads - _reported, _loads
@@ -142,6 +142,6 @@ def loads_since() -> int:
 
 
 def loads_so_far() -> int:
-    """How many models this process has loaded in its life."""
+    """Return how many models this process has loaded in total."""
     with _lock:
         return _loads

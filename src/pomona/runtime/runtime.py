@@ -1,4 +1,4 @@
-"""What the worker asks of a loaded network."""
+"""The interface of a loaded network."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Runtime(Protocol):
     """A loaded network.
 
     Attributes:
-        batch_size: the number of images per call that suits it best.
-        preprocessing: what it expects as its input.
+        batch_size: the best number of images per call.
+        preprocessing: the preprocessing of its input.
         dimension: the length D of a vector.
     """
 

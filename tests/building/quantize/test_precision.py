@@ -235,7 +235,7 @@ def test_the_vectors_of_float32_do_not_pass_as_those_of_int8(
     encoder: Encoder, int8: Encoder
 ) -> None:
     other = replace(int8, probes=encoder.probes, weights_sha256="0" * 64)
-    with pytest.raises(EncoderError, match=r"int8\) gives other features here.*limit 0\.1\)"):
+    with pytest.raises(EncoderError, match=r"int8\) has other features here.*limit 0\.1\)"):
         registry.load_once(other.fingerprint, lambda: other)
 
 
