@@ -126,7 +126,7 @@ BAD_USE = [
     ),
     pytest.param(
         ["extract", "{src}", "{tmp}/t", "--master", "loc"],
-        "no master of Spark's: give local[N]",
+        "invalid --master 'loc': expected local[N]",
         marks=pytest.mark.skipif(not is_installed("pyspark"), reason="--master needs PySpark"),
     ),
     (["extract", "{tmp}/nowhere", "{tmp}/t"], "does not exist"),
