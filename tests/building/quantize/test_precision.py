@@ -218,7 +218,7 @@ def test_a_processor_that_would_take_float32_for_bf16_is_refused(
 ) -> None:
     openvino = import_openvino()
     monkeypatch.setattr(openvino.CompiledModel, "get_property", lambda *_: openvino.Type.f32)
-    with pytest.raises(EncoderError, match="in bf16, which this processor cannot.*take f32"):
+    with pytest.raises(EncoderError, match="in bf16, which this processor cannot.*use f32"):
         OpenVinoRuntime(bf16)
 
 
