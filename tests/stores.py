@@ -96,6 +96,7 @@ def check_contract(store: Store) -> None:
     assert store.read("part-1.parquet") == b"other"
     with pytest.raises((OSError, TableError)):
         store.move(["part-3.parquet"], "_staging-1", "")
+    store.sync(["part-1.parquet"])
     with pytest.raises(Exception, match="part-3"):
         store.read("part-3.parquet")
     store.delete(["part-1.parquet", "part-3.parquet"])

@@ -179,3 +179,26 @@ def test_a_kept_row_is_reported_with_its_folder_and_without_advice_to_prune(
     assert "kept: 1 row whose folder does not exist or is empty" in told[1]
     assert f"--gone '{folder / 'a disk'}'" in told[1]
     assert "--prune" not in told[1]
+
+
+def test_missing_rows_are_found_though_all_rows_of_a_part_file_are_computed_again(
+    encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    one_worker = pomona.LocalEngine(workers=1)
+    pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=one_worker)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "a.png").write_bytes(drawn.encode(drawn.picture(20, 20, 71), "PNG"))
+    pomona.extract(other, tmp_path / "t", encoder=encoder, engine=one_worker)
+    for path in filter(Path.is_file, pictures.rglob("*")):
+        os.utime(path, (1e9, 1e9))
+    shutil.rmtree(other)
+    summary = pomona.extract(
+        pictures,
+        tmp_path / "t",
+        encoder=encoder,
+        engine=one_worker,
+        resume=pomona.Resume(prune=True, missing=True, gone=[other]),
+    )
+    assert (summary.changes.changed, summary.changes.missing) == (14, 1)
+    assert len(tables.rows(tmp_path / "t")) == 14

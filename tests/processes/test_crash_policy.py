@@ -25,7 +25,7 @@ def test_images_in_one_batch_are_all_suspects_and_none_is_the_cause_yet():
     policy = CrashPolicy()
     assert not policy.ended_over(["a", "b"])
     assert policy.is_suspect("b")
-    policy.done()
+    assert not policy.ended_over(["b", "c"])
     assert policy.ended_over(["b"])
 
 

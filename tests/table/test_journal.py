@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pomona.table.hold import _remove_leftovers
+from pomona.errors import RunError
+from pomona.table.hold import FolderLock, _remove_leftovers
 from pomona.table.journal import PutAway, Swap, recover
+from pomona.table.store import LocalStore
 from stores import CopyingStore, Killed, RenamingStore, kill_after
 
 KINDS = [RenamingStore, CopyingStore]
@@ -47,7 +49,7 @@ def recovered(kind: type[RenamingStore], folder: Path, cut_off_after: int) -> No
         store = kind(folder, kill_after(steps))
         try:
             recover(store)
-            _remove_leftovers(store)
+            _remove_leftovers(store, FolderLock(folder))
         except Killed:
             continue
 
@@ -79,7 +81,7 @@ def test_a_swap_that_is_cut_off_anywhere_is_completed_or_was_never_begun(
             assert rows(folder) in (before, Counter(after))
         else:
             assert rows(folder) == Counter(after)
-        _remove_leftovers(kind(folder, kill_after(FOREVER)))
+        _remove_leftovers(kind(folder, kill_after(FOREVER)), FolderLock(folder))
         assert all(path.suffix == ".parquet" for path in folder.iterdir())
 
 
@@ -88,6 +90,43 @@ def test_a_part_file_gives_way_to_one_of_its_name_in_one_step(tmp_path: Path) ->
     write(tmp_path / "_staging-1", "part", "b")
     Swap([name], [name]).do(RenamingStore(tmp_path, kill_after(1)), "_staging-1")
     assert rows(tmp_path) == {"b": 1}
+
+
+def test_new_part_files_are_on_the_disk_before_the_old_ones_go(tmp_path: Path) -> None:
+    done: list[str] = []
+
+    class Recording(LocalStore):
+        def sync(self, names: Iterable[str]) -> None:
+            done.extend(f"sync {name}" for name in names)
+
+        def write(self, name: str, content: bytes) -> None:
+            done.append(f"write {name}")
+            super().write(name, content)
+
+        def delete(self, names: Iterable[str]) -> None:
+            names = list(names)
+            done.extend(f"delete {name}" for name in names)
+            super().delete(names)
+
+    old = [write(tmp_path, name, "a") for name in ("old-1", "old-2")]
+    new = [write(tmp_path / "_staging-1", "new", "aa")]
+    Swap(old, new).do(Recording(tmp_path), "_staging-1")
+    assert done == [
+        "sync _staging-1/new.parquet",
+        "write _staging-1/swap.json",
+        "delete old-1.parquet",
+        "delete old-2.parquet",
+        "delete _staging-1/swap.json",
+    ]
+
+
+def test_a_swap_whose_new_part_files_went_away_changes_nothing(tmp_path: Path) -> None:
+    old = [write(tmp_path, "old", "ab")]
+    (tmp_path / "_staging-1").mkdir()
+    with pytest.raises(RunError, match="_staging-1/new.parquet went away"):
+        Swap(old, ["new.parquet"]).do(LocalStore(tmp_path), "_staging-1")
+    assert rows(tmp_path) == {"a": 1, "b": 1}
+    assert not list((tmp_path / "_staging-1").iterdir())
 
 
 @settings(max_examples=200, deadline=None)

@@ -17,6 +17,18 @@ def test_every_store_keeps_the_contract(kind: type[LocalStore], tmp_path: Path) 
     stores.check_contract(kind(tmp_path, *more))
 
 
+def test_a_link_in_place_of_a_draft_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    table = tmp_path / "table"
+    table.mkdir()
+    (table / ".pomona-label.json.partial").symlink_to(precious)
+    LocalStore(table).write(".pomona-label.json", b"{}")
+    assert precious.read_text() == "precious"
+    assert (table / ".pomona-label.json").read_bytes() == b"{}"
+    assert not (table / ".pomona-label.json").is_symlink()
+
+
 @pytest.mark.parametrize(
     "act",
     [

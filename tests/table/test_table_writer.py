@@ -166,7 +166,7 @@ def staging_of_the_killed(folder: Path) -> Path:
 
 # Every call that a merge of four part files makes.
 MERGING = [
-    ("write_bytes", 0),
+    ("open", 0),
     *(("replace", n) for n in range(2)),
     *(("unlink", n) for n in range(5)),
 ]
@@ -219,7 +219,7 @@ def test_a_removal_that_is_cut_off_leaves_rows_to_do_again_and_none_twice(
 
 
 # Every call that putting three part files away makes.
-PUTTING_AWAY = [("mkdir", 0), ("write_bytes", 0), *(("replace", n) for n in range(4))]
+PUTTING_AWAY = [("mkdir", 0), ("open", 0), *(("replace", n) for n in range(4))]
 
 
 def table_of_three_parts(folder: Path) -> pa.Table:

@@ -9,6 +9,7 @@ from pomona.job.plan import Plan
 from pomona.job.summary import Summary, summarize
 from pomona.table.feature_table import STAGING, FeatureTable
 from pomona.table.label_record import needs_writing, read_label_rule
+from pomona.table.parts import is_part_name
 from pomona.table.store import LocalStore
 from pomona.table.writer import check_writable
 
@@ -23,13 +24,13 @@ class EarlyPlan:
         job: what is asked for.
         table: as it was found.
         plan: of what is missing there.
-        parts: part files of the table at that time: name -> (bytes, time of change in ns).
+        parts: part files of the table at that time: name -> (bytes, seconds since 1970).
     """
 
     job: Job
     table: FeatureTable
     plan: Plan
-    parts: dict[str, tuple[int, int]]
+    parts: dict[str, tuple[int, float]]
 
     @classmethod
     def of(cls, job: Job) -> EarlyPlan:
@@ -75,6 +76,6 @@ def rehearse(job: Job) -> Summary:
     return early.summary()
 
 
-def _state_of(table: FeatureTable) -> dict[str, tuple[int, int]]:
-    found = ((part.name, part.stat()) for part in table.parts())
-    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in found}
+def _state_of(table: FeatureTable) -> dict[str, tuple[int, float]]:
+    entries = LocalStore(table.folder).entries().values()
+    return {e.name: (e.size, e.modified) for e in entries if is_part_name(e.name)}

@@ -126,6 +126,7 @@ class RunState:
                 files = [file for file in files if file is not suspect]
                 self.queue.settle(1)
             needs_canary = self.crashes.needs_canary
+            suspects = [file for file in files if self.crashes.is_suspect(file.path)]
         self.queue.give_back(files, suspects)
         return needs_canary
 

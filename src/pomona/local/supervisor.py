@@ -135,7 +135,7 @@ class Supervisor:
         """
         path = self._run.setup.staging / f"canary-{self._number}.jpg"
         path.write_bytes(canary_image())
-        while not self._stopped:
+        while not (self._stopped or self._finishing):
             try:
                 process = self._start()
             except WorkerDied as death:

@@ -51,11 +51,11 @@ class CrashPolicy:
         """Count a process that ended with images in progress.
 
         Returns:
-            Whether the image, which was computed alone, is the cause.
+            Whether one image is the cause: it came alone, and has ended a process before.
         """
         self._ends_in_a_row += 1
         self._strikes.update(images)
-        return self._strikes[images[0]] >= STRIKES
+        return len(images) == 1 and self._strikes[images[0]] >= STRIKES
 
     def ended_over_no_image(self, reason: str) -> None:
         """Count a process that ended while it started, or between images.

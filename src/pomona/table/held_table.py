@@ -105,6 +105,11 @@ class HeldTable:
             place = self.new_place()
             self.swap(group, self._copier.copy(group, place, without=without), place)
 
+    def delete_all(self) -> None:
+        """Delete all part files."""
+        self._hold.check()
+        self._store.delete(self.sizes())
+
     def relabel(self, labels: NewLabels) -> None:
         """Change labels. A kill leaves a row with its old label or with its new one."""
         wanted: dict[str, dict[bytes, str | None]] = {}

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
-from pomona.errors import TableError
+from pomona.errors import RunError, TableError
 from pomona.table.feature_table import STAGING
 from pomona.table.journal import recover
 from pomona.table.store import Store
@@ -52,21 +52,31 @@ def held(
     with lock as hold:
         recover(store, hold.check)
         check()
-        _remove_leftovers(store)
+        _remove_leftovers(store, hold)
         staging = f"{STAGING}{uuid.uuid4().hex[:12]}"
         store.make_place(staging)
         try:
             yield hold, staging
         finally:
-            recover(store, hold.check)  # if this fails, the next writer does it
-            # And what orphans of a killed run have written since this one began.
-            _remove_leftovers(store)
+            if _still_holds(hold):  # else the folders may be those of another run
+                recover(store, hold.check)  # if this fails, the next writer does it
+                # And what orphans of a killed run have written since this one began.
+                _remove_leftovers(store, hold)
 
 
-def _remove_leftovers(store: Store) -> None:
+def _still_holds(hold: Hold) -> bool:
+    try:
+        hold.check()
+    except RunError:
+        return False
+    return True
+
+
+def _remove_leftovers(store: Store, hold: Hold) -> None:
     for name, entry in store.entries().items():
         # Ours, and Spark's.
         if entry.is_folder and (name.startswith(STAGING) or name == "_temporary"):
+            hold.check()
             store.remove_place(name)
 
 

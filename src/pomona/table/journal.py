@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from pomona.errors import TableError
+from pomona.errors import RunError, TableError
 from pomona.table.feature_table import STAGING, is_table_file
 from pomona.table.parts import is_part_name
 from pomona.table.store import Store
@@ -37,7 +37,18 @@ class Swap:
     new: list[str]
 
     def do(self, store: Store, place: str) -> None:
-        """Carry it out, and write it down before if it takes more than one step."""
+        """Carry it out, and write it down before if it takes more than one step.
+
+        Raises:
+            RunError: a new part file is not in its place. Nothing was changed.
+        """
+        there = store.entries(place)
+        if missing := [name for name in self.new if name not in there]:
+            raise RunError(
+                f"{store}/{place}/{missing[0]} went away before it could join the table: is "
+                "another run writing it? Run it again"
+            )
+        store.sync(f"{place}/{name}" for name in self.new)  # the old ones go before they move
         steps = len({*self.old} - {*self.new}) + len(self.new)
         if steps > 1 or not store.moves_whole:
             store.write(f"{place}/{_SWAP}", json.dumps(asdict(self)).encode())

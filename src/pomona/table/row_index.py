@@ -176,6 +176,7 @@ class RowIndex:
         self._part_numbers = part_numbers
         self._keys, self._sizes, self._modified, self._ok, self._labels = rows
         self._seen = np.zeros(len(rows.keys), bool)
+        self._deleted = np.zeros(len(rows.keys), bool)
         self._known_sizes: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
@@ -238,8 +239,8 @@ class RowIndex:
 
     @property
     def parts(self) -> list[str]:
-        """The names of all part files."""
-        return self._parts
+        """The names of all part files that have a row which is not deleted."""
+        return [self._parts[number] for number in np.unique(self._part_numbers[~self._deleted])]
 
     def listed(self, paths: Sequence[str]) -> Iterator[str]:
         """Those of some paths that have a row, and whose files were listed so far."""
@@ -249,12 +250,13 @@ class RowIndex:
             yield from compress(paths, (self._keys[at] == keys) & self._seen[at])
 
     def rows_of(self, paths: Sequence[str]) -> RowsToDelete:
-        """Where the rows of these paths are."""
+        """Where the rows of these paths are, which count as deleted from here on."""
         keys = path_keys(paths)
         places: RowsToDelete = defaultdict(set)
         left = np.searchsorted(self._keys, keys, "left")
         right = np.searchsorted(self._keys, keys, "right")
         for key, start, end in zip(keys, left, right, strict=True):
+            self._deleted[start:end] = True
             for number in self._part_numbers[start:end]:
                 places[self._parts[number]].add(_whole(key))
         return dict(places)

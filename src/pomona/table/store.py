@@ -42,6 +42,9 @@ class Store(Protocol):
     def write(self, name: str, content: bytes) -> None:
         """Create a small file, or replace it: whole or, if `moves_whole`, not at all."""
 
+    def sync(self, names: Iterable[str]) -> None:
+        """Have the content of files on the storage, and the files in their places."""
+
     def move(self, names: Iterable[str], source: str, target: str) -> None:
         """Move files that exist to another place. They replace files of the same name there."""
 
@@ -72,17 +75,28 @@ class LocalStore:
     def read(self, name: str) -> bytes:
         """The content of a file."""
         path = self._file(name)
-        _refuse_link(path)
+        if "/" in name:
+            _refuse_link(path)
         return path.read_bytes()
 
     def write(self, name: str, content: bytes) -> None:
         """Write a draft and rename it."""
         path = self._file(name)
         draft = path.with_name(f"{path.name}.partial")
-        draft.write_bytes(content)
+        draft.unlink(missing_ok=True)
+        with draft.open("xb") as file:  # a new file, not one behind a link
+            file.write(content)
         sync(draft)
         draft.replace(path)
         sync(path.parent)
+
+    def sync(self, names: Iterable[str]) -> None:
+        """Have files on the disk."""
+        paths = [self._file(name) for name in names]
+        for path in paths:
+            sync(path)
+        for folder in {path.parent for path in paths}:
+            sync(folder)
 
     def move(self, names: Iterable[str], source: str, target: str) -> None:
         """Rename files, after their content is on the disk.
@@ -111,7 +125,9 @@ class LocalStore:
 
     def make_place(self, place: str) -> None:
         """Create a folder."""
-        self._folder(place).mkdir()
+        folder = self._folder(place)
+        folder.mkdir()
+        sync(folder.parent)
 
     def remove_place(self, place: str) -> None:
         """Delete a folder. A killed run's orphans may still write there: the next run finds it."""

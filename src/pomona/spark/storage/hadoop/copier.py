@@ -55,7 +55,8 @@ class SparkCopier:
         if labels:
             rows = self._relabelled(before, labels)
         entries = self._store.entries()
-        files = 1 + sum(entries[name].size for name in parts) // MERGED_BYTES
+        sizes = (entries[name].size for name in parts if name in entries)
+        files = 1 + sum(sizes) // MERGED_BYTES
         new = self.write(rows.coalesce(files), place)
         written = self.read(new, place).count() if new else 0
         if written != count:

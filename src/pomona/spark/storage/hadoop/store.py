@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pomona.errors import TableError
@@ -30,38 +31,48 @@ class HadoopStore:
     def entries(self, place: str = "") -> dict[str, Entry]:
         """What is in a place."""
         folder = self._path(place)
-        system = hadoop_system(self._spark, folder)
-        found = system.listStatus(folder) if system.exists(folder) else []
-        entries = (
-            Entry(
-                status.getPath().getName(),
-                status.isDirectory(),
-                status.getLen(),
-                status.getModificationTime() / 1000,
-            )
-            for status in found
-        )
+        with _as_table_error("list", folder):
+            system = hadoop_system(self._spark, folder)
+            found = system.listStatus(folder) if system.exists(folder) else []
+            entries = [
+                Entry(
+                    status.getPath().getName(),
+                    status.isDirectory(),
+                    status.getLen(),
+                    status.getModificationTime() / 1000,
+                )
+                for status in found
+            ]
         return {entry.name: entry for entry in sorted(entries)}
 
     def read(self, name: str) -> bytes:
         """The content of a file."""
         path = self._path(name)
-        stream = hadoop_system(self._spark, path).open(path)
-        try:
-            return bytes(stream.readAllBytes())
-        finally:
-            stream.close()
+        with _as_table_error("read", path):
+            stream = hadoop_system(self._spark, path).open(path)
+            try:
+                return bytes(stream.readAllBytes())
+            finally:
+                stream.close()
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a draft and rename it."""
-        place, _, file = name.rpartition("/")
-        draft = f"{place}/.{file}.partial" if place else f".{file}.partial"
-        stream = hadoop_system(self._spark, self._path(draft)).create(self._path(draft), True)
-        try:
-            stream.write(bytearray(content))
-        finally:
-            stream.close()
-        self._rename(draft, name)
+        """Write a draft and rename it. A file that exists is replaced in one step where it lies."""
+        path = self._path(name)
+        with _as_table_error("write", path):
+            system = hadoop_system(self._spark, path)
+            place, _, file = name.rpartition("/")
+            draft = f"{place}/.{file}.partial".lstrip("/")
+            is_new = not system.exists(path)
+            stream = system.create(self._path(draft) if is_new else path, True)
+            try:
+                stream.write(bytearray(content))
+            finally:
+                stream.close()
+        if is_new:
+            self._rename(draft, name)
+
+    def sync(self, names: Iterable[str]) -> None:
+        """Do nothing: a file is on the storage when it is closed."""
 
     def move(self, names: Iterable[str], source: str, target: str) -> None:
         """Rename files."""
@@ -76,17 +87,20 @@ class HadoopStore:
         """
         for name in names:
             path = self._path(name)
-            system = hadoop_system(self._spark, path)
-            if not system.delete(path, False) and system.exists(path):
+            with _as_table_error("delete", path):
+                system = hadoop_system(self._spark, path)
+                is_there = not system.delete(path, False) and system.exists(path)
+            if is_there:
                 raise TableError(f"cannot delete {path.toString()}: see whether it may be changed")
 
     def make_place(self, place: str) -> None:
         """Do nothing: writing a file creates its folders."""
 
     def remove_place(self, place: str) -> None:
-        """Delete a folder."""
+        """Delete a folder. If the storage does not, the next run finds it."""
         path = self._path(place)
-        hadoop_system(self._spark, path).delete(path, True)
+        with suppress(TableError), _as_table_error("delete", path):
+            hadoop_system(self._spark, path).delete(path, True)
 
     def _rename(self, old: str, new: str) -> None:
         """Rename a file, in place of another: Hadoop refuses names that are taken.
@@ -94,13 +108,18 @@ class HadoopStore:
         If a rename that copies was cut off, both names are there, and the new one may be cut off.
         """
         source, target = self._path(old), self._path(new)
-        system = hadoop_system(self._spark, source)
-        if _renamed(system, source, target):
-            return
-        if system.exists(source) and system.exists(target):
-            self.delete([new])
+        with _as_table_error("rename", source):
+            system = hadoop_system(self._spark, source)
             if _renamed(system, source, target):
                 return
+            is_taken = system.exists(target)
+            if is_taken and not system.exists(source):
+                return  # it was renamed, and the answer was lost
+        if is_taken:
+            self.delete([new])
+            with _as_table_error("rename", source):
+                if _renamed(system, source, target):
+                    return
         raise TableError(f"cannot rename {source.toString()} to {target.toString()}")
 
     def _path(self, name: str) -> Any:
@@ -108,14 +127,25 @@ class HadoopStore:
 
 
 def _renamed(system: Any, source: Any, target: Any) -> bool:
-    """Rename, and return whether it was done: some systems say so, others raise."""
+    """Rename, and return whether it was done. If a name is taken, some systems raise."""
     from py4j.protocol import Py4JJavaError
 
     try:
         done: bool = system.rename(source, target)
-    except Py4JJavaError as error:
-        if system.exists(source) and system.exists(target):
+    except Py4JJavaError:
+        if system.exists(target):
             return False
-        reason = str(error.java_exception.getMessage()).split("\n")[0][:200]
-        raise TableError(f"cannot rename {source.toString()}: {reason}") from error
+        raise
     return done
+
+
+@contextmanager
+def _as_table_error(act: str, path: Any) -> Iterator[None]:
+    """Turn what a file system of Hadoop raises into a `TableError` with its reason."""
+    from py4j.protocol import Py4JJavaError
+
+    try:
+        yield
+    except Py4JJavaError as error:
+        reason = str(error.java_exception.getMessage()).split("\n")[0][:200]
+        raise TableError(f"cannot {act} {path.toString()}: {reason}") from error

@@ -104,7 +104,7 @@ class HadoopTableStore:
         ):
             self._stop_file = Path(folder) / "stop" if has_workers_here(self._spark) else None
             if job.overwrite:
-                self._store.delete(self._parts())
+                self._held.delete_all()
             yield
 
     @contextmanager
