@@ -387,7 +387,7 @@ def test_waves_of_a_cluster_end_and_are_kept_in_a_table_behind_a_uri(
     kept, said = stopped_far_away(1)
     assert len(kept) in {20, 40, 60}  # whole waves: those that ran, and one that had ended
     assert "held" in kept
-    told = re.search(r"stopping after the waves that run, (\d+) images: .* a second Ctrl-C", said)
+    told = re.search(r"stopping after the running waves, (\d+) images: .* a second Ctrl-C", said)
     assert told, said
     assert int(told[1]) in {20, 40}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pomona.spark.session import start
+from pomona.spark import signals
 from pomona.spark.session.local_settings import has_java_options, master_in_settings
 
 pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
@@ -130,7 +130,7 @@ def test_signals_wait_for_the_jvm_that_is_being_started(
     started = []
 
     def launch() -> None:
-        with start._delayed_signals():
+        with signals.delayed_signals():
             signal.raise_signal(number)
             started.append("the JVM")
 

@@ -569,7 +569,7 @@ def test_many_names_that_java_does_not_know_end_the_run_with_advice(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(engine, "_UNSEEN_FILES", 3)
+    monkeypatch.setattr("pomona.spark.unreadable_files._MANY_FILES", 3)
     with pytest.raises(RunError, match=r"does not find 5 of \d+ files .*set LC_ALL=C\.UTF-8"):
         pomona.extract(
             pictures, tmp_path / "t", encoder=encoder, engine=pomona.SparkEngine(spark=ascii_spark)

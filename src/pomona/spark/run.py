@@ -2,8 +2,8 @@
 
     listing -> waves of files -> binaryFile -> mapInArrow(worker) -> Parquet -> read back
 
-The driver lists the files itself, because Spark drops empty ones in silence, and reads back which
-paths a wave has written: what is missing gets its row on the driver, with its reason
+The driver lists the files itself, because Spark silently drops empty ones. It reads back the paths
+that a wave has written, and makes the missing rows itself, each with its reason
 (`pomona.spark.driver_fallback`). Image bytes are never shuffled.
 """
 
@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import compress, islice
+from itertools import islice
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -42,14 +42,10 @@ from pomona.spark.cluster.cluster import cluster_of
 from pomona.spark.dataframe.featurize import Task
 from pomona.spark.driver_fallback import DriverFallback
 from pomona.spark.encoder_transport import encoder_handle
-from pomona.spark.errors import (
-    NAMES_IN_UTF8,
-    lost_a_worker,
-    names_a_forbidden_file,
-    names_a_missing_path,
-    spark_errors,
-)
+from pomona.spark.errors import lost_a_worker, spark_errors
+from pomona.spark.signals import signal_handlers
 from pomona.spark.storage.parquet import Written
+from pomona.spark.unreadable_files import UnreadableFiles
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -62,11 +58,8 @@ __all__ = ["extract"]
 
 _log = logging.getLogger(__name__)
 
-_WAVE_FILES_PER_CORE = 20_000  # a wave is one commit: what a lost driver costs
-_UNSEEN_FILES, _UNSEEN_SHARE = 100, 0.1  # files that Spark may leave out before it is asked why
-_UNSEEN_SAMPLE = 16  # of them that the driver tries to open
+_WAVE_FILES_PER_CORE = 20_000  # a wave is one commit: if the driver dies, running waves are lost
 _LOOK_EVERY_S = 0.3
-_ASKING = 16  # threads that ask for files one by one: a store answers each in some 50 ms
 
 
 def extract(  # noqa: PLR0913 - one job, and where it runs
@@ -81,16 +74,18 @@ def extract(  # noqa: PLR0913 - one job, and where it runs
     """Run a job on Spark.
 
     Args:
-        job: what to do.
-        images: where the images are.
-        rows: where the table is.
-        spark: a session whose settings may be changed: `pomona.spark.session.session` gives one.
-        progress: called about three times a second with how far the run is.
+        job: the source, the table and the settings.
+        images: the storage of the images.
+        rows: the storage of the table.
+        spark: a session whose settings may be changed, such as `session()` of
+            `pomona.spark.session.session` yields.
+        progress: called about three times a second with the counts so far.
         early: a plan that was made before Spark started.
 
     Raises:
-        SourceError, TableError: before anything is written.
-        RunError: the run could not go on; rows written so far stay.
+        SourceError: the source cannot be read. Nothing was written.
+        TableError: the table cannot be written. Nothing was written.
+        RunError: the run could not go on. Rows written so far stay.
     """
     images.listing.check()
     table = job.paths.table
@@ -129,67 +124,67 @@ class _Run:
         self._images = images
         self._rows = rows
         self._plan = plan
-        self._left_over = DriverFallback(job, images, rows)
+        self._unreadable = UnreadableFiles(images)
+        self._fallback = DriverFallback(job, images, rows)
         self._total: int | None = None
-        self._in_hand = 0  # images of the waves that run
-        self._finishing = False  # no more waves are begun
-        self._stopped = False  # and those that run are cancelled
-        self._only_ascii = False  # whether Spark's JVM finds no other names
+        self._in_hand = 0  # images of the running waves
+        self._finishing = False  # no further wave starts
+        self._stopped = False  # and running ones are cancelled
         self._cores = 1
-        self._carrier = encoder_handle(spark, job.encoder, job.encoder_location)
+        self._encoder = encoder_handle(spark, job.encoder, job.encoder_location)
         self._cluster = cluster_of(spark)
         self._sessions = self._cluster.sessions()
         self._lock = threading.Lock()
 
     def do(self) -> None:
-        """Write the rows that are missing, wave by wave."""
+        """Write the missing rows, wave by wave."""
         try:
             with self._cluster.running():
-                self._cluster.claim_thread()  # which asks what has a row, and removes rows
+                self._cluster.claim_thread()  # it reads the index, and deletes rows
                 self._do_waves()
                 if not self._finishing:
                     self._rows.compact()
         finally:
-            self.counts.update(self._left_over.done)
-            self.failed_files += self._left_over.failed_files
-            self._left_over.close()
-            self._carrier.release()
+            self.counts.update(self._fallback.done)
+            self.failed_files += self._fallback.failed_files
+            self._fallback.close()
+            self._encoder.release()
 
     def finish(self) -> str:
-        """Begin no more waves, and have those that run end and be committed.
+        """Start no further wave, and let running ones end and be committed.
 
-        If the workers can see the stop file, these end after the images in hand.
+        If the workers can see the stop file, they end after the images they have in hand.
 
         Returns:
-            What the run waits for, in one line.
+            One line that says what the run waits for.
         """
         self._finishing = True
-        self._left_over.stop()
+        self._fallback.stop()
         stop_file = self._rows.stop_file()
         if stop_file is not None:
             stop_file.touch()
         elif in_hand := self._in_hand:
             return (
-                f"stopping after the waves that run, {count_of(in_hand, 'image')}: workers cannot "
-                "be told to end sooner; a second Ctrl-C or SIGTERM cancels them, and their images "
-                "are not kept"
+                f"stopping after the running waves, {count_of(in_hand, 'image')}: these workers "
+                "cannot stop earlier; a second Ctrl-C or SIGTERM cancels them and discards their "
+                "images"
             )
         return STOPPING
 
     def stop(self) -> None:
-        """Begin nothing more, and end what runs."""
+        """Start nothing more, and cancel running jobs."""
         self._finishing = self._stopped = True
-        self._left_over.stop()
+        self._fallback.stop()
         self._cluster.cancel()
 
     def stop_until_done(self, futures: Collection[Future[None]]) -> None:
-        """Stop, again and again: a job may have begun in between."""
+        """Stop repeatedly, since a job may start between two calls, until all futures are done."""
         self.stop()
         while wait(futures, timeout=_LOOK_EVERY_S).not_done:
             self.stop()
 
     def _do_waves(self) -> None:
-        """Do wave after wave, the next one beginning while the last tasks of one still run."""
+        """Do the waves. The next one starts while the last tasks of one still run."""
         files = files_to_compute(self._plan, self._rows)
         free: SimpleQueue[SparkSession] = SimpleQueue()
         for session in self._sessions:
@@ -239,75 +234,34 @@ class _Run:
         return list(islice(files, min(wave, self._cluster.largest_wave)))
 
     def _do_wave(self, wave: list[ImageFile], spark: SparkSession, *, last: bool) -> None:
-        """Write the rows of some files in one commit, and then those that Spark left out."""
-        readable = self._can_be_named(self._images.present(wave))
+        """Write the rows of some files in one commit, and then the rows that Spark left out."""
+        readable = self._unreadable.readable(self._images.present(wave))
         written = Written({}, [])
         while readable:
             try:
                 written = self._append(readable, spark, last=last)
                 break
             except Exception as error:
-                good = None if self._stopped else self._without_cause(readable, error)
-                if good is None or len(good) == len(readable):
+                if self._stopped:
+                    raise
+                good = self._unreadable.without_cause(readable, error)
+                if len(good) == len(readable):
                     raise
                 readable = good
         with self._lock:
             self.counts.update(written.statuses.values())
             self.failed_files += written.failed_files
         if self._finishing:
-            return  # the workers may have left images out because they were told to
+            return  # the workers may have left images out because of the stop file
         unseen = [file for file in readable if file.uri not in written.statuses]
-        self._check_unseen(unseen, len(readable))
+        self._unreadable.check(unseen, len(readable))
         if left_out := [file for file in wave if file.uri not in written.statuses]:
-            self._left_over.do(left_out)
-
-    def _without_cause(self, files: list[ImageFile], error: Exception) -> list[ImageFile] | None:
-        """Files without those over which Spark gave up; None where it was for another reason."""
-        if names_a_missing_path(error):
-            is_good = self._images.exists
-        elif names_a_forbidden_file(error):
-            is_good = self._images.can_be_opened
-        else:
-            return None
-        with ThreadPoolExecutor(_ASKING) as threads:
-            good = list(compress(files, threads.map(is_good, files)))
-        if len(good) == len(files) and names_a_missing_path(error):
-            self._only_ascii = True
-            good = self._can_be_named(files)
-        return good
-
-    def _can_be_named(self, files: list[ImageFile]) -> list[ImageFile]:
-        """Files whose names Spark's JVM can turn into those of this machine.
-
-        Raises:
-            RunError: the others are too many to be left to the driver.
-        """
-        if not self._only_ascii:
-            return files
-        named = [file for file in files if file.path.isascii()]
-        if _are_many(len(files) - len(named), len(files)):
-            raise RunError(
-                f"Spark does not find {len(files) - len(named)} of {len(files)} files that are "
-                f"there: {NAMES_IN_UTF8}"
-            )
-        return named
-
-    def _check_unseen(self, unseen: list[ImageFile], readable: int) -> None:
-        """Find out whether files that Spark left out are bad, or merely out of its sight."""
-        if not _are_many(len(unseen), readable):
-            return
-        sample = unseen[:: -(-len(unseen) // _UNSEEN_SAMPLE)]
-        if any(map(self._images.can_be_opened, sample)):
-            else_try = "" if any(file.path.isascii() for file in unseen) else f" Or {NAMES_IN_UTF8}"
-            raise RunError(
-                f"Spark's workers could not read {len(unseen)} of {readable} files that the driver "
-                f"can read: is `source` on storage that all machines share?{else_try}"
-            )
+            self._fallback.do(left_out)
 
     def _append(self, files: list[ImageFile], spark: SparkSession, *, last: bool) -> Written:
-        """Have Spark write rows; again, image by image, where one has ended its Python worker."""
+        """Write rows with Spark, a second time in isolation if an image ended its Python worker."""
         task = Task(
-            self._carrier,
+            self._encoder,
             self._job.label,
             self._job.decode,
             image_timeout_s=self._job.image_timeout_s,
@@ -319,8 +273,8 @@ class _Run:
             if self._stopped or not lost_a_worker(error):
                 raise
             _log.warning(
-                "a Python worker of Spark ended within %d images, which are done again, each "
-                "apart from the others",
+                "a Python worker of Spark ended while computing %d images: computing them again, "
+                "one at a time in a child process",
                 len(files),
             )
         return self._append_once(files, spark, replace(task, isolated=True), last=last)
@@ -335,25 +289,22 @@ class _Run:
 
     def model_loads(self) -> int:
         """Models loaded by this run, on executors and for the driver."""
-        return self._cluster.model_loads() + self._left_over.model_loads
+        return self._cluster.model_loads() + self._fallback.model_loads
 
     def snapshot(self) -> Snapshot:
-        """How far the run is: tasks tell when they end."""
-        done = self._cluster.done() + self._left_over.done.copy()  # other threads add to it
+        """Return the counts so far. A task adds its own when it ends."""
+        done = self._cluster.done() + self._fallback.done.copy()  # other threads add to it
         return Snapshot(done.total(), done.total() - done["ok"], self._total)
 
 
-def _are_many(left_out: int, files: int) -> bool:
-    """Whether Spark leaves out so many files that it is no matter of theirs."""
-    return left_out > max(_UNSEEN_FILES, _UNSEEN_SHARE * files)
-
-
 def _watch(run: _Run, progress: Progress) -> None:
-    """Do the run in a thread and show how far it is.
+    """Do the run in a thread, and show its progress.
 
-    The main thread stays out of py4j, so that a signal finds it free.
+    The main thread does not call py4j, so that a signal interrupts it at once.
     """
-    with _own_ctrl_c(), ThreadPoolExecutor(1, "pomona") as thread:
+    # PySpark's own handler of Ctrl-C cancels all jobs before it raises KeyboardInterrupt.
+    ctrl_c = signal_handlers({signal.SIGINT: signal.default_int_handler})
+    with ctrl_c, ThreadPoolExecutor(1, "pomona") as thread:
         future = thread.submit(run.do)
         try:
             while not wait([future], timeout=_LOOK_EVERY_S).done:
@@ -366,21 +317,8 @@ def _watch(run: _Run, progress: Progress) -> None:
         future.result()
 
 
-@contextmanager
-def _own_ctrl_c() -> Iterator[None]:
-    """Have Ctrl-C raise KeyboardInterrupt only: PySpark's handler cancels all jobs before that."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # to which no signal comes
-        return
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
-
-
 def _finish(run: _Run, future: Future[None], progress: Progress) -> None:
-    """Have what is in hand done; a second Ctrl-C or SIGTERM cancels what runs."""
+    """Wait for the running waves; a second Ctrl-C or SIGTERM cancels them."""
     try:
         _log.warning(run.finish())
         while not wait([future], timeout=_LOOK_EVERY_S).done:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import signal
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +18,7 @@ from pomona.spark.errors import cause_in_log, cause_of, ignore_lost_jvm
 from pomona.spark.session.class_archive import archive_options
 from pomona.spark.session.connect import without_token
 from pomona.spark.session.local_settings import has_java_options, master_in_settings
+from pomona.spark.signals import delayed_signals
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -135,6 +134,7 @@ def _start_jvm(config: dict[str, str]) -> None:
 
     It gets a process group of its own: `timeout` and shells send SIGTERM to all of ours, and the
     JVM must still commit finished work. It ends with this process, which holds its standard input.
+    A signal that interrupts PySpark here would leave a JVM that waits for ever.
     """
     from pyspark import SparkConf, SparkContext
     from pyspark.java_gateway import launch_gateway
@@ -147,32 +147,9 @@ def _start_jvm(config: dict[str, str]) -> None:
     # if the locale is unset, but not if `LC_ALL` is C (PEP 538).
     is_ascii = os.environ.get("LC_ALL") in {"C", "POSIX"}
     utf8 = _environment({"LC_ALL": "C.UTF-8"} if is_ascii else {})
-    with os.fdopen(_jvm_log.open(), "wb") as log, utf8, _delayed_signals():
+    with os.fdopen(_jvm_log.open(), "wb") as log, utf8, delayed_signals():
         gateway = launch(conf, {"stdout": log, "stderr": log, "process_group": 0})
         SparkContext._ensure_initialized(gateway=gateway)
-
-
-@contextmanager
-def _delayed_signals() -> Iterator[None]:
-    """Delay Ctrl-C and SIGTERM until the JVM has answered, some seconds.
-
-    If a signal interrupts PySpark while it starts a JVM, that JVM waits for ever.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals reach the main thread only
-        return
-    came: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
-    for number in numbers:
-        signal.signal(number, lambda number, _: came.append(number))
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
-        if came:
-            signal.raise_signal(came[0])
 
 
 @contextmanager
