@@ -39,7 +39,7 @@ from pomona.job.summary import (
 from pomona.messages import count_of
 from pomona.spark.binary_files import read_images
 from pomona.spark.cluster.cluster import cluster_of
-from pomona.spark.dataframe.featurize import Task
+from pomona.spark.dataframe.task import Task
 from pomona.spark.driver_fallback import DriverFallback
 from pomona.spark.encoder_transport import encoder_handle
 from pomona.spark.errors import lost_a_worker, spark_errors

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pyspark.accumulators import AccumulatorParam
 
-from pomona.spark.dataframe.featurize import LOADS_COLUMN, Task, feature_rows
+from pomona.spark.dataframe.task import LOADS_COLUMN, Task, feature_rows
 from pomona.spark.errors import ignore_lost_jvm
 from pomona.spark.session.session import clone
 

@@ -14,7 +14,7 @@ from pomona.spark.session.session import is_connect
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-    from pomona.spark.dataframe.featurize import Task
+    from pomona.spark.dataframe.task import Task
 
 __all__ = ["Cluster", "cluster_of"]
 

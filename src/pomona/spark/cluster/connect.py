@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pyspark.sql.connect import functions
 from pyspark.sql.connect.observation import Observation
 
-from pomona.spark.dataframe.featurize import LOADS_COLUMN, Task, feature_rows
+from pomona.spark.dataframe.task import LOADS_COLUMN, Task, feature_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
-
-import pyarrow as pa
 
 from pomona.encoder.drawn_warning import warn_of_drawn
 from pomona.encoder.encoder import Encoder
 from pomona.errors import EncoderError, EngineError
 from pomona.schema import column_metadata, encoder_value
-from pomona.spark.encoder_transport import EncoderHandle, encoder_handle, task_cpus
+from pomona.spark.dataframe.udf import Vectors, image_udf
+from pomona.spark.encoder_transport import EncoderHandle, encoder_handle
 from pomona.spark.session.session import check_spark
-from pomona.worker.featurize import encode_images
-from pomona.worker.prepare import EXACT
 
-check_spark(None, None)  # says what to install, where the next lines would not
+check_spark(None, None)  # its error says what to install
 
 import pyspark  # noqa: E402
 from pyspark import keyword_only  # noqa: E402
@@ -37,10 +34,11 @@ from pyspark.ml.util import (  # noqa: E402
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+    from pomona.worker.prepare import Row
+
 __all__ = ["ImageFeaturizer"]
 
 _INVALID = ("keep", "skip", "error")
-_FOUND = "features array<float>, error string"
 
 
 def _loaded(value: Encoder | str | os.PathLike[str]) -> Encoder:
@@ -81,9 +79,7 @@ class ImageFeaturizer(
             (`skip`), or ends the query (`error`). Spark ML estimators accept no nulls.
     """
 
-    encoder: Param[Encoder] = Param(
-        Params._dummy(), "encoder", "what turns images into vectors", _loaded
-    )
+    encoder: Param[Encoder] = Param(Params._dummy(), "encoder", "the encoder", _loaded)
     vectorOutput: Param[bool] = Param(  # noqa: N815 - Params are named as Spark's are
         Params._dummy(),
         "vectorOutput",
@@ -93,19 +89,19 @@ class ImageFeaturizer(
     errorCol: Param[str] = Param(  # noqa: N815
         Params._dummy(),
         "errorCol",
-        "name of a column for what is wrong with an image; '' for none",
+        "name of the column for the error of an image; '' for none",
         TypeConverters.toString,
     )
     encoderCol: Param[str] = Param(  # noqa: N815
         Params._dummy(),
         "encoderCol",
-        "name of a column for what made the vector; by default outputCol + '_encoder', '' for none",
+        "name of the column for the provenance; by default outputCol + '_encoder', '' for none",
         TypeConverters.toString,
     )
     handleInvalid: Param[str] = Param(  # noqa: N815
         Params._dummy(),
         "handleInvalid",
-        "what becomes of images that are none: keep (null), skip (no row) or error",
+        "images that cannot be decoded: keep (null), skip (no row) or error",
         _one_of,
     )
 
@@ -168,20 +164,24 @@ class ImageFeaturizer(
         """Set the name of the column of reasons."""
         return self._set(errorCol=value)
 
+    def setEncoderCol(self, value: str) -> Self:  # noqa: N802
+        """Set the name of the column of provenances."""
+        return self._set(encoderCol=value)
+
     def setHandleInvalid(self, value: str) -> Self:  # noqa: N802
         """Set what happens to images that cannot be decoded."""
         return self._set(handleInvalid=value)
 
     def getEncoder(self) -> Encoder:  # noqa: N802
-        """What turns images into vectors.
+        """Return the encoder.
 
         Raises:
-            EncoderError: none was given.
+            EncoderError: no encoder was set.
         """
         if not self.isSet(self.encoder):
             raise EncoderError(
-                "ImageFeaturizer has no encoder: give encoder=, what pomona.build_encoder made or "
-                "the path of its file"
+                "ImageFeaturizer has no encoder: pass encoder=, an encoder of pomona.build_encoder "
+                "or the path of its file"
             )
         return self.getOrDefault(self.encoder)
 
@@ -192,10 +192,6 @@ class ImageFeaturizer(
     def getErrorCol(self) -> str:  # noqa: N802
         """Return the name of the column of reasons; empty for none."""
         return self.getOrDefault(self.errorCol)
-
-    def setEncoderCol(self, value: str) -> Self:  # noqa: N802
-        """Set the name of the column of provenances."""
-        return self._set(encoderCol=value)
 
     def getEncoderCol(self) -> str:  # noqa: N802
         """Return the name of the column of provenances; empty for none."""
@@ -221,7 +217,7 @@ class ImageFeaturizer(
         self._check_columns(dataset)
         warn_of_drawn(encoder.provenance())
         found = f"{self.uid}_found"
-        udf = _udf(self._carrier(dataset.sparkSession, encoder), fails=invalid == "error")
+        udf = _udf(self._handle(dataset.sparkSession, encoder), fails=invalid == "error")
         rows = dataset.withColumn(found, udf(col(self.getInputCol())))
         vectors, missing = col(f"{found}.features"), col(f"{found}.features").isNull()
         if self.getVectorOutput():
@@ -235,7 +231,7 @@ class ImageFeaturizer(
         if maker := self.getEncoderCol():
             rows = rows.withColumn(maker, lit(encoder_value(provenance)))
         metadata: dict[str, Any] = dict(column_metadata(provenance))
-        # Where Spark ML's own stages look for a vector's length, before they read a row for it.
+        # Stages of Spark ML look here for a vector's length before they read a row for it.
         metadata["ml_attr"] = {"num_attrs": encoder.dimension}
         return rows.drop(found).withMetadata(output, metadata)
 
@@ -261,20 +257,20 @@ class ImageFeaturizer(
                 )
             if new and new in dataset.columns:
                 raise EngineError(
-                    f"ImageFeaturizer would write a column {new!r}, and this DataFrame has one: "
-                    f"give another {parameter}, or drop it"
+                    f"ImageFeaturizer would add a column {new!r}, which the DataFrame already has: "
+                    f"give another {parameter}, or drop the column"
                 )
             named[new] = parameter
 
-    def _carrier(self, spark: SparkSession, encoder: Encoder) -> EncoderHandle:
-        """Send the encoder once, however often something is transformed."""
+    def _handle(self, spark: SparkSession, encoder: Encoder) -> EncoderHandle:
+        """Send the encoder once, even if `transform` is called more often."""
         if self._sent is None or self._sent[0] is not spark or self._sent[1] is not encoder:
             self._sent = (spark, encoder, encoder_handle(spark, encoder, None))
         return self._sent[2]
 
 
 class _Writer(MLWriter):
-    """Params as Spark's own stages save them, and the encoder beside, on any file system."""
+    """Saves the Params as stages of Spark do, and the encoder in a folder beside them."""
 
     def __init__(self, instance: ImageFeaturizer) -> None:
         super().__init__()
@@ -291,7 +287,7 @@ class _Writer(MLWriter):
         spark = self.sparkSession
         DefaultParamsWriter.saveMetadata(instance, path, _context(spark), paramMap=params)
         frame = spark.createDataFrame([(blob,)], "encoder binary").coalesce(1)
-        frame.write.parquet(_beside(path))
+        frame.write.parquet(_encoder_folder(path))
 
 
 class _Reader(MLReader[ImageFeaturizer]):
@@ -301,46 +297,32 @@ class _Reader(MLReader[ImageFeaturizer]):
         instance = ImageFeaturizer()
         instance._resetUid(metadata["uid"])
         DefaultParamsReader.getAndSetParams(instance, metadata)
-        row = spark.read.parquet(_beside(path)).first()
+        row = spark.read.parquet(_encoder_folder(path)).first()
         if row is None:
             raise EncoderError(f"{path} has no encoder: save the ImageFeaturizer again")
         return instance.setEncoder(Encoder.from_bytes(bytes(row["encoder"]), path))
 
 
 def _context(spark: SparkSession) -> Any:
-    """What PySpark's metadata functions take: PySpark 3.5 accepts only a SparkContext."""
+    """Return the argument of PySpark's metadata functions: a SparkContext before PySpark 4."""
     return spark.sparkContext if pyspark.__version__.startswith("3.") else spark
 
 
-def _beside(path: str) -> str:
+def _encoder_folder(path: str) -> str:
     return f"{path.rstrip('/')}/encoder"
 
 
-def _udf(carrier: EncoderHandle, *, fails: bool) -> Any:
-    """A Scalar-Iterator pandas UDF: bytes -> a vector, or what is wrong."""
+def _udf(handle: EncoderHandle, *, fails: bool) -> Any:
+    """Return a pandas UDF from bytes to a vector, or the reason why there is none."""
     import pandas as pd
-    from pyspark.sql.pandas.functions import pandas_udf
 
-    def found(batches: Any) -> Any:
-        runtime = carrier.runtime()
-        for contents in batches:
-            array = pa.array(contents, pa.large_binary(), from_pandas=True)
-            rows, vectors = encode_images(array, None, runtime, EXACT, task_cpus())
-            if fails and (bad := [row for row in rows if row.status != "ok"]):
-                raise EngineError(
-                    f"an image is {bad[0].status} ({bad[0].error}), and handleInvalid is 'error': "
-                    "'keep' or 'skip' go on"
-                )
-            each = iter(vectors)
-            yield pd.DataFrame(
-                {
-                    "features": [next(each) if row.status == "ok" else None for row in rows],
-                    "error": [row.error and f"{row.status}: {row.error}" for row in rows],
-                }
+    def found(rows: Sequence[Row], vectors: Vectors) -> Any:
+        if fails and (bad := [row for row in rows if row.status != "ok"]):
+            raise EngineError(
+                f"an image is {bad[0].status} ({bad[0].error}), and handleInvalid is 'error': use "
+                "'keep' or 'skip' to continue"
             )
+        errors = [row.error and f"{row.status}: {row.error}" for row in rows]
+        return pd.DataFrame({"features": vectors, "error": errors})
 
-    # Spark takes the kind of UDF from the hints; as strings they would not resolve in here.
-    found.__annotations__ = {"batches": Iterator[pd.Series], "return": Iterator[pd.DataFrame]}
-    make: Any = pandas_udf  # its overloads know no hints that are set afterwards
-    # Or Spark may compute the vectors once for each column that is taken out of them.
-    return make(found, _FOUND).asNondeterministic()
+    return image_udf(handle, found, pd.DataFrame, "features array<float>, error string")
