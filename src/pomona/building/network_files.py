@@ -77,7 +77,7 @@ def build(
         return onnx_files.build(path, settings)
     if file_format(path) == "keras":
         return model_files.build(path, settings, trust)
-    return openvino_files.build(path, settings, trust)
+    return openvino_files.build(path, settings)
 
 
 def describe(path: Path, *, trust: bool = False) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def describe(path: Path, *, trust: bool = False) -> dict[str, Any]:
 
     if file_format(path) == "keras":
         return model_files.describe(path, trust)
-    return openvino_files.describe(path, trust)
+    return openvino_files.describe(path)
 
 
 def with_card(path: Path, settings: NetworkSettings) -> NetworkSettings:

@@ -20,7 +20,7 @@ from pomona.building.graph.endpoints import (
     refuse_map,
     refuse_whole_numbers,
 )
-from pomona.building.graph.openvino_files import (
+from pomona.building.graph.image_input import (
     architecture,
     image_layout,
     image_size,

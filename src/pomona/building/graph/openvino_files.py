@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from pomona.building.file_digest import as_text, content_digest
 from pomona.building.graph.classifier_head import check_end, in_openvino, tensor_name
@@ -19,37 +18,29 @@ from pomona.building.graph.endpoints import (
     serialized,
     with_output,
 )
-from pomona.building.graph.signatures import DEFAULT, chosen
-from pomona.building.network_settings import LAYOUTS, NetworkSettings
+from pomona.building.graph.image_input import (
+    Sides,
+    architecture,
+    image_layout,
+    image_size,
+    needed_preprocessing,
+    refuse_signature,
+)
+from pomona.building.graph.signatures import chosen
+from pomona.building.network_settings import NetworkSettings
 from pomona.encoder.encoder import Encoder
-from pomona.encoder.preprocessing import Preprocessing
 from pomona.errors import EncoderError
 from pomona.runtime.openvino import import_openvino
 
-__all__ = [
-    "architecture",
-    "build",
-    "describe",
-    "image_layout",
-    "image_size",
-    "needed_preprocessing",
-    "refuse_channels",
-    "refuse_signature",
-    "with_channels",
-]
-
-_CHANNELS = (3, 1)  # RGB, grey
-
-Sides = list[int | None]  # a shape: None for a side that is not fixed, empty if its rank is not
+__all__ = ["build", "describe"]
 
 
-def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder:  # noqa: ARG001
+def build(path: Path, settings: NetworkSettings) -> Encoder:
     """Build an encoder from a network in a file, or in a SavedModel's folder.
 
     Args:
         path: the file or the folder.
         settings: settings of the network that the file does not contain.
-        trust: has no effect: none of these formats runs code here.
 
     Raises:
         EncoderError: it cannot be read; the network does not return one vector for an image; or its
@@ -99,7 +90,7 @@ def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder
         ) from error
 
 
-def describe(path: Path, trust: bool = False) -> dict[str, Any]:  # noqa: ARG001
+def describe(path: Path) -> dict[str, Any]:
     """Return operations with their output shapes, and the number of constants.
 
     Raises:
@@ -123,78 +114,6 @@ def describe(path: Path, trust: bool = False) -> dict[str, Any]:  # noqa: ARG001
     }
 
 
-def needed_preprocessing(
-    path: Path,
-    settings: NetworkSettings,
-    size: tuple[int, int],
-    hint: str = "",
-    channels: int | None = 3,
-) -> Preprocessing:
-    """Return the specified preprocessing; nothing is guessed.
-
-    Args:
-        path: the name of the network, for errors.
-        settings: the settings of the network.
-        size: height and width of its input, in pixels.
-        hint: known facts about such networks, for errors.
-        channels: channels of its input, 1 or 3; None if that is not fixed.
-
-    Raises:
-        EncoderError: the arithmetic is not specified; the message shows how to specify it.
-    """
-    if not settings.tells_arithmetic:
-        raise EncoderError(
-            f"{path} does not record the preprocessing of its input: give `scale`, `mean` and "
-            "`std` (input = (pixel * scale - mean) / std, pixels 0..255), or write them into "
-            f"{path.name}.toml next to it{hint}; for example scale = 1 for a network that takes "
-            "unchanged pixels, scale = 0.00392156862745098 for 0..1, mean = 127.5 and std = 127.5 "
-            "for -1..1"
-        )
-    return with_channels(path, settings, size, channels)
-
-
-def with_channels(
-    path: Path, settings: NetworkSettings, size: tuple[int, int], channels: int | None
-) -> Preprocessing:
-    """Return the preprocessing in the settings; by default it is RGB, or grey for one channel.
-
-    Raises:
-        EncoderError: the network does not have the channel order of the settings.
-    """
-    told = settings.channel_order
-    if channels is not None and told is not None and (channels == 1) != (told == "grey"):
-        raise EncoderError(
-            f"{path} takes images of {channels} channel{'s' if channels > 1 else ''}, and the "
-            f"channel order is {told}: "
-            + ("leave it out" if channels == 1 else "give RGB or BGR, or leave it out")
-        )
-    height, width = size
-    raw = Preprocessing(
-        height=height,
-        width=width,
-        channel_order="grey" if channels == 1 else "RGB",
-        mean=(0.0,) * 3,
-        std=(1.0,) * 3,
-    )
-    return settings.preprocessing(raw)
-
-
-_FORMAT_NAMES = {".onnx": "ONNX", ".tflite": "TensorFlow Lite", ".xml": "OpenVINO"}
-
-
-def architecture(path: Path, sides: Sides, layout: str, signature: str | None = None) -> str:
-    """Return an encoder's words for its network: the format, and the layout if it was specified.
-
-    A signature other than the default one is part of it.
-
-    The rest of it is in the digest of the file.
-    """
-    known = "TensorFlow SavedModel" if path.is_dir() else _FORMAT_NAMES[path.suffix.lower()]
-    if signature not in (None, DEFAULT):
-        known += f", signature {signature}"
-    return known if _layouts_shown(sides) == [layout] else f"{known}, {layout}"
-
-
 def _read(path: Path, signature: str | None = None) -> Any:
     """Read a network with one input of rank 4; from a SavedModel, read one signature."""
     if not path.is_dir():
@@ -202,19 +121,6 @@ def _read(path: Path, signature: str | None = None) -> Any:
         return _read_file(path, path)
     with chosen(path, signature) as folder:
         return _read_file(folder, path)
-
-
-def refuse_signature(path: Path, signature: str | None) -> None:
-    """Refuse a signature for a network that has none.
-
-    Raises:
-        EncoderError: one is named.
-    """
-    if signature is not None:
-        raise EncoderError(
-            f"`signature` {signature} is for TensorFlow SavedModels, which {path} is not: leave it "
-            "out, or name an output with `layer`"
-        )
 
 
 def _read_file(place: Path, path: Path) -> Any:
@@ -253,77 +159,15 @@ def _refuse_old_ir(path: Path) -> None:
     """Refuse a file of OpenVINO before 2020: OpenVINO itself does not recognise it as a model."""
     try:
         with path.open("rb") as file:
-            told = _IR.search(file.read(2**16))
+            found = _IR.search(file.read(2**16))
     except OSError as error:
         raise EncoderError(f"cannot read {path}: {error.strerror or error}") from error
-    if told and int(told[1]) < _OLDEST_IR:
+    if found and int(found[1]) < _OLDEST_IR:
         raise EncoderError(
-            f"{path} is OpenVINO IR of version {int(told[1])}, and IR before version {_OLDEST_IR} "
+            f"{path} is OpenVINO IR of version {int(found[1])}, and IR before version {_OLDEST_IR} "
             "is no longer read: convert the original model again with OpenVINO 2020.1 or later "
             "(today: 'ovc MODEL')"
         )
-
-
-def image_layout(sides: Sides, path: Path, settings: NetworkSettings) -> str:
-    """Return the layout of a network's input, NCHW or NHWC, from its shape and the settings.
-
-    Raises:
-        EncoderError: there are neither three channels nor one, or both layouts are possible.
-    """
-    possible = [
-        layout for layout in LAYOUTS if not sides or sides[layout.index("C")] in (*_CHANNELS, None)
-    ]
-    if not possible:
-        refuse_channels(path, sides)
-    shown = _layouts_shown(sides)
-    if settings.layout is not None:
-        if settings.layout not in (shown or possible):
-            raise EncoderError(f"{path} takes an input of shape {sides}: not {settings.layout}")
-        return settings.layout
-    if len(shown) == 1:
-        return shown[0]
-    raise EncoderError(
-        f"{path} takes an input of shape {sides or 'unknown'}, which does not show its layout: "
-        f"give `layout` NCHW or NHWC, or write layout into {path.name}.toml next to it"
-    )
-
-
-def refuse_channels(path: Path, sides: Sequence[int | None]) -> NoReturn:
-    """Refuse a network that takes other images than Pomona has.
-
-    Raises:
-        EncoderError: always.
-    """
-    raise EncoderError(
-        f"{path} takes an input of shape {list(sides)}, which has neither 3 channels (RGB) nor 1 "
-        "(grey): Pomona has no others, such as alpha, depth or infrared; export a network that "
-        "takes RGB or grey images"
-    )
-
-
-def _layouts_shown(sides: Sides) -> list[str]:
-    """Return the possible layouts; those of one channel only if none has three."""
-    for channels in _CHANNELS if sides else ():
-        if shown := [each for each in LAYOUTS if sides[each.index("C")] == channels]:
-            return shown
-    return []
-
-
-def image_size(sides: Sides, layout: str, path: Path, settings: NetworkSettings) -> tuple[int, int]:
-    """Return height and width of a network's input, from its shape and the settings.
-
-    Raises:
-        EncoderError: neither has them.
-    """
-    height, width = ((sides or [None] * 4)[layout.index(axis)] for axis in "HW")
-    if settings.size is not None:
-        return settings.size
-    if height is None or width is None:
-        raise EncoderError(
-            f"{path} takes images of any size: give `size`, or write size into {path.name}.toml "
-            "next to it"
-        )
-    return height, width
 
 
 def _check_vector(graph: Any, path: Path, settings: NetworkSettings) -> None:

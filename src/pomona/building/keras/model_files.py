@@ -22,7 +22,7 @@ from pomona.building.graph.endpoints import (
     prepend_preprocessing,
     serialized,
 )
-from pomona.building.graph.openvino_files import (
+from pomona.building.graph.image_input import (
     image_size,
     needed_preprocessing,
     refuse_channels,
