@@ -17,7 +17,6 @@ import numpy as np
 from pomona.building.file_digest import as_text
 from pomona.building.graph.endpoints import (
     attach_probes,
-    did_you_mean,
     flattened,
     prepend_preprocessing,
     serialized,
@@ -31,6 +30,7 @@ from pomona.building.graph.image_input import (
 )
 from pomona.building.keras.backend import exported, import_keras, weights_digest
 from pomona.building.keras.config import objects_in
+from pomona.building.keras.feature_tensor import feature_tensor, has_learned_weights
 from pomona.building.keras.fingerprint import architecture_digest, layers_in_order
 from pomona.building.keras.flatten import FlatNetwork, Step, flatten_model, name_of, tensors_in
 from pomona.building.keras.load import load_model, read_config
@@ -42,12 +42,6 @@ from pomona.errors import EncoderError
 
 __all__ = ["build", "describe"]
 
-# Layers, functions of `keras.ops` and activations that turn a classifier's numbers into scores.
-_SCORES = ("Softmax", "Sigmoid", "LogSoftmax", "LogSigmoid", "Sparsemax")
-_SCORING = ("softmax", "sigmoid", "log_softmax", "log_sigmoid", "sparsemax", "hard_sigmoid")
-# Layers that can follow these numbers at the end of a network.
-_AFTER_DENSE = ("Activation", "Flatten", "Reshape", "ReLU", "Identity", "Squeeze")
-_NORMALISING = ("BatchNormalization", "LayerNormalization")  # only if the end is a score
 _ARITHMETIC = (
     *("Rescaling", "Normalization", "Add", "Subtract", "Multiply", "Divide", "TrueDivide"),
 )
@@ -74,7 +68,7 @@ def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder
     layout, size = _input(network, path, settings)
     with _computable(path, size):
         flat = flatten_model(network, size, layout)
-        output = _output(flat, path, settings)
+        output = feature_tensor(flat, path, settings.layer)
         steps = flat.before(output)
         _refuse_overflow(network.inputs[0].dtype, flat, steps, path)
         preprocessing = _preprocessing(flat, steps, path, settings, size)
@@ -143,107 +137,6 @@ def _input(network: Any, path: Path, settings: NetworkSettings) -> tuple[str, tu
     return layout, image_size(list(sides), layout, path, settings)
 
 
-def _output(flat: FlatNetwork, path: Path, settings: NetworkSettings) -> Any:
-    """Return the tensor that is the feature vector."""
-    if settings.layer is not None:
-        return _named(flat, settings.layer, path)
-    if len(flat.results) > 1:
-        names = [name_of(tensor) for tensor in flat.results]
-        raise EncoderError(
-            f"{path} has {len(names)} outputs ({', '.join(names)}), expected one: name a layer "
-            "with `layer`"
-        )
-    return _before_classifier(flat, path)
-
-
-def _named(flat: FlatNetwork, name: str, path: Path) -> Any:
-    """Return the output tensor of the layer of that name."""
-    made = [tensor for s in flat.steps if s.layer.name == name for tensor in tensors_in(s.made)]
-    if len(made) == 1:
-        return made[0]
-    if made:
-        raise EncoderError(
-            f"{path} has {len(made)} tensors of layer {name!r}, which is called more than once or "
-            "returns several: name a layer after them"
-        )
-    close = did_you_mean(name, [step.layer.name for step in flat.steps])
-    raise EncoderError(f"{path} has no layer {name!r}{close}")
-
-
-def _before_classifier(flat: FlatNetwork, path: Path) -> Any:
-    """Return the tensor before a classifier's last layer, or the output if there is no classifier.
-
-    The classifier is the last layer with weights if it is dense or a convolution over one pixel (as
-    in MobileNet), and if only activations and reshaping follow it. If the output is a score, any
-    layers without weights and normalisations may follow it too, and the classifier may be several
-    layers of the same features.
-
-    Raises:
-        EncoderError: the network ends in scores, but their features are not clear.
-    """
-    (end,) = flat.results
-    is_score = _is_score(flat, end, {})
-    waiting, seen, found = [end], set(), {}
-    while waiting:
-        tensor = waiting.pop()
-        if id(tensor) in seen:
-            continue
-        seen.add(id(tensor))
-        step = flat.maker(tensor)
-        if step and _is_classifier(step, is_score=is_score):
-            found[id(step.given)] = step.given
-        elif step and is_score and (step.kind in _NORMALISING or not _has_trained(step)):
-            waiting += tensors_in([step.args, step.kwargs])
-        elif step and step.given is not None and step.kind in _AFTER_DENSE:
-            waiting.append(step.given)
-        else:
-            found[id(None)] = None  # something else, or the image
-    features = list(found.values())
-    if len(features) == 1 and features[0] is not None:
-        return features[0]
-    if is_score:
-        last = ", ".join(each.layer.name for each in flat.steps[-6:])
-        raise EncoderError(
-            f"{path} ends in scores, and Pomona finds no dense layers that compute them from one "
-            f"vector: choose the layer of its features with `layer`; the last ones are {last}"
-        )
-    return end
-
-
-def _is_classifier(step: Step, *, is_score: bool) -> bool:
-    kind = type(_wrapped(step)).__name__
-    if step.given is None or kind not in ("Dense", "Conv2D", "EinsumDense"):
-        return False
-    return (kind == "Dense" and not is_score) or _is_one_pixel(step.given)
-
-
-def _wrapped(step: Step) -> Any:
-    """Return the layer itself, or the one in a wrapper such as SpectralNormalization."""
-    return getattr(step.layer, "layer", step.layer)
-
-
-def _is_score(flat: FlatNetwork, tensor: Any, known: dict[int, bool]) -> bool:
-    """Return whether a tensor is a score, or depends only on scores without weights."""
-    if id(tensor) not in known:
-        known[id(tensor)] = False
-        step = flat.maker(tensor)
-        if step is not None and _scores(step):
-            known[id(tensor)] = True
-        elif step is not None and not _has_trained(step):
-            given = list(tensors_in([step.args, step.kwargs]))
-            known[id(tensor)] = bool(given) and all(_is_score(flat, t, known) for t in given)
-    return known[id(tensor)]
-
-
-def _scores(step: Step) -> bool:
-    activation = getattr(getattr(_wrapped(step), "activation", None), "__name__", None)
-    return step.kind in _SCORES or activation in _SCORING
-
-
-def _is_one_pixel(tensor: Any) -> bool:
-    return len([side for side in tensor.shape[1:] if side > 1]) <= 1
-
-
 def _refuse_overflow(dtype: str, flat: FlatNetwork, steps: list[Step], path: Path) -> None:
     """Refuse sums of bytes, which wrap around in TensorFlow, but would be float32 here."""
     for step in steps:
@@ -276,7 +169,7 @@ def _own_range(flat: FlatNetwork, steps: list[Step]) -> tuple[float, float] | No
     Returns:
         The smallest and the largest number; None if there is no such arithmetic.
     """
-    before = list(itertools.takewhile(lambda step: not _has_trained(step), steps))
+    before = list(itertools.takewhile(lambda step: not has_learned_weights(step), steps))
     if not any(step.kind in _ARITHMETIC for step in before):
         return None
     front = import_keras().Model(flat.image, before[-1].made)
@@ -284,11 +177,6 @@ def _own_range(flat: FlatNetwork, steps: list[Step]) -> tuple[float, float] | No
     pixels = np.stack([np.zeros(shape, np.float32), np.full(shape, 255, np.float32)])
     numbers = np.asarray(import_keras().ops.convert_to_numpy(front(pixels)))
     return float(numbers.min()), float(numbers.max())
-
-
-def _has_trained(step: Step) -> bool:
-    """Return whether a layer has trained weights; those of a Normalization are statistics."""
-    return bool(getattr(step.layer, "weights", None)) and step.kind != "Normalization"
 
 
 @contextmanager
