@@ -88,7 +88,7 @@ def write(path: Path, arrays: list[Floats]) -> str:
     """Write float16 in Keras' own layout; returns the file's SHA-256."""
     import keras
 
-    from pomona.building.keras.weight_files import layer_shapes
+    from pomona.building.keras.weight_matching import layer_shapes
 
     network = keras.applications.MobileNetV2(
         include_top=False, weights=None, pooling="avg", input_shape=(_SIDE, _SIDE, 3)

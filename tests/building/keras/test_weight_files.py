@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pomona.building.keras.weight_files import LayerShape, _counted, match_weights, read_weights
+from pomona.building.keras.weight_files import read_weights
+from pomona.building.keras.weight_matching import LayerShape, _counted, match_weights
 from pomona.errors import EncoderError
 
 CONV = LayerShape("layers/conv2d", "Conv1", (("kernel", (3, 3, 3, 2)),))

@@ -14,11 +14,7 @@ import numpy as np
 
 from pomona.building.file_digest import as_text, content_digest
 from pomona.building.graph.classifier_head import check_end, in_onnx
-from pomona.building.graph.endpoints import (
-    attach_probes,
-    refuse_map,
-    refuse_whole_numbers,
-)
+from pomona.building.graph.endpoints import attach_probes, refuse_map, refuse_whole_numbers
 from pomona.building.graph.image_input import (
     architecture,
     image_layout,

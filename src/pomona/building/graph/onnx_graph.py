@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from pomona.building.graph.endpoints import (
-    did_you_mean,
-)
+from pomona.building.graph.endpoints import did_you_mean
 from pomona.building.network_settings import NetworkSettings
 from pomona.encoder.preprocessing import Preprocessing
 from pomona.errors import EncoderError
-
-if TYPE_CHECKING:
-    pass
-
 
 __all__ = ["cut_at_output", "flatten_output", "prepend_preprocessing"]
 

@@ -20,13 +20,8 @@ from pomona.building.graph.endpoints import (
 from pomona.building.keras.backend import exported, import_keras, weights_digest
 from pomona.building.keras.drawn import DRAWN, drawn_weights
 from pomona.building.keras.random_weights import parse_seed, seeded_weights
-from pomona.building.keras.weight_files import (
-    Arrays,
-    LayerShape,
-    layer_shapes,
-    match_weights,
-    read_weights,
-)
+from pomona.building.keras.weight_files import Arrays, read_weights
+from pomona.building.keras.weight_matching import LayerShape, layer_shapes, match_weights
 from pomona.building.network_settings import NetworkSettings
 from pomona.encoder.encoder import Encoder
 from pomona.encoder.networks import NetworkCard, find_card

@@ -8,9 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pomona.building.graph.endpoints import (
-    did_you_mean,
-)
+from pomona.building.graph.endpoints import did_you_mean
 from pomona.building.keras.flatten import FlatNetwork, Step, name_of, tensors_in
 from pomona.errors import EncoderError
 
@@ -18,12 +16,9 @@ __all__ = ["feature_tensor", "has_learned_weights"]
 
 # Layers, functions of `keras.ops` and activations that turn a classifier's numbers into scores.
 _SCORES = ("Softmax", "Sigmoid", "LogSoftmax", "LogSigmoid", "Sparsemax")
-
 _SCORING = ("softmax", "sigmoid", "log_softmax", "log_sigmoid", "sparsemax", "hard_sigmoid")
-
 # Layers that can follow these numbers at the end of a network.
 _AFTER_DENSE = ("Activation", "Flatten", "Reshape", "ReLU", "Identity", "Squeeze")
-
 _NORMALISING = ("BatchNormalization", "LayerNormalization")  # only if the end is a score
 
 

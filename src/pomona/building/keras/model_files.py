@@ -1,6 +1,6 @@
 """Whole Keras models in files -> encoders: `.keras`, and `.h5` of Keras 2 and 3.
 
-file -> checked for code -> loaded -> laid flat -> cut before its classifier -> exported
+file -> checked for code -> loaded -> flattened -> cut before its classifier -> exported
 """
 
 from __future__ import annotations
@@ -39,13 +39,12 @@ from pomona.encoder.encoder import Encoder
 from pomona.encoder.networks import CARDS
 from pomona.encoder.preprocessing import Preprocessing
 from pomona.errors import EncoderError
+from pomona.messages import one_line
 
 __all__ = ["build", "describe"]
 
-_ARITHMETIC = (
-    *("Rescaling", "Normalization", "Add", "Subtract", "Multiply", "Divide", "TrueDivide"),
-)
 _OVERFLOWING = ("Add", "Multiply", "Subtract")
+_ARITHMETIC = (*_OVERFLOWING, "Divide", "TrueDivide", "Rescaling", "Normalization")
 _COLOUR = re.compile(r"\x1b\[\d*m")
 _LARGEST_SCALED = 256.0  # the most that pixels 0..255 become in a network trained on them
 
@@ -216,4 +215,4 @@ def _hint(path: Path, own: tuple[float, float] | None) -> str:
 
 def _one_line(error: BaseException) -> str:
     reason = str(error).rpartition("Exception encountered when calling ")[2]
-    return _COLOUR.sub("", " ".join(reason.split()))[:240]
+    return one_line(_COLOUR.sub("", reason), 240)
