@@ -68,7 +68,7 @@ def test_a_union_and_an_append_are_refused_by_every_reader(
     one.write.mode("append").parquet(str(tmp_path / "append"))
     for name in ("union", "fast", "append"):
         path = tmp_path / name
-        both = f"{encoder.fingerprint[:12]}.*{'--decode fast' if name == 'fast' else ''}"
+        both = f"{encoder.fingerprint[:12]}.*{'`decode` fast' if name == 'fast' else ''}"
         if name != "fast":
             both = f"({both}{other.fingerprint[:12]}|{other.fingerprint[:12]}.*{both})"
         for read in (
