@@ -24,7 +24,7 @@ from pomona.encoder.encoder import Encoder
 from pomona.encoder.networks import CARDS
 from pomona.errors import ClassifierError, EncoderError, SourceError
 from pomona.io.location import check_spelling, is_remote, local_path, without_password
-from pomona.job.summary import no_progress
+from pomona.progress import no_progress
 from pomona.source.listing import Source
 from pomona.table.feature_table import FeatureTable
 from pomona.worker.decode import MAX_PIXELS
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pomona.job.summary import Progress
+    from pomona.progress import Progress
 
 __all__ = ["Prediction", "classify"]
 

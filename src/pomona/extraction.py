@@ -25,7 +25,8 @@ from pomona.job.dry_run import EarlyPlan, rehearse
 from pomona.job.gone_rows import Missing
 from pomona.job.job import IMAGE_TIMEOUT_S, Job, JobPaths, local_uris
 from pomona.job.options import Delivery, LocalEngine, Resume, SparkEngine
-from pomona.job.summary import Progress, Summary, no_progress
+from pomona.job.summary import Summary
+from pomona.progress import Progress, no_progress
 from pomona.source.label_rule import Labelling
 from pomona.source.selection import Selection
 from pomona.spark.encoder_transport import open_encoder

@@ -20,7 +20,7 @@ import pomona
 import tables
 from conftest import TESTS
 from pomona.encoder.encoder import Encoder
-from pomona.job.summary import Snapshot
+from pomona.progress import Snapshot
 from pomona.runtime.registry import runtime_for
 from pomona.source.image_file import look_at, read_batches
 from pomona.source.labels import parse_label_rule

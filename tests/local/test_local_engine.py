@@ -19,10 +19,10 @@ import tables
 from conftest import POISON
 from pomona.encoder.encoder import Encoder
 from pomona.errors import EngineError, RunError, SourceError, TableError
-from pomona.job.summary import Snapshot
 from pomona.local import run as local
 from pomona.processes.crash_policy import ENDS_IN_A_ROW
 from pomona.processes.worker_client import State, WorkerProcess
+from pomona.progress import Snapshot
 from pomona.table.writer import TableWriter
 
 STATUSES = {
@@ -433,7 +433,7 @@ def test_progress_ends_at_the_total(encoder: Encoder, pictures: Path, tmp_path: 
         progress=seen.append,
         engine=pomona.LocalEngine(workers=2),
     )
-    assert seen[-1] == Snapshot(done=14, failed=3, total=14)
+    assert seen[-1] == Snapshot("extracting", done=14, total=14, failed=3)
 
 
 def test_ctrl_c_leaves_only_whole_files_and_no_process(pictures: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
 import pomona
 from pomona.encoder.encoder import Encoder
 from pomona.errors import EngineError, RunError, SourceError, TableError
-from pomona.job.summary import Snapshot
+from pomona.progress import Snapshot
 from pomona.schema import FEATURE_SCHEMA
 from pomona.spark import binary_files
 from pomona.spark.session.session import check_spark
@@ -128,7 +128,7 @@ def test_progress_ends_at_the_total(
         progress=seen.append,
         engine=pomona.SparkEngine(spark=connect),
     )
-    assert seen[-1] == Snapshot(done=14, failed=3, total=14)
+    assert seen[-1] == Snapshot("extracting", done=14, total=14, failed=3)
     assert all(0 <= snapshot.done <= 14 for snapshot in seen)
 
 

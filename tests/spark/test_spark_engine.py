@@ -24,7 +24,7 @@ from conftest import POISON
 from pomona import extraction
 from pomona.encoder.encoder import Encoder
 from pomona.errors import EngineError, RunError, TableError
-from pomona.job.summary import Snapshot
+from pomona.progress import Snapshot
 from pomona.schema import FEATURE_SCHEMA
 from pomona.source.image_file import ImageFile
 from pomona.spark import run as engine
@@ -233,7 +233,7 @@ def test_progress_ends_at_the_total(
         progress=seen.append,
         engine=pomona.SparkEngine(spark=spark),
     )
-    assert seen[-1] == Snapshot(done=14, failed=3, total=14)
+    assert seen[-1] == Snapshot("extracting", done=14, total=14, failed=3)
 
 
 def test_a_file_that_spark_cannot_read_keeps_its_row_and_reason(

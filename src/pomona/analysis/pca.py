@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from pomona.analysis.progress import Step, no_steps
 from pomona.encoder.encoder import canonical_digest
 from pomona.errors import UsageError
 from pomona.messages import count_of
+from pomona.progress import Progress, Snapshot, no_progress
 from pomona.schema import FEATURE_SCHEMA
 from pomona.worker.featurize import vectors_array
 
@@ -92,13 +92,13 @@ class Projection:
         }
 
 
-def fit_projection(vectors: Vectors, k: int, step: Step = no_steps) -> Projection:
+def fit_projection(vectors: Vectors, k: int, progress: Progress = no_progress) -> Projection:
     """Compute the PCA of a table's vectors, exactly, in one pass over the table.
 
     Args:
         vectors: N of length D.
         k: components to keep.
-        step: called with the progress.
+        progress: called with the progress.
 
     Raises:
         UsageError: k is too large for the vectors, or they are too long, or all the same.
@@ -117,11 +117,11 @@ def fit_projection(vectors: Vectors, k: int, step: Step = no_steps) -> Projectio
         total += rows.sum(axis=0)
         products += rows.T @ rows  # (D, B) @ (B, D)
         done += len(block)
-        step("adding up", done, vectors.rows)
+        progress(Snapshot("adding up", done, vectors.rows))
     assert shift is not None  # noqa: S101 - `check_size` has seen rows
     off = total / done
     covariance = (products - done * np.outer(off, off)) / (done - 1)
-    step("taking apart", 0, 1)
+    progress(Snapshot("taking apart", 0, 1))
     total_variance = float(np.trace(covariance))
     if not total_variance > 0:
         raise UsageError("all vectors are the same: there is nothing to project them onto")

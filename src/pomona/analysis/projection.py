@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from pomona.analysis.pca import Projection, fit_projection
-from pomona.analysis.progress import Step, no_steps
 from pomona.analysis.vectors import open_vectors
 from pomona.errors import TableError
+from pomona.progress import Progress, Snapshot, no_progress
 from pomona.schema import schema_with_provenance
 from pomona.table.feature_table import FeatureTable
 from pomona.table.part_file import PartWriter, part_name
@@ -98,7 +98,7 @@ def project(
     k: int,
     *,
     overwrite: bool = False,
-    progress: Step = no_steps,
+    progress: Progress = no_progress,
 ) -> Projected:
     """Write a new table with the vectors of another, projected onto their principal components.
 
@@ -133,7 +133,7 @@ def project(
                 part.write(projected)
                 points.take(projected)
                 done += batch.num_rows
-                progress("projecting", done, vectors.all_rows)
+                progress(Snapshot("projecting", done, vectors.all_rows))
             part.close()
             parts.append(part.path)
         for path in parts:  # all at once, after the last row

@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pomona.messages import count_of
+from pomona.progress import Progress, Snapshot, no_progress
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-    from pomona.analysis.progress import Step
-    from pomona.job.summary import Progress, Snapshot
 
 __all__ = ["progress_bar", "steps_bar"]
 
@@ -23,7 +22,7 @@ __all__ = ["progress_bar", "steps_bar"]
 def progress_bar() -> Iterator[Progress]:
     """Yield a function that shows how far a run is: images/s, done, failed, time left."""
     if not sys.stderr.isatty():
-        yield lambda _: None
+        yield no_progress
         return
     began: tuple[float, int] | None = None  # when the first images were seen done, and how many
 
@@ -36,7 +35,7 @@ def progress_bar() -> Iterator[Progress]:
         rate = (snapshot.done - began[1]) / elapsed if began and elapsed else 0.0
         bar.update(
             task,
-            description="extracting" if snapshot.done else "starting",
+            description=snapshot.what if snapshot.done else "starting",
             completed=snapshot.done,
             total=snapshot.total,
             of="?" if snapshot.total is None else f"{snapshot.total:,}",
@@ -55,19 +54,19 @@ def progress_bar() -> Iterator[Progress]:
 
 
 @contextmanager
-def steps_bar() -> Iterator[Step]:
+def steps_bar() -> Iterator[Progress]:
     """Yield a function that shows a step, how much of it is done, and the time left."""
     if not sys.stderr.isatty():
-        yield lambda *_: None
+        yield no_progress
         return
     current = ""
 
-    def show(what: str, done: int, total: int) -> None:
+    def show(snapshot: Snapshot) -> None:
         nonlocal current
-        if what != current:
-            bar.reset(task, description=what)  # each step has a clock of its own
-            current = what
-        bar.update(task, completed=done, total=max(total, 1))
+        if snapshot.what != current:
+            bar.reset(task, description=snapshot.what)  # each step has a clock of its own
+            current = snapshot.what
+        bar.update(task, completed=snapshot.done, total=max(snapshot.total or 0, 1))
 
     bar = _bar("{task.percentage:3.0f} %")
     task = bar.add_task("starting", total=None)

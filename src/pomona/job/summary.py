@@ -1,10 +1,10 @@
-"""How far a run is, and what it did."""
+"""What a run did."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,31 +20,12 @@ if TYPE_CHECKING:
 __all__ = [
     "STOPPING",
     "Outcome",
-    "Progress",
-    "Snapshot",
     "Summary",
-    "no_progress",
     "note_kept",
     "summarize",
 ]
 
 STOPPING = "stopping after the images in hand; a second Ctrl-C or SIGTERM stops at once"
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """How far a run is. `total` is None until the listing has ended."""
-
-    done: int
-    failed: int
-    total: int | None
-
-
-Progress = Callable[[Snapshot], None]
-
-
-def no_progress(_: Snapshot) -> None:
-    """Show nothing."""
 
 
 def note_kept(stop: BaseException, images: int, table: str) -> None:

@@ -20,18 +20,10 @@ from pomona.encoder.encoder import Encoder
 from pomona.job.dry_run import rehearse
 from pomona.job.job import Job, local_listing
 from pomona.job.plan import Plan
-from pomona.job.summary import (
-    STOPPING,
-    Outcome,
-    Progress,
-    Snapshot,
-    Summary,
-    no_progress,
-    note_kept,
-    summarize,
-)
+from pomona.job.summary import STOPPING, Outcome, Summary, note_kept, summarize
 from pomona.local.run_state import RunState
 from pomona.local.supervisor import Supervisor
+from pomona.progress import Progress, Snapshot, no_progress
 from pomona.runtime.registry import computes_on_gpu
 from pomona.table.feature_table import FeatureTable
 from pomona.table.label_record import keep_label_rule
@@ -177,4 +169,4 @@ class _Run:
         for supervisor in self._supervisors:
             more_done, more_failed = supervisor.uncommitted()
             done, failed = done + more_done, failed + more_failed
-        return Snapshot(done, failed, self._state.queue.total)
+        return Snapshot("extracting", done, self._state.queue.total, failed)

@@ -26,17 +26,9 @@ from pomona.job.apply import files_to_compute
 from pomona.job.dry_run import EarlyPlan
 from pomona.job.job import Job
 from pomona.job.plan import Plan
-from pomona.job.summary import (
-    STOPPING,
-    Outcome,
-    Progress,
-    Snapshot,
-    Summary,
-    no_progress,
-    note_kept,
-    summarize,
-)
+from pomona.job.summary import STOPPING, Outcome, Summary, note_kept, summarize
 from pomona.messages import count_of
+from pomona.progress import Progress, Snapshot, no_progress
 from pomona.spark.binary_files import read_images
 from pomona.spark.cluster.cluster import cluster_of
 from pomona.spark.dataframe.task import Task
@@ -294,7 +286,8 @@ class _Run:
     def snapshot(self) -> Snapshot:
         """Return the counts so far. A task adds its own when it ends."""
         done = self._cluster.done() + self._fallback.done.copy()  # other threads add to it
-        return Snapshot(done.total(), done.total() - done["ok"], self._total)
+        failed = done.total() - done["ok"]
+        return Snapshot("extracting", done.total(), self._total, failed)
 
 
 def _watch(run: _Run, progress: Progress) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from pomona.progress import Progress, Snapshot
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,7 +48,7 @@ def choose_strength(
     matrix: NDArray[np.float32],
     codes: NDArray[np.int32],
     seed: int,
-    progress: Callable[[str, int, int], None],
+    progress: Progress,
 ) -> Strength:
     """Choose C by stratified cross-validation, on at most 5,000 rows.
 
@@ -61,7 +62,7 @@ def choose_strength(
         matrix: (N, D) float32, standardised.
         codes: (N,) classes.
         seed: of the folds, and of the rows where there are more than 5,000.
-        progress: is told how far it is.
+        progress: is called with how far it is.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import log_loss
@@ -78,7 +79,7 @@ def choose_strength(
         solver = LogisticRegression(warm_start=True, max_iter=500, tol=1e-3)
         learnt, tested = few[learn], few[test]
         for at, value in enumerate(GRID):
-            progress("choosing the strength", fold * len(GRID) + at, folds * len(GRID))
+            progress(Snapshot("choosing the strength", fold * len(GRID) + at, folds * len(GRID)))
             solver.set_params(C=value).fit(learnt, answers[learn])
             found = solver.predict_proba(tested).astype(np.float64)
             found /= found.sum(axis=1, keepdims=True)  # 1 in float32, not quite in float64

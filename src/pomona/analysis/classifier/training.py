@@ -19,7 +19,6 @@ from pomona.analysis.classifier.evaluation import Evaluation, evaluate
 from pomona.analysis.classifier.regularization import Strength, choose_strength
 from pomona.analysis.classifier.splitting import TEST, TRAIN, ShareSplit, parse_split, split_rows
 from pomona.analysis.classifier.training_data import standardise
-from pomona.analysis.progress import Step, no_steps
 from pomona.analysis.table_encoder import refuse_projected
 from pomona.analysis.vectors import open_vectors
 from pomona.encoder.encoder import Encoder
@@ -27,6 +26,7 @@ from pomona.errors import ClassifierError, UsageError
 from pomona.extras import check_extra
 from pomona.messages import count_of
 from pomona.notebook import html_card, html_pairs, html_table
+from pomona.progress import Progress, Snapshot, no_progress
 from pomona.table.differences import differences
 from pomona.table.feature_table import FeatureTable
 
@@ -118,7 +118,7 @@ def train(  # noqa: PLR0913 - the training's settings, each with a sensible defa
     seed: int = 0,
     memory_gib: float = 2.0,
     encoder: Encoder | str | os.PathLike[str] | None = None,
-    progress: Step = no_steps,
+    progress: Progress = no_progress,
 ) -> Training:
     """Train a linear classifier on the labelled vectors of a feature table, and test it.
 
@@ -159,7 +159,7 @@ def train(  # noqa: PLR0913 - the training's settings, each with a sensible defa
         codes = rows.codes[rows.parts == TRAIN]
         with threadpool_limits(1, "blas"):
             strength = choose_strength(data.matrix, codes, seed, progress)
-        progress("training", 0, 1)
+        progress(Snapshot("training", 0, 1))
         solver = _solver(strength.value)
         with threadpool_limits(1 if data.matrix.nbytes < _SMALL_BYTES else None, "blas"):
             solver.fit(data.matrix, codes)
@@ -167,7 +167,7 @@ def train(  # noqa: PLR0913 - the training's settings, each with a sensible defa
     coefficients, intercept = _for_softmax(solver)
     converged = bool((solver.n_iter_ < _MAX_ITERATIONS).all())
     probe = Classifier(classes, data.mean, data.scale, coefficients, intercept, vectors.provenance)
-    progress("testing", 0, 1)
+    progress(Snapshot("testing", 0, 1))
     evaluation = evaluate(probe, vectors, rows) if (rows.parts == TEST).any() else None
     learnt, tested = rows.counts(TRAIN), rows.counts(TEST)
     facts = {

@@ -13,12 +13,12 @@ import numpy as np
 
 from pomona.analysis.classifier.splitting import TRAIN
 from pomona.errors import RunError
+from pomona.progress import Progress, Snapshot
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pomona.analysis.classifier.splitting import SplitRows
-    from pomona.analysis.progress import Step
     from pomona.analysis.vectors import Vectors
 
 __all__ = ["TrainingData", "standardise"]
@@ -37,7 +37,7 @@ class TrainingData:
 
 
 def standardise(
-    vectors: Vectors, rows: SplitRows, memory_gib: float, progress: Step
+    vectors: Vectors, rows: SplitRows, memory_gib: float, progress: Progress
 ) -> TrainingData:
     """Read the table twice: for mean and variance, and for the standardised vectors.
 
@@ -59,12 +59,12 @@ def standardise(
 
 
 def _learnt_blocks(
-    vectors: Vectors, rows: SplitRows, what: str, progress: Step
+    vectors: Vectors, rows: SplitRows, what: str, progress: Progress
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """The vectors to train on in blocks, each with the number of its first row in the matrix."""
     at = start = 0
     for block in vectors.blocks():
-        progress(what, start, len(rows.parts))
+        progress(Snapshot(what, start, len(rows.parts)))
         chosen = rows.parts[start : start + len(block)] == TRAIN
         start += len(block)
         learnt = block.vectors[chosen]

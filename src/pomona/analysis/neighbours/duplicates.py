@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pomona.analysis.neighbours.exact import compare_pairs, unit, unit_rows
-from pomona.analysis.progress import Step, no_steps
 from pomona.analysis.vectors import Vectors, evenly_spread, open_vectors
 from pomona.errors import UsageError
+from pomona.progress import Progress, no_progress
 from pomona.table.feature_table import FeatureTable
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Duplicates:
 def find_duplicates(
     table: FeatureTable | str | os.PathLike[str],
     threshold: float | None = THRESHOLD,
-    progress: Step = no_steps,
+    progress: Progress = no_progress,
 ) -> Duplicates:
     """Find images that a table contains more than once, or nearly so.
 

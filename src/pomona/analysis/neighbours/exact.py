@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from pomona.analysis.neighbours.groups import Groups
-from pomona.analysis.progress import Step, no_steps
+from pomona.progress import Progress, Snapshot, no_progress
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -175,13 +175,15 @@ class Neighbours:
         return list(zip(self.rows[row].tolist(), self.similarity[row].tolist(), strict=True))
 
 
-def find_neighbours(vectors: NDArray[np.float32], k: int, step: Step = no_steps) -> Neighbours:
+def find_neighbours(
+    vectors: NDArray[np.float32], k: int, progress: Progress = no_progress
+) -> Neighbours:
     """Find the k nearest other rows of each row of a matrix; N - 1 if there are fewer than k.
 
     Args:
         vectors: (N, D) float32, of length 1.
         k: how many rows to find for each row.
-        step: called with the progress.
+        progress: called with the progress.
     """
     count = len(vectors)
     k = min(k, count - 1)
@@ -191,7 +193,7 @@ def find_neighbours(vectors: NDArray[np.float32], k: int, step: Step = no_steps)
         cosines = vectors[start:stop] @ vectors.T  # (B, D) @ (D, N) -> (B, N) float32
         _exclude_itself(cosines, start, 0)
         found.rows[start:stop], found.similarity[start:stop] = _largest(cosines, k)
-        step("comparing", stop, count)
+        progress(Snapshot("comparing", stop, count))
     return found
 
 
@@ -219,14 +221,17 @@ class Pairs:
 
 
 def compare_pairs(
-    vectors: Vectors, threshold: float, step: Step = no_steps, held_rows: int | None = None
+    vectors: Vectors,
+    threshold: float,
+    progress: Progress = no_progress,
+    held_rows: int | None = None,
 ) -> Pairs:
     """Compare every row of a table with every other, each pair once: N * N / 2 cosines.
 
     Args:
         vectors: of N rows.
         threshold: a pair is near if its cosine is this or more.
-        step: called with the progress.
+        progress: called with the progress.
         held_rows: rows to hold at a time, by default a gigabyte of them. The table is streamed past
             them, so a larger table is read several times.
     """
@@ -245,7 +250,7 @@ def compare_pairs(
                 cosines = block @ tile.T  # (B, D) @ (D, C) -> (B, C) float32
                 _add_tile(cosines, top, first + left, threshold, nearest, groups)
             done += len(block) * right
-            step("comparing", min(done, total), total)
+            progress(Snapshot("comparing", min(done, total), total))
     return Pairs(nearest, groups.component())
 
 

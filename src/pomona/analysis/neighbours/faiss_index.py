@@ -23,7 +23,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pomona.analysis.neighbours.exact import Nearest, block_rows, nearest_rows, unit, unit_rows
-from pomona.analysis.progress import Step, no_steps
 from pomona.analysis.vectors import evenly_spread
 from pomona.cores import available_cores
 from pomona.encoder.encoder import canonical_digest
@@ -32,6 +31,7 @@ from pomona.extras import check_extra
 from pomona.io.container import Container
 from pomona.io.location import written_whole
 from pomona.messages import count_of
+from pomona.progress import Progress, Snapshot, no_progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -112,13 +112,13 @@ class NearestIndex:
 
     @classmethod
     def build(
-        cls, vectors: Vectors, step: Step = no_steps, flat_rows: int = FLAT_ROWS
+        cls, vectors: Vectors, progress: Progress = no_progress, flat_rows: int = FLAT_ROWS
     ) -> NearestIndex:
         """Build the index of a table. The table is streamed; only the index is in memory.
 
         Args:
             vectors: of the table.
-            step: called with the progress.
+            progress: called with the progress.
             flat_rows: build a flat index up to this number of rows.
 
         Raises:
@@ -141,7 +141,7 @@ class NearestIndex:
                 flat, about.dimension, about.cells, faiss.METRIC_INNER_PRODUCT
             )
             index.cp.spherical = True
-            step("clustering", 0, 1)
+            progress(Snapshot("clustering", 0, 1))
             trained = evenly_spread(vectors.rows, about.cells * _TRAINED_ROWS_PER_CELL)
             index.train(unit_rows(vectors, trained))
         paths, labels = [], []
@@ -149,10 +149,10 @@ class NearestIndex:
             index.add(unit(block.vectors))
             paths.append(block.paths)
             labels.append(block.labels)
-            step("indexing", index.ntotal, vectors.rows)
+            progress(Snapshot("indexing", index.ntotal, vectors.rows))
         columns = [pa.chunked_array(paths, pa.string()), pa.chunked_array(labels, pa.string())]
         built = cls(about, pa.table(columns, ["path", "label"]).combine_chunks(), index)
-        return built if about.kind == "flat" else built._tuned(vectors, step)
+        return built if about.kind == "flat" else built._tuned(vectors, progress)
 
     @classmethod
     def load(cls, file: Path) -> NearestIndex:
@@ -235,10 +235,10 @@ class NearestIndex:
                 nearest.labels[query, rank] = row["label"]
         return nearest
 
-    def _tuned(self, vectors: Vectors, step: Step) -> NearestIndex:
+    def _tuned(self, vectors: Vectors, progress: Progress) -> NearestIndex:
         """The same index with as many probes as it takes for `AIMED_RECALL`."""
         queries = unit_rows(vectors, evenly_spread(vectors.rows, _MEASURED_ROWS))
-        step("measuring recall", 0, 1)
+        progress(Snapshot("measuring recall", 0, 1))
         blocks = vectors.blocks(block_rows(len(queries)))
         exact = nearest_rows(blocks, queries, _MEASURED_K + 1).similarity
         # Rows as near as the last of the exact ones count as found: duplicates may change places.

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pomona.analysis.neighbours.faiss_index import NearestIndex, table_state
-from pomona.analysis.progress import Step, no_steps
 from pomona.errors import UsageError
+from pomona.progress import Progress, no_progress
 from pomona.table.feature_table import check_output
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ __all__ = ["open_index"]
 _log = logging.getLogger(__name__)
 
 
-def open_index(file: Path, vectors: Vectors, step: Step = no_steps) -> NearestIndex:
+def open_index(file: Path, vectors: Vectors, progress: Progress = no_progress) -> NearestIndex:
     """Read the index of a table; build it if it does not exist or if the table has changed.
 
     Raises:
@@ -42,7 +42,7 @@ def open_index(file: Path, vectors: Vectors, step: Step = no_steps) -> NearestIn
             )
         _log.info("%s: the table has changed since the index was built: building it again", file)
     check_output(file)
-    index = NearestIndex.build(vectors, step)
+    index = NearestIndex.build(vectors, progress)
     index.save(file)
     _log.info("%s: %s", file, index.about)
     return index

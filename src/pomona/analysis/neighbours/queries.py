@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pomona.analysis.progress import Step, no_steps
 from pomona.errors import SourceError
 from pomona.io.location import check_spelling, is_remote, local_path, path_of_row, read_file
+from pomona.progress import Progress, Snapshot, no_progress
 from pomona.runtime.registry import load_once
 from pomona.source.image_file import ImageFile
 from pomona.worker.decode import MAX_PIXELS
@@ -57,7 +57,7 @@ def find_queries(
     vectors: Vectors,
     images: Sequence[str],
     encoder_for: EncoderFor,
-    step: Step = no_steps,
+    progress: Progress = no_progress,
     *,
     max_pixels: int = MAX_PIXELS,
 ) -> list[Query]:
@@ -86,7 +86,7 @@ def find_queries(
         encoder = encoder_for(vectors.provenance)
         options = DecodeOptions(max_pixels, fast=vectors.provenance.get("decode") == "fast")
         for number, (given, content) in enumerate(zip(others, contents, strict=True)):
-            step("encoding", number, len(others))
+            progress(Snapshot("encoding", number, len(others)))
             vector = _encode(given, content, encoder, options)
             queries[given] = Query(given, _uri(given), None, False, vector)
     return [queries[given] for given in dict.fromkeys(images)]

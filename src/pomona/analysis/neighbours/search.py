@@ -14,9 +14,9 @@ from pomona.analysis.neighbours.exact import Nearest, block_rows, nearest_rows, 
 from pomona.analysis.neighbours.faiss_index import check_faiss
 from pomona.analysis.neighbours.index_cache import open_index
 from pomona.analysis.neighbours.queries import EncoderFor, Query, find_queries
-from pomona.analysis.progress import Step, no_steps
 from pomona.analysis.table_encoder import encoder_of_table
 from pomona.analysis.vectors import open_vectors
+from pomona.progress import Progress, Snapshot, no_progress
 from pomona.table.feature_table import FeatureTable
 from pomona.worker.decode import MAX_PIXELS
 
@@ -68,7 +68,7 @@ def search(  # noqa: PLR0913 - settings, each with a sensible default
     weights: str | None = None,
     index: str | os.PathLike[str] | None = None,
     max_pixels: int = MAX_PIXELS,
-    progress: Step = no_steps,
+    progress: Progress = no_progress,
 ) -> list[SearchResult]:
     """Find the nearest images of each image, by the cosine of their vectors.
 
@@ -114,7 +114,7 @@ def search_with(  # noqa: PLR0913 - settings, each with a sensible default
     images: Sequence[str],
     encoder_for: EncoderFor,
     k: int = 10,
-    step: Step = no_steps,
+    progress: Progress = no_progress,
     *,
     index: Path | None = None,
     max_pixels: int = MAX_PIXELS,
@@ -126,7 +126,7 @@ def search_with(  # noqa: PLR0913 - settings, each with a sensible default
         images: paths or URIs of rows, or image files.
         encoder_for: called if an image has no row.
         k: number of images to find. A row is not among its own nearest.
-        step: called with the progress.
+        progress: called with the progress.
         index: an index file. Without one, the search is exact and streams the table.
         max_pixels: images with more pixels are not decoded.
 
@@ -140,22 +140,22 @@ def search_with(  # noqa: PLR0913 - settings, each with a sensible default
         check_faiss()
     vectors = open_vectors(table)
     # The queries come first: an index is not built for an image that does not exist.
-    queries = find_queries(vectors, images, encoder_for, step, max_pixels=max_pixels)
+    queries = find_queries(vectors, images, encoder_for, progress, max_pixels=max_pixels)
     matrix = unit(np.stack([query.vector for query in queries]))
     itself = [query.path if query.is_row else None for query in queries]
     if index:
-        opened = open_index(index, vectors, step)
+        opened = open_index(index, vectors, progress)
         return _results(queries, opened.search(matrix, k, itself), opened.about.kind)
-    blocks = _blocks(vectors, block_rows(len(queries)), step)
+    blocks = _blocks(vectors, block_rows(len(queries)), progress)
     return _results(queries, nearest_rows(blocks, matrix, min(k, vectors.rows), itself), "exact")
 
 
-def _blocks(vectors: Vectors, size: int, step: Step) -> Iterator[Block]:
+def _blocks(vectors: Vectors, size: int, progress: Progress) -> Iterator[Block]:
     done = 0
     for block in vectors.blocks(size):
         yield block
         done += len(block)
-        step("comparing", done, vectors.rows)
+        progress(Snapshot("comparing", done, vectors.rows))
 
 
 def _results(queries: Sequence[Query], nearest: Nearest, method: str) -> list[SearchResult]:

@@ -12,7 +12,6 @@ import numpy as np
 
 from pomona.analysis.neighbours.duplicates import THRESHOLD, Group, same_bytes
 from pomona.analysis.neighbours.exact import Neighbours, find_neighbours, unit
-from pomona.analysis.progress import Step, no_steps
 from pomona.analysis.report.label_quality import (
     ClassSeparation,
     Suspect,
@@ -23,6 +22,7 @@ from pomona.analysis.report.label_quality import (
 from pomona.analysis.report.map_layout import place_rows
 from pomona.analysis.vectors import Vectors, evenly_spread, open_vectors
 from pomona.errors import TableError, UsageError
+from pomona.progress import Progress, Snapshot, no_progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -131,7 +131,7 @@ class Findings:
 
 
 def collect(
-    name: str, table: FeatureTable, options: ReportOptions, step: Step = no_steps
+    name: str, table: FeatureTable, options: ReportOptions, progress: Progress = no_progress
 ) -> Findings:
     """Read a table and collect the content of its report.
 
@@ -148,14 +148,14 @@ def collect(
     clock = _Clock(seconds)
     statuses, labels, failed_labels, failures = _read_rows(table)
     exact, _ = same_bytes(table)
-    sample = _sample(vectors, options.compared, step)
+    sample = _sample(vectors, options.compared, progress)
     clock.lap("reading the table")
-    neighbours = find_neighbours(sample.vectors, _NEIGHBOURS, step)
+    neighbours = find_neighbours(sample.vectors, _NEIGHBOURS, progress)
     scores = score_classes(sample.labels, neighbours)
     doubtful = suspects(sample.labels, neighbours)
     near = near_groups(neighbours, options.threshold)
     clock.lap("comparing the images")
-    step("placing", 0, 1)
+    progress(Snapshot("placing", 0, 1))
     mapped = evenly_spread(len(sample.paths), options.points)
     places = place_rows(sample.vectors[mapped], options.map)
     clock.lap("drawing the map")
@@ -186,7 +186,7 @@ def collect(
 
 
 class _Clock:
-    """Records how long each step took."""
+    """Records how long each progress took."""
 
     def __init__(self, seconds: dict[str, float]) -> None:
         self._seconds = seconds
@@ -216,7 +216,7 @@ def _read_rows(
     return statuses, labels, failed, failures
 
 
-def _sample(vectors: Vectors, most: int, step: Step) -> Sample:
+def _sample(vectors: Vectors, most: int, progress: Progress) -> Sample:
     rows = evenly_spread(vectors.rows, most)
     sample = Sample([], [], np.empty((len(rows), vectors.dimension), np.float32))
     for block in vectors.rows_at(rows):
@@ -224,5 +224,5 @@ def _sample(vectors: Vectors, most: int, step: Step) -> Sample:
         sample.vectors[start : start + len(block)] = unit(block.vectors)
         sample.paths.extend(block.paths.to_pylist())
         sample.labels.extend(block.labels.to_pylist())
-        step("reading", len(sample.paths), len(rows))
+        progress(Snapshot("reading", len(sample.paths), len(rows)))
     return sample

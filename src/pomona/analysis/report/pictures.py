@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pomona.analysis.figures.thumbnails import as_webp, read_thumbnails
-from pomona.analysis.progress import Step, no_steps
+from pomona.progress import Progress, Snapshot, no_progress
 
 __all__ = ["Pictures", "read_pictures"]
 
@@ -34,13 +34,15 @@ class Pictures:
         return f"data:image/webp;base64,{found}" if found else None
 
 
-def read_pictures(paths: Iterable[str], most_bytes: int, step: Step = no_steps) -> Pictures:
+def read_pictures(
+    paths: Iterable[str], most_bytes: int, progress: Progress = no_progress
+) -> Pictures:
     """Read the pictures of images, each once, until they fill the space.
 
     Args:
         paths: of the images, the most important first.
         most_bytes: space for all of them in the page.
-        step: called with the progress.
+        progress: called with the progress.
     """
     wanted = list(dict.fromkeys(paths))
     pictures = Pictures()
@@ -58,5 +60,5 @@ def read_pictures(paths: Iterable[str], most_bytes: int, step: Step = no_steps) 
                 break
             taken += len(text)
             pictures.found[path] = text
-        step("reading pictures", number, len(wanted))
+        progress(Snapshot("reading pictures", number, len(wanted)))
     return pictures

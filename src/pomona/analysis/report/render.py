@@ -16,7 +16,6 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pomona.analysis.progress import Step, no_steps
 from pomona.analysis.report.findings import Findings, ReportOptions, collect
 from pomona.analysis.report.map_layout import check_map, is_by_pca
 from pomona.analysis.report.pictures import Pictures, read_pictures
@@ -25,6 +24,7 @@ from pomona.errors import UsageError
 from pomona.extras import check_extra
 from pomona.io.location import written_whole
 from pomona.messages import count_of, noun_for
+from pomona.progress import Progress, no_progress
 from pomona.table.feature_table import FeatureTable, check_output
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def write_report(
     table: FeatureTable | str | os.PathLike[str],
     file: str | os.PathLike[str],
     options: ReportOptions = _DEFAULTS,
-    progress: Step = no_steps,
+    progress: Progress = no_progress,
 ) -> tuple[Findings, Pictures]:
     """Write a page that shows what is in a feature table.
 
