@@ -90,7 +90,7 @@ def test_a_uri_with_one_slash_is_hadoops_and_nothing_lands_on_the_drivers_disk(
     assert (first.files, again.skipped, len(tables.rows(tmp_path / "far"))) == (14, 14, 14)
     for given, told in (
         ("dbfs:/x", "dbfs|cannot reach"),
-        ("C:/x", "of Windows"),
+        ("C:/x", "a Windows path"),
         ("http://x/y", "web address"),
     ):
         with pytest.raises(PomonaError, match=told):
