@@ -17,7 +17,7 @@ class Changes:
         changed: files that are not as they were when their row was made.
         retried: files whose row has no vector, to be tried again.
         unchanged: files that have their row.
-        gone: rows whose file was in the source and is no more.
+        gone: rows whose file was in the source and no longer exists.
         pruned: those of them that are removed.
         relabelled: files that have their row, and whose label there is changed.
         labels_kept: files whose row keeps a label that the default rule would not give.

@@ -1,4 +1,4 @@
-"""Rows whose files are no more, and which of them may be deleted.
+"""Rows whose files no longer exist, and which of them may be deleted.
 
 A disk that is not mounted leaves an empty folder, or none. Such rows stay unless their folder is
 named.
@@ -50,7 +50,7 @@ class Missing:
 
 
 class GoneRows:
-    """Finds rows whose files are no more, after the whole source was listed."""
+    """Finds rows whose files no longer exist, after the whole source was listed."""
 
     def __init__(
         self, listing: Listing, missing: Missing, changes: Changes, *, prune: bool

@@ -59,7 +59,7 @@ class Job:
         decode: how images become pixels.
         overwrite: replace the table rather than continue it.
         retry_failed: do images again whose row has no vector.
-        prune: remove rows whose file was in the source and is no more.
+        prune: remove rows whose file was in the source and no longer exists.
         missing: which of these rows stay, and whether those of other sources are removed too.
         dry_run: write nothing, find out what would be done.
         image_timeout_s: seconds that one image may take before its process is ended.

@@ -5,7 +5,7 @@
     changed   size or time differ from the row's      the row is deleted, then computed
     failed    a row without a vector                  deleted and computed, if asked for
     label     the row has another label               the label is changed in place
-    gone      a row, and its file is no more          the row stays, or is deleted if asked for
+    gone      a row whose file no longer exists       the row stays, or is deleted if asked for
 
 A plan reads the source and the table, each once, and changes nothing. `pomona.job.apply` does its
 steps, in their order. A row is deleted before its image is computed again, not after: a kill in
@@ -68,7 +68,7 @@ class Relabel:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Delete rows whose files are no more.
+    """Delete rows whose files no longer exist.
 
     Attributes:
         rows: where they are.

@@ -116,7 +116,7 @@ class Evaluation:
 def evaluate(classifier: Classifier, vectors: Vectors, rows: SplitRows) -> Evaluation:
     """Classify the rows to test on, streaming, and count.
 
-    Classes that the classifier has not learnt count as wrong.
+    Images of classes that the classifier was not trained on count as wrong.
 
     Args:
         classifier: what to test.

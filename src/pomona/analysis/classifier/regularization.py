@@ -77,10 +77,10 @@ def choose_strength(
     for fold, (learn, test) in enumerate(splitter.split(few, answers)):
         # Each fit begins where the last one, more strongly regularised, has ended.
         solver = LogisticRegression(warm_start=True, max_iter=500, tol=1e-3)
-        learnt, tested = few[learn], few[test]
+        trained, tested = few[learn], few[test]
         for at, value in enumerate(GRID):
             progress(Snapshot("choosing the strength", fold * len(GRID) + at, folds * len(GRID)))
-            solver.set_params(C=value).fit(learnt, answers[learn])
+            solver.set_params(C=value).fit(trained, answers[learn])
             found = solver.predict_proba(tested).astype(np.float64)
             found /= found.sum(axis=1, keepdims=True)  # 1 in float32, not quite in float64
             losses[fold, at] = log_loss(answers[test], found, labels=solver.classes_)

@@ -72,7 +72,7 @@ class ShareSplit:
     def parts(self, codes: NDArray[np.int32], keys: NDArray[np.uint64]) -> NDArray[np.uint8]:
         """The part of each row: (N,) class codes, -1 for none, and (N,) keys -> (N,).
 
-        Of each class at least one image is learnt from, and one is tested on where it has two.
+        At least one image of each class is for training, and one for testing if it has two or more.
         """
         parts = np.where(codes >= 0, TRAIN, 0).astype(np.uint8)
         order = np.lexsort((keys, codes))
@@ -171,7 +171,7 @@ def _in_order(
 
 def _check(vectors: Vectors, rows: SplitRows, split: FolderSplit | ShareSplit) -> None:
     table = vectors.table
-    learnt = rows.counts(TRAIN)
+    trained = rows.counts(TRAIN)
     if isinstance(split, FolderSplit):
         for part, pattern in ((TRAIN, split.train), (TEST, split.test)):
             if not rows.counts(part).any():
@@ -179,15 +179,15 @@ def _check(vectors: Vectors, rows: SplitRows, split: FolderSplit | ShareSplit) -
                     f"{table} has no labelled image in a folder {pattern}: `split` wants two "
                     f"names of folders that its paths hold"
                 )
-    if (learnt > 0).sum() < 2:
-        only = rows.labels[int(np.argmax(learnt))]
+    if (trained > 0).sum() < 2:
+        only = rows.labels[int(np.argmax(trained))]
         raise TableError(
             f"{table} has one class to learn, {only!r}: a classifier needs images of two or more; "
             "see 'pomona inspect', or extract it with another `label`"
         )
-    if (learnt > 1).sum() < 2:
+    if (trained > 1).sum() < 2:
         raise TableError(
             f"{table} has too few images to learn from: two classes need two or more each, found "
-            f"{count_of(int((learnt == 1).sum()), 'class', 'classes')} with one; if the "
+            f"{count_of(int((trained == 1).sum()), 'class', 'classes')} with one; if the "
             "labels are wrong, extract it with another `label`"
         )

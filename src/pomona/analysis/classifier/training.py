@@ -169,10 +169,10 @@ def train(  # noqa: PLR0913 - the training's settings, each with a sensible defa
     probe = Classifier(classes, data.mean, data.scale, coefficients, intercept, vectors.provenance)
     progress(Snapshot("testing", 0, 1))
     evaluation = evaluate(probe, vectors, rows) if (rows.parts == TEST).any() else None
-    learnt, tested = rows.counts(TRAIN), rows.counts(TEST)
+    trained, tested = rows.counts(TRAIN), rows.counts(TEST)
     facts = {
         "table": name,
-        "images": int(learnt.sum()),
+        "images": int(trained.sum()),
         "split": split or f"{test_share:g} of each class, seed {seed}",
         "strength": strength.value,
         "accuracy": evaluation.accuracy if evaluation else None,
@@ -192,11 +192,11 @@ def train(  # noqa: PLR0913 - the training's settings, each with a sensible defa
         ),
         evaluation,
         strength,
-        learnt=int(learnt.sum()),
+        learnt=int(trained.sum()),
         unlabelled=rows.unlabelled,
         outside=rows.outside,
         failed=vectors.all_rows - vectors.rows,
-        untested=tuple(rows.labels[code] for code in np.flatnonzero((tested == 0) & (learnt > 0))),
+        untested=tuple(rows.labels[code] for code in np.flatnonzero((tested == 0) & (trained > 0))),
         in_file=data.in_file,
         converged=converged,
         seconds=time.monotonic() - started,

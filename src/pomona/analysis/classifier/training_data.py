@@ -47,18 +47,18 @@ def standardise(
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler()
-    learnt = int((rows.parts == TRAIN).sum())
-    for _, block in _learnt_blocks(vectors, rows, "measuring", progress):
+    count = int((rows.parts == TRAIN).sum())
+    for _, block in _training_blocks(vectors, rows, "measuring", progress):
         scaler.partial_fit(block)
-    in_file = learnt * vectors.dimension * 4 > memory_gib * _GIB
-    matrix = (_in_file if in_file else np.empty)((learnt, vectors.dimension), np.float32)
+    in_file = count * vectors.dimension * 4 > memory_gib * _GIB
+    matrix = (_in_file if in_file else np.empty)((count, vectors.dimension), np.float32)
     mean, scale = scaler.mean_.astype(np.float32), scaler.scale_.astype(np.float32)
-    for start, block in _learnt_blocks(vectors, rows, "reading", progress):
+    for start, block in _training_blocks(vectors, rows, "reading", progress):
         matrix[start : start + len(block)] = (block - mean) / scale
     return TrainingData(matrix, mean, scale, in_file)
 
 
-def _learnt_blocks(
+def _training_blocks(
     vectors: Vectors, rows: SplitRows, what: str, progress: Progress
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """The vectors to train on in blocks, each with the number of its first row in the matrix."""
@@ -67,10 +67,10 @@ def _learnt_blocks(
         progress(Snapshot(what, start, len(rows.parts)))
         chosen = rows.parts[start : start + len(block)] == TRAIN
         start += len(block)
-        learnt = block.vectors[chosen]
-        if len(learnt):
-            yield at, learnt
-        at += len(learnt)
+        chosen_vectors = block.vectors[chosen]
+        if len(chosen_vectors):
+            yield at, chosen_vectors
+        at += len(chosen_vectors)
 
 
 def _in_file(shape: tuple[int, int], dtype: type[np.float32]) -> NDArray[np.float32]:
