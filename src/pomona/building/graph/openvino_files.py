@@ -30,6 +30,7 @@ from pomona.building.graph.signatures import chosen
 from pomona.building.network_settings import NetworkSettings
 from pomona.encoder.encoder import Encoder
 from pomona.errors import EncoderError
+from pomona.messages import one_line
 from pomona.runtime.openvino import import_openvino
 
 __all__ = ["build", "describe"]
@@ -208,4 +209,4 @@ def _is_quantized(network: Any) -> bool:
 def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
-    return " ".join((telling or lines or ["no reason given"])[-1].split())[:200]
+    return one_line((telling or lines or ["no reason given"])[-1])

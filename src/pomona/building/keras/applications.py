@@ -26,6 +26,7 @@ from pomona.building.network_settings import NetworkSettings
 from pomona.encoder.encoder import Encoder
 from pomona.encoder.networks import NetworkCard, find_card
 from pomona.errors import EncoderError
+from pomona.messages import one_line
 
 __all__ = ["build", "describe"]
 
@@ -121,7 +122,7 @@ def _without_top(card: NetworkCard, size: Size | None = None, weights: str | Non
             raise
         raise EncoderError(
             f"{card.name} cannot be built for images of {height} x {width} pixels: "
-            f"{' '.join(str(error).split())[:160]}"
+            f"{one_line(error, 160)}"
         ) from error
 
 
@@ -168,7 +169,7 @@ def _with_imagenet(card: NetworkCard, size: Size | None) -> Any:
     except Exception as error:  # Keras' download raises a bare Exception
         raise EncoderError(
             f"the ImageNet weights of {card.name} could not be downloaded "
-            f"({' '.join(str(error).split())[:160]}): give a Keras weights file as "
+            f"({one_line(error, 160)}): give a Keras weights file as "
             "`weights`, or try Pomona with `weights` drawn"
         ) from error
 

@@ -18,6 +18,7 @@ from pomona.building.build_process import reply
 from pomona.building.graph.endpoints import attach_probes, serialized
 from pomona.encoder.encoder import Encoder
 from pomona.errors import EncoderError
+from pomona.messages import one_line
 from pomona.runtime.openvino import import_openvino
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def quantize(encoder: Encoder, pixels: NDArray[np.uint8]) -> Encoder:
     except Exception as error:  # NNCF's own have no common base
         raise EncoderError(
             f"NNCF {nncf.__version__} cannot quantize {encoder.model}: "
-            f"{' '.join(str(error).split())[:200]}; use `precision` f32 or bf16"
+            f"{one_line(error)}; use `precision` f32 or bf16"
         ) from error
     graph, constants = serialized(quantized)
     return attach_probes(

@@ -63,7 +63,7 @@ class HadoopHandler(FileSystemHandler):  # type: ignore[misc]
 
     def get_file_info_selector(self, selector: FileSelector) -> list[FileInfo]:
         """What is in a folder, without what is below its folders."""
-        with _os_errors():
+        with os_errors():
             system, path = self._of(selector.base_dir)
             if not system.exists(path):
                 if selector.allow_not_found:
@@ -73,7 +73,7 @@ class HadoopHandler(FileSystemHandler):  # type: ignore[misc]
 
     def open_input_file(self, path: str) -> pa.PythonFile:
         """Open a file to read at any place."""
-        with _os_errors():
+        with os_errors():
             system, location = self._of(path)
             size = system.getFileStatus(location).getLen()
             return pa.PythonFile(_HadoopFile(system.open(location), size), mode="r")
@@ -89,7 +89,7 @@ class HadoopHandler(FileSystemHandler):  # type: ignore[misc]
         return path.getFileSystem(self._configuration), path
 
     def _info(self, uri: str) -> FileInfo:
-        with _os_errors():
+        with os_errors():
             system, path = self._of(uri)
             if not system.exists(path):
                 return FileInfo(uri, FileType.NotFound)
@@ -129,7 +129,7 @@ class _HadoopFile(io.RawIOBase):
         wanted = left if size < 0 else min(size, left)
         if not wanted:
             return b""
-        with _os_errors():
+        with os_errors():
             self._stream.seek(self._at)
             content = bytes(self._stream.readNBytes(wanted))
         self._at += len(content)
@@ -138,7 +138,7 @@ class _HadoopFile(io.RawIOBase):
     def close(self) -> None:
         if not self.closed:
             super().close()
-            with _os_errors():
+            with os_errors():
                 self._stream.close()
 
 
@@ -150,7 +150,7 @@ def _as_info(uri: str, status: Any) -> FileInfo:
 
 
 @contextmanager
-def _os_errors() -> Iterator[None]:
+def os_errors() -> Iterator[None]:
     """Turn what Hadoop raises into `OSError`, with the innermost cause in one line."""
     from py4j.protocol import Py4JError, Py4JJavaError
     from pyspark.errors import PySparkException
@@ -176,7 +176,7 @@ def _own_gateway() -> Any:
     try:
         gateway = launch(popen_kwargs=quiet)
     except Exception as error:  # PySpark and py4j raise what they like
-        raise OSError(f"no JVM starts here: {' '.join(str(error).split())[:200]}") from error
+        raise OSError(f"no JVM starts here: {one_line(error)}") from error
     atexit.register(_end, gateway)
     return gateway
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 from pomona.errors import SourceError
 from pomona.io.folders import ArrowFolder
 from pomona.io.location import is_remote
+from pomona.messages import one_line
 from pomona.schema import INPUT_SCHEMA
 from pomona.source.image_file import ImageFile, is_for_spark
 from pomona.source.listing import Listing
@@ -115,8 +116,8 @@ class HadoopImageStore:
             finally:
                 stream.close()
         except Py4JJavaError as error:
-            reason = str(error.java_exception.getMessage() or error.java_exception.toString())
-            return None, f"cannot be read: {' '.join(reason.split())[:200]}"
+            reason = error.java_exception.getMessage() or error.java_exception.toString()
+            return None, f"cannot be read: {one_line(reason)}"
 
     def _files(
         self, _on_error: Callable[[OSError], None], passed_over: PassedOver

@@ -15,6 +15,7 @@ from pomona.schema import (
     provenance_of_footer,
 )
 from pomona.spark.row_provenance import one_encoder
+from pomona.spark.storage.hadoop.arrow import os_errors
 from pomona.spark.storage.hadoop.filesystem import hadoop_path
 from pomona.table.makers import one_provenance
 from pomona.table.part_file import damaged
@@ -65,23 +66,19 @@ class Footers:
         Raises:
             TableError: the file is damaged.
         """
-        from py4j.protocol import Py4JJavaError
-
         parquet: Any = self._spark.sparkContext._jvm.org.apache.parquet.hadoop  # type: ignore[union-attr]
         name = f"{self._table}/{part}"
         settings = self._spark._jsparkSession.sessionState().newHadoopConf()
         try:
-            path = hadoop_path(self._spark, name)
-            file = parquet.util.HadoopInputFile.fromPath(path, settings)
-            reader = parquet.ParquetFileReader.open(file)
-            entries = reader.getFooter().getFileMetaData().getKeyValueMetaData()
-            reader.close()
-            struct = entries.get(SPARK_FOOTER_KEY)
+            with os_errors():
+                path = hadoop_path(self._spark, name)
+                file = parquet.util.HadoopInputFile.fromPath(path, settings)
+                reader = parquet.ParquetFileReader.open(file)
+                entries = reader.getFooter().getFileMetaData().getKeyValueMetaData()
+                reader.close()
+                struct = entries.get(SPARK_FOOTER_KEY)
             return provenance_of_footer(struct), columns_of_footer(struct)
-        except Py4JJavaError as error:
-            reason = str(error.java_exception.getMessage()).split("\n")[0][:200]
-            raise TableError(damaged(name, reason)) from error
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise TableError(damaged(name, error)) from error
 
     def _of_rows(self, part: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pomona.errors import TableError
 from pomona.io.folders import Entry
+from pomona.spark.storage.hadoop.arrow import os_errors
 from pomona.spark.storage.hadoop.filesystem import hadoop_path, hadoop_system
 
 if TYPE_CHECKING:
@@ -142,10 +143,8 @@ def _renamed(system: Any, source: Any, target: Any) -> bool:
 @contextmanager
 def _as_table_error(act: str, path: Any) -> Iterator[None]:
     """Turn what a file system of Hadoop raises into a `TableError` with its reason."""
-    from py4j.protocol import Py4JJavaError
-
     try:
-        yield
-    except Py4JJavaError as error:
-        reason = str(error.java_exception.getMessage()).split("\n")[0][:200]
-        raise TableError(f"cannot {act} {path.toString()}: {reason}") from error
+        with os_errors():
+            yield
+    except OSError as error:
+        raise TableError(f"cannot {act} {path.toString()}: {error}") from error
