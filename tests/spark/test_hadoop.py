@@ -37,6 +37,7 @@ from pomona.spark.storage.hadoop.table import HadoopTableStore
 from pomona.table.held_table import HeldTable
 from pomona.table.hold import FolderLock
 from pomona.table.row_index import keys_of
+from pomona.table.store import part_entries
 from stores import Killed, check_contract
 
 pytestmark = pytest.mark.spark
@@ -436,7 +437,7 @@ def test_a_copy_that_lost_rows_does_not_take_the_place_of_part_files(
         pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
     )
     rows = HadoopTableStore(f"{remote}/far", spark)
-    parts, write = list(rows._parts()), SparkCopier.write
+    parts, write = list(part_entries(rows._store)), SparkCopier.write
     monkeypatch.setattr(
         SparkCopier, "write", lambda self, some, place: write(self, some.limit(13), place)
     )
@@ -445,7 +446,7 @@ def test_a_copy_that_lost_rows_does_not_take_the_place_of_part_files(
         rows.held(encoder.provenance(), overwrite=True),
     ):
         merge(rows, rows._held)
-    assert list(rows._parts()) == parts
+    assert list(part_entries(rows._store)) == parts
 
 
 def test_a_table_of_two_encoders_is_refused_whichever_part_comes_first(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pomona.io.folders import Entry
 from pomona.job.job import Job, local_listing
 from pomona.job.plan import Plan
 from pomona.job.summary import Summary, summarize
 from pomona.table.feature_table import STAGING, FeatureTable
 from pomona.table.label_record import needs_writing, read_label_rule
-from pomona.table.parts import is_part_name
-from pomona.table.store import LocalStore
+from pomona.table.store import LocalStore, part_entries
 from pomona.table.writer import check_writable
 
 __all__ = ["EarlyPlan", "rehearse"]
@@ -24,13 +24,13 @@ class EarlyPlan:
         job: what is asked for.
         table: as it was found.
         plan: of what is missing there.
-        parts: part files of the table at that time: name -> (bytes, seconds since 1970).
+        parts: part files of the table at that time, by name.
     """
 
     job: Job
     table: FeatureTable
     plan: Plan
-    parts: dict[str, tuple[int, float]]
+    parts: dict[str, Entry]
 
     @classmethod
     def of(cls, job: Job) -> EarlyPlan:
@@ -43,7 +43,7 @@ class EarlyPlan:
         listing = local_listing(job.paths)
         listing.check()
         check_writable(table, job.provenance(), overwrite=job.overwrite)
-        return cls(job, table, job.plan(listing, table), _state_of(table))
+        return cls(job, table, job.plan(listing, table), part_entries(LocalStore(table.folder)))
 
     def has_work(self) -> bool:
         """Whether a run would change anything, which includes tidying up after a killed one."""
@@ -58,7 +58,7 @@ class EarlyPlan:
 
     def holds(self) -> bool:
         """Whether the plan may be carried out: nobody has changed the table since it was made."""
-        return self.job.overwrite or _state_of(self.table) == self.parts
+        return self.job.overwrite or part_entries(LocalStore(self.table.folder)) == self.parts
 
     def summary(self) -> Summary:
         """What the run did, if it has nothing to do or is a dry run."""
@@ -74,8 +74,3 @@ def rehearse(job: Job) -> Summary:
     early = EarlyPlan.of(job)
     early.plan.count()
     return early.summary()
-
-
-def _state_of(table: FeatureTable) -> dict[str, tuple[int, float]]:
-    entries = LocalStore(table.folder).entries().values()
-    return {e.name: (e.size, e.modified) for e in entries if is_part_name(e.name)}

@@ -162,10 +162,8 @@ class _Run:
         progress(self._snapshot())
 
     def _snapshot(self) -> Snapshot:
-        done, failed = (
-            self._state.counts.total(),
-            self._state.counts.total() - self._state.counts["ok"],
-        )
+        done = self._state.counts.total()
+        failed = done - self._state.counts["ok"]
         for supervisor in self._supervisors:
             more_done, more_failed = supervisor.uncommitted()
             done, failed = done + more_done, failed + more_failed

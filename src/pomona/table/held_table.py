@@ -12,9 +12,8 @@ from typing import Protocol
 
 from pomona.table.hold import Hold
 from pomona.table.journal import Swap
-from pomona.table.parts import is_part_name
 from pomona.table.row_index import NewLabels, RowsToDelete
-from pomona.table.store import Store
+from pomona.table.store import Store, part_entries
 
 __all__ = ["Copier", "HeldTable"]
 
@@ -72,8 +71,7 @@ class HeldTable:
 
     def sizes(self) -> dict[str, int]:
         """The part files in the table, by name, with their sizes in bytes."""
-        entries = self._store.entries().values()
-        return {e.name: e.size for e in entries if not e.is_folder and is_part_name(e.name)}
+        return {name: entry.size for name, entry in part_entries(self._store).items()}
 
     def new_place(self) -> str:
         """Create a place for the part files of one swap."""
@@ -101,9 +99,7 @@ class HeldTable:
             for name in self.now([part]):
                 keys.setdefault(name, set()).update(some)
         for group in self._copier.groups(sorted(keys)):
-            without = set().union(*(keys[name] for name in group))
-            place = self.new_place()
-            self.swap(group, self._copier.copy(group, place, without=without), place)
+            self._rewrite(group, without=set().union(*(keys[name] for name in group)))
 
     def delete_all(self) -> None:
         """Delete all part files."""
@@ -118,8 +114,7 @@ class HeldTable:
                 wanted.setdefault(name, {}).update(some)
         for group in self._copier.groups(sorted(wanted)):
             found = {key: label for name in group for key, label in wanted[name].items()}
-            place = self.new_place()
-            self.swap(group, self._copier.copy(group, place, labels=found), place)
+            self._rewrite(group, labels=found)
 
     def compact(self) -> None:
         """Merge part files if there are many small ones.
@@ -128,11 +123,21 @@ class HeldTable:
         disk, a reader misses their rows. It never sees them twice.
         """
         for group in self._copier.groups_to_merge(self.sizes()):
-            place = self.new_place()
-            self.swap(group, self._copier.copy(group, place), place)
+            self._rewrite(group)
 
     def swap(self, old: list[str], new: list[str], place: str) -> None:
         """Let part files in a place take the place of others in the table."""
         self._hold.check()
         Swap(old, new).do(self._store, place)
         self._successors.update(dict.fromkeys((name for name in old if name not in new), new))
+
+    def _rewrite(
+        self,
+        parts: list[str],
+        without: Collection[bytes] = (),
+        labels: Mapping[bytes, str | None] | None = None,
+    ) -> None:
+        """Let copies take the place of part files; the rest is as for `Copier.copy`."""
+        place = self.new_place()
+        copies = self._copier.copy(parts, place, without=without, labels=labels)
+        self.swap(parts, copies, place)

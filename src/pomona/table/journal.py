@@ -50,19 +50,24 @@ class Swap:
             )
         store.sync(f"{place}/{name}" for name in self.new)  # the old ones go before they move
         steps = len({*self.old} - {*self.new}) + len(self.new)
-        if steps > 1 or not store.moves_whole:
+        is_written_down = steps > 1 or not store.moves_whole
+        if is_written_down:
             store.write(f"{place}/{_SWAP}", json.dumps(asdict(self)).encode())
-        self.finish(store, place)
+        self._carry_out(store, place, self.new)
+        if is_written_down:
+            store.delete([f"{place}/{_SWAP}"])
 
     def finish(self, store: Store, place: str) -> None:
-        """Carry it out, from wherever it was cut off."""
+        """Carry out what is written down, from wherever it was cut off."""
         there = store.entries(place)
-        left = [name for name in self.new if name in there]
+        self._carry_out(store, place, [name for name in self.new if name in there])
+        store.delete([f"{place}/{_SWAP}"])
+
+    def _carry_out(self, store: Store, place: str, left: list[str]) -> None:
+        """Delete the old part files, and move the new ones that are left in their place."""
         if left == self.new:  # else the first was moved already, and the old ones had gone before
             store.delete(name for name in self.old if name not in self.new)
         store.move(left, place, "")
-        if _SWAP in there:
-            store.delete([f"{place}/{_SWAP}"])
 
 
 @dataclass(frozen=True, slots=True)

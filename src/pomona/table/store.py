@@ -12,8 +12,9 @@ from typing import ClassVar, Protocol
 
 from pomona.errors import TableError
 from pomona.io.folders import Entry, LocalFolder
+from pomona.table.parts import is_part_name
 
-__all__ = ["LocalStore", "Store", "sync"]
+__all__ = ["LocalStore", "Store", "part_entries", "sync"]
 
 
 class Store(Protocol):
@@ -56,6 +57,15 @@ class Store(Protocol):
 
     def remove_place(self, place: str) -> None:
         """Delete a folder and all in it, as far as that is possible now."""
+
+
+def part_entries(store: Store) -> dict[str, Entry]:
+    """The part files directly in a table's folder, by name."""
+    return {
+        name: entry
+        for name, entry in store.entries().items()
+        if not entry.is_folder and is_part_name(name)
+    }
 
 
 @dataclass(frozen=True, slots=True)

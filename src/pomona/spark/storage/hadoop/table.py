@@ -37,7 +37,7 @@ from pomona.table.hold import held
 from pomona.table.label_record import keep_label_rule, read_label_rule
 from pomona.table.makers import check_same_maker
 from pomona.table.managed_folders import managed, refuse_to_write
-from pomona.table.parts import is_part_name, stored_parts
+from pomona.table.parts import stored_parts
 from pomona.table.row_index import (
     INDEX_ROWS,
     KEY_IN_SQL,
@@ -52,6 +52,7 @@ from pomona.table.row_index import (
     RowIndex,
     RowsToDelete,
 )
+from pomona.table.store import part_entries
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -82,7 +83,7 @@ class HadoopTableStore:
 
     def exists(self) -> bool:
         """Whether there are part files."""
-        return bool(self._parts())
+        return bool(part_entries(self._store))
 
     def check(self, job: Job) -> None:
         """Check that the folder is a feature table, and that the job's encoder made it."""
@@ -138,7 +139,7 @@ class HadoopTableStore:
 
     def _check(self, provenance: Mapping[str, str], *, overwrite: bool) -> None:
         self._check_folder()
-        made_by, more = self._footers.provenance(self._parts())
+        made_by, more = self._footers.provenance(part_entries(self._store))
         if made_by and not overwrite:
             check_same_maker(self._table, made_by, provenance)
             if more:
@@ -150,7 +151,7 @@ class HadoopTableStore:
     def index(self) -> RowIndex:
         """Return the index of the rows. Executors compute the keys: the driver reads no paths."""
         builder = IndexBuilder()
-        if parts := list(self._parts()):
+        if parts := list(part_entries(self._store)):
             rows = self._copier.read(parts).selectExpr(
                 "_metadata.file_name as part",
                 f"{KEY_IN_SQL} as key",
@@ -254,16 +255,11 @@ class HadoopTableStore:
     def replace_all(self, rows: DataFrame) -> None:
         """Write rows, and replace all rows of the table with them."""
         place = self._held.new_place()
-        self._held.swap(list(self._parts()), self._copier.write(rows, place), place)
+        self._held.swap(list(part_entries(self._store)), self._copier.write(rows, place), place)
 
     def compact(self) -> None:
         """Merge part files if there are many small ones."""
         self._held.compact()
-
-    def _parts(self) -> dict[str, int]:
-        """Return the names of the part files, each with its size in bytes."""
-        entries = self._store.entries().values()
-        return {e.name: e.size for e in entries if not e.is_folder and is_part_name(e.name)}
 
     def _now(self, parts: Iterable[str]) -> list[str]:
         """Return the part files that now have the rows of part files of the index."""
