@@ -1,4 +1,4 @@
-"""The class archive of local Spark: the JVM's own, from Java 19 on."""
+"""The class archive (CDS) of a local Spark JVM, which Java 19 and later maintain themselves."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_java_before_19_gets_no_option(
 
 
 @pytest.mark.parametrize("version", ["19", "21.0.2", "25-ea"])
-def test_java_from_19_on_keeps_the_archive_itself(
+def test_java_19_or_later_gets_the_automatic_archive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
     set_java(tmp_path / "jdk", monkeypatch, version)
@@ -74,7 +74,7 @@ def test_a_folder_of_another_user_is_not_used(
 
 @pytest.mark.usefixtures("java_21")
 @pytest.mark.parametrize("name", ['a "quoted" cache', "two:caches", "back\\slash"])
-def test_a_folder_whose_name_the_jvm_would_misread_is_not_used(tmp_path: Path, name: str) -> None:
+def test_a_folder_name_that_the_jvm_would_misparse_is_not_used(tmp_path: Path, name: str) -> None:
     assert archive_options(tmp_path / name) == ""
     assert not (tmp_path / name).exists()
 
@@ -85,7 +85,7 @@ def test_a_folder_that_cannot_be_created_is_not_an_error() -> None:
 
 
 @pytest.mark.spark
-def test_a_local_run_maps_the_archive_of_the_run_before(tmp_path: Path) -> None:
+def test_a_local_run_maps_the_archive_of_the_previous_run(tmp_path: Path) -> None:
     if (java_version() or 0) < 19:
         pytest.skip("needs Java 19 or later")
     program = """
@@ -105,6 +105,6 @@ with session(None, "local[1]") as spark:
         return done.stdout.strip()
 
     assert archive_is_mapped() == "False"
-    # No run waits for the JVM's end.
+    # No run waits for its JVM to exit.
     faults.wait_for(lambda: any((tmp_path / "jvm").glob("*.jsa")), 120)
     assert archive_is_mapped() == "True"

@@ -1,4 +1,4 @@
-"""Which columns `featurize` takes from a DataFrame, which it keeps, and what it refuses."""
+"""Which columns `featurize` reads from a DataFrame, which it keeps, and what it rejects."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ RECORDS += "`a.b` array<int>, taken timestamp_ntz, meta struct<n: int>"
 
 @pytest.fixture(scope="module")
 def records(spark: SparkSession) -> DataFrame:
-    """Records as data sets have them: keys, an image as a struct, paths that are null."""
+    """Records in the style of public data sets: keys, an image as a struct, null paths."""
     rows = [
         (n, (content, "x.png" if n == 0 else None), n % 2, "insert", [n, None], NOON, (n,))
         for n, content in enumerate(PICTURES)
@@ -50,7 +50,7 @@ def in_tokyo(spark: SparkSession) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("in_tokyo")
-def test_columns_have_any_name_and_the_others_are_kept(
+def test_columns_may_have_any_name_and_other_columns_are_kept(
     records: DataFrame, encoder: Encoder, tmp_path: Path
 ) -> None:
     renamed = records.withColumnRenamed("taken", "modified")
@@ -70,9 +70,9 @@ def test_columns_have_any_name_and_the_others_are_kept(
         assert (row["path"], row["label"], row["status"]) == (str(n), str(n % 2), "ok")
         assert (row["Class"], row["_change_type"], row["a.b"]) == (n % 2, "insert", [n, None])
         assert row["meta"]["n"] == n
-        assert row["shown"] == "2024-07-01 12:00:00"  # as the session shows the column itself
+        assert row["shown"] == "2024-07-01 12:00:00"  # as the session displays the column itself
     assert by_id[9]["status"] == "unreadable"
-    # Vectors are those that the embedded engine computes from files of the same bytes.
+    # The expected vectors come from the embedded engine, from files with the same bytes.
     (tmp_path / "files").mkdir()
     for n, content in enumerate(PICTURES):
         (tmp_path / "files" / f"{n}.png").write_bytes(content)
@@ -85,7 +85,7 @@ def test_columns_have_any_name_and_the_others_are_kept(
     assert len(pomona.read_features(tmp_path / "t")) == 4
 
 
-def test_an_image_without_a_path_is_named_by_its_bytes(
+def test_an_image_without_a_path_is_identified_by_its_bytes(
     records: DataFrame, encoder: Encoder, tmp_path: Path
 ) -> None:
     made = pomona.featurize(
@@ -169,7 +169,7 @@ def test_an_image_without_a_path_is_named_by_its_bytes(
         ),
     ],
 )  # fmt: skip
-def test_columns_that_do_not_fit_are_refused_before_a_job_runs(
+def test_invalid_columns_are_refused_before_a_job_runs(
     capfd: pytest.CaptureFixture[str],
     records: DataFrame,
     encoder: Encoder,
@@ -182,7 +182,7 @@ def test_columns_that_do_not_fit_are_refused_before_a_job_runs(
     with pytest.raises(EngineError, match=told) as caught:
         pomona.featurize(images, encoder, **settings)
     assert len(str(caught.value).splitlines()) == 1
-    assert capfd.readouterr() == ("", "")  # PySpark says nothing beside it
+    assert capfd.readouterr() == ("", "")  # PySpark logs nothing in addition
 
 
 def test_an_object_that_is_not_a_dataframe_is_refused(encoder: Encoder) -> None:
@@ -190,7 +190,7 @@ def test_an_object_that_is_not_a_dataframe_is_refused(encoder: Encoder) -> None:
         pomona.featurize(PICTURES, encoder)
 
 
-def test_a_path_may_have_a_collation(spark: SparkSession, encoder: Encoder) -> None:
+def test_a_path_column_may_have_a_collation(spark: SparkSession, encoder: Encoder) -> None:
     import pyspark
 
     if pyspark.__version__ < "4":
@@ -202,7 +202,7 @@ def test_a_path_may_have_a_collation(spark: SparkSession, encoder: Encoder) -> N
     assert (row["path"], row["status"]) == ("A", "ok")
 
 
-def test_case_counts_if_the_session_says_so(
+def test_column_names_are_case_sensitive_if_the_session_is(
     spark: SparkSession, records: DataFrame, encoder: Encoder
 ) -> None:
     images = records.selectExpr("'a' as Path", "image.bytes as Content", "'l' as Label")
@@ -217,7 +217,7 @@ def test_case_counts_if_the_session_says_so(
     assert (row["path"], row["label"], row["status"]) == ("a", "l", "ok")
 
 
-def test_the_advice_for_base64_works(
+def test_following_the_advice_for_base64_works(
     spark: SparkSession, encoder: Encoder, records: DataFrame
 ) -> None:
     from pyspark.sql.functions import unbase64
@@ -240,7 +240,7 @@ def test_a_star_keeps_all_columns(
     assert {"id", "Class", "a.b", "taken"} <= set(made.columns)
 
 
-def test_names_to_keep_may_come_from_a_generator(records: DataFrame, encoder: Encoder) -> None:
+def test_columns_to_keep_may_come_from_a_generator(records: DataFrame, encoder: Encoder) -> None:
     names = (name for name in ["id", "taken"])
     made = pomona.featurize(
         records, encoder, image_column="image.bytes", path_column="id", keep=names
@@ -248,7 +248,7 @@ def test_names_to_keep_may_come_from_a_generator(records: DataFrame, encoder: En
     assert made.columns[-2:] == ["id", "taken"]
 
 
-def test_a_star_beside_other_names_keeps_all_columns(records: DataFrame, encoder: Encoder) -> None:
+def test_a_star_among_other_names_keeps_all_columns(records: DataFrame, encoder: Encoder) -> None:
     made = pomona.featurize(
         records, encoder, image_column="image.bytes", path_column="id", keep=["*", "id"]
     )

@@ -1,4 +1,4 @@
-"""Real faults on Spark: a driver, executors, Python workers and a whole machine go away."""
+"""Real faults on Spark: losing a driver, executors, Python workers and a whole machine."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SUBMIT = {
     "spark.executor.memory": "512m",
     "spark.deploy.maxExecutorRetries": "-1",
 }
-WAVE = ["--wave-files", "60"]  # of 241 files: five waves
+WAVE = ["--wave-files", "60"]  # 241 files: five waves
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def environment() -> dict[str, str]:
 
 
 class Cluster:
-    """A standalone cluster on the loopback interface: a master, and workers of one core each."""
+    """A standalone cluster on the loopback interface: a master, and workers with one core each."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -71,7 +71,7 @@ class Cluster:
         return (self.folder / f"{what}.log").read_text(errors="replace")
 
     def executors(self) -> list[int]:
-        """The processes in which tasks run."""
+        """The processes that run tasks."""
         below = faults.below(*(worker.pid for worker in self.workers))
         return [p.pid for p in below if "ExecutorBackend" in p.command]
 
@@ -126,13 +126,13 @@ def submit_settings() -> dict[str, str]:
 
 
 def python_workers(*ancestors: int) -> list[int]:
-    """The processes that Spark's Python daemons forked, below some processes."""
+    """The processes that the Python daemons of Spark forked, below the given processes."""
     below = faults.below(*ancestors)
     daemons = {p.pid for p in below if "pyspark.daemon" in p.command}
     return [p.pid for p in below if p.parent in daemons]
 
 
-def strike_during(
+def kill_during(
     run: list[str],
     what: str,
     victims: Callable[[int], list[int]],
@@ -140,21 +140,21 @@ def strike_during(
     *,
     and_all_below: bool = False,
 ) -> bool:
-    """Run a command to its end, and kill one of its helpers on the way.
+    """Run a command to its end, and kill one of its helper processes while it runs.
 
     Args:
-        run: the command; it must end well.
-        what: the name that the kill is counted by.
-        victims: gives the helpers that are there, by the command's process id.
-        moment_s: seconds to wait from when there are any.
-        and_all_below: kill also what the helper has started, first.
+        run: the command; it must succeed.
+        what: the name under which the kill is counted.
+        victims: returns the helper processes that exist, given the command's process id.
+        moment_s: seconds to wait after the first victim appears.
+        and_all_below: first kill the victim's own child processes.
 
     Returns:
-        Whether there was one to kill at that moment.
+        Whether a victim existed at that moment.
     """
     struck: list[int] = []
 
-    def strike() -> None:
+    def kill_one() -> None:
         while process.poll() is None and not victims(process.pid):
             time.sleep(0.1)
         time.sleep(moment_s)
@@ -165,7 +165,7 @@ def strike_during(
             faults.kill(struck[0], what)
 
     with faults.running(run, env=submit_settings()) as process:
-        striker = threading.Thread(target=strike)
+        striker = threading.Thread(target=kill_one)
         striker.start()
         _, said = process.communicate(timeout=240)
         striker.join()
@@ -173,21 +173,21 @@ def strike_during(
     return bool(struck)
 
 
-def strike_until_it_lands(
+def kill_until_it_lands(
     run: list[str],
     table: Path,
     what: str,
     victims: Callable[[int], list[int]],
     moment_s: float,
 ) -> None:
-    """As `strike_during`, at an earlier moment where nothing was there to kill."""
-    while not strike_during(run, what, victims, moment_s):
+    """Call `kill_during`, and try earlier moments until a victim exists."""
+    while not kill_during(run, what, victims, moment_s):
         shutil.rmtree(table)
         moment_s *= 0.7
 
 
 def kill_driver(run: list[str], table: Path, moment_s: float) -> None:
-    """Kill a run so long after it has begun to write, or earlier where it ends before that."""
+    """Kill a run `moment_s` after it starts to write, or earlier if it ends before that."""
     while True:
         with faults.running(run, env=submit_settings()) as process:
             faults.wait_for(lambda: list(table.glob("_staging-*")), 120)
@@ -200,7 +200,7 @@ def kill_driver(run: list[str], table: Path, moment_s: float) -> None:
         moment_s *= 0.7
 
 
-def test_a_killed_driver_costs_no_row_and_either_engine_goes_on(
+def test_a_killed_driver_loses_no_row_and_either_engine_continues(
     expected: pa.Table, encoder: Encoder, faulty_pictures: Path, tmp_path: Path, encoder_file: Path
 ) -> None:
     if shutil.which("java") is None:
@@ -211,7 +211,7 @@ def test_a_killed_driver_costs_no_row_and_either_engine_goes_on(
         run = command(faulty_pictures, table, encoder_file, "local[2]")
         kill_driver(run, table, rng.uniform(0, 12))
         faults.assert_sound(table, expected)
-        # At once, while the killed driver's JVM may still be there.
+        # Start at once, while the JVM of the killed driver may still run.
         if number % 2:
             subprocess.run(run, env=submit_settings(), capture_output=True, check=True)
         else:
@@ -224,20 +224,20 @@ def test_a_killed_driver_costs_no_row_and_either_engine_goes_on(
         faults.assert_whole(table, expected)
 
 
-def test_killed_executors_cost_no_row(
+def test_killed_executors_lose_no_row(
     expected: pa.Table, faulty_pictures: Path, tmp_path: Path, encoder_file: Path, cluster: Cluster
 ) -> None:
     rng = random.Random(12)
     for number in range(faults.MOMENTS):
         table = tmp_path / f"t{number}"
         run = command(faulty_pictures, table, encoder_file, cluster.master)
-        strike_until_it_lands(
+        kill_until_it_lands(
             run, table, "Spark executor", lambda _: cluster.executors(), rng.uniform(0, 6)
         )
         faults.assert_whole(table, expected)
 
 
-def test_python_workers_that_are_killed_as_for_memory_cost_no_row(
+def test_python_workers_killed_as_if_out_of_memory_lose_no_row(
     expected: pa.Table, faulty_pictures: Path, tmp_path: Path, encoder_file: Path, cluster: Cluster
 ) -> None:
     rng = random.Random(13)
@@ -247,11 +247,11 @@ def test_python_workers_that_are_killed_as_for_memory_cost_no_row(
             table = tmp_path / f"t{number}{re.sub('[^a-z]', '', master)}"
             run = command(faulty_pictures, table, encoder_file, master)
             what = "Python worker of Spark"
-            strike_until_it_lands(run, table, what, victims, rng.uniform(0, 6))
+            kill_until_it_lands(run, table, what, victims, rng.uniform(0, 6))
             faults.assert_whole(table, expected)
 
 
-def test_a_machine_that_goes_away_costs_no_row(
+def test_a_lost_machine_loses_no_row(
     expected: pa.Table, faulty_pictures: Path, tmp_path: Path, encoder_file: Path, cluster: Cluster
 ) -> None:
     rng = random.Random(14)
@@ -260,11 +260,11 @@ def test_a_machine_that_goes_away_costs_no_row(
         table = tmp_path / f"t{number}"
 
         def machine(_: int, lost: subprocess.Popen[bytes] = lost, table: Path = table) -> list[int]:
-            """The worker, while it has work and the table has rows."""
+            """The worker, once it has work and the table has rows."""
             at_work = faults.below(lost.pid) and list(table.glob("*.parquet"))
             return [lost.pid] if at_work else []
 
         run = command(faulty_pictures, table, encoder_file, cluster.master)
         moment = rng.uniform(0, 1)
-        assert strike_during(run, "machine of Spark", machine, moment, and_all_below=True)
+        assert kill_during(run, "machine of Spark", machine, moment, and_all_below=True)
         faults.assert_whole(table, expected)

@@ -1,4 +1,4 @@
-"""Images and tables on a file system of Hadoop's: nothing is lost there either."""
+"""Images and tables on a Hadoop file system: no row is lost there either."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from stores import Killed, check_contract
 pytestmark = pytest.mark.spark
 
 
-def test_images_and_table_may_lie_on_a_hadoop_file_system(
+def test_images_and_table_may_be_on_a_hadoop_file_system(
     spark: SparkSession,
     encoder: Encoder,
     pictures: Path,
@@ -51,7 +51,7 @@ def test_images_and_table_may_lie_on_a_hadoop_file_system(
     remote: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(binary_files, "_LEAST_LOOKS", 3)  # so that several threads look at them
+    monkeypatch.setattr(binary_files, "_LEAST_LOOKS", 3)  # so that several threads check them
     source, table = f"{remote}/{pictures.name}", f"{remote}/far"
     summary = pomona.extract(source, table, encoder=encoder, engine=pomona.SparkEngine(spark=spark))
     again = pomona.extract(source, table, encoder=encoder, engine=pomona.SparkEngine(spark=spark))
@@ -67,7 +67,7 @@ def test_images_and_table_may_lie_on_a_hadoop_file_system(
     assert (summary.files, again.skipped, again.ok) == (14, 14, 0)
 
 
-def test_a_uri_with_one_slash_is_hadoops_and_nothing_lands_on_the_drivers_disk(
+def test_a_uri_with_one_slash_is_a_hadoop_uri_and_writes_nothing_to_the_drivers_disk(
     spark: SparkSession,
     encoder: Encoder,
     pictures: Path,
@@ -131,7 +131,7 @@ def test_a_remote_table_of_another_encoder_is_refused_and_overwrite_replaces_it(
     assert len(tables.rows(tmp_path / "far")) == 14
 
 
-def test_a_remote_folder_that_is_no_table_is_never_touched(
+def test_a_remote_folder_that_is_not_a_table_is_never_changed(
     spark: SparkSession, encoder: Encoder, pictures: Path, remote: str
 ) -> None:
     with pytest.raises(TableError, match="not a feature table"):
@@ -145,7 +145,7 @@ def test_a_remote_folder_that_is_no_table_is_never_touched(
     assert (pictures / "notes.txt").exists()
 
 
-def test_a_remote_table_is_resumed_as_a_local_one(
+def test_a_remote_table_is_resumed_like_a_local_one(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
 ) -> None:
     source, table = f"{remote}/{pictures.name}", f"{remote}/far"
@@ -189,20 +189,20 @@ def test_small_part_files_of_a_remote_table_are_merged(
 
 
 def merge(rows: HadoopTableStore, table: HeldTable) -> None:
-    """Copy the part files of a table to one."""
+    """Copy the part files of a table into one."""
     parts, place = list(table.sizes()), table.new_place()
     table.swap(parts, rows._copier.copy(parts, place), place)
 
 
 def relabel(rows: HadoopTableStore, table: HeldTable) -> None:
-    """Give each row another label."""
+    """Give each row a different label."""
     paths = {part: next(rows.paths_in([part])) for part in table.sizes()}
     table.relabel({part: dict.fromkeys(keys_of(found), "new") for part, found in paths.items()})
 
 
 @pytest.mark.parametrize("moment", ["copies are written", "rows are gone", "rows are back"])
 @pytest.mark.parametrize("work", [merge, relabel])
-def test_a_kill_while_part_files_of_a_remote_table_are_replaced_loses_no_row_and_doubles_none(
+def test_a_kill_during_replacement_of_remote_part_files_neither_loses_nor_duplicates_rows(
     spark: SparkSession,
     encoder: Encoder,
     pictures: Path,
@@ -243,7 +243,7 @@ def test_a_kill_while_part_files_of_a_remote_table_are_replaced_loses_no_row_and
     assert not list((tmp_path / "far").glob("_*"))
 
 
-def test_a_rename_that_copies_and_was_cut_off_in_between_does_not_block_later_writers(
+def test_an_interrupted_rename_by_copy_does_not_block_later_writers(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
 ) -> None:
     pomona.extract(
@@ -267,7 +267,7 @@ def test_a_rename_that_copies_and_was_cut_off_in_between_does_not_block_later_wr
     assert tables.read(tmp_path / "far").equals(before)
 
 
-def test_a_file_that_a_storage_does_not_delete_stops_the_swap_before_rows_are_doubled(
+def test_a_file_that_the_storage_fails_to_delete_stops_the_swap_before_rows_are_duplicated(
     spark: SparkSession,
     encoder: Encoder,
     pictures: Path,
@@ -281,7 +281,7 @@ def test_a_file_that_a_storage_does_not_delete_stops_the_swap_before_rows_are_do
     before = tables.read(tmp_path / "far")
 
     class Stubborn:
-        """A file system that says false."""
+        """A file system whose delete returns false."""
 
         def __init__(self, real: Any) -> None:
             self._real = real
@@ -304,7 +304,7 @@ def test_a_file_that_a_storage_does_not_delete_stops_the_swap_before_rows_are_do
     assert tables.read(tmp_path / "far").equals(before)
 
 
-def test_a_swap_in_a_remote_table_that_failed_is_completed_by_the_same_run(
+def test_the_same_run_completes_a_failed_swap_in_a_remote_table(
     spark: SparkSession,
     encoder: Encoder,
     pictures: Path,
@@ -335,11 +335,11 @@ def test_a_swap_in_a_remote_table_that_failed_is_completed_by_the_same_run(
     assert not list((tmp_path / "far").glob("_*"))
 
 
-def test_hadoops_store_keeps_the_contract(spark: SparkSession, remote: str) -> None:
+def test_hadoop_store_satisfies_the_store_contract(spark: SparkSession, remote: str) -> None:
     check_contract(HadoopStore(f"{remote}/store", spark))
 
 
-def test_a_written_down_swap_that_leads_out_of_a_remote_table_is_refused(
+def test_a_swap_journal_with_paths_outside_the_remote_table_is_refused(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
 ) -> None:
     pomona.extract(
@@ -357,7 +357,7 @@ def test_a_written_down_swap_that_leads_out_of_a_remote_table_is_refused(
     assert precious.exists()
 
 
-def test_a_second_writer_of_a_remote_table_is_refused_and_a_stale_mark_does_not_block(
+def test_a_second_writer_of_a_remote_table_is_refused_and_a_stale_lease_does_not_block(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
 ) -> None:
     (tmp_path / "far").mkdir()
@@ -379,7 +379,7 @@ def test_a_second_writer_of_a_remote_table_is_refused_and_a_stale_mark_does_not_
 
 
 @pytest.mark.parametrize("written", ["", '{"old": ["part'])
-def test_a_swap_that_was_not_written_down_whole_was_never_made(
+def test_a_swap_with_an_incomplete_journal_did_not_happen(
     spark: SparkSession,
     encoder: Encoder,
     pictures: Path,
@@ -404,7 +404,7 @@ def test_a_swap_that_was_not_written_down_whole_was_never_made(
     assert not swap.exists()
 
 
-def test_a_part_file_that_cannot_be_read_is_never_dropped_for_any_setting_of_the_session(
+def test_an_unreadable_part_file_is_never_dropped_for_any_session_setting(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
 ) -> None:
     pomona.extract(
@@ -412,7 +412,7 @@ def test_a_part_file_that_cannot_be_read_is_never_dropped_for_any_setting_of_the
     )
     contents = {part: bytearray(part.read_bytes()) for part in (tmp_path / "far").glob("*.parquet")}
     for part, content in contents.items():
-        content[4:400] = bytes(396)  # pages; the footer stays
+        content[4:400] = bytes(396)  # damages the pages; the footer stays intact
         part.write_bytes(content)
         part.with_name(f".{part.name}.crc").unlink(missing_ok=True)
     os.utime(pictures / "Apple Red 1" / "image 3.jpg", (1e9, 1e9))
@@ -426,7 +426,7 @@ def test_a_part_file_that_cannot_be_read_is_never_dropped_for_any_setting_of_the
     assert {part: part.read_bytes() for part in contents} == contents
 
 
-def test_a_copy_that_lost_rows_does_not_take_the_place_of_part_files(
+def test_a_copy_that_lost_rows_does_not_replace_part_files(
     spark: SparkSession,
     encoder: Encoder,
     pictures: Path,
@@ -449,7 +449,7 @@ def test_a_copy_that_lost_rows_does_not_take_the_place_of_part_files(
     assert list(part_entries(rows._store)) == parts
 
 
-def test_a_table_of_two_encoders_is_refused_whichever_part_comes_first(
+def test_a_table_of_two_encoders_is_refused_for_any_order_of_its_parts(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
 ) -> None:
     import dataclasses
@@ -469,7 +469,7 @@ def test_a_table_of_two_encoders_is_refused_whichever_part_comes_first(
         )
 
 
-def test_a_damaged_part_file_is_named_with_the_way_on(
+def test_a_damaged_part_file_is_named_with_a_remedy(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
 ) -> None:
     pomona.extract(
@@ -482,7 +482,7 @@ def test_a_damaged_part_file_is_named_with_the_way_on(
         )
 
 
-def test_a_mark_that_was_taken_away_stops_its_holder(
+def test_removing_a_lease_stops_its_holder(
     spark: SparkSession, tmp_path: Path, remote: str
 ) -> None:
     with Lease(f"{remote}/far", spark) as mark:
@@ -496,7 +496,7 @@ def test_a_mark_that_was_taken_away_stops_its_holder(
     assert not (tmp_path / "far").exists()
 
 
-def test_a_mark_is_renewed_again_after_a_failure(
+def test_a_lease_is_renewed_again_after_a_failure(
     spark: SparkSession, remote: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "_EVERY_S", 0.05)
@@ -515,12 +515,12 @@ def test_a_mark_is_renewed_again_after_a_failure(
 
 
 @pytest.mark.parametrize("lapse", ["taken away", "too old"])
-def test_a_mark_that_lapsed_is_not_renewed_behind_another_runs_back(
+def test_a_lapsed_lease_is_not_renewed_once_another_run_holds_it(
     spark: SparkSession, remote: str, monkeypatch: pytest.MonkeyPatch, lapse: str
 ) -> None:
     monkeypatch.setattr(lease, "_EVERY_S", 0.05)
 
-    def let_lapse(mark: Lease) -> None:  # before the thread that renews it has begun
+    def let_lapse(mark: Lease) -> None:  # before the thread that renews it starts
         if lapse == "taken away":
             mark._system.delete(mark._path, False)
         else:
@@ -534,7 +534,7 @@ def test_a_mark_that_lapsed_is_not_renewed_behind_another_runs_back(
             mark.check()
 
 
-def test_a_mark_that_could_not_be_renewed_for_long_stops_its_holder(
+def test_a_lease_that_could_not_be_renewed_for_long_stops_its_holder(
     spark: SparkSession, remote: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Lease(f"{remote}/far", spark) as mark:
@@ -543,7 +543,7 @@ def test_a_mark_that_could_not_be_renewed_for_long_stops_its_holder(
             mark.check()
 
 
-def test_signs_of_a_glob_may_be_in_a_remote_tables_name(
+def test_glob_characters_may_be_in_a_remote_tables_name(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
 ) -> None:
     table = f"{remote}/run [1] {{a,b}}"
@@ -554,7 +554,7 @@ def test_signs_of_a_glob_may_be_in_a_remote_tables_name(
     assert len(tables.rows(tmp_path / "run [1] {a,b}")) == 14
 
 
-def test_files_are_drawn_from_a_listing_many_at_once_as_they_would_be_one_by_one(
+def test_fetching_many_listed_files_in_one_call_equals_fetching_them_one_by_one(
     spark: SparkSession, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listing, "_AT_ONCE", 3)
@@ -572,7 +572,7 @@ def test_files_are_drawn_from_a_listing_many_at_once_as_they_would_be_one_by_one
     assert sum(f.size for f in at_once) == sum(path.stat().st_size for path in every)
 
 
-def test_sparks_jvm_compiles_what_draws_many_at_once(spark: SparkSession) -> None:
+def test_sparks_jvm_compiles_the_bulk_listing_code(spark: SparkSession) -> None:
     assert listing._compiled(spark) is not None
 
 
@@ -586,7 +586,7 @@ def test_nested_roots_of_a_glob_list_each_file_once(
     assert summary.files == len(tables.rows(tmp_path / "far")) == 14
 
 
-def test_hidden_folders_that_a_glob_finds_and_the_table_itself_are_no_images(
+def test_hidden_folders_that_a_glob_matches_and_the_table_itself_are_not_images(
     spark: SparkSession, encoder: Encoder, pictures: Path, remote: str
 ) -> None:
     for name in ("_trash", ".thumbnails"):
@@ -611,7 +611,7 @@ def test_hidden_folders_that_a_glob_finds_and_the_table_itself_are_no_images(
 
 
 @pytest.mark.parametrize("before", [True, False])
-def test_files_deleted_cut_off_or_replaced_after_the_listing_have_rows_that_say_so(
+def test_files_deleted_truncated_or_replaced_after_the_listing_get_rows_that_say_so(
     spark: SparkSession,
     encoder: Encoder,
     pictures: Path,

@@ -1,4 +1,4 @@
-"""Partitions and streaming sinks that Spark writes, and tables of other systems, through Spark."""
+"""Partitions and streaming sinks that Spark writes, and tables of other systems, on Spark."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pomona.table.feature_table import FeatureTable
 pytestmark = pytest.mark.spark
 
 LABELS = ["01", "a/b=c %41 'é'", None, "true", "2024-01-01"]
-_FOLDERS = ["01", "a*b*", "__HIVE*", "true", "2024-01-01"]  # of the labels, as patterns
+_FOLDERS = ["01", "a*b*", "__HIVE*", "true", "2024-01-01"]  # the labels, as patterns
 VECTORS = [[float(n), 1.0, 2.0] for n in range(len(LABELS))]
 
 
@@ -32,7 +32,7 @@ def _by_vector(table: str | Path) -> dict[float, str | None]:
     return dict(zip(found.vectors[:, 0].tolist(), found.labels, strict=True))
 
 
-def test_partitions_and_sinks_of_spark_are_read_here_and_there_and_not_added_to(
+def test_partitions_and_sinks_of_spark_are_readable_by_both_engines_and_not_appended_to(
     spark: SparkSession, tmp_path: Path, remote: str, pictures: Path, encoder: Encoder
 ) -> None:
     flat = tables.write(tmp_path / "flat", VECTORS, LABELS, parts=5)
@@ -49,7 +49,7 @@ def test_partitions_and_sinks_of_spark_are_read_here_and_there_and_not_added_to(
     )
     stream.awaitTermination(120)
     lost = next((tmp_path / "sink").glob("label=true/*.parquet"))
-    lost.with_name("part-lost.parquet").write_bytes(lost.read_bytes())  # no batch has named it
+    lost.with_name("part-lost.parquet").write_bytes(lost.read_bytes())  # no batch lists it
 
     expected = dict(enumerate(LABELS))
     for name in ("partitioned", "sink"):
@@ -89,7 +89,7 @@ def test_partitions_and_sinks_of_spark_are_read_here_and_there_and_not_added_to(
 
 
 @pytest.mark.parametrize("place", ["", "/label=apple"])
-def test_a_delta_table_is_refused_by_its_name_wherever_spark_would_read_or_write_it(
+def test_a_delta_table_is_refused_by_its_name_by_every_reader_and_writer_of_spark(
     spark: SparkSession,
     tmp_path: Path,
     remote: str,
@@ -117,7 +117,7 @@ def test_a_delta_table_is_refused_by_its_name_wherever_spark_would_read_or_write
             )
 
 
-def test_a_file_system_that_cannot_be_reached_is_reported_in_one_line(
+def test_an_unreachable_file_system_is_reported_in_one_line(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     with pytest.raises(TableError, match=r"Spark cannot read s3://b/t: .*; write s3a:// in its"):

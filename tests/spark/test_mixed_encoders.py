@@ -1,4 +1,4 @@
-"""Rows of two encoders, put together with Spark's own means, are found and refused by readers."""
+"""Rows of two encoders that Spark itself combined are detected and refused by readers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MIXES = "mixes rows of two encoders"
 
 @pytest.fixture(scope="module")
 def other(encoder: Encoder) -> Encoder:
-    """The same network under another fingerprint."""
+    """The same network with a different fingerprint."""
     return dataclasses.replace(encoder, weights="other", weights_sha256="0" * 64)
 
 
@@ -44,7 +44,7 @@ def images(spark: SparkSession) -> DataFrame:
 
 
 @pytest.mark.spark
-def test_each_row_says_what_made_it(images: DataFrame, encoder: Encoder) -> None:
+def test_each_row_records_its_encoder(images: DataFrame, encoder: Encoder) -> None:
     made = pomona.featurize(images, encoder)
     said = encoder_of_row(made.collect()[0][ENCODER_COLUMN])
     assert said == pomona.spark.provenance(made)
@@ -53,7 +53,7 @@ def test_each_row_says_what_made_it(images: DataFrame, encoder: Encoder) -> None
 
 
 @pytest.mark.spark
-def test_a_union_and_an_append_are_refused_by_every_reader(
+def test_every_reader_refuses_a_union_and_an_append(
     spark: SparkSession, images: DataFrame, encoder: Encoder, other: Encoder, tmp_path: Path
 ) -> None:
     one = pomona.featurize(images, encoder)
@@ -61,7 +61,7 @@ def test_a_union_and_an_append_are_refused_by_every_reader(
     fast = pomona.featurize(images, encoder, decode=pomona.DecodeOptions(fast=True))
     one.union(two).coalesce(1).write.parquet(str(tmp_path / "union"))
     one.unionByName(fast).coalesce(1).write.parquet(str(tmp_path / "fast"))
-    # As an append to a table of Delta does: all files have the first side's metadata.
+    # An append to a Delta table has the same effect: all files carry the first side's metadata.
     two.select(
         *(two[name].alias(name, metadata=one.schema[name].metadata) for name in two.columns)
     ).write.parquet(str(tmp_path / "append"))
@@ -98,10 +98,10 @@ def test_a_union_and_an_append_are_refused_by_every_reader(
 
 
 @pytest.mark.spark
-def test_rows_whose_metadata_were_lost_are_still_known(
+def test_rows_that_lost_their_metadata_are_still_recognised(
     spark: SparkSession, images: DataFrame, encoder: Encoder, other: Encoder, tmp_path: Path
 ) -> None:
-    """As Iceberg stores them."""
+    """Iceberg stores rows without this metadata."""
     made = pomona.featurize(images, encoder)
     bare = made.select(*(made[name].alias(name, metadata={}) for name in made.columns))
     bare.write.parquet(str(tmp_path / "bare"))
@@ -111,7 +111,7 @@ def test_rows_whose_metadata_were_lost_are_still_known(
         rows = pomona.spark.read_features(spark, table)
         assert pomona.spark.provenance(rows)["fingerprint"] == encoder.fingerprint
         assert rows.count() == 2
-    # Copies of its part files could not say any more what made them: a run does not go on with it.
+    # Copies of its part files could no longer record their encoder, so a run does not continue it.
     with pytest.raises(TableError, match="not in its footer"):
         pomona.FeatureTable.at(tmp_path / "bare").check_continuable(
             pomona.FeatureTable.at(tmp_path / "bare").provenance()
@@ -124,7 +124,7 @@ def test_rows_whose_metadata_were_lost_are_still_known(
 
 
 @pytest.mark.spark
-def test_tables_that_pomona_read_are_distinguished_after_a_union(
+def test_tables_that_pomona_read_are_distinguishable_after_a_union(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     for letter in "ab":
@@ -136,7 +136,7 @@ def test_tables_that_pomona_read_are_distinguished_after_a_union(
 
 
 @pytest.mark.spark
-def test_stages_of_a_pipeline_say_in_each_row_what_made_it(
+def test_stages_of_a_pipeline_record_their_encoder_in_each_row(
     images: DataFrame, encoder: Encoder, other: Encoder
 ) -> None:
     one, two = (pomona.ImageFeaturizer(encoder=each).transform(images) for each in (encoder, other))
@@ -148,7 +148,7 @@ def test_stages_of_a_pipeline_say_in_each_row_what_made_it(
 
 
 @pytest.mark.spark
-def test_extract_goes_on_with_what_featurize_wrote_unless_it_has_more_columns(
+def test_extract_continues_what_featurize_wrote_unless_it_has_more_columns(
     spark: SparkSession, encoder: Encoder, tmp_path: Path
 ) -> None:
     (tmp_path / "photos").mkdir()
@@ -174,8 +174,8 @@ def test_extract_goes_on_with_what_featurize_wrote_unless_it_has_more_columns(
     shutil.rmtree(tmp_path / "more")
 
 
-def test_rows_of_earlier_versions_are_those_that_the_footer_describes(tmp_path: Path) -> None:
-    """They have no column `encoder`, nulls after an append, or a column of the user's own."""
+def test_rows_of_earlier_versions_are_described_by_the_footer(tmp_path: Path) -> None:
+    """Their `encoder` column is missing, null after an append, or a column of the user's."""
     footer = {"fingerprint": "a" * 64, "model": "m", "weights": "w"}
     tables.write(tmp_path / "t", np.eye(3), "xyz")
     (part,) = pomona.FeatureTable.at(tmp_path / "t").parts()

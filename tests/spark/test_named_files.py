@@ -1,4 +1,4 @@
-"""Spark reads files of any name: it drops those that begin with `_` or `.` by itself."""
+"""Spark reads files of any name, although its own reader drops names that begin with `_` or `.`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def contents(images: DataFrame) -> dict[str, tuple[object, ...]]:
     return found
 
 
-def test_every_name_is_read_as_spark_reads_a_plain_one_in_both_ways(
+def test_both_readers_read_every_name_as_spark_reads_a_plain_one(
     spark: SparkSession, files: list[ImageFile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = ImageFile(f"{files[0].path}.gone", 10, 10)
@@ -76,7 +76,7 @@ def test_many_files_are_packed_into_tasks(spark: SparkSession, files: list[Image
     assert 1 < tasks <= len(few) * 3
 
 
-def test_cameras_names_are_done_by_tasks_and_not_by_the_driver(
+def test_camera_names_are_read_by_tasks_and_not_by_the_driver(
     spark: SparkSession,
     encoder: Encoder,
     tmp_path: Path,
@@ -84,7 +84,7 @@ def test_cameras_names_are_done_by_tasks_and_not_by_the_driver(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     draw(tmp_path / "cameras")
-    monkeypatch.delattr(DriverFallback, "do")  # what Spark does not read, nobody does
+    monkeypatch.delattr(DriverFallback, "do")  # the driver must not read what Spark did not
     pomona.extract(
         tmp_path / "cameras",
         tmp_path / "here",
@@ -110,7 +110,7 @@ def test_cameras_names_are_done_by_tasks_and_not_by_the_driver(
         assert tables.read(tmp_path / "far")[name].equals(rows[name]), name
 
 
-def test_without_a_compiler_the_driver_does_files_of_another_file_system(
+def test_without_a_compiler_the_driver_reads_files_of_other_file_systems(
     spark: SparkSession,
     encoder: Encoder,
     tmp_path: Path,
@@ -128,7 +128,7 @@ def test_without_a_compiler_the_driver_does_files_of_another_file_system(
     assert far.ok == len(tables.rows(tmp_path / "far")) == 6
 
 
-def test_spark_connect_has_its_workers_open_cameras_names(
+def test_spark_connect_workers_open_camera_names(
     connect: SparkSession, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw(tmp_path / "cameras")

@@ -1,4 +1,4 @@
-"""Starting Spark: what the machine's settings say is left alone, and its log is where we say."""
+"""Starting Spark: it respects the machine's settings, and its log goes where Pomona says."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
 
 @pytest.fixture
 def defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Spark's file of settings, yet to be written, on a machine that has no others."""
+    """The path of Spark's defaults file, not written yet, on a machine without other settings."""
     for name in ("PYSPARK_SUBMIT_ARGS", "JAVA_TOOL_OPTIONS", "SPARK_SUBMIT_OPTS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SPARK_CONF_DIR", str(tmp_path))
@@ -45,7 +45,7 @@ def test_a_master_in_sparks_defaults_is_found(
 
 
 @pytest.mark.parametrize("given", ["--master yarn pyspark-shell", "--conf spark.master=yarn x"])
-def test_a_master_in_the_arguments_goes_before_the_defaults(
+def test_a_master_in_the_arguments_overrides_the_defaults(
     defaults: Path, monkeypatch: pytest.MonkeyPatch, given: str
 ) -> None:
     defaults.write_text("spark.master local[2]")
@@ -53,7 +53,7 @@ def test_a_master_in_the_arguments_goes_before_the_defaults(
     assert master_in_settings() == "yarn"
 
 
-def test_settings_that_may_hold_options_of_java_are_noticed(
+def test_settings_that_may_hold_java_options_are_detected(
     defaults: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not has_java_options()
@@ -74,7 +74,7 @@ def run(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.spark
-def test_options_of_java_in_sparks_defaults_hold_and_no_log_is_left(
+def test_java_options_in_sparks_defaults_apply_and_no_log_is_left(
     defaults: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     temporary = tmp_path_factory.mktemp("temporary")
@@ -91,7 +91,7 @@ with session(None, None) as spark:
 
 
 @pytest.mark.spark
-def test_a_jvm_that_dies_hides_no_error_and_leaves_its_log_in_the_place_of_the_message(
+def test_a_jvm_that_dies_hides_no_error_and_its_log_stays_where_the_message_says(
     tmp_path: Path,
 ) -> None:
     program = """
@@ -122,10 +122,10 @@ except RunError as error:
 @pytest.mark.parametrize(
     ("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
 )
-def test_signals_wait_for_the_jvm_that_is_being_started(
+def test_signals_are_held_until_the_jvm_has_started(
     number: signal.Signals, raised: type[BaseException]
 ) -> None:
-    """Or else PySpark forgets it, and it waits for ever."""
+    """Otherwise PySpark loses track of the JVM and waits forever."""
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     started = []
 

@@ -1,4 +1,4 @@
-"""Spark Connect, against the server that PySpark brings, in a process of its own."""
+"""Spark Connect, tested against PySpark's own server in a separate process."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.spark
 
 
-def test_spark_connect_gives_the_embedded_engines_rows(
+def test_spark_connect_gives_the_rows_of_the_embedded_engine(
     connect: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     here = pomona.extract(
@@ -51,12 +51,12 @@ def test_spark_connect_gives_the_embedded_engines_rows(
     assert made == pomona.FeatureTable(tmp_path / "here").provenance()
 
 
-def test_signs_that_a_glob_would_read_are_part_of_a_name(
+def test_glob_characters_are_literal_in_names(
     connect: SparkSession, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("a*.png", "ab.png", "a?.png", "[a].png", "{a,b}.png", "a\\b.png"):
         (tmp_path / name).write_bytes(drawn.encode(drawn.picture(), "PNG"))
-    monkeypatch.delattr(LocalImageStore, "read")  # what Spark does not read, nobody does
+    monkeypatch.delattr(LocalImageStore, "read")  # the driver must not read what Spark did not
     summary = pomona.extract(
         tmp_path, tmp_path / "t", encoder=encoder, engine=pomona.SparkEngine(spark=connect)
     )
@@ -81,14 +81,14 @@ def test_each_worker_process_loads_the_model_once_over_many_tasks_and_two_jobs(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class ByProcess:  # not known by name on the workers, so its code travels
+    class ByProcess:  # not importable on the workers, so its code is shipped
         def __call__(self, _path: str) -> str:
             return str(os.getpid())
 
     monkeypatch.setattr("pomona.source.label_rule.parse_label_rule", lambda _: ByProcess())
     monkeypatch.setattr(binary_files, "_TASKS_PER_CORE", 15)
     monkeypatch.setattr(binary_files, "_SMALLEST_TASK", 4)
-    monkeypatch.setattr(part_file, "_SMALL_PARTS", 1000)  # one part file for each task
+    monkeypatch.setattr(part_file, "_SMALL_PARTS", 1000)  # one part file per task
     for seed in range(120):
         (pictures / f"{seed}.png").write_bytes(drawn.encode(drawn.picture(9, 9, seed), "PNG"))
     fresh = dataclasses.replace(encoder, weights_sha256=uuid.uuid4().hex * 2)
@@ -132,11 +132,11 @@ def test_progress_ends_at_the_total(
     assert all(0 <= snapshot.done <= 14 for snapshot in seen)
 
 
-def test_a_run_that_is_stopped_leaves_the_session_at_peace_and_is_continued(
+def test_a_stopped_run_leaves_the_session_idle_and_can_be_continued(
     connect: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     def stop(snapshot: Snapshot) -> None:
-        if snapshot.total is not None:  # all is listed, and a query runs
+        if snapshot.total is not None:  # all files are listed, and a query runs
             raise KeyboardInterrupt
 
     before = connect.conf.getAll
@@ -156,7 +156,7 @@ def test_a_run_that_is_stopped_leaves_the_session_at_peace_and_is_continued(
     assert len(tables.rows(tmp_path / "t")) == 14
 
 
-def test_featurize_takes_a_dataframe_of_spark_connect(
+def test_featurize_takes_a_spark_connect_dataframe(
     connect: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
@@ -177,7 +177,7 @@ def test_featurize_takes_a_dataframe_of_spark_connect(
         assert row["features"] == expected[row["path"].rpartition("/")[2]]["features"]
 
 
-def test_a_file_is_read_by_the_workers_of_spark_connect(
+def test_spark_connect_workers_read_the_encoder_file(
     connect: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "fruit.encoder"
@@ -191,7 +191,7 @@ def test_a_file_is_read_by_the_workers_of_spark_connect(
         rows.collect()
 
 
-def test_an_error_on_a_worker_is_one_clear_line(
+def test_an_error_on_a_worker_is_reported_in_one_line(
     connect: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     wrong = dataclasses.replace(encoder, weights_sha256=uuid.uuid4().hex * 2, graph=b"<net/>")
@@ -203,7 +203,7 @@ def test_an_error_on_a_worker_is_one_clear_line(
     assert "Traceback" not in str(caught.value)
 
 
-def test_storage_that_only_the_server_reaches_is_refused(
+def test_storage_that_only_the_server_can_reach_is_refused(
     connect: SparkSession, encoder: Encoder, tmp_path: Path
 ) -> None:
     with pytest.raises(SourceError, match="s3a://bucket/photos cannot be listed over Spark Conn"):
@@ -225,7 +225,7 @@ def test_storage_that_only_the_server_reaches_is_refused(
         ("metadata/00000-6bd.gz.metadata.json", "an Iceberg table"),
     ],
 )
-def test_a_table_of_another_system_is_refused_by_its_name_here_and_on_the_server(
+def test_a_table_of_another_system_is_refused_by_its_name_locally_and_on_the_server(
     connect: SparkSession, tmp_path: Path, place: str, marker: str, system: str
 ) -> None:
     log = tmp_path / "t" / marker
@@ -237,12 +237,12 @@ def test_a_table_of_another_system_is_refused_by_its_name_here_and_on_the_server
             pomona.spark.read_features(connect, f"{root}/t{place}")
 
 
-def test_plain_tables_and_whole_sinks_of_streams_are_read_on_the_server(
+def test_plain_tables_and_complete_streaming_sinks_are_read_on_the_server(
     connect: SparkSession, tmp_path: Path
 ) -> None:
     vectors = [[float(number), 1.0] for number in range(5)]
     flat = tables.write(tmp_path / "flat", vectors, list("abcab"), parts=3)
-    (tmp_path / "metadata").mkdir()  # of whatever else the bucket holds
+    (tmp_path / "metadata").mkdir()  # some other folder of the bucket
     (tmp_path / "metadata" / "notes.json").write_text("{}")
     rows = connect.read.parquet(str(flat))
     rows.write.partitionBy("label").parquet(str(tmp_path / "partitioned"))
@@ -256,7 +256,7 @@ def test_plain_tables_and_whole_sinks_of_streams_are_read_on_the_server(
     )
     stream.awaitTermination(120)
     lost = next((tmp_path / "sink").glob("label=a/*.parquet"))
-    lost.with_name("part-lost.parquet").write_bytes(lost.read_bytes())  # no batch has named it
+    lost.with_name("part-lost.parquet").write_bytes(lost.read_bytes())  # no batch lists it
     far = f"viewfs://far/root{tmp_path}"
     for name in ("flat", "partitioned", "sink"):
         assert pomona.spark.read_features(connect, f"{far}/{name}").count() == 5, name
@@ -277,7 +277,7 @@ def test_a_table_that_the_server_cannot_reach_is_reported_in_one_line(
         pomona.spark.read_features(connect, "viewfs://far/root/no/table")
 
 
-def test_a_master_is_refused_while_a_session_of_spark_connect_is_active(
+def test_a_master_is_refused_while_a_spark_connect_session_is_active(
     connect: SparkSession,
     encoder: Encoder,
     pictures: Path,
@@ -295,7 +295,7 @@ def test_a_master_is_refused_while_a_session_of_spark_connect_is_active(
         )
 
 
-def test_an_active_session_of_spark_connect_needs_no_java(
+def test_an_active_spark_connect_session_needs_no_java(
     connect: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
@@ -333,7 +333,7 @@ spark.stop()
 """
 
 
-def test_a_program_that_knows_spark_connect_only(
+def test_a_program_with_only_the_spark_connect_client_works(
     connect_server: str, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     encoder.save(tmp_path / "fruit.encoder")
@@ -349,7 +349,7 @@ def test_a_program_that_knows_spark_connect_only(
     assert (done.stdout, done.returncode) == ("1280 11\n", 0), done.stderr
 
 
-def test_the_command_line_takes_a_servers_address_for_a_master(
+def test_the_command_line_accepts_a_server_address_as_master(
     connect_server: str, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     encoder.save(tmp_path / "fruit.encoder")
@@ -365,7 +365,7 @@ def test_the_command_line_takes_a_servers_address_for_a_master(
     assert '"ok": 11' in done.stdout, done.stderr
 
 
-def test_an_address_without_a_server_ends_with_one_line(
+def test_an_address_without_a_server_is_reported_in_one_line(
     encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("grpc", reason="Spark Connect needs gRPC: pip install '.[connect]'")

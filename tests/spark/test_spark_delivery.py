@@ -1,4 +1,4 @@
-"""How encoders reach Spark's workers, and how often they are loaded there."""
+"""How encoders reach Spark workers, and how often workers load them."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ def fresh(encoder: Encoder) -> Encoder:
 
 @pytest.fixture
 def uri(store: object_store.ObjectStore, fresh: Encoder) -> str:
-    """Where that encoder is a file."""
+    """The location of that encoder's file."""
     store.objects[FILE] = fresh.to_bytes()
     return store.uri(FILE)
 
 
 @pytest.fixture
 def many_tasks(monkeypatch: pytest.MonkeyPatch, pictures: Path) -> Path:
-    """Pictures enough for ten tasks for each worker, each task of a few."""
+    """Enough pictures for ten small tasks per worker."""
     monkeypatch.setattr(binary_files, "_TASKS_PER_CORE", 15)
     monkeypatch.setattr(binary_files, "_SMALLEST_TASK", 4)
-    monkeypatch.setattr(part_file, "_SMALL_PARTS", 1000)  # one part file for each task
+    monkeypatch.setattr(part_file, "_SMALL_PARTS", 1000)  # one part file per task
     for seed in range(120):
         (pictures / f"{seed}.png").write_bytes(drawn.encode(drawn.picture(9, 9, seed), "PNG"))
     return pictures
@@ -61,9 +61,9 @@ def many_tasks(monkeypatch: pytest.MonkeyPatch, pictures: Path) -> Path:
 
 @pytest.fixture
 def labelled_by_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Images get the id of the process that did them for a label."""
+    """Label each image with the id of the process that computed it."""
 
-    class ByProcess:  # not known by name on the workers, so its code travels
+    class ByProcess:  # not importable on the workers, so its code is shipped
         def __call__(self, _path: str) -> str:
             return str(os.getpid())
 
@@ -71,7 +71,7 @@ def labelled_by_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def processes(*folders: Path) -> set[str]:
-    """The worker processes that did the images of these tables."""
+    """The ids of the worker processes that computed the images of these tables."""
     labels = {row["label"] for folder in folders for row in tables.rows(folder).values()}
     return labels - {str(os.getpid())}
 
@@ -106,7 +106,7 @@ def test_each_worker_process_reads_the_encoders_file_once(
     assert store.opened[FILE] == workers + on_the_driver
 
 
-def test_a_file_gives_the_rows_that_a_broadcast_gives(
+def test_an_encoder_file_gives_the_rows_of_a_broadcast_encoder(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "fruit.encoder"
@@ -123,7 +123,7 @@ def test_a_file_gives_the_rows_that_a_broadcast_gives(
     assert tables.read(tmp_path / "read").equals(tables.read(tmp_path / "sent"))
 
 
-def test_a_worker_that_cannot_reach_the_file_ends_the_run_with_one_clear_line(
+def test_a_worker_that_cannot_reach_the_file_ends_the_run_with_one_line(
     store: object_store.ObjectStore, spark: SparkSession, uri: str, pictures: Path, tmp_path: Path
 ) -> None:
     store.then[FILE] = None
@@ -136,7 +136,7 @@ def test_a_worker_that_cannot_reach_the_file_ends_the_run_with_one_clear_line(
     assert not (tmp_path / "t").exists()
 
 
-def test_a_file_that_was_replaced_after_the_driver_read_it_is_refused(
+def test_a_file_replaced_after_the_driver_read_it_is_refused(
     store: object_store.ObjectStore, spark: SparkSession, uri: str, encoder: Encoder, pictures: Path
 ) -> None:
     store.then[FILE] = encoder.to_bytes()
@@ -147,7 +147,7 @@ def test_a_file_that_was_replaced_after_the_driver_read_it_is_refused(
         )
 
 
-def test_featurize_and_the_udf_take_an_encoders_location(
+def test_featurize_and_the_udf_accept_an_encoder_location(
     spark: SparkSession, uri: str, pictures: Path
 ) -> None:
     images = spark.read.format("binaryFile").load(f"{pictures}/Apple Red 1/image 3.jpg")
@@ -157,7 +157,7 @@ def test_featurize_and_the_udf_take_an_encoders_location(
     assert len(value["f"]) == 1280
 
 
-def test_an_encoder_in_memory_cannot_travel_as_a_file(
+def test_an_encoder_in_memory_cannot_be_sent_as_a_file(
     spark: SparkSession, encoder: Encoder
 ) -> None:
     with pytest.raises(EncoderError, match="needs an encoder's path or URI"):

@@ -58,7 +58,7 @@ def test_both_engines_give_the_same_rows(both: tuple[Path, Path]) -> None:
     assert local.num_rows == 14
 
 
-def test_files_too_large_for_spark_are_the_same_rows_made_by_the_driver(
+def test_files_too_large_for_spark_get_the_same_rows_from_the_driver(
     spark: SparkSession,
     encoder: Encoder,
     pictures: Path,
@@ -95,7 +95,7 @@ def test_spark_reads_both_tables_with_their_provenance(
         assert table.where("status = 'ok' and size(features) = 1280").count() == 11
 
 
-def test_each_engine_continues_the_others_table(
+def test_each_engine_continues_a_table_of_the_other(
     spark: SparkSession, encoder: Encoder, pictures: Path, both: tuple[Path, Path]
 ) -> None:
     (pictures / "new.png").write_bytes(drawn.encode(drawn.picture(), "PNG"))
@@ -115,7 +115,7 @@ def settings(spark: SparkSession) -> dict[str, str]:
 
 @pytest.mark.usefixtures("spark")
 @pytest.mark.parametrize("changed_in_between", [False, True])
-def test_a_plan_from_before_the_start_of_spark_is_carried_out_if_it_still_holds(
+def test_a_plan_made_before_spark_started_is_executed_if_still_valid(
     changed_in_between: bool,
     encoder: Encoder,
     pictures: Path,
@@ -156,7 +156,7 @@ def test_a_plan_from_before_the_start_of_spark_is_carried_out_if_it_still_holds(
     assert tables.read(table).equals(tables.read(fresh))
 
 
-def test_the_callers_session_is_left_as_it_was(
+def test_the_callers_session_is_unchanged(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     before = settings(spark)
@@ -167,7 +167,7 @@ def test_the_callers_session_is_left_as_it_was(
     assert spark.range(3).count() == 3
 
 
-def test_the_callers_settings_hold_and_its_session_stays_the_active_one(
+def test_the_callers_settings_apply_and_its_session_stays_active(
     spark: SparkSession,
 ) -> None:
     from pomona.spark.session.session import session
@@ -196,7 +196,7 @@ def test_a_session_of_another_thread_is_used_and_not_stopped(
     assert spark.range(3).count() == 3
 
 
-def test_a_file_that_goes_away_and_a_name_that_is_no_text_keep_their_rows(
+def test_a_deleted_file_and_a_name_that_is_not_utf8_keep_their_rows(
     spark: SparkSession,
     encoder: Encoder,
     pictures: Path,
@@ -209,7 +209,7 @@ def test_a_file_that_goes_away_and_a_name_that_is_no_text_keep_their_rows(
     real = LocalImageStore.present
 
     def present(self: LocalImageStore, files: Iterable[ImageFile]) -> list[ImageFile]:
-        gone.unlink(missing_ok=True)  # it has been listed
+        gone.unlink(missing_ok=True)  # after it was listed
         return real(self, files)
 
     monkeypatch.setattr(LocalImageStore, "present", present)
@@ -236,7 +236,7 @@ def test_progress_ends_at_the_total(
     assert seen[-1] == Snapshot("extracting", done=14, total=14, failed=3)
 
 
-def test_a_file_that_spark_cannot_read_keeps_its_row_and_reason(
+def test_a_file_that_spark_cannot_read_gets_a_row_with_the_reason(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     (pictures / "gone.jpg").symlink_to(pictures / "nowhere.jpg")
@@ -251,7 +251,7 @@ def test_a_file_that_spark_cannot_read_keeps_its_row_and_reason(
     )
 
 
-def test_labels_are_those_asked_for(
+def test_labels_follow_the_requested_rule(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     rule = r"regex:image (\d)"
@@ -280,7 +280,7 @@ def test_featurize_turns_a_dataframe_of_images_into_rows(
     made = pomona.featurize(images(spark, pictures), encoder, label="parent")
     assert made.columns == [*FEATURE_SCHEMA.names, "encoder"]
     rows = made.collect()
-    assert len(rows) == 9  # not .webp, not .JPG, not the empty file, which binaryFile drops
+    assert len(rows) == 9  # without .webp, .JPG and the empty file, which binaryFile drops
     for row in rows:
         same = expected[row["path"].rpartition("/")[2]]
         assert [row[name] for name in ("path", "label", "features", "status", "size")] == [
@@ -288,14 +288,14 @@ def test_featurize_turns_a_dataframe_of_images_into_rows(
         ]
 
 
-def test_featurize_without_content_says_what_it_needs(
+def test_featurize_without_a_content_column_says_what_it_needs(
     spark: SparkSession, encoder: Encoder
 ) -> None:
     with pytest.raises(EngineError, match="needs a column 'content' with the bytes.*has id"):
         pomona.featurize(spark.range(1), encoder)
 
 
-def test_the_notebooks_own_line_keeps_working(
+def test_the_original_notebook_line_still_works(
     spark: SparkSession, encoder: Encoder, pictures: Path
 ) -> None:
     from pyspark.sql.functions import element_at, split
@@ -324,7 +324,7 @@ def test_the_udf_works_in_sql(spark: SparkSession, encoder: Encoder, pictures: P
     ("column", "given"),
     [("'a.png'", "str"), ("named_struct('bytes', content)", "struct"), ("array(1)", "ndarray")],
 )
-def test_the_udf_refuses_what_is_no_bytes(
+def test_the_udf_refuses_values_that_are_not_bytes(
     spark: SparkSession, encoder: Encoder, column: str, given: str
 ) -> None:
     from pyspark.errors import PySparkException
@@ -336,7 +336,7 @@ def test_the_udf_refuses_what_is_no_bytes(
 
 
 @pytest.mark.usefixtures("spark")
-def test_another_master_than_the_running_one_is_refused(
+def test_a_master_other_than_the_running_one_is_refused(
     encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(EngineError, match=re.escape("already running here on local[2]")):
@@ -365,7 +365,7 @@ def poison(pictures: Path, kind: str, size: tuple[int, int]) -> None:
     (pictures / "kind=bad" / f"{kind}.png").write_bytes(content)
 
 
-def test_an_image_that_ends_sparks_worker_is_the_only_one_to_pay(
+def test_an_image_that_crashes_sparks_worker_fails_alone(
     encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     poison(pictures, "crashes", (20, 13))
@@ -401,14 +401,14 @@ def test_an_image_that_ends_sparks_worker_is_the_only_one_to_pay(
     assert others == tables.read(tmp_path / "near").to_pylist()
 
 
-def test_an_image_that_crashes_or_hangs_on_the_driver_gets_its_row_too(
+def test_an_image_that_crashes_or_hangs_on_the_driver_gets_a_row(
     spark: SparkSession,
     encoder: Encoder,
     pictures: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What Spark cannot name is done on the driver, which must survive it."""
+    """The driver reads files that Spark cannot name, and must survive them."""
     monkeypatch.syspath_prepend(str(POISON))
     for name, height in ((b"crashes \xe9", 13), (b"hangs \xe9", 17), (b"good \xe9", 20)):
         path = os.fsdecode(os.fsencode(pictures) + b"/" + name + b".png")
@@ -428,7 +428,7 @@ def test_an_image_that_crashes_or_hangs_on_the_driver_gets_its_row_too(
 
 @pytest.fixture
 def many(tmp_path: Path) -> Path:
-    """120 pictures: more than may be out of Spark's sight without a question."""
+    """120 pictures: more than the number of files that Spark may miss before a run fails."""
     folder = tmp_path / "many"
     folder.mkdir()
     for n in range(120):
@@ -437,7 +437,7 @@ def many(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("before", [True, False])
-def test_files_that_go_away_after_the_listing_get_their_rows_however_many(
+def test_any_number_of_files_deleted_after_the_listing_get_rows(
     spark: SparkSession,
     encoder: Encoder,
     many: Path,
@@ -445,7 +445,7 @@ def test_files_that_go_away_after_the_listing_get_their_rows_however_many(
     monkeypatch: pytest.MonkeyPatch,
     before: bool,
 ) -> None:
-    """Before Spark looks for them, which refuses the query, or before it reads them."""
+    """Deleted before Spark resolves them, which fails the query, or before Spark reads them."""
     real = engine.read_images
 
     def read_images(*arguments: Any, **more: Any) -> DataFrame:
@@ -491,14 +491,14 @@ def test_spark_is_not_started_if_there_is_nothing_to_do(
         pomona.extract(pictures, tmp_path / "t", **settings)
 
 
-def test_a_file_that_may_not_be_read_on_hdfs_is_a_row_and_not_the_end(
+def test_an_unreadable_file_on_hdfs_gets_a_row_and_the_run_continues(
     spark: SparkSession,
     encoder: Encoder,
     pictures: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Spark gives up on its job there, whatever it is asked to ignore."""
+    """HDFS makes Spark fail the job for such a file, whatever the session ignores."""
     secret = pictures / "Apple Red 1" / "image 1.png"
     real_append, real_open = LocalTableStore.append, LocalImageStore.can_be_opened
 
@@ -525,7 +525,7 @@ def test_files_that_only_the_driver_can_read_end_the_run(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As on a cluster where SOURCE is a folder of one machine."""
+    """This happens on a cluster if SOURCE is a folder of one machine."""
     monkeypatch.setattr(LocalTableStore, "append", lambda _self, _rows: Written({}, []))
     with pytest.raises(RunError, match="120 of 120 files that the driver can read: is `source` on"):
         pomona.extract(
@@ -536,7 +536,7 @@ def test_files_that_only_the_driver_can_read_end_the_run(
 
 @pytest.fixture
 def ascii_spark(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> SparkSession:
-    """Spark as it is where no locale is set: it looks for other names than those beyond ASCII."""
+    """Spark without a locale: it cannot find names with characters outside ASCII."""
     real = engine.read_images
 
     def read_images(session: SparkSession, files: list[ImageFile], *more: Any, **most: Any) -> Any:
@@ -547,7 +547,7 @@ def ascii_spark(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> SparkSe
     return spark
 
 
-def test_names_that_java_does_not_know_are_left_to_the_driver(
+def test_names_that_java_cannot_encode_are_read_by_the_driver(
     ascii_spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     pomona.extract(
@@ -562,7 +562,7 @@ def test_names_that_java_does_not_know_are_left_to_the_driver(
     assert tables.read(tmp_path / "local").equals(tables.read(tmp_path / "spark"))
 
 
-def test_many_names_that_java_does_not_know_end_the_run_with_advice(
+def test_many_names_that_java_cannot_encode_end_the_run_with_advice(
     ascii_spark: SparkSession,
     encoder: Encoder,
     pictures: Path,
@@ -576,7 +576,7 @@ def test_many_names_that_java_does_not_know_end_the_run_with_advice(
         )
 
 
-def test_a_table_whose_name_java_does_not_know_is_refused(
+def test_a_table_name_that_java_cannot_encode_is_refused(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     system = spark.sparkContext._jvm.System
@@ -591,7 +591,7 @@ def test_a_table_whose_name_java_does_not_know_is_refused(
     assert not (tmp_path / "été").exists()
 
 
-def test_what_carried_the_encoder_is_freed_when_a_run_fails(
+def test_the_transported_encoder_is_released_if_a_run_fails(
     spark: SparkSession,
     encoder: Encoder,
     pictures: Path,
@@ -615,14 +615,14 @@ def test_what_carried_the_encoder_is_freed_when_a_run_fails(
     assert len(freed) == 1
 
 
-def test_queries_on_the_tables_rows_belong_to_the_run_also(
+def test_queries_on_the_tables_rows_are_tagged_with_the_run(
     spark: SparkSession,
     encoder: Encoder,
     pictures: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """So that a run which is stopped while it removes rows ends."""
+    """Stopping a run must also end it while it deletes rows."""
     groups = set()
     for name in ("index", "append", "compact"):
         real = getattr(LocalTableStore, name)
@@ -646,14 +646,14 @@ def test_batches_of_images_are_bounded_in_bytes(size: int, rows: int) -> None:
     assert settings["spark.sql.execution.arrow.maxRecordsPerBatch"] == rows
 
 
-def test_small_images_are_packed_into_a_few_tasks_for_each_core() -> None:
+def test_small_images_are_packed_into_a_few_tasks_per_core() -> None:
     files = [ImageFile(f"/photos/{number}.jpg", 5000, 0) for number in range(8000)]
     settings = read_settings(files, cores=2)
     weight = 8000 * (5000 + int(str(settings["spark.sql.files.openCostInBytes"])))
     assert 7 <= weight / int(str(settings["spark.sql.files.maxPartitionBytes"])) <= 8
 
 
-def test_a_few_large_photos_are_shared_out_among_tasks_too() -> None:
+def test_a_few_large_photos_are_distributed_over_tasks_too() -> None:
     files = [ImageFile(f"/photos/{number}.jpg", 40 * 2**20, 0) for number in range(50)]
     settings = read_settings(files, cores=2)
     assert 2 <= int(str(settings["spark.sql.files.maxPartitionBytes"])) // (40 * 2**20) <= 7

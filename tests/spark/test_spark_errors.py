@@ -1,4 +1,4 @@
-"""What went wrong in Spark is said in one line: the cause, and what to do."""
+"""A failure in Spark is reported in one line: the cause, and what to do."""
 
 from __future__ import annotations
 
@@ -41,34 +41,34 @@ STACK = "\tat a.b.c(D.java:1)\n\tat a.b.e(D.java:2)\n"
             "java.io.EOFException: early",
         ),
         ("Job 0 cancelled", "Job 0 cancelled"),
-        (  # as Spark Connect's client tells it
+        (  # as the client of Spark Connect reports it
             "(a.b.NoSystemException) No FileSystem\n\n"
             f"JVM stacktrace:\na.b.NoSystemException\n{STACK}",
             "(a.b.NoSystemException) No FileSystem",
         ),
         ("", ""),
-        (  # py4j's own line is about a call, not about a cause
+        (  # py4j's own line describes a call, not a cause
             f"{CALLED}: java.net.BindException: Cannot assign requested address\n{STACK}",
             "java.net.BindException: Cannot assign requested address",
         ),
-        (  # the innermost says less than the one around it
+        (  # the innermost exception says less than its wrapper
             f"{CALLED}: a.ClientException: An error has occurred.\n{STACK}"
             f"Caused by: java.io.IOException: Connection refused: /127.0.0.1:1\n{STACK}"
             f"Caused by: java.net.ConnectException: Connection refused\n{STACK}\t... 9 more\n",
             "java.io.IOException: Connection refused: /127.0.0.1:1",
         ),
-        (  # the one around it adds only its own class
+        (  # the wrapper adds only its own class
             f"{CALLED}: java.lang.RuntimeException: java.lang.IllegalStateException: off\n{STACK}"
             f"Caused by: java.lang.IllegalStateException: off\n{STACK}",
             "java.lang.IllegalStateException: off",
         ),
-        (  # a message of two lines
+        (  # a message with two lines
             f"{CALLED}: a.ArgumentException: Insufficient memory:\nat least 471\n{STACK}",
             "a.ArgumentException: Insufficient memory: at least 471",
         ),
     ],
 )
-def test_the_cause_is_found_in_sparks_long_story(story: str, cause: str) -> None:
+def test_the_cause_is_extracted_from_sparks_stack_trace(story: str, cause: str) -> None:
     assert cause_of(story) == cause
 
 
@@ -85,7 +85,7 @@ def test_the_cause_is_found_in_sparks_long_story(story: str, cause: str) -> None
         ('java.io.IOException: Cannot run program "python3": error=2', "PYSPARK_PYTHON"),
     ],
 )
-def test_a_cause_that_is_known_comes_with_advice(cause: str, advice: str) -> None:
+def test_a_known_cause_comes_with_advice(cause: str, advice: str) -> None:
     found = cause_of(cause)
     assert found.startswith(f"{cause}; ")
     assert re.search(advice, found.removeprefix(cause))
@@ -127,7 +127,7 @@ def test_the_cause_is_found_in_the_log_of_a_jvm_that_did_not_start(log: str, cau
 
 @pytest.mark.spark
 @pytest.mark.parametrize("scheme", ["s3", "s3a", "abfss"])
-def test_a_file_system_that_spark_lacks_is_named_with_what_to_do(
+def test_a_file_system_that_spark_lacks_is_named_with_a_remedy(
     spark: SparkSession, encoder: Encoder, tmp_path: Path, scheme: str
 ) -> None:
     with pytest.raises(EngineError) as refusal:
@@ -172,7 +172,7 @@ def test_a_java_home_without_java_is_named(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.spark
-def test_a_java_that_does_not_start_is_quoted(tmp_path: Path) -> None:
+def test_the_error_of_a_java_that_does_not_start_is_quoted(tmp_path: Path) -> None:
     java = tmp_path / "bin" / "java"
     java.parent.mkdir()
     said = "Error: Could not create the Java Virtual Machine."
@@ -184,7 +184,7 @@ def test_a_java_that_does_not_start_is_quoted(tmp_path: Path) -> None:
 
 
 @pytest.mark.spark
-def test_a_setting_that_spark_refuses_is_quoted(tmp_path: Path) -> None:
+def test_the_error_for_a_setting_that_spark_refuses_is_quoted(tmp_path: Path) -> None:
     settings = "--conf spark.executor.memory=10m pyspark-shell"
     told = _run(START, PYSPARK_SUBMIT_ARGS=settings, TMPDIR=str(tmp_path)).stdout
     assert "Executor memory 10485760 must be at least" in told
@@ -203,7 +203,7 @@ def test_workers_without_pomona_are_distinguished_from_other_failures(tmp_path: 
 
 
 @pytest.mark.spark
-def test_encoder_and_table_of_a_file_system_of_hadoops_only_are_read_through_pysparks_jvm(
+def test_encoder_and_table_on_a_hadoop_only_file_system_are_read_through_pysparks_jvm(
     tmp_path: Path, encoder: Encoder
 ) -> None:
     encoder.save(tmp_path / "fruit.encoder")

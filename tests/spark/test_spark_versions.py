@@ -1,6 +1,6 @@
 """What holds on each supported PySpark: `make test-spark-3.5`, `-4.0`, `-4.1` and `-newest`.
 
-`make test` runs this on the newest and on the oldest PySpark.
+`make test` runs this file on the newest and on the oldest PySpark.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from pyspark.sql.functions import element_at, split
 
 pytestmark = [
     pytest.mark.spark,
-    # PySpark 3.5 uses distutils, which setuptools provides with a warning.
+    # PySpark 3.5 uses distutils; setuptools provides it and warns.
     pytest.mark.filterwarnings("ignore:distutils Version classes:DeprecationWarning"),
-    # Its py4j leaves sockets to the garbage collector.
+    # PySpark 3.5's py4j leaves its sockets to the garbage collector.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 
 
-def test_the_pyspark_under_test_is_the_one_that_was_asked_for(spark: SparkSession) -> None:
+def test_the_tested_pyspark_is_the_requested_one(spark: SparkSession) -> None:
     wanted = os.environ.get("POMONA_TEST_SPARK", pyspark.__version__)
     assert pyspark.__version__.startswith(wanted)
     assert spark.version.startswith(wanted)
@@ -43,7 +43,7 @@ def test_the_pyspark_under_test_is_the_one_that_was_asked_for(spark: SparkSessio
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten pictures of two kinds that any network tells apart, and one file that is no image."""
+    """Ten pictures in two classes that any network separates, and one file that is not an image."""
     root = tmp_path_factory.mktemp("photos")
     for label, size in (("wide", (60, 20)), ("tall", (20, 60))):
         (root / label).mkdir()
@@ -56,7 +56,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(photos: Path, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The table that the embedded engine makes."""
+    """The table that the embedded engine writes."""
     table = tmp_path_factory.mktemp("expected") / "t"
     pomona.extract(photos, table, encoder=encoder, engine=pomona.LocalEngine(workers=1))
     return table
@@ -71,7 +71,7 @@ def test_extract_gives_the_same_rows_as_the_embedded_engine(
     assert rows.count() == 11
 
 
-def test_every_way_to_vectors_gives_the_same_ones(
+def test_every_api_gives_the_same_vectors(
     spark: SparkSession, encoder: Encoder, photos: Path, expected: Path, tmp_path: Path
 ) -> None:
     wanted = {name: row["features"] for name, row in tables.rows(expected).items()}
@@ -93,7 +93,7 @@ def test_every_way_to_vectors_gives_the_same_ones(
     assert len(pomona.read_features(tmp_path / "f")) == 10
 
 
-def test_a_pipeline_learns_is_saved_and_loaded(
+def test_a_pipeline_is_trained_saved_and_loaded(
     spark: SparkSession, encoder: Encoder, photos: Path, tmp_path: Path
 ) -> None:
     reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
@@ -114,7 +114,7 @@ def test_a_pipeline_learns_is_saved_and_loaded(
 
 
 @pytest.mark.usefixtures("spark")
-def test_a_udf_made_in_another_thread_finds_the_session(encoder: Encoder) -> None:
+def test_a_udf_created_in_another_thread_finds_the_session(encoder: Encoder) -> None:
     made: list[object] = []
     thread = threading.Thread(target=lambda: made.append(pomona.featurize_udf(encoder)))
     thread.start()
@@ -122,15 +122,15 @@ def test_a_udf_made_in_another_thread_finds_the_session(encoder: Encoder) -> Non
     assert len(made) == 1
 
 
-def test_each_image_is_computed_once_though_a_filter_follows(
+def test_each_image_is_computed_once_even_if_a_filter_follows(
     spark: SparkSession, encoder: Encoder, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Counted by the networks' own calls: plans differ among versions of Spark."""
+    """Counts calls of the network, because query plans differ between versions of Spark."""
     runs = spark.sparkContext.accumulator(0)
     encoder_handle = pomona.spark.dataframe.featurize.encoder_handle
 
     class Counting:
-        """A loaded network that counts images; pickled by value, since it is local."""
+        """A loaded network that counts images. As a local class, it is pickled by value."""
 
         def __init__(self, runtime: object) -> None:
             self._runtime = runtime

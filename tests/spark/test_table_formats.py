@@ -1,6 +1,6 @@
 """Delta and Iceberg tables of features: `make test-formats` runs this with their jars.
 
-`test_mixed_encoders.py` tests the same claims without jars, on Parquet files with such metadata.
+`test_mixed_encoders.py` tests the same without jars, on Parquet files with the same metadata.
 """
 
 from __future__ import annotations

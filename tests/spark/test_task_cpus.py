@@ -1,4 +1,4 @@
-"""A task of Spark that has several cores computes as many images at the same time."""
+"""A Spark task with several cores computes that many images at the same time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_copies_side_by_side_give_the_same_vectors_bit_for_bit(encoder: Encoder) -> None:
+def test_concurrent_copies_give_bit_identical_vectors(encoder: Encoder) -> None:
     spec = encoder.preprocessing
     images = np.random.default_rng(0).integers(0, 256, (9, spec.height, spec.width, 3), np.uint8)
     one, both = (np.empty((9, encoder.dimension), np.float32) for _ in range(2))
@@ -31,7 +31,7 @@ def test_copies_side_by_side_give_the_same_vectors_bit_for_bit(encoder: Encoder)
 
 
 class Meeting:
-    """A network that ends no first image before another copy has begun one."""
+    """A network that finishes no image before another copy has started one."""
 
     batch_size, preprocessing, dimension = 1, None, 1
 
@@ -45,7 +45,7 @@ class Meeting:
         features[:] = images[0, 0]
 
 
-def test_copies_work_at_the_same_time_and_an_error_comes_out() -> None:
+def test_copies_run_concurrently_and_errors_propagate() -> None:
     barrier = threading.Barrier(3)
     copies: list[Any] = [Meeting(barrier) for _ in range(3)]
     runtime = SideBySide(copies)
@@ -83,7 +83,7 @@ print(rows.where("f <=> wanted").count() == rows.count() > 10)
 
 
 @pytest.mark.spark
-def test_rows_of_a_task_with_two_cores_are_the_same(
+def test_a_task_with_two_cores_gives_the_same_rows(
     encoder_file: Path, pictures: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("pyspark", reason="Spark needs PySpark")

@@ -1,4 +1,4 @@
-"""A task computes on the GPU that Spark gave to it."""
+"""A task computes on the GPU that Spark assigned to it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pomona.spark.task_gpu import take_assigned_gpu
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "any")  # so that the test's own end restores it
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "any")  # so that monkeypatch restores it at the end
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
 
 
@@ -32,7 +32,7 @@ def test_a_worker_process_sees_the_gpu_that_spark_assigned(monkeypatch: pytest.M
     assert os.environ.pop("CUDA_VISIBLE_DEVICES") == "3"
 
 
-def test_a_choice_of_the_users_own_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_users_own_choice_of_gpu_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     _assign(monkeypatch, {"gpu": SimpleNamespace(addresses=["3"])})
     take_assigned_gpu()

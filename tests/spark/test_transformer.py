@@ -1,4 +1,4 @@
-"""`ImageFeaturizer`: a stage like Spark's own, in pipelines, saved and loaded."""
+"""`ImageFeaturizer`: a Spark ML stage, in pipelines, saved and loaded."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def images(spark: SparkSession, folder: Path) -> DataFrame:
 
 @pytest.fixture(scope="module")
 def fruit(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve pictures of two kinds that any network tells apart, and one that is none."""
+    """Twelve pictures in two classes that any network separates, and one invalid file."""
     root = tmp_path_factory.mktemp("fruit")
     for seed in range(6):
         for label, size in (("wide", (60, 20)), ("tall", (20, 60))):
@@ -54,7 +54,7 @@ def fruit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_two_columns_of_one_name_are_refused(
+def test_two_columns_with_the_same_name_are_refused(
     spark: SparkSession, encoder: Encoder, pictures: Path
 ) -> None:
     featurizer = ImageFeaturizer(encoder=encoder, outputCol="f", errorCol="f")
@@ -62,7 +62,7 @@ def test_two_columns_of_one_name_are_refused(
         featurizer.transform(images(spark, pictures))
 
 
-def test_vectors_are_those_of_extract_and_other_columns_stay(
+def test_vectors_equal_those_of_extract_and_other_columns_stay(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
@@ -85,7 +85,7 @@ def test_vectors_are_those_of_extract_and_other_columns_stay(
     assert good == 11
 
 
-def test_ml_vectors_have_the_same_numbers_and_null_for_none(
+def test_ml_vectors_have_the_same_numbers_and_null_if_there_is_none(
     spark: SparkSession, encoder: Encoder, fruit: Path
 ) -> None:
     frame = images(spark, fruit)
@@ -100,13 +100,13 @@ def test_ml_vectors_have_the_same_numbers_and_null_for_none(
             np.testing.assert_array_equal(row["v"].toArray(), row["features"])
 
 
-def test_the_column_says_what_made_it(spark: SparkSession, encoder: Encoder, fruit: Path) -> None:
+def test_the_column_records_its_encoder(spark: SparkSession, encoder: Encoder, fruit: Path) -> None:
     made = ImageFeaturizer(encoder=encoder).transform(images(spark, fruit))
     assert pomona.spark.provenance(made)["fingerprint"] == encoder.fingerprint
     assert made.schema["features"].metadata["ml_attr"] == {"num_attrs": 1280}
 
 
-def test_images_that_are_none_are_kept_skipped_or_an_error(
+def test_invalid_images_are_kept_skipped_or_an_error(
     spark: SparkSession, encoder: Encoder, fruit: Path
 ) -> None:
     frame = images(spark, fruit)
@@ -120,7 +120,7 @@ def test_images_that_are_none_are_kept_skipped_or_an_error(
         strict.transform(frame).select("features").collect()
 
 
-def test_each_image_is_computed_once_though_two_columns_come_of_it(
+def test_each_image_is_computed_once_even_if_two_columns_derive_from_it(
     spark: SparkSession, encoder: Encoder, fruit: Path
 ) -> None:
     made = ImageFeaturizer(encoder=encoder, errorCol="e").transform(images(spark, fruit))
@@ -137,7 +137,7 @@ def test_a_pipeline_with_spark_ml_is_trained_saved_and_loaded(
     stages = [
         ImageFeaturizer(encoder=encoder, vectorOutput=True, handleInvalid="skip"),
         StringIndexer(inputCol="kind", outputCol="label"),
-        # All 1,280 would do as well, but Spark's PCA takes half a minute for them.
+        # All 1,280 would work too, but Spark's PCA takes half a minute for them.
         VectorSlicer(inputCol="features", outputCol="some", indices=list(range(64))),
         PCA(k=4, inputCol="some", outputCol="few"),
         LogisticRegression(featuresCol="few", maxIter=5, regParam=0.1),
@@ -156,10 +156,10 @@ def test_a_pipeline_with_spark_ml_is_trained_saved_and_loaded(
     assert loaded.getHandleInvalid() == "skip"
 
 
-# PySpark leaves the threads of a CrossValidator to the garbage collector, which complains.
+# PySpark leaves the threads of a CrossValidator to the garbage collector, which warns.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_a_cross_validator_chooses_among_stages_after_it(
+def test_a_cross_validator_tunes_stages_after_it(
     spark: SparkSession, encoder: Encoder, fruit: Path
 ) -> None:
     frame = images(spark, fruit).where("path not like '%page.png'")
@@ -180,7 +180,7 @@ def test_a_cross_validator_chooses_among_stages_after_it(
     indexed = StringIndexer(inputCol="kind", outputCol="label").fit(vectors).transform(vectors)
     chosen = validator.fit(indexed)
     weak, strong = chosen.avgMetrics
-    assert strong < 0.5 < weak  # so regularised, it knows next to nothing: log 2 is 0.69
+    assert strong < 0.5 < weak  # strong regularisation leaves almost no information: log 2 is 0.69
     assert chosen.bestModel.getRegParam() == 0.01
     vectors.unpersist()
     gc.collect()
@@ -202,7 +202,7 @@ def test_an_encoder_may_be_a_file(encoder: Encoder, tmp_path: Path) -> None:
     assert featurizer.getEncoder().fingerprint == encoder.fingerprint
 
 
-def test_another_encoder_takes_the_place_of_the_first(
+def test_a_new_encoder_replaces_the_first(
     spark: SparkSession, encoder: Encoder, fruit: Path
 ) -> None:
     frame = images(spark, fruit)
@@ -213,7 +213,7 @@ def test_another_encoder_takes_the_place_of_the_first(
     assert pomona.spark.provenance(featurizer.transform(frame))["weights"] == "another name"
 
 
-def test_bad_use_is_refused_before_anything_runs(
+def test_invalid_arguments_are_refused_before_anything_runs(
     spark: SparkSession, encoder: Encoder, fruit: Path
 ) -> None:
     frame = images(spark, fruit)
@@ -231,7 +231,7 @@ def test_bad_use_is_refused_before_anything_runs(
         ImageFeaturizer(encoder=7)  # type: ignore[arg-type]
 
 
-def test_the_example_of_transfer_learning_finds_what_can_be_found(
+def test_the_transfer_learning_example_reaches_the_expected_error(
     spark: SparkSession,
     encoder: Encoder,
     fruit: Path,
@@ -263,7 +263,7 @@ spark.stop()
 """
 
 
-def test_it_works_on_spark_connect(
+def test_the_featurizer_works_on_spark_connect(
     connect_server: str, encoder: Encoder, fruit: Path, tmp_path: Path
 ) -> None:
     encoder.save(tmp_path / "fruit.encoder")
