@@ -1,4 +1,4 @@
-"""Encoders as Keras builds them, held against Keras on TensorFlow."""
+"""Encoders as Keras builds them, compared with Keras on TensorFlow."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_features_agree_with_keras_on_tensorflow(encoder: Encoder) -> None:
     assert np.abs(features_of(encoder, files) - golden["features"]).max() < 1e-4
 
 
-def test_a_vector_does_not_depend_on_its_neighbours(encoder: Encoder) -> None:
+def test_a_vector_does_not_depend_on_the_other_images_of_a_batch(encoder: Encoder) -> None:
     golden = np.load(GOLDENS)
     files = [golden[f"png_{name}"].tobytes() for name in golden["names"]]
     alone = np.concatenate([features_of(encoder, [content]) for content in files])
@@ -51,7 +51,7 @@ def test_a_vector_does_not_depend_on_its_neighbours(encoder: Encoder) -> None:
     np.testing.assert_array_equal(features_of(encoder, files[::-1])[::-1], alone)
 
 
-def test_the_encoder_says_what_made_it(encoder: Encoder) -> None:
+def test_the_encoder_records_its_origin(encoder: Encoder) -> None:
     told = encoder.provenance()
     assert told["model"] == "mobilenet_v2"
     assert told["weights"] == "untrained:7"
@@ -61,7 +61,7 @@ def test_the_encoder_says_what_made_it(encoder: Encoder) -> None:
     assert (told["dimension"], told["precision"]) == ("1280", "f32")
 
 
-def test_the_card_gives_the_networks_own_numbers(encoder: Encoder) -> None:
+def test_the_card_has_the_numbers_of_the_network(encoder: Encoder) -> None:
     card = find_card("mobilenet_v2")
     network = build.describe_network("mobilenet_v2")
     assert network["parameters"] == card.parameters
@@ -69,11 +69,11 @@ def test_the_card_gives_the_networks_own_numbers(encoder: Encoder) -> None:
     assert network["layers"][0]["shape"] == [224, 224, 3]
 
 
-def test_building_again_gives_the_same_bytes(encoder: Encoder) -> None:
+def test_building_again_gives_identical_bytes(encoder: Encoder) -> None:
     assert applications.build("mobilenet_v2", "untrained:7").fingerprint == encoder.fingerprint
 
 
-def test_another_seed_is_another_encoder(encoder: Encoder) -> None:
+def test_a_different_seed_gives_a_different_encoder(encoder: Encoder) -> None:
     assert applications.build("mobilenet_v2", "untrained:8").fingerprint != encoder.fingerprint
 
 
@@ -102,7 +102,7 @@ def test_a_weights_file_gives_the_same_encoder_in_every_form(
 
 
 @pytest.mark.parametrize("form", ["weights.h5", "h5"])
-def test_a_network_within_a_model_is_found_by_its_weights(
+def test_a_nested_network_is_found_by_its_weights(
     encoder: Encoder, tmp_path: Path, form: str
 ) -> None:
     network = applications._network(find_card("mobilenet_v2"), "untrained:7")
@@ -120,7 +120,7 @@ def test_a_network_within_a_model_is_found_by_its_weights(
     assert applications.build("mobilenet_v2", str(path)).fingerprint == encoder.fingerprint
 
 
-def test_settings_change_what_a_known_network_sees(encoder: Encoder) -> None:
+def test_settings_change_the_input_of_a_known_network(encoder: Encoder) -> None:
     told = NetworkSettings(size=(96, 160), resize="bilinear", scale=1 / 255, layer="block_1_expand")
     built = applications.build("mobilenet_v2", "untrained:7", told)
     spec = built.preprocessing
@@ -130,7 +130,7 @@ def test_settings_change_what_a_known_network_sees(encoder: Encoder) -> None:
     assert built.fingerprint != encoder.fingerprint
 
 
-def test_settings_that_a_known_network_cannot_take_are_refused() -> None:
+def test_settings_that_a_known_network_does_not_support_are_refused() -> None:
     with pytest.raises(EncoderError, match="did you mean .*block_1_expand"):
         applications.build("mobilenet_v2", "untrained:7", NetworkSettings(layer="block_1_expnd"))
     with pytest.raises(EncoderError, match="leave `layout` NCHW out"):
@@ -138,7 +138,7 @@ def test_settings_that_a_known_network_cannot_take_are_refused() -> None:
 
 
 def save_as_keras_2(network: object, path: Path) -> None:
-    """Weights alone, in the layout that Keras 2 wrote and keras.applications still publishes."""
+    """Save weights only, in the Keras 2 layout that keras.applications still publishes."""
     import h5py
     from keras.src.legacy.saving import legacy_h5_format
 
@@ -156,11 +156,11 @@ def test_a_second_build_comes_from_the_cache_without_keras(
     assert build.build_encoder("mobilenet_v2", "untrained:7") == encoder
 
 
-def test_a_damaged_cache_is_built_again(encoder: Encoder, cache: Path) -> None:
+def test_a_damaged_cache_entry_is_rebuilt(encoder: Encoder, cache: Path) -> None:
     whole = {
         path: path.read_bytes()
         for path in cache.glob("encoders/*.encoder")
-        if Encoder.load(path) == encoder  # other tests may have cached it under names of their own
+        if Encoder.load(path) == encoder  # other tests may have cached it under different names
     }
     for path, content in whole.items():
         path.write_bytes(content[:1000])
@@ -172,21 +172,21 @@ def test_a_damaged_cache_is_built_again(encoder: Encoder, cache: Path) -> None:
         path.write_bytes(content)
 
 
-def cannot_be_made(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def cannot_be_created(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POMONA_CACHE", "/proc/nowhere")
 
 
-def cannot_be_looked_into(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def cannot_be_listed(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POMONA_CACHE", "/" + "long" * 100)
 
 
-def takes_no_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def cannot_be_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POMONA_CACHE", str(folder))
     monkeypatch.setattr(build, "canonical_digest", lambda _: "name")
     (folder / "encoders" / "name.encoder").mkdir(parents=True)
 
 
-def is_nobodys(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def has_no_owner(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(_: int) -> None:
         raise KeyError("no such user")
 
@@ -196,9 +196,9 @@ def is_nobodys(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "cache_that", [cannot_be_made, cannot_be_looked_into, takes_no_file, is_nobodys]
+    "cache_that", [cannot_be_created, cannot_be_listed, cannot_be_written, has_no_owner]
 )
-def test_without_a_cache_the_encoder_is_built_all_the_same(
+def test_without_a_usable_cache_the_encoder_is_built_anyway(
     encoder: Encoder,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -208,29 +208,29 @@ def test_without_a_cache_the_encoder_is_built_all_the_same(
         encoder.save(request["path"])
         return {"notes": []}
 
-    monkeypatch.setattr(build, "ask", ask)  # building it takes seconds
+    monkeypatch.setattr(build, "ask", ask)  # building takes seconds
     cache_that(tmp_path, monkeypatch)
     assert build.build_encoder("mobilenet_v2", "untrained:7") == encoder
     assert not list(tmp_path.rglob(".*"))  # drafts
 
 
-def test_an_unknown_model_names_near_ones() -> None:
+def test_the_error_for_an_unknown_model_suggests_similar_names() -> None:
     with pytest.raises(EncoderError, match="did you mean mobilenet_v2"):
         build.build_encoder("mobilenetv2", "untrained:0")
 
 
 @pytest.mark.parametrize("weights", ["imagenet", "drawn", "untrained:0"])
-def test_a_size_that_the_network_cannot_have_is_reported_as_such(weights: str) -> None:
+def test_an_unsupported_size_of_a_known_network_is_reported_as_such(weights: str) -> None:
     with pytest.raises(EncoderError, match="cannot be built for images of 16 x 16 pixels: Input"):
         applications.build("mobilenet_v2", weights, NetworkSettings(size=(16, 16)))
 
 
-def test_a_name_with_a_dot_is_no_file() -> None:
+def test_a_model_name_with_a_dot_is_not_taken_for_a_file() -> None:
     with pytest.raises(EncoderError, match="did you mean .*efficientnet_v2_s"):
         build.build_encoder("efficientnet_v2.s", "untrained:0")
 
 
-def test_imagenet_that_cannot_be_downloaded_names_the_two_ways_on(tmp_path: Path) -> None:
+def test_a_failed_imagenet_download_names_two_alternatives(tmp_path: Path) -> None:
     request = {"do": "build", "model": "mobilenet_v2", "weights": "imagenet", "path": "/none"}
     script = (
         "import socket\n"
@@ -254,7 +254,7 @@ def test_imagenet_that_cannot_be_downloaded_names_the_two_ways_on(tmp_path: Path
 
 
 @pytest.mark.parametrize("weights", ["untrained:", "untrained:x", "untrained:-1", "untrained:²"])
-def test_a_seed_that_is_none_is_refused_before_keras_starts(weights: str) -> None:
+def test_an_invalid_seed_is_refused_before_keras_starts(weights: str) -> None:
     with pytest.raises(EncoderError, match="expected a whole number"):
         build.build_encoder("mobilenet_v2", weights)
 

@@ -1,4 +1,4 @@
-"""The weights that come with the package: what `pretraining/` made."""
+"""The weights in the package, which `pretraining/` generated."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def drawn_encoder(cache: Path) -> Encoder:  # noqa: ARG001 - built into the cach
 
 @pytest.fixture(scope="module")
 def held_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures of 24 classes of the two families that training never saw."""
+    """Pictures of 24 classes from the two families that were held out of training."""
     if not PRETRAINING.is_dir():
         pytest.skip("pretraining/ is not in source distributions")
     sys.path.insert(0, str(PRETRAINING))
@@ -59,23 +59,23 @@ def agreement(features: np.ndarray, labels: np.ndarray) -> float:
     return float((labels[likeness.argmax(1)] == labels).mean())
 
 
-def test_the_file_is_the_one_of_its_card() -> None:
+def test_the_file_matches_the_digest_of_its_card() -> None:
     card = json.loads((FOLDER / "card.json").read_text("utf-8"))
     digest = hashlib.sha256((FOLDER / card["file"]).read_bytes()).hexdigest()
     assert card["sha256"] == digest
     assert digest in (FOLDER / "MODEL_CARD.md").read_text("utf-8")
 
 
-def test_the_file_is_small_enough_to_travel_with_the_package() -> None:
+def test_the_file_is_small_enough_for_the_package() -> None:
     assert (FOLDER / "mobilenet_v2.weights.h5").stat().st_size < 5_000_000
 
 
-def test_they_build_an_encoder_that_says_so(drawn_encoder: Encoder) -> None:
+def test_the_encoder_records_the_drawn_weights(drawn_encoder: Encoder) -> None:
     told = drawn_encoder.provenance()
     assert (told["model"], told["weights"], told["dimension"]) == ("mobilenet_v2", "drawn", "1280")
 
 
-def test_the_encoder_holds_the_files_own_numbers(drawn_encoder: Encoder) -> None:
+def test_the_encoder_holds_the_numbers_of_the_file(drawn_encoder: Encoder) -> None:
     network = applications._network(find_card("mobilenet_v2"), "drawn")
     with h5py.File(FOLDER / "mobilenet_v2.weights.h5") as file:
         stored = file["layers/conv2d/vars/0"][()]
@@ -85,7 +85,7 @@ def test_the_encoder_holds_the_files_own_numbers(drawn_encoder: Encoder) -> None
     assert again.fingerprint == drawn_encoder.fingerprint
 
 
-def test_the_file_given_by_its_path_makes_the_same_vectors(drawn_encoder: Encoder) -> None:
+def test_the_path_of_the_file_gives_the_same_vectors(drawn_encoder: Encoder) -> None:
     by_path = pomona.build_encoder("mobilenet_v2", str(FOLDER / "mobilenet_v2.weights.h5"))
     assert by_path.provenance()["weights_sha256"] == drawn_encoder.provenance()["weights_sha256"]
 
@@ -95,12 +95,12 @@ def test_held_out_families_are_separated_much_better_than_by_untrained_weights(
 ) -> None:
     features, labels = features_of(held_out, tmp_path / "drawn", drawn_encoder)
     assert np.isfinite(features).all()
-    assert ((features > 0).mean(0) > 0).mean() > 0.5  # most numbers say something
+    assert ((features > 0).mean(0) > 0).mean() > 0.5  # most numbers carry information
     untrained = agreement(*features_of(held_out, tmp_path / "untrained", encoder))
     assert agreement(features, labels) >= 2 * untrained
 
 
-def test_another_network_has_no_drawn_weights() -> None:
+def test_other_networks_have_no_drawn_weights() -> None:
     with pytest.raises(EncoderError, match="no drawn weights for resnet50, only for mobilenet_v2"):
         build.build_encoder("resnet50", "drawn")
 

@@ -1,4 +1,4 @@
-"""The fingerprints of ten encoders are those of the first tables: tables stay continuable."""
+"""Ten encoders keep the fingerprints of the first release, so that old tables can be continued."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pomona.building.network_settings import NetworkSettings
 from pomona.building.quantize.precision import convert_encoder
 from pomona.encoder.encoder import Encoder
 
-# As commit 77f580d computed them.
+# Computed at commit 77f580d.
 NAMED = {
     "drawn": "7140144fbcd86a20e64bd31d17c4bf9b22cbce7a93e03744999210e5c0be618c",
     "untrained:7": "d9c6e8875ba5eaeafd9deb6521e417caea71817aabf1b70a207fd2ea67c0202e",
@@ -51,5 +51,5 @@ def test_the_fingerprint_of_a_file_never_changes(file: str) -> None:
 
 
 @pytest.mark.parametrize("file", FILES_SCALED)
-def test_the_fingerprint_of_a_file_with_given_preprocessing_never_changes(file: str) -> None:
+def test_the_fingerprint_of_a_file_with_explicit_preprocessing_never_changes(file: str) -> None:
     assert made(FILES / file, SCALED).fingerprint == FILES_SCALED[file]

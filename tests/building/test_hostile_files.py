@@ -1,4 +1,4 @@
-"""Weights, networks, cards and encoders that were made to do harm: each is one clear error."""
+"""Hostile weights, networks, cards and encoders: each gives one clear error."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def spoilt(path: Path, harm: Harm) -> Path:
 
 
 @pytest.mark.parametrize(("harm", "said"), HARMS)
-def test_weights_that_reach_out_or_unpack_are_refused(
+def test_weights_that_reference_other_files_or_expand_are_refused(
     tmp_path: Path, harm: Harm, said: str
 ) -> None:
     with pytest.raises(EncoderError, match=f"w.h5 .*{said}.*: refused"):
@@ -118,7 +118,7 @@ def configured(path: Path, **layer: Any) -> Path:
 
 
 @pytest.mark.parametrize(("harm", "said"), HARMS)
-def test_a_model_whose_weights_reach_out_or_unpack_is_refused(
+def test_a_model_whose_weights_reference_other_files_or_expand_is_refused(
     tmp_path: Path, harm: Harm, said: str
 ) -> None:
     weights = spoilt(tmp_path / "w.h5", harm).read_bytes()
@@ -128,13 +128,13 @@ def test_a_model_whose_weights_reach_out_or_unpack_is_refused(
 
 
 @pytest.mark.parametrize("name", ["../evil", "/evil", "assets/../../evil", "model.weights.npz"])
-def test_a_model_that_holds_other_files_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_model_that_contains_other_files_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(EncoderError, match="and nothing else: refused"):
         load_model(archive(tmp_path / "a.keras", {}, {name: b"x"}), trust=False)
     assert [path.name for path in tmp_path.iterdir()] == ["a.keras"]
 
 
-def test_a_model_that_holds_a_link_is_refused(tmp_path: Path) -> None:
+def test_a_model_that_contains_a_link_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.keras"
     with zipfile.ZipFile(KERAS) as before, zipfile.ZipFile(path, "w") as after:
         for name in ("metadata.json", "config.json"):
@@ -147,13 +147,13 @@ def test_a_model_that_holds_a_link_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_a_model_that_holds_a_part_twice_is_refused(tmp_path: Path) -> None:
+def test_a_model_that_contains_a_part_twice_is_refused(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.keras", {}, {"config.json": b"{}"})
     with pytest.raises(EncoderError):
         load_model(path, trust=False)
 
 
-def test_a_model_that_unpacks_to_a_thousand_times_its_size_is_refused(tmp_path: Path) -> None:
+def test_a_model_that_expands_a_thousandfold_is_refused(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.keras", {"model.weights.h5": bytes(100 * 2**20)}, {})
     assert path.stat().st_size < 2**20
     with pytest.raises(EncoderError, match="expands to 1048.* bytes, expected no more"):
@@ -161,7 +161,7 @@ def test_a_model_that_unpacks_to_a_thousand_times_its_size_is_refused(tmp_path: 
 
 
 @pytest.mark.parametrize("module", ["keras.utils", "keras.src.utils.file_utils", "keras.saving"])
-def test_functions_of_keras_that_are_no_layers_are_refused(tmp_path: Path, module: str) -> None:
+def test_keras_functions_that_are_not_layers_are_refused(tmp_path: Path, module: str) -> None:
     path = configured(tmp_path / "a.keras", module=module, class_name="get_file")
     with pytest.raises(EncoderError, match="uses 'get_file' of keras"):
         load_model(path, trust=False)
@@ -179,7 +179,7 @@ def test_functions_of_keras_that_are_no_layers_are_refused(tmp_path: Path, modul
         ("keras", "function", "config"),
     ],
 )
-def test_a_name_that_leads_to_another_function_of_keras_is_refused(
+def test_a_name_that_resolves_to_another_keras_function_is_refused(
     tmp_path: Path, module: str, kind: str, config: object
 ) -> None:
     path = configured(tmp_path / "a.keras", module=module, class_name=kind, config=config)
@@ -187,7 +187,7 @@ def test_a_name_that_leads_to_another_function_of_keras_is_refused(
         load_model(path, trust=False)
 
 
-def test_a_file_that_is_two_models_at_once_is_looked_at_as_keras_reads_it(tmp_path: Path) -> None:
+def test_a_file_that_is_both_zip_and_hdf5_is_inspected_as_keras_reads_it(tmp_path: Path) -> None:
     path = tmp_path / "both.h5"
     with h5py.File(path, "w") as file:
         layer = {"class_name": "Lambda", "config": {"name": "evil"}}
@@ -209,7 +209,7 @@ def test_layers_that_read_other_files_are_refused(tmp_path: Path, kind: str) -> 
 
 
 @pytest.mark.parametrize("config", [None, "text", 5, []])
-def test_a_lambda_layer_of_any_shape_is_refused(tmp_path: Path, config: object) -> None:
+def test_a_lambda_layer_with_any_config_is_refused(tmp_path: Path, config: object) -> None:
     path = configured(tmp_path / "a.keras", class_name="Lambda", config=config)
     with pytest.raises(EncoderError, match="holds a Lambda layer"):
         load_model(path, trust=False)
@@ -219,7 +219,7 @@ def test_a_lambda_layer_of_any_shape_is_refused(tmp_path: Path, config: object) 
 
 
 def field(number: int, content: bytes, padding: int = 0) -> bytes:
-    """A field of protobuf, its length in more bytes than it needs."""
+    """A protobuf field whose length uses more bytes than needed."""
     length = bytearray()
     rest = len(content)
     while rest > 127:
@@ -239,7 +239,7 @@ def onnx_with_array_in(location: bytes, *, swapped: bool = False, padding: int =
 
 
 @given(st.booleans(), st.integers(0, 3), st.integers(1, 200))
-def test_an_array_outside_is_found_however_it_is_written(
+def test_an_external_array_is_found_in_any_encoding(
     tmp_path_factory: pytest.TempPathFactory, swapped: bool, padding: int, length: int
 ) -> None:
     path = tmp_path_factory.mktemp("onnx") / "a.onnx"
@@ -249,7 +249,7 @@ def test_an_array_outside_is_found_however_it_is_written(
         content_digest(path)
 
 
-def test_an_array_in_a_file_whose_name_cannot_be_is_one_clear_error(tmp_path: Path) -> None:
+def test_an_external_array_with_an_impossible_file_name_is_one_clear_error(tmp_path: Path) -> None:
     path = tmp_path / "a.onnx"
     path.write_bytes(onnx_with_array_in(b"da\0ta"))
     with pytest.raises(EncoderError, match="null byte"):
@@ -257,7 +257,9 @@ def test_an_array_in_a_file_whose_name_cannot_be_is_one_clear_error(tmp_path: Pa
 
 
 @pytest.mark.parametrize("swapped", [False, True])
-def test_an_array_beside_counts_however_it_is_written(tmp_path: Path, swapped: bool) -> None:
+def test_an_external_array_affects_the_fingerprint_in_any_encoding(
+    tmp_path: Path, swapped: bool
+) -> None:
     path = tmp_path / "a.onnx"
     path.write_bytes(onnx_with_array_in(b"data", swapped=swapped))
     (tmp_path / "data").write_bytes(b"one")
@@ -277,7 +279,7 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_called_onnx_have_a_digest_or_are_one_clear_error(
+def test_any_bytes_named_onnx_have_a_digest_or_give_one_clear_error(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:
     path = tmp_path_factory.mktemp("onnx") / "a.onnx"
@@ -311,7 +313,7 @@ def test_a_hostile_card_is_one_clear_error(tmp_path: Path, card: str | bytes, sa
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode()))
-def test_any_bytes_are_a_card_or_one_clear_error(
+def test_any_bytes_give_a_card_or_one_clear_error(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:
     path = tmp_path_factory.mktemp("card") / "a.toml"
@@ -322,7 +324,7 @@ def test_any_bytes_are_a_card_or_one_clear_error(
         assert "a.toml" in str(error)  # noqa: PT017 - either is right
 
 
-# Encoders: whoever makes a harmful one makes its digest too ---------------------------------------
+# Encoders: an attacker can also compute a valid digest --------------------------------------------
 
 SMALL = Encoder(
     model="tiny",
@@ -337,7 +339,7 @@ SMALL = Encoder(
     constants=bytes(16),
     probes=bytes(36),
 )
-START = 8 + 32 + 8  # of the header, behind mark, digest and length
+START = 8 + 32 + 8  # the start of the header, after mark, digest and length
 BODY = SMALL.to_bytes()[START:]
 HEADER, SECTIONS = BODY[: BODY.index(b"<net/>")], BODY[BODY.index(b"<net/>") :]
 
@@ -351,7 +353,7 @@ def telling(**changed: Any) -> bytes:
     return sealed(json.dumps(json.loads(HEADER) | changed).encode())
 
 
-def test_sealing_the_same_gives_the_same() -> None:
+def test_sealing_the_same_content_gives_the_same_bytes() -> None:
     assert Encoder.from_bytes(sealed(HEADER)) == SMALL
     assert Encoder.from_bytes(telling()) == SMALL
 
@@ -392,13 +394,13 @@ def test_sealing_the_same_gives_the_same() -> None:
         telling(preprocessing=5),
     ],
 )
-def test_a_header_that_cannot_be_is_one_clear_error(blob: bytes) -> None:
+def test_an_impossible_header_is_one_clear_error(blob: bytes) -> None:
     with pytest.raises(EncoderError, match="x.encoder has a header that cannot be read: ."):
         Encoder.from_bytes(blob, "x.encoder")
 
 
 @given(st.integers(0, len(HEADER) - 1), st.binary(max_size=3))
-def test_any_change_of_a_header_is_an_encoder_or_one_clear_error(at: int, new: bytes) -> None:
+def test_any_changed_header_gives_an_encoder_or_one_clear_error(at: int, new: bytes) -> None:
     try:
         Encoder.from_bytes(sealed(HEADER[:at] + new + HEADER[at + 1 :]))
     except EncoderError as error:
@@ -412,14 +414,14 @@ def test_any_change_of_a_header_is_an_encoder_or_one_clear_error(at: int, new: b
     ),
     st.sampled_from(sorted(json.loads(HEADER))),
 )
-def test_any_value_in_a_header_is_an_encoder_or_one_clear_error(value: Any, key: str) -> None:
+def test_any_value_in_a_header_gives_an_encoder_or_one_clear_error(value: Any, key: str) -> None:
     try:
         Encoder.from_bytes(telling(**{key: value}))
     except EncoderError as error:
         assert "header" in str(error)  # noqa: PT017 - either is right
 
 
-def test_every_single_bit_and_every_length_is_checked() -> None:
+def test_a_change_of_any_bit_or_of_the_length_is_detected() -> None:
     blob = SMALL.to_bytes()
     for at in range(len(blob)):
         changed = blob[:at] + bytes([blob[at] ^ 1 << at % 8]) + blob[at + 1 :]
@@ -428,7 +430,7 @@ def test_every_single_bit_and_every_length_is_checked() -> None:
                 Encoder.from_bytes(bad)
 
 
-def test_a_graph_of_another_shape_than_its_encoder_says_is_refused() -> None:
+def test_a_graph_whose_shape_contradicts_its_encoder_is_refused() -> None:
     openvino = import_openvino()
     opset = openvino.opset13
     pixels = opset.parameter([1, 8, 6, 3], np.uint8, name="pixels")

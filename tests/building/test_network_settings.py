@@ -1,4 +1,4 @@
-"""What is said of a network in a file: in options, and in a card beside it."""
+"""The settings of a network in a file, given as options or in a card next to the file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_card_beside_the_file_replaces_options(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("other", ["fruit.keras", "fruit.h5", "fruit.onnx"])
-def test_a_card_that_could_be_another_networks_is_not_taken(tmp_path: Path, other: str) -> None:
+def test_a_card_that_could_belong_to_another_network_is_ignored(tmp_path: Path, other: str) -> None:
     shutil.copy(FILES / "bare.tflite", tmp_path / "fruit.tflite")
     (tmp_path / other).touch()
     (tmp_path / "fruit.toml").write_text("mean = 127.5\nstd = 127.5\n")
@@ -47,7 +47,7 @@ def test_a_card_that_could_be_another_networks_is_not_taken(tmp_path: Path, othe
     assert_gives(build.build_encoder(tmp_path / "fruit.tflite"), VECTORS["backbone"])
 
 
-def test_a_folder_and_a_file_of_one_name_share_no_card(tmp_path: Path) -> None:
+def test_a_folder_and_a_file_of_the_same_name_do_not_share_a_card(tmp_path: Path) -> None:
     shutil.copy(FILES / "bare.tflite", tmp_path / "fruit.tflite")
     shutil.copytree(FILES / "bare_saved", tmp_path / "fruit")
     card = tmp_path / "fruit.toml"
@@ -61,12 +61,12 @@ def test_a_folder_and_a_file_of_one_name_share_no_card(tmp_path: Path) -> None:
     assert_gives(build.build_encoder(tmp_path / "fruit.tflite"), VECTORS["backbone"])
 
 
-def test_a_card_may_begin_as_notepad_begins_files(tmp_path: Path) -> None:
+def test_a_card_may_start_with_a_byte_order_mark(tmp_path: Path) -> None:
     (tmp_path / "fruit.toml").write_text("scale = 1.0\n", encoding="utf-8-sig")
     assert NetworkSettings.from_toml(tmp_path / "fruit.toml") == NetworkSettings(scale=1.0)
 
 
-def test_scale_mean_and_std_are_taken_together() -> None:
+def test_scale_mean_and_std_are_combined() -> None:
     told = NetworkSettings(scale=1 / 255, mean=[0.5, 0.25, 0.0], std=0.5)
     spec = made(FILES / "bare.tflite", told).preprocessing
     assert spec.mean == pytest.approx((127.5, 63.75, 0))
@@ -93,7 +93,7 @@ def test_scale_mean_and_std_are_taken_together() -> None:
         ("resize = 'cubic'", "resize is 'cubic'"),
     ],
 )
-def test_a_card_that_cannot_be_is_refused(tmp_path: Path, card: str, message: str) -> None:
+def test_an_invalid_card_is_refused(tmp_path: Path, card: str, message: str) -> None:
     shutil.copy(FILES / "bare.tflite", tmp_path / "fruit.tflite")
     (tmp_path / "fruit.toml").write_text(f"{card}\n")
     with pytest.raises(EncoderError, match=f"the card .*fruit.toml.*{message}"):
@@ -106,7 +106,7 @@ ANYTHING = st.one_of(
 
 
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(KEYS, ANYTHING)))
-def test_settings_are_refused_or_travel_unchanged(told: dict[str, Any]) -> None:
+def test_settings_are_refused_or_survive_a_round_trip(told: dict[str, Any]) -> None:
     try:
         settings = NetworkSettings(**told)
     except EncoderError:

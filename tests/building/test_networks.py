@@ -1,4 +1,4 @@
-"""Every known network, built with seeded weights, against Keras on TensorFlow."""
+"""Every known network, built with seeded weights and compared with Keras on TensorFlow."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from pomona.worker.resize import resize_to
 GOLDENS = TESTS / "goldens"
 PICTURE = "png_ball_in_the_dark"
 
-# One of each kind runs with every `make test`: plain, with built-in preprocessing left out or cut
-# off, of another width, and those that Keras builds channels last only.
+# `make test` runs one of each kind: plain, with built-in preprocessing removed or cut off, with
+# another width, and those that Keras builds only channels last.
 QUICK = (
     "mobilenet",
     "mobilenet_v2_035",
@@ -49,15 +49,13 @@ def test_features_agree_with_keras_on_tensorflow(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_the_card_counts_the_networks_own_parameters(name: str) -> None:
+def test_the_card_has_the_parameter_count_of_the_network(name: str) -> None:
     network = keras_build._network(find_card(name), "untrained:0")
     assert network.count_params() == find_card(name).parameters
 
 
 @pytest.mark.parametrize("name", ["mobilenet", "mobilenet_v3_small", "efficientnet_v2_b0"])
-def test_weights_with_a_top_give_the_same_encoder_as_weights_without(
-    name: str, tmp_path: Path
-) -> None:
+def test_weights_with_a_top_give_the_encoder_of_weights_without(name: str, tmp_path: Path) -> None:
     card = find_card(name)
     keras = import_keras()
     function = getattr(keras.applications, card.keras_class)
@@ -73,7 +71,7 @@ def test_weights_with_a_top_give_the_same_encoder_as_weights_without(
     assert with_top.fingerprint == without.fingerprint
 
 
-def test_an_efficientnet_with_a_normalization_of_its_own_is_refused(tmp_path: Path) -> None:
+def test_an_efficientnet_with_its_own_normalization_is_refused(tmp_path: Path) -> None:
     network = keras_build._without_top(find_card("efficientnet_b0"))
     network.save_weights(tmp_path / "own.weights.h5")
     with pytest.raises(EncoderError, match="normalizes its input in a way of its own"):

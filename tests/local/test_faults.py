@@ -1,4 +1,4 @@
-"""Real faults on the embedded engine: kills at random moments, full disks, closed doors."""
+"""Real faults on the embedded engine: kills at random moments, full disks, missing permissions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pomona.worker.prepare import EXACT
 def expected(
     encoder: Encoder, faulty_pictures: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[pa.Table, float]:
-    """The right rows, and the seconds that a run takes."""
+    """The correct rows, and the duration of a run in seconds."""
     started = time.monotonic()
     found = faults.made_anew(faulty_pictures, tmp_path_factory.mktemp("right") / "t", encoder)
     return found, time.monotonic() - started
@@ -39,11 +39,11 @@ def command(pictures: Path, table: Path, encoder_file: Path) -> list[str]:
 
 
 def run(pictures: Path, table: Path, encoder_file: Path) -> None:
-    """A run that nothing happens to."""
+    """A run without faults."""
     subprocess.run(command(pictures, table, encoder_file), capture_output=True, check=True)
 
 
-def test_a_killed_parent_costs_no_row(
+def test_a_killed_parent_loses_no_row(
     expected: tuple[pa.Table, float], faulty_pictures: Path, tmp_path: Path, encoder_file: Path
 ) -> None:
     right, lasts_s = expected
@@ -52,12 +52,12 @@ def test_a_killed_parent_costs_no_row(
         fresh = command(faulty_pictures, table, encoder_file)
         faults.kill_at(moment, "parent", fresh, undo=lambda table=table: shutil.rmtree(table))
         faults.assert_sound(table, right)
-        # Its workers may still be there: they must not disturb the run that follows at once.
+        # Its workers may still run: they must not disturb a run that follows at once.
         run(faulty_pictures, table, encoder_file)
         faults.assert_whole(table, right)
 
 
-def test_killed_again_and_again_a_run_still_comes_to_its_end(
+def test_a_run_killed_repeatedly_still_finishes(
     expected: tuple[pa.Table, float], faulty_pictures: Path, tmp_path: Path, encoder_file: Path
 ) -> None:
     right, lasts_s = expected
@@ -70,7 +70,7 @@ def test_killed_again_and_again_a_run_still_comes_to_its_end(
     faults.assert_whole(table, right)
 
 
-def test_killed_workers_cost_no_row(
+def test_killed_workers_lose_no_row(
     expected: tuple[pa.Table, float], encoder: Encoder, faulty_pictures: Path, tmp_path: Path
 ) -> None:
     right, lasts_s = expected
@@ -80,7 +80,7 @@ def test_killed_workers_cost_no_row(
         here = faults.below(os.getpid())
         return [p.pid for p in here if "worker_main" in p.command]
 
-    def strike(after_s: float, killed: list[int]) -> None:
+    def kill_one(after_s: float, killed: list[int]) -> None:
         faults.wait_for(workers)
         time.sleep(after_s)
         if found := workers():
@@ -91,7 +91,7 @@ def test_killed_workers_cost_no_row(
         table, moment, killed = tmp_path / f"t{number}", first_moment, []
         while not killed:
             shutil.rmtree(table, ignore_errors=True)
-            striker = threading.Thread(target=strike, args=(moment, killed))
+            striker = threading.Thread(target=kill_one, args=(moment, killed))
             striker.start()
             summary = pomona.extract(
                 faulty_pictures, table, encoder=encoder, engine=pomona.LocalEngine(workers=2)
@@ -102,7 +102,7 @@ def test_killed_workers_cost_no_row(
         faults.assert_whole(table, right)
 
 
-def test_a_kill_while_changed_rows_are_replaced_costs_no_row(
+def test_a_kill_during_replacement_of_changed_rows_loses_no_row(
     encoder: Encoder, tmp_path: Path, encoder_file: Path
 ) -> None:
     pictures = faults.draw(tmp_path / "pictures", 120)
@@ -126,7 +126,7 @@ def test_a_kill_while_changed_rows_are_replaced_costs_no_row(
         faults.assert_whole(table, right)
 
 
-def test_a_kill_while_labels_change_costs_no_row_and_doubles_none(
+def test_a_kill_during_relabelling_neither_loses_nor_duplicates_rows(
     expected: tuple[pa.Table, float], faulty_pictures: Path, tmp_path: Path, encoder_file: Path
 ) -> None:
     table, right = tmp_path / "t", expected[0]
@@ -153,10 +153,10 @@ def test_a_kill_while_labels_change_costs_no_row_and_doubles_none(
         assert {path.suffix for path in table.iterdir()} <= {".parquet", ".json"}
 
 
-def test_a_kill_while_a_table_is_overwritten_leaves_the_old_rows_or_new_ones(
+def test_a_kill_during_overwrite_leaves_old_rows_or_new_ones(
     encoder: Encoder, tmp_path: Path, encoder_file: Path
 ) -> None:
-    """Which of the two, the kill decides; the next run without --overwrite completes either."""
+    """The kill decides which of the two; the next run without --overwrite completes either."""
     pictures = faults.draw(tmp_path / "pictures", 120)
     old = faults.made_anew(pictures, tmp_path / "old", encoder)
     for number, moment in enumerate(faults.moments(5, 3.0)):
@@ -174,7 +174,7 @@ def test_a_kill_while_a_table_is_overwritten_leaves_the_old_rows_or_new_ones(
         faults.assert_whole(table, old)
 
 
-def test_of_two_runs_on_one_table_one_is_refused_and_the_other_ends_well(
+def test_of_two_runs_on_one_table_one_is_refused_and_the_other_succeeds(
     encoder: Encoder, faulty_pictures: Path, tmp_path: Path, encoder_file: Path
 ) -> None:
     made_by = {**encoder.provenance(), **EXACT.provenance()}
@@ -193,7 +193,7 @@ def test_of_two_runs_on_one_table_one_is_refused_and_the_other_ends_well(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 12 MB: room for the encoder, and not for all rows."""
+    """A file system of 12 MB: enough for the encoder, but not for all rows."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(disk)]
@@ -203,7 +203,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_a_disk_that_fills_up_ends_the_run_in_one_line_and_costs_no_row(
+def test_a_full_disk_ends_the_run_with_one_line_and_loses_no_row(
     expected: tuple[pa.Table, float], faulty_pictures: Path, small_disk: Path, encoder_file: Path
 ) -> None:
     ballast = small_disk / "ballast"
@@ -237,13 +237,13 @@ def test_a_read_only_target_is_refused_in_one_line(
     assert "no permission to write" in done.stderr
 
 
-def test_a_folder_that_may_not_be_listed_is_named_and_keeps_its_rows(
+def test_an_unreadable_folder_is_named_and_keeps_its_rows(
     encoder: Encoder, tmp_path: Path, encoder_file: Path
 ) -> None:
     pictures = faults.draw(tmp_path / "pictures", 30)
     right = faults.made_anew(pictures, tmp_path / "t", encoder)
     secret = pictures / "class 2"
-    # Root may look into any folder, unless it gives that up.
+    # Root can read any folder unless it drops this capability.
     plainly = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
     if os.geteuid() == 0 and shutil.which("setpriv") is None:
         pytest.skip("root may look into any folder, and setpriv is not here")

@@ -17,14 +17,14 @@ def filled(count: int, workers: int = 2) -> ImageQueue:
 
 
 def take_all(queue: ImageQueue) -> list[ImageFile]:
-    """Take chunk after chunk, as one worker that settles nothing yet."""
+    """Take all chunks, like a worker that completes nothing yet."""
     taken: list[ImageFile] = []
     while chunk := queue.take(holds_work=True):
         taken += chunk
     return taken
 
 
-def test_every_image_is_handed_out_once_over_many_threads() -> None:
+def test_every_image_is_handed_out_once_across_threads() -> None:
     queue, got, lock = ImageQueue(4), [], threading.Lock()
 
     def work() -> None:
@@ -42,7 +42,7 @@ def test_every_image_is_handed_out_once_over_many_threads() -> None:
     assert sorted(got) == sorted(images(5000))
 
 
-def test_chunks_grow_small_towards_the_end() -> None:
+def test_chunks_get_smaller_towards_the_end() -> None:
     queue = filled(1000)
     sizes = []
     while chunk := queue.take(holds_work=True):
@@ -52,14 +52,14 @@ def test_chunks_grow_small_towards_the_end() -> None:
     assert sum(sizes) == 1000
 
 
-def test_a_suspect_comes_back_alone_and_first() -> None:
+def test_a_suspect_is_retried_alone_and_first() -> None:
     queue = filled(20)
     chunk = take_all(queue)
     queue.give_back(chunk, [chunk[3]])
     assert queue.take(holds_work=False) == [chunk[3]]
 
 
-def test_suspects_that_were_in_hand_together_come_back_one_by_one() -> None:
+def test_suspects_taken_together_are_retried_one_by_one() -> None:
     queue = filled(20)
     chunk = take_all(queue)
     queue.give_back(chunk, chunk[3:6])
@@ -67,26 +67,26 @@ def test_suspects_that_were_in_hand_together_come_back_one_by_one() -> None:
     assert len(queue.take(holds_work=False) or []) > 1
 
 
-def test_a_worker_with_unsettled_work_gets_an_empty_chunk_if_nothing_waits() -> None:
+def test_a_worker_with_unsettled_work_gets_an_empty_chunk_if_the_queue_is_empty() -> None:
     queue = filled(5)
     assert len(take_all(queue)) == 5
     assert queue.take(holds_work=True) == []
 
 
-def test_one_thread_that_waits_can_be_roused() -> None:
+def test_a_single_waiting_thread_can_be_woken() -> None:
     queue = filled(5)
     queue.wake()
     assert queue.take(holds_work=False) == []
     assert queue.take(holds_work=False) != []
 
 
-def test_it_ends_when_everything_is_settled() -> None:
+def test_the_queue_ends_when_all_images_are_settled() -> None:
     queue = filled(5)
     queue.settle(len(take_all(queue)))
     assert queue.take(holds_work=False) is None
 
 
-def test_an_idle_thread_waits_for_what_another_may_give_back() -> None:
+def test_an_idle_thread_waits_for_images_that_another_may_return() -> None:
     queue = filled(5)
     chunk = take_all(queue)
     got: list[list[ImageFile] | None] = []
@@ -97,12 +97,12 @@ def test_an_idle_thread_waits_for_what_another_may_give_back() -> None:
     assert got == [chunk[:2]]
 
 
-def test_a_few_images_are_shared_out_among_all_workers() -> None:
+def test_a_few_images_are_distributed_over_all_workers() -> None:
     queue = filled(8)
     assert [len(queue.take(holds_work=True) or []) for _ in range(4)] == [2, 2, 2, 2]
 
 
-def test_stopping_wakes_all_that_wait() -> None:
+def test_stopping_wakes_all_waiting_threads() -> None:
     queue = ImageQueue(1)
     idle = threading.Thread(target=lambda: queue.take(holds_work=False))
     idle.start()

@@ -56,7 +56,7 @@ def test_every_file_gets_its_row(encoder: Encoder, pictures: Path, tmp_path: Pat
         (pomona.SparkEngine, {"delivery": "pigeon"}),
     ],
 )
-def test_engines_with_settings_that_mean_nothing_are_refused(
+def test_invalid_engine_settings_are_refused(
     engine: Callable[..., object], wrong: dict[str, Any]
 ) -> None:
     ((name, value),) = wrong.items()
@@ -64,7 +64,7 @@ def test_engines_with_settings_that_mean_nothing_are_refused(
         engine(**wrong)
 
 
-def test_a_spark_engine_takes_a_session_or_a_master_and_not_both() -> None:
+def test_a_spark_engine_takes_either_a_session_or_a_master() -> None:
     session: Any = object()
     with pytest.raises(EngineError, match=r"`spark` and `master` 'local\[2\]' are given together"):
         pomona.SparkEngine(spark=session, master="local[2]")
@@ -75,7 +75,7 @@ def test_a_spark_engine_takes_a_session_or_a_master_and_not_both() -> None:
     assert pomona.SparkEngine(master="local[2]").spark is None
 
 
-def test_a_broken_disk_ends_a_run_with_an_error_of_ours(
+def test_a_disk_error_ends_a_run_with_a_pomona_error(
     encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def commit(*_: object) -> None:
@@ -86,12 +86,12 @@ def test_a_broken_disk_ends_a_run_with_an_error_of_ours(
         pomona.extract(pictures, tmp_path / "t", encoder=encoder)
 
 
-def test_only_part_files_are_left(encoder: Encoder, pictures: Path, tmp_path: Path) -> None:
+def test_only_part_files_remain(encoder: Encoder, pictures: Path, tmp_path: Path) -> None:
     pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=2))
     assert {path.suffix for path in (tmp_path / "t").iterdir()} == {".parquet"}
 
 
-def test_the_number_of_workers_changes_nothing(
+def test_the_number_of_workers_does_not_change_the_rows(
     encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     pomona.extract(
@@ -106,7 +106,7 @@ def test_the_number_of_workers_changes_nothing(
 def test_each_process_loads_the_model_once(
     encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
-    for seed in range(200):  # many chunks for each process
+    for seed in range(200):  # many chunks per process
         (pictures / f"{seed}.png").write_bytes(drawn.encode(drawn.picture(9, 9, seed), "PNG"))
     summary = pomona.extract(
         pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=2)
@@ -115,7 +115,7 @@ def test_each_process_loads_the_model_once(
     assert summary.ok == 211
 
 
-def test_a_second_run_does_only_what_is_missing(
+def test_a_second_run_does_only_missing_work(
     encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     pomona.extract(pictures, tmp_path / "t", encoder=encoder)
@@ -134,22 +134,20 @@ def test_a_run_with_nothing_to_do_changes_nothing(
     assert (again.ok, again.skipped, sorted((tmp_path / "t").iterdir())) == (0, 14, before)
 
 
-def test_one_pattern_need_not_be_in_a_list(
-    encoder: Encoder, pictures: Path, tmp_path: Path
-) -> None:
+def test_a_single_pattern_needs_no_list(encoder: Encoder, pictures: Path, tmp_path: Path) -> None:
     chosen = len(list(pictures.rglob("*.jpeg")))
     assert pomona.extract(pictures, tmp_path / "t", encoder=encoder, globs="*.jpeg").files == chosen
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), SystemExit(143)])
-def test_what_fails_after_a_stop_does_not_hide_the_stop(
+def test_a_failure_after_a_stop_does_not_hide_the_stop(
     encoder: Encoder,
     pictures: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     stop: BaseException,
 ) -> None:
-    """As where a signal to the whole group of processes has also ended Spark's JVM."""
+    """A signal to the whole process group also ends the JVM of Spark."""
 
     def extract(*_: object) -> None:
         try:
@@ -162,7 +160,7 @@ def test_what_fails_after_a_stop_does_not_hide_the_stop(
         pomona.extract(pictures, tmp_path / "t", encoder=encoder)
 
 
-def test_the_table_may_lie_in_the_source(encoder: Encoder, pictures: Path) -> None:
+def test_the_table_may_be_inside_the_source(encoder: Encoder, pictures: Path) -> None:
     table = pictures / "features"
     pomona.extract(pictures, table, encoder=encoder, globs=["*"])
     again = pomona.extract(pictures, table, encoder=encoder, globs=["*"])
@@ -170,7 +168,7 @@ def test_the_table_may_lie_in_the_source(encoder: Encoder, pictures: Path) -> No
 
 
 @pytest.mark.parametrize("at_once", [1, 4])
-def test_an_image_that_ends_its_process_is_the_only_one_to_pay(
+def test_an_image_that_crashes_its_process_fails_alone(
     encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(POISON))
@@ -192,7 +190,7 @@ def test_an_image_that_ends_its_process_is_the_only_one_to_pay(
 
 
 @pytest.mark.parametrize("at_once", [1, 4])
-def test_an_image_that_hangs_its_process_is_ended_and_named(
+def test_an_image_that_hangs_its_process_is_killed_and_named(
     encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(POISON))
@@ -209,7 +207,7 @@ def test_an_image_that_hangs_its_process_is_ended_and_named(
     assert "one image took longer than 1 s" in row["error"]
 
 
-def test_a_device_that_takes_many_images_at_once_gives_the_same_rows(
+def test_a_device_that_computes_large_batches_gives_the_same_rows(
     encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pomona.extract(
@@ -223,7 +221,7 @@ def test_a_device_that_takes_many_images_at_once_gives_the_same_rows(
     assert tables.read(tmp_path / "many").equals(tables.read(tmp_path / "one"))
 
 
-def test_on_a_gpu_fewer_processes_decode_by_more_threads(
+def test_on_a_gpu_fewer_processes_decode_with_more_threads(
     encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local, "available_cores", lambda: 16)
@@ -240,14 +238,14 @@ def test_on_a_gpu_fewer_processes_decode_by_more_threads(
         (State(), []),
         (State(read=3, done=3), []),
         (State(read=3, done=2), [2]),
-        (State(read=9, done=2), [2]),  # the others of its record batch only wait
+        (State(read=9, done=2), [2]),  # the other images of its record batch only wait
         (State(read=9, done=2, reading=1), [8]),
         (State(read=9, done=2, at_once=4), [2, 3, 4, 5]),
         (State(read=4, done=2, at_once=4), [2, 3]),
         (State(read=9, done=2, at_once=4, reading=1), [2, 3, 4, 5, 8]),
     ],
 )
-def test_what_a_process_has_in_hand_follows_from_how_far_it_is(
+def test_images_in_progress_follow_from_the_state_of_a_process(
     state: State, in_hand: list[int]
 ) -> None:
     assert state.in_hand() == in_hand
@@ -265,7 +263,7 @@ def children(parent: int) -> list[int]:
     return [int(pid) for pid, command in lines if "pomona.processes.worker_main" in command]
 
 
-def test_a_killed_worker_costs_no_row(encoder: Encoder, pictures: Path, tmp_path: Path) -> None:
+def test_a_killed_worker_loses_no_row(encoder: Encoder, pictures: Path, tmp_path: Path) -> None:
     for seed in range(300):
         (pictures / f"{seed}.png").write_bytes(drawn.encode(drawn.picture(9, 9, seed), "PNG"))
     killed: list[int] = []
@@ -289,7 +287,7 @@ def test_a_killed_worker_costs_no_row(encoder: Encoder, pictures: Path, tmp_path
 
 
 @pytest.mark.parametrize("moment", ["wait_until_ready", "close_part"])
-def test_a_worker_that_dies_outside_of_an_image_costs_no_row(
+def test_a_worker_that_dies_between_images_loses_no_row(
     encoder: Encoder,
     pictures: Path,
     tmp_path: Path,
@@ -313,7 +311,7 @@ def test_a_worker_that_dies_outside_of_an_image_costs_no_row(
     assert summary.ok == 11
 
 
-def test_workers_that_die_whenever_they_write_end_the_run(
+def test_workers_that_die_at_every_write_end_the_run(
     encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def dies(self: WorkerProcess) -> object:
@@ -347,7 +345,7 @@ def test_a_thread_that_cannot_start_ends_the_run(
     assert not any(thread.is_alive() for thread in started)
 
 
-def test_a_file_that_hangs_while_it_is_read_is_the_one_that_is_named(
+def test_a_file_that_hangs_while_being_read_is_named(
     encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(POISON))
@@ -360,7 +358,7 @@ def test_a_file_that_hangs_while_it_is_read_is_the_one_that_is_named(
     )
     rows = tables.rows(tmp_path / "t")
     assert [name for name, row in rows.items() if row["status"] == "crashed"] == ["stalled.png"]
-    assert summary.model_loads == 3  # it alone was tried again
+    assert summary.model_loads == 3  # only this image was retried
 
 
 def poisonous_pictures(folder: Path, count: int) -> Path:
@@ -371,7 +369,7 @@ def poisonous_pictures(folder: Path, count: int) -> Path:
     return folder
 
 
-def test_many_images_in_a_row_that_end_their_process_are_all_named(
+def test_many_consecutive_images_that_crash_their_process_are_all_named(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(POISON))
@@ -384,7 +382,7 @@ def test_many_images_in_a_row_that_end_their_process_are_all_named(
     assert set(tables.rows(tmp_path / "t")) == {path.name for path in source.iterdir()}
 
 
-def test_a_failure_that_every_image_meets_ends_the_run_and_blames_none(
+def test_a_failure_of_every_image_ends_the_run_and_marks_none_as_crashed(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(POISON))
@@ -397,7 +395,7 @@ def test_a_failure_that_every_image_meets_ends_the_run_and_blames_none(
     assert not (tmp_path / "t").exists()
 
 
-def test_workers_that_cannot_start_end_the_run_with_their_reason(
+def test_workers_that_cannot_start_end_the_run_with_the_reason(
     encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "broken").mkdir()
@@ -409,7 +407,7 @@ def test_workers_that_cannot_start_end_the_run_with_their_reason(
         )
 
 
-def test_overwriting_gives_the_old_rows_back_if_none_take_their_place(
+def test_an_overwrite_without_new_rows_restores_the_old_rows(
     encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pomona.extract(pictures, tmp_path / "t", encoder=encoder)
@@ -436,7 +434,7 @@ def test_progress_ends_at_the_total(encoder: Encoder, pictures: Path, tmp_path: 
     assert seen[-1] == Snapshot("extracting", done=14, total=14, failed=3)
 
 
-def test_ctrl_c_leaves_only_whole_files_and_no_process(pictures: Path, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_only_complete_files_and_no_process(pictures: Path, tmp_path: Path) -> None:
     for seed in range(2000):
         (pictures / f"{seed}.png").write_bytes(drawn.encode(drawn.picture(9, 9, seed), "PNG"))
     command = [sys.executable, "-m", "pomona", "extract", str(pictures), str(tmp_path / "t")]
@@ -490,7 +488,7 @@ def test_a_remote_path_needs_spark(encoder: Encoder, pictures: Path, tmp_path: P
         pomona.extract(pictures, "s3a://bucket/t", encoder=encoder)
 
 
-def test_folders_here_may_have_names_that_look_like_uris_or_drives(
+def test_local_folders_may_have_names_that_look_like_uris_or_drives(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""The threads that each look after one worker process."""
+"""The threads that each supervise one worker process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def state_of(encoder: Encoder, writer: Any, folder: Path) -> RunState:
     return RunState(job, writer, workers=1)
 
 
-def test_an_image_that_ended_a_process_comes_alone_even_after_one_that_never_began(
+def test_an_image_that_ended_a_process_is_retried_alone_even_after_one_that_never_started(
     encoder: Encoder, tmp_path: Path
 ) -> None:
     files = [ImageFile(f"/p/{number}.png", 1, 1) for number in range(3)]

@@ -1,4 +1,4 @@
-"""A table that an earlier version wrote is continued, relabelled and followed when it moves."""
+"""A table written by an earlier version can be continued, relabelled and moved."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WAS_AT = "file:/tmp/resume_gold/in/pictures"
 
 @pytest.fixture
 def earlier(tmp_path: Path) -> tuple[Path, Path]:
-    """The pictures, and the table, as if they had been here at the time."""
+    """The pictures and the table, with the paths and times that the table recorded."""
     pictures, table = tmp_path / "pictures", tmp_path / "table"
     shutil.copytree(GOLDEN / "pictures", pictures)
     for n, name in enumerate(["a.png", "b.png", "sub/c.png", "sub/empty.png"]):

@@ -1,4 +1,4 @@
-"""The files that failed are named at the end of a run, on each engine and wherever the table is."""
+"""A run names the files that failed, on each engine and for each kind of table location."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def failed_in(table: Path) -> set[FailedFile]:
     return {FailedFile(**row) for row in rows if row["status"] != "ok"}
 
 
-def test_a_run_names_up_to_five_files_that_failed_in_it(
+def test_a_run_names_up_to_five_of_its_failed_files(
     extract: Extract, pictures: Path, tmp_path: Path
 ) -> None:
     table = tmp_path / "t"
@@ -42,7 +42,7 @@ def test_a_run_names_up_to_five_files_that_failed_in_it(
 
 
 @pytest.mark.spark
-def test_extract_prints_the_failed_files_of_a_table_behind_a_uri(
+def test_extract_prints_the_failed_files_of_a_remote_table(
     spark: SparkSession,  # noqa: ARG001 - which the command finds
     remote: str,
     pictures: Path,

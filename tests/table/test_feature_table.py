@@ -59,7 +59,7 @@ def paths(folder: Path) -> set[str]:
 @pytest.mark.parametrize(
     "footer", ["{}", "[]", '"x"', '{"fields": [1]}', '{"fields": 1}', "{", "[" * 100_000]
 )
-def test_a_footer_that_spark_did_not_write_is_a_damaged_part(tmp_path: Path, footer: str) -> None:
+def test_an_invalid_spark_footer_is_a_damaged_part(tmp_path: Path, footer: str) -> None:
     add(tmp_path / "t", A, "a.jpg")
     (part,) = FeatureTable(tmp_path / "t").parts()
     plain = pa.table(pq.read_table(part).to_pydict())
@@ -69,7 +69,7 @@ def test_a_footer_that_spark_did_not_write_is_a_damaged_part(tmp_path: Path, foo
 
 
 @pytest.mark.parametrize("dropped", ["label", "status"])
-def test_a_part_file_without_all_columns_is_refused_by_name(tmp_path: Path, dropped: str) -> None:
+def test_a_part_file_with_missing_columns_is_refused_by_name(tmp_path: Path, dropped: str) -> None:
     add(tmp_path / "t", A, "a.jpg")
     (part,) = FeatureTable(tmp_path / "t").parts()
     pq.write_table(pq.read_table(part).drop_columns([dropped]), part)
@@ -90,7 +90,7 @@ def test_a_row_without_a_path_is_reported_with_a_remedy(tmp_path: Path) -> None:
     ("column", "values"),
     [("path", [["a.jpg"]]), ("size", ["large"]), ("modified", [[1]])],
 )
-def test_a_part_file_with_other_values_is_named(
+def test_a_part_file_with_invalid_values_is_named(
     tmp_path: Path, column: str, values: list[Any]
 ) -> None:
     add(tmp_path / "t", A, "a.jpg")
@@ -102,7 +102,7 @@ def test_a_part_file_with_other_values_is_named(
         FeatureTable(tmp_path / "t").index()
 
 
-def test_a_part_file_whose_pages_are_damaged_is_named(tmp_path: Path) -> None:
+def test_a_part_file_with_damaged_pages_is_named(tmp_path: Path) -> None:
     add(tmp_path / "t", A, "a.jpg", "b.jpg")
     (part,) = FeatureTable(tmp_path / "t").parts()
     content = bytearray(part.read_bytes())
@@ -115,7 +115,7 @@ def test_a_part_file_whose_pages_are_damaged_is_named(tmp_path: Path) -> None:
         table.index()
 
 
-def test_a_part_file_that_goes_away_while_the_table_is_read_is_named(tmp_path: Path) -> None:
+def test_a_part_file_that_disappears_during_reading_is_named(tmp_path: Path) -> None:
     add(tmp_path / "t", A, "a.jpg")
     (part,) = FeatureTable(tmp_path / "t").parts()
     part.unlink()
@@ -123,7 +123,7 @@ def test_a_part_file_that_goes_away_while_the_table_is_read_is_named(tmp_path: P
         list(FeatureTable(tmp_path / "t").paths_in([part.name]))
 
 
-def test_a_file_system_without_locks_is_said_to_be_one(
+def test_a_file_system_without_locks_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def flock(*_: object) -> None:
@@ -140,7 +140,7 @@ def test_rows_read_back_as_they_were_written(tmp_path: Path) -> None:
     assert batch.equals(rows("a.jpg", "b.jpg"))
 
 
-def test_provenance_reads_back_from_arrows_footer_and_from_sparks(tmp_path: Path) -> None:
+def test_provenance_reads_back_from_footers_of_arrow_and_of_spark(tmp_path: Path) -> None:
     add(tmp_path / "t", A, "a.jpg")
     (part,) = FeatureTable(tmp_path / "t").parts()
     schema = pq.read_schema(part)
@@ -152,40 +152,40 @@ def test_provenance_reads_back_from_arrows_footer_and_from_sparks(tmp_path: Path
     assert read_provenance(schema) == read_provenance(without_arrow) == A
 
 
-def test_a_table_is_continued_by_the_same_encoder(tmp_path: Path) -> None:
+def test_the_same_encoder_continues_a_table(tmp_path: Path) -> None:
     add(tmp_path / "t", A, "a.jpg")
     add(tmp_path / "t", A, "b.jpg")
     assert paths(tmp_path / "t") == {"file:/data/a.jpg", "file:/data/b.jpg"}
 
 
-def test_another_encoder_is_refused_with_both_names(tmp_path: Path) -> None:
+def test_a_different_encoder_is_refused_and_both_are_named(tmp_path: Path) -> None:
     add(tmp_path / "t", A, "a.jpg")
     with pytest.raises(TableError, match=r"by hand \(aaaaaaaaaaaa\).*others \(bbbbbbbbbbbb\)"):
         add(tmp_path / "t", B, "b.jpg")
     assert paths(tmp_path / "t") == {"file:/data/a.jpg"}
 
 
-def test_another_way_of_decoding_is_refused(tmp_path: Path) -> None:
+def test_a_different_way_of_decoding_is_refused(tmp_path: Path) -> None:
     add(tmp_path / "t", {**A, "decode": "exact"}, "a.jpg")
     with pytest.raises(TableError, match="made with `decode` exact, this run has `decode` fast"):
         add(tmp_path / "t", {**A, "decode": "fast"}, "b.jpg")
 
 
-def test_overwrite_replaces_the_rows_of_any_encoder(tmp_path: Path) -> None:
+def test_overwrite_replaces_rows_of_any_encoder(tmp_path: Path) -> None:
     add(tmp_path / "t", A, "a.jpg")
     add(tmp_path / "t", B, "b.jpg", overwrite=True)
     assert paths(tmp_path / "t") == {"file:/data/b.jpg"}
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_folder_that_is_no_table_is_never_touched(tmp_path: Path, overwrite: bool) -> None:
+def test_a_folder_that_is_not_a_table_is_never_changed(tmp_path: Path, overwrite: bool) -> None:
     (tmp_path / "thesis.docx").write_text("years of work")
     with pytest.raises(TableError, match=r"not a feature table \(it holds 'thesis.docx'\)"):
         add(tmp_path, A, "a.jpg", overwrite=overwrite)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.docx"]
 
 
-def test_files_of_desktops_and_notebooks_in_a_folder_are_allowed(tmp_path: Path) -> None:
+def test_files_that_desktops_and_notebooks_create_are_allowed(tmp_path: Path) -> None:
     add(tmp_path, A, "a.jpg")
     (tmp_path / ".DS_Store").write_text("x")
     (tmp_path / ".ipynb_checkpoints").mkdir()
@@ -195,25 +195,25 @@ def test_files_of_desktops_and_notebooks_in_a_folder_are_allowed(tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["", "a\nb", "\udce9"])
-def test_a_name_that_no_folder_should_have_is_refused(name: str) -> None:
+def test_an_invalid_folder_name_is_refused(name: str) -> None:
     with pytest.raises(TableError, match="is no name for a folder"):
         FeatureTable.at(name)
 
 
-def test_a_name_that_no_file_system_takes_is_one_clear_error(tmp_path: Path) -> None:
+def test_a_name_too_long_for_the_file_system_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(TableError, match="File name too long"):
         FeatureTable(tmp_path / ("x" * 300)).check()
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_folder_of_other_parquet_files_is_never_touched(tmp_path: Path, overwrite: bool) -> None:
+def test_a_folder_of_other_parquet_files_is_never_changed(tmp_path: Path, overwrite: bool) -> None:
     pq.write_table(pa.table({"x": [1]}), tmp_path / "sales.parquet")
     with pytest.raises(TableError, match="sales.parquet does not say which encoder"):
         add(tmp_path, A, "a.jpg", overwrite=overwrite)
     assert [p.name for p in tmp_path.iterdir()] == ["sales.parquet"]
 
 
-def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+def test_a_file_where_the_folder_should_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t").write_text("")
     with pytest.raises(TableError, match="is a file: TABLE must be a new or existing folder"):
         FeatureTable(tmp_path / "t").check()
@@ -226,12 +226,12 @@ def test_a_folder_without_permission_is_refused(tmp_path: Path) -> None:
         FeatureTable(tmp_path / "t").check()
 
 
-def test_a_folder_that_cannot_be_made_is_one_clear_error() -> None:
+def test_a_folder_that_cannot_be_created_is_one_clear_error() -> None:
     with pytest.raises(TableError, match="cannot make /proc/t"):
         add(Path("/proc/t"), A, "a.jpg")
 
 
-def test_a_table_holds_no_other_table_and_no_other_file(tmp_path: Path) -> None:
+def test_a_table_contains_no_other_table_and_no_other_file(tmp_path: Path) -> None:
     add(tmp_path / "t", A, "a.jpg")
     with pytest.raises(TableError, match="is in a feature table"):
         add(tmp_path / "t" / "below", A, "a.jpg")
@@ -243,13 +243,13 @@ def test_a_table_holds_no_other_table_and_no_other_file(tmp_path: Path) -> None:
         add(tmp_path / "t", A, "b.jpg")
 
 
-def test_a_table_may_lie_beside_parquet_files_of_others(tmp_path: Path) -> None:
+def test_a_table_may_be_next_to_other_parquet_files(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [1]}), tmp_path / "mine.parquet")
     add(tmp_path / "t", A, "a.jpg")
     assert paths(FeatureTable.at(tmp_path / "t").folder) == {"file:/data/a.jpg"}
 
 
-def test_two_encoders_in_one_folder_are_refused_by_readers(tmp_path: Path) -> None:
+def test_readers_refuse_two_encoders_in_one_folder(tmp_path: Path) -> None:
     add(tmp_path / "one", A, "a.jpg")
     add(tmp_path / "two", B, "b.jpg")
     (part,) = FeatureTable(tmp_path / "two").parts()
@@ -268,7 +268,7 @@ def test_a_second_writer_is_refused_while_the_first_one_works(tmp_path: Path) ->
         pass
 
 
-def test_the_lock_and_the_staging_of_a_killed_writer_do_not_block(tmp_path: Path) -> None:
+def test_the_lock_and_the_staging_folder_of_a_killed_writer_do_not_block(tmp_path: Path) -> None:
     script = (
         "import os, sys; from pathlib import Path\n"
         "from pomona.table.feature_table import FeatureTable\n"
@@ -293,7 +293,7 @@ def test_a_writer_that_wrote_nothing_leaves_no_folder(tmp_path: Path, below: str
     assert list((tmp_path / "t" / "mine").iterdir()) == []
 
 
-def test_a_part_file_is_not_seen_before_it_is_whole(tmp_path: Path) -> None:
+def test_a_part_file_is_invisible_until_it_is_complete(tmp_path: Path) -> None:
     table = FeatureTable(tmp_path)
     with writing(table, A, overwrite=False) as open_table:
         writer = PartWriter(open_table.staging / part_name(), schema_with_provenance(A))
@@ -305,7 +305,7 @@ def test_a_part_file_is_not_seen_before_it_is_whole(tmp_path: Path) -> None:
         assert table.exists()
 
 
-def test_a_lone_row_has_what_was_listed_and_why_there_is_no_more() -> None:
+def test_a_failure_row_has_the_listed_values_and_the_reason() -> None:
     (row,) = failure_row(
         path="file:/a.jpg", label="x", size=9, modified_ms=1500, status="crashed", error="SIGSEGV"
     ).to_pylist()

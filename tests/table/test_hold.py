@@ -1,4 +1,4 @@
-"""One writer at a time: what it leaves, and what it may touch."""
+"""One writer at a time: what a writer leaves behind, and what it may change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pomona.table.store import LocalStore
 
 
 class Lapsing:
-    """A lease that another run may take while this one works."""
+    """A lease that another run can take over while this one works."""
 
     def __init__(self) -> None:
         self.lapsed = False
@@ -24,14 +24,14 @@ class Lapsing:
     def __exit__(
         self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
     ) -> None:
-        """Nothing to give back."""
+        """Do nothing: there is nothing to release."""
 
     def check(self) -> None:
         if self.lapsed:
             raise RunError("another run may be writing")
 
 
-def test_a_run_removes_the_staging_folders_of_killed_runs_and_its_own(tmp_path: Path) -> None:
+def test_a_run_removes_its_own_staging_folder_and_those_of_killed_runs(tmp_path: Path) -> None:
     (tmp_path / "_staging-of-the-killed").mkdir()
     with held(LocalStore(tmp_path), FolderLock(tmp_path), lambda: None) as (_, staging):
         assert [path.name for path in tmp_path.iterdir()] == [staging]
@@ -40,7 +40,7 @@ def test_a_run_removes_the_staging_folders_of_killed_runs_and_its_own(tmp_path: 
 
 
 @pytest.mark.parametrize("ends_in_an_error", [True, False])
-def test_a_run_whose_lease_lapsed_touches_nothing_of_the_run_that_took_over(
+def test_a_run_with_a_lapsed_lease_changes_nothing_of_the_run_that_took_over(
     ends_in_an_error: bool, tmp_path: Path
 ) -> None:
     def work() -> None:
@@ -63,7 +63,7 @@ def test_a_run_whose_lease_lapsed_touches_nothing_of_the_run_that_took_over(
     assert (tmp_path / "part.parquet").exists()
 
 
-def test_a_lease_that_lapses_while_the_table_is_checked_removes_nothing(tmp_path: Path) -> None:
+def test_a_lease_that_lapses_during_the_check_removes_nothing(tmp_path: Path) -> None:
     lease = Lapsing()
     (tmp_path / "_staging-of-the-next").mkdir()
 

@@ -1,4 +1,4 @@
-"""Files that change their place: whatever is cut off, each row is in the table once in the end."""
+"""Moving files: after any interruption, each row ends up in the table exactly once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FOREVER = 10**6
 
 
 def rows(folder: Path) -> Counter[str]:
-    """The lines of the part files, each of which stands for a row."""
+    """The lines of the part files, each of which represents a row."""
     parts = folder.glob("*.parquet")
     return Counter(line for part in parts for line in part.read_text().splitlines())
 
@@ -34,7 +34,7 @@ def write(folder: Path, name: str, content: Iterable[str]) -> str:
 
 
 def steps_of(kind: type[RenamingStore], act: object, prepare: object) -> int:
-    """How many steps something takes."""
+    """How many steps an action takes."""
     taken: list[int] = []
     with tempfile.TemporaryDirectory() as folder:
         store = kind(Path(folder), lambda: taken.append(1))
@@ -44,7 +44,7 @@ def steps_of(kind: type[RenamingStore], act: object, prepare: object) -> int:
 
 
 def recovered(kind: type[RenamingStore], folder: Path, cut_off_after: int) -> None:
-    """What the next writers do, of whom the first is killed as well."""
+    """The table after the next writers, the first of which is killed as well."""
     for steps in (cut_off_after, FOREVER):
         store = kind(folder, kill_after(steps))
         try:
@@ -62,7 +62,7 @@ def recovered(kind: type[RenamingStore], folder: Path, cut_off_after: int) -> No
     st.integers(0, 30),
     st.integers(0, 30),
 )
-def test_a_swap_that_is_cut_off_anywhere_is_completed_or_was_never_begun(
+def test_a_swap_interrupted_anywhere_is_completed_or_never_started(
     kind: type[RenamingStore], old: list[list[str]], new: int, kill: int, kill_again: int
 ) -> None:
     with tempfile.TemporaryDirectory() as root:
@@ -85,14 +85,14 @@ def test_a_swap_that_is_cut_off_anywhere_is_completed_or_was_never_begun(
         assert all(path.suffix == ".parquet" for path in folder.iterdir())
 
 
-def test_a_part_file_gives_way_to_one_of_its_name_in_one_step(tmp_path: Path) -> None:
+def test_a_part_file_is_replaced_by_one_of_the_same_name_in_one_step(tmp_path: Path) -> None:
     name = write(tmp_path, "part", "ab")
     write(tmp_path / "_staging-1", "part", "b")
     Swap([name], [name]).do(RenamingStore(tmp_path, kill_after(1)), "_staging-1")
     assert rows(tmp_path) == {"b": 1}
 
 
-def test_new_part_files_are_on_the_disk_before_the_old_ones_go(tmp_path: Path) -> None:
+def test_new_part_files_are_synced_to_disk_before_the_old_ones_are_deleted(tmp_path: Path) -> None:
     done: list[str] = []
 
     class Recording(LocalStore):
@@ -120,7 +120,7 @@ def test_new_part_files_are_on_the_disk_before_the_old_ones_go(tmp_path: Path) -
     ]
 
 
-def test_a_swap_whose_new_part_files_went_away_changes_nothing(tmp_path: Path) -> None:
+def test_a_swap_whose_new_part_files_disappeared_changes_nothing(tmp_path: Path) -> None:
     old = [write(tmp_path, "old", "ab")]
     (tmp_path / "_staging-1").mkdir()
     with pytest.raises(RunError, match="_staging-1/new.parquet went away"):
@@ -136,7 +136,7 @@ def test_a_swap_whose_new_part_files_went_away_changes_nothing(tmp_path: Path) -
     st.integers(0, 30),
     st.integers(0, 30),
 )
-def test_rows_that_were_put_away_come_back_unless_others_have_come(
+def test_set_aside_rows_come_back_unless_new_rows_replaced_them(
     old: list[list[str]], others_come: bool, kill: int, kill_again: int
 ) -> None:
     with tempfile.TemporaryDirectory() as root:
@@ -159,7 +159,7 @@ def test_rows_that_were_put_away_come_back_unless_others_have_come(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_these_tests_cut_off_every_step(kind: type[RenamingStore]) -> None:
+def test_these_tests_interrupt_every_step(kind: type[RenamingStore]) -> None:
     def prepare(folder: Path) -> None:
         for n in range(3):
             write(folder, f"old-{n}", "a")

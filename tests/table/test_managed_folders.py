@@ -1,7 +1,7 @@
-"""Tables that plain Parquet readers get wrong: partitions, and folders that another system manages.
+"""Tables that plain Parquet readers misread: partitions, and folders of another table format.
 
-Delta, Iceberg and Hudi are recognized by what their logs are called, so the logs here are written
-by hand. Spark itself writes partitions and streaming sinks in `test_managed_folders_spark.py`.
+Delta, Iceberg and Hudi are recognized by the names of their logs, so the logs here are written by
+hand. Spark itself writes partitions and streaming sinks in `test_managed_folders_spark.py`.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ READERS: dict[str, Opener] = {
 
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 @pytest.mark.parametrize("manager", MANAGERS)
-def test_a_table_that_another_system_manages_is_never_read_as_plain_parquet(
+def test_a_table_of_another_format_is_never_read_as_plain_parquet(
     tmp_path: Path, manager: str, place: str
 ) -> None:
     MANAGERS[manager](tmp_path / "t")
@@ -87,7 +87,7 @@ def test_a_table_that_another_system_manages_is_never_read_as_plain_parquet(
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 @pytest.mark.parametrize("manager", [*MANAGERS, "a streaming sink"])
-def test_nothing_is_written_into_a_table_that_another_system_manages(
+def test_nothing_is_written_into_a_table_of_another_format(
     tmp_path: Path, pictures: Path, encoder: Encoder, manager: str, place: str, overwrite: bool
 ) -> None:
     name = manager
@@ -133,7 +133,7 @@ def _logged(file: str, action: str = "add") -> dict[str, Any]:
     return {"path": f"hdfs://nn:8020/old%20place/{file}", "size": 1, "action": action}
 
 
-def test_of_a_streaming_sink_those_files_are_read_that_its_log_names(tmp_path: Path) -> None:
+def test_only_files_named_in_the_log_of_a_streaming_sink_are_read(tmp_path: Path) -> None:
     table = tables.write(tmp_path / "sink", VECTORS, LABELS, parts=4)
     names = sorted(part.name for part in table.glob("*.parquet"))
     _sink(table, {"0": [_logged(names[0])], "1": [_logged(names[2])]})
@@ -142,13 +142,13 @@ def test_of_a_streaming_sink_those_files_are_read_that_its_log_names(tmp_path: P
     assert inspect(FeatureTable(table)).rows == 2
 
 
-def test_the_newest_compact_batch_of_a_sinks_log_stands_for_all_before_it(tmp_path: Path) -> None:
+def test_the_newest_compact_batch_of_a_sink_log_replaces_all_earlier_ones(tmp_path: Path) -> None:
     table = tables.write(tmp_path / "sink", VECTORS, LABELS, parts=4)
     names = sorted(part.name for part in table.glob("*.parquet"))
     _sink(
         table,
         {
-            "8": [_logged(names[1])],  # which a later batch took back
+            "8": [_logged(names[1])],  # a later batch removed it
             "9.compact": [_logged(names[0])],
             "10": [_logged(names[2]), _logged(names[3])],
             "11": [_logged(names[3], "delete")],
@@ -164,7 +164,7 @@ def test_a_partition_of_a_streaming_sink_is_refused_with_the_tables_name(tmp_pat
         pomona.read_features(part)
 
 
-def test_a_file_that_a_sinks_log_names_and_that_is_gone_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_file_of_a_sink_log_is_an_error(tmp_path: Path) -> None:
     table = tables.write(tmp_path / "sink", VECTORS, LABELS)
     _sink(table, {"0": [_logged("part-gone.parquet")]})
     with pytest.raises(TableError, match="lacks part-gone.parquet"):
@@ -172,7 +172,7 @@ def test_a_file_that_a_sinks_log_names_and_that_is_gone_is_an_error(tmp_path: Pa
 
 
 @pytest.mark.parametrize("content", [b"", b"v2\n", b"v1\n{", b"v1\n[]", b'v1\n{"a": 1}', b"\xff"])
-def test_a_sinks_log_that_cannot_be_read_is_an_error(tmp_path: Path, content: bytes) -> None:
+def test_an_unreadable_sink_log_is_an_error(tmp_path: Path, content: bytes) -> None:
     table = tables.write(tmp_path / "sink", VECTORS, LABELS)
     _sink(table, {})
     (table / "_spark_metadata" / "0").write_bytes(content)
@@ -181,7 +181,7 @@ def test_a_sinks_log_that_cannot_be_read_is_an_error(tmp_path: Path, content: by
 
 
 def _partitioned(folder: Path, labels: list[str | None], *, outer: str = "") -> Path:
-    """A table as Spark's `partitionBy("label")` writes it: without the column in the files."""
+    """A table as Spark's `partitionBy("label")` writes it: the files lack the column."""
     flat = tables.write(folder.parent / "flat", VECTORS[: len(labels)], labels)
     table = pq.read_table(flat)
     for number, label in enumerate(labels):
@@ -195,7 +195,7 @@ def _partitioned(folder: Path, labels: list[str | None], *, outer: str = "") -> 
 
 
 @pytest.mark.parametrize("outer", ["", "day=2024-01-01", "size=7", "day=1/size=7"])
-def test_a_partitioned_table_is_read_as_arrows_dataset_reads_it(tmp_path: Path, outer: str) -> None:
+def test_a_partitioned_table_is_read_like_arrows_dataset(tmp_path: Path, outer: str) -> None:
     labels = ["01", "a/b=c %41 'é'", None, "true"]
     table = _partitioned(tmp_path / "t", labels, outer=outer)
     found = pomona.read_features(table)
@@ -221,17 +221,17 @@ def test_a_column_other_than_the_label_may_be_the_partition(tmp_path: Path) -> N
     assert tables.read(tmp_path / "t")["width"].to_pylist() == [100] * 4
 
 
-def test_a_partition_may_be_named_by_a_column_that_begins_with_an_underscore(
+def test_a_partition_column_may_begin_with_an_underscore(
     tmp_path: Path,
 ) -> None:
-    """Spark reads it: it passes over `_name`, and not over `_name=value`."""
+    """Spark reads such a partition: it skips `_name`, but not `_name=value`."""
     table = _partitioned(tmp_path / "t", ["a", "b"], outer="_change_type=insert")
     (tmp_path / "t" / "_temporary").mkdir()
     tables.write(tmp_path / "t" / ".hidden=1", VECTORS, LABELS)
     assert sorted(pomona.read_features(table).labels) == ["a", "b"]
 
 
-def test_one_partition_is_a_table_too_with_its_own_label(tmp_path: Path) -> None:
+def test_one_partition_is_a_table_with_its_own_label(tmp_path: Path) -> None:
     table = _partitioned(tmp_path / "t", ["a/b", "c"])
     assert pomona.read_features(table / "label=a%2Fb").labels.tolist() == ["a/b"]
 
@@ -243,7 +243,7 @@ def test_partitions_of_two_encoders_are_refused(tmp_path: Path) -> None:
         pomona.read_features(tmp_path / "t")
 
 
-def test_part_files_beside_partitions_are_refused(tmp_path: Path) -> None:
+def test_part_files_next_to_partitions_are_refused(tmp_path: Path) -> None:
     _partitioned(tmp_path / "t", ["a", "b"])
     tables.write(tmp_path / "t", VECTORS, LABELS)
     with pytest.raises(TableError, match="holds part files and partitions"):
@@ -267,9 +267,9 @@ def test_no_rows_are_added_to_a_partitioned_table(
 
 
 @given(st.text(min_size=1))
-def test_every_label_comes_back_from_the_name_of_its_partition(label: str) -> None:
+def test_every_label_survives_the_name_of_its_partition(label: str) -> None:
     try:
         escaped = quote(label, safe="")
     except UnicodeEncodeError:
-        return  # a lone surrogate is no text
+        return  # a lone surrogate is not valid text
     assert partition_values([f"label={escaped}"]) == {"label": label}

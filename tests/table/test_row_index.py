@@ -22,42 +22,40 @@ def index(*parts: list[dict[str, object]]) -> RowIndex:
     return builder.build()
 
 
-def verdict(
-    known: RowIndex, path: str, size: int | None = 1, modified: int | None = 5
-) -> FileState:
+def state(known: RowIndex, path: str, size: int | None = 1, modified: int | None = 5) -> FileState:
     (said,) = known.states([path], [size], [modified])
     return said
 
 
 def test_a_file_without_a_row_is_new() -> None:
-    assert verdict(index(), "a") is FileState.NEW
-    assert verdict(index([{"path": "b"}]), "a") is FileState.NEW
+    assert state(index(), "a") is FileState.NEW
+    assert state(index([{"path": "b"}]), "a") is FileState.NEW
 
 
-def test_a_file_as_it_was_is_done() -> None:
-    assert verdict(index([{"path": "a"}]), "a") is FileState.DONE
+def test_an_unchanged_file_is_done() -> None:
+    assert state(index([{"path": "a"}]), "a") is FileState.DONE
 
 
 @pytest.mark.parametrize("now", [(2, 5), (1, 6), (None, 5), (1, None)])
-def test_another_size_or_time_is_a_change(now: tuple[int | None, int | None]) -> None:
-    assert verdict(index([{"path": "a"}]), "a", *now) is FileState.CHANGED
+def test_a_different_size_or_time_is_a_change(now: tuple[int | None, int | None]) -> None:
+    assert state(index([{"path": "a"}]), "a", *now) is FileState.CHANGED
 
 
-def test_a_row_without_size_and_time_is_that_of_a_broken_link() -> None:
+def test_a_row_without_size_and_time_belongs_to_a_broken_link() -> None:
     known = index([{"path": "a", "size": None, "modified": None, "status": "unreadable"}])
-    assert verdict(known, "a", None, None) is FileState.FAILED
-    assert verdict(known, "a", 0, 0) is FileState.CHANGED
+    assert state(known, "a", None, None) is FileState.FAILED
+    assert state(known, "a", 0, 0) is FileState.CHANGED
 
 
-def test_a_row_without_a_vector_has_failed_but_if_the_file_changed_it_has_changed() -> None:
+def test_a_row_without_a_vector_is_failed_or_if_the_file_changed_modified() -> None:
     known = index([{"path": "a", "status": "corrupt"}])
-    assert verdict(known, "a") is FileState.FAILED
-    assert verdict(known, "a", 2) is FileState.CHANGED
+    assert state(known, "a") is FileState.FAILED
+    assert state(known, "a", 2) is FileState.CHANGED
 
 
-def test_a_path_with_two_rows_is_to_be_done_again_and_both_are_found() -> None:
+def test_a_path_with_two_rows_is_redone_and_both_rows_are_found() -> None:
     known = index([{"path": "a"}, {"path": "b"}], [{"path": "a"}])
-    assert verdict(known, "a") is FileState.CHANGED
+    assert state(known, "a") is FileState.CHANGED
     (key,) = path_keys(["a"])
     assert known.rows_of(["a"]) == {"part-0": {key}, "part-1": {key}}
 
@@ -66,7 +64,7 @@ def test_a_path_with_two_rows_is_to_be_done_again_and_both_are_found() -> None:
     rows=st.dictionaries(NAMES, st.tuples(SIZES, SIZES, st.booleans())),
     files=st.dictionaries(NAMES, st.tuples(SIZES, SIZES)),
 )
-def test_verdicts_are_those_of_a_dictionary(
+def test_states_equal_those_of_a_dictionary(
     rows: dict[str, tuple[int | None, int | None, bool]],
     files: dict[str, tuple[int | None, int | None]],
 ) -> None:
@@ -84,25 +82,25 @@ def test_verdicts_are_those_of_a_dictionary(
     said = known.states(
         list(files), [size for size, _ in files.values()], [time for _, time in files.values()]
     )
-    for path, verdict in zip(files, said, strict=True):
+    for path, state in zip(files, said, strict=True):
         if path not in rows:
-            assert verdict is FileState.NEW
+            assert state is FileState.NEW
         elif files[path] != rows[path][:2]:
-            assert verdict is FileState.CHANGED
+            assert state is FileState.CHANGED
         else:
-            assert verdict is (FileState.DONE if rows[path][2] else FileState.FAILED)
+            assert state is (FileState.DONE if rows[path][2] else FileState.FAILED)
     left = rows.keys() - files.keys()
     assert set(known.unlisted([*rows, *files])) == left
     assert known.parts_with_unlisted() == (["part-0"] if left else [])
 
 
-def test_keys_that_end_in_zeros_are_whole() -> None:
+def test_keys_that_end_in_zeros_are_not_shortened() -> None:
     path = next(f"{n}" for n in range(10_000) if hashlib.sha256(f"{n}".encode()).digest()[15] == 0)
     (keys,) = index([{"path": path}]).rows_of([path]).values()
     assert keys == {hashlib.sha256(path.encode()).digest()[:16]}
 
 
-def test_an_index_of_many_rows_takes_little_memory() -> None:
+def test_an_index_of_many_rows_uses_little_memory() -> None:
     known = index([{"path": str(n)} for n in range(10_000)])
     arrays = (known._keys, known._sizes, known._modified, known._ok, known._seen)
     assert sum(a.nbytes for a in arrays) + known._part_numbers.nbytes <= 40 * len(known)

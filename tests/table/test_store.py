@@ -1,4 +1,4 @@
-"""The files of a table on this machine."""
+"""The files of a table on a local disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pomona.table.store import LocalStore, Store
 
 
 @pytest.mark.parametrize("kind", [LocalStore, stores.RenamingStore, stores.CopyingStore])
-def test_every_store_keeps_the_contract(kind: type[LocalStore], tmp_path: Path) -> None:
+def test_every_store_satisfies_the_store_contract(kind: type[LocalStore], tmp_path: Path) -> None:
     more = () if kind is LocalStore else (lambda: None,)
     stores.check_contract(kind(tmp_path, *more))
 

@@ -1,4 +1,4 @@
-"""Rows leave and part files merge: nothing is lost, nothing comes twice, whenever it is cut off."""
+"""Deleting rows and merging part files: no interruption loses or duplicates a row."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MADE_BY = {"fingerprint": "a" * 64, "model": "tiny", "weights": "by hand", "dime
 
 
 def rows(*names: str) -> pa.RecordBatch:
-    """Rows whose vectors begin with the number of bytes of their name."""
+    """Rows whose vectors start with the length of their name in bytes."""
     count = len(names)
     columns = {f.name: pa.nulls(count, f.type) for f in FEATURE_SCHEMA}
     columns["path"] = pa.array(names, pa.string())
@@ -52,7 +52,7 @@ def paths(folder: Path) -> list[str]:
 
 
 def paths_in(folder: Path) -> list[str]:
-    """As `paths`, of a folder that may have no part files."""
+    """The paths of a folder, which may have no part files."""
     return paths(folder) if FeatureTable(folder).exists() else []
 
 
@@ -60,7 +60,7 @@ def open_table(folder: Path) -> object:
     return writing(FeatureTable(folder), MADE_BY, overwrite=False)
 
 
-def test_removed_rows_are_gone_and_all_others_stay_as_they_were(tmp_path: Path) -> None:
+def test_deleted_rows_are_gone_and_all_others_are_unchanged(tmp_path: Path) -> None:
     with open_table(tmp_path) as writer:
         add(writer, "a", "bb", "ccc")
         add(writer, "dddd", "eeeee")
@@ -105,11 +105,11 @@ def test_paths_are_found_part_by_part(tmp_path: Path) -> None:
         assert list(index.unlisted(["a", "b", "c", "d", "e", "new"])) == ["a", "d", "e"]
 
 
-def test_a_few_small_part_files_are_left_alone() -> None:
+def test_a_few_small_part_files_are_not_merged() -> None:
     assert groups_to_merge({f"{n}": 1000 for n in range(8)}) == []
 
 
-def test_many_small_part_files_become_large_ones_and_large_ones_stay() -> None:
+def test_many_small_part_files_are_merged_and_large_ones_stay() -> None:
     mega = 2**20
     sizes = {f"{n:02d}": 20 * mega for n in range(20)} | {"large": 64 * mega}
     groups = groups_to_merge(sizes)
@@ -118,7 +118,7 @@ def test_many_small_part_files_become_large_ones_and_large_ones_stay() -> None:
 
 
 def merged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> TableWriter:
-    """A table of four part files that is about to be merged."""
+    """Write a table of four part files that is about to be merged."""
     monkeypatch.setattr(part_file, "_SMALL_PARTS", 2)
     with open_table(folder) as writer:
         for name in ("a", "bb", "ccc", "dddd"):
@@ -140,7 +140,7 @@ def test_merging_keeps_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def killed_after(
     monkeypatch: pytest.MonkeyPatch, call: str, after: int, work: Callable[[], object]
 ) -> bool:
-    """Do something until a method of `Path` was called so often; gives whether it came to that."""
+    """Run an action until the given call of a method of `Path`; return whether it was reached."""
     real, calls = getattr(Path, call), []
 
     def until_killed(self: Path, *arguments: object, **more: object) -> object:
@@ -158,13 +158,13 @@ def killed_after(
     return False
 
 
-def staging_of_the_killed(folder: Path) -> Path:
+def leave_staging_of_a_killed_run(folder: Path) -> Path:
     staging = folder / "_staging-of-the-killed"
     staging.mkdir()
     return staging
 
 
-# Every call that a merge of four part files makes.
+# Every call made by a merge of four part files.
 MERGING = [
     ("open", 0),
     *(("replace", n) for n in range(2)),
@@ -173,17 +173,17 @@ MERGING = [
 
 
 @pytest.mark.parametrize(("call", "after"), MERGING)
-def test_a_merge_that_is_cut_off_anywhere_is_completed_by_the_next_writer(
+def test_an_interrupted_merge_is_completed_by_the_next_writer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, after: int
 ) -> None:
     merged(tmp_path, monkeypatch)
     before = tables.read(tmp_path)
     writer = TableWriter(
-        FeatureTable(tmp_path), FolderLock(tmp_path), staging_of_the_killed(tmp_path).name
+        FeatureTable(tmp_path), FolderLock(tmp_path), leave_staging_of_a_killed_run(tmp_path).name
     )
     assert killed_after(monkeypatch, call, after, writer.compact)
     seen = paths(tmp_path)
-    assert len(seen) == len(set(seen))  # never a row twice, at no moment
+    assert len(seen) == len(set(seen))  # no row is duplicated at any moment
     with open_table(tmp_path):
         pass
     assert tables.read(tmp_path).equals(before)
@@ -191,7 +191,7 @@ def test_a_merge_that_is_cut_off_anywhere_is_completed_by_the_next_writer(
 
 
 @pytest.mark.parametrize("after", range(3))
-def test_a_removal_that_is_cut_off_leaves_rows_to_do_again_and_none_twice(
+def test_an_interrupted_deletion_leaves_rows_to_redo_and_duplicates_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     with open_table(tmp_path) as writer:
@@ -218,12 +218,12 @@ def test_a_removal_that_is_cut_off_leaves_rows_to_do_again_and_none_twice(
     assert {"b", "d"} <= set(found)
 
 
-# Every call that putting three part files away makes.
+# Every call made by setting three part files aside.
 PUTTING_AWAY = [("mkdir", 0), ("open", 0), *(("replace", n) for n in range(4))]
 
 
 def table_of_three_parts(folder: Path) -> pa.Table:
-    """Write it; gives its rows."""
+    """Write a table of three parts; return its rows."""
     with open_table(folder) as writer:
         for names in ("ab", "c", "d"):
             add(writer, *names)
@@ -231,11 +231,11 @@ def table_of_three_parts(folder: Path) -> pa.Table:
 
 
 @pytest.mark.parametrize(("call", "after"), PUTTING_AWAY)
-def test_rows_that_a_killed_overwrite_was_putting_away_come_back(
+def test_rows_that_a_killed_overwrite_set_aside_come_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, after: int
 ) -> None:
     before = table_of_three_parts(tmp_path)
-    staging = staging_of_the_killed(tmp_path)
+    staging = leave_staging_of_a_killed_run(tmp_path)
     assert killed_after(
         monkeypatch, call, after, lambda: PutAway.do(LocalStore(tmp_path), staging.name)
     )
@@ -246,11 +246,11 @@ def test_rows_that_a_killed_overwrite_was_putting_away_come_back(
 
 
 @pytest.mark.parametrize(("call", "after"), [*(("replace", n) for n in range(3)), ("unlink", 0)])
-def test_rows_come_back_though_the_giving_back_is_cut_off_as_well(
+def test_rows_come_back_even_if_restoring_them_is_interrupted_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, after: int
 ) -> None:
     before = table_of_three_parts(tmp_path)
-    PutAway.do(LocalStore(tmp_path), staging_of_the_killed(tmp_path).name)
+    PutAway.do(LocalStore(tmp_path), leave_staging_of_a_killed_run(tmp_path).name)
     assert paths_in(tmp_path) == []
     assert killed_after(monkeypatch, call, after, lambda: recover(LocalStore(tmp_path)))
     with open_table(tmp_path):
@@ -285,7 +285,7 @@ def test_a_journal_that_names_files_outside_the_table_is_refused(
     precious.touch()
     folder = tmp_path / "table"
     folder.mkdir()
-    staging = staging_of_the_killed(folder)
+    staging = leave_staging_of_a_killed_run(folder)
     (folder / "notes.txt").touch()
     (staging / file).write_text(written.replace("ROOT", str(tmp_path)))
     before = sorted(tmp_path.rglob("*"))
@@ -294,7 +294,7 @@ def test_a_journal_that_names_files_outside_the_table_is_refused(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_link_in_a_strangers_staging_folder_moves_nothing_of_another_folder(
+def test_a_link_in_a_foreign_staging_folder_moves_nothing_of_another_folder(
     tmp_path: Path,
 ) -> None:
     precious = tmp_path / "datasets" / "data.parquet"
@@ -302,7 +302,7 @@ def test_a_link_in_a_strangers_staging_folder_moves_nothing_of_another_folder(
     precious.touch()
     folder = tmp_path / "table"
     folder.mkdir()
-    staging = staging_of_the_killed(folder)
+    staging = leave_staging_of_a_killed_run(folder)
     (staging / "put-away.json").write_text('{"names": ["data.parquet"]}')
     (staging / "replaced").symlink_to(precious.parent)
     with pytest.raises(TableError, match="replaced is a link, which no run leaves"):
@@ -310,7 +310,7 @@ def test_a_link_in_a_strangers_staging_folder_moves_nothing_of_another_folder(
     assert precious.exists()
 
 
-def test_a_link_for_a_staging_folder_is_no_part_of_a_table(tmp_path: Path) -> None:
+def test_a_link_in_place_of_a_staging_folder_is_not_part_of_a_table(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     folder = tmp_path / "table"
     folder.mkdir()
@@ -319,7 +319,7 @@ def test_a_link_for_a_staging_folder_is_no_part_of_a_table(tmp_path: Path) -> No
         FeatureTable(folder).check_folder()
 
 
-def test_checksums_that_hadoop_left_go_with_what_they_are_of(tmp_path: Path) -> None:
+def test_hadoop_checksum_files_are_deleted_with_their_files(tmp_path: Path) -> None:
     with open_table(tmp_path) as writer:
         add(writer, "a", "b")
         add(writer, "c")
@@ -330,7 +330,7 @@ def test_checksums_that_hadoop_left_go_with_what_they_are_of(tmp_path: Path) -> 
     assert not list(tmp_path.glob(".*.crc"))
 
 
-def test_a_damaged_part_file_is_named_when_rows_are_to_leave_it(tmp_path: Path) -> None:
+def test_deleting_rows_from_a_damaged_part_file_names_the_file(tmp_path: Path) -> None:
     with open_table(tmp_path) as writer:
         add(writer, "a", "b")
         (part,) = FeatureTable(tmp_path).parts()
@@ -343,10 +343,10 @@ def test_a_damaged_part_file_is_named_when_rows_are_to_leave_it(tmp_path: Path) 
         assert part.read_bytes() == content
 
 
-def test_rows_put_away_are_gone_once_others_have_come(tmp_path: Path) -> None:
+def test_set_aside_rows_are_deleted_once_new_rows_exist(tmp_path: Path) -> None:
     with open_table(tmp_path) as writer:
         add(writer, "a")
-    staging = staging_of_the_killed(tmp_path)
+    staging = leave_staging_of_a_killed_run(tmp_path)
     PutAway.do(LocalStore(tmp_path), staging.name)
     add(TableWriter(FeatureTable(tmp_path), FolderLock(tmp_path), staging.name), "new")
     with open_table(tmp_path):
@@ -355,7 +355,7 @@ def test_rows_put_away_are_gone_once_others_have_come(tmp_path: Path) -> None:
     assert not staging.exists()
 
 
-def test_an_overwrite_that_writes_nothing_leaves_the_table_as_it_was(tmp_path: Path) -> None:
+def test_an_overwrite_that_writes_nothing_leaves_the_table_unchanged(tmp_path: Path) -> None:
     with open_table(tmp_path) as writer:
         add(writer, "a")
         add(writer, "b")
@@ -364,10 +364,10 @@ def test_an_overwrite_that_writes_nothing_leaves_the_table_as_it_was(tmp_path: P
     assert sorted(paths(tmp_path)) == ["a", "b"]
 
 
-def test_the_lock_is_on_the_folder_that_is_there_and_not_on_one_that_was_removed(
+def test_the_lock_is_on_the_current_folder_and_not_on_a_removed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another run may remove the folder that it made between our opening it and locking it."""
+    """Another run may remove the folder that it created between our open and our lock."""
     folder = tmp_path / "t"
     real = fcntl.flock
     removed = []
@@ -385,7 +385,7 @@ def test_the_lock_is_on_the_folder_that_is_there_and_not_on_one_that_was_removed
     assert paths(folder) == ["a"]
 
 
-def test_a_damaged_part_file_is_named_with_the_way_on(tmp_path: Path) -> None:
+def test_a_damaged_part_file_is_named_with_a_remedy(tmp_path: Path) -> None:
     with open_table(tmp_path) as writer:
         add(writer, "a")
     (part,) = FeatureTable(tmp_path).parts()

@@ -1,4 +1,4 @@
-"""What the end of a graph may be: features, and neither scores nor whole numbers."""
+"""The last tensor of a graph must be features, not class scores or integers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pomona.errors import EncoderError
 
 @RUNTIMES
 @pytest.mark.parametrize("end", [("Softmax",), ("Identity", "LogSoftmax"), ("Sigmoid", "Identity")])
-def test_scores_are_refused_with_the_name_of_what_comes_before(
+def test_scores_are_refused_and_the_layer_before_them_is_named(
     tmp_path: Path, runtime: str, end: tuple[str, ...]
 ) -> None:
     onnx_network(tmp_path / "fruit.onnx", end=end)
@@ -38,7 +38,7 @@ def test_scores_are_refused_with_the_name_of_what_comes_before(
 
 
 @RUNTIMES
-def test_scores_that_no_dense_layer_makes_are_refused(tmp_path: Path, runtime: str) -> None:
+def test_scores_without_a_dense_layer_are_refused(tmp_path: Path, runtime: str) -> None:
     import onnx
 
     onnx_network(tmp_path / "fruit.onnx")
@@ -51,13 +51,15 @@ def test_scores_that_no_dense_layer_makes_are_refused(tmp_path: Path, runtime: s
 
 
 @RUNTIMES
-def test_an_end_that_may_be_a_classifier_is_taken_and_noted_when_it_is_built(
+def test_a_possible_classifier_output_is_accepted_with_a_note_at_build_time(
     tmp_path: Path,
     runtime: str,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("POMONA_CACHE", str(tmp_path / "cache"))  # the session's may hold it
+    monkeypatch.setenv(
+        "POMONA_CACHE", str(tmp_path / "cache")
+    )  # the session's cache may contain the encoder
     onnx_network(tmp_path / "fruit.onnx")
     with caplog.at_level("INFO", "pomona"):
         encoder = build.build_encoder(tmp_path / "fruit.onnx", settings=UNIT, runtime=runtime)
@@ -68,7 +70,7 @@ def test_an_end_that_may_be_a_classifier_is_taken_and_noted_when_it_is_built(
 
 
 @RUNTIMES
-def test_whole_numbers_are_no_features(tmp_path: Path, runtime: str) -> None:
+def test_integer_features_are_refused(tmp_path: Path, runtime: str) -> None:
     onnx_network(tmp_path / "fruit.onnx", end=("ArgMax",))
     with pytest.raises(EncoderError, match=r"returns integers \((i64|int64)\).*`layer`"):
         made(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
@@ -94,8 +96,8 @@ def test_scores_are_refused_in_a_quantized_network_too(tmp_path: Path, runtime: 
 
 
 @RUNTIMES
-def test_a_quantized_network_says_so(tmp_path: Path, runtime: str) -> None:
-    """Processors differ in int8: its gate is wider, and nobody takes its vectors for float32's."""
+def test_a_quantized_network_is_recorded_as_quantized(tmp_path: Path, runtime: str) -> None:
+    """Processors differ in int8, so its gate is wider and its vectors are not taken for float32."""
     from onnx import helper
 
     path = small_network(
@@ -108,12 +110,12 @@ def test_a_quantized_network_says_so(tmp_path: Path, runtime: str) -> None:
     )
     encoder = made(path, UNIT, runtime=runtime)
     assert encoder.precision == "int8"
-    assert convert_encoder(encoder, "f32") is encoder  # as every command asks that is told nothing
+    assert convert_encoder(encoder, "f32") is encoder  # what a command without --precision requests
     with pytest.raises(EncoderError, match="is of int8 already"):
         convert_encoder(encoder, "bf16")
 
 
-def test_what_does_not_depend_on_the_image_is_refused(tmp_path: Path) -> None:
+def test_an_output_that_does_not_depend_on_the_image_is_refused(tmp_path: Path) -> None:
     from onnx import helper, numpy_helper
 
     ones = numpy_helper.from_array(np.ones((1, 3), np.float32))

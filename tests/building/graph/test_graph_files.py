@@ -1,4 +1,4 @@
-"""Encoders from SavedModel, TensorFlow Lite and OpenVINO, and what no network file may be."""
+"""Encoders from SavedModel, TensorFlow Lite and OpenVINO files, and files that are refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pomona.errors import EncoderError
 
 
 @pytest.mark.parametrize("file", ["transfer.keras", "bare.tflite"])
-def test_an_unknown_layer_names_near_ones(file: str) -> None:
+def test_the_error_for_an_unknown_layer_suggests_similar_names(file: str) -> None:
     with pytest.raises(EncoderError, match="has no layer 'hiddn'"):
         made(FILES / file, NetworkSettings(mean=1.0, layer="hiddn"))
     with pytest.raises(EncoderError, match="did you mean hidden"):
@@ -27,7 +27,7 @@ def test_an_unknown_layer_names_near_ones(file: str) -> None:
 
 
 @pytest.mark.parametrize("file", ["bare.keras", "bare.tflite", "bare_saved"])
-def test_unknown_preprocessing_is_asked_for(file: str) -> None:
+def test_unknown_preprocessing_must_be_specified(file: str) -> None:
     with pytest.raises(EncoderError, match=r"give `scale`, `mean` and `std` .* bare.*\.toml"):
         made(FILES / file)
 
@@ -43,13 +43,13 @@ def test_the_fingerprint_does_not_depend_on_names_or_folders(tmp_path: Path) -> 
         )
 
 
-def test_a_folders_name_says_nothing_of_its_format(tmp_path: Path) -> None:
+def test_a_folder_name_does_not_determine_its_format(tmp_path: Path) -> None:
     shutil.copytree(FILES / "bare_saved", tmp_path / "fruit.onnx")
     named, other = made(tmp_path / "fruit.onnx", SCALED), made(FILES / "bare_saved", SCALED)
     assert named.fingerprint == other.fingerprint
 
 
-def test_a_name_that_is_no_text_is_escaped(
+def test_a_name_that_is_not_utf8_is_escaped(
     tmp_path: Path, pictures: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = Path(os.fsdecode(bytes(tmp_path / "fruit") + b"\xff.tflite"))
@@ -64,7 +64,7 @@ def test_a_name_that_is_no_text_is_escaped(
     assert tables.read(tmp_path / "table").num_rows == 14
 
 
-def test_a_file_that_lacks_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     import openvino
 
     network = openvino.Core().read_model(FILES / "bare.tflite")
@@ -74,7 +74,7 @@ def test_a_file_that_lacks_is_named(tmp_path: Path) -> None:
         build.build_encoder(tmp_path / "fruit.xml", settings=SCALED)
 
 
-def test_an_ending_that_openvino_does_not_know_is_refused_with_the_one_that_it_knows(
+def test_a_suffix_unknown_to_openvino_is_refused_and_the_known_one_is_suggested(
     tmp_path: Path,
 ) -> None:
     shutil.copy(FILES / "bare.tflite", tmp_path / "FRUIT.TFLITE")
@@ -82,12 +82,12 @@ def test_an_ending_that_openvino_does_not_know_is_refused_with_the_one_that_it_k
         made(tmp_path / "FRUIT.TFLITE", SCALED)
 
 
-def test_what_no_encoder_can_hold_is_refused_by_its_number() -> None:
+def test_an_input_beyond_the_limit_of_encoders_is_refused() -> None:
     with pytest.raises(EncoderError, match="its input is 4100 x 4100 pixels, expected no more"):
         made(FILES / "bare.tflite", SCALED.over(NetworkSettings(size=4100)))
 
 
-def test_an_encoder_is_not_written_over_a_file_of_its_network(
+def test_an_encoder_does_not_overwrite_a_file_of_its_network(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     import openvino
@@ -108,7 +108,7 @@ def test_an_encoder_is_not_written_over_a_file_of_its_network(
             assert part.read_bytes() == before
 
 
-def test_a_savedmodel_that_changes_is_another_encoder(tmp_path: Path) -> None:
+def test_a_changed_savedmodel_gives_a_different_encoder(tmp_path: Path) -> None:
     shutil.copytree(FILES / "bare_saved", tmp_path / "saved")
     before = made(tmp_path / "saved", SCALED)
     (data,) = (tmp_path / "saved" / "variables").glob("*.data-*")
@@ -118,7 +118,7 @@ def test_a_savedmodel_that_changes_is_another_encoder(tmp_path: Path) -> None:
     assert made(tmp_path / "saved", SCALED).fingerprint != before.fingerprint
 
 
-def test_openvinos_own_format_is_read(tmp_path: Path) -> None:
+def test_the_openvino_format_is_read(tmp_path: Path) -> None:
     import openvino
 
     network = openvino.Core().read_model(FILES / "bare.tflite")
@@ -127,7 +127,7 @@ def test_openvinos_own_format_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["transfer.keras", "bare.tflite"])
-def test_a_layout_that_the_input_does_not_have_is_refused(file: str) -> None:
+def test_a_layout_that_does_not_match_the_input_is_refused(file: str) -> None:
     with pytest.raises(EncoderError, match=r"input of shape .*32, 32, 3.*: not NCHW"):
         made(FILES / file, NetworkSettings(layout="NCHW", scale=1))
 
@@ -160,7 +160,7 @@ def test_a_truncated_file_is_one_clear_error(tmp_path: Path, file: str, share: f
         ("fruit.weights.h5", "holds weights without their network"),
     ],
 )
-def test_what_is_no_network_is_refused(tmp_path: Path, name: str, message: str) -> None:
+def test_a_file_that_is_not_a_network_is_refused(tmp_path: Path, name: str, message: str) -> None:
     if name not in ("", "fruit.onnx"):
         (tmp_path / name).touch()
     with pytest.raises(EncoderError, match=message):
@@ -172,14 +172,14 @@ def test_weights_for_a_whole_network_are_refused() -> None:
         build.build_encoder(FILES / "transfer.keras", "imagenet")
 
 
-def test_a_whole_network_given_as_weights_says_where_it_belongs() -> None:
+def test_a_whole_network_given_as_weights_gets_advice() -> None:
     with pytest.raises(EncoderError, match="instead of the network's name"):
         build.build_encoder("mobilenet_v2", str(FILES / "transfer.keras"))
 
 
 @pytest.mark.parametrize("version", [2, 7, 9])
 @pytest.mark.parametrize("start", ["", '<?xml version="1.0" ?>\n', "<!-- made by hand -->\n"])
-def test_ir_before_version_10_is_refused_with_what_to_do(
+def test_ir_before_version_10_is_refused_with_a_remedy(
     tmp_path: Path, version: int, start: str
 ) -> None:
     path = tmp_path / "face.xml"

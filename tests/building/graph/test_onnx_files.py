@@ -29,7 +29,7 @@ from pomona.runtime.registry import runtime_for
 
 
 @RUNTIMES
-def test_an_onnx_network_gives_the_references_vectors(tmp_path: Path, runtime: str) -> None:
+def test_an_onnx_network_gives_the_vectors_of_the_reference(tmp_path: Path, runtime: str) -> None:
     expected = onnx_network(tmp_path / "fruit.onnx")
     assert_gives(made(tmp_path / "fruit.onnx", UNIT, runtime=runtime), expected)
 
@@ -46,7 +46,7 @@ def test_an_inner_tensor_of_an_onnx_network_can_be_the_output(tmp_path: Path, ru
 
 
 @RUNTIMES
-def test_an_onnx_network_that_ends_in_a_map_is_refused_unless_it_is_named(
+def test_an_onnx_network_that_ends_in_a_feature_map_is_refused_unless_the_map_is_named(
     tmp_path: Path, runtime: str
 ) -> None:
     onnx = pytest.importorskip("onnx", reason="needs ONNX")
@@ -112,7 +112,9 @@ def test_a_truncated_onnx_file_is_one_clear_error(
 
 
 @RUNTIMES
-def test_arrays_beside_an_onnx_file_are_part_of_the_encoder(tmp_path: Path, runtime: str) -> None:
+def test_external_arrays_of_an_onnx_file_are_part_of_the_encoder(
+    tmp_path: Path, runtime: str
+) -> None:
     import onnx
 
     path = tmp_path / "fruit.onnx"
@@ -129,7 +131,7 @@ def test_arrays_beside_an_onnx_file_are_part_of_the_encoder(tmp_path: Path, runt
 
 
 @RUNTIMES
-def test_an_onnx_file_that_reaches_out_of_its_folder_is_refused(
+def test_an_onnx_file_with_paths_outside_its_folder_is_refused(
     tmp_path: Path, runtime: str
 ) -> None:
     import onnx
@@ -147,9 +149,7 @@ def test_an_onnx_file_that_reaches_out_of_its_folder_is_refused(
 
 
 @RUNTIMES
-def test_a_batch_that_is_fixed_to_another_number_is_set_to_one(
-    tmp_path: Path, runtime: str
-) -> None:
+def test_a_fixed_batch_size_is_replaced_by_one(tmp_path: Path, runtime: str) -> None:
     import onnx
 
     path = tmp_path / "fruit.onnx"
@@ -160,7 +160,7 @@ def test_a_batch_that_is_fixed_to_another_number_is_set_to_one(
     assert made(path, UNIT, runtime=runtime).dimension == 5
 
 
-def test_the_two_runtimes_are_two_encoders_with_the_same_features(tmp_path: Path) -> None:
+def test_the_two_runtimes_give_two_encoders_with_the_same_features(tmp_path: Path) -> None:
     onnx_network(tmp_path / "fruit.onnx")
     one = build.build_encoder(tmp_path / "fruit.onnx", settings=UNIT)
     other = build.build_encoder(tmp_path / "fruit.onnx", settings=UNIT, runtime="onnxruntime")
@@ -170,7 +170,9 @@ def test_the_two_runtimes_are_two_encoders_with_the_same_features(tmp_path: Path
     np.testing.assert_allclose(features(one), features(other), rtol=1e-4, atol=1e-5)
 
 
-def test_onnx_runtime_gives_a_vector_that_does_not_depend_on_its_neighbours(tmp_path: Path) -> None:
+def test_an_onnx_runtime_vector_does_not_depend_on_the_other_images_of_a_batch(
+    tmp_path: Path,
+) -> None:
     onnx_network(tmp_path / "fruit.onnx")
     runtime = runtime_for(made(tmp_path / "fruit.onnx", UNIT, runtime="onnxruntime"))
     together, alone = np.empty((3, 5), np.float32), np.empty((1, 5), np.float32)
@@ -180,7 +182,7 @@ def test_onnx_runtime_gives_a_vector_that_does_not_depend_on_its_neighbours(tmp_
         np.testing.assert_array_equal(alone[0], vector)
 
 
-def test_a_table_is_made_by_onnx_runtime(tmp_path: Path, pictures: Path) -> None:
+def test_onnx_runtime_extracts_a_table(tmp_path: Path, pictures: Path) -> None:
     onnx_network(tmp_path / "fruit.onnx")
     made(tmp_path / "fruit.onnx", UNIT, runtime="onnxruntime").save(tmp_path / "fruit.encoder")
     summary = pomona.extract(
@@ -195,7 +197,7 @@ def test_a_table_is_made_by_onnx_runtime(tmp_path: Path, pictures: Path) -> None
 
 
 @pytest.mark.parametrize("model", ["mobilenet_v2", str(FILES / "transfer.keras")])
-def test_onnx_runtime_is_for_onnx_files(model: str) -> None:
+def test_onnx_runtime_requires_an_onnx_file(model: str) -> None:
     with pytest.raises(EncoderError, match="`runtime` onnxruntime is for .onnx files"):
         build.build_encoder(model, runtime="onnxruntime")
 
@@ -215,10 +217,10 @@ def test_without_onnx_runtime_a_worker_says_what_to_install(
     [
         ("openvino", "float16", 2e-3),
         ("onnxruntime", "float16", 2e-3),
-        ("openvino", "float64", 1e-5),  # of which ONNX Runtime has no convolution
+        ("openvino", "float64", 1e-5),  # ONNX Runtime has no float64 convolution
     ],
 )
-def test_a_network_of_other_floats_is_computed(
+def test_a_network_with_other_float_types_is_computed(
     tmp_path: Path, runtime: str, kind: str, tolerance: float
 ) -> None:
     expected = onnx_network(tmp_path / "fruit.onnx", kind=kind)
@@ -229,16 +231,16 @@ def test_a_network_of_other_floats_is_computed(
 
 @RUNTIMES
 @pytest.mark.parametrize("kind", ["uint8", "int64"])
-def test_a_network_that_takes_pixels_as_whole_numbers_gets_them(
+def test_a_network_with_integer_input_gets_integer_pixels(
     tmp_path: Path, runtime: str, kind: str
 ) -> None:
-    takes_whole_numbers(tmp_path / "fruit.onnx", kind)
+    network_with_integer_input(tmp_path / "fruit.onnx", kind)
     encoder = made(tmp_path / "fruit.onnx", NetworkSettings(scale=1), runtime=runtime)
     expected = VECTORS["images"].mean(axis=(1, 2))
     assert np.abs(features(encoder) - expected).max() < 1e-3
     with pytest.raises(EncoderError, match=r"takes integers .*give `scale` 1"):
         made(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
-    moved = NetworkSettings(scale=1, mean=120)  # bytes do not go below zero
+    moved = NetworkSettings(scale=1, mean=120)  # unsigned bytes cannot be negative
     if kind == "uint8":
         with pytest.raises(EncoderError, match=r"give `scale` 1, no `std`, and no `mean`"):
             made(tmp_path / "fruit.onnx", moved, runtime=runtime)
@@ -248,16 +250,16 @@ def test_a_network_that_takes_pixels_as_whole_numbers_gets_them(
 
 
 @RUNTIMES
-def test_a_network_whose_whole_numbers_hold_no_pixels_is_refused(
+def test_a_network_whose_integer_type_cannot_hold_pixels_is_refused(
     tmp_path: Path, runtime: str
 ) -> None:
-    takes_whole_numbers(tmp_path / "fruit.onnx", "int8")
+    network_with_integer_input(tmp_path / "fruit.onnx", "int8")
     with pytest.raises(EncoderError, match="which does not hold pixels 0..255"):
         made(tmp_path / "fruit.onnx", NetworkSettings(scale=1), runtime=runtime)
 
 
-def takes_whole_numbers(path: Path, kind: str) -> None:
-    """Write a network that gives the mean of each channel."""
+def network_with_integer_input(path: Path, kind: str) -> None:
+    """Write a network that returns the mean of each channel."""
     from onnx import TensorProto, helper
 
     small_network(
@@ -269,8 +271,8 @@ def takes_whole_numbers(path: Path, kind: str) -> None:
 
 
 @RUNTIMES
-def test_a_network_of_the_first_onnx_is_built(runtime: str) -> None:
-    """Published networks of 2018 list their arrays among their inputs; ONNX' package has some."""
+def test_a_network_that_lists_its_arrays_as_inputs_is_built(runtime: str) -> None:
+    """Networks published in 2018 list their arrays as inputs; the onnx package contains some."""
     import onnx
 
     light = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
@@ -284,9 +286,7 @@ def test_a_network_of_the_first_onnx_is_built(runtime: str) -> None:
 
 
 @RUNTIMES
-def test_a_layout_that_only_the_user_knows_makes_another_encoder(
-    tmp_path: Path, runtime: str
-) -> None:
+def test_a_layout_given_by_the_user_gives_a_different_encoder(tmp_path: Path, runtime: str) -> None:
     from onnx import helper
 
     path = small_network(
@@ -305,7 +305,7 @@ def test_a_layout_that_only_the_user_knows_makes_another_encoder(
 
 
 @RUNTIMES
-def test_a_layout_against_what_the_input_shows_is_refused(tmp_path: Path, runtime: str) -> None:
+def test_a_layout_that_contradicts_the_input_is_refused(tmp_path: Path, runtime: str) -> None:
     from onnx import helper
 
     path = small_network(
@@ -319,7 +319,7 @@ def test_a_layout_against_what_the_input_shows_is_refused(tmp_path: Path, runtim
         made(path, told.over(NetworkSettings(layout="NHWC")), runtime=runtime)
 
 
-def test_an_output_of_no_declared_shape_is_as_good(tmp_path: Path) -> None:
+def test_an_output_without_a_declared_shape_is_accepted(tmp_path: Path) -> None:
     import onnx
 
     expected = onnx_network(tmp_path / "fruit.onnx")
@@ -329,7 +329,7 @@ def test_an_output_of_no_declared_shape_is_as_good(tmp_path: Path) -> None:
     assert_gives(made(tmp_path / "fruit.onnx", UNIT, runtime="onnxruntime"), expected)
 
 
-def test_an_opset_before_onnx_runtimes_first_is_refused_with_the_other_runtime(
+def test_an_opset_too_old_for_onnx_runtime_is_refused_and_openvino_is_suggested(
     tmp_path: Path,
 ) -> None:
     import onnx

@@ -1,4 +1,4 @@
-"""A SavedModel's signatures: one is chosen by its name, and messages say what each takes."""
+"""Signatures of a SavedModel: you choose one by name, and messages list the inputs of each."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ CHOSEN = NetworkSettings(mean=127.5, std=127.5, signature="floats")
 
 
 def with_strings(path: Path, *, floats: bool = True) -> Path:
-    """A SavedModel whose `serving_default` takes strings; the network's own is `floats`."""
+    """A SavedModel whose `serving_default` takes strings; `floats` is the network's signature."""
     shutil.copytree(FILES / "bare_saved", path)
     content = (path / "saved_model.pb").read_bytes()
     graph = next(each.value for each in _fields(content) if each.number == 2)
     assert isinstance(graph, bytes)
-    # TensorInfo: field 1 the name, 2 the type (7 is a string), 3 the shape of one unknown side
+    # TensorInfo: field 1 is the name, 2 the type (7 is a string), 3 a shape, here (unknown,)
     unknown = _message(2, b"\x08" + b"\xff" * 9 + b"\x01")
     told = _message(1, b"serving_default_image:0") + b"\x10\x07" + _message(3, unknown)
     taken = _message(1, _message(1, b"image_bytes") + _message(2, told))
@@ -43,7 +43,7 @@ def with_strings(path: Path, *, floats: bool = True) -> Path:
     return path
 
 
-def test_the_signature_that_is_named_is_computed(tmp_path: Path) -> None:
+def test_the_named_signature_is_computed(tmp_path: Path) -> None:
     encoder = made(with_strings(tmp_path / "model"), CHOSEN)
     assert_gives(encoder, VECTORS["backbone"])
     assert encoder.architecture == "TensorFlow SavedModel, signature floats"
@@ -55,7 +55,9 @@ def test_naming_the_default_changes_nothing() -> None:
     assert (one.fingerprint, one.probes) == (other.fingerprint, other.probes)
 
 
-def test_a_signature_of_strings_is_refused_and_the_others_are_listed(tmp_path: Path) -> None:
+def test_a_signature_that_takes_strings_is_refused_and_the_others_are_listed(
+    tmp_path: Path,
+) -> None:
     path = with_strings(tmp_path / "model")
     with pytest.raises(EncoderError, match="takes strings, such as the bytes of image") as caught:
         made(path, NOTHING_SAID)
@@ -64,7 +66,7 @@ def test_a_signature_of_strings_is_refused_and_the_others_are_listed(tmp_path: P
     assert "serving_default (image_bytes: string [?])" in str(caught.value)
 
 
-def test_a_model_of_strings_only_is_refused(tmp_path: Path) -> None:
+def test_a_model_with_string_signatures_only_is_refused(tmp_path: Path) -> None:
     path = with_strings(tmp_path / "model", floats=False)
     with pytest.raises(EncoderError, match="takes strings.* or export the model with one"):
         made(path, SCALED)
@@ -76,22 +78,22 @@ def test_an_unknown_signature_is_refused_and_the_known_ones_are_listed(tmp_path:
 
 
 @pytest.mark.parametrize("file", ["bare.tflite", "bare.keras"])
-def test_other_networks_have_no_signatures(file: str) -> None:
+def test_other_formats_have_no_signatures(file: str) -> None:
     with pytest.raises(EncoderError, match="`signature` floats is for TensorFlow SavedModels"):
         made(FILES / file, CHOSEN)
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_are_signatures_or_one_clear_error(
+def test_any_bytes_give_signatures_or_one_clear_error(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:
     folder = tmp_path_factory.mktemp("model")
     (folder / "saved_model.pb").write_bytes(content)
     with contextlib.suppress(EncoderError):
-        read_signatures(folder)  # nothing else is raised
+        read_signatures(folder)  # no other exception is raised
 
 
-def test_the_trial_model_that_takes_jpeg_bytes_has_a_signature_of_floats(shared_data: Path) -> None:
+def test_the_shared_model_that_takes_jpeg_bytes_has_a_float_signature(shared_data: Path) -> None:
     path = shared_data / "trials" / "networks" / "takes_jpeg_bytes"
     if not path.exists():
         pytest.skip("the trials are not on this machine")

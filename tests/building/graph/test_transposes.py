@@ -1,4 +1,4 @@
-"""Transposes are moved and cancelled; what a graph computes stays the same."""
+"""Transposes are moved and cancelled without changing what the graph computes."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def turn(x: Any, axes: list[int]) -> Any:
 
 
 def convolution(x: Any, channels: int = 3) -> Any:
-    """As Keras exports it in channels-last layout: with a transpose on either side."""
+    """A convolution as Keras exports it in channels-last layout, between two transposes."""
     kernel = np.random.default_rng(1).random((channels, channels, 1, 1), np.float32)
     done = ops.convolution(turn(x, FIRST), ops.constant(kernel), [1, 1], [0, 0], [0, 0], [1, 1])
     return turn(done, LAST)
 
 
 def batch_normalization(x: Any) -> Any:
-    """Keras changes height and width here, where its convolutions do not."""
+    """Batch normalisation as Keras exports it: it transposes height and width."""
     vectors = np.random.default_rng(2).random((4, 3), np.float32) + 0.5
     swapped = turn(x, [0, 3, 2, 1])
     gamma, beta, mean, variance = map(ops.constant, vectors)
@@ -48,7 +48,7 @@ def batch_normalization(x: Any) -> Any:
 
 
 def gate(x: Any) -> Any:
-    """Squeeze-and-excitation: a number for each channel, out of the mean of it."""
+    """Squeeze-and-excitation: multiply each channel by a number computed from its mean."""
     mean = ops.reduce_mean(x, ops.constant([1, 2]), keep_dims=False)
     scale = ops.sigmoid(ops.reshape(mean, ops.constant([1, 1, 1, 3]), special_zero=False))
     return ops.multiply(x, scale)
@@ -85,7 +85,7 @@ def built(names: list[str]) -> Any:
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_the_result_stays_the_same(name: str) -> None:
+def test_the_result_is_unchanged(name: str) -> None:
     model = built([name])
     before = run(model)
     sink_transposes(model)
@@ -107,14 +107,15 @@ def test_sinking_transposes_keeps_the_result_for_any_order_of_layers(
     np.testing.assert_allclose(run(model), before, rtol=1e-4, atol=1e-5)
 
 
-def test_of_many_transposes_one_is_left() -> None:
+def test_of_many_transposes_one_remains() -> None:
     model = built(["normalization", "relu", "residual", "bias", "gate", "normalization", "pooled"])
     assert transposes(model) == 8
     sink_transposes(model)
-    assert transposes(model) <= 2  # of the picture; and of a gate's numbers, which costs nothing
+    # One transposes the picture. A gate's vector may need another, which costs nothing.
+    assert transposes(model) <= 2
 
 
-def test_what_works_on_the_last_axis_keeps_its_transpose() -> None:
+def test_an_operation_on_the_last_axis_keeps_its_transpose() -> None:
     image = ops.parameter([1, 6, 5, 3], np.float32)
     dense = ops.matmul(
         convolution(image), ops.constant(np.eye(3, 4, dtype=np.float32)), False, False

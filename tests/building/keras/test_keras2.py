@@ -1,4 +1,4 @@
-"""What Keras 2 says of a model, in Keras 3's words."""
+"""Translating a Keras 2 model configuration to Keras 3."""
 
 from __future__ import annotations
 
@@ -25,36 +25,38 @@ from pomona.errors import EncoderError
 FUNCTIONS = FILES / "keras2_functions.h5"
 
 
-def told(path: Path) -> dict[str, Any]:
+def translated(path: Path) -> dict[str, Any]:
     with h5py.File(path) as file:
         config: dict[str, Any] = json.loads(file.attrs["model_config"])
     return config
 
 
 def altered(tmp_path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
-    """A copy of the file with all functions, whose configuration is changed in place."""
+    """A copy of the file with all functions, with its configuration modified."""
     path = tmp_path / "fruit.h5"
     shutil.copy(FUNCTIONS, path)
-    config = told(path)
+    config = translated(path)
     change(config)
     with h5py.File(path, "r+") as file:
         file.attrs["model_config"] = json.dumps(config)
     return path
 
 
-def test_each_known_function_of_tensorflows_is_computed() -> None:
+def test_each_known_tensorflow_function_is_computed() -> None:
     encoder = made(FUNCTIONS, NetworkSettings(scale=1))
     assert_gives(encoder, FUNCTIONAL["keras2_functions"])
 
 
-def test_the_file_with_the_functions_has_each_that_is_known() -> None:
+def test_the_functions_file_contains_every_known_function() -> None:
     from pomona.building.keras import keras2_functions as ours
 
     used = {
-        part["config"].get("function") for part in objects_in(told(FUNCTIONS)) if "config" in part
+        part["config"].get("function")
+        for part in objects_in(translated(FUNCTIONS))
+        if "config" in part
     }
     known = {*ours._BINARY, *ours._UNARY, *ours._REDUCING, *ours._OTHERS}
-    others = {  # names of one and the same in other versions of TensorFlow
+    others = {  # names of the same function in other versions of TensorFlow
         *("math.divide", "__operators__.truediv", "math.sigmoid", "nn.sigmoid", "nn.swish"),
         *("nn.softplus", "math.softplus", "nn.tanh", "linalg.l2_normalize", "math.softmax"),
         *("compat.v1.squeeze", "squeeze", "compat.v1.transpose", "transpose"),
@@ -64,7 +66,7 @@ def test_the_file_with_the_functions_has_each_that_is_known() -> None:
 
 
 @pytest.mark.parametrize("function", ["image.rgb_to_grayscale", "nn.relu"])
-def test_a_function_that_is_not_known_is_refused_by_its_name(tmp_path: Path, function: str) -> None:
+def test_an_unknown_function_is_refused_by_its_name(tmp_path: Path, function: str) -> None:
     def change(config: dict[str, Any]) -> None:
         for part in objects_in(config):
             if part.get("config", {}).get("function") == "nn.relu6":
@@ -77,8 +79,8 @@ def test_a_function_that_is_not_known_is_refused_by_its_name(tmp_path: Path, fun
         made(altered(tmp_path, change), NetworkSettings(scale=1))
 
 
-def test_calls_of_a_model_within_a_model_are_counted_from_nought() -> None:
-    config = readable(told(FILES / "keras2_functional.h5"), "2.15.0")
+def test_calls_of_a_nested_model_are_counted_from_zero() -> None:
+    config = readable(translated(FILES / "keras2_functional.h5"), "2.15.0")
     told_of = {layer["name"]: layer for layer in config["config"]["layers"]}
     (pooling,) = (n for n in told_of if n.startswith("global_average"))
     (node,) = told_of[pooling]["inbound_nodes"]
@@ -87,16 +89,14 @@ def test_calls_of_a_model_within_a_model_are_counted_from_nought() -> None:
 
 
 @pytest.mark.parametrize("kind", ["CustomScaleLayer", "LayerScale"])
-def test_a_layer_of_somebody_elses_is_not_taken_for_one_of_kerass_networks(kind: str) -> None:
+def test_a_custom_layer_is_not_mistaken_for_a_layer_of_keras_applications(kind: str) -> None:
     part = {"class_name": kind, "module": "theirs.layers", "config": {"name": "x"}}
     assert modernized(part)["module"] == "theirs.layers"
     assert modernized({**part, "module": None})["module"] == NETWORK_LAYERS[kind]
 
 
 @pytest.mark.parametrize("is_list", [False, True])
-def test_a_sequential_of_before_there_were_input_layers_is_read(
-    tmp_path: Path, is_list: bool
-) -> None:
+def test_a_sequential_model_without_an_input_layer_is_read(tmp_path: Path, is_list: bool) -> None:
     shutil.copy(FILES / "keras2.h5", tmp_path / "older.h5")
     with h5py.File(tmp_path / "older.h5", "r+") as file:
         config = json.loads(file.attrs["model_config"])
@@ -107,7 +107,7 @@ def test_a_sequential_of_before_there_were_input_layers_is_read(
     assert_gives(made(tmp_path / "older.h5"), VECTORS["keras2_hidden"])
 
 
-def test_a_slash_in_a_name_is_no_slash_any_more(tmp_path: Path) -> None:
+def test_a_slash_in_a_layer_name_is_replaced(tmp_path: Path) -> None:
     def change(config: dict[str, Any]) -> None:
         text = json.dumps(config).replace('"features"', '"block/features"')
         config.update(json.loads(text))
@@ -135,7 +135,7 @@ def places(part: Any, so_far: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return found
 
 
-WHOLE = told(FILES / "keras2_functional.h5")
+WHOLE = translated(FILES / "keras2_functional.h5")
 PLACES = places(WHOLE)
 
 
@@ -149,13 +149,15 @@ def changed(place: tuple[Any, ...], value: Any) -> dict[str, Any]:
 
 
 @given(st.sampled_from(PLACES), JSON)
-def test_any_configuration_is_readable_or_no_models(place: tuple[Any, ...], value: Any) -> None:
+def test_any_configuration_is_read_or_raises_an_expected_error(
+    place: tuple[Any, ...], value: Any
+) -> None:
     with contextlib.suppress(LookupError, AttributeError, TypeError, ValueError):
         json.dumps(readable(changed(place, value), "2.15.0"))
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_any_change_of_a_configuration_is_a_model_or_one_clear_error(
+def test_any_changed_configuration_gives_a_model_or_one_clear_error(
     tmp_path: Path, seed: int
 ) -> None:
     choose = random.Random(seed)

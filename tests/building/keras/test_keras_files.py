@@ -1,4 +1,4 @@
-"""Encoders from whole Keras models, held against Keras on TensorFlow."""
+"""Encoders from whole Keras models, compared with Keras on TensorFlow."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from pomona.runtime.registry import runtime_for
         ("bare_saved", SCALED, "backbone"),
     ],
 )
-def test_a_network_gives_its_own_librarys_vectors(
+def test_a_network_gives_the_vectors_of_its_own_library(
     file: str, settings: NetworkSettings, expected: str
 ) -> None:
     assert_gives(made(FILES / file, settings), VECTORS[expected])
@@ -48,35 +48,37 @@ def test_a_network_gives_its_own_librarys_vectors(
 
 @pytest.mark.parametrize("version", ["", "keras2_"])
 @pytest.mark.parametrize("file", ["functional.keras", "functional.h5", "caffe.keras", "caffe.h5"])
-def test_preprocess_input_within_a_functional_model_is_computed(version: str, file: str) -> None:
+def test_preprocess_input_inside_a_functional_model_is_computed(version: str, file: str) -> None:
     path = FILES / f"{version}{file}"
     if not path.exists():
-        assert path.name == "keras2_caffe.keras"  # Keras 2 cannot write the `...` that is in it
+        assert path.name == "keras2_caffe.keras"  # Keras 2 cannot write the `...` in this model
         return
     encoder = made(path)
-    assert encoder.output == "features"  # before Dense, BatchNormalization and softmax
+    assert encoder.output == "features"  # the layer before Dense, BatchNormalization and softmax
     assert encoder.preprocessing.mean == (0, 0, 0)
     assert_gives(encoder, FUNCTIONAL[path.stem])
 
 
-def test_images_are_resized_within_a_model_as_tensorflow_does_it() -> None:
+def test_a_resizing_layer_matches_tensorflow() -> None:
     assert_gives(made(FILES / "resizing.keras"), FUNCTIONAL["resizing"])
 
 
 @pytest.mark.parametrize(
     "file", ["unusual.keras", "unusual.h5", "keras2_unusual.keras", "keras2_unusual.h5"]
 )
-def test_what_keras_3_computes_otherwise_is_computed_as_the_model_was_trained(file: str) -> None:
+def test_operations_that_changed_in_keras_3_are_computed_as_the_model_was_trained(
+    file: str,
+) -> None:
     assert_gives(made(FILES / file), UNUSUAL[Path(file).stem])
 
 
 @pytest.mark.filterwarnings("ignore:`custom_gradient`")
 @pytest.mark.parametrize("name", ["mixed", "mixed_int8"])
-def test_mixed_precision_is_undone_in_every_layer(name: str) -> None:
+def test_mixed_precision_is_removed_from_every_layer(name: str) -> None:
     assert_gives(made(FILES / f"{name}.keras"), UNUSUAL[name])
 
 
-def test_what_keras_cannot_compute_here_is_one_clear_error(tmp_path: Path) -> None:
+def test_an_unsupported_operation_is_one_clear_error(tmp_path: Path) -> None:
     layers = import_keras().layers
     path = sequential(tmp_path / "m.keras", layers.Resizing(8, 8), layers.GlobalAveragePooling2D())
     with zipfile.ZipFile(path) as before, zipfile.ZipFile(tmp_path / "n.keras", "w") as after:
@@ -87,19 +89,19 @@ def test_what_keras_cannot_compute_here_is_one_clear_error(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("layer", ["pool", "depthwise", "hidden"])
-def test_any_layer_can_be_taken_also_within_a_model_within_the_model(layer: str) -> None:
+def test_any_layer_can_be_the_output_also_in_a_nested_model(layer: str) -> None:
     encoder = made(FILES / "transfer.keras", NetworkSettings(layer=layer))
     assert encoder.output == layer
     assert_gives(encoder, VECTORS[layer])
 
 
-def test_augmentation_and_dropout_are_left_out() -> None:
+def test_augmentation_and_dropout_are_removed() -> None:
     classes = {layer["class"] for layer in files.describe(FILES / "transfer.keras")["layers"]}
     assert classes.isdisjoint({"RandomFlip", "Dropout", "InputLayer"})
     assert "Rescaling" in classes
 
 
-def test_advice_for_a_known_backbone_has_its_numbers(tmp_path: Path) -> None:
+def test_advice_for_a_known_backbone_includes_its_numbers(tmp_path: Path) -> None:
     keras = import_keras()
     network = keras.applications.ResNet50(
         input_shape=(32, 32, 3), include_top=False, pooling="avg", weights=None
@@ -114,7 +116,7 @@ def test_advice_for_a_known_backbone_has_its_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["RandomCrop", "Solarization"])
-def test_what_augments_does_what_it_does_when_keras_predicts(tmp_path: Path, kind: str) -> None:
+def test_an_augmentation_layer_acts_as_in_keras_predict(tmp_path: Path, kind: str) -> None:
     layers = import_keras().layers
     augments = {
         "RandomCrop": lambda: layers.RandomCrop(32, 32),
@@ -133,7 +135,7 @@ def test_what_augments_does_what_it_does_when_keras_predicts(tmp_path: Path, kin
     assert np.abs(found - expected).max() < 1e-5
 
 
-def test_scores_by_a_function_of_kerass_are_stepped_back_over(tmp_path: Path) -> None:
+def test_a_score_function_of_keras_is_skipped(tmp_path: Path) -> None:
     keras = import_keras()
     image = keras.Input((32, 32, 3))
     pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(image))
@@ -142,7 +144,7 @@ def test_scores_by_a_function_of_kerass_are_stepped_back_over(tmp_path: Path) ->
     assert made(tmp_path / "m.keras").dimension == 5
 
 
-def test_an_embedding_that_is_normalised_is_taken_to_its_end(tmp_path: Path) -> None:
+def test_a_normalized_embedding_is_the_output(tmp_path: Path) -> None:
     layers = import_keras().layers
     head = (layers.GlobalAveragePooling2D(), layers.Dense(4), layers.BatchNormalization(name="end"))
     path = sequential(tmp_path / "m.keras", layers.Rescaling(1 / 255), layers.Conv2D(8, 3), *head)
@@ -150,7 +152,7 @@ def test_an_embedding_that_is_normalised_is_taken_to_its_end(tmp_path: Path) -> 
     assert (encoder.output, encoder.dimension) == ("end", 4)
 
 
-def test_scores_that_no_dense_layer_makes_are_not_taken_for_features(tmp_path: Path) -> None:
+def test_scores_without_a_dense_layer_are_refused(tmp_path: Path) -> None:
     layers = import_keras().layers
     ends = (layers.Conv2D(5, 1), layers.GlobalAveragePooling2D(name="pool"), layers.Softmax())
     path = sequential(tmp_path / "m.keras", layers.Rescaling(1 / 255), layers.Conv2D(8, 3), *ends)
@@ -179,7 +181,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_what_follows_scores_makes_no_features_of_them(tmp_path: Path, end: str) -> None:
+def test_layers_after_scores_do_not_turn_them_into_features(tmp_path: Path, end: str) -> None:
     keras = import_keras()
     image = keras.Input((32, 32, 3))
     x = keras.layers.Conv2D(8, 3)(keras.layers.Rescaling(1 / 255)(image))
@@ -189,7 +191,7 @@ def test_what_follows_scores_makes_no_features_of_them(tmp_path: Path, end: str)
     assert (encoder.output, encoder.dimension) == ("features", 8)
 
 
-def test_scores_of_different_features_are_not_taken_for_features(tmp_path: Path) -> None:
+def test_scores_computed_from_several_features_are_refused(tmp_path: Path) -> None:
     keras = import_keras()
     image = keras.Input((32, 32, 3))
     scaled = keras.layers.Rescaling(1 / 255)(image)
@@ -200,7 +202,7 @@ def test_scores_of_different_features_are_not_taken_for_features(tmp_path: Path)
         made(tmp_path / "m.keras")
 
 
-def test_features_that_scores_weigh_are_features(tmp_path: Path) -> None:
+def test_features_weighted_by_scores_are_features(tmp_path: Path) -> None:
     keras = import_keras()
     image = keras.Input((32, 32, 3))
     x = keras.layers.Conv2D(8, 3)(keras.layers.Rescaling(1 / 255)(image))
@@ -210,7 +212,7 @@ def test_features_that_scores_weigh_are_features(tmp_path: Path) -> None:
     assert made(tmp_path / "m.keras").output == "gated"
 
 
-def test_a_layer_that_gives_several_tensors_is_none_to_name(tmp_path: Path) -> None:
+def test_a_layer_with_several_outputs_cannot_be_named(tmp_path: Path) -> None:
     keras = import_keras()
     image = keras.Input((32, 32, 3))
     rows = keras.layers.Reshape((32, 96))(keras.layers.Rescaling(1 / 255)(image))
@@ -225,9 +227,7 @@ def test_a_layer_that_gives_several_tensors_is_none_to_name(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("form", ["keras", "h5"])
-def test_a_layer_that_only_one_network_of_kerass_has_is_no_strangers(
-    tmp_path: Path, form: str
-) -> None:
+def test_keras_application_layers_count_as_builtin(tmp_path: Path, form: str) -> None:
     from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 
     keras = import_keras()
@@ -239,7 +239,7 @@ def test_a_layer_that_only_one_network_of_kerass_has_is_no_strangers(
     assert_gives(made(tmp_path / f"m.{form}"), expected)
 
 
-def test_a_temperature_between_the_classifier_and_its_scores_is_stepped_back_over(
+def test_a_temperature_between_the_classifier_and_its_scores_is_skipped(
     tmp_path: Path,
 ) -> None:
     keras = import_keras()
@@ -250,7 +250,7 @@ def test_a_temperature_between_the_classifier_and_its_scores_is_stepped_back_ove
     assert made(tmp_path / "m.keras").output == "pool"
 
 
-def test_rescaling_of_other_numbers_than_pixels_is_not_taken_for_scaling(tmp_path: Path) -> None:
+def test_rescaling_of_inputs_other_than_pixels_needs_a_scale(tmp_path: Path) -> None:
     layers = import_keras().layers
     rest = (layers.Conv2D(8, 3), layers.GlobalAveragePooling2D())
     path = sequential(tmp_path / "m.keras", layers.Rescaling(2, offset=-1), *rest)
@@ -263,7 +263,9 @@ def test_rescaling_of_other_numbers_than_pixels_is_not_taken_for_scaling(tmp_pat
 
 
 @pytest.mark.parametrize("form", ["keras", "h5"])
-def test_a_normalization_of_the_training_images_is_computed(tmp_path: Path, form: str) -> None:
+def test_a_normalization_adapted_to_the_training_images_is_computed(
+    tmp_path: Path, form: str
+) -> None:
     keras = import_keras()
     inner = keras.Sequential(
         [keras.Input((32, 32, 3)), keras.layers.Normalization(), keras.layers.Conv2D(8, 3)]
@@ -278,7 +280,7 @@ def test_a_normalization_of_the_training_images_is_computed(tmp_path: Path, form
     assert_gives(made(tmp_path / f"m.{form}"), expected)
 
 
-def test_what_only_training_needs_is_nothing_to_trust(tmp_path: Path) -> None:
+def test_objects_used_only_in_training_need_no_trust(tmp_path: Path) -> None:
     keras = import_keras()
 
     def own_loss(expected: object, found: object) -> object:
@@ -298,7 +300,7 @@ def test_what_only_training_needs_is_nothing_to_trust(tmp_path: Path) -> None:
     assert made(tmp_path / "m.keras", SCALED).dimension == 4
 
 
-def test_a_lambda_layer_is_refused_unless_it_is_trusted(
+def test_a_lambda_layer_is_refused_unless_trusted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keras = import_keras()
@@ -317,7 +319,7 @@ def test_a_lambda_layer_is_refused_unless_it_is_trusted(
     assert marker.exists()
 
 
-def test_a_layer_of_somebody_elses_is_refused_by_its_name(tmp_path: Path) -> None:
+def test_a_custom_layer_is_refused_by_its_name(tmp_path: Path) -> None:
     path = tmp_path / "fruit.keras"
     with zipfile.ZipFile(FILES / "bare.keras") as before, zipfile.ZipFile(path, "w") as after:
         for name in before.namelist():
@@ -344,7 +346,7 @@ def test_two_inputs_are_refused(tmp_path: Path) -> None:
         made(tmp_path / "fruit.keras", SCALED)
 
 
-def test_two_outputs_are_refused_unless_one_is_named(tmp_path: Path) -> None:
+def test_two_outputs_are_refused_unless_you_name_one(tmp_path: Path) -> None:
     keras = import_keras()
     image = keras.Input((32, 32, 3))
     pooled = keras.layers.GlobalAveragePooling2D(name="pool")(image)
@@ -356,7 +358,7 @@ def test_two_outputs_are_refused_unless_one_is_named(tmp_path: Path) -> None:
     assert made(tmp_path / "fruit.keras", NetworkSettings(scale=1, layer="side")).dimension == 2
 
 
-def test_sums_of_bytes_which_overflow_are_refused(tmp_path: Path) -> None:
+def test_integer_sums_that_overflow_are_refused(tmp_path: Path) -> None:
     keras = import_keras()
     image = keras.Input((32, 32, 3), dtype="uint8", name="image")
     for name, scaled in (("sums", image - 128), ("floats", image / 255)):
@@ -367,14 +369,14 @@ def test_sums_of_bytes_which_overflow_are_refused(tmp_path: Path) -> None:
     assert_gives(made(tmp_path / "floats.keras"), VECTORS["images"].mean(axis=(1, 2)) / 255)
 
 
-def test_an_input_that_is_no_image_is_refused(tmp_path: Path) -> None:
+def test_an_input_that_is_not_an_image_is_refused(tmp_path: Path) -> None:
     dense = import_keras().layers.Dense(2)
     path = sequential(tmp_path / "fruit.keras", dense, shape=(7,))
     with pytest.raises(EncoderError, match=r"input of shape \(None, 7\), expected images"):
         made(path, SCALED)
 
 
-def test_a_network_for_any_size_needs_one(tmp_path: Path) -> None:
+def test_a_network_with_a_variable_input_size_needs_a_size(tmp_path: Path) -> None:
     pool = import_keras().layers.GlobalAveragePooling2D()
     path = sequential(tmp_path / "fruit.keras", pool, shape=(None, None, 3))
     with pytest.raises(EncoderError, match="images of any size: give `size`"):
@@ -383,7 +385,7 @@ def test_a_network_for_any_size_needs_one(tmp_path: Path) -> None:
     assert (encoder.preprocessing.height, encoder.preprocessing.width) == (48, 40)
 
 
-def test_a_size_that_the_network_cannot_take_is_refused(tmp_path: Path) -> None:
+def test_a_size_that_the_network_does_not_support_is_refused(tmp_path: Path) -> None:
     layers = import_keras().layers
     path = sequential(tmp_path / "fruit.keras", layers.Flatten(), layers.Dense(4), layers.Dense(2))
     with pytest.raises(EncoderError, match="cannot take one image of 16x16"):

@@ -1,4 +1,4 @@
-"""What the fingerprint of a Keras model depends on, and what not."""
+"""What the fingerprint of a Keras model depends on, and what it ignores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pomona.encoder.encoder import Encoder
 
 
 def saved(path: Path, model: Any) -> Path:
-    """Save a model whose weights follow from their place alone."""
+    """Save a model whose weights depend only on their position."""
     rng = np.random.default_rng(1)
     model.set_weights([rng.normal(size=w.shape).astype(np.float32) for w in model.get_weights()])
     model.save(path)
@@ -36,7 +36,7 @@ def network(
     activation: str = "relu",
     shared: bool = False,
 ) -> Any:
-    """Two branches whose layers have the names that Keras counts."""
+    """Two branches whose layers have names that Keras numbers automatically."""
     layers = import_keras().layers
     image = import_keras().Input((32, 32, 3))
     x = layers.Rescaling(1 / 255)(image)
@@ -53,13 +53,13 @@ def encoder_of(tmp_path: Path, model: Any) -> Encoder:
 
 
 @pytest.mark.parametrize("name", [*BOTH, "transfer", "keras2"])
-def test_both_files_of_a_model_give_the_same_encoder(name: str) -> None:
+def test_both_formats_of_a_model_give_the_same_encoder(name: str) -> None:
     one, other = made(FILES / f"{name}.keras"), made(FILES / f"{name}.h5")
     assert one.fingerprint == other.fingerprint
     assert np.array_equal(features(one), features(other))
 
 
-def test_the_layout_of_the_image_is_in_the_fingerprint(tmp_path: Path) -> None:
+def test_the_fingerprint_includes_the_image_layout(tmp_path: Path) -> None:
     keras = import_keras()
     found = set()
     for shape in ((32, 32, 3), (3, 32, 32)):
@@ -69,7 +69,7 @@ def test_the_layout_of_the_image_is_in_the_fingerprint(tmp_path: Path) -> None:
     assert len(found) == 2
 
 
-def test_the_file_that_a_lambda_was_written_in_is_not_in_the_fingerprint(tmp_path: Path) -> None:
+def test_the_fingerprint_ignores_the_source_file_of_a_lambda(tmp_path: Path) -> None:
     keras = import_keras()
     found = {}
     for number, written, file in ((1, "x / 255", "a"), (2, "x / 255", "b"), (3, "x / 254", "a")):
@@ -81,7 +81,7 @@ def test_the_file_that_a_lambda_was_written_in_is_not_in_the_fingerprint(tmp_pat
     assert found[1] == found[2] != found[3]
 
 
-def test_seeds_that_keras_draws_are_not_in_the_fingerprint(tmp_path: Path) -> None:
+def test_the_fingerprint_ignores_seeds_that_keras_draws(tmp_path: Path) -> None:
     layers = import_keras().layers
     found = set()
     for seed in (1, 2):
@@ -92,10 +92,10 @@ def test_seeds_that_keras_draws_are_not_in_the_fingerprint(tmp_path: Path) -> No
     assert len(found) == 1
 
 
-def test_names_that_keras_counts_are_not_in_the_fingerprint(tmp_path: Path) -> None:
+def test_the_fingerprint_ignores_names_that_keras_numbers(tmp_path: Path) -> None:
     import_keras().backend.clear_session()
     first = network()
-    second = network()  # as a cell of a notebook that is run again
+    second = network()  # like a notebook cell that runs again
     assert first.layers[-1].name != second.layers[-1].name
     one, other = encoder_of(tmp_path, first), encoder_of(tmp_path, second)
     assert one.output != other.output
@@ -103,7 +103,7 @@ def test_names_that_keras_counts_are_not_in_the_fingerprint(tmp_path: Path) -> N
     assert Encoder.from_bytes(one.to_bytes()).fingerprint == one.fingerprint
 
 
-def test_the_classifier_behind_the_features_is_not_in_the_fingerprint(tmp_path: Path) -> None:
+def test_the_fingerprint_ignores_the_classifier_after_the_features(tmp_path: Path) -> None:
     layers = import_keras().layers
     body = [layers.Rescaling(1 / 255), layers.Conv2D(4, 3), layers.GlobalAveragePooling2D()]
     keras = import_keras()
@@ -121,7 +121,7 @@ def saved_as_is(tmp_path: Path, model: Any) -> Path:
     return tmp_path / "m.keras"
 
 
-def test_what_a_network_computes_is_in_the_fingerprint(tmp_path: Path) -> None:
+def test_the_fingerprint_includes_what_the_network_computes(tmp_path: Path) -> None:
     layers = import_keras().layers
     several = [
         network(),
@@ -137,7 +137,7 @@ def test_what_a_network_computes_is_in_the_fingerprint(tmp_path: Path) -> None:
     assert len(set(found)) == len(found)
 
 
-def test_another_weight_is_another_encoder(tmp_path: Path) -> None:
+def test_a_different_weight_gives_a_different_encoder(tmp_path: Path) -> None:
     model = network()
     path = saved(tmp_path / "m.keras", model)
     before = made(path).fingerprint
@@ -148,7 +148,7 @@ def test_another_weight_is_another_encoder(tmp_path: Path) -> None:
     assert made(path).fingerprint != before
 
 
-def test_an_argument_that_a_later_keras_adds_changes_nothing() -> None:
+def test_an_argument_added_by_a_later_keras_changes_nothing() -> None:
     keras = import_keras()
 
     class Dense(keras.layers.Dense):  # type: ignore[name-defined,misc]
@@ -173,7 +173,7 @@ def test_an_argument_that_a_later_keras_adds_changes_nothing() -> None:
     assert digest(Dense(2)) != digest(Dense(2, sparsity=0.5))
 
 
-def test_how_it_was_trained_is_not_in_the_fingerprint(tmp_path: Path) -> None:
+def test_the_fingerprint_ignores_training_settings(tmp_path: Path) -> None:
     keras = import_keras()
 
     def trained(**settings: Any) -> str:
@@ -186,7 +186,7 @@ def test_how_it_was_trained_is_not_in_the_fingerprint(tmp_path: Path) -> None:
     assert trained() == trained(kernel_initializer="ones", kernel_regularizer="l2", trainable=False)
 
 
-def test_the_kind_of_number_that_a_graph_computes_in_is_in_the_fingerprint(tmp_path: Path) -> None:
+def test_the_fingerprint_includes_the_number_type_of_the_graph(tmp_path: Path) -> None:
     keras = import_keras()
     found = set()
     for kind in ("int32", "float32"):

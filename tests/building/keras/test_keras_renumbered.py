@@ -1,4 +1,4 @@
-"""`.keras` files of Keras 2.12 to 2.15, which number layers in their own way."""
+"""`.keras` files of Keras 2.12 to 2.15, which number layers differently."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from pomona.building.network_settings import NetworkSettings
 OLD = "_layer_checkpoint_dependencies"
 
 
-def in_the_old_way(path: Path, old: Path, *, on_windows: bool = False) -> None:
-    """Copy a `.keras` file, its weights as Keras 2.13 lays them out."""
+def save_with_old_numbering(path: Path, old: Path, *, on_windows: bool = False) -> None:
+    """Copy a `.keras` file, with its weights laid out as in Keras 2.13."""
     with zipfile.ZipFile(path) as before, zipfile.ZipFile(old, "w") as after:
         for name in ("metadata.json", "config.json"):
             after.writestr(name, before.read(name))
@@ -76,11 +76,11 @@ def _has_arrays(group: Any) -> bool:
 @pytest.mark.parametrize(
     "file", ["keras2.keras", "keras2_functional.keras", "keras2_unusual.keras"]
 )
-def test_the_old_numbers_give_the_same_features_and_fingerprint(
+def test_old_numbering_gives_the_same_features_and_fingerprint(
     tmp_path: Path, file: str, *, on_windows: bool
 ) -> None:
     settings = SCALED if file != "keras2.keras" else NetworkSettings()
-    in_the_old_way(FILES / file, tmp_path / file, on_windows=on_windows)
+    save_with_old_numbering(FILES / file, tmp_path / file, on_windows=on_windows)
     with zipfile.ZipFile(tmp_path / file) as archive:
         weights = h5py.File(io.BytesIO(archive.read("model.weights.h5")))
     assert "layers" not in weights
@@ -89,7 +89,7 @@ def test_the_old_numbers_give_the_same_features_and_fingerprint(
     assert old.probes == new.probes
 
 
-def test_weights_with_circular_links_are_read_to_an_end(tmp_path: Path) -> None:
+def test_reading_weights_with_circular_links_terminates(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "weights.h5", "w") as file:
         file.create_group("layers/conv2d")["around"] = file["/"]
     renumber(tmp_path / "weights.h5")
@@ -97,7 +97,7 @@ def test_weights_with_circular_links_are_read_to_an_end(tmp_path: Path) -> None:
         assert list(file) == ["layers"]
 
 
-def test_a_file_of_keras_2_13_gives_the_features_of_its_h5(shared_data: Path) -> None:
+def test_a_keras_2_13_file_gives_the_features_of_its_h5(shared_data: Path) -> None:
     networks = shared_data / "trials" / "networks"
     if not networks.is_dir():
         pytest.skip("the trials are not on this machine")

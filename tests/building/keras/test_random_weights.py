@@ -1,4 +1,4 @@
-"""Weights out of a seed: the same bits everywhere, in healthy ranges."""
+"""Weights generated from a seed: bit-identical everywhere, in useful ranges."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def drawn(name: str, *shape: int) -> np.ndarray:
     return weight
 
 
-def test_weights_come_in_the_order_and_shape_they_were_asked_for_in_float32() -> None:
+def test_weights_have_the_requested_order_and_shape_in_float32() -> None:
     weights = seeded_weights(SMALL_NETWORK, 0)
     assert [w.shape for w in weights] == [shape for _, shape in SMALL_NETWORK]
     assert {w.dtype for w in weights} == {np.dtype(np.float32)}
@@ -47,19 +47,19 @@ def test_weights_come_in_the_order_and_shape_they_were_asked_for_in_float32() ->
         (2**32 - 1, "5e27fd16ce643031f6b691b3a2d5b5da60fcd7d5c87a4e6915b774aa641fa2c0"),
     ],
 )
-def test_a_seed_gives_these_bits_for_ever(seed: int, expected: str) -> None:
-    # Encoders' fingerprints hang on them: if this fails, the code is wrong and not the digest.
+def test_a_seed_always_gives_these_bits(seed: int, expected: str) -> None:
+    # Fingerprints of encoders depend on these digests: if this fails, fix the code, not the digest.
     assert digest(seeded_weights(SMALL_NETWORK, seed)) == expected
 
 
-def test_another_seed_gives_another_value_to_every_weight() -> None:
+def test_a_different_seed_changes_every_weight() -> None:
     for one, other in zip(
         seeded_weights(SMALL_NETWORK, 0), seeded_weights(SMALL_NETWORK, 1), strict=True
     ):
         assert not np.any(one == other)
 
 
-def test_drawing_leaves_numpys_global_stream_alone() -> None:
+def test_generating_weights_does_not_touch_numpys_global_random_state() -> None:
     np.random.seed(3)
     expected = np.random.random_sample()
     np.random.seed(3)
@@ -104,7 +104,7 @@ def test_vectors_fill_their_range(kind: str, low: float, high: float) -> None:
     assert vector.mean() == pytest.approx((low + high) / 2, abs=0.01)
 
 
-def test_a_weight_is_known_by_the_last_part_of_its_path() -> None:
+def test_a_weight_is_identified_by_the_last_part_of_its_path() -> None:
     bare = drawn("kernel", 3, 3, 8, 16)
     assert np.array_equal(bare, drawn("a_layer/of/some_bias/kernel", 3, 3, 8, 16))
 
@@ -116,6 +116,6 @@ def test_a_seed_out_of_range_is_refused_and_named(seed: object) -> None:
     assert repr(seed) in str(caught.value)
 
 
-def test_a_weight_of_an_unknown_kind_is_refused_by_name() -> None:
+def test_an_unknown_kind_of_weight_is_refused_by_name() -> None:
     with pytest.raises(EncoderError, match=r"'norm/count'.*give a weights file"):
         seeded_weights([("norm/count", ())], 0)

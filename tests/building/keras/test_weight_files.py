@@ -76,7 +76,7 @@ def test_keras_2_files_give_each_layer_its_arrays(tmp_path: Path, within: str) -
 
 
 @pytest.mark.parametrize("write", [keras3, legacy])
-def test_a_head_of_any_number_of_layers_is_left_out(
+def test_a_classifier_head_with_any_number_of_layers_is_ignored(
     tmp_path: Path, write: Callable[..., Path]
 ) -> None:
     head = {"dense": [full((4, 9), 5), full((9,), 6)], "dense_1": [full((9, 7), 5), full((7,), 6)]}
@@ -84,13 +84,13 @@ def test_a_head_of_any_number_of_layers_is_left_out(
     assert matched(path) == [[1], [2, 3], [4]]
 
 
-def test_a_network_within_a_model_is_found_in_its_file(tmp_path: Path) -> None:
+def test_a_nested_network_is_found_in_a_models_file(tmp_path: Path) -> None:
     inner = {f"functional/layers/{key}": arrays for key, arrays in GOOD3.items()}
     path = keras3(tmp_path / "a.weights.h5", {**inner, "dense": TOP})
     assert matched(path) == [[1], [2, 3], [4]]
 
 
-def test_a_head_may_begin_with_a_layer_of_the_networks_first_kind(tmp_path: Path) -> None:
+def test_a_head_may_start_with_the_kind_of_the_networks_first_layer(tmp_path: Path) -> None:
     inner = {f"functional/layers/{key}": arrays for key, arrays in GOOD3.items()}
     head = {"conv2d": [full((3, 3, 4, 5), 9)], "dense": [full((5, 7), 9)]}
     assert matched(keras3(tmp_path / "a.weights.h5", {**inner, **head})) == [[1], [2, 3], [4]]
@@ -105,7 +105,7 @@ FRONTS = [
 
 
 @pytest.mark.parametrize("front", FRONTS)
-def test_a_layer_that_may_stand_before_the_network_is_not_left_out(
+def test_a_layer_before_the_network_is_not_ignored(
     tmp_path: Path, front: dict[str, list[np.ndarray]]
 ) -> None:
     inner = {f"functional/layers/{key}": arrays for key, arrays in GOOD3.items()}
@@ -124,7 +124,7 @@ def test_a_layer_that_may_stand_before_the_network_is_not_left_out(
         matched(nested, COUNTED)
 
 
-def test_a_network_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+def test_a_network_that_occurs_twice_is_refused(tmp_path: Path) -> None:
     twice = {
         f"functional{n}/layers/{key}": arrays for n in ("", "_1") for key, arrays in GOOD3.items()
     }
@@ -133,7 +133,7 @@ def test_a_network_that_is_there_twice_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("written", ["stage/conv_{}", "stage_conv_{}"])
-def test_a_slash_in_a_layers_name_of_keras_2_is_an_underscore_in_keras_3(
+def test_a_slash_in_a_keras_2_layer_name_matches_an_underscore_in_keras_3(
     tmp_path: Path, written: str
 ) -> None:
     path = tmp_path / "a.h5"
@@ -168,19 +168,19 @@ def test_names_of_more_than_64_kb_are_read(tmp_path: Path) -> None:
     with h5py.File(path, "r+") as file:
         names = list(file["all"].attrs["weight_names"])
         del file["all"].attrs["weight_names"]
-        for n in range(2):  # as Keras splits them
+        for n in range(2):  # Keras splits long lists this way
             file["all"].attrs[f"weight_names{n}"] = names[2 * n : 2 * n + 2]
     (layer,) = read_weights(path)
     assert [float(array.flat[0]) for array in layer.arrays] == [0, 1, 2, 3]
 
 
-def test_layers_within_layers_are_read_in_keras_3_files(tmp_path: Path) -> None:
+def test_nested_layers_are_read_from_keras_3_files(tmp_path: Path) -> None:
     path = keras3(tmp_path / "a.weights.h5", {"sequential/layers/dense": TOP, **GOOD3})
     inner = LayerShape("layers/sequential/layers/dense", "top", (("k", (4, 7)), ("b", (7,))))
     assert matched(path, [*NETWORK, inner]) == [[1], [2, 3], [4], [5, 6]]
 
 
-def test_layers_within_layers_are_read_in_keras_2_files(tmp_path: Path) -> None:
+def test_nested_layers_are_read_from_keras_2_files(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         file.attrs["layer_names"] = [b"stem", b"stage"]
@@ -196,7 +196,7 @@ def test_layers_within_layers_are_read_in_keras_2_files(tmp_path: Path) -> None:
 
 
 def within_a_model(path: Path, names: list[str], head: bool = True) -> Path:
-    """A model within a model, whose arrays Keras 2 keeps in one list: `name/kind:0` for each."""
+    """A nested model, whose arrays Keras 2 stores in one list, named `name/kind:0`."""
     with h5py.File(path, "w") as file:
         file.attrs["layer_names"] = [b"inner", b"dense"] if head else [b"inner"]
         inner = file.create_group("inner")
@@ -219,22 +219,20 @@ COUNTED = [
 
 
 @pytest.mark.parametrize("frozen", [0, 1, 2, 3])
-def test_frozen_layers_of_a_model_within_a_model_find_their_arrays(
-    tmp_path: Path, frozen: int
-) -> None:
-    # Counted on from 7 in that session; the ones that training changes come first in the file.
+def test_frozen_layers_of_a_nested_model_get_their_arrays(tmp_path: Path, frozen: int) -> None:
+    # Numbering continues from 7 in that session; trainable arrays come first in the file.
     names = [f"conv2d_{number}/kernel:0" for number in (7, 8, 9, 17)]
     path = within_a_model(tmp_path / "a.h5", names[frozen:] + names[:frozen])
     assert matched(path, COUNTED) == [[7], [8], [9], [17]]
 
 
-def test_a_normalization_that_stands_last_in_its_model_is_found(tmp_path: Path) -> None:
+def test_a_normalization_at_the_end_of_its_model_is_found(tmp_path: Path) -> None:
     needed = [LayerShape("layers/normalization", "normalization", (("mean", (3,)),)), *COUNTED[:2]]
     names = ["conv2d_3/kernel:0", "conv2d_5/kernel:0", "normalization_4/mean:0"]
     assert matched(within_a_model(tmp_path / "a.h5", names), needed) == [[4], [3], [5]]
 
 
-def test_a_model_within_a_model_of_other_layers_is_refused(tmp_path: Path) -> None:
+def test_a_nested_model_with_different_layers_is_refused(tmp_path: Path) -> None:
     path = within_a_model(tmp_path / "a.h5", ["conv2d/kernel:0", "other/kernel:0"], head=False)
     with pytest.raises(EncoderError, match="layer 'conv2d_2' needs kernel .* has nothing there"):
         matched(path, COUNTED)
@@ -244,14 +242,14 @@ def test_a_model_within_a_model_of_other_layers_is_refused(tmp_path: Path) -> No
     st.lists(st.sampled_from(["conv2d", "bn", "Conv_1x", "block1_conv1"]), max_size=9),
     st.integers(0, 50),
 )
-def test_numbers_that_keras_counts_on_change_no_pair(kinds: list[str], start: int) -> None:
+def test_automatic_layer_numbers_do_not_affect_matching(kinds: list[str], start: int) -> None:
     def counted_from(first: int) -> list[str]:
         return [f"{k}_{first + n}" if first + n else k for n, k in enumerate(kinds)]
 
     assert _counted(counted_from(0)) == _counted(counted_from(start))
 
 
-def test_another_width_is_refused_by_the_name_of_the_layer(tmp_path: Path) -> None:
+def test_a_different_width_is_refused_and_the_layer_is_named(tmp_path: Path) -> None:
     path = keras3(tmp_path / "half.weights.h5", {**GOOD3, "conv2d": [full((3, 3, 3, 1), 1)]})
     with pytest.raises(
         EncoderError,
@@ -261,13 +259,13 @@ def test_another_width_is_refused_by_the_name_of_the_layer(tmp_path: Path) -> No
         matched(path)
 
 
-def test_a_layer_that_the_file_lacks_is_never_left_at_random(tmp_path: Path) -> None:
+def test_a_layer_missing_from_the_file_never_stays_random(tmp_path: Path) -> None:
     lacking = {key: arrays for key, arrays in GOOD3.items() if key != "batch_normalization"}
     with pytest.raises(EncoderError, match="layer 'bn' needs gamma .*, the file has nothing there"):
         matched(keras3(tmp_path / "a.weights.h5", lacking))
 
 
-def test_a_layer_that_the_network_lacks_is_refused(tmp_path: Path) -> None:
+def test_a_layer_missing_from_the_network_is_refused(tmp_path: Path) -> None:
     own = [full((3,), 5), full((3,), 6)]
     path = keras3(tmp_path / "a.weights.h5", {**GOOD3, "normalization": own})
     with pytest.raises(EncoderError, match=r"also holds layer 'normalization' with \(3,\), \(3,\)"):
@@ -287,14 +285,14 @@ def test_hdf5_without_weights_is_refused(tmp_path: Path) -> None:
         read_weights(tmp_path / "a.h5")
 
 
-def test_a_missing_file_says_what_could_be_given(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_file_lists_valid_values(tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match=r"does not exist: give a Keras \.h5"):
         read_weights(tmp_path / "nowhere.h5")
 
 
-@settings(derandomize=True, deadline=None)  # HDF5's C library is fuzzed elsewhere, not by each run
+@settings(derandomize=True, deadline=None)  # HDF5's C library is fuzzed elsewhere, not in each run
 @given(content=st.binary(max_size=300), at=st.integers(0, 3000))
-def test_any_bytes_are_weights_or_one_clear_error(
+def test_any_bytes_give_weights_or_one_clear_error(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, at: int
 ) -> None:
     path = keras3(tmp_path_factory.mktemp("w") / "a.weights.h5", GOOD3)

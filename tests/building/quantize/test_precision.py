@@ -1,4 +1,4 @@
-"""Encoders of lower precision: what they are, that they hold everywhere, and what is refused."""
+"""Encoders of lower precision: their properties, their portability, and refused requests."""
 
 from __future__ import annotations
 
@@ -86,10 +86,10 @@ def cosines(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.
     return cosine
 
 
-# What they are ----------------------------------------------------------------------------------
+# Properties -------------------------------------------------------------------------------------
 
 
-def test_precision_is_part_of_the_fingerprint_and_of_the_provenance(
+def test_precision_is_part_of_the_fingerprint_and_the_provenance(
     encoder: Encoder, lowered: Encoder
 ) -> None:
     assert lowered.fingerprint != encoder.fingerprint
@@ -99,7 +99,7 @@ def test_precision_is_part_of_the_fingerprint_and_of_the_provenance(
     assert told["precision"] == lowered.precision
 
 
-def test_features_are_near_those_of_float32_and_not_the_same(
+def test_features_are_close_to_float32_but_not_equal(
     encoder: Encoder, lowered: Encoder, photos: Path
 ) -> None:
     pixels = sample_pixels(photos, encoder.preprocessing)
@@ -108,7 +108,9 @@ def test_features_are_near_those_of_float32_and_not_the_same(
     assert not np.array_equal(less, exact)
 
 
-def test_a_vector_does_not_depend_on_its_neighbours(lowered: Encoder, photos: Path) -> None:
+def test_a_vector_does_not_depend_on_the_other_images_of_a_batch(
+    lowered: Encoder, photos: Path
+) -> None:
     pixels = sample_pixels(photos, lowered.preprocessing)[:6]
     alone = np.concatenate([features_of(lowered, one[None]) for one in pixels])
     np.testing.assert_array_equal(features_of(lowered, pixels), alone)
@@ -128,7 +130,7 @@ def test_both_engines_give_the_same_rows(
     assert tables.read(tmp_path / "local").equals(tables.read(tmp_path / "spark"))
 
 
-def test_a_table_of_float32_is_not_continued_in_bf16(
+def test_a_float32_table_is_not_continued_in_bf16(
     encoder: Encoder, bf16: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     pomona.extract(
@@ -148,14 +150,14 @@ def test_a_table_of_float32_is_not_continued_in_bf16(
     assert summary.encoder == bf16.fingerprint
 
 
-def test_precision_f32_is_the_encoder_itself(encoder: Encoder) -> None:
+def test_precision_f32_returns_the_same_encoder(encoder: Encoder) -> None:
     assert convert_encoder(encoder, "f32") is encoder
 
 
 # int8 -------------------------------------------------------------------------------------------
 
 
-def test_int8_says_what_calibrated_it_and_is_a_third_as_large(
+def test_int8_records_its_calibration_and_is_a_third_of_the_size(
     encoder: Encoder, int8: Encoder
 ) -> None:
     assert int8.calibration.startswith("40 images, NNCF ")
@@ -163,7 +165,7 @@ def test_int8_says_what_calibrated_it_and_is_a_third_as_large(
     assert Encoder.from_bytes(int8.to_bytes()) == int8
 
 
-def test_the_same_images_make_the_same_int8_encoder_and_others_another(
+def test_the_same_images_give_the_same_int8_encoder_and_other_images_a_different_one(
     encoder: Encoder, int8: Encoder, photos: Path
 ) -> None:
     pixels = sample_pixels(photos, encoder.preprocessing)
@@ -172,7 +174,7 @@ def test_the_same_images_make_the_same_int8_encoder_and_others_another(
 
 
 @pytest.mark.parametrize("instructions", ["AVX512_CORE", "AVX2"])
-def test_sums_of_int8_do_not_overflow_on_a_processor_without_vnni(
+def test_int8_sums_do_not_overflow_on_a_processor_without_vnni(
     int8: Encoder, photos: Path, tmp_path: Path, instructions: str
 ) -> None:
     int8.save(tmp_path / "int8.encoder")
@@ -194,8 +196,8 @@ def test_sums_of_int8_do_not_overflow_on_a_processor_without_vnni(
         env={**os.environ, "ONEDNN_MAX_CPU_ISA": instructions},
         check=True,
     )
-    # The same bits on all of them but AMX, which rounds some ties otherwise (docs/precision.md).
-    # Sums that overflow are off by 0.3 and more.
+    # Bit-identical except on AMX, which rounds some ties differently (docs/precision.md).
+    # Overflowed sums are wrong by 0.3 or more.
     here = features_of(int8, pixels)
     off = np.abs(np.load(tmp_path / "features.npy") - here).max(axis=1) / here.max(axis=1)
     assert off.max() < 0.05
@@ -205,7 +207,7 @@ def test_a_network_that_cannot_be_quantized_is_one_clear_error(
     encoder: Encoder, photos: Path
 ) -> None:
     need_nncf()
-    pixels = sample_pixels(photos, SPEC)  # of a size that the network does not take
+    pixels = sample_pixels(photos, SPEC)  # with a size that the network does not support
     with pytest.raises(EncoderError, match=r"^NNCF [\d.]+ cannot quantize mobilenet_v2: .*bf16$"):
         quantize(encoder, pixels)
 
@@ -213,7 +215,7 @@ def test_a_network_that_cannot_be_quantized_is_one_clear_error(
 # Wrong precision --------------------------------------------------------------------------------
 
 
-def test_a_processor_that_would_take_float32_for_bf16_is_refused(
+def test_a_processor_that_would_compute_bf16_in_float32_is_refused(
     bf16: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     openvino = import_openvino()
@@ -222,7 +224,7 @@ def test_a_processor_that_would_take_float32_for_bf16_is_refused(
         OpenVinoRuntime(bf16)
 
 
-def test_a_precision_of_a_later_version_is_refused(encoder: Encoder) -> None:
+def test_a_precision_from_a_later_version_is_refused(encoder: Encoder) -> None:
     with pytest.raises(EncoderError, match="precision 'f4', this Pomona computes f32, bf16, int8"):
         OpenVinoRuntime(replace(encoder, precision="f4"))
 
@@ -231,23 +233,19 @@ def test_each_precision_passes_its_own_gate(lowered: Encoder) -> None:
     registry.load_once(lowered.fingerprint, lambda: lowered)
 
 
-def test_the_vectors_of_float32_do_not_pass_as_those_of_int8(
-    encoder: Encoder, int8: Encoder
-) -> None:
+def test_float32_vectors_do_not_pass_the_int8_gate(encoder: Encoder, int8: Encoder) -> None:
     other = replace(int8, probes=encoder.probes, weights_sha256="0" * 64)
     with pytest.raises(EncoderError, match=r"int8\) has other features here.*limit 0\.1\)"):
         registry.load_once(other.fingerprint, lambda: other)
 
 
-def test_a_lower_precision_is_not_lowered_again(lowered: Encoder) -> None:
+def test_an_encoder_of_lower_precision_cannot_be_converted_again(lowered: Encoder) -> None:
     with pytest.raises(EncoderError, match=f"is of {lowered.precision} already, expected f32"):
         convert_encoder(lowered, "bf16")
 
 
 @pytest.mark.parametrize("asked", ["bf16", "int8"])
-def test_only_openvino_computes_in_a_lower_precision(
-    encoder: Encoder, photos: Path, asked: str
-) -> None:
+def test_only_openvino_supports_lower_precision(encoder: Encoder, photos: Path, asked: str) -> None:
     if asked == "int8":
         need_nncf()
     onnx = replace(encoder, runtime="onnxruntime")
@@ -255,35 +253,35 @@ def test_only_openvino_computes_in_a_lower_precision(
         convert_encoder(onnx, asked, photos if asked == "int8" else None)
 
 
-# What int8 is calibrated on ---------------------------------------------------------------------
+# Calibration of int8 ----------------------------------------------------------------------------
 
 
-def test_a_sample_is_what_workers_would_hand_over(photos: Path) -> None:
+def test_a_sample_equals_what_workers_pass_to_the_network(photos: Path) -> None:
     sample = sample_pixels(photos, SPEC)
     wanted = {resize_to(decode(p.read_bytes()), 20, 24).tobytes() for p in photos.iterdir()}
     assert sample.shape == (40, 20, 24, 3)
     assert {pixels.tobytes() for pixels in sample} == wanted
 
 
-def test_a_sample_is_the_same_at_each_call(photos: Path) -> None:
+def test_a_sample_is_deterministic(photos: Path) -> None:
     np.testing.assert_array_equal(sample_pixels(photos, SPEC), sample_pixels(photos, SPEC))
 
 
-def test_every_folder_has_its_share_of_a_sample() -> None:
+def test_a_sample_contains_a_share_of_every_folder() -> None:
     order = list(calibration._spread(3 * MOST, np.random.default_rng(0)))
     assert sorted(order) == list(range(3 * MOST))
     assert sorted(index // 3 for index in order[:MOST]) == list(range(MOST))
     assert order[:MOST] != list(range(0, 3 * MOST, 3))
 
 
-def test_images_that_cannot_be_decoded_are_left_out_of_a_sample(tmp_path: Path) -> None:
+def test_a_sample_skips_images_that_cannot_be_decoded(tmp_path: Path) -> None:
     folder = draw(tmp_path / "photos", FEWEST)
     (folder / "000a.jpg").write_bytes(b"")
     (folder / "000b.jpg").write_bytes(b"<html>404</html>")
     assert len(sample_pixels(folder, SPEC)) == FEWEST
 
 
-def test_a_sample_holds_no_more_than_it_needs(
+def test_a_sample_holds_only_the_images_it_needs(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(calibration, "MOST", 35)
@@ -298,12 +296,12 @@ def test_too_few_readable_images_are_one_clear_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("images", ["nowhere/", "s3a://bucket/photos"])
-def test_images_that_are_not_here_are_one_clear_error(images: str) -> None:
+def test_images_that_are_not_on_this_machine_are_one_clear_error(images: str) -> None:
     with pytest.raises(SourceError, match="does not exist|not on this machine"):
         sample_pixels(images, SPEC)
 
 
-# What is refused --------------------------------------------------------------------------------
+# Refused requests -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -314,7 +312,7 @@ def test_images_that_are_not_here_are_one_clear_error(images: str) -> None:
         ("bf16", "photos", "`calibrate` is for `precision` int8"),
     ],
 )
-def test_what_cannot_be_had_is_said_before_anything_is_built(
+def test_an_unavailable_precision_is_reported_before_anything_is_built(
     asked: str, calibrate: str | None, said: str
 ) -> None:
     with pytest.raises(EncoderError, match=said):
@@ -341,10 +339,10 @@ def test_build_and_convert_write_the_same_encoder(
         assert Encoder.load(output) == bf16
 
 
-# With ImageNet's weights ------------------------------------------------------------------------
+# With ImageNet weights --------------------------------------------------------------------------
 
 
-def test_real_features_keep_their_direction_and_their_neighbours_labels(
+def test_real_features_keep_their_direction_and_the_labels_of_their_neighbours(
     shared_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need_nncf()
