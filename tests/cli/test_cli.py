@@ -19,14 +19,14 @@ from pomona.extras import is_installed
 
 @pytest.fixture(autouse=True)
 def _built(encoder: Encoder) -> None:
-    """The encoder of `--weights untrained:7` is in the cache."""
+    """Put the encoder of `--weights untrained:7` into the cache."""
 
 
 def extract(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
     return run(capfd, "extract", *arguments, "--weights", "untrained:7")
 
 
-def test_extract_ends_with_what_happened_and_what_to_do_next(
+def test_extract_ends_with_a_summary_and_the_next_command(
     capfd: pytest.CaptureFixture[str], pictures: Path, tmp_path: Path
 ) -> None:
     code, out, err = extract(capfd, pictures, tmp_path / "t")
@@ -153,7 +153,7 @@ BAD_USE = [
 
 
 @pytest.mark.parametrize(("arguments", "why"), BAD_USE)
-def test_bad_use_is_one_line_and_exit_code_2_and_writes_nothing(
+def test_invalid_use_is_one_line_with_exit_code_2_and_writes_nothing(
     capfd: pytest.CaptureFixture[str],
     pictures: Path,
     tmp_path: Path,
@@ -188,7 +188,7 @@ def test_bad_use_is_one_line_and_exit_code_2_and_writes_nothing(
         ("encoder nope", "No such command 'nope' (see pomona encoder --help)"),
     ],
 )
-def test_an_error_of_click_names_its_command_and_has_no_full_stop_within(
+def test_a_click_error_names_its_command_and_has_no_inner_full_stop(
     capfd: pytest.CaptureFixture[str], arguments: str, said: str
 ) -> None:
     code, _, err = run(capfd, *arguments.split())
@@ -224,7 +224,7 @@ def test_inspect_shows_counts_check_provenance_and_rows(
         assert shown in out
 
 
-def test_inspect_json_has_the_same(
+def test_inspect_json_has_the_same_content(
     capfd: pytest.CaptureFixture[str], pictures: Path, tmp_path: Path, encoder: Encoder
 ) -> None:
     extract(capfd, pictures, tmp_path / "t", "--label", "none")
@@ -258,13 +258,13 @@ def test_every_command_has_help_with_an_example(capfd: pytest.CaptureFixture[str
         assert f"Example: pomona {name}" in out
 
 
-def test_without_a_command_there_is_help(capfd: pytest.CaptureFixture[str]) -> None:
+def test_running_without_a_command_shows_help(capfd: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capfd)
     assert code == 2
     assert "Usage: pomona" in err + out
 
 
-def test_a_reader_that_goes_away_ends_the_program_in_silence(
+def test_a_closed_pipe_ends_the_program_silently(
     capfd: pytest.CaptureFixture[str], pictures: Path, tmp_path: Path
 ) -> None:
     extract(capfd, pictures, tmp_path / "t")
@@ -272,12 +272,12 @@ def test_a_reader_that_goes_away_ends_the_program_in_silence(
     done = subprocess.run(
         ["bash", "-c", f"{command}; exit ${{PIPESTATUS[0]}}"], capture_output=True, check=False
     )
-    assert done.returncode in (0, 141)  # 0 where the pipe took it all
+    assert done.returncode in (0, 141)  # 0 if the pipe took all output
     assert done.stderr == b""
 
 
 @pytest.mark.parametrize("closed", ["2>&-", ">&-", ">&- 2>&-"])
-def test_a_run_whose_caller_has_closed_its_streams_is_done(
+def test_a_run_completes_if_its_caller_has_closed_the_streams(
     pictures: Path, tmp_path: Path, closed: str
 ) -> None:
     command = (
@@ -301,7 +301,7 @@ def test_names_are_shown_as_far_as_the_terminal_can_encode_them(
     assert b"Poire d'\\xe9t\\xe9" in done.stdout
 
 
-def test_a_files_name_sends_no_commands_to_a_terminal(
+def test_a_file_name_sends_no_control_sequences_to_a_terminal(
     capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     hostile = tmp_path / "in" / "\x1b[31mred\x07\nline"
@@ -313,7 +313,7 @@ def test_a_files_name_sends_no_commands_to_a_terminal(
     assert "?[31mred??line/a?.png" in out
 
 
-def test_labels_that_fit_no_image_are_reported(
+def test_labels_that_match_no_image_are_reported(
     capfd: pytest.CaptureFixture[str], pictures: Path, tmp_path: Path
 ) -> None:
     _, _, err = extract(capfd, pictures, tmp_path / "t", "--label", "regex:(elsewhere)")
@@ -322,7 +322,7 @@ def test_labels_that_fit_no_image_are_reported(
     assert "no image has a label" not in err
 
 
-def test_signals_are_handled_as_before_when_the_command_has_ended(
+def test_signal_handlers_are_restored_after_a_command(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     numbers = (signal.SIGTERM, signal.SIGPIPE, signal.SIGINT)
@@ -339,7 +339,7 @@ def test_the_module_runs_as_a_program() -> None:
 
 
 @pytest.mark.parametrize("option", ["--missing", "--gone=/x"])
-def test_a_message_of_the_library_names_options_on_the_command_line(
+def test_library_messages_name_options_on_the_command_line(
     capfd: pytest.CaptureFixture[str], pictures: Path, tmp_path: Path, option: str
 ) -> None:
     code, _, err = extract(capfd, pictures, tmp_path / "t", option)

@@ -1,4 +1,4 @@
-"""What a new user meets first: failed files by name, `~`, globs without quotes, exit codes."""
+"""What a new user meets first: failed files by name, `~`, unquoted globs, exit codes."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_one_is_singular_and_all_other_numbers_are_plural() -> None:
     assert count_of(1234, "class", "classes") == "1,234 classes"
 
 
-def test_one_image_is_not_called_images(
+def test_a_single_image_is_reported_in_the_singular(
     capfd: pytest.CaptureFixture[str], home: Path, encoder_file: Path
 ) -> None:
     code, out, _ = run(capfd, "extract", home / "photos" / "a.png", "t", "--encoder", encoder_file)
@@ -84,7 +84,7 @@ def test_one_image_is_not_called_images(
     assert out.startswith("t: 1 row, 1 ok, 0 failed\n")
 
 
-def test_a_rate_of_one_is_singular(
+def test_a_rate_of_one_is_reported_in_the_singular(
     capfd: pytest.CaptureFixture[str], home: Path, encoder_file: Path
 ) -> None:
     _, out, _ = run(capfd, "extract", home / "photos", "t", "--encoder", encoder_file)
@@ -94,7 +94,7 @@ def test_a_rate_of_one_is_singular(
     assert rate[2] == ("image" if rate[1] == "1" else "images")
 
 
-def test_a_search_that_finds_no_other_image_says_so(
+def test_a_search_without_other_images_says_so(
     capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     tables.write(tmp_path / "t", [[1.0, 2.0]], ["x"])
@@ -103,7 +103,7 @@ def test_a_search_that_finds_no_other_image_says_so(
     assert out == "x/0.jpg (x)\nno other image in the table has a vector\n"
 
 
-def test_one_is_singular_on_pages_cards_and_in_refusals(
+def test_one_is_singular_in_reports_cards_and_errors(
     capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     one = tables.write(tmp_path / "one", [[1.0]], ["x"])
@@ -127,7 +127,7 @@ def test_one_is_singular_on_pages_cards_and_in_refusals(
 
 
 @pytest.mark.parametrize("bar", ["progress_bar", "steps_bar"])
-def test_what_is_said_stands_above_the_bar(bar: str) -> None:
+def test_messages_are_printed_above_the_progress_bar(bar: str) -> None:
     script = f"from pomona.cli.progress import {bar}\nfrom pomona.cli.console import say\n"
     script += f"with {bar}():\n    say('words')"
     ours, theirs = os.openpty()
@@ -139,21 +139,21 @@ def test_what_is_said_stands_above_the_bar(bar: str) -> None:
     )
     os.close(theirs)
     shown = b""
-    with suppress(OSError):  # how Linux tells the end
+    with suppress(OSError):  # Linux reports the end this way
         while piece := os.read(ours, 65536):
             shown += piece
     os.close(ours)
     assert b"starting" in shown
-    # The line of the bar is erased before the words are written.
+    # The bar's line is erased before the message is written.
     assert b"\x1b[2Kpomona: words" in shown
 
 
 @pytest.mark.parametrize("before", ["pomona", "pomona encoder", "pomona extract"])
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_works_before_anything_is_typed(shell: str, before: str) -> None:
+def test_completion_works_for_an_empty_command_line(shell: str, before: str) -> None:
     words = {
         "COMP_WORDS": f"{before} ",
-        # fish gives the word that is typed, the others its place
+        # fish passes the current word, the other shells its position
         "COMP_CWORD": "" if shell == "fish" else str(len(before.split())),
     }
     done = subprocess.run(
@@ -171,7 +171,7 @@ def test_completion_works_before_anything_is_typed(shell: str, before: str) -> N
 # Failed files ------------------------------------------------------------------------------------
 
 
-def test_extract_names_up_to_five_failed_files_with_their_reasons(
+def test_extract_names_up_to_five_failed_files_with_reasons(
     capfd: pytest.CaptureFixture[str], home: Path, encoder_file: Path
 ) -> None:
     for number in range(7):
@@ -213,20 +213,20 @@ def test_inspect_lists_all_failed_files(capfd: pytest.CaptureFixture[str], tmp_p
     assert f"... 25 more: pomona inspect {table} --failed" in out
 
 
-def test_csv_of_a_table_without_failures_has_its_heading(
+def test_csv_of_a_table_without_failures_has_only_a_header(
     capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     table = many_failed(tmp_path / "t", 0)
     assert run(capfd, "inspect", table, "--failed", "--csv")[:2] == (0, "path,status,error\n")
 
 
-def test_csv_is_for_failed_files(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_csv_requires_the_failed_option(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, _, err = run(capfd, "inspect", many_failed(tmp_path / "t", 1), "--csv")
     assert code == 2
     assert "add --failed" in err
 
 
-def test_inspect_shows_what_people_look_for_first_and_provenance_last(
+def test_inspect_shows_counts_first_and_provenance_last(
     capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     _, out, _ = run(capfd, "inspect", many_failed(tmp_path / "t", 2))
@@ -238,7 +238,7 @@ def test_inspect_shows_what_people_look_for_first_and_provenance_last(
 # Exit codes --------------------------------------------------------------------------------------
 
 
-def test_one_failed_image_of_one_exits_with_3(
+def test_a_single_image_that_fails_exits_with_3(
     capfd: pytest.CaptureFixture[str], home: Path, encoder_file: Path
 ) -> None:
     (home / "bad.jpg").write_bytes(b"no image")
@@ -248,7 +248,7 @@ def test_one_failed_image_of_one_exits_with_3(
     assert len(tables.rows(home / "t")) == 1
 
 
-def test_one_failed_image_beside_a_good_one_exits_with_0(
+def test_one_failed_image_and_one_good_image_exit_with_0(
     capfd: pytest.CaptureFixture[str], home: Path, encoder_file: Path
 ) -> None:
     (home / "photos" / "bad.jpg").write_bytes(b"no image")
@@ -257,7 +257,7 @@ def test_one_failed_image_beside_a_good_one_exits_with_0(
     assert run(capfd, "extract", "photos", "t", "--encoder", encoder_file)[0] == 0
 
 
-def test_nothing_to_do_is_said_as_such(
+def test_a_run_with_nothing_to_do_says_so(
     capfd: pytest.CaptureFixture[str], home: Path, encoder_file: Path
 ) -> None:
     run(capfd, "extract", home / "photos", "t", "--encoder", encoder_file)
@@ -267,7 +267,7 @@ def test_nothing_to_do_is_said_as_such(
         assert out.startswith("nothing to do: 2 images already done\n")
 
 
-def test_images_that_are_taken_over_are_neither_nothing_to_do_nor_failures(
+def test_reused_images_count_neither_as_nothing_to_do_nor_as_failures(
     capfd: pytest.CaptureFixture[str], home: Path, encoder_file: Path
 ) -> None:
     run(capfd, "extract", "photos", "t", "--encoder", encoder_file)
@@ -296,7 +296,7 @@ def _commands(group: click.Group, *names: str) -> Iterator[tuple[tuple[str, ...]
 
 
 def _empty_paths() -> Iterator[Any]:
-    """Each command line that has '' for one argument or option that is a path."""
+    """Yield command lines that pass '' for one path argument or option."""
     for names, command in _commands(app):
         arguments = [each for each in command.params if isinstance(each, click.Argument)]
         for each in command.params:
@@ -311,7 +311,7 @@ def _empty_paths() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("arguments", "name"), list(_empty_paths()))
-def test_an_empty_path_is_one_line_that_names_the_argument(
+def test_an_empty_path_gives_one_line_that_names_the_argument(
     capfd: pytest.CaptureFixture[str], arguments: list[str], name: str
 ) -> None:
     code, out, err = run(capfd, *arguments)
@@ -326,7 +326,7 @@ def _advised(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("table", ["-t", "--json", "a b's"])
-def test_the_commands_that_are_advised_work_for_any_name_of_a_table(
+def test_suggested_commands_work_for_any_table_name(
     capfd: pytest.CaptureFixture[str], home: Path, encoder_file: Path, table: str
 ) -> None:
     (home / "photos" / "empty.png").touch()
@@ -345,7 +345,7 @@ def test_the_commands_that_are_advised_work_for_any_name_of_a_table(
 
 
 @pytest.mark.parametrize("name", ["-c", "--help"])
-def test_the_advised_classify_works_for_any_name_of_a_classifier(
+def test_the_suggested_classify_command_works_for_any_classifier_name(
     capfd: pytest.CaptureFixture[str], home: Path, name: str
 ) -> None:
     tables.write(home / "t", [[1.0, 2.0], [1.0, 3.0], [5.0, 1.0], [5.0, 2.0]], list("aabb"))
@@ -356,12 +356,12 @@ def test_the_advised_classify_works_for_any_name_of_a_classifier(
     assert run(capfd, *command, "t")[0] == 0
 
 
-def test_an_empty_source_is_named_in_python_too(encoder: Encoder, tmp_path: Path) -> None:
+def test_python_names_an_empty_source_too(encoder: Encoder, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="^'' does not exist: give a folder"):
         pomona.extract("", tmp_path / "t", encoder=encoder)
 
 
-def test_a_quoted_home_folder_is_expanded_in_arguments_and_options(
+def test_a_quoted_tilde_is_expanded_in_arguments_and_options(
     capfd: pytest.CaptureFixture[str], home: Path, encoder: Encoder
 ) -> None:
     encoder.save(home / "e")
@@ -381,7 +381,7 @@ def test_a_quoted_home_folder_is_expanded_in_arguments_and_options(
     assert not (home / "~").exists()
 
 
-def test_paths_in_python_may_begin_with_the_home_folder(home: Path, encoder: Encoder) -> None:
+def test_python_paths_may_begin_with_a_tilde(home: Path, encoder: Encoder) -> None:
     pomona.extract("~/photos", "~/t", encoder=encoder)
     assert len(pomona.read_features("~/t").labels) == 2
     assert not (home / "~").exists()
@@ -391,7 +391,7 @@ def test_paths_in_python_may_begin_with_the_home_folder(home: Path, encoder: Enc
 @pytest.mark.parametrize(
     "glob", ["photos/*.png", "photos/*", "*/?/*.png", "*/[ab]/*.png", "./photos/*"]
 )
-def test_a_glob_that_the_shell_expanded_gets_the_advice_to_quote_it(
+def test_a_glob_expanded_by_the_shell_gets_the_advice_to_quote_it(
     home: Path, command: str, glob: str
 ) -> None:
     (home / "features").mkdir()
@@ -419,7 +419,7 @@ def test_search_and_classify_find_the_encoder_in_the_cache(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Weights in a file: the table keeps only their name, so nothing could be built again."""
+    """The weights come from a file whose name alone the table records, so it cannot be rebuilt."""
     monkeypatch.setenv("POMONA_CACHE", str(tmp_path / "cache"))
     own = replace(encoder, weights="fruit.weights.h5", weights_sha256="5" * 64)
     table = tmp_path / "t"
@@ -438,7 +438,7 @@ def test_search_and_classify_find_the_encoder_in_the_cache(
     assert from_cache(FeatureTable(table).provenance()) is not None
 
 
-def test_what_is_built_is_found_by_its_fingerprint(
+def test_a_built_encoder_is_found_by_its_fingerprint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: Encoder
 ) -> None:
     monkeypatch.setenv("POMONA_CACHE", str(tmp_path))
@@ -479,7 +479,7 @@ def test_the_difference_between_two_encoders_is_named(change: dict[str, str], sa
     assert said in differences(known, known | change)
 
 
-def test_a_table_of_another_encoder_says_what_differs(
+def test_the_error_for_a_table_of_another_encoder_names_the_difference(
     capfd: pytest.CaptureFixture[str], home: Path, encoder: Encoder, encoder_file: Path
 ) -> None:
     other = replace(encoder, weights="untrained:8", weights_sha256="8" * 64)
@@ -490,7 +490,7 @@ def test_a_table_of_another_encoder_says_what_differs(
 
 
 @pytest.mark.parametrize("command", ["inspect", "duplicates", "report"])
-def test_a_file_that_exists_is_not_called_missing(
+def test_an_existing_file_is_not_reported_as_missing(
     capfd: pytest.CaptureFixture[str], tmp_path: Path, command: str
 ) -> None:
     (tmp_path / "notes.txt").write_text("no table")
@@ -499,7 +499,7 @@ def test_a_file_that_exists_is_not_called_missing(
     assert "it is a file, expected a folder" in err
 
 
-def test_a_file_in_place_of_a_folder_is_neither_missing_nor_without_permission(
+def test_a_file_in_place_of_a_folder_is_reported_neither_as_missing_nor_as_forbidden(
     capfd: pytest.CaptureFixture[str], home: Path, encoder_file: Path
 ) -> None:
     file = home / "notes.txt"
@@ -513,14 +513,14 @@ def test_a_file_in_place_of_a_folder_is_neither_missing_nor_without_permission(
     assert (code, f"{file} is a file, expected a folder" in err) == (2, True)
 
 
-def test_a_folder_in_place_of_an_encoder_says_what_was_expected(
+def test_a_folder_in_place_of_an_encoder_is_reported_with_the_expected_kind(
     capfd: pytest.CaptureFixture[str], home: Path
 ) -> None:
     _, _, err = run(capfd, "extract", home / "photos", home / "t", "--encoder", home / "photos")
     assert "give the file that 'pomona encoder build' wrote" in err
 
 
-def test_a_folder_given_as_weights_or_classifier_is_not_called_missing(
+def test_a_folder_given_as_weights_or_classifier_is_not_reported_as_missing(
     capfd: pytest.CaptureFixture[str], home: Path
 ) -> None:
     _, _, err = run(capfd, "extract", home / "photos", home / "t", "--weights", home / "photos")

@@ -1,4 +1,4 @@
-"""Help at 80 columns: options in sections, commands in the order of work, nothing cut off."""
+"""Help at 80 columns: options in sections, commands in workflow order, nothing cut off."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from pomona.cli.sections import SectionedCommand
 def _all(
     command: click.Command, parent: click.Context | None = None
 ) -> Iterator[tuple[str, click.Context]]:
-    settings = command.context_settings | {"terminal_width": 78}  # of 80: click leaves two free
+    settings = command.context_settings | {
+        "terminal_width": 78
+    }  # click leaves two of the 80 columns free
     context = click.Context(command, parent, info_name=command.name or "pomona", **settings)
     yield context.command_path, context
     if isinstance(command, click.Group):
@@ -26,7 +28,7 @@ COMMANDS = dict(_all(app))
 SECTIONED = [p for p, c in COMMANDS.items() if getattr(c.command, "sections", None)]
 
 
-def test_commands_are_listed_in_the_order_of_work() -> None:
+def test_commands_are_listed_in_workflow_order() -> None:
     listed = COMMANDS["app"].get_help().partition("Commands:\n")[2]
     assert [line.split()[0] for line in listed.splitlines()] == [
         *("extract", "inspect", "search", "duplicates", "train", "classify"),
@@ -35,7 +37,7 @@ def test_commands_are_listed_in_the_order_of_work() -> None:
 
 
 @pytest.mark.parametrize("path", [p for p, c in COMMANDS.items() if hasattr(c.command, "commands")])
-def test_the_summary_of_every_command_is_whole_at_80_columns(path: str) -> None:
+def test_no_command_summary_is_cut_off_at_80_columns(path: str) -> None:
     listed = COMMANDS[path].get_help().partition("Commands:\n")[2].splitlines()
     assert len(listed) == len(COMMANDS[path].command.commands)  # type: ignore[attr-defined]
     assert [line for line in listed if not line.endswith(".") or line.endswith("...")] == []
@@ -48,7 +50,7 @@ def test_help_fits_80_columns(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", SECTIONED)
-def test_every_option_is_in_one_section_and_every_section_has_its_options(path: str) -> None:
+def test_every_option_is_in_one_section_and_every_section_option_exists(path: str) -> None:
     command = COMMANDS[path].command
     assert isinstance(command, SectionedCommand)
     named = [name for names in command.sections.values() for name in names]
@@ -58,12 +60,12 @@ def test_every_option_is_in_one_section_and_every_section_has_its_options(path: 
     assert [title for title in command.sections if f"\n{title}:\n" not in text] == []
 
 
-def test_a_command_of_many_options_has_sections() -> None:
+def test_a_command_with_many_options_has_sections() -> None:
     many = [p for p, c in COMMANDS.items() if len(c.command.params) > 6]
     assert [path for path in many if path not in SECTIONED] == []
 
 
-def test_options_of_no_section_are_listed_last() -> None:
+def test_options_without_a_section_are_listed_last() -> None:
     options = [click.Option(["--one"], help="1."), click.Option(["--two"], help="2.")]
     command = SectionedCommand("c", params=[*options], sections={"First": "--two"})
     text = click.Context(command).get_help()

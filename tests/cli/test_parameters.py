@@ -1,4 +1,4 @@
-"""Messages of the library name parameters; the command line shows its options in their place."""
+"""Library messages name parameters; the command line shows the matching options instead."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ from pomona.cli.parameters import in_options
 PACKAGE = Path(pomona.__file__).parent
 
 OPTION = re.compile(r"(?:^|[\s'\"(])(--[a-z-]+)")
-OF_OTHERS = {"--packages", "--jars", "--archives", "--python"}  # of spark-submit and uv
+OF_OTHERS = {"--packages", "--jars", "--archives", "--python"}  # options of spark-submit and uv
 
-PYTHON_ONLY = {"spark", "writing"}  # no command has them, so no command raises these messages
+PYTHON_ONLY = {
+    "spark",
+    "writing",
+}  # no command has these parameters, so no command raises their messages
 
 
 def strings_of_the_library() -> Iterator[tuple[str, str]]:
-    """Where each string outside `cli` is, and its text; docstrings are left out."""
+    """The location and text of each string outside `cli`, except docstrings."""
     for path in sorted(PACKAGE.rglob("*.py")):
         where = path.relative_to(PACKAGE)
         if where.parts[0] == "cli":
@@ -54,7 +57,7 @@ ARGUMENTS = {
 }
 
 
-def test_no_message_of_the_library_names_an_option() -> None:
+def test_no_library_message_names_an_option() -> None:
     found = [
         (where, text)
         for where, text in strings_of_the_library()
@@ -63,7 +66,7 @@ def test_no_message_of_the_library_names_an_option() -> None:
     assert found == []
 
 
-def test_every_parameter_that_a_message_names_is_one_of_a_command() -> None:
+def test_every_parameter_in_a_message_belongs_to_a_command() -> None:
     named = {
         name for _, text in strings_of_the_library() for name in re.findall(r"`([a-z_]+)`", text)
     }

@@ -1,4 +1,4 @@
-"""File names that break programs: each file gets exactly one row, with its own label."""
+"""File names that break programs: each file gets exactly one row with its own label."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ HARD = [
     b"back\\slash",
     "\N{RED APPLE}\N{ZERO WIDTH JOINER}\N{GRINNING FACE}".encode(),
     b"100%20%41%",
-    b"caf\xe9",  # Latin-1, and no UTF-8
+    b"caf\xe9",  # Latin-1, not valid UTF-8
     b"\xff\xfe\x80",
-    "e\u0301 and \u00e9".encode(),  # one letter, written in two ways
+    "e\u0301 and \u00e9".encode(),  # the same letter in two encodings
     "\u202eright to left".encode(),
-    b"x" * 246,  # 250 with its extension, of the 255 that Linux allows
+    b"x" * 246,  # 250 with its extension; Linux allows 255
     "é".encode() * 123,
     b"a?b#c&d=e;f",
     b"[1] {a,b} *",
@@ -44,19 +44,19 @@ HARD = [
 ]
 
 
-def seen(name: bytes) -> str:
-    """A label as the table has it: each byte that is no UTF-8 becomes %XX."""
+def as_label(name: bytes) -> str:
+    """A label as the table stores it: each byte that is not UTF-8 becomes %XX."""
     text = name.decode("utf-8", "surrogateescape")
     return "".join(f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in text)
 
 
 def uri(*parts: str | bytes) -> str:
-    """A path as the table has it: escaped where it is no text, and then begun in another way."""
+    """A path as the table stores it: escaped, and with a different prefix, if it is not UTF-8."""
     path = b"/".join(map(os.fsencode, parts))
     try:
         return f"file:{path.decode()}"
     except UnicodeDecodeError:
-        return f"file://{seen(path.replace(b'%', b'%25'))}"
+        return f"file://{as_label(path.replace(b'%', b'%25'))}"
 
 
 def write(root: Path, *parts: bytes) -> None:
@@ -67,20 +67,20 @@ def write(root: Path, *parts: bytes) -> None:
 
 
 def labels_by_path(table: Path) -> Counter[tuple[str, str | None]]:
-    """How often the table has each path, with its label; all rows must be good."""
+    """How often the table contains each path, with its label; all rows must be good."""
     rows = tables.read(table).to_pylist()
     assert {row["status"] for row in rows} == {"ok"}, [row["error"] for row in rows]
     return Counter((row["path"], row["label"]) for row in rows)
 
 
-def test_every_hard_name_of_a_file_and_of_a_folder_gets_its_row(
+def test_every_hostile_name_of_a_file_or_folder_gets_a_row(
     encoder: Encoder, tmp_path: Path
 ) -> None:
     source = tmp_path / "source"
     expected = Counter()
     for name in HARD:
         write(source, name, name + b".png")
-        expected[uri(str(source), name, name + b".png"), seen(name)] = 1
+        expected[uri(str(source), name, name + b".png"), as_label(name)] = 1
     summary = pomona.extract(
         source, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=2)
     )
@@ -89,7 +89,7 @@ def test_every_hard_name_of_a_file_and_of_a_folder_gets_its_row(
     assert sorted(os.listdir(tmp_path)) == ["source", "t"]  # noqa: PTH208
 
 
-def test_a_second_run_finds_every_hard_name_done(encoder: Encoder, tmp_path: Path) -> None:
+def test_a_second_run_skips_every_hostile_name(encoder: Encoder, tmp_path: Path) -> None:
     for name in HARD:
         write(tmp_path / "source", name, name + b".png")
     pomona.extract(
@@ -103,7 +103,7 @@ def test_a_second_run_finds_every_hard_name_done(encoder: Encoder, tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", ["run:2", "hdfs:x", "C:x/t", "jar:file:/x", " hdfs:/x"])
-def test_relative_table_with_a_colon_is_a_folder(
+def test_a_relative_table_path_with_a_colon_is_a_folder(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -139,13 +139,14 @@ def test_any_names_get_one_row_each(encoder: Encoder, names: list[tuple[bytes, b
             root / "source", root / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1)
         )
         assert labels_by_path(root / "t") == Counter(
-            (uri(f"{root}/source", folder, name + b".png"), seen(folder)) for folder, name in names
+            (uri(f"{root}/source", folder, name + b".png"), as_label(folder))
+            for folder, name in names
         )
     finally:
         shutil.rmtree(root)
 
 
-def test_links_in_circles_end_and_links_out_of_the_source_are_followed(
+def test_circular_links_end_and_links_out_of_the_source_are_followed(
     encoder: Encoder, tmp_path: Path
 ) -> None:
     source = tmp_path / "source"

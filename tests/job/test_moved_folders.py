@@ -1,4 +1,4 @@
-"""A folder that was moved is not computed again, and its old rows can be deleted in safety."""
+"""A moved folder is not computed again, and its old rows can be deleted safely."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pomona.worker.prepare import DecodeOptions
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three pictures, and one that is none, each of its own size."""
+    """Three pictures and one file that is not an image, each with a different size."""
     folder = tmp_path / "old" / "photos"
     folder.mkdir(parents=True)
     for n in range(3):
@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_moved_folder_is_taken_over_as_if_it_had_been_computed_and_its_ghosts_go(
+def test_a_moved_folder_is_reused_and_its_old_rows_are_deleted(
     extract: Extract, encoder: Encoder, folder: Path, tmp_path: Path
 ) -> None:
     table = tmp_path / "t"
@@ -38,14 +38,14 @@ def test_a_moved_folder_is_taken_over_as_if_it_had_been_computed_and_its_ghosts_
     moved = tmp_path / "new"
     folder.rename(moved)
     for file in moved.iterdir():
-        os.utime(file, (1e9, 1e9))  # a copy has another time
+        os.utime(file, (1e9, 1e9))  # a copy has a different time
     told = extract(moved, table, dry_run=True, resume=pomona.Resume(prune=True, missing=True))
     assert tables.read(table).num_rows == 4
     done = extract(moved, table, resume=pomona.Resume(prune=True, missing=True))
     assert told.changes == done.changes
     assert (done.changes.taken_over, done.changes.new, done.changes.missing) == (3, 1, 3)
     assert (done.ok, done.failed) == (0, 1)
-    # The one without a vector was computed again by this run, so the next one knows its bytes.
+    # This run computed the file without a vector again, so the next run knows its digest.
     assert (
         extract(moved, table, resume=pomona.Resume(prune=True, missing=True)).changes.missing == 1
     )
@@ -53,7 +53,7 @@ def test_a_moved_folder_is_taken_over_as_if_it_had_been_computed_and_its_ghosts_
     assert tables.read(table).equals(tables.read(tmp_path / "fresh"))
 
 
-def test_the_network_is_not_loaded_if_all_is_taken_over(
+def test_the_network_is_not_loaded_if_all_rows_are_reused(
     extract: Extract, encoder: Encoder, folder: Path, tmp_path: Path
 ) -> None:
     (folder / "broken.png").unlink()
@@ -64,7 +64,7 @@ def test_the_network_is_not_loaded_if_all_is_taken_over(
     assert tables.read(tmp_path / "t").num_rows == 6  # without --prune the old rows stay
 
 
-def test_files_of_the_same_size_and_other_bytes_are_computed(
+def test_files_of_the_same_size_with_other_bytes_are_computed(
     encoder: Encoder, tmp_path: Path
 ) -> None:
     for n, name in enumerate(["old", "new"]):
@@ -79,7 +79,7 @@ def test_files_of_the_same_size_and_other_bytes_are_computed(
     assert (done.changes.taken_over, done.changes.new, done.ok) == (0, 1, 1)
 
 
-def test_a_vector_is_not_taken_over_for_an_image_that_is_too_large_now(
+def test_a_vector_is_not_reused_for_an_image_that_is_now_too_large(
     encoder: Encoder, folder: Path, tmp_path: Path
 ) -> None:
     pomona.extract(folder, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
@@ -91,10 +91,10 @@ def test_a_vector_is_not_taken_over_for_an_image_that_is_too_large_now(
     assert (done.changes.taken_over, done.by_status["too_large"]) == (1, 2)
 
 
-def test_rows_below_a_folder_that_is_not_there_stay_unless_it_is_named(
+def test_rows_below_an_absent_folder_stay_unless_you_name_it(
     encoder: Encoder, folder: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    """The folder may be a disk that is not mounted: then it is empty, or does not exist."""
+    """The folder may be an unmounted disk: then it is empty or does not exist."""
 
     def run(**more: object) -> Summary:
         return pomona.extract(
@@ -108,14 +108,14 @@ def test_rows_below_a_folder_that_is_not_there_stay_unless_it_is_named(
     disk = folder.rename(tmp_path / "disk")
     kept = run().changes
     assert (kept.missing, kept.missing_kept) == (0, 4)
-    assert dict(kept.absent_folders) == {str(folder.parent): 4}  # which is empty now
+    assert dict(kept.absent_folders) == {str(folder.parent): 4}  # this folder is empty now
     folder.mkdir()
     assert run().changes.missing_kept == 4
     folder.rmdir()
     folder.parent.rmdir()
     assert dict(run().changes.absent_folders) == {str(folder.parent): 4}
     shutil.copytree(disk, folder)
-    (folder / "0.png").unlink()  # now the disk is there, and one file is gone
+    (folder / "0.png").unlink()  # now the disk is mounted, and one file is missing
     one = run().changes
     assert (one.missing, one.pruned, one.missing_kept) == (1, 1, 0)
     shutil.rmtree(folder)
@@ -125,7 +125,7 @@ def test_rows_below_a_folder_that_is_not_there_stay_unless_it_is_named(
     ]
 
 
-def test_rows_of_files_that_exist_stay_wherever_they_were_listed_from(
+def test_rows_of_existing_files_stay_for_any_source(
     encoder: Encoder, folder: Path, pictures: Path, tmp_path: Path
 ) -> None:
     pomona.extract(folder, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
@@ -141,7 +141,7 @@ def test_rows_of_files_that_exist_stay_wherever_they_were_listed_from(
     assert tables.read(tmp_path / "t").num_rows == before + done.files
 
 
-def test_an_empty_name_is_not_a_folder_that_is_gone(
+def test_an_empty_name_is_not_an_absent_folder(
     encoder: Encoder, folder: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match="'' is not a folder"):
@@ -155,7 +155,7 @@ def test_an_empty_name_is_not_a_folder_that_is_gone(
 
 
 @pytest.mark.parametrize("more", [{"missing": True}, {"gone": ["/x"]}, {"gone": "/x"}])
-def test_options_that_go_together_are_asked_for_together(
+def test_options_that_depend_on_each_other_are_required_together(
     encoder: Encoder, folder: Path, tmp_path: Path, more: dict[str, object]
 ) -> None:
     with pytest.raises(UsageError, match="`(missing|gone)` goes with `prune`"):
@@ -181,7 +181,7 @@ def test_a_kept_row_is_reported_with_its_folder_and_without_advice_to_prune(
     assert "--prune" not in told[1]
 
 
-def test_missing_rows_are_found_though_all_rows_of_a_part_file_are_computed_again(
+def test_missing_rows_are_found_even_if_all_rows_of_a_part_file_are_recomputed(
     encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     one_worker = pomona.LocalEngine(workers=1)

@@ -1,4 +1,4 @@
-"""What a run has to do, found without an engine: a plan reads, and changes nothing."""
+"""The plan of a run, tested without an engine: planning reads and changes nothing."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ paths = st.sampled_from([f"file:/p/{number}.jpg" for number in range(12)])
     st.booleans(),
     st.booleans(),
 )
-def test_the_steps_leave_each_listed_file_with_one_row_of_its_state(
+def test_the_steps_leave_each_listed_file_with_one_current_row(
     rows: dict[str, tuple[int, int, str]],
     source: dict[str, tuple[int, int]],
     retry_failed: bool,
@@ -139,7 +139,7 @@ def test_rows_of_deleted_files_are_deleted_last() -> None:
     assert steps[-1].follows_work
 
 
-def test_a_plan_asks_for_work_without_losing_a_step() -> None:
+def test_asking_whether_a_plan_has_steps_loses_none() -> None:
     made = plan([ImageFile(f"/p/{n}.jpg", 1, 1) for n in range(5)], NO_ROWS)
     assert made.has_steps()
     assert made.has_steps()
@@ -168,9 +168,7 @@ def add(pictures: Path, name: str, seed: int) -> Path:
     return path
 
 
-def test_a_plan_changes_nothing_on_the_disk(
-    encoder: Encoder, pictures: Path, tmp_path: Path
-) -> None:
+def test_a_plan_changes_nothing_on_disk(encoder: Encoder, pictures: Path, tmp_path: Path) -> None:
     table = tmp_path / "t"
     pomona.extract(pictures, table, encoder=encoder, engine=pomona.LocalEngine(workers=1))
     add(pictures, "new.png", 71)
@@ -185,7 +183,7 @@ def test_a_plan_changes_nothing_on_the_disk(
     assert early.holds()
 
 
-def test_an_early_plan_holds_until_another_run_changes_the_table(
+def test_an_early_plan_is_valid_until_another_run_changes_the_table(
     encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     table = tmp_path / "t"
@@ -222,11 +220,11 @@ def test_a_run_lists_its_source_once_and_reads_each_footer_once(
     monkeypatch.setattr(pq, "read_metadata", counted)
     monkeypatch.setattr(Source, "files", listing_counted)
     summary = pomona.extract(pictures, table, encoder=encoder, engine=pomona.LocalEngine(workers=1))
-    assert len(seen) == summary.files + 1  # the first one shows, before all else, that there is one
+    assert len(seen) == summary.files + 1  # the first listing only checks that an image exists
     assert {part: read[part] for part in parts} == dict.fromkeys(parts, 1)
 
 
-def test_steps_are_done_in_their_order() -> None:
+def test_steps_run_in_order() -> None:
     done: list[str] = []
 
     class Table:

@@ -1,4 +1,4 @@
-"""A table that exists takes new labels without the network, and keeps them."""
+"""An existing table gets new labels without running the network, and keeps them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_labels_change_in_place_without_the_network_and_later_runs_keep_them(
     assert named == {"image 3.jpg": "ripe", "image 1.png": "green", "empty.jpg": "green"}
     assert without_labels(table).equals(before)
     assert pomona.FeatureTable(table).provenance()["fingerprint"] == encoder.fingerprint
-    # A run that is not told about labels follows the same rule, also for new images.
+    # A run without a label option follows the same rule, also for new images.
     (pictures / "later").mkdir()
     (pictures / "later" / "late.png").write_bytes(drawn.encode(drawn.picture(9, 9, 5), "PNG"))
     csv.write_text("file;class\nimage 3;ripe\nimage 1.png;red\nempty.jpg;green\nlate;new\n")
@@ -71,7 +71,7 @@ def test_rows_of_other_sources_keep_their_labels(
     assert {found["image 1.png"], found["image 2.webp"]} == {"Apple Red 1", "image 2"}
 
 
-def test_labels_of_a_table_that_does_not_say_its_rule_are_kept_and_counted(
+def test_labels_of_a_table_without_a_label_rule_are_kept_and_counted(
     extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     pomona.extract(
@@ -81,13 +81,13 @@ def test_labels_of_a_table_that_does_not_say_its_rule_are_kept_and_counted(
         label="none",
         engine=pomona.LocalEngine(workers=1),
     )
-    (tmp_path / "t" / ".pomona-label.json").unlink()  # as versions before left it
+    (tmp_path / "t" / ".pomona-label.json").unlink()  # tables of earlier versions lack it
     summary = extract(pictures, tmp_path / "t")
     assert (summary.changes.labels_kept, summary.changes.relabelled) == (14, 0)
     assert set(labels(tmp_path / "t").values()) == {None}
 
 
-def test_many_labels_change_in_bounded_lots(
+def test_many_labels_change_in_bounded_batches(
     encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan, "_SET_ASIDE", 2)
@@ -108,7 +108,7 @@ def test_many_labels_change_in_bounded_lots(
     assert found == {name: name for name in found}
 
 
-def test_changed_and_pruned_rows_and_new_labels_go_together(
+def test_modified_and_pruned_rows_and_new_labels_combine(
     extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
@@ -128,7 +128,7 @@ def test_changed_and_pruned_rows_and_new_labels_go_together(
     assert tables.read(tmp_path / "t").equals(tables.read(tmp_path / "fresh"))
 
 
-def test_a_csv_file_that_names_no_image_is_refused_before_the_table_is_touched(
+def test_a_csv_file_that_names_no_image_is_refused_before_the_table_changes(
     extract: Extract, pictures: Path, tmp_path: Path
 ) -> None:
     csv = tmp_path / "labels.csv"
@@ -138,7 +138,7 @@ def test_a_csv_file_that_names_no_image_is_refused_before_the_table_is_touched(
     assert not (tmp_path / "t").exists()
 
 
-def test_the_command_line_says_what_happened_to_labels(
+def test_the_command_line_reports_label_changes(
     capfd: pytest.CaptureFixture[str], pictures: Path, tmp_path: Path, encoder_file: Path
 ) -> None:
     def run(*more: str, code: int = 0) -> str:

@@ -1,4 +1,4 @@
-"""A second run does what is missing, whichever engine made the table and whichever goes on."""
+"""A second run does the missing work, for any combination of engines."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def draw(path: Path, seed: int = 0, *, time: float | None = None) -> None:
         os.utime(path, (time, time))
 
 
-def assert_as_made_in_one_run(table: Path, pictures: Path, encoder: Encoder) -> None:
-    """The table is what a run from nothing makes of the pictures as they are now."""
+def assert_equals_one_run(table: Path, pictures: Path, encoder: Encoder) -> None:
+    """Assert that the table equals that of a first run on the current pictures."""
     fresh = table.with_name("fresh")
     pomona.extract(
         pictures,
@@ -52,7 +52,7 @@ def assert_as_made_in_one_run(table: Path, pictures: Path, encoder: Encoder) -> 
     assert tables.read(table).equals(tables.read(fresh))
 
 
-def test_new_and_changed_files_are_done_and_no_others(
+def test_only_new_and_modified_files_are_computed(
     extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
@@ -62,10 +62,10 @@ def test_new_and_changed_files_are_done_and_no_others(
     again = extract(pictures, tmp_path / "t")
     assert (again.changes.new, again.changes.changed, again.skipped) == (1, 2, 12)
     assert (again.ok, again.failed, again.files) == (3, 0, 15)
-    assert_as_made_in_one_run(tmp_path / "t", pictures, encoder)
+    assert_equals_one_run(tmp_path / "t", pictures, encoder)
 
 
-def test_a_change_of_the_same_size_within_the_second_is_seen(
+def test_a_change_of_the_same_size_within_one_second_is_detected(
     extract: Extract, encoder: Encoder, tmp_path: Path
 ) -> None:
     picture = tmp_path / "p" / "a.bmp"
@@ -75,20 +75,20 @@ def test_a_change_of_the_same_size_within_the_second_is_seen(
         os.utime(picture, (time, time))
         summary = extract(picture.parent, tmp_path / "t")
         assert summary.ok == 1
-    assert_as_made_in_one_run(tmp_path / "t", picture.parent, encoder)
+    assert_equals_one_run(tmp_path / "t", picture.parent, encoder)
 
 
-def test_what_failed_is_tried_again_only_when_asked(
+def test_failed_files_are_retried_only_on_request(
     extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     assert extract(pictures, tmp_path / "t").ok == 0
     again = extract(pictures, tmp_path / "t", resume=pomona.Resume(retry_failed=True))
     assert (again.changes.retried, again.failed, again.skipped) == (3, 3, 11)
-    assert_as_made_in_one_run(tmp_path / "t", pictures, encoder)
+    assert_equals_one_run(tmp_path / "t", pictures, encoder)
 
 
-def test_files_that_are_gone_keep_their_rows_unless_pruned(
+def test_missing_files_keep_their_rows_unless_pruned(
     extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
@@ -98,13 +98,13 @@ def test_files_that_are_gone_keep_their_rows_unless_pruned(
     assert tables.read(tmp_path / "t").num_rows == 14
     pruned = extract(pictures, tmp_path / "t", resume=pomona.Resume(prune=True))
     assert (pruned.changes.gone, pruned.changes.pruned, pruned.ok) == (4, 4, 0)
-    assert_as_made_in_one_run(tmp_path / "t", pictures, encoder)
+    assert_equals_one_run(tmp_path / "t", pictures, encoder)
 
 
-def test_pruning_keeps_the_rows_of_a_disk_that_is_not_mounted_unless_it_is_named(
+def test_pruning_keeps_the_rows_of_an_unmounted_disk_unless_you_name_it(
     extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
-    """Without its disk, the folder in which it was mounted is empty."""
+    """The mount point of an unmounted disk is an empty folder."""
     disk = pictures / "disk"
     mounted, away = disk / "2019", tmp_path / "away"
     disk.mkdir()
@@ -126,10 +126,10 @@ def test_pruning_keeps_the_rows_of_a_disk_that_is_not_mounted_unless_it_is_named
         ).changes.pruned
         == 4
     )
-    assert_as_made_in_one_run(tmp_path / "t", pictures, encoder)
+    assert_equals_one_run(tmp_path / "t", pictures, encoder)
 
 
-def test_pruning_leaves_the_rows_of_other_sources_and_of_other_globs(
+def test_pruning_keeps_the_rows_of_other_sources_and_other_globs(
     extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "others").mkdir()
@@ -152,7 +152,7 @@ def test_pruning_leaves_the_rows_of_other_sources_and_of_other_globs(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may look into any folder")
-def test_pruning_leaves_the_rows_of_folders_that_cannot_be_listed(
+def test_pruning_keeps_the_rows_of_folders_that_cannot_be_listed(
     extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
@@ -165,7 +165,7 @@ def test_pruning_leaves_the_rows_of_folders_that_cannot_be_listed(
     assert tables.read(tmp_path / "t").num_rows == 14
 
 
-def test_a_dry_run_says_what_would_be_done_and_changes_nothing(
+def test_a_dry_run_reports_the_work_and_changes_nothing(
     extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
@@ -180,10 +180,10 @@ def test_a_dry_run_says_what_would_be_done_and_changes_nothing(
     assert told.changes == done.changes
     assert (told.ok, told.failed, told.dry_run) == (0, 0, True)
     assert (done.changes.new, done.changes.changed, done.changes.retried) == (1, 1, 3)
-    assert_as_made_in_one_run(tmp_path / "t", pictures, encoder)
+    assert_equals_one_run(tmp_path / "t", pictures, encoder)
 
 
-def test_a_dry_run_into_a_new_table_leaves_no_folder(
+def test_a_dry_run_for_a_new_table_creates_no_folder(
     extract: Extract, pictures: Path, tmp_path: Path
 ) -> None:
     assert extract(pictures, tmp_path / "t", dry_run=True).changes.new == 14
@@ -205,17 +205,17 @@ def test_a_dry_run_is_refused_if_the_run_would_be(
     )
 
 
-def test_a_path_that_has_two_rows_gets_one(
+def test_a_path_with_two_rows_gets_one(
     extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     (part,) = (tmp_path / "t").iterdir()
     shutil.copy(part, part.with_name("part-copy.parquet"))
     extract(pictures, tmp_path / "t")
-    assert_as_made_in_one_run(tmp_path / "t", pictures, encoder)
+    assert_equals_one_run(tmp_path / "t", pictures, encoder)
 
 
-def test_many_changed_files_are_set_aside_in_bounded_lots(
+def test_many_modified_files_are_set_aside_in_bounded_batches(
     encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan, "_SET_ASIDE", 3)
@@ -227,10 +227,10 @@ def test_many_changed_files_are_set_aside_in_bounded_lots(
         pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1)
     )
     assert (again.changes.changed, again.skipped) == (14, 0)
-    assert_as_made_in_one_run(tmp_path / "t", pictures, encoder)
+    assert_equals_one_run(tmp_path / "t", pictures, encoder)
 
 
-def test_workers_that_cannot_start_cost_no_row(
+def test_workers_that_cannot_start_lose_no_row(
     encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
@@ -259,10 +259,10 @@ def test_workers_that_cannot_start_cost_no_row(
         engine=pomona.LocalEngine(workers=1),
     )
     assert done.changes.to_do == 2
-    assert_as_made_in_one_run(tmp_path / "t", pictures, encoder)
+    assert_equals_one_run(tmp_path / "t", pictures, encoder)
 
 
-def test_an_encoder_that_is_not_itself_here_costs_no_row(
+def test_an_encoder_that_fails_its_parity_check_loses_no_row(
     encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
@@ -277,7 +277,7 @@ def test_an_encoder_that_is_not_itself_here_costs_no_row(
     assert tables.read(tmp_path / "t").equals(before)
 
 
-def test_a_run_that_fails_after_rows_were_removed_costs_only_those(
+def test_a_run_that_fails_after_deleting_rows_loses_only_those(
     encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
@@ -294,10 +294,10 @@ def test_a_run_that_fails_after_rows_were_removed_costs_only_those(
             )
     assert tables.read(tmp_path / "t").num_rows == 13
     pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
-    assert_as_made_in_one_run(tmp_path / "t", pictures, encoder)
+    assert_equals_one_run(tmp_path / "t", pictures, encoder)
 
 
-def test_a_file_replaced_between_listing_and_reading_is_done_again_by_the_next_run(
+def test_a_file_replaced_between_listing_and_reading_is_redone_by_the_next_run(
     encoder: Encoder, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = plan.Plan.steps
@@ -326,4 +326,4 @@ def test_a_file_replaced_between_listing_and_reading_is_done_again_by_the_next_r
         engine=pomona.LocalEngine(workers=1),
     )
     assert (again.changes.changed, again.changes.pruned) == (2, 1)
-    assert_as_made_in_one_run(tmp_path / "t", pictures, encoder)
+    assert_equals_one_run(tmp_path / "t", pictures, encoder)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: what is done is kept, and the same command does the rest once."""
+"""Ctrl-C and SIGTERM: finished work is kept, and the same command finishes the rest."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 POISON = TESTS / "poison"
 
-# The real command, which gets real signals: the first as soon as so many images are done, the
-# second, if it is asked for, as soon as the run goes on after the first.
+# The real command gets real signals: the first once the given number of images is done, and the
+# second, if requested, once the run continues after the first.
 SCRIPT = """
 import os, signal, sys
 from contextlib import contextmanager
@@ -94,7 +94,7 @@ def encoder_file(encoder: Encoder, tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_in_the_first_minute_keeps_what_is_done(
+def test_a_signal_in_the_first_minute_keeps_finished_rows(
     pictures: Path, tmp_path: Path, encoder: Encoder, encoder_file: str, number: int, code: int
 ) -> None:
     table = tmp_path / "t"
@@ -113,14 +113,14 @@ def test_a_signal_in_the_first_minute_keeps_what_is_done(
     )
     assert whole.ok == 600
     after, expected = tables.read(table), tables.read(tmp_path / "whole")
-    assert after["path"].equals(expected["path"])  # none is lost, none is doubled
+    assert after["path"].equals(expected["path"])  # no row is lost or duplicated
     assert after["features"].equals(expected["features"])
 
 
-def test_a_signal_while_the_run_waits_for_its_workers_keeps_what_is_done(
+def test_a_signal_while_the_run_waits_for_its_workers_keeps_finished_rows(
     pictures: Path, tmp_path: Path, encoder_file: str
 ) -> None:
-    """Where Ctrl-C nearly always meets a run: between two looks at how far it is."""
+    """Ctrl-C nearly always arrives here: between two checks of the progress."""
     now = "os.kill(os.getpid(), int(number))"
     assert now in SCRIPT
     script = SCRIPT.replace(now, f"threading.Timer(0.02, lambda: {now}).start()")
@@ -137,10 +137,10 @@ def test_a_signal_while_the_run_waits_for_its_workers_keeps_what_is_done(
     assert len(tables.read(table)) == kept(ended.stderr) >= 20
 
 
-def test_a_second_signal_stops_at_once_and_leaves_whole_files(
+def test_a_second_signal_stops_at_once_and_leaves_complete_files(
     tmp_path: Path, encoder: Encoder, encoder_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One image hangs, so that the first signal alone would wait for it."""
+    """One image hangs, so the first signal alone would wait for it."""
     source, table = tmp_path / "pictures", tmp_path / "t"
     source.mkdir()
     for seed in range(40):
@@ -158,7 +158,7 @@ def test_a_second_signal_stops_at_once_and_leaves_whole_files(
     assert len(tables.rows(table)) == 41
 
 
-def test_a_signal_before_the_first_image_says_that_none_is_kept(
+def test_a_signal_before_the_first_image_reports_that_none_is_kept(
     pictures: Path, tmp_path: Path, encoder_file: str
 ) -> None:
     ended, said = run(pictures, tmp_path / "t", "--encoder", encoder_file, done=0)
@@ -167,10 +167,10 @@ def test_a_signal_before_the_first_image_says_that_none_is_kept(
     assert not (tmp_path / "t").exists()
 
 
-def test_a_signal_to_the_whole_group_of_processes_loses_nothing_either(
+def test_a_signal_to_the_whole_process_group_loses_nothing(
     pictures: Path, tmp_path: Path, encoder_file: str
 ) -> None:
-    """As service managers send it: the workers get it as well."""
+    """Service managers send signals this way: the workers get them too."""
     table = tmp_path / "t"
     script = SCRIPT.replace("os.kill(os.getpid(), int(number))", "everyone(int(number))")
     script = (
@@ -196,7 +196,7 @@ def test_a_signal_to_the_whole_group_of_processes_loses_nothing_either(
     assert len(tables.read(table)) == kept(ended.stderr) >= 20
 
 
-def test_one_image_is_not_called_images(tmp_path: Path, encoder_file: str) -> None:
+def test_a_single_image_is_reported_in_the_singular(tmp_path: Path, encoder_file: str) -> None:
     source = tmp_path / "one"
     source.mkdir()
     (source / "a.png").write_bytes(drawn.encode(drawn.picture(9, 9), "PNG"))
@@ -207,10 +207,10 @@ def test_one_image_is_not_called_images(tmp_path: Path, encoder_file: str) -> No
 
 @pytest.mark.spark
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_spark_keeps_what_is_done_when_a_signal_goes_to_its_whole_group_of_processes(
+def test_spark_keeps_finished_rows_if_its_whole_process_group_gets_the_signal(
     pictures: Path, tmp_path: Path, encoder: Encoder, encoder_file: str, number: int, code: int
 ) -> None:
-    """A terminal sends Ctrl-C so, and `timeout` SIGTERM."""
+    """Terminals send Ctrl-C this way, and `timeout` SIGTERM."""
     to_all = "os.killpg(0, int(number))"
     ended, said = run_on_spark(pictures, tmp_path / "t", encoder_file, to_all, number)
     assert ended == code, said
@@ -226,10 +226,10 @@ def test_spark_keeps_what_is_done_when_a_signal_goes_to_its_whole_group_of_proce
 
 
 @pytest.mark.spark
-def test_what_is_kept_is_said_even_if_the_signal_ends_sparks_jvm(
+def test_kept_rows_are_reported_even_if_the_signal_ends_the_jvm_of_spark(
     pictures: Path, tmp_path: Path, encoder: Encoder, encoder_file: str
 ) -> None:
-    """As systemd sends it: to every process of a service."""
+    """systemd sends the signal to every process of a service."""
     to_all = "end_the_jvm(); os.kill(os.getpid(), int(number))"
     table = tmp_path / "t"
     ended, said = run_on_spark(pictures, table, encoder_file, to_all, signal.SIGTERM, done=250)
@@ -243,7 +243,7 @@ def test_what_is_kept_is_said_even_if_the_signal_ends_sparks_jvm(
 def run_on_spark(
     source: Path, table: Path, encoder_file: str, how: str, number: int, done: int = 1
 ) -> tuple[int, str]:
-    """Extract in waves of 100 images; `how` is the code that sends the signal."""
+    """Run extract in waves of 100 images; `how` is the code that sends the signal."""
     script = """
 def end_the_jvm():
     from pyspark import SparkContext
@@ -266,10 +266,10 @@ def end_the_jvm():
     return ended.returncode, ended.stderr
 
 
-def test_a_worker_that_is_stopped_within_a_batch_gives_the_rows_that_it_has(
+def test_a_worker_stopped_within_a_batch_returns_its_finished_rows(
     encoder: Encoder, pictures: Path
 ) -> None:
-    """A batch may hold 64 images, which a slow network needs a minute for."""
+    """A batch may hold 64 images, for which a slow network needs a minute."""
     files = [look_at(str(path)) for path in sorted(pictures.iterdir())[:9]]
     batches = list(read_batches(files, parse_label_rule("none")))
     asked = iter([False] * 4 + [True] * 100)
@@ -281,11 +281,11 @@ def test_a_worker_that_is_stopped_within_a_batch_gives_the_rows_that_it_has(
 
 
 class _Stop:
-    """Progress that stops a run while a task is held up, and lets that task go on later.
+    """Progress that stops a run while a task is blocked, and releases that task later.
 
     Args:
-        folder: for files that tell of both.
-        signals: how often to stop; the second time as soon as the run goes on after the first.
+        folder: for files that signal both.
+        signals: how many stops to send; the second follows once the run continues after the first.
     """
 
     def __init__(self, folder: Path, signals: int = 1) -> None:
@@ -293,10 +293,10 @@ class _Stop:
         self._left = signals
 
     def rule(self) -> Callable[[str], str]:
-        """A label rule by which the first image of all holds its task up, until it is released."""
+        """A label rule that blocks the task of the very first image until it is released."""
         driver, held, released = os.getpid(), str(self._held), str(self._released)
 
-        class Holding:  # not known by name on the workers, so its code travels
+        class Blocking:  # not importable on the workers, so its code is shipped
             def __call__(self, _path: str) -> str:
                 if os.getpid() != driver:
                     try:
@@ -308,7 +308,7 @@ class _Stop:
                         time.sleep(0.05)
                 return "held"
 
-        return Holding()
+        return Blocking()
 
     def __call__(self, snapshot: Snapshot) -> None:
         if not self._held.exists() or not snapshot.done:
@@ -320,7 +320,7 @@ class _Stop:
 
 
 @pytest.fixture
-def stopped_far_away(
+def stop_remote_run(
     spark: SparkSession,
     remote: str,
     encoder: Encoder,
@@ -328,7 +328,7 @@ def stopped_far_away(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> Callable[[int], tuple[list[str | None], str]]:
-    """Stop a run of 120 images in waves of 20, and continue it: labels it kept, what it said."""
+    """Stop and continue a run of 120 images in waves of 20; return kept labels and output."""
     monkeypatch.setattr("pomona.spark.binary_files._SMALLEST_TASK", 2)
     source = tmp_path / "source"
     source.mkdir()
@@ -352,7 +352,7 @@ def stopped_far_away(
         again = pomona.extract(
             source, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
         )
-        done = again.ok + again.changes.taken_over  # some pictures are the same, byte by byte
+        done = again.ok + again.changes.taken_over  # some pictures have identical bytes
         assert (again.skipped, done) == (len(kept), 120 - len(kept))
         assert len(tables.rows(tmp_path / "far")) == 120
         (note,) = caught.value.__notes__
@@ -366,26 +366,26 @@ def stopped_far_away(
 
 
 @pytest.mark.spark
-def test_waves_of_a_local_master_end_early_and_are_kept_in_a_table_behind_a_uri(
-    stopped_far_away: Callable[[int], tuple[list[str | None], str]], tmp_path: Path
+def test_waves_of_a_local_master_end_early_and_are_kept_in_a_remote_table(
+    stop_remote_run: Callable[[int], tuple[list[str | None], str]], tmp_path: Path
 ) -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(tempfile, "tempdir", str(tmp_path))
-        kept, said = stopped_far_away(1)
+        kept, said = stop_remote_run(1)
         assert not list(tmp_path.glob("pomona-*"))
     assert 0 < len(kept) < 60
-    assert set(kept) == {"quick"}  # the task that was held up has begun no image
+    assert set(kept) == {"quick"}  # the blocked task has started no image
     assert "stopping after the images in hand" in said
 
 
 @pytest.mark.spark
-def test_waves_of_a_cluster_end_and_are_kept_in_a_table_behind_a_uri(
-    stopped_far_away: Callable[[int], tuple[list[str | None], str]],
+def test_waves_of_a_cluster_finish_and_are_kept_in_a_remote_table(
+    stop_remote_run: Callable[[int], tuple[list[str | None], str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("pomona.spark.storage.hadoop.table.has_workers_here", lambda _: False)
-    kept, said = stopped_far_away(1)
-    assert len(kept) in {20, 40, 60}  # whole waves: those that ran, and one that had ended
+    kept, said = stop_remote_run(1)
+    assert len(kept) in {20, 40, 60}  # whole waves: the running ones and one finished wave
     assert "held" in kept
     told = re.search(r"stopping after the running waves, (\d+) images: .* a second Ctrl-C", said)
     assert told, said
@@ -394,10 +394,10 @@ def test_waves_of_a_cluster_end_and_are_kept_in_a_table_behind_a_uri(
 
 @pytest.mark.spark
 def test_a_second_signal_cancels_the_waves_of_a_cluster(
-    stopped_far_away: Callable[[int], tuple[list[str | None], str]],
+    stop_remote_run: Callable[[int], tuple[list[str | None], str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("pomona.spark.storage.hadoop.table.has_workers_here", lambda _: False)
-    kept, _ = stopped_far_away(2)
+    kept, _ = stop_remote_run(2)
     assert len(kept) in {0, 20, 40}
     assert "held" not in kept

@@ -22,40 +22,42 @@ def index(*parts: list[dict[str, object]]) -> RowIndex:
     return builder.build()
 
 
-def state(known: RowIndex, path: str, size: int | None = 1, modified: int | None = 5) -> FileState:
+def state_of(
+    known: RowIndex, path: str, size: int | None = 1, modified: int | None = 5
+) -> FileState:
     (said,) = known.states([path], [size], [modified])
     return said
 
 
 def test_a_file_without_a_row_is_new() -> None:
-    assert state(index(), "a") is FileState.NEW
-    assert state(index([{"path": "b"}]), "a") is FileState.NEW
+    assert state_of(index(), "a") is FileState.NEW
+    assert state_of(index([{"path": "b"}]), "a") is FileState.NEW
 
 
 def test_an_unchanged_file_is_done() -> None:
-    assert state(index([{"path": "a"}]), "a") is FileState.DONE
+    assert state_of(index([{"path": "a"}]), "a") is FileState.DONE
 
 
 @pytest.mark.parametrize("now", [(2, 5), (1, 6), (None, 5), (1, None)])
 def test_a_different_size_or_time_is_a_change(now: tuple[int | None, int | None]) -> None:
-    assert state(index([{"path": "a"}]), "a", *now) is FileState.CHANGED
+    assert state_of(index([{"path": "a"}]), "a", *now) is FileState.CHANGED
 
 
 def test_a_row_without_size_and_time_belongs_to_a_broken_link() -> None:
     known = index([{"path": "a", "size": None, "modified": None, "status": "unreadable"}])
-    assert state(known, "a", None, None) is FileState.FAILED
-    assert state(known, "a", 0, 0) is FileState.CHANGED
+    assert state_of(known, "a", None, None) is FileState.FAILED
+    assert state_of(known, "a", 0, 0) is FileState.CHANGED
 
 
 def test_a_row_without_a_vector_is_failed_or_if_the_file_changed_modified() -> None:
     known = index([{"path": "a", "status": "corrupt"}])
-    assert state(known, "a") is FileState.FAILED
-    assert state(known, "a", 2) is FileState.CHANGED
+    assert state_of(known, "a") is FileState.FAILED
+    assert state_of(known, "a", 2) is FileState.CHANGED
 
 
 def test_a_path_with_two_rows_is_redone_and_both_rows_are_found() -> None:
     known = index([{"path": "a"}, {"path": "b"}], [{"path": "a"}])
-    assert state(known, "a") is FileState.CHANGED
+    assert state_of(known, "a") is FileState.CHANGED
     (key,) = path_keys(["a"])
     assert known.rows_of(["a"]) == {"part-0": {key}, "part-1": {key}}
 

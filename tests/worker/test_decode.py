@@ -1,4 +1,4 @@
-"""Bytes become a picture, or an error that says what they are."""
+"""Bytes become a picture, or an error that says what the bytes are."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from pomona.worker.pillow_limits import quiet_codecs
 ODD = SHARED_DATA / "odd"
 
 
-# What the bytes are ------------------------------------------------------------------------------
+# Format detection --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", sorted(LOSSLESS))
-def test_lossless_file_gives_its_pixels_and_says_what_it_is(name):
+def test_lossless_file_gives_its_pixels_and_its_format(name):
     found = decode(FILES[name])
     assert np.array_equal(pixels(found), np.asarray(picture()))
     assert (found.format, found.width, found.height) == (name, 48, 32)
@@ -33,13 +33,13 @@ def test_lossless_file_gives_its_pixels_and_says_what_it_is(name):
 
 
 @pytest.mark.parametrize("name", ["JPEG", "GIF", AVIF])
-def test_lossy_file_gives_nearly_its_pixels_and_says_what_it_is(name):
+def test_lossy_file_gives_nearly_its_pixels_and_its_format(name):
     found = decode(encode(picture(), name))
     assert np.abs(pixels(found) - np.asarray(picture()).astype(int)).mean() < 10
     assert (found.format, found.width, found.height) == (name, 48, 32)
 
 
-def test_memoryview_is_as_good_as_bytes():
+def test_memoryview_is_decoded_like_bytes():
     content = memoryview(b"..." + FILES["PNG"])[3:]
     assert np.array_equal(pixels(decode(content)), np.asarray(picture()))
 
@@ -51,13 +51,13 @@ def test_multi_picture_jpeg_is_a_jpeg():
     assert np.array_equal(pixels(found), np.asarray(Image.open(io.BytesIO(content))))
 
 
-def test_broken_index_of_further_pictures_does_not_spoil_the_first():
+def test_broken_index_of_further_pictures_does_not_affect_the_first():
     content = encode(picture(), "MPO", save_all=True, append_images=[picture(seed=1)])
     broken = content.replace(b"MPF\0II", b"MPF\0??")
     assert np.array_equal(pixels(decode(broken)), pixels(decode(content)))
 
 
-def test_no_bytes_are_empty():
+def test_zero_bytes_have_status_empty():
     assert failure(b"").status == "empty"
     assert failure(memoryview(b"")).status == "empty"
 
@@ -82,7 +82,7 @@ def test_no_bytes_are_empty():
         (b"\n\x1b[31m\xff", r"first bytes b'\n\x1b[31m\xff'"),
     ],
 )
-def test_a_file_that_is_not_an_image_is_unsupported_and_named_if_its_first_bytes_tell(
+def test_a_file_that_is_not_an_image_is_unsupported_and_identified_by_its_first_bytes(
     content, words
 ):
     refused = failure(content)
@@ -96,7 +96,7 @@ def test_postscript_is_never_run(monkeypatch):
     assert failure(encode(picture(), "EPS")).status == "unsupported"
 
 
-def test_kind_of_tiff_that_pillow_cannot_read_is_unsupported():
+def test_tiff_variant_that_pillow_cannot_read_is_unsupported():
     content = bytearray(encode(picture(), "TIFF"))
     at = content.index(struct.pack("<HHI", 259, 3, 1)) + 8  # the tag for the compression
     content[at : at + 2] = struct.pack("<H", 50002)
@@ -105,7 +105,7 @@ def test_kind_of_tiff_that_pillow_cannot_read_is_unsupported():
     assert "compression 50002" in str(refused)
 
 
-def test_jpeg_of_twelve_bits_is_unsupported():
+def test_twelve_bit_jpeg_is_unsupported():
     content = FILES["JPEG"].replace(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x0c")
     assert failure(content).status == "unsupported"
 
@@ -122,26 +122,26 @@ def test_part_of_a_file_is_truncated(name, share):
     assert refused.format is not None
 
 
-def test_jpeg_2000_cut_between_tiles_is_truncated_though_pillow_takes_it_for_whole():
+def test_jpeg_2000_cut_between_tiles_is_truncated_although_pillow_accepts_it():
     content = encode(picture(), "JPEG2000", tile_size=(16, 16))
     part = content[: content.rindex(b"\xff\x90") + 2]  # with the marker of the last tile
     Image.open(io.BytesIO(part)).load()
     assert failure(part).status == "truncated"
 
 
-def test_jpeg_2000_without_boxes_must_end_as_one_with_boxes():
+def test_jpeg_2000_codestream_needs_the_same_end_marker_as_a_file_with_boxes():
     content = FILES["JPEG2000"]
     codestream = content[content.index(b"\xff\x4f\xff\x51") :]
     assert decode(codestream).format == "JPEG2000"
     assert failure(codestream[:-2]).status == "truncated"
 
 
-def test_truncated_file_says_how_large_the_picture_would_be():
+def test_error_for_a_truncated_file_includes_the_size_of_the_picture():
     refused = failure(FILES["JPEG"][:-100])
     assert (refused.width, refused.height, refused.format) == (48, 32, "JPEG")
 
 
-def test_pillows_switch_for_half_grey_pictures_neither_counts_nor_changes(monkeypatch):
+def test_pillows_load_truncated_images_is_ignored_and_unchanged(monkeypatch):
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     assert failure(FILES["JPEG"][:-100]).status == "truncated"
     assert failure(FILES["PNG"][:-100]).status == "truncated"
@@ -183,7 +183,7 @@ def test_first_frame_of_many_is_taken(name):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", AVIF])
-def test_exif_orientation_is_handed_over_and_the_size_is_as_stored(name, orientation):
+def test_exif_orientation_is_returned_and_the_size_is_as_stored(name, orientation):
     found = decode(turned(picture(), orientation, name))
     assert (found.width, found.height) == ((32, 48) if orientation > 4 else (48, 32))
     assert found.image.size == (found.width, found.height)
@@ -197,21 +197,21 @@ def test_exif_orientation_is_handed_over_and_the_size_is_as_stored(name, orienta
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("compression", [None, "tiff_lzw"])
-def test_tiff_comes_upright_and_is_not_turned_again(orientation, compression):
+def test_tiff_is_returned_upright_and_not_rotated_again(orientation, compression):
     found = decode(turned(picture(), orientation, "TIFF", compression=compression))
     assert (found.width, found.height) == ((32, 48) if orientation > 4 else (48, 32))
     assert found.orientation is None
     assert np.array_equal(pixels(found), np.asarray(picture()))
 
 
-def test_orientation_behind_the_pixels_of_a_png_is_found():
+def test_orientation_after_the_pixels_of_a_png_is_found():
     exif = b"MM\0*\0\0\0\x08\0\1\x01\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0"
     found = decode(png((1, 1), 8, 0, [b"\0"], after=[(b"eXIf", exif)]))
     assert found.orientation is Image.Transpose.ROTATE_270
 
 
 @pytest.mark.parametrize("value", [0, 9, 65535])
-def test_senseless_orientation_means_upright(value):
+def test_invalid_orientation_means_upright(value):
     exif = Image.Exif()
     exif[0x0112] = value
     assert decode(encode(picture(), "JPEG", exif=exif)).orientation is None
@@ -227,7 +227,7 @@ def test_broken_exif_never_fails_the_image(blob, start):
         assert decode(encode(picture(8, 8), "PNG", exif=exif)).width == 8
 
 
-def test_draft_scales_a_jpeg_but_not_below_what_is_enough_and_reports_it_as_stored():
+def test_draft_scales_a_jpeg_to_no_less_than_the_requested_size_and_reports_the_stored_size():
     content = encode(picture(800, 600), "JPEG")
     found = decode(content, draft=(150, 150))
     assert found.image.size == (200, 150)
@@ -236,12 +236,12 @@ def test_draft_scales_a_jpeg_but_not_below_what_is_enough_and_reports_it_as_stor
     assert decode(content, draft=(2000, 2000)).image.size == (800, 600)
 
 
-def test_draft_means_the_upright_picture():
+def test_draft_size_refers_to_the_upright_picture():
     content = turned(picture(800, 400), 6, "JPEG")
     assert decode(content, draft=(200, 100)).image.size == (100, 200)
 
 
-def test_draft_leaves_what_is_no_jpeg_alone():
+def test_draft_does_not_affect_formats_other_than_jpeg():
     assert decode(FILES["PNG"], draft=(4, 4)).image.size == (48, 32)
 
 
@@ -256,13 +256,13 @@ def test_any_bytes_become_a_picture_or_an_image_error(content):
 
 @quick
 @given(any_file, st.integers(1, 40), st.binary(max_size=100))
-def test_any_bytes_after_a_true_beginning_become_a_picture_or_an_image_error(content, length, rest):
+def test_any_bytes_after_a_valid_start_become_a_picture_or_an_image_error(content, length, rest):
     decoded_or_failed(content[:length] + rest, max_pixels=1_000_000)
 
 
 @quick
 @given(any_file, st.data())
-def test_file_cut_anywhere_is_an_image_error_or_the_whole_picture(content, data):
+def test_file_cut_anywhere_is_an_image_error_or_the_complete_picture(content, data):
     found = decoded_or_failed(content[: data.draw(st.integers(1, len(content) - 1))])
     if isinstance(found, Picture):
         assert np.array_equal(pixels(found), pixels(decode(content)))
@@ -277,11 +277,11 @@ def test_file_with_changed_bytes_becomes_a_picture_or_an_image_error(content, ch
     decoded_or_failed(bytes(changed), max_pixels=1_000_000)
 
 
-# Images from elsewhere ---------------------------------------------------------------------------
+# Shared test images ------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not ODD.is_dir(), reason="no images in shared/data/odd")
-def test_real_odd_images_fail_only_as_image_errors_and_silently(capfd):
+def test_real_odd_images_fail_only_with_image_errors_and_silently(capfd):
     statuses = set()
     with quiet_codecs():
         for path in sorted(path for path in ODD.rglob("*") if path.is_file()):

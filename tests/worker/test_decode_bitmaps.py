@@ -1,4 +1,4 @@
-"""BMP, DIB, ICO and TGA: alpha that nobody set, and formats without a magic number."""
+"""BMP, DIB, ICO and TGA: alpha channels never filled in, and formats without a magic number."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def dib(
     has_alpha: bool = True,
     bottom_up: bool = True,
 ) -> bytes:
-    """A bitmap without the header of a file, its pixels packed by masks; alpha in 0..255."""
+    """A bitmap without a file header, its pixels packed with bit masks; alpha in 0..255."""
     bits, *masks = MASKS[kind]
     height, width, _ = LEVELS.shape
     values = np.zeros((height, width), np.uint32)
@@ -62,7 +62,7 @@ def bmp(*arguments: object, **options: object) -> bytes:
 
 
 def icon(alpha: int, mask: np.ndarray | None, bpp: int = 32) -> bytes:
-    """An icon of 32-bit pixels, with the mask behind them: 1 is transparent."""
+    """An icon of 32-bit pixels, followed by its mask, in which 1 is transparent."""
     height, width, _ = LEVELS.shape
     levels = np.dstack([LEVELS[..., ::-1], np.full((height, width), alpha, np.uint8)])[::-1]
     body = struct.pack("<IIIHHIIIIII", 40, width, 2 * height, 1, 32, 0, 0, 0, 0, 0, 0)
@@ -89,7 +89,7 @@ def tga(alpha: int, attribute_bits: int = 8, kind: int = 2) -> bytes:
 @pytest.mark.parametrize("bottom_up", [True, False])
 @pytest.mark.parametrize("header", sorted(HEADERS))
 @pytest.mark.parametrize("kind", sorted(MASKS))
-def test_alpha_of_0_everywhere_in_a_bmp_is_no_alpha(kind, header, bottom_up):
+def test_all_zero_alpha_of_a_bmp_is_ignored(kind, header, bottom_up):
     options = {"kind": kind, "header": HEADERS[header], "bottom_up": bottom_up}
     without = pixels(decode(bmp(0, **options, has_alpha=False)))
     highest = 2 ** min(8, *(mask.bit_count() for mask in MASKS[kind][1:4])) - 1
@@ -100,7 +100,7 @@ def test_alpha_of_0_everywhere_in_a_bmp_is_no_alpha(kind, header, bottom_up):
 
 
 @pytest.mark.parametrize("kind", ["4444", "2 and 10 bits", "BGRA"])
-def test_alpha_of_any_mask_lies_over_white(kind):
+def test_alpha_with_any_bit_mask_is_composited_over_white(kind):
     opaque = pixels(decode(bmp(255, kind))).astype(int)
     alpha = {"4444": 51, "2 and 10 bits": 85, "BGRA": 51}[kind]
     expected = (opaque * alpha + 255 * (255 - alpha)) // 255
@@ -109,7 +109,7 @@ def test_alpha_of_any_mask_lies_over_white(kind):
 
 @pytest.mark.parametrize("has_alpha", [True, False])
 @pytest.mark.parametrize("bits", [16, 32])
-def test_masks_behind_a_header_of_40_bytes_are_read(bits, has_alpha):
+def test_masks_after_a_40_byte_header_are_read(bits, has_alpha):
     kind = "1555" if bits == 16 else "ARGB"
     v5 = dib(255, kind)
     masks = v5[40:56] if has_alpha else v5[40:52]
@@ -125,13 +125,13 @@ def test_part_of_a_bitmap_with_masks_is_truncated(kind):
 
 
 @pytest.mark.parametrize("masks", [(0xF0, 0xF, 0xF0F00, 0), (0xFF, 0xFF, 0xFF00, 0), (0, 1, 2, 4)])
-def test_masks_that_make_no_sense_are_unsupported(masks):
+def test_invalid_masks_are_unsupported(masks):
     content = bytearray(bmp(255))
     content[54:70] = struct.pack("<4I", *masks)
     assert failure(bytes(content)).status == "unsupported"
 
 
-def test_alpha_of_a_bmp_that_is_not_0_everywhere_lies_over_white():
+def test_alpha_of_a_bmp_with_a_nonzero_value_is_composited_over_white():
     half = pixels(decode(bmp(128))).astype(int)
     assert np.abs(half - (LEVELS.astype(int) * 128 + 255 * 127) // 255).max() <= 1
     some = bytearray(bmp(0))
@@ -141,7 +141,7 @@ def test_alpha_of_a_bmp_that_is_not_0_everywhere_lies_over_white():
     assert np.abs(found.astype(int) - expected).max() <= 1
 
 
-def test_alpha_of_0_everywhere_in_an_icon_is_no_alpha_and_its_mask_counts():
+def test_all_zero_alpha_of_an_icon_is_ignored_and_its_mask_applies():
     mask = np.zeros(LEVELS.shape[:2], bool)
     assert np.array_equal(pixels(decode(icon(0, None))), LEVELS)
     assert np.array_equal(pixels(decode(icon(0, mask))), LEVELS)
@@ -152,7 +152,7 @@ def test_alpha_of_0_everywhere_in_an_icon_is_no_alpha_and_its_mask_counts():
 
 
 @pytest.mark.parametrize("bpp", [0, 8, 24])
-def test_alpha_of_an_icon_counts_for_any_depth_in_its_directory(bpp):
+def test_alpha_of_an_icon_applies_for_any_depth_in_its_directory(bpp):
     opaque = np.zeros(LEVELS.shape[:2], bool)
     assert np.array_equal(pixels(decode(icon(0, opaque, bpp))), LEVELS)
     faint = icon(51, opaque, 32)
@@ -161,22 +161,22 @@ def test_alpha_of_an_icon_counts_for_any_depth_in_its_directory(bpp):
 
 
 @pytest.mark.parametrize("attribute_bits", [0, 8])
-def test_alpha_of_0_everywhere_in_a_tga_is_no_alpha(attribute_bits):
+def test_all_zero_alpha_of_a_tga_is_ignored(attribute_bits):
     assert np.array_equal(pixels(decode(tga(0, attribute_bits))), LEVELS)
 
 
-def test_alpha_of_a_tga_counts_if_the_header_says_that_there_is_alpha():
+def test_alpha_of_a_tga_applies_if_its_header_declares_alpha():
     assert np.array_equal(pixels(decode(tga(7, attribute_bits=0))), LEVELS)
     assert pixels(decode(tga(7, attribute_bits=8))).min() > 245
 
 
 @pytest.mark.parametrize("form", ["PNG", "WEBP", "TIFF", AVIF, "ICO", "JPEG2000"])
-def test_transparent_picture_is_white_in_formats_whose_alpha_is_set_on_purpose(form):
+def test_fully_transparent_picture_is_white_in_formats_with_deliberate_alpha(form):
     invisible = picture(16, 16).convert("RGBA")
     invisible.putalpha(0)
     options = {"lossless": True, "exact": True} if form == "WEBP" else {}
     if form == "ICO":
-        options = {"sizes": [(16, 16)]}  # a PNG within
+        options = {"sizes": [(16, 16)]}  # contains a PNG
     assert pixels(decode(encode(invisible, form, **options))).min() >= 250
 
 
@@ -184,7 +184,7 @@ def test_transparent_picture_is_white_in_formats_whose_alpha_is_set_on_purpose(f
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "1"])
-def test_bitmap_without_the_header_of_a_file_is_read(mode):
+def test_bitmap_without_a_file_header_is_read(mode):
     image = picture().convert(mode)
     found = decode(encode(image, "DIB"))
     assert (found.format, found.width, found.height) == ("DIB", 48, 32)
@@ -204,7 +204,7 @@ def test_tga_is_read(mode, options):
 @pytest.mark.parametrize("options", [{}, {"compression": "tga_rle"}])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
 @pytest.mark.parametrize("bits", [15, 16, 24, 32])
-def test_colour_map_that_the_pixels_of_a_tga_do_not_use_is_passed_over(mode, options, bits):
+def test_unused_colour_map_of_a_tga_is_skipped(mode, options, bits):
     content = encode(picture().convert(mode), "TGA", **options)
     assert content[0] == content[1] == 0
     declared = b"\5\1" + content[2:3] + struct.pack("<HHB", 0, 7, bits) + content[8:18]
@@ -214,7 +214,7 @@ def test_colour_map_that_the_pixels_of_a_tga_do_not_use_is_passed_over(mode, opt
 
 
 def without_footer(content: bytes) -> bytes:
-    """As programs write it that know no TGA 2."""
+    """A TGA without a footer, as written by programs older than TGA 2."""
     return content[:-26] if content.endswith(b"TRUEVISION-XFILE.\0") else content
 
 
@@ -234,7 +234,7 @@ def test_file_without_a_magic_number_is_too_large_before_decoding(form):
 
 @quick
 @given(st.text(min_size=1, max_size=200))
-def test_text_is_not_taken_for_a_format_without_a_magic_number(text):
+def test_text_is_not_mistaken_for_a_format_without_a_magic_number(text):
     assert failure(f"note: {text}".encode()).status == "unsupported"
 
 
@@ -255,7 +255,7 @@ def test_changed_bytes_give_a_picture_or_an_image_error(form, changes):
 # Reported files ----------------------------------------------------------------------------------
 
 
-def test_reported_bitmaps_are_equal(shared_data):
+def test_reported_bitmaps_equal_their_counterparts(shared_data):
     folder = shared_data / "trials" / "bmp-alpha"
     plain = (folder / "0_alpha_255.bmp").read_bytes()
     expected = np.asarray(Image.open(io.BytesIO(plain)).convert("RGB"))
@@ -263,7 +263,7 @@ def test_reported_bitmaps_are_equal(shared_data):
         assert np.array_equal(pixels(decode((folder / name).read_bytes())), expected)
 
 
-def test_an_error_of_python_is_not_the_reason_of_a_failure() -> None:
+def test_failure_reason_is_never_an_internal_python_error() -> None:
     refused = failure(b"\0\0\1\0\0\0" + bytes(16))  # an icon without entries
     assert refused.status == "corrupt"
     assert str(refused) == "ICO: the header is damaged: a number or a text in it is invalid"

@@ -1,4 +1,4 @@
-"""Every mode, depth and transparency comes out in its colours, as RGB."""
+"""Every mode, depth and kind of transparency becomes the correct RGB colours."""
 
 from __future__ import annotations
 
@@ -32,30 +32,30 @@ def test_palette_becomes_rgb():
     assert np.array_equal(pixels(decode(encode(image, "PNG"))), np.asarray(image.convert("RGB")))
 
 
-def test_cmyk_jpeg_comes_out_in_its_colours_and_not_inverted():
+def test_cmyk_jpeg_keeps_its_colours_and_is_not_inverted():
     found = pixels(decode(encode(picture().convert("CMYK"), "JPEG", quality=95)))
     assert np.abs(found - np.asarray(picture()).astype(int)).mean() < 5
 
 
-def test_cmyk_jpeg_whose_adobe_marker_says_ycck_comes_out_in_its_colours():
-    # Adobe's inks are stored inverted, then turned into brightness and colour.
+def test_cmyk_jpeg_marked_as_ycck_keeps_its_colours():
+    # Adobe stores inks inverted, then converted to brightness and colour.
     stored = ImageChops.invert(picture()).convert("YCbCr")
-    bands = [ImageChops.invert(band) for band in stored.split()]  # as Pillow inverts them, too
+    bands = [ImageChops.invert(band) for band in stored.split()]  # Pillow inverts them as well
     ycck = encode(Image.merge("CMYK", [*bands, Image.new("L", picture().size)]), "JPEG", quality=95)
-    marker = ycck.index(b"Adobe")  # its last byte, 11 on: 0 for CMYK, 2 for YCCK
+    marker = ycck.index(b"Adobe")  # its last byte, at offset 11: 0 for CMYK, 2 for YCCK
     assert ycck[marker + 11] == 0
     found = pixels(decode(ycck[: marker + 11] + b"\2" + ycck[marker + 12 :]))
     assert np.abs(found - np.asarray(picture()).astype(int)).mean() < 5
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "RGBX"])
-def test_colour_space_of_a_tiff_comes_out_in_its_colours(mode):
+def test_colour_space_of_a_tiff_is_converted_to_rgb(mode):
     found = pixels(decode(encode(picture().convert(mode), "TIFF")))
     assert np.abs(found - np.asarray(picture()).astype(int)).mean() < 3
 
 
-def test_lab_comes_out_in_its_colours():
-    red = Image.new("LAB", (4, 4), (137, 208, 195))  # of L 53.7, a 80, b 67
+def test_lab_is_converted_to_rgb():
+    red = Image.new("LAB", (4, 4), (137, 208, 195))  # for L 53.7, a 80, b 67
     assert np.abs(pixels(decode(encode(red, "TIFF"))) - np.array([255, 0, 0])).max() < 16
 
 
@@ -82,7 +82,7 @@ def test_every_mode_of_pillow_becomes_rgb(mode):
         ("TIFF", "LA"),
     ],
 )
-def test_transparency_lies_over_white(name, mode):
+def test_transparency_is_composited_over_white(name, mode):
     image = Image.new(mode, (16, 16), (0, 0) if mode == "LA" else (0, 0, 0, 0))
     half = (0, 128) if mode == "LA" else (0, 0, 0, 128)
     image.paste(half, (8, 0, 16, 16))
@@ -93,14 +93,14 @@ def test_transparency_lies_over_white(name, mode):
 
 
 @pytest.mark.parametrize("mode", ["La", "RGBa"])
-def test_premultiplied_transparency_lies_over_white(mode):
+def test_premultiplied_transparency_is_composited_over_white(mode):
     straight = Image.new("LA" if mode == "La" else "RGBA", (2, 2), 0)
     straight.putalpha(0)
     found = to_rgb(straight.convert(mode), "")
     assert (np.asarray(found) == 255).all()
 
 
-def test_transparent_entry_of_a_palette_lies_over_white():
+def test_transparent_palette_entry_is_composited_over_white():
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 40, 50, 60])
     image.putpixel((1, 0), 1)
@@ -110,7 +110,7 @@ def test_transparent_entry_of_a_palette_lies_over_white():
     assert half.tolist() == [[[132, 137, 142], [40, 50, 60]]]
 
 
-def test_transparent_pixel_of_a_gif_lies_over_white():
+def test_transparent_gif_pixel_is_composited_over_white():
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 40, 50, 60])
     image.putpixel((1, 0), 1)
@@ -128,14 +128,14 @@ def test_transparent_pixel_of_a_gif_lies_over_white():
         (16, b"\x80\x01\x80\x81", 0x8001, [255, 128]),
     ],
 )
-def test_grey_that_a_png_declares_transparent_lies_over_white(depth, row, colour, expected):
+def test_grey_declared_transparent_by_a_png_is_composited_over_white(depth, row, colour, expected):
     chunk = (b"tRNS", struct.pack(">H", colour))
     found = pixels(decode(png((2, 1), depth, 0, [row], before=[chunk])))
     assert found[0, :, 0].tolist() == expected
 
 
 @pytest.mark.parametrize(("depth", "unit"), [(8, 1), (16, 257)])
-def test_colour_that_a_png_declares_transparent_lies_over_white(depth, unit):
+def test_colour_declared_transparent_by_a_png_is_composited_over_white(depth, unit):
     levels = [10, 20, 30, 40, 50, 60]
     row = b"".join(struct.pack(">B" if depth == 8 else ">H", level * unit) for level in levels)
     chunk = (b"tRNS", struct.pack(">3H", *(level * unit for level in levels[:3])))

@@ -1,4 +1,4 @@
-"""HEIF and HEIC: pixels as pillow-heif decodes them, each picture turned upright once."""
+"""HEIF and HEIC: pixels match pillow-heif, and each picture is rotated exactly once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EXPECTED = np.load(FOLDER / "pixels.npz")
 
 @pytest.fixture
 def no_package(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As if the extra were not installed."""
+    """Simulate that the extra is not installed."""
 
     def missing(name: str) -> None:
         raise ImportError(name)
@@ -36,7 +36,7 @@ def no_package(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
-def test_pixels_are_those_of_pillow_heif(name):
+def test_pixels_match_pillow_heif(name):
     found = decode(FILES[name])
     expected = EXPECTED[name]
     if expected.shape[2] == 4:
@@ -53,18 +53,18 @@ def test_lossless_file_gives_nearly_the_drawn_pixels():
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_picture_is_turned_upright_once(orientation):
+def test_picture_is_rotated_once(orientation):
     content = FILES[f"orientation_{orientation}"]
     found = decode(content)
     assert found.orientation is None
     assert corners(found.image) == "kryg"
     if orientation > 1:
-        assert b"irot" in content or b"imir" in content  # and EXIF says the same
+        assert b"irot" in content or b"imir" in content  # and EXIF has the same orientation
         assert b"Exif" in content
 
 
-def test_orientation_that_only_exif_has_does_not_count():
-    found = decode(FILES["exif_only"])  # the container's own boxes decide, and there are none
+def test_orientation_in_exif_only_is_ignored():
+    found = decode(FILES["exif_only"])  # only the container's own boxes count, and there are none
     assert (found.orientation, found.width, found.height) == (None, 24, 32)
 
 
@@ -104,7 +104,7 @@ def test_changed_bytes_give_a_picture_or_an_image_error(name, changes):
 
 
 @pytest.mark.usefixtures("no_package")
-def test_file_is_unsupported_without_the_extra_and_the_error_names_it():
+def test_without_the_extra_a_file_is_unsupported_and_the_error_names_the_extra():
     refused = failure(FILES["colour"])
     assert (refused.status, refused.format) == ("unsupported", "HEIF")
     assert "install the extra 'heif'" in str(refused)
@@ -112,13 +112,13 @@ def test_file_is_unsupported_without_the_extra_and_the_error_names_it():
 
 @pytest.mark.parametrize("brand", [b"heic", b"heix", b"hevc", b"mif1", b"msf1"])
 @pytest.mark.usefixtures("no_package")
-def test_each_brand_of_heif_is_known(brand):
+def test_each_heif_brand_is_known(brand):
     content = b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic"
     assert "install the extra 'heif'" in str(failure(content))
 
 
 @pytest.mark.parametrize("extension", IMAGE_EXTENSIONS)
-def test_files_of_every_listed_extension_are_read(extension):
+def test_files_with_every_listed_extension_are_read(extension):
     known = Image.registered_extensions()
     form = known.get(extension, "JPEG" if extension.startswith(".pj") else "HEIF")
     mode = {".pbm": "1", ".pgm": "L", ".pfm": "F"}.get(extension, "RGB")

@@ -1,4 +1,4 @@
-"""A JPEG is `ok` if every pixel is in the file, whatever its end looks like, and only then."""
+"""A JPEG is `ok` if and only if the file contains every pixel, whatever follows the data."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def by_pillow(content: bytes, draft: tuple[int, int] | None = None) -> np.ndarra
 
 
 def scan_starts(content: bytes) -> list[int]:
-    """Where the headers of scans begin."""
+    """The offsets at which scan headers begin."""
     return [match.start() for match in re.finditer(rb"\xff\xda\0[\x08\x0a\x0c\x0e]", content)]
 
 
@@ -106,7 +106,7 @@ def scan_starts(content: bytes) -> list[int]:
 
 @pytest.mark.parametrize("draft", [None, (30, 30), (15, 15)])
 @pytest.mark.parametrize("name", sorted(FILES))
-def test_pixels_are_those_of_pillow(name, draft):
+def test_pixels_match_pillow(name, draft):
     assert np.array_equal(pixels(decode(FILES[name], draft=draft)), by_pillow(FILES[name], draft))
 
 
@@ -118,18 +118,16 @@ def test_pixels_are_those_of_pillow(name, draft):
     st.sampled_from([0, 1, 2]),
     st.booleans(),
 )
-def test_pixels_of_any_size_and_draft_are_those_of_pillow(
-    width, height, enough, subsampling, progressive
-):
+def test_pixels_of_any_size_and_draft_match_pillow(width, height, enough, subsampling, progressive):
     options = {"subsampling": subsampling, "progressive": progressive}
     content = encode(picture(width, height), "JPEG", **options)
     assert np.array_equal(pixels(decode(content)), by_pillow(content))
-    if max(width, height) >= 16:  # smaller ones are never scaled
+    if max(width, height) >= 16:  # smaller pictures are never scaled
         draft = (enough, enough)
         assert np.array_equal(pixels(decode(content, draft=draft)), by_pillow(content, draft))
 
 
-# Ends --------------------------------------------------------------------------------------------
+# Ends of files -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("draft", [None, (15, 15)])
@@ -140,37 +138,37 @@ def test_pixels_of_any_size_and_draft_are_those_of_pillow(
         *itertools.product(ARITHMETIC, sorted(ENDS.keys() - LIKE_DATA.keys())),
     ],
 )
-def test_whole_picture_is_ok_however_the_file_ends(name, end, draft):
+def test_complete_picture_is_ok_for_any_end_of_the_file(name, end, draft):
     whole = FILES[name]
     content = whole.removesuffix(END) + ENDS[end]
     assert np.array_equal(pixels(decode(content, draft=draft)), pixels(decode(whole, draft=draft)))
 
 
 @pytest.mark.parametrize("name", sorted(ARITHMETIC))
-def test_arithmetic_coded_data_that_runs_into_text_is_corrupt(name):
+def test_arithmetic_coded_data_followed_by_text_is_corrupt(name):
     text = LIKE_DATA["no end marker, text"]
     assert failure(ARITHMETIC[name][:-2] + text).status == "corrupt"
 
 
 @quick
 @given(st.sampled_from(sorted(HUFFMAN)), st.binary(max_size=60))
-def test_nothing_that_follows_an_end_marker_decides(name, trailer):
+def test_bytes_after_an_end_marker_are_ignored(name, trailer):
     found = decode(HUFFMAN[name] + trailer)
     assert np.array_equal(pixels(found), pixels(decode(HUFFMAN[name])))
 
 
 @quick
 @example("one colour", 0.999, END)
-@example("progressive", 0.484375, END + HUFFMAN["smooth"])  # within a table
+@example("progressive", 0.484375, END + HUFFMAN["smooth"])  # inside a table
 @given(
     st.sampled_from(sorted(HUFFMAN)),
     st.floats(0, 0.9999),
     st.sampled_from([b"", END, END + b"text", b"\xff\x10 text", END + HUFFMAN["smooth"]]),
 )
-def test_data_cut_anywhere_is_truncated_with_any_bytes_behind_the_cut(name, share, end):
+def test_data_cut_anywhere_is_truncated_whatever_bytes_follow(name, share, end):
     content = HUFFMAN[name]
     start = scan_starts(content)[0]
-    start += 2 + content[start + 3]  # behind the header of the scan
+    start += 2 + content[start + 3]  # after the scan header
     cut = start + int(share * (len(content) - len(END) - start))
     assert failure(content[:cut] + end).status == "truncated"
     assert failure(content[:cut] + end, draft=(15, 15)).status == "truncated"
@@ -181,7 +179,7 @@ def test_data_cut_anywhere_is_truncated_with_any_bytes_behind_the_cut(name, shar
 def test_data_cut_before_a_known_trailer_is_truncated(name, end):
     content = HUFFMAN[name]
     start = scan_starts(content)[-1]
-    start += 2 + content[start + 3]  # behind the header of the scan
+    start += 2 + content[start + 3]  # after the scan header
     for share in (0.3, 0.8, 0.99):
         cut = start + int(share * (len(content) - len(END) - start))
         assert failure(content[:cut] + KNOWN_TRAILERS[end]).status == "truncated"
@@ -191,7 +189,7 @@ def test_data_cut_before_a_known_trailer_is_truncated(name, end):
 @pytest.mark.parametrize("name", sorted(ARITHMETIC))
 @pytest.mark.parametrize("lost", [12, 30, 150])
 @pytest.mark.parametrize("end", [b"", END, bytes(500), bytes(500) + END])
-def test_arithmetic_coded_data_that_is_cut_is_truncated(name, lost, end):
+def test_cut_arithmetic_coded_data_is_truncated(name, lost, end):
     assert failure(ARITHMETIC[name][: -2 - lost] + end).status == "truncated"
 
 
@@ -201,7 +199,7 @@ def test_progressive_file_without_its_last_scans_is_truncated(name):
     starts = scan_starts(content)
     assert len(starts) > 3
     for start in starts[1:]:
-        assert by_pillow(content[:start] + END).shape[2] == 3  # which does not tell
+        assert by_pillow(content[:start] + END).shape[2] == 3  # Pillow accepts it
         refused = failure(content[:start] + END)
         assert refused.status == "truncated"
         assert "scans do not complete the picture" in str(refused)
@@ -209,7 +207,7 @@ def test_progressive_file_without_its_last_scans_is_truncated(name):
 
 @pytest.mark.parametrize("end", [b"", END])
 @pytest.mark.parametrize("name", ["baseline", "grey", "CMYK", "progressive", "restart markers"])
-def test_download_that_broke_off_in_a_file_of_full_size_is_truncated(name, end):
+def test_preallocated_file_of_an_interrupted_download_is_truncated(name, end):
     content = HUFFMAN[name]
     for share in (0.5, 0.8, 0.95):
         cut = content[: int(len(content) * share)]
@@ -238,19 +236,19 @@ def test_restart_markers_out_of_order_are_corrupt():
     assert "instead of RST" in str(refused)
 
 
-def test_data_missing_within_the_picture_is_corrupt():
+def test_missing_data_inside_the_picture_is_corrupt():
     content = HUFFMAN["restart markers"]
     first = content.index(b"\xff\xd0", scan_starts(content)[0])
     assert failure(content[: first - 20] + content[first:]).status == "corrupt"
 
 
-def test_data_of_a_restart_interval_that_is_missing_is_truncated():
+def test_missing_data_of_a_restart_interval_is_truncated():
     content = HUFFMAN["restart markers"]
     last = max(match.start() for match in re.finditer(rb"\xff[\xd0-\xd7]", content))
     assert failure(content[:last] + END).status == "truncated"
 
 
-def test_data_left_over_before_the_end_marker_is_corrupt():
+def test_surplus_data_before_the_end_marker_is_corrupt():
     content = HUFFMAN["baseline"]
     at = scan_starts(content)[0] + 14
     refused = failure(content[:-2] + content[at : at + 300].replace(b"\xff", b"\xfe") + END)
@@ -258,10 +256,10 @@ def test_data_left_over_before_the_end_marker_is_corrupt():
     assert "extraneous bytes" in str(refused)
 
 
-def test_scan_header_that_libjpeg_only_warns_of_does_not_decide():
+def test_scan_header_that_libjpeg_only_warns_about_is_accepted():
     content = bytearray(HUFFMAN["baseline"])
     at = scan_starts(bytes(content))[0]
-    content[at + 11 : at + 14] = b"\0\0\0"  # as some cameras write it
+    content[at + 11 : at + 14] = b"\0\0\0"  # as written by some cameras
     assert np.array_equal(pixels(decode(bytes(content))), pixels(decode(HUFFMAN["baseline"])))
     assert failure(bytes(content[:-500]) + END).status == "truncated"
 
@@ -283,7 +281,7 @@ def test_changed_bytes_give_a_picture_or_an_image_error(name, changes, draft):
 
 @quick
 @given(st.binary(max_size=300), st.sampled_from([b"", HUFFMAN["progressive"][:200]]))
-def test_markers_of_any_bytes_are_read_without_an_exception(content, start):
+def test_any_bytes_of_markers_are_read_without_an_exception(content, start):
     data = JpegData(start + content)
     assert data.scans >= 0
     assert data.without_trailer.endswith(END)
@@ -302,7 +300,7 @@ def test_reported_jpegs_get_the_right_status(shared_data):
     assert failure(cut + END).status == "truncated"
 
 
-def test_jpeg_ls_and_a_height_after_the_data_are_named_as_unsupported() -> None:
+def test_jpeg_ls_and_a_height_after_the_data_are_reported_as_unsupported() -> None:
     imagecodecs = pytest.importorskip("imagecodecs")
     pixels = np.asarray(picture(20, 20, 3).convert("L"))
     said = failure(imagecodecs.jpegls_encode(pixels))
@@ -315,7 +313,7 @@ def test_jpeg_ls_and_a_height_after_the_data_are_named_as_unsupported() -> None:
     assert "whose height follows its data (DNL)" in str(said)
 
 
-def test_zeros_do_not_complete_the_blocks_that_a_cut_took() -> None:
+def test_zeros_do_not_replace_blocks_that_a_cut_removed() -> None:
     taken, tried = 0, 0
     for seed, (quality, subsampling) in itertools.product(
         range(5), [(100, 0), (95, 0), (90, 2), (75, 2)]
@@ -324,12 +322,12 @@ def test_zeros_do_not_complete_the_blocks_that_a_cut_took() -> None:
         for cut, zeros in itertools.product(range(1, 30, 2), (1, 3, 100)):
             tried += 1
             taken += isinstance(decoded_or_failed(content[: -2 - cut] + bytes(zeros)), Picture)
-    # A cut whose data the zeros complete to the bit cannot be told from a picture.
+    # If zeros complete the cut data exactly to the bit, it cannot be distinguished from a picture.
     assert taken / tried < 0.1
 
 
 @pytest.mark.parametrize("colour", ["white", "black", "grey", "navy", "#010203"])
-def test_a_flat_picture_may_end_in_zeros_of_its_own(colour: str) -> None:
+def test_a_flat_picture_may_end_with_its_own_zeros(colour: str) -> None:
     for size, subsampling, tail in itertools.product(range(8, 72, 8), (0, 1, 2), (b"", bytes(50))):
         flat = Image.new("RGB", (size, 8), colour)
         content = encode(flat, "JPEG", quality=90, subsampling=subsampling)
@@ -338,7 +336,7 @@ def test_a_flat_picture_may_end_in_zeros_of_its_own(colour: str) -> None:
 
 
 def ending_in_a_zero(subsampling: int) -> bytes:
-    """A JPEG whose last blocks have one colour and end in a zero byte of their own."""
+    """A JPEG whose last blocks have one colour and whose data ends with a zero byte."""
     for width in range(64, 256):
         content = encode(
             Image.new("RGB", (width, 64), (width, 0, 0)), "JPEG", subsampling=subsampling
@@ -349,7 +347,7 @@ def ending_in_a_zero(subsampling: int) -> bytes:
 
 
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
-def test_flat_blocks_that_a_cut_took_are_missed_if_the_rest_ends_like_them(subsampling):
+def test_removed_flat_blocks_are_not_detected_if_the_rest_ends_like_them(subsampling):
     flat = ending_in_a_zero(subsampling)[:-2]
     assert isinstance(decoded_or_failed(flat + END), Picture)
     for at in range(len(flat) - 40, len(flat) - 1):

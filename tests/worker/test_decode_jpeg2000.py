@@ -1,4 +1,4 @@
-"""JPEG 2000 of any bit depth comes out in its pixels; imagecodecs is the judge."""
+"""JPEG 2000 of any bit depth gives the pixels that imagecodecs decodes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pomona.worker.formats.jpeg2000 import _YCBCR
 
 
 def drawn(bits: int, channels: int) -> np.ndarray:
-    """Blocks of black, white and six levels between: (160, 200, channels) uint16."""
+    """Blocks of black, white and six levels in between: (160, 200, channels) uint16."""
     levels = np.random.default_rng(bits).integers(0, 8, (20, 25, channels))
     levels[:5] = 7
     levels[5:10] = 0
@@ -30,7 +30,7 @@ def encoded(samples: np.ndarray, bits: int, **options: object) -> bytes:
 @pytest.mark.parametrize("form", ["JP2", "J2K"])
 @pytest.mark.parametrize("options", [{"reversible": True}, {"level": 60}])
 @pytest.mark.parametrize("bits", [9, 10, 12, 14, 16])
-def test_white_of_more_than_8_bits_stays_white(bits, options, form):
+def test_white_with_more_than_8_bits_stays_white(bits, options, form):
     content = encoded(drawn(bits, 3), bits, codecformat=form, **options)
     steps = 2 ** (bits - 8)
     right = (imagecodecs.jpeg2k_decode(content).astype(int) + steps // 2) // steps
@@ -39,7 +39,7 @@ def test_white_of_more_than_8_bits_stays_white(bits, options, form):
 
 @pytest.mark.parametrize("bits", [12, 16])
 @pytest.mark.parametrize("channels", [2, 4])
-def test_opaque_alpha_of_more_than_8_bits_stays_opaque(channels, bits):
+def test_opaque_alpha_with_more_than_8_bits_stays_opaque(channels, bits):
     samples = drawn(bits, channels)
     samples[..., -1] = 2**bits - 1
     right = samples[..., : channels - 1] / (2**bits - 1) * 255
@@ -47,7 +47,7 @@ def test_opaque_alpha_of_more_than_8_bits_stays_opaque(channels, bits):
     assert np.abs(found - right).max() <= 1
 
 
-def test_ycbcr_of_more_than_8_bits_is_unsupported():
+def test_ycbcr_with_more_than_8_bits_is_unsupported():
     content = encoded(drawn(12, 3), 12, reversible=True)
     rgb = _YCBCR[:-1] + b"\x10"
     assert rgb in content
@@ -57,7 +57,7 @@ def test_ycbcr_of_more_than_8_bits_is_unsupported():
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.uint16])
-def test_signed_samples_of_more_than_8_bits_are_unsupported(dtype: type) -> None:
+def test_signed_samples_with_more_than_8_bits_are_unsupported(dtype: type) -> None:
     samples = drawn(12, 1)[..., 0].astype(dtype)
     content = imagecodecs.jpeg2k_encode(samples, bitspersample=12, reversible=True)
     if dtype is np.uint16:
@@ -68,7 +68,7 @@ def test_signed_samples_of_more_than_8_bits_are_unsupported(dtype: type) -> None
         assert "signed samples" in str(refused)
 
 
-def test_signed_samples_of_8_bits_are_unsupported() -> None:
+def test_signed_8_bit_samples_are_unsupported() -> None:
     samples = np.linspace(-100, 100, 2000).reshape(40, 50).astype(np.int8)
     refused = failure(imagecodecs.jpeg2k_encode(samples, reversible=True))
     assert refused.status == "unsupported"
@@ -76,7 +76,7 @@ def test_signed_samples_of_8_bits_are_unsupported() -> None:
 
 
 @pytest.mark.parametrize("boxes", [False, True])
-def test_without_its_end_marker_a_file_is_truncated_as_openjpeg_gives_no_pixels_of_it(
+def test_file_without_its_end_marker_is_truncated_because_openjpeg_gives_no_pixels(
     boxes: bool,
 ) -> None:
     whole = encode(picture(), "JPEG2000", no_jp2=not boxes, tile_size=(16, 16))

@@ -1,4 +1,4 @@
-"""What is too large is refused before its pixels take memory."""
+"""Images that are too large are refused before their pixels use memory."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def test_more_pixels_than_the_limit_are_refused_before_decoding(name, monkeypatc
     refused = failure(FILES[name], max_pixels=48 * 32 - 1)
     assert refused.status == "too_large"
     assert "1536 pixels, the limit is 1535: raise it with `max_pixels`" in str(refused)
-    if name not in ("ICO", "WEBP"):  # which Pillow refuses itself, before it has told their size
+    if name not in ("ICO", "WEBP"):  # Pillow itself refuses these before it reports their size
         assert (refused.width, refused.height) == (48, 32)
     assert refused.format == name.replace("progressive ", "").split()[0]
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
-def test_as_many_pixels_as_the_limit_are_decoded(name):
+def test_pictures_at_the_pixel_limit_are_decoded(name):
     assert decode(FILES[name], max_pixels=48 * 32).width == 48
 
 
@@ -84,7 +84,7 @@ def test_default_limit_is_178_million_pixels():
     assert failure(at[:-600]).status == "truncated"
 
 
-def test_size_that_no_table_holds_is_left_out():
+def test_size_beyond_the_range_of_table_columns_is_omitted():
     chunk = b"IHDR" + struct.pack(">IIBBBBB", 2**32 - 1, 2, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
     refused = failure(FILES["PNG"][:8] + chunk + FILES["PNG"][33:])
@@ -92,7 +92,7 @@ def test_size_that_no_table_holds_is_left_out():
 
 
 @pytest.mark.parametrize("keyword", [b"Comment", b"Raw profile type exif"])
-def test_text_that_unpacks_to_gigabytes_is_passed_over_and_not_unpacked(keyword):
+def test_text_that_decompresses_to_gigabytes_is_skipped_and_not_decompressed(keyword):
     bomb = (b"zTXt", keyword + b"\0\0" + zlib.compress(bytes(100_000_000)))
     content = png((1, 1), 8, 2, [bytes(3)], before=[bomb], after=[bomb])
     tracemalloc.start()
@@ -104,7 +104,7 @@ def test_text_that_unpacks_to_gigabytes_is_passed_over_and_not_unpacked(keyword)
 
 @pytest.mark.parametrize("limit", [1, 10, None, float("inf")])
 @pytest.mark.parametrize("name", sorted(FILES))
-def test_pillows_own_limit_neither_counts_nor_changes(name, limit, monkeypatch):
+def test_pillows_own_limit_is_ignored_and_unchanged(name, limit, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     assert decode(FILES[name]).width == 48
     assert failure(FILES[name], max_pixels=1000).status == "too_large"
@@ -123,7 +123,7 @@ def test_each_thread_has_its_own_limit():
     assert before == Image.MAX_IMAGE_PIXELS
 
 
-def test_other_threads_keep_pillows_limit_while_one_decodes(monkeypatch):
+def test_other_threads_keep_pillows_limit_during_a_decode(monkeypatch):
     inside, leave = threading.Event(), threading.Event()
 
     def wait(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""Headers that promise more than they hold take no memory: measured in a process with a limit."""
+"""Headers that claim more than the file holds use no memory; measured in a limited process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 from drawn import encode, picture, with_size
 from tiffs import Form, write
 
-LIMIT = 2**20  # what a hostile file may add to a process, in kB: 178 million pixels are 0.7 GB
+LIMIT = 2**20  # memory that a hostile file may add, in kB: 178 million pixels use 0.7 GB
 SCRIPT = """
 import json, resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (4 * 2**30,) * 2)
@@ -42,7 +42,7 @@ def png_that_claims(width: int, height: int) -> bytes:
 def gif_without_end() -> bytes:
     frames = [picture(64, 64, seed) for seed in range(2)]
     whole = encode(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=10)
-    first = whole.rindex(b"\x21\xf9\x04")  # the second frame's control block
+    first = whole.rindex(b"\x21\xf9\x04")  # the control block of the second frame
     return whole[:first] + whole[first:-1] * 3000
 
 
@@ -94,7 +94,7 @@ SIDES = ((65_535, 65_535), (65_535, 1), (13_000, 13_000))
         "tiff-bomb-in-one-strip",
     ],
 )
-def test_memory_is_bounded_by_the_limit_of_pixels(content: bytes, statuses: set[str]) -> None:
+def test_memory_is_bounded_by_the_pixel_limit(content: bytes, statuses: set[str]) -> None:
     assert len(content) < 20 * 2**20
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], input=content, capture_output=True, check=False

@@ -1,4 +1,4 @@
-"""PBM, PGM, PPM and PFM: errors say what is wrong with the file, in the terms of the formats."""
+"""PBM, PGM, PPM and PFM: errors describe the fault of the file in the terms of its format."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HEADERS = {
     ("header", "field", "value"),
     [(header, field, value) for header, (field, values) in HEADERS.items() for value in values],
 )
-def test_an_invalid_number_in_a_header_is_named_with_what_was_expected(
+def test_an_invalid_number_in_a_header_is_quoted_with_the_expected_range(
     header: str, field: str, value: str
 ) -> None:
     refused = failure(header.format(value).encode("latin-1") + bytes(64))
@@ -45,9 +45,7 @@ def test_an_invalid_number_in_a_header_is_named_with_what_was_expected(
         ("P3\n1 1\n255\n1 2 1234567890123", "1234567890123", 255),
     ],
 )
-def test_an_invalid_sample_that_is_written_as_text_is_named(
-    content: str, sample: str, highest: int
-) -> None:
+def test_an_invalid_sample_in_text_form_is_quoted(content: str, sample: str, highest: int) -> None:
     refused = failure(content.encode())
     assert refused.status == "corrupt"
     said = f"PPM: a sample is '{sample}', expected a whole number from 0 to {highest}"
@@ -55,7 +53,7 @@ def test_an_invalid_sample_that_is_written_as_text_is_named(
 
 
 @pytest.mark.parametrize("content", ["P5\n2 2\n", "P5\n2", "P5\n2 2\n255\n12", "P2\n2 2\n9\n1 2 3"])
-def test_a_file_that_ends_too_soon_is_truncated_and_not_said_to_hold_an_invalid_number(
+def test_a_file_that_ends_too_soon_is_truncated_and_not_reported_as_an_invalid_number(
     content: str,
 ) -> None:
     assert failure(content.encode()).status == "truncated"

@@ -1,4 +1,4 @@
-"""A PNG is `ok` if the chunks of its pixels are whole, whatever its other chunks hold."""
+"""A PNG is `ok` if the chunks with its pixels are intact, whatever its other chunks contain."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ PLAIN = png((6, 4), 8, 2, ROWS)
 
 
 def chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Name, first byte and length of the body of each chunk."""
+    """Name, offset and body length of each chunk."""
     at = len(SIGNATURE)
     while at < len(content):
         length, name = struct.unpack(">I4s", content[at : at + 8])
@@ -69,7 +69,7 @@ def wrapped(*parts: tuple[bytes, bytes]) -> bytes:
 
 
 def interlaced() -> bytes:
-    """8 x 8 greys in Adam7's seven passes, which Pillow does not write."""
+    """8 x 8 greys in the seven passes of Adam7, which Pillow does not write."""
     levels = np.arange(64, dtype=np.uint8).reshape(8, 8) + 100
     starts = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2))
     rows = b""
@@ -102,12 +102,12 @@ def by_pillow(content: bytes) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
-# Chunks that may be passed over ------------------------------------------------------------------
+# Skipped chunks ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("place", ["before", "after"])
 @pytest.mark.parametrize("name", sorted(ANCILLARY))
-def test_checksum_of_an_ancillary_chunk_does_not_decide(name, place):
+def test_checksum_of_an_ancillary_chunk_is_ignored(name, place):
     whole = png((6, 4), 8, 2, ROWS, **{place: [(name, ANCILLARY[name])]})
     found, expected = decode(with_wrong_checksum(whole, name)), decode(whole)
     assert np.array_equal(pixels(found), by_pillow(PLAIN))
@@ -117,13 +117,13 @@ def test_checksum_of_an_ancillary_chunk_does_not_decide(name, place):
 
 @quick
 @given(st.sampled_from(sorted(ANCILLARY)), st.binary(max_size=40), st.booleans())
-def test_content_of_an_ancillary_chunk_does_not_decide(name, body, first):
+def test_content_of_an_ancillary_chunk_is_ignored(name, body, first):
     place = {"before" if first else "after": [(name, body)]}
     assert np.array_equal(pixels(decode(png((6, 4), 8, 2, ROWS, **place))), by_pillow(PLAIN))
 
 
 @pytest.mark.parametrize("size", [2**20 + 1, 5_000_000])
-def test_profile_and_texts_of_any_size_are_passed_over(size):
+def test_profile_and_text_of_any_size_are_skipped(size):
     data = np.random.default_rng(0).bytes(size)
     large = [
         (b"iCCP", b"large\0\0" + zlib.compress(data)),
@@ -137,13 +137,13 @@ def test_profile_and_texts_of_any_size_are_passed_over(size):
         assert np.array_equal(pixels(decode(content)), by_pillow(PLAIN))
 
 
-def test_checksum_of_declared_transparency_does_not_decide():
+def test_checksum_of_the_transparency_chunk_is_ignored():
     whole = png((2, 1), 8, 0, [b"\x0a\x64"], before=[(b"tRNS", b"\0\x0a")])
     assert pixels(decode(with_wrong_checksum(whole, b"tRNS")))[0, :, 0].tolist() == [255, 100]
 
 
 @pytest.mark.parametrize("body", [b"", b"\0", b"\0\x0a\0", bytes(300)])
-def test_transparency_of_a_wrong_length_is_passed_over(body):
+def test_transparency_of_a_wrong_length_is_skipped(body):
     whole = png((2, 1), 8, 0, [b"\x0a\x64"], before=[(b"tRNS", body)])
     assert pixels(decode(whole))[0, :, 0].tolist() == [10, 100]
 
@@ -159,14 +159,14 @@ def test_transparency_of_a_wrong_length_is_passed_over(body):
         ),
     ],
 )
-def test_orientation_is_found_beside_large_and_broken_chunks(chunk):
+def test_orientation_is_found_next_to_large_and_broken_chunks(chunk):
     large = (b"iCCP", b"large\0\0" + zlib.compress(bytes(2_000_000)))
     content = png((6, 4), 8, 2, ROWS, before=[large, (b"gAMA", b"1"), chunk])
     assert decode(content).orientation is Image.Transpose.ROTATE_270
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
-def test_what_follows_the_last_chunk_does_not_decide(name):
+def test_bytes_after_the_last_chunk_are_ignored(name):
     expected = pixels(decode(FILES[name]))
     assert np.array_equal(pixels(decode(FILES[name] + b"trailer")), expected)
 
@@ -197,12 +197,12 @@ def test_flipped_bit_anywhere_in_the_pixels_is_corrupt(name):
 
 
 @pytest.mark.parametrize(("depth", "colour_type"), [(8, 1), (8, 9), (0, 2), (99, 2)])
-def test_header_without_a_mode_is_corrupt_and_says_so(depth, colour_type):
+def test_header_with_an_invalid_mode_is_corrupt_and_the_error_says_so(depth, colour_type):
     refused = failure(png((6, 4), depth, colour_type, ROWS))
     assert (refused.status, "colour mode in the header" in str(refused)) == ("corrupt", True)
 
 
-def test_damaged_data_with_a_right_checksum_is_corrupt():
+def test_damaged_data_with_a_valid_checksum_is_corrupt():
     header = struct.pack(">IIBBBBB", 6, 4, 8, 2, 0, 0, 0)
     data = bytearray(zlib.compress(b"".join(b"\0" + row for row in ROWS)))
     data[len(data) // 2] ^= 1
@@ -220,16 +220,16 @@ def test_file_cut_anywhere_is_truncated(name, share):
 
 @pytest.mark.parametrize("lost", [1, 2, 5])
 @pytest.mark.parametrize("height", [9, 20])
-def test_rows_that_the_data_lacks_are_truncated(lost, height):
+def test_missing_rows_are_truncated(lost, height):
     rows = [bytes([200 + row] * 18) for row in range(height)]
     header = struct.pack(">IIBBBBB", 6, height, 8, 2, 0, 0, 0)
     data = zlib.compress(b"".join(b"\0" + row for row in rows[:-lost]))
     content = wrapped((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
-    assert by_pillow(content).shape == (height, 6, 3)  # which does not tell
+    assert by_pillow(content).shape == (height, 6, 3)  # Pillow accepts it
     assert failure(content).status == "truncated"
 
 
-def test_rows_that_an_interlaced_file_lacks_are_truncated():
+def test_missing_rows_of_an_interlaced_file_are_truncated():
     (_, header, _), (_, at, length), _ = chunks(FILES["interlaced"])
     rows = zlib.decompress(FILES["interlaced"][at : at + length])
     part = (b"IDAT", zlib.compress(rows[:-9]))
@@ -239,24 +239,24 @@ def test_rows_that_an_interlaced_file_lacks_are_truncated():
 
 @pytest.mark.parametrize("colour", ["black", "white"])
 @pytest.mark.parametrize("size", [(1, 1), (3, 2), (40, 30)])
-def test_picture_of_one_colour_is_whole(colour, size):
+def test_picture_of_one_colour_is_complete(colour, size):
     for mode in ("RGB", "L", "P", "1", "RGBA", "LA", "I;16"):
         image = Image.new("L" if mode == "I;16" else "RGB", size, colour).convert(mode)
         assert decode(encode(image, "PNG")).image.size == size
 
 
-def test_palette_that_is_missing_is_corrupt():
+def test_missing_palette_is_corrupt():
     assert failure(png((2, 1), 8, 3, [b"\0\1"])).status == "corrupt"
 
 
-def test_pixels_in_chunks_that_others_part_are_corrupt():
+def test_pixel_chunks_separated_by_other_chunks_are_corrupt():
     header = struct.pack(">IIBBBBB", 6, 4, 8, 2, 0, 0, 0)
     data = zlib.compress(b"".join(b"\0" + row for row in ROWS))
     halves = [(b"IDAT", data[:20]), (b"tEXt", b"Title\0text"), (b"IDAT", data[20:])]
     assert failure(wrapped((b"IHDR", header), *halves, (b"IEND", b""))).status == "corrupt"
 
 
-def test_critical_chunk_that_is_unknown_is_unsupported():
+def test_unknown_critical_chunk_is_unsupported():
     content = PLAIN.replace(SIGNATURE, SIGNATURE + b"\0\0\0\4CgBI\x50\0\x20\2\x2b\xd5\xb3\x7f")
     refused = failure(content)
     assert refused.status == "unsupported"

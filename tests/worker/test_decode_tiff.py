@@ -1,4 +1,4 @@
-"""Every layout of a TIFF comes out in its pixels, or is refused."""
+"""Every TIFF layout gives its pixels or is refused."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ LAYOUTS = [
         "<>", ENCODERS, (1, 2, 3), (1, 2), SEGMENTS, (1, 2), (False, True)
     )
 ]
-EVERY = 97  # a prime: each kind of samples meets each value of each property of a layout
+EVERY = 97  # a prime, so that each kind of samples meets each value of each layout property
 
 
 def forms(photometric: int, extra: tuple[int, ...] | None) -> list[Form]:
-    """A part of all forms of these colours, another part for each kind of samples."""
+    """A sample of all forms with these colours; each kind of samples gets a different sample."""
     kinds = KINDS[:7] if photometric == PALETTE else KINDS
     found = []
     for number, kind in enumerate(kinds):
@@ -81,12 +81,12 @@ def is_decoded(form: Form) -> bool:
 
 
 def judged(content: bytes) -> np.ndarray:
-    """The samples as tifffile reads them, flat, in the order of the file."""
+    """The samples as tifffile reads them, flat, in file order."""
     return tifffile.imread(io.BytesIO(content)).ravel()
 
 
 @pytest.mark.parametrize(("photometric", "extra"), COLOURS)
-def test_no_layout_is_ok_and_wrong(photometric, extra):
+def test_no_layout_gives_wrong_pixels_with_status_ok(photometric, extra):
     counts: Counter[str] = Counter()
     for number, form in enumerate(forms(photometric, extra)):
         samples = draw(form, number, small=number % 2 == 0)
@@ -100,7 +100,7 @@ def test_no_layout_is_ok_and_wrong(photometric, extra):
             counts["unsupported"] += 1
             continue
         found = pixels(decode(content)).astype(int)
-        # Pillow rounds transparency in steps of its own.
+        # Pillow rounds transparency differently.
         tolerance = 0 if extra is not None and not any(extra) else 1
         assert np.abs(found - expected(form, samples)).max() <= tolerance, form
         counts["ok and right"] += 1
@@ -122,15 +122,15 @@ def test_white_is_zero_equals_its_black_is_zero_twin(kind, compression):
 
 
 @pytest.mark.parametrize("kind", ["f16", "f32", "f64"])
-def test_floats_whose_zero_is_white_are_turned_around_within_their_range(kind):
+def test_floats_whose_zero_is_white_are_inverted_within_their_range(kind):
     samples = draw(Form(kind), small=True)
     for top in (1, 255):
-        black = np.rint(samples * top * 64) / 64  # exact in 16 bits, and so is the negative
+        black = np.rint(samples * top * 64) / 64  # exact in 16 bits, as is the negative
         black = black.astype(samples.dtype).clip(0, top)
         black[0, 0] = top
         right = pixels(decode(write(Form(kind), black)))
         found = pixels(decode(write(Form(kind, WHITE), (top - black).astype(samples.dtype))))
-        assert np.abs(found.astype(int) - right).max() <= 1  # a half is rounded to even in both
+        assert np.abs(found.astype(int) - right).max() <= 1  # halves round to even in both
         assert (found[0, 0] == 255).all()
 
 
@@ -198,7 +198,7 @@ def test_jpeg_in_a_tiff_gives_nearly_the_pixels_of_the_same_file_without_compres
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
-def test_jpeg_in_a_tiff_that_lacks_data_is_truncated_and_not_grey(share):
+def test_jpeg_in_a_tiff_with_missing_data_is_truncated_and_not_grey(share):
     jpeg = encode(picture(), "JPEG", quality=95)
     part = jpeg[: int(len(jpeg) * share)]
     form = Form("u8", YCBCR, compression=7)
@@ -210,21 +210,21 @@ def test_jpeg_in_a_tiff_that_lacks_data_is_truncated_and_not_grey(share):
 
 @pytest.mark.parametrize("size", [(48, 31), (47, 32), (48, 33), (60_000, 60_000)])
 @pytest.mark.parametrize("compression", [6, 7])
-def test_jpeg_in_a_tiff_of_another_size_than_its_strip_is_corrupt(compression, size):
+def test_jpeg_in_a_tiff_with_a_size_other_than_its_strip_is_corrupt(compression, size):
     jpeg = with_size(encode(picture(), "JPEG", quality=95), *size)
     refused = failure(write(Form("u8", YCBCR, compression=compression), DRAWN, segments=[jpeg]))
     assert (refused.status, refused.width, refused.height) == ("corrupt", 48, 32)
     assert f"{size[0]} x {size[1]}" in str(refused)
 
 
-def test_jpeg_of_tiff_6_whose_tables_are_apart_is_unsupported():
+def test_tiff_6_jpeg_with_separate_tables_is_unsupported():
     content = write(Form("u8", YCBCR, compression=6), DRAWN, segments=[bytes(999)])
     refused = failure(content)
     assert refused.status == "unsupported"
     assert "tables are apart" in str(refused)
 
 
-def test_jpeg_of_tiff_6_in_one_strip_gives_the_pixels_of_the_jpeg():
+def test_tiff_6_jpeg_in_one_strip_gives_the_pixels_of_the_jpeg():
     jpeg = encode(picture(), "JPEG", quality=95, subsampling=0)
     found = pixels(decode(write(Form("u8", YCBCR, compression=6), DRAWN, segments=[jpeg])))
     assert np.abs(found.astype(int) - pixels(decode(jpeg))).max() <= 2
@@ -255,7 +255,7 @@ def test_fax_gives_its_pixels(compression, photometric, fill):
 
 @pytest.mark.parametrize("compression", ENCODERS)
 @pytest.mark.parametrize("segments", SEGMENTS[:3])
-def test_ycbcr_comes_out_in_its_colours(segments, compression):
+def test_ycbcr_keeps_its_colours(segments, compression):
     for order, predictor in itertools.product("<>", (1, 2)):
         form = Form("u8", YCBCR, (), order, compression, predictor, **segments)
         if is_sensible(form):
@@ -266,7 +266,7 @@ def test_ycbcr_comes_out_in_its_colours(segments, compression):
 @pytest.mark.parametrize("size", [(48, 32), (37, 21)])
 @pytest.mark.parametrize("compression", [1, 5, 8])
 @pytest.mark.parametrize("across_down", [(2, 1), (2, 2), (4, 1), (4, 2), (1, 2)])
-def test_subsampled_ycbcr_comes_out_in_its_colours_or_is_refused(across_down, compression, size):
+def test_subsampled_ycbcr_keeps_its_colours_or_is_refused(across_down, compression, size):
     across, down = across_down
     image = picture(*size).convert("YCbCr")
     bright = np.asarray(image)[..., 0]
@@ -292,7 +292,7 @@ def test_subsampled_ycbcr_comes_out_in_its_colours_or_is_refused(across_down, co
 @pytest.mark.parametrize("planar", [1, 2])
 @pytest.mark.parametrize("extras", [5, 6, 12, 200])
 @pytest.mark.parametrize(("kind", "photometric"), [("u8", BLACK), ("u16", RGB), ("f32", RGB)])
-def test_further_bands_of_a_sensor_are_ignored(kind, photometric, extras, planar):
+def test_additional_sensor_bands_are_ignored(kind, photometric, extras, planar):
     form = Form(kind, photometric, (0,) * extras, compression=8, planar=planar)
     samples = draw(form, small=True)
     found = pixels(decode(write(form, samples)))
@@ -300,7 +300,7 @@ def test_further_bands_of_a_sensor_are_ignored(kind, photometric, extras, planar
 
 
 @pytest.mark.parametrize("extra", [(0,), (2,)])
-def test_palette_with_another_sample_comes_out_in_its_colours(extra):
+def test_palette_with_an_extra_sample_keeps_its_colours(extra):
     samples = draw(Form("u8", PALETTE, extra))
     for order, compression, segments in itertools.product("<>", ENCODERS, SEGMENTS):
         form = Form("u8", PALETTE, extra, order, compression, **segments)
@@ -308,7 +308,7 @@ def test_palette_with_another_sample_comes_out_in_its_colours(extra):
         assert np.abs(found - expected(form, samples)).max() <= 1, form
 
 
-def test_lab_has_the_same_pixels_in_all_layouts():
+def test_lab_gives_the_same_pixels_in_all_layouts():
     samples = draw(Form("u8", LAB))
     right = pixels(decode(write(Form("u8", LAB), samples)))
     for order, compression, predictor, segments in itertools.product(
@@ -321,7 +321,7 @@ def test_lab_has_the_same_pixels_in_all_layouts():
 
 def test_inks_of_a_jpeg_in_a_tiff_are_not_inverted():
     inks = picture().convert("CMYK")
-    jpeg = encode(ImageChops.invert(inks), "JPEG", quality=95)  # Pillow writes them inverted
+    jpeg = encode(ImageChops.invert(inks), "JPEG", quality=95)  # Pillow inverts them on writing
     content = write(Form("u8", CMYK, compression=7), np.asarray(inks), segments=[jpeg])
     found = pixels(decode(content)).astype(int)
     assert np.abs(found - np.asarray(inks.convert("RGB"))).mean() < 3
@@ -355,10 +355,10 @@ def test_inks_of_a_jpeg_in_a_tiff_are_not_inverted():
         (Form("u16", RGB, (3,)), {}, "extra samples 3"),
         (Form("u16", BLACK, None), {}, "without the tag ExtraSamples"),
         (Form("u8", LAB), {259: [7]}, "L*a*b* of unsigned samples of 8 bits with compression 7"),
-        (Form("u8", YCBCR), {}, "YCbCr"),  # subsampled, if nothing is said
+        (Form("u8", YCBCR), {}, "YCbCr"),  # subsampled by default
     ],
 )
-def test_layout_that_may_come_out_wrong_is_unsupported_and_named(form, more, words):
+def test_layout_that_could_be_misread_is_unsupported_and_named(form, more, words):
     refused = failure(write(form, draw(form), more))
     assert refused.status == "unsupported"
     assert words in str(refused)
@@ -366,7 +366,7 @@ def test_layout_that_may_come_out_wrong_is_unsupported_and_named(form, more, wor
 
 
 @pytest.mark.parametrize("tag", [262, 273, 256])
-def test_missing_tag_that_decides_the_pixels_is_corrupt(tag):
+def test_missing_tag_that_determines_the_pixels_is_corrupt(tag):
     refused = failure(write(Form("u16"), draw(Form("u16")), {tag: []}))
     assert refused.status == "corrupt"
     assert "missing" in str(refused) or "strips" in str(refused)
@@ -381,7 +381,7 @@ def test_sparse_file_is_unsupported():
         assert (refused.status, "sparse" in str(refused)) == ("unsupported", True)
 
 
-def test_plane_that_is_ignored_need_not_be_in_the_file():
+def test_ignored_plane_may_be_missing_from_the_file():
     for form in (
         Form("u8", BLACK, (0,), planar=2, compression=8),
         Form("u16", RGB, (0, 0), planar=2),
@@ -400,7 +400,7 @@ def test_plane_that_is_ignored_need_not_be_in_the_file():
         assert np.abs(found.astype(int) - expected(form, samples)).max() <= 1, form
 
 
-def test_cmyk_with_transparency_is_unsupported_and_says_so():
+def test_cmyk_with_transparency_is_unsupported_and_the_error_says_so():
     for kind in ("u8", "u16"):
         for extra in (1, 2):
             form = Form(kind, CMYK, (extra,))
@@ -430,7 +430,7 @@ def test_orientation_is_applied_to_samples_of_any_depth(kind, orientation):
 
 
 @pytest.mark.parametrize("kind", ["u16", "f32"])
-def test_first_page_of_many_is_taken_at_any_depth(kind):
+def test_first_of_many_pages_is_decoded_at_any_depth(kind):
     dtype = Form(kind).dtype
     stack = np.stack([np.full((8, 8), level, dtype) for level in (1, 0, 1)])
     stack *= 65535 if kind == "u16" else 1
@@ -479,19 +479,19 @@ def test_offset_beyond_the_end_is_truncated():
 
 
 @pytest.mark.parametrize("name", sorted(NEW))
-def test_more_pixels_than_the_limit_are_refused_before_a_strip_is_unpacked(name, monkeypatch):
+def test_more_pixels_than_the_limit_are_refused_before_a_strip_is_decompressed(name, monkeypatch):
     monkeypatch.setattr(pomona.worker.formats.tiff, "bands", lambda *_: pytest.fail("was unpacked"))
     refused = failure(NEW[name], max_pixels=37 * 21 - 1)
     assert (refused.status, refused.width, refused.height) == ("too_large", 37, 21)
 
 
 @pytest.mark.parametrize("name", sorted(NEW))
-def test_as_many_pixels_as_the_limit_are_decoded_at_any_depth(name):
+def test_pictures_at_the_pixel_limit_are_decoded_at_any_depth(name):
     assert decode(NEW[name], max_pixels=37 * 21).width == 37
 
 
 @pytest.mark.parametrize("kind", ["u8", "u16"])
-def test_tile_far_larger_than_the_picture_is_refused_before_it_is_unpacked(kind, monkeypatch):
+def test_tile_far_larger_than_the_picture_is_refused_before_it_is_decompressed(kind, monkeypatch):
     monkeypatch.setattr(
         pomona.worker.formats.tiff, "plugin", lambda *_: pytest.fail("was unpacked")
     )
@@ -503,7 +503,7 @@ def test_tile_far_larger_than_the_picture_is_refused_before_it_is_unpacked(kind,
     assert failure(content).status == "too_large"
 
 
-def test_page_that_leads_to_itself_is_read_once():
+def test_page_that_links_to_itself_is_read_once():
     content = bytearray(NEW["16 bits"])
     start = int.from_bytes(content[4:8], "big")
     entries = int.from_bytes(content[start : start + 2], "big")
@@ -520,13 +520,13 @@ def test_tag_that_claims_billions_of_values_is_truncated():
     assert failure(bytes(content)).status == "truncated"
 
 
-def test_page_of_thousands_of_tags_is_corrupt():
+def test_page_with_thousands_of_tags_is_corrupt():
     page = b"".join(n.to_bytes(2, "big") + b"\0\4\0\0\0\1\0\0\0\1" for n in range(60_000))
     content = b"MM\0*\0\0\0\x08" + (60_000).to_bytes(2, "big") + page + bytes(4)
     assert failure(content).status == "corrupt"
 
 
-def test_tag_that_is_there_twice_is_corrupt():
+def test_duplicate_tag_is_corrupt():
     content = bytearray(NEW["16 bits"])
     start = int.from_bytes(content[4:8], "big") + 2
     content[start + 12 : start + 14] = content[start : start + 2]

@@ -1,4 +1,4 @@
-"""Networks of one channel get grey pixels: the luma of the decoded picture, before resizing."""
+"""Networks with one input channel get grey pixels: the luma of the picture, before resizing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KINDS = ["onnx", "onnx for ONNX Runtime", "h5", "keras", "xml"]
 
 
 def network(folder: Path, kind: str, channels: int = 1) -> tuple[Path, dict[str, Any]]:
-    """Write a network that gives the mean of its image times each of `WEIGHTS`."""
+    """Write a network that returns the mean of its image times each of `WEIGHTS`."""
     if kind in ("h5", "keras"):
         keras = import_keras()
         layers = keras.layers
@@ -62,7 +62,7 @@ def network(folder: Path, kind: str, channels: int = 1) -> tuple[Path, dict[str,
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_network_of_one_channel_gets_the_luma(tmp_path: Path, kind: str) -> None:
+def test_a_network_with_one_channel_gets_the_luma(tmp_path: Path, kind: str) -> None:
     path, options = network(tmp_path, kind)
     encoder = made(path, UNIT, **options)
     luma = np.asarray(PICTURE.convert("L").resize((32, 32), Image.Resampling.BICUBIC))
@@ -85,7 +85,7 @@ def test_other_numbers_of_channels_are_refused(tmp_path: Path, kind: str, channe
 
 @pytest.mark.parametrize(("channels", "order"), [(1, "RGB"), (1, "BGR"), (3, "grey")])
 @pytest.mark.parametrize("kind", ["onnx", "h5"])
-def test_a_channel_order_that_the_network_does_not_have_is_refused(
+def test_a_channel_order_that_does_not_fit_the_network_is_refused(
     tmp_path: Path, kind: str, channels: int, order: str
 ) -> None:
     path, _ = network(tmp_path, kind, channels)
@@ -94,14 +94,14 @@ def test_a_channel_order_that_the_network_does_not_have_is_refused(
         made(path, told)
 
 
-def test_a_network_by_name_takes_no_grey_pixels() -> None:
+def test_a_known_network_refuses_grey_pixels() -> None:
     settings = NetworkSettings(channel_order="grey")
     with pytest.raises(EncoderError, match="mobilenet_v2 takes images of 3 channels"):
         pomona.build_encoder("mobilenet_v2", "untrained:7", settings=settings)
 
 
 @pytest.mark.parametrize("resize", ["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"])
-def test_grey_pixels_are_those_of_keras_and_of_pillow(resize: str) -> None:
+def test_grey_pixels_match_keras_and_pillow(resize: str) -> None:
     pixels = resize_to(decode(drawn.encode(PICTURE, "PNG")), 24, 36, resize, grey=True)
     assert pixels.shape == (24, 36, 3)
     assert (pixels == pixels[..., :1]).all()
@@ -124,12 +124,12 @@ def test_grey_pixels_are_upright(orientation: int) -> None:
     assert np.abs(pixels.astype(int) - upright).max() <= 1
 
 
-def test_three_different_numbers_for_grey_pixels_are_refused() -> None:
+def test_different_numbers_per_channel_are_refused_for_grey_pixels() -> None:
     with pytest.raises(EncoderError, match="takes grey pixels: give one number for each"):
         Preprocessing(height=1, width=1, channel_order="grey", mean=(1, 2, 3), std=(1.0,) * 3)
 
 
-def test_a_table_of_grey_features_says_so(tmp_path: Path) -> None:
+def test_a_table_of_grey_features_records_the_channel_order(tmp_path: Path) -> None:
     path, _ = network(tmp_path, "h5")
     made(path, SCALED).save(tmp_path / "grey.encoder")
     folder = tmp_path / "photos"
@@ -143,7 +143,7 @@ def test_a_table_of_grey_features_says_so(tmp_path: Path) -> None:
     assert np.allclose(features.vectors[0], expected, atol=1e-5)
 
 
-def test_grey_and_colour_are_two_fingerprints(tmp_path: Path) -> None:
+def test_grey_and_colour_give_two_fingerprints(tmp_path: Path) -> None:
     for channels in (1, 3):
         (tmp_path / str(channels)).mkdir()
     one, three = (made(network(tmp_path / str(n), "h5", n)[0], SCALED) for n in (1, 3))
@@ -151,7 +151,7 @@ def test_grey_and_colour_are_two_fingerprints(tmp_path: Path) -> None:
     assert three.preprocessing.to_json()["channel_order"] == "RGB"
 
 
-def test_the_trial_network_of_one_channel_is_built(shared_data: Path) -> None:
+def test_the_shared_network_with_one_channel_is_built(shared_data: Path) -> None:
     path = shared_data / "trials" / "networks" / "one_channel.h5"
     if not path.exists():
         pytest.skip("the trials are not on this machine")

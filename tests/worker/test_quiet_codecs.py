@@ -1,4 +1,4 @@
-"""What libraries print while they decode is not seen, and nothing else is hidden."""
+"""Library output during decoding is silenced, and no other output is lost."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def test_libtiff_prints_outside_of_quiet_codecs_and_not_inside(capfd):
     assert capfd.readouterr().err == "heard again"
 
 
-def test_quiet_codecs_ends_with_an_exception(capfd):
+def test_an_exception_ends_quiet_codecs(capfd):
     with pytest.raises(KeyError), quiet_codecs():
         raise KeyError
     os.write(2, b"heard again")
     assert capfd.readouterr().err == "heard again"
 
 
-def test_quiet_codecs_ends_with_the_last_of_its_threads(capfd):
+def test_quiet_codecs_ends_with_its_last_thread(capfd):
     entered, leave = threading.Event(), threading.Event()
 
     def inside() -> None:
@@ -54,9 +54,9 @@ def test_quiet_codecs_ends_with_the_last_of_its_threads(capfd):
     assert capfd.readouterr().err == "heard again"
 
 
-def test_warnings_that_are_errors_are_harmless_inside_quiet_codecs():
+def test_warnings_as_errors_have_no_effect_inside_quiet_codecs():
     icon = bytearray(FILES["ICO"])
-    icon[6] = 47  # Pillow warns that the image is not of the expected size
+    icon[6] = 47  # Pillow warns that the image does not have the expected size
     with pytest.raises(ImageError):
         decode(bytes(icon))
     with quiet_codecs():
@@ -93,12 +93,14 @@ def quiet_process(content: bytes, how: str) -> tuple[list[str], str]:
     return done.stdout.decode().split("\n")[:-1], done.stderr.decode()
 
 
-def test_quiet_codecs_works_if_descriptor_2_is_closed():
+def test_quiet_codecs_works_with_a_closed_descriptor_2():
     assert quiet_process(NOISY, "closed") == (["corrupt"] * 3 + ["still closed"], "")
 
 
 def test_pillows_log_does_not_reach_the_terminal():
     content = bytearray(FILES["TIFF"])
-    at = content.index(struct.pack("<HHIH", 277, 3, 1, 3)) + 8  # Pillow logs too many samples
+    at = (
+        content.index(struct.pack("<HHIH", 277, 3, 1, 3)) + 8
+    )  # Pillow logs that there are too many samples
     content[at : at + 2] = struct.pack("<H", 60000)
     assert quiet_process(bytes(content), "open") == (["corrupt"] * 3, "heard again")

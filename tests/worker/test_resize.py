@@ -22,26 +22,26 @@ def grainy(width: int, height: int) -> Image.Image:
     return Image.fromarray(levels)
 
 
-def test_upright_picture_is_exactly_pillows_bicubic_resize():
+def test_upright_picture_equals_pillows_bicubic_resize():
     image = grainy(100, 80)
     expected = np.asarray(image.resize((24, 16), Image.Resampling.BICUBIC))
     assert np.array_equal(resize_to(upright(image), 16, 24), expected)
 
 
 @pytest.mark.parametrize("name", ["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"])
-def test_each_filter_is_pillows_filter_of_that_name(name):
+def test_each_filter_equals_pillows_filter_of_that_name(name):
     image = grainy(50, 60)
     expected = np.asarray(image.resize((24, 16), Image.Resampling[name.upper()]))
     assert np.array_equal(resize_to(upright(image), 16, 24, name), expected)
 
 
-def test_pixels_are_contiguous_uint8_in_rows_of_rgb():
+def test_pixels_are_contiguous_uint8_in_rgb_rows():
     pixels = resize_to(upright(picture(40, 30)), 8, 12)
     assert (pixels.shape, pixels.dtype) == ((8, 12, 3), np.uint8)
     assert pixels.flags.c_contiguous
 
 
-def test_picture_of_the_right_size_stays_as_it_is():
+def test_picture_with_the_target_size_is_unchanged():
     image = grainy(24, 16)
     assert np.array_equal(resize_to(upright(image), 16, 24), np.asarray(image))
 
@@ -56,33 +56,33 @@ def test_orientation_is_applied(orientation):
 @pytest.mark.parametrize("size", [(8, 8), (30, 45), (37, 53), (224, 192)])
 @pytest.mark.parametrize("name", ["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"])
 @pytest.mark.parametrize("orientation", [o for o in STORED if o > 1])
-def test_turning_last_is_within_one_level_of_turning_first(orientation, name, size):
+def test_rotating_last_is_within_one_level_of_rotating_first(orientation, name, size):
     height, width = size
-    image = grainy(90, 70)  # grain is the hardest: every filter overshoots, and is clipped
+    image = grainy(90, 70)  # grain is the hardest case: every filter overshoots and is clipped
     pixels = resize_to(decode(turned(image, orientation, "PNG")), height, width, name)
     expected = np.asarray(image.resize((width, height), Image.Resampling[name.upper()]))
     assert np.abs(pixels.astype(int) - expected).max() <= 1
 
 
-def test_turning_a_small_picture_of_contiguous_rows_gives_contiguous_rows():
+def test_rotating_a_small_contiguous_picture_gives_contiguous_rows():
     assert resize_to(decode(turned(picture(), 6, "PNG")), 20, 30).flags.c_contiguous
 
 
-def test_absurdly_long_picture_fits_without_gigabytes_of_filter():
+def test_extremely_long_picture_is_resized_without_gigabytes_of_filter_weights():
     image = Image.new("RGB", (1_000_000, 1), (10, 20, 30))
     assert (resize_to(upright(image), 4, 4) == (10, 20, 30)).all()
 
 
-def test_unknown_filter_is_refused_with_the_known_ones():
+def test_error_for_an_unknown_filter_lists_the_known_ones():
     with pytest.raises(EncoderError, match=r"'cubic'.*bilinear, bicubic"):
         resize_to(upright(picture()), 8, 8, "cubic")
 
 
-def test_preprocessing_survives_json():
+def test_preprocessing_survives_a_json_round_trip():
     assert Preprocessing.from_json(json.loads(json.dumps(SPEC.to_json()))) == SPEC
 
 
-def test_whole_numbers_and_lists_make_an_equal_preprocessing():
+def test_integers_and_lists_give_an_equal_preprocessing():
     same = Preprocessing(height=224, width=192, mean=[127.5] * 3, std=(127.5, 127.5, 127.5))
     assert (same, hash(same)) == (SPEC, hash(SPEC))
     assert Preprocessing(height=1, width=1, mean=(0, 0, 0), std=(1, 1, 1)).std == (1.0, 1.0, 1.0)
@@ -109,7 +109,7 @@ def test_whole_numbers_and_lists_make_an_equal_preprocessing():
         ("std", None),
     ],
 )
-def test_impossible_value_is_refused_by_name(field, value):
+def test_invalid_value_is_refused_and_its_field_is_named(field, value):
     with pytest.raises(EncoderError, match=rf"{field}.*expected") as refused:
         Preprocessing.from_json(SPEC.to_json() | {field: value})
     assert "\n" not in str(refused.value)

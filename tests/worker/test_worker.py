@@ -22,7 +22,7 @@ from pomona.worker.prepare import DecodeOptions, Row, Seen
 
 
 class MeanColour:
-    """A runtime whose vectors a reader can check: each image's mean red, green and blue."""
+    """A runtime whose vectors are easy to check: the mean red, green and blue of each image."""
 
     preprocessing = Preprocessing(height=16, width=16, mean=(0.0,) * 3, std=(1.0,) * 3)
     dimension = 3
@@ -60,7 +60,7 @@ def red(level: int = 255) -> bytes:
     return drawn.encode(Image.new("RGB", (20, 10), (level, 0, 0)), "PNG")
 
 
-def test_a_good_image_becomes_a_whole_row() -> None:
+def test_a_good_image_becomes_a_complete_row() -> None:
     content = red()
     (row,) = run(batch(content))
     assert row == {
@@ -78,7 +78,7 @@ def test_a_good_image_becomes_a_whole_row() -> None:
     }
 
 
-def test_every_input_row_gives_one_row_in_its_order() -> None:
+def test_rows_have_the_order_of_the_input() -> None:
     rows = run(batch(red(1), b"", red(2), b"junk", None, red(3)), batch(red(4)))
     assert [row["path"] for row in rows] == [f"file:/data/{i}.jpg" for i in (*range(6), 0)]
     assert [row["status"] for row in rows] == [
@@ -88,7 +88,7 @@ def test_every_input_row_gives_one_row_in_its_order() -> None:
     assert reds == [1.0, 2.0, 3.0, 4.0]
 
 
-def test_a_failed_row_has_no_vector_and_says_why() -> None:
+def test_a_failed_row_has_no_vector_and_a_reason() -> None:
     (row,) = run(batch(drawn.encode(drawn.picture(), "JPEG")[:-50]))
     assert row["features"] is None
     assert row["status"] == "truncated"
@@ -97,7 +97,7 @@ def test_a_failed_row_has_no_vector_and_says_why() -> None:
     assert row["content_sha256"]
 
 
-def test_an_image_for_which_memory_runs_out_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_exhausts_memory_gets_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     def decode(*_: object, **__: object) -> None:
         raise MemoryError
 
@@ -107,14 +107,14 @@ def test_an_image_for_which_memory_runs_out_is_a_row(monkeypatch: pytest.MonkeyP
     assert row["error"] == "takes more memory than this process has"
 
 
-def test_what_could_not_be_read_keeps_its_reason() -> None:
+def test_an_unreadable_file_keeps_its_reason() -> None:
     (row,) = run(batch(None, read_error="cannot be read: Permission denied"))
     assert (row["status"], row["error"]) == ("unreadable", "cannot be read: Permission denied")
     assert row["content_sha256"] is None
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 7])
-def test_batches_of_the_runtime_change_nothing(size: int) -> None:
+def test_the_batch_size_of_the_runtime_does_not_change_rows(size: int) -> None:
     contents = [red(1), b"", red(2), red(3), b"junk", red(4), red(5)]
     runtime = MeanColour(size)
     assert run(batch(*contents), runtime=runtime) == run(batch(*contents))
@@ -127,7 +127,7 @@ def test_batches_of_the_runtime_change_nothing(size: int) -> None:
     at_once=st.integers(2, 9),
     threads=st.integers(1, 3),
 )
-def test_a_device_that_computes_many_at_once_changes_no_row(
+def test_a_device_with_large_batches_does_not_change_rows(
     sizes: list[int], at_once: int, threads: int
 ) -> None:
     contents = iter([red(1), b"", red(2), b"junk", red(1), red(3), red(4), red(5)] * 4)
@@ -150,7 +150,7 @@ def test_threads_decode_while_a_device_computes() -> None:
 
     class Device(MeanColour):
         def predict(self, images: np.ndarray, features: np.ndarray) -> None:
-            assert later.wait(10)  # a later image is decoded meanwhile
+            assert later.wait(10)  # a later image is decoded at the same time
             super().predict(images, features)
 
     def decoded(data: memoryview, **settings: object) -> object:
@@ -165,7 +165,7 @@ def test_threads_decode_while_a_device_computes() -> None:
     assert [row["status"] for row in rows] == ["ok"] * 3
 
 
-def test_images_are_read_no_further_ahead_than_there_is_room() -> None:
+def test_images_are_prefetched_only_up_to_the_limit() -> None:
     drawn_so_far = 0
 
     def batches() -> Iterator[pa.RecordBatch]:
@@ -185,12 +185,12 @@ def test_each_image_is_reported_with_its_status() -> None:
     assert told == ["ok", "empty"]
 
 
-def test_the_limit_of_pixels_is_an_option() -> None:
+def test_the_pixel_limit_is_an_option() -> None:
     (out,) = featurize(iter([batch(red())]), MeanColour(), DecodeOptions(max_pixels=199))
     assert out["status"].to_pylist() == ["too_large"]
 
 
-def test_an_empty_batch_gives_an_empty_batch_of_the_schema() -> None:
+def test_an_empty_batch_gives_an_empty_batch_with_the_schema() -> None:
     (out,) = featurize(iter([batch()]), MeanColour())
     assert out.num_rows == 0
     assert out.schema.equals(FEATURE_SCHEMA)
@@ -209,7 +209,7 @@ def test_the_list_array_has_vectors_for_ok_rows_only(ok: list[bool]) -> None:
     assert vectors_array(ok, vectors).to_pylist() == [next(found) if good else None for good in ok]
 
 
-def test_the_same_bytes_are_computed_once() -> None:
+def test_identical_bytes_are_computed_once() -> None:
     runtime = MeanColour()
     first = run(batch(red(9), red(7), red(9), b"no image", b"no image"), runtime=runtime)
     assert [row["status"] for row in first] == ["ok"] * 3 + ["unsupported"] * 2
@@ -225,7 +225,7 @@ def test_copies_change_no_row_for_any_batch_size(batch_size: int, levels: list[i
     assert [row["features"] for row in rows] == [[level, 0, 0] for level in levels]
 
 
-def test_what_is_remembered_is_bounded() -> None:
+def test_the_dedup_cache_is_bounded() -> None:
     seen = Seen()
     for n in range(10_000):
         seen.add(Row(sha256=str(n), vector=np.zeros(1280, np.float32)))
@@ -234,7 +234,7 @@ def test_what_is_remembered_is_bounded() -> None:
     assert len(seen._known) == 16 * 2**20 // (1280 * 4 + 1024)
 
 
-def test_a_vector_larger_than_what_is_remembered_is_not() -> None:
+def test_a_vector_larger_than_the_dedup_cache_is_not_cached() -> None:
     seen = Seen()
     seen.add(Row(sha256="huge", vector=np.zeros(16 * 2**18, np.float32)))
     assert seen.find("huge") is None
@@ -242,7 +242,7 @@ def test_a_vector_larger_than_what_is_remembered_is_not() -> None:
     assert seen.find("small") is not None
 
 
-def test_broken_images_are_freed_at_once_not_when_the_collector_comes_by() -> None:
+def test_broken_images_are_freed_immediately_without_the_garbage_collector() -> None:
     rng = np.random.default_rng(0)
     cut_off = [
         drawn.encode(Image.fromarray(rng.integers(0, 256, (400, 400, 3), np.uint8)), "PNG")[:-9000]

@@ -57,9 +57,8 @@ def test_a_possible_classifier_output_is_accepted_with_a_note_at_build_time(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv(
-        "POMONA_CACHE", str(tmp_path / "cache")
-    )  # the session's cache may contain the encoder
+    # The session's cache may contain the encoder, and a cached encoder gets no note.
+    monkeypatch.setenv("POMONA_CACHE", str(tmp_path / "cache"))
     onnx_network(tmp_path / "fruit.onnx")
     with caplog.at_level("INFO", "pomona"):
         encoder = build.build_encoder(tmp_path / "fruit.onnx", settings=UNIT, runtime=runtime)
