@@ -1,4 +1,4 @@
-"""`read_features`: one matrix for notebooks, on this machine and on Spark."""
+"""`read_features`: one matrix for notebooks, from this machine and from Spark."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tables.write(folder, MATRIX, LABELS, failed=FAILED, parts=2)
 
 
-def test_the_matrix_and_the_table_are_the_same_memory(folder: Path) -> None:
+def test_the_matrix_and_the_table_share_memory(folder: Path) -> None:
     features = pomona.read_features(folder)
     lists = features.table["features"].chunk(0)  # combine_chunks would copy
     assert np.shares_memory(features.vectors, lists.flatten().to_numpy())
@@ -46,7 +46,7 @@ def test_labels_and_paths_are_in_the_order_of_the_matrix(folder: Path) -> None:
     assert (len(features), features.dimension) == (9, 4)
 
 
-def test_images_without_a_vector_are_named_with_their_status(folder: Path) -> None:
+def test_images_without_a_vector_are_listed_with_their_status(folder: Path) -> None:
     failed = pomona.read_features(folder).failed.to_pylist()
     assert [(row["path"], row["status"]) for row in failed] == FAILED
     assert failed[0]["error"] == "drawn as empty"
@@ -60,7 +60,7 @@ def test_pandas_gets_views_of_the_matrix(folder: Path) -> None:
     assert [label if isinstance(label, str) else None for label in frame["label"]] == LABELS
 
 
-def test_a_notebook_shows_labels_as_text_and_failures_with_their_reason(folder: Path) -> None:
+def test_a_notebook_displays_labels_as_text_and_failures_with_their_reason(folder: Path) -> None:
     shown = pomona.read_features(folder)._repr_html_()
     assert "9 vectors of 4 numbers" in shown
     assert "<script>" not in shown
@@ -68,7 +68,9 @@ def test_a_notebook_shows_labels_as_text_and_failures_with_their_reason(folder: 
     assert "drawn as empty" in shown
 
 
-def test_encoders_and_open_tables_show_themselves_too(folder: Path, encoder: Encoder) -> None:
+def test_encoders_and_open_tables_have_a_notebook_display_too(
+    folder: Path, encoder: Encoder
+) -> None:
     assert encoder.fingerprint in encoder._repr_html_()
     opened = open_vectors(pomona.FeatureTable.at(str(folder)))
     assert "9 vectors of 4 numbers" in opened._repr_html_()
@@ -86,7 +88,7 @@ def test_two_encoders_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.spark
-def test_spark_reads_the_rows_with_a_vector_and_what_made_them(
+def test_spark_reads_the_rows_with_a_vector_and_their_provenance(
     spark: SparkSession, folder: Path
 ) -> None:
     features = pomona.spark.read_features(spark, folder)
@@ -99,7 +101,7 @@ def test_spark_reads_the_rows_with_a_vector_and_what_made_them(
 
 
 @pytest.mark.spark
-def test_spark_reads_a_table_on_this_machine_for_any_name_and_default_of_spark(
+def test_spark_reads_a_local_table_for_any_name_and_default_file_system(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     folder = tmp_path / "set [1] {a,b}*"
@@ -122,7 +124,7 @@ def test_spark_refuses_two_encoders_on_any_file_system(
         pomona.spark.read_features(spark, f"{scheme}{folder}")
 
 
-def test_iter_features_gives_the_rows_of_read_features_in_batches(folder: Path) -> None:
+def test_iter_features_yields_the_rows_of_read_features_in_batches(folder: Path) -> None:
     whole = pomona.read_features(folder)
     batches = list(pomona.iter_features(folder, 4))
     assert [len(batch) for batch in batches] == [4, 4, 1]

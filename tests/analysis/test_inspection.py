@@ -36,14 +36,14 @@ def test_rows_whose_files_no_longer_exist_are_counted(tmp_path: Path) -> None:
     assert inspect(FeatureTable(tmp_path / "t")).missing_files is None
 
 
-def test_good_vectors_pass(tmp_path: Path) -> None:
+def test_valid_vectors_pass(tmp_path: Path) -> None:
     found = inspected(tmp_path, [1, 2, 3], [0, 0, 1])
     assert found.check.passed
     assert (found.rows, found.check.vectors) == (2, 2)
     assert found.labels == {"x": 1, None: 1}
 
 
-def test_failed_rows_have_no_vector_and_that_is_right(tmp_path: Path) -> None:
+def test_failed_rows_correctly_have_no_vector(tmp_path: Path) -> None:
     assert inspected(tmp_path, None, None, status="corrupt").check.passed
 
 
@@ -58,7 +58,7 @@ def test_failed_rows_have_no_vector_and_that_is_right(tmp_path: Path) -> None:
         (None, "missing"),
     ],
 )
-def test_a_bad_vector_is_counted_by_its_fault(
+def test_an_invalid_vector_is_counted_by_its_fault(
     tmp_path: Path, vector: list[float] | None, fault: str
 ) -> None:
     check = inspected(tmp_path, [1, 2, 3], vector, [4, 5, 6]).check
@@ -66,6 +66,6 @@ def test_a_bad_vector_is_counted_by_its_fault(
     assert getattr(check, fault) == 1
 
 
-def test_the_output_is_json_also_if_a_vector_is_not_finite(tmp_path: Path) -> None:
+def test_the_output_is_json_even_if_a_vector_is_not_finite(tmp_path: Path) -> None:
     told = json.dumps(inspected(tmp_path, [1, np.nan, -np.inf]).to_json(), allow_nan=False)
     assert json.loads(told)["first_rows"][0]["features"] == [1, None, None]

@@ -1,4 +1,4 @@
-"""Projection: the PCA of all rows, a table of its own, and the same from Spark."""
+"""Projection: the PCA of all rows, a table of its own, and the same result from Spark."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def source(tmp_path: Path) -> FeatureTable:
     return FeatureTable(tables.write(tmp_path / "t", MATRIX, LABELS, failed=FAILED, parts=3))
 
 
-def test_the_components_are_those_of_a_singular_value_decomposition(source: FeatureTable) -> None:
+def test_the_components_equal_a_singular_value_decomposition(source: FeatureTable) -> None:
     found = fit_projection(open_vectors(source), 4)
     centred = MATRIX.astype(np.float64) - MATRIX.astype(np.float64).mean(axis=0)
     _, sizes, directions = np.linalg.svd(centred, full_matrices=False)
@@ -54,7 +54,7 @@ def test_it_agrees_with_scikit_learn(source: FeatureTable) -> None:
 
 
 @given(st.integers(2, 30), st.integers(1, 30), st.integers(1, 5), st.integers(0, 2**32))
-def test_places_of_rows_in_memory_have_the_variance_that_scikit_learn_finds(
+def test_in_memory_projections_have_the_variance_that_scikit_learn_finds(
     rows: int, dimension: int, k: int, seed: int
 ) -> None:
     decomposition = pytest.importorskip("sklearn.decomposition")
@@ -63,23 +63,21 @@ def test_places_of_rows_in_memory_have_the_variance_that_scikit_learn_finds(
     kept = min(k, rows - 1, dimension)  # N centred rows have N - 1 components
     theirs = decomposition.PCA(kept, svd_solver="full").fit_transform(matrix.astype(np.float64))
     products = np.zeros((k, k))
-    products[:kept, :kept] = theirs.T @ theirs  # along the diagonal: components do not correlate
+    products[:kept, :kept] = theirs.T @ theirs  # on the diagonal: components are uncorrelated
     scale = products[0, 0]
     np.testing.assert_allclose(places.T.astype(np.float64) @ places, products, atol=1e-5 * scale)
     np.testing.assert_array_equal(principal_places(matrix, k), places)
 
 
 @pytest.mark.parametrize("rows", [90, 5])  # more and fewer rows than numbers in a vector
-def test_places_of_rows_in_memory_are_those_of_the_projected_table(
-    tmp_path: Path, rows: int
-) -> None:
+def test_in_memory_projections_equal_the_projected_table(tmp_path: Path, rows: int) -> None:
     folder = tables.write(tmp_path / "t", MATRIX[:rows], LABELS[:rows])
     projected = fit_projection(open_vectors(FeatureTable(folder)), 2).apply(MATRIX[:rows])
     places = principal_places(MATRIX[:rows], 2)
     np.testing.assert_allclose(np.abs(places), np.abs(projected), atol=1e-3)
 
 
-def test_rows_that_are_all_the_same_lie_in_one_place() -> None:
+def test_identical_rows_project_to_one_point() -> None:
     for shape in ((3, 9), (9, 3), (1, 1)):
         np.testing.assert_array_equal(principal_places(np.ones(shape, np.float32), 2), 0)
 
@@ -89,7 +87,7 @@ def test_signs_do_not_depend_on_the_library(source: FeatureTable) -> None:
     assert (components[np.arange(5), np.abs(components).argmax(axis=1)] > 0).all()
 
 
-def test_the_new_table_has_the_same_rows_and_a_fingerprint_of_its_own(
+def test_the_new_table_has_the_same_rows_and_its_own_fingerprint(
     source: FeatureTable, tmp_path: Path
 ) -> None:
     made = project(source, FeatureTable(tmp_path / "small"), 2)
@@ -104,7 +102,7 @@ def test_the_new_table_has_the_same_rows_and_a_fingerprint_of_its_own(
     assert inspect(FeatureTable(tmp_path / "small")).check.passed
 
 
-def test_cosines_are_kept_if_all_components_are(source: FeatureTable, tmp_path: Path) -> None:
+def test_keeping_all_components_keeps_cosines(source: FeatureTable, tmp_path: Path) -> None:
     project(source, FeatureTable(tmp_path / "all"), 6)
     ours = open_vectors(FeatureTable(tmp_path / "all")).matrix().vectors
     centred = MATRIX - MATRIX.mean(axis=0)
@@ -117,7 +115,7 @@ def test_the_same_table_gives_the_same_fingerprint(source: FeatureTable, tmp_pat
     assert project(source, FeatureTable(tmp_path / "other"), 3).fingerprint != one
 
 
-def test_many_rows_go_into_several_part_files(
+def test_many_rows_are_written_to_several_part_files(
     source: FeatureTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pomona.analysis.projection._PART_ROWS", 40)
@@ -137,13 +135,15 @@ def test_too_many_components_are_refused(tmp_path: Path, rows: int, k: int, mess
     assert not (tmp_path / "small").exists()
 
 
-def test_vectors_that_are_all_the_same_are_refused(tmp_path: Path) -> None:
+def test_identical_vectors_are_refused(tmp_path: Path) -> None:
     folder = tables.write(tmp_path / "t", np.ones((9, 3)), ["x"] * 9)
     with pytest.raises(UsageError, match="all vectors are the same"):
         project(FeatureTable(folder), FeatureTable(tmp_path / "small"), 1)
 
 
-def test_an_existing_table_is_replaced_only_if_asked(source: FeatureTable, tmp_path: Path) -> None:
+def test_an_existing_table_is_replaced_only_on_request(
+    source: FeatureTable, tmp_path: Path
+) -> None:
     small = FeatureTable(tmp_path / "small")
     project(source, small, 2)
     before = sorted(small.folder.iterdir())
@@ -160,7 +160,7 @@ def test_a_table_never_replaces_itself(source: FeatureTable) -> None:
         project(source, FeatureTable(source.folder / ".." / "t"), 2, overwrite=True)
 
 
-def test_a_run_that_fails_leaves_nothing(
+def test_a_failed_run_leaves_nothing(
     source: FeatureTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(*_: object) -> None:
@@ -174,7 +174,7 @@ def test_a_run_that_fails_leaves_nothing(
 
 @settings(max_examples=30)
 @given(st.lists(st.integers(0, 50), max_size=12), st.integers(1, 40))
-def test_a_map_shows_an_even_share_of_the_rows(sizes: list[int], most: int) -> None:
+def test_a_map_shows_an_evenly_spaced_sample(sizes: list[int], most: int) -> None:
     import pyarrow as pa
 
     points = MapPoints(sum(sizes))
@@ -194,7 +194,7 @@ def test_a_map_shows_an_even_share_of_the_rows(sizes: list[int], most: int) -> N
 # The command -------------------------------------------------------------------------------------
 
 
-def test_the_command_writes_beside_the_table_by_default(
+def test_the_command_writes_next_to_the_table_by_default(
     capfd: pytest.CaptureFixture[str], source: FeatureTable
 ) -> None:
     code, out, _ = run(capfd, "project", f"{source.folder}/", "-k", 2)
@@ -203,7 +203,7 @@ def test_the_command_writes_beside_the_table_by_default(
     assert out.splitlines()[1].split()[0] == "components"
 
 
-def test_json_has_the_share_of_each_component(
+def test_json_contains_the_share_of_each_component(
     capfd: pytest.CaptureFixture[str], source: FeatureTable, tmp_path: Path
 ) -> None:
     _, out, _ = run(capfd, "project", source.folder, "-k", 3, "-o", tmp_path / "s", "--json")
@@ -220,7 +220,7 @@ def test_json_has_the_share_of_each_component(
 
 
 @pytest.mark.parametrize("k", [1, 2])
-def test_the_plot_takes_any_label(
+def test_the_plot_accepts_any_label(
     capfd: pytest.CaptureFixture[str], source: FeatureTable, tmp_path: Path, k: int
 ) -> None:
     pytest.importorskip("matplotlib", reason="a plot needs pip install '.[analysis]'")
@@ -232,7 +232,7 @@ def test_the_plot_takes_any_label(
     assert drawing.rstrip().endswith("</svg>")
 
 
-def test_a_bad_target_is_one_line(
+def test_an_invalid_target_is_reported_in_one_line(
     capfd: pytest.CaptureFixture[str], source: FeatureTable, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("mine")
@@ -245,7 +245,7 @@ def test_a_bad_target_is_one_line(
 
 
 @pytest.mark.spark
-def test_spark_makes_the_same_table(
+def test_spark_writes_the_same_table(
     source: FeatureTable, tmp_path: Path, spark: SparkSession
 ) -> None:
     from pomona.spark.pca import project_on_spark
@@ -265,7 +265,7 @@ def test_spark_makes_the_same_table(
 
 
 @pytest.mark.spark
-def test_spark_replaces_a_table_only_if_asked(
+def test_spark_replaces_a_table_only_on_request(
     source: FeatureTable, tmp_path: Path, spark: SparkSession
 ) -> None:
     from pomona.spark.pca import project_on_spark
@@ -279,7 +279,7 @@ def test_spark_replaces_a_table_only_if_asked(
 
 
 @pytest.mark.spark
-def test_spark_writes_to_a_hadoop_file_system_and_replaces_only_a_table_and_only_if_asked(
+def test_spark_writes_to_a_hadoop_file_system_and_replaces_only_a_table_and_only_on_request(
     source: FeatureTable, tmp_path: Path, spark: SparkSession, remote: str
 ) -> None:
     from pomona.spark.pca import project_on_spark

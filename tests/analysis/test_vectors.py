@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tables.write(tmp_path_factory.mktemp("vectors"), MATRIX, LABELS, failed=FAILED, parts=3)
 
 
-def test_rows_without_a_vector_are_passed_over(folder: Path) -> None:
+def test_rows_without_a_vector_are_skipped(folder: Path) -> None:
     vectors = open_vectors(FeatureTable(folder))
     assert (vectors.rows, vectors.all_rows, vectors.dimension) == (23, 25, 4)
     whole = vectors.matrix()
@@ -38,7 +38,9 @@ def test_rows_without_a_vector_are_passed_over(folder: Path) -> None:
 
 
 @given(size=st.integers(1, 30))
-def test_blocks_of_any_size_hold_the_same_rows_in_the_same_order(folder: Path, size: int) -> None:
+def test_blocks_of_any_size_contain_the_same_rows_in_the_same_order(
+    folder: Path, size: int
+) -> None:
     blocks = list(open_vectors(FeatureTable(folder)).blocks(size))
     assert [len(block) for block in blocks[:-1]] == [size] * (len(blocks) - 1)
     assert all(len(block.paths) == len(block.labels) == len(block) for block in blocks)
@@ -50,7 +52,7 @@ def test_a_batch_without_failures_is_not_copied(tmp_path: Path) -> None:
     tables.write(tmp_path, MATRIX, LABELS)
     (block,) = open_vectors(FeatureTable(tmp_path)).blocks()
     assert not block.vectors.flags.owndata
-    assert not block.vectors.flags.writeable  # Arrow's memory, which nobody may change
+    assert not block.vectors.flags.writeable  # Arrow's memory, which is read-only
 
 
 def test_rows_of_two_encoders_are_refused(tmp_path: Path) -> None:
@@ -69,7 +71,7 @@ def test_a_vector_that_is_not_finite_is_named(tmp_path: Path, value: float) -> N
         list(open_vectors(FeatureTable(tmp_path)).blocks())
 
 
-def test_a_vector_of_another_length_is_named(tmp_path: Path) -> None:
+def test_a_vector_of_a_different_length_is_named(tmp_path: Path) -> None:
     tables.write(tmp_path, MATRIX, LABELS)
     (part,) = tmp_path.glob("*.parquet")
     table = pq.read_table(part).to_pylist()
@@ -79,7 +81,7 @@ def test_a_vector_of_another_length_is_named(tmp_path: Path) -> None:
         open_vectors(FeatureTable(tmp_path)).matrix()
 
 
-def test_a_vector_with_a_null_in_it_is_named(tmp_path: Path) -> None:
+def test_a_vector_that_contains_a_null_is_named(tmp_path: Path) -> None:
     tables.write(tmp_path, MATRIX, LABELS)
     (part,) = tmp_path.glob("*.parquet")
     table = pq.read_table(part).to_pylist()
@@ -101,7 +103,7 @@ READERS: list[Callable[[Vectors], object]] = [
 
 @pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize("by", [-1, 1])
-def test_a_table_that_grows_or_shrinks_while_it_is_read_is_one_clear_error(
+def test_a_table_that_grows_or_shrinks_during_reading_is_one_clear_error(
     tmp_path: Path, by: int, read: Callable[[Vectors], object]
 ) -> None:
     folder = tables.write(tmp_path / "t", MATRIX, LABELS, parts=23)
@@ -114,7 +116,7 @@ def test_a_table_that_grows_or_shrinks_while_it_is_read_is_one_clear_error(
         read(vectors)
 
 
-def test_a_table_without_any_vector_is_an_empty_matrix(tmp_path: Path) -> None:
+def test_a_table_without_vectors_gives_an_empty_matrix(tmp_path: Path) -> None:
     tables.write(tmp_path, np.empty((0, 4)), [], failed=FAILED[:1])
     vectors = open_vectors(FeatureTable(tmp_path))
     assert vectors.matrix().vectors.shape == (0, 4)

@@ -1,9 +1,9 @@
-"""Put on a worker's PYTHONPATH, this makes two sizes of images deadly, as a decoder's bug would.
+"""On a worker's PYTHONPATH, this file makes two image sizes fatal, as a decoder bug would.
 
 Loading a picture 13 pixels high ends the process with SIGSEGV; one 17 pixels high hangs. Opening a
-file called stalled.png hangs, as on a network file system that is gone. If EVERY_IMAGE_IS_POISON is
-set, loading any picture ends the process. If IMAGES_AT_ONCE is set, OpenVINO's runtime takes so
-many at once, as a GPU's does, so that threads decode.
+file called stalled.png hangs, like a file on a lost network file system. If EVERY_IMAGE_IS_POISON
+is set, loading any picture ends the process. If IMAGES_AT_ONCE is set, the OpenVINO runtime takes
+that many images at once, as on a GPU, so threads decode.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _load, _open, _decode_jpeg = ImageFile.ImageFile.load, os.open, simplejpeg.decod
 
 
 def load(self: ImageFile.ImageFile) -> Any:
-    strike(self.size[1])
+    crash_or_hang(self.size[1])
     return _load(self)
 
 
 def decode_jpeg(content: bytes, *arguments: Any, **more: Any) -> Any:
-    strike(simplejpeg.decode_jpeg_header(content)[0])
+    crash_or_hang(simplejpeg.decode_jpeg_header(content)[0])
     return _decode_jpeg(content, *arguments, **more)
 
 
-def strike(height: int) -> None:
+def crash_or_hang(height: int) -> None:
     if height == 13 or "EVERY_IMAGE_IS_POISON" in os.environ:
         os.kill(os.getpid(), signal.SIGSEGV)
     if height == 17:

@@ -1,4 +1,4 @@
-"""Whose fault it is if a worker process ends: the same rule on both engines."""
+"""The cause of a worker process's death: the same rule on both engines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pomona.errors import RunError
 from pomona.processes.crash_policy import ENDS_IN_A_ROW, STRIKES, CrashPolicy, canary_image
 
 
-def test_an_image_is_the_cause_if_it_ends_two_processes():
+def test_an_image_that_ends_two_processes_is_the_cause():
     policy = CrashPolicy()
     assert not policy.is_suspect("a")
     assert not policy.ended_over(["a"])
@@ -30,7 +30,7 @@ def test_images_in_one_batch_are_all_suspects_and_none_is_the_cause_yet():
 
 
 @given(st.lists(st.booleans(), max_size=60))
-def test_the_canary_is_due_if_and_only_if_processes_end_in_a_row_with_no_image_done(ends):
+def test_the_canary_is_due_exactly_if_consecutive_processes_end_with_no_image_done(ends):
     policy = CrashPolicy()
     in_a_row = 0
     for number, ended in enumerate(ends):
@@ -43,7 +43,7 @@ def test_the_canary_is_due_if_and_only_if_processes_end_in_a_row_with_no_image_d
         assert policy.needs_canary == (in_a_row >= ENDS_IN_A_ROW)
 
 
-def test_a_process_that_ends_over_the_canary_is_in_the_number_of_the_message():
+def test_a_process_that_ends_on_the_canary_is_included_in_the_reported_count():
     policy = CrashPolicy()
     for number in range(ENDS_IN_A_ROW):
         policy.ended_over([number])
@@ -52,11 +52,11 @@ def test_a_process_that_ends_over_the_canary_is_in_the_number_of_the_message():
     assert "SIGKILL" in said
 
 
-def test_processes_that_end_over_no_image_end_the_run_unless_rows_are_kept_in_between():
+def test_processes_that_end_without_an_image_end_the_run_unless_rows_are_kept_in_between():
     policy = CrashPolicy(starts_in_a_row=3)
     for _ in range(2):
         policy.ended_over_no_image("memory is short")
-    policy.done()  # images that reach no table do not count
+    policy.done()  # images without a row in the table do not count
     policy.kept()
     for _ in range(2):
         policy.ended_over_no_image("memory is short")
@@ -65,7 +65,7 @@ def test_processes_that_end_over_no_image_end_the_run_unless_rows_are_kept_in_be
         policy.ended_over_no_image("memory is short")
 
 
-def test_the_canary_is_a_picture_that_pillow_reads():
+def test_the_canary_is_a_picture_that_pillow_can_read():
     with Image.open(io.BytesIO(canary_image())) as image:
         image.load()
         assert image.format == "JPEG"

@@ -1,4 +1,4 @@
-"""Images one by one in a process of their own: whatever they do to it, each gets its row."""
+"""Images computed one by one in a separate process: each gets a row, whatever it does."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pomona.worker.prepare import EXACT
 
 @pytest.fixture
 def worker(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> Iterator[IsolatedWorker]:
-    """One whose children meet images that end or hang them."""
+    """A worker whose child processes meet images that crash or hang them."""
     monkeypatch.syspath_prepend(str(POISON))
     isolated = IsolatedWorker(lambda: encoder, EXACT, image_timeout_s=3.0)
     yield isolated
@@ -31,7 +31,7 @@ def worker(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> Iterator[Isolat
 
 
 def images(folder: Path, heights: list[int]) -> list[pa.RecordBatch]:
-    """Pictures of these heights: 13 is deadly, 17 hangs."""
+    """Pictures with the given heights: 13 crashes the process, 17 hangs it."""
     files = []
     for number, height in enumerate(heights):
         path = folder / f"{number:02d}.png"
@@ -40,7 +40,7 @@ def images(folder: Path, heights: list[int]) -> list[pa.RecordBatch]:
     return list(read_batches(files, parse_label_rule("parent")))
 
 
-def test_rows_are_those_of_the_plain_worker(
+def test_rows_equal_those_of_the_plain_worker(
     worker: IsolatedWorker, encoder: Encoder, tmp_path: Path
 ) -> None:
     batches = images(tmp_path, [20, 30, 40])
@@ -50,7 +50,7 @@ def test_rows_are_those_of_the_plain_worker(
     assert worker.loads == 1
 
 
-def test_an_image_that_ends_or_hangs_its_process_is_the_only_one_to_pay(
+def test_an_image_that_crashes_or_hangs_its_process_fails_alone(
     worker: IsolatedWorker, tmp_path: Path
 ) -> None:
     rows = pa.Table.from_batches(worker.featurize(iter(images(tmp_path, [20, 13, 17, 30]))))
@@ -60,7 +60,7 @@ def test_an_image_that_ends_or_hangs_its_process_is_the_only_one_to_pay(
     assert rows["modified"].cast(pa.int64()).to_pylist() == [1_700_000_000_123_000] * 4
 
 
-def test_many_images_in_a_row_that_end_their_process_are_all_named(
+def test_many_consecutive_images_that_crash_their_process_are_all_named(
     worker: IsolatedWorker, tmp_path: Path
 ) -> None:
     heights = [13] * (ENDS_IN_A_ROW + 1) + [20]
@@ -68,7 +68,7 @@ def test_many_images_in_a_row_that_end_their_process_are_all_named(
     assert rows["status"].to_pylist() == ["crashed"] * (ENDS_IN_A_ROW + 1) + ["ok"]
 
 
-def test_a_failure_that_every_image_meets_blames_none(
+def test_a_failure_of_every_image_marks_none_as_crashed(
     worker: IsolatedWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EVERY_IMAGE_IS_POISON", "1")
@@ -76,7 +76,7 @@ def test_a_failure_that_every_image_meets_blames_none(
         list(worker.featurize(iter(images(tmp_path, [20] * ENDS_IN_A_ROW))))
 
 
-def test_a_process_that_cannot_start_is_no_fault_of_an_image(
+def test_a_process_that_cannot_start_marks_no_image_as_crashed(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "openvino.py").write_text("raise ImportError('half installed')")

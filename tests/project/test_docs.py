@@ -1,4 +1,4 @@
-"""What the pages say is true: their code runs, their commands parse, their links lead somewhere."""
+"""The documentation is correct: its code runs, its commands parse, and its links resolve."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ def blocks(language: str) -> list[Block]:
             if match["language"] == language:
                 before = text[: match.start()]
                 marker = NOT_RUN.search(before)
-                line = before.count("\n") + 2  # of the block's first line
+                line = before.count("\n") + 2  # the line number of the block's first line
                 reason = marker["reason"] if marker else None
                 found.append(Block(page, line, match["text"], reason))
     return found
 
 
 def commands(name: str, command: click.Command) -> list[tuple[str, click.Command]]:
-    """The command by its full name, and all those below it: `pomona`, `pomona extract`, ..."""
+    """The full names of a command and of its subcommands: `pomona`, `pomona extract`, ..."""
     below = command.commands.items() if isinstance(command, click.Group) else ()
     deeper = (found for last, made in below for found in commands(f"{name} {last}", made))
     return [(name, command), *deeper]
@@ -102,10 +102,10 @@ def test_python_on_the_pages_runs(
 
 
 def parse(line: str) -> None:
-    """Parse a line of a terminal as `pomona` would, without running it.
+    """Parse a shell line as `pomona` would, without running it.
 
     Raises:
-        click.UsageError: no such command or option, a missing argument, a value that cannot be.
+        click.UsageError: no such command or option, a missing argument, or an invalid value.
     """
     lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
@@ -121,12 +121,12 @@ def parse(line: str) -> None:
         assert found is not None
         command = found
         context = click.Context(command, context, info_name=name, **command.context_settings)
-    with suppress(click.exceptions.Exit):  # --help and --version end here
+    with suppress(click.exceptions.Exit):  # --help and --version exit here
         command.make_context(context.info_name, rest, context.parent)
 
 
 def typed(block: Block) -> list[str]:
-    """What is typed at the prompt in a console block."""
+    """The commands typed at the prompt of a console block."""
     lines = block.text.replace("\\\n", " ").splitlines()
     return [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
 
@@ -147,7 +147,7 @@ def test_commands_on_the_pages_parse(block: Block) -> None:
         "pomona extract photos/ features/ --workers none | head",
     ],
 )
-def test_a_command_that_does_not_exist_would_be_found(line: str) -> None:
+def test_a_command_that_does_not_exist_is_detected(line: str) -> None:
     with pytest.raises(click.UsageError):
         parse(line)
 
@@ -173,7 +173,7 @@ def test_the_commands_of_getting_started_run_as_printed(tmp_path: Path) -> None:
     assert (tmp_path / "report.html").stat().st_size > 100_000
 
 
-# What the pages name -----------------------------------------------------------------------------
+# References --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -183,19 +183,19 @@ def test_files_named_on_the_pages_exist(page: Path) -> None:
     folders = ("benchmarks", "docs", "examples", "fuzzing", "src", "tests")
     files = [path.as_posix() for folder in folders for path in (REPOSITORY / folder).rglob("*")]
     missing = [name for name in named if not fnmatch.filter(files, f"*/{name}")]
-    assert missing in ([], ["job.py"])  # the program that a page has its reader write
+    assert missing in ([], ["job.py"])  # the program that the page asks the reader to write
 
 
 def messages() -> list[str]:
-    """Messages in the first column of the tables in errors.md."""
+    """The messages in the first column of the tables in errors.md."""
     page = (DOCS / "errors.md").read_text(encoding="utf-8")
     return re.findall(r"^\| `([^`]* [^`]*)` \|", page, re.MULTILINE)
 
 
 def strings_of_the_package() -> list[str]:
-    """Every string in the source, in the words of the command line.
+    """Every string in the source, as the command line prints it.
 
-    `...` is in place of what an f-string fills in.
+    `...` stands for each value of an f-string.
     """
     found = []
     for path in (REPOSITORY / "src" / "pomona").rglob("*.py"):
@@ -209,7 +209,7 @@ def strings_of_the_package() -> list[str]:
     return [in_options(text) for text in found]
 
 
-def test_messages_on_the_page_of_errors_are_those_of_the_program() -> None:
+def test_messages_on_the_errors_page_occur_in_the_program() -> None:
     strings = strings_of_the_package()
     assert len(messages()) > 30
     for message in messages():
@@ -227,7 +227,7 @@ def expanded_cli_page() -> str:
 
 
 @pytest.mark.parametrize(("name", "command"), commands("pomona", app))
-def test_every_command_and_option_is_on_the_page(name: str, command: click.Command) -> None:
+def test_every_command_and_option_is_on_the_cli_page(name: str, command: click.Command) -> None:
     _, heading, rest = expanded_cli_page().partition(f"\n## {name}\n")
     assert heading
     section, _, _ = rest.partition("\n## ")
@@ -238,7 +238,7 @@ def test_every_command_and_option_is_on_the_page(name: str, command: click.Comma
             assert re.search(rf"(?<![\w-]){re.escape(shown)}(?![\w-])", section), shown
 
 
-def test_help_on_the_page_is_what_a_terminal_of_80_columns_shows() -> None:
+def test_help_on_the_cli_page_equals_that_of_an_80_column_terminal() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pomona", "extract", "--help"],
         env=os.environ | {"COLUMNS": "80"},
@@ -249,7 +249,7 @@ def test_help_on_the_page_is_what_a_terminal_of_80_columns_shows() -> None:
     assert f"```text\n{done.stdout}```" in expanded_cli_page()
 
 
-def test_a_command_without_a_place_on_the_page_is_an_error() -> None:
+def test_a_command_missing_from_the_cli_page_is_an_error() -> None:
     page = (DOCS / "cli.md").read_text(encoding="utf-8")
     with pytest.raises(ValueError, match="pomona train"):
         HOOKS["expand_help"](page.replace("<!-- help: pomona train -->", ""))
@@ -258,7 +258,7 @@ def test_a_command_without_a_place_on_the_page_is_an_error() -> None:
 # The Python API ----------------------------------------------------------------------------------
 
 
-def test_every_public_name_is_on_the_page_of_the_python_api() -> None:
+def test_every_public_name_is_on_the_python_api_page() -> None:
     pytest.importorskip("pyspark", reason="names of pomona.spark need PySpark")
     page = HOOKS["expand_names"]((DOCS / "api.md").read_text(encoding="utf-8"))
     shown = re.findall(r"^::: pomona\.(.+)$", page, re.MULTILINE)
@@ -284,14 +284,14 @@ def test_a_public_name_without_a_docstring_is_an_error(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_between_the_pages_lead_to_files(page: Path) -> None:
+def test_links_between_the_pages_resolve_to_files(page: Path) -> None:
     prose = FENCED.sub("", page.read_text(encoding="utf-8"))
     targets = {match["target"].partition("#")[0] for match in LINK.finditer(prose)}
     relative = {target for target in targets if target and ":" not in target}
     assert [target for target in sorted(relative) if not (page.parent / target).exists()] == []
 
 
-def test_the_navigation_or_the_map_leads_to_every_page() -> None:
+def test_the_navigation_or_the_architecture_map_links_to_every_page() -> None:
     navigation = (REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
     listed = set(re.findall(r": (\S+\.md)$", navigation, re.MULTILINE))
     decisions = {path.relative_to(DOCS).as_posix() for path in DOCS.glob("decisions/*.md")}
@@ -306,7 +306,7 @@ def test_the_navigation_or_the_map_leads_to_every_page() -> None:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built site, which `make docs` builds too."""
+    """The built site, as `make docs` builds it."""
     pytest.importorskip("mkdocs", reason="make docs installs MkDocs")
     folder = tmp_path_factory.mktemp("site")
     done = subprocess.run(
@@ -321,7 +321,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_site_asks_no_other_server_for_anything(site: Path) -> None:
+def test_the_site_requests_nothing_from_other_servers(site: Path) -> None:
     loaded = re.compile(
         r"<(?:script|img|iframe|source)\b[^>]*\bsrc=[\"']?(?:https?:)?//"
         r"|<link\b[^>]*\bhref=[\"']?(?:https?:)?//|@import|url\([\"']?(?:https?:)?//"
@@ -334,7 +334,7 @@ def test_the_site_asks_no_other_server_for_anything(site: Path) -> None:
     assert found == []
 
 
-def test_the_site_shows_every_public_name_and_command(site: Path) -> None:
+def test_the_site_contains_every_public_name_and_command(site: Path) -> None:
     api = (site / "api.html").read_text(encoding="utf-8")
     names = {*pomona.__all__, "ImageFeaturizer"} - {"__version__", "spark"}
     assert [name for name in sorted(names) if f'id="pomona.{name}"' not in api] == []
@@ -344,7 +344,7 @@ def test_the_site_shows_every_public_name_and_command(site: Path) -> None:
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium")
-def test_the_search_works_without_a_server_or_a_network(site: Path, tmp_path: Path) -> None:
+def test_search_works_without_a_server_or_a_network(site: Path, tmp_path: Path) -> None:
     with chromium(tmp_path) as page:
         page.open(site / "index.html")
         page.value(

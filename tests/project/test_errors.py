@@ -11,11 +11,11 @@ def test_all_exceptions_are_exported_in_order() -> None:
     assert errors.__all__ == sorted(set(classes) - {"partial"})
 
 
-def test_there_is_one_tree() -> None:
+def test_all_exceptions_have_one_root() -> None:
     assert all(issubclass(getattr(errors, name), PomonaError) for name in errors.__all__)
 
 
-def test_an_image_error_travels_between_processes() -> None:
+def test_an_image_error_survives_pickling() -> None:
     error = ImageError("corrupt", "bad marker", width=3, height=4, format="JPEG")
     again = pickle.loads(pickle.dumps(error))
     assert (again.args, vars(again)) == (error.args, vars(error))

@@ -1,4 +1,4 @@
-"""The command that installs an extra works for a user who has only this Pomona."""
+"""The suggested command that installs an extra works for a user who has only this Pomona."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOT = REPOSITORY
 WRITTEN = {".md", ".py", ".toml", ".txt", ".ipynb", ".js", ".css", ".html", ".yml", ""}
 
 
-def test_nothing_names_the_package_of_another_project_on_the_index() -> None:
+def test_no_message_names_the_unrelated_package_on_pypi() -> None:
     forbidden = re.compile(r"pomona\[\w|pip3? install [^\n`]*(?<![\w./-])['\"]?pomona\b(?![\w/-])")
     tops = ("src", "tests", "docs", "examples", "benchmarks", "fuzzing", "pretraining", ".ci")
     files = [f for f in ROOT.iterdir() if f.is_file()]
@@ -31,13 +31,15 @@ def test_nothing_names_the_package_of_another_project_on_the_index() -> None:
     assert [str(f) for f, text in texts.items() if forbidden.search(text)] == []
 
 
-def test_a_checkout_installs_the_extra_of_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkout_suggests_installing_the_extra_from_its_folder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.chdir(ROOT)
     assert install_command("analysis").endswith("pip install '.[analysis]'")
     assert "cd " not in install_command("analysis")
 
 
-def test_from_another_folder_the_command_goes_to_the_checkout(
+def test_outside_the_checkout_the_command_names_its_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -45,7 +47,7 @@ def test_from_another_folder_the_command_goes_to_the_checkout(
     assert install_command("spark").endswith("pip install '.[spark]'")
 
 
-def test_an_environment_without_pip_is_advised_to_use_uv(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_environment_without_pip_gets_advice_to_use_uv(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(extras, "is_installed", lambda module: module != "pip")
     monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}" if name == "uv" else None)
@@ -58,13 +60,15 @@ def test_an_environment_without_pip_is_advised_to_use_uv(monkeypatch: pytest.Mon
 def _installed(
     monkeypatch: pytest.MonkeyPatch, site: Path, origin: str | None, *requires: str
 ) -> None:
-    """As if a wheel had put Pomona into a folder of packages."""
+    """Simulate a wheel installation in a site-packages folder."""
     monkeypatch.setattr(extras, "__file__", str(site / "a" / "b" / "pomona" / "extras.py"))
     about = SimpleNamespace(requires=list(requires), read_text=lambda _: origin)
     monkeypatch.setattr(extras, "distribution", lambda _: about)
 
 
-def test_a_wheel_names_the_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wheel_installation_names_the_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     archive = '{"url": "file:///pomona-0.1.0-py3-none-any.whl", "archive_info": {}}'
     for origin in (archive, None):
         _installed(
@@ -93,7 +97,9 @@ def test_an_installation_from_a_source_folder_names_the_folder(
     assert install_command("onnx").endswith("pip install 'onnx>=1'")
 
 
-def test_the_pip_is_that_of_this_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_suggested_pip_belongs_to_this_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert f"{sys.executable} -m pip install" in install_command("int8")
     mine = tmp_path / "python"
@@ -110,7 +116,7 @@ def test_every_extra_has_packages_to_install() -> None:
     assert names >= {"analysis", "connect", "int8", "onnx", "spark"}
 
 
-def test_a_missing_module_raises_the_error_that_was_asked_for() -> None:
+def test_a_missing_module_raises_the_requested_error() -> None:
     with pytest.raises(EngineError, match=r"^it needs x: .*pip install '\.\[spark\]', or not$"):
         check_extra(
             "spark", "it needs x", "os", "no_such.at_all", error=EngineError, instead=", or not"
@@ -133,10 +139,10 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize(("arguments", "module"), COMMANDS, ids=[" ".join(a) for a, _ in COMMANDS])
-def test_a_missing_package_is_said_before_the_table_is_looked_at(
+def test_a_missing_package_is_reported_before_the_table_is_read(
     tmp_path: Path, arguments: tuple[str, ...], module: str
 ) -> None:
-    """The table does not exist: a command that reads it first says so instead."""
+    """The table does not exist: a command that reads it first would report that instead."""
     script = (
         f"import sys; sys.modules[{module!r}] = None; from pomona.cli.main import main; "
         f"main({list(arguments)!r})"

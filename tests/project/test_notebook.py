@@ -1,8 +1,8 @@
-"""The notebook: its cells run from first to last, and show what they say.
+"""The notebook: its cells run from first to last and display what the text claims.
 
-They run here as Jupyter would run them, a cell's last expression shown by `_repr_html_` where it
-has one. Jupyter's own way, nbclient with ipykernel, would bring some thirty more packages and a
-process with open sockets, to run cells that use no magic.
+The tests run the cells as Jupyter does and display the last expression of each by its
+`_repr_html_` if it has one. Jupyter's own runner, nbclient with ipykernel, would add some thirty
+packages and a process with open sockets to run cells without magics.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NOTEBOOK = REPOSITORY / "examples" / "quickstart.ipynb"
 
 
 def run_cells(notebook: dict[str, Any]) -> list[str]:
-    """Run the cells in one namespace; gives what each shows: HTML, text and what it printed."""
+    """Run the cells in one namespace; return what each displays: HTML, text and printed output."""
     names: dict[str, Any] = {"__name__": "__main__"}
     shown = []
     for cell in notebook["cells"]:
@@ -68,8 +68,8 @@ def test_the_notebook_runs_from_first_to_last_and_shows_its_results(
         assert picture.width > 400
 
 
-def test_the_notebook_is_kept_without_outputs() -> None:
-    """They would hold paths of a machine, and no longer be what the code gives."""
+def test_the_notebook_is_stored_without_outputs() -> None:
+    """Outputs would contain paths of a machine and become outdated."""
     for cell in json.loads(NOTEBOOK.read_text("utf-8"))["cells"]:
         assert cell.get("outputs", []) == []
         assert cell.get("execution_count") is None

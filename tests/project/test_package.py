@@ -17,10 +17,10 @@ from pomona._version import __version__
 HEAVY = ("keras", "openvino", "pyspark", "tensorflow", "pyarrow", "numpy", "PIL", "rich")
 
 
-def test_the_public_names_are_these_and_all_are_there() -> None:
+def test_the_public_names_are_exactly_these() -> None:
     assert pomona.__all__ == sorted(pomona.__all__)
     assert all(getattr(pomona, name) is not None for name in pomona.__all__)
-    # Not one of `import *`, which must not fail where there is no PySpark.
+    # Without `import *`, which must not fail if PySpark is missing.
     assert dir(pomona) == sorted([*pomona.__all__, "ImageFeaturizer"])
 
 
@@ -32,13 +32,13 @@ def test_no_module_hides_a_public_name_of_its_package(package: str) -> None:
     assert hidden <= {"spark", "sklearn"}  # public modules
 
 
-def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+def test_a_missing_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="attribute.*harvest"):
         _ = pomona.harvest  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("module", ["pomona", "pomona.errors", "pomona.source.labels"])
-def test_importing_costs_no_heavy_library(module: str) -> None:
+def test_importing_pomona_loads_no_heavy_library(module: str) -> None:
     script = f"import sys, {module}; print(*(m for m in {HEAVY} if m in sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
@@ -49,7 +49,7 @@ def test_importing_costs_no_heavy_library(module: str) -> None:
 @pytest.mark.parametrize(
     "module", ["pomona.cli.main", "pomona.worker.featurize", "pomona.local.run"]
 )
-def test_neither_keras_nor_openvino_nor_spark_comes_with_the_rest(module: str) -> None:
+def test_other_modules_import_neither_keras_nor_openvino_nor_spark(module: str) -> None:
     heavy = ("keras", "openvino", "pyspark", "tensorflow")
     script = f"import sys, {module}; print(*(m for m in {heavy} if m in sys.modules))"
     done = subprocess.run(
@@ -58,7 +58,7 @@ def test_neither_keras_nor_openvino_nor_spark_comes_with_the_rest(module: str) -
     assert done.stdout.split() == []
 
 
-def test_the_changelog_speaks_of_this_version() -> None:
+def test_the_changelog_has_an_entry_for_this_version() -> None:
     assert f"## [{__version__}]" in (REPOSITORY / "CHANGELOG.md").read_text()
 
 

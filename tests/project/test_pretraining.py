@@ -1,4 +1,4 @@
-"""The parts of `pretraining/` that say what is asked of the network, and what it is judged by."""
+"""The parts of `pretraining/` that define the training targets and the evaluation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PRETRAINING = REPOSITORY / "pretraining"
 
 
 def of_pretraining(name: str) -> ModuleType:
-    """Import one of the programs, which are no package."""
+    """Import one of the programs, which are not a package."""
     if not PRETRAINING.is_dir():
         pytest.skip("pretraining/ is not in source distributions")
     sys.path.insert(0, str(PRETRAINING))
@@ -45,7 +45,7 @@ def schedule() -> ModuleType:
 
 
 def cut_out(colour: str, size: tuple[int, int] = (40, 20)) -> bytes:
-    """A PNG file of a filled box, with much that is transparent about it."""
+    """A PNG file of a filled box on a large transparent background."""
     image = Image.new("RGBA", (100, 100), (0, 0, 0, 0))
     image.paste(Image.new("RGBA", size, colour), (30, 50))
     buffer = io.BytesIO()
@@ -53,12 +53,12 @@ def cut_out(colour: str, size: tuple[int, int] = (40, 20)) -> bytes:
     return buffer.getvalue()
 
 
-def test_a_name_ends_in_what_the_thing_is(guides: ModuleType) -> None:
+def test_a_name_ends_with_the_kind_of_object(guides: ModuleType) -> None:
     names = ["Kitchen chair (low) 2", "Chairs", "chair", "3"]
     assert [guides.kind(name) for name in names] == ["chair", "chair", "chair", ""]
 
 
-def test_what_is_opaque_fills_the_picture_and_the_rest_is_white(guides: ModuleType) -> None:
+def test_the_opaque_object_fills_the_picture_on_white(guides: ModuleType) -> None:
     image = np.asarray(guides.shown(cut_out("red"), "white", np.random.default_rng(0)))
     assert image.shape == (224, 224, 3)
     red = (image == (255, 0, 0)).all(-1)
@@ -67,7 +67,7 @@ def test_what_is_opaque_fills_the_picture_and_the_rest_is_white(guides: ModuleTy
     assert (image[~red] == 255).mean() > 0.99
 
 
-def test_noise_is_of_the_seed_and_behind_the_thing(guides: ModuleType) -> None:
+def test_noise_depends_on_the_seed_and_stays_behind_the_object(guides: ModuleType) -> None:
     images = [
         np.asarray(guides.shown(cut_out("red"), "noise", np.random.default_rng(seed)))
         for seed in (0, 0, 1)
@@ -78,9 +78,7 @@ def test_noise_is_of_the_seed_and_behind_the_thing(guides: ModuleType) -> None:
     assert images[0][:10].std() > 5
 
 
-def test_stamps_leave_out_what_is_no_photo_and_small_classes(
-    guides: ModuleType, tmp_path: Path
-) -> None:
+def test_stamps_exclude_non_photos_and_small_classes(guides: ModuleType, tmp_path: Path) -> None:
     top = tmp_path / "package/usr/share/tuxpaint/stamps"
     for folder, count in {"animals/birds": 4, "animals/birds/cartoon": 5, "town": 3}.items():
         (top / folder).mkdir(parents=True, exist_ok=True)
@@ -104,14 +102,14 @@ def test_furniture_is_named_by_its_catalogue(guides: ModuleType, tmp_path: Path)
     assert told == [("chair", cut_out("red")), ("sofa", cut_out("blue"))]
 
 
-def test_half_of_the_pixels_is_half_of_the_work(schedule: ModuleType) -> None:
+def test_half_the_pixels_are_half_the_work(schedule: ModuleType) -> None:
     plan = schedule.stages("64:400,128:100")
     assert plan == [(64, 400), (128, 100)]
     shares = [schedule.progress(plan, step) for step in (0, 200, 400, 450, 500)]
     assert shares == [0, 0.25, 0.5, 0.75, 1]
 
 
-def test_the_rate_rises_shortly_and_falls_to_nothing(schedule: ModuleType) -> None:
+def test_the_learning_rate_warms_up_and_decays_to_zero(schedule: ModuleType) -> None:
     plan = schedule.stages("64:400,128:100")
     rates = [schedule.learning_rate(1.0, step, plan) for step in range(501)]
     assert rates[0] == 0
@@ -120,7 +118,7 @@ def test_the_rate_rises_shortly_and_falls_to_nothing(schedule: ModuleType) -> No
     assert rates[500] == pytest.approx(0, abs=1e-12)
 
 
-def test_a_description_depends_on_the_place_in_the_picture(tmp_path: Path) -> None:
+def test_a_description_depends_on_the_position_in_the_picture(tmp_path: Path) -> None:
     pytest.importorskip("cv2", reason="pretraining's requirements are not installed")
     batches, dictionary = of_pretraining("batches"), of_pretraining("dictionary")
     rng = np.random.default_rng(0)
@@ -141,11 +139,11 @@ def test_a_description_depends_on_the_place_in_the_picture(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("share", "told"), [("classes", "class"), ("descriptions", "description"), ("crops", "crop")]
 )
-def test_gradients_of_what_is_asked_are_the_slopes_of_the_loss(
+def test_gradients_of_the_targets_are_slopes_of_the_loss(
     share: str, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heads = of_pretraining("heads")
-    monkeypatch.setattr(heads, "SMOOTHING", 0.0)  # what is told is without it
+    monkeypatch.setattr(heads, "SMOOTHING", 0.0)  # the reported loss excludes it
     monkeypatch.setattr(heads, "DESCRIPTION_SCALE", 1.0)
     rng = np.random.default_rng(3)
     features, descriptions = rng.normal(0.4, 1, (6, 20)), rng.normal(size=(6, 7))
@@ -181,11 +179,11 @@ def test_crops_of_one_picture_are_recognized_among_all_others() -> None:
     assert apart.told["crop"] > in_pairs.told["crop"] + 0.5
 
 
-def test_what_is_made_ahead_comes_in_its_order_and_ends(ahead: ModuleType) -> None:
+def test_prefetched_items_arrive_in_order_and_end(ahead: ModuleType) -> None:
     assert list(ahead.ahead(iter(range(10)), depth=3)) == list(range(10))
 
 
-def test_an_error_of_work_ahead_is_raised_by_the_one_that_waits(ahead: ModuleType) -> None:
+def test_an_error_during_prefetching_is_raised_in_the_consumer(ahead: ModuleType) -> None:
     def batches() -> Iterator[int]:
         yield 1
         raise OSError("no space left")

@@ -1,4 +1,4 @@
-"""The whole job on real images with real weights, on both engines, where they are at hand."""
+"""The main job on real images with real weights, on both engines, if the data is available."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def odd(shared_data: Path, imagenet: Encoder, tmp_path_factory: pytest.TempPathF
     return table
 
 
-def test_every_odd_image_has_its_row_and_every_failure_its_reason(odd: Path) -> None:
+def test_every_odd_image_has_a_row_and_every_failure_a_reason(odd: Path) -> None:
     rows = tables.read(odd).to_pylist()
     assert len(rows) == 469
     assert all(row["error"] for row in rows if row["status"] != "ok")
@@ -48,7 +48,7 @@ def test_every_odd_image_has_its_row_and_every_failure_its_reason(odd: Path) -> 
     assert inspect(pomona.FeatureTable(odd)).check.passed
 
 
-def test_the_eight_orientations_of_one_photo_look_alike(odd: Path) -> None:
+def test_the_eight_orientations_of_one_photo_have_similar_vectors(odd: Path) -> None:
     rows = [r for r in tables.read(odd).to_pylist() if "/exif-orientation/" in r["path"]]
     vectors = np.array([row["features"] for row in rows])
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -57,7 +57,7 @@ def test_the_eight_orientations_of_one_photo_look_alike(odd: Path) -> None:
 
 
 @pytest.mark.spark
-def test_spark_gives_the_same_rows_of_the_odd_images(
+def test_spark_gives_the_same_rows_for_the_odd_images(
     spark: SparkSession, odd: Path, shared_data: Path, imagenet: Encoder, tmp_path: Path
 ) -> None:
     pomona.extract(
@@ -70,7 +70,7 @@ def test_spark_gives_the_same_rows_of_the_odd_images(
     assert tables.read(tmp_path / "t").equals(tables.read(odd))
 
 
-def test_every_fruit_has_its_row_the_empty_one_too(
+def test_every_fruit_has_a_row_including_the_empty_file(
     shared_data: Path, imagenet: Encoder, tmp_path: Path
 ) -> None:
     source = shared_data / "fruits" / "Testing"

@@ -1,4 +1,4 @@
-"""No process of Pomona's reports to anybody: several of the libraries that it imports would."""
+"""No Pomona process sends telemetry, although several imported libraries would."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import sys
 print([name for name in sys.modules if name.startswith("openvino_telemetry")])
 """
 
-# Each has code that imports what such a process imports, and the files that this may write into
-# the home folder: fonts that matplotlib found, and the settings of Keras.
+# Each entry has code that imports what such a process imports, and the files that it may write to
+# the home folder: matplotlib's font list, and Keras' settings.
 FONTS, KERAS = ".cache/matplotlib/fontlist-", ".keras/keras.json"
 LIBRARIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "a worker on OpenVINO": (
@@ -71,10 +71,10 @@ LIBRARIES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
 }
 
-FIRST_WITH_A_DEVICE_ID = "1.29"  # before, ONNX Runtime writes none
+FIRST_WITH_A_DEVICE_ID = "1.29"  # ONNX Runtime writes none before this version
 
-# Looks at what Python opens, and in the end at what native code has opened: connections of this
-# process that lead to another machine.
+# Records what Python opens, and finally what native code has opened: connections of this process
+# to another machine.
 WATCH = """
 import atexit, os, socket, sys
 from ipaddress import ip_address
@@ -111,7 +111,10 @@ if os.path.isdir("/proc/self/net"):
 def loaded_after(code: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", ASK.format(code=code)],
-        env={**os.environ, "CI": "true"},  # what reports is loaded there all the same, and silent
+        env={
+            **os.environ,
+            "CI": "true",
+        },  # the reporting package is loaded there too, but stays silent
         capture_output=True,
         text=True,
         check=True,
@@ -120,7 +123,7 @@ def loaded_after(code: str) -> str:
 
 
 def run_at_home(home: Path, code: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run code with an empty home folder, and with none of the variables that silence libraries."""
+    """Run code with an empty home folder, without the variables that silence libraries."""
     watch = home.parent / "watch"
     watch.mkdir(exist_ok=True)
     (watch / "sitecustomize.py").write_text(WATCH)
@@ -157,7 +160,7 @@ def onnx_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
-def test_nothing_that_pomona_imports_writes_an_id_or_connects(
+def test_no_import_of_pomona_writes_an_id_or_connects(
     name: str, tmp_path: Path, onnx_file: Path, encoder_file: Path
 ) -> None:
     if name == "the Spark engine":
@@ -169,8 +172,8 @@ def test_nothing_that_pomona_imports_writes_an_id_or_connects(
     assert "REACHED" not in done.stderr
 
 
-def test_the_watch_sees_connections_of_python_and_of_native_code(tmp_path: Path) -> None:
-    # A UDP socket has a peer without a packet on the network; 192.0.2.1 is for documentation.
+def test_the_monitor_detects_connections_of_python_and_of_native_code(tmp_path: Path) -> None:
+    # A UDP socket gets a peer without sending a packet; 192.0.2.1 is reserved for documentation.
     code = "import ctypes, socket, struct\ns = socket.socket(type=socket.SOCK_DGRAM)\n{}\n"
     native = (
         "ctypes.CDLL(None).connect(s.fileno(), struct.pack('<H', 2) + struct.pack('>H', 9)"
@@ -181,13 +184,13 @@ def test_the_watch_sees_connections_of_python_and_of_native_code(tmp_path: Path)
     assert "REACHED 192.0.2.1" in run_at_home(tmp_path / "b", code.format(native)).stderr
 
 
-def test_onnx_runtime_would_write_a_device_id(tmp_path: Path) -> None:
+def test_onnx_runtime_alone_writes_a_device_id(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", minversion=FIRST_WITH_A_DEVICE_ID)
     run_at_home(tmp_path / "home", "import onnxruntime")
     assert any("deviceid" in file for file in files_in(tmp_path / "home"))
 
 
-def test_your_own_setting_for_onnx_runtime_stays_in_force(tmp_path: Path) -> None:
+def test_the_users_own_setting_for_onnx_runtime_is_respected(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", minversion=FIRST_WITH_A_DEVICE_ID)
     code = (
         "import os\n"
@@ -202,7 +205,7 @@ def test_your_own_setting_for_onnx_runtime_stays_in_force(tmp_path: Path) -> Non
     assert files_in(tmp_path / "b") == []
 
 
-def test_openvino_would_report_its_import() -> None:
+def test_openvino_alone_reports_its_import() -> None:
     assert "openvino_telemetry.main" in loaded_after("import openvino")
 
 
@@ -214,10 +217,10 @@ def test_openvino_would_report_its_import() -> None:
         "build('mobilenet_v2_035', 'untrained:0')",
     ],
 )
-def test_neither_running_nor_building_an_encoder_loads_what_reports(code: str) -> None:
+def test_neither_running_nor_building_an_encoder_loads_the_telemetry_package(code: str) -> None:
     assert loaded_after(code) == "[]"
 
 
-def test_a_callers_own_import_of_the_package_that_reports_still_works() -> None:
+def test_the_telemetry_package_still_works_for_a_caller_that_imports_it() -> None:
     code = "from pomona.runtime.openvino import import_openvino; import_openvino()\n"
     assert "openvino_telemetry" in loaded_after(f"{code}import openvino_telemetry")

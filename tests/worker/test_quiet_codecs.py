@@ -99,8 +99,7 @@ def test_quiet_codecs_works_with_a_closed_descriptor_2():
 
 def test_pillows_log_does_not_reach_the_terminal():
     content = bytearray(FILES["TIFF"])
-    at = (
-        content.index(struct.pack("<HHIH", 277, 3, 1, 3)) + 8
-    )  # Pillow logs that there are too many samples
+    # Pillow logs that there are too many samples.
+    at = content.index(struct.pack("<HHIH", 277, 3, 1, 3)) + 8
     content[at : at + 2] = struct.pack("<H", 60000)
     assert quiet_process(bytes(content), "open") == (["corrupt"] * 3, "heard again")

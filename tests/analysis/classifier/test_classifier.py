@@ -1,4 +1,4 @@
-"""The classifier's file, and `classify`: which images get which label, and by which encoder."""
+"""The classifier file and `classify`: which label each image gets, and with which encoder."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CONTENT = MADE.to_bytes()
 # The file ----------------------------------------------------------------------------------------
 
 
-def test_a_classifier_comes_back_from_its_file(tmp_path: Path) -> None:
+def test_a_classifier_survives_a_round_trip_through_its_file(tmp_path: Path) -> None:
     MADE.save(tmp_path / "c")
     again = Classifier.load(tmp_path / "c")
     assert again.to_bytes() == CONTENT
@@ -51,14 +51,14 @@ def test_a_classifier_comes_back_from_its_file(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["c"]
 
 
-def test_the_probabilities_are_by_the_formula() -> None:
+def test_probabilities_follow_the_formula() -> None:
     vectors = np.array([[2, 2, 3], [1, 3, 1]], np.float32)
     logits = np.array([[1.5, -0.5], [0.5, 2.5]])
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(MADE.probabilities(vectors), expected)
 
 
-def test_the_encoder_travels_inside(encoder: Encoder) -> None:
+def test_the_encoder_is_embedded_in_the_classifier(encoder: Encoder) -> None:
     wide = np.ones(encoder.dimension, np.float32)
     made = replace(
         MADE,
@@ -76,13 +76,13 @@ def test_the_encoder_travels_inside(encoder: Encoder) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_bytes_that_are_no_classifier_are_refused(content: bytes) -> None:
+def test_bytes_that_are_not_a_classifier_are_refused(content: bytes) -> None:
     with pytest.raises(ClassifierError, match="not a Pomona classifier"):
         Classifier.from_bytes(content)
 
 
 @given(at=st.integers(8, len(CONTENT) - 1), flip=st.integers(1, 255))
-def test_a_byte_that_changed_is_noticed(at: int, flip: int) -> None:
+def test_a_changed_byte_is_detected(at: int, flip: int) -> None:
     content = bytearray(CONTENT)
     content[at] ^= flip
     with pytest.raises(ClassifierError, match="is damaged"):
@@ -90,12 +90,12 @@ def test_a_byte_that_changed_is_noticed(at: int, flip: int) -> None:
 
 
 @given(length=st.integers(40, len(CONTENT) - 1))
-def test_a_file_cut_short_is_noticed(length: int) -> None:
+def test_a_truncated_file_is_detected(length: int) -> None:
     with pytest.raises(ClassifierError, match="is damaged"):
         Classifier.from_bytes(CONTENT[:length])
 
 
-def test_another_layout_is_named() -> None:
+def test_a_different_layout_is_named() -> None:
     with pytest.raises(ClassifierError, match="layout version 9.*train it again"):
         Classifier.from_bytes(CONTENT[:7] + b"\x09" + CONTENT[8:])
 
@@ -120,9 +120,7 @@ def test_another_layout_is_named() -> None:
         ("sections", {"mean": 1e400}),
     ],
 )
-def test_a_header_that_cannot_be_is_refused_though_its_digest_is_right(
-    name: str, value: object
-) -> None:
+def test_an_impossible_header_is_refused_even_with_a_valid_digest(name: str, value: object) -> None:
     import hashlib
     import struct
 
@@ -138,12 +136,12 @@ def test_a_header_that_cannot_be_is_refused_though_its_digest_is_right(
         Classifier.from_bytes(CONTENT[:8] + hashlib.sha256(body).digest() + body)
 
 
-def test_a_number_that_is_not_finite_is_refused() -> None:
+def test_a_value_that_is_not_finite_is_refused() -> None:
     with pytest.raises(ClassifierError, match="finite"):
         replace(MADE, intercept=np.array([np.nan, 0], np.float32))
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ClassifierError, match="cannot read the classifier .*No such file"):
         Classifier.load(tmp_path / "none")
 
@@ -180,7 +178,7 @@ def test_a_damaged_vector_is_named(tmp_path: Path) -> None:
         list(classify(MADE, tmp_path))
 
 
-def test_an_encoder_beside_a_table_is_refused(tmp_path: Path, encoder: Encoder) -> None:
+def test_an_encoder_given_with_a_table_is_refused(tmp_path: Path, encoder: Encoder) -> None:
     tables.write(tmp_path, [[1, 2, 3]], ["Kiwi"])
     with pytest.raises(EncoderError, match="leave `encoder` and `weights` out"):
         classify(MADE, tmp_path, encoder=encoder)
@@ -191,7 +189,7 @@ def test_an_encoder_beside_a_table_is_refused(tmp_path: Path, encoder: Encoder) 
 
 @pytest.fixture(scope="module")
 def fruit(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Path:
-    """A folder with `photos` of two kinds, their table `t` and a classifier `c` without encoder."""
+    """A folder: `photos` of two kinds, their table `t`, a classifier `c` without an encoder."""
     root = tmp_path_factory.mktemp("fruit")
     for seed in range(8):
         for label, size in (("wide", (90, 20)), ("tall", (20, 90))):
@@ -208,7 +206,7 @@ def fruit(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> Path:
     return root
 
 
-def test_raw_images_get_the_labels_that_their_table_gets(fruit: Path, encoder: Encoder) -> None:
+def test_images_get_the_labels_of_their_table(fruit: Path, encoder: Encoder) -> None:
     of_images = sorted(classify(fruit / "c", fruit / "photos", encoder=encoder, workers=1), key=str)
     of_table = sorted(classify(fruit / "c", fruit / "t"), key=str)
     assert of_images == of_table
@@ -217,17 +215,17 @@ def test_raw_images_get_the_labels_that_their_table_gets(fruit: Path, encoder: E
     assert len(right) == 16
 
 
-def test_images_are_answered_in_the_order_of_their_paths(fruit: Path, encoder: Encoder) -> None:
+def test_answers_are_in_the_order_of_paths(fruit: Path, encoder: Encoder) -> None:
     answers = list(classify(fruit / "c", fruit / "photos", encoder=encoder, workers=3))
     assert [a.path for a in answers] == sorted(a.path for a in answers)
 
 
-def test_the_encoder_is_built_again_if_its_weights_have_a_name(fruit: Path) -> None:
+def test_the_encoder_is_rebuilt_if_its_weights_have_a_name(fruit: Path) -> None:
     (answer,) = classify(fruit / "c", fruit / "photos" / "wide" / "1.png", workers=1)
     assert answer.label == "wide"
 
 
-def test_one_file_is_enough_if_the_encoder_is_inside(
+def test_a_classifier_with_its_encoder_needs_no_other_file(
     fruit: Path, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pomona.train(fruit / "t", encoder=encoder).classifier.save(tmp_path / "c")
@@ -240,15 +238,15 @@ def test_one_file_is_enough_if_the_encoder_is_inside(
     assert answer.label == "tall"
 
 
-def test_weights_that_cannot_be_named_are_asked_for(fruit: Path) -> None:
+def test_weights_that_cannot_be_named_must_be_given(fruit: Path) -> None:
     probe = Classifier.load(fruit / "c")
-    foreign = {"weights": "fruit.weights.h5", "fingerprint": "0" * 64}  # that no cache can have
+    foreign = {"weights": "fruit.weights.h5", "fingerprint": "0" * 64}  # not in any cache
     probe = replace(probe, provenance={**probe.provenance, **foreign})
     with pytest.raises(EncoderError, match="give its file as `encoder`, or a file of its weights"):
         list(classify(probe, fruit / "photos"))
 
 
-def test_no_encoder_is_looked_for_that_makes_projected_vectors(
+def test_no_encoder_is_searched_for_projected_vectors(
     fruit: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def unwanted(*_: object, **__: object) -> None:
@@ -263,19 +261,21 @@ def test_no_encoder_is_looked_for_that_makes_projected_vectors(
         pomona.train(tmp_path / "small", encoder=encoder)
 
 
-def test_an_encoder_that_is_another_is_refused(fruit: Path, encoder: Encoder) -> None:
+def test_a_different_encoder_is_refused(fruit: Path, encoder: Encoder) -> None:
     other = replace(encoder, weights_sha256="0" * 64)
     with pytest.raises(ClassifierError, match="the encoder given is of another"):
         list(classify(fruit / "c", fruit / "photos", encoder=other))
 
 
-def test_the_limit_of_pixels_can_be_chosen(fruit: Path) -> None:
+def test_the_pixel_limit_is_an_option(fruit: Path) -> None:
     (answer,) = classify(fruit / "c", fruit / "photos" / "wide" / "1.png", max_pixels=9, workers=1)
     assert (answer.label, answer.status) == (None, "too_large")
 
 
-def test_images_that_are_not_there_are_refused(fruit: Path, encoder: Encoder) -> None:
-    with pytest.raises(SourceError, match="does not exist"):  # though MADE's cannot be built
+def test_missing_images_are_refused(fruit: Path, encoder: Encoder) -> None:
+    with pytest.raises(
+        SourceError, match="does not exist"
+    ):  # even though the encoder of MADE cannot be built
         classify(MADE, fruit / "none")
     with (
         object_store.serving() as store,
@@ -294,7 +294,7 @@ def run(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str
     return int(ended.value.code or 0), out, err
 
 
-def test_from_a_table_to_labels_on_the_command_line(
+def test_a_table_becomes_labels_on_the_command_line(
     capfd: pytest.CaptureFixture[str], fruit: Path, tmp_path: Path
 ) -> None:
     made, plot = tmp_path / "fruit.classifier", tmp_path / "c.png"
@@ -316,7 +316,7 @@ def test_from_a_table_to_labels_on_the_command_line(
     assert err == "pomona: classified 16 images; failed: 1 empty\n"
 
 
-def test_json_of_both_is_one_object(
+def test_json_of_both_commands_is_one_object(
     capfd: pytest.CaptureFixture[str], fruit: Path, tmp_path: Path
 ) -> None:
     _, out, _ = run(capfd, "train", fruit / "t", "-o", tmp_path / "c", "--json")
@@ -363,7 +363,7 @@ BAD_USE = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD_USE, ids=[m for _, m in BAD_USE])
-def test_bad_use_is_one_line_and_writes_nothing(
+def test_invalid_use_is_one_line_and_writes_nothing(
     capfd: pytest.CaptureFixture[str],
     fruit: Path,
     tmp_path: Path,
@@ -378,7 +378,7 @@ def test_bad_use_is_one_line_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_scikit_learn_the_extra_is_named(
+def test_without_scikit_learn_the_error_names_the_extra(
     capfd: pytest.CaptureFixture[str], fruit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "sklearn", None)

@@ -1,4 +1,4 @@
-"""`train`: what is learnt from, what is tested on, how well, and what is refused."""
+"""`train`: the training set, the test set, the evaluation, and what is refused."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FAILED = [("file:/fruits/Training/Kiwi/empty.jpg", "empty")]
 def clouds(
     each: int, spread: float = 0.6, seed: int = 0
 ) -> tuple[NDArray[np.float32], list[str | None], list[str]]:
-    """Vectors of three classes around three corners, far from zero and of unequal scales."""
+    """Vectors of three classes around three corners, far from zero and with unequal scales."""
     random = np.random.default_rng(seed)
     corners = np.eye(3, 6) * 3
     vectors, labels, paths = [], [], []
@@ -52,7 +52,7 @@ def trained(folder: Path) -> training.Training:
     return training.train(folder, split="Training/Testing")
 
 
-def test_a_split_by_folders_learns_from_one_and_tests_on_the_other(
+def test_a_split_by_folders_trains_on_one_and_tests_on_the_other(
     trained: training.Training,
 ) -> None:
     assert trained.learnt == 90
@@ -64,7 +64,7 @@ def test_a_split_by_folders_learns_from_one_and_tests_on_the_other(
     assert trained.converged
 
 
-def test_labels_that_mean_nothing_are_not_learnt(tmp_path: Path) -> None:
+def test_random_labels_cannot_be_learned(tmp_path: Path) -> None:
     vectors, labels, paths = clouds(60, seed=3)
     np.random.default_rng(1).shuffle(labels)
     tables.write(tmp_path, vectors, labels, paths)
@@ -73,7 +73,7 @@ def test_labels_that_mean_nothing_are_not_learnt(tmp_path: Path) -> None:
     assert found.accuracy < 0.6  # chance is a third
 
 
-def test_the_probabilities_are_those_of_scikit_learn_on_standardised_vectors(
+def test_probabilities_equal_those_of_scikit_learn_on_standardised_vectors(
     folder: Path, trained: training.Training
 ) -> None:
     from sklearn.linear_model import LogisticRegression
@@ -102,7 +102,7 @@ def test_two_classes_have_a_row_of_coefficients_each(tmp_path: Path) -> None:
     assert found.evaluation.accuracy == 1
 
 
-def test_a_table_larger_than_the_memory_gives_the_same_classifier(
+def test_a_table_larger_than_memory_gives_the_same_classifier(
     folder: Path, trained: training.Training
 ) -> None:
     found = training.train(folder, split="Training/Testing", memory_gib=0)
@@ -111,7 +111,7 @@ def test_a_table_larger_than_the_memory_gives_the_same_classifier(
     assert found.classifier.to_bytes() == trained.classifier.to_bytes()
 
 
-def test_no_file_is_left_of_vectors_kept_on_the_disk(
+def test_temporary_vector_files_are_deleted(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -119,7 +119,7 @@ def test_no_file_is_left_of_vectors_kept_on_the_disk(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_without_space_is_an_error_and_not_a_dead_process(
+def test_a_full_disk_is_an_error_and_does_not_kill_the_process(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -130,7 +130,7 @@ def test_a_disk_without_space_is_an_error_and_not_a_dead_process(
         training.train(folder, memory_gib=0)
 
 
-def test_rows_in_another_order_give_the_same_split(tmp_path: Path) -> None:
+def test_row_order_does_not_affect_the_split(tmp_path: Path) -> None:
     vectors, labels, paths = clouds(30)
     order = np.random.default_rng(5).permutation(len(labels))
     tables.write(tmp_path / "a", vectors, labels, paths)
@@ -148,7 +148,7 @@ def test_rows_in_another_order_give_the_same_split(tmp_path: Path) -> None:
     share=st.floats(0.01, 0.9),
     seed=st.integers(0, 3),
 )
-def test_a_share_of_each_class_is_tested_and_one_image_always_learnt(
+def test_a_share_of_each_class_is_tested_and_at_least_one_image_is_trained_on(
     counts: list[int], share: float, seed: int
 ) -> None:
     codes = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
@@ -165,7 +165,7 @@ def test_a_share_of_each_class_is_tested_and_one_image_always_learnt(
         assert (here == TRAIN).any()
 
 
-def test_another_seed_draws_other_images() -> None:
+def test_a_different_seed_selects_different_images() -> None:
     codes = np.zeros(50, np.int32)
     drawn = [
         ShareSplit(0.2, seed).parts(
@@ -176,13 +176,13 @@ def test_another_seed_draws_other_images() -> None:
     assert (drawn[0] != drawn[1]).any()
 
 
-def test_nothing_is_tested_without_a_test_set(folder: Path) -> None:
+def test_without_a_test_set_nothing_is_tested(folder: Path) -> None:
     found = training.train(folder, test_share=0)
     assert found.evaluation is None
     assert found.learnt == 120
 
 
-def test_a_class_that_was_never_learnt_counts_as_wrong(tmp_path: Path) -> None:
+def test_a_class_missing_from_training_counts_as_wrong(tmp_path: Path) -> None:
     vectors, labels, paths = clouds(20)
     paths = [p.replace("Training", "Testing") if "Plum" in p else p for p in paths]
     tables.write(tmp_path, vectors, labels, paths)
@@ -194,7 +194,7 @@ def test_a_class_that_was_never_learnt_counts_as_wrong(tmp_path: Path) -> None:
     assert {mistake.label for mistake in found.evaluation.mistakes} == {"Plum"}
 
 
-def test_a_class_of_one_image_is_learnt_and_said_to_be_untested(tmp_path: Path) -> None:
+def test_a_class_with_one_image_is_trained_on_and_reported_as_untested(tmp_path: Path) -> None:
     vectors, labels, paths = clouds(12)
     tables.write(tmp_path, vectors[:25], [*labels[:24], "Rare"], paths[:25])
     found = training.train(tmp_path)
@@ -202,7 +202,7 @@ def test_a_class_of_one_image_is_learnt_and_said_to_be_untested(tmp_path: Path) 
     assert found.untested == ("Rare",)
 
 
-def test_images_without_a_label_or_in_neither_folder_are_counted(tmp_path: Path) -> None:
+def test_images_without_a_label_or_outside_both_folders_are_counted(tmp_path: Path) -> None:
     vectors, labels, paths = clouds(20)
     labels[:3] = [None] * 3
     paths[-5:] = [f"file:/fruits/More/Plum/{i}.jpg" for i in range(5)]
@@ -213,20 +213,20 @@ def test_images_without_a_label_or_in_neither_folder_are_counted(tmp_path: Path)
     assert found.learnt + found.evaluation.images == 52
 
 
-def test_too_few_images_for_cross_validation_take_the_middle_strength(tmp_path: Path) -> None:
+def test_too_few_images_for_cross_validation_use_the_middle_regularization(tmp_path: Path) -> None:
     vectors, labels, paths = clouds(2)
     tables.write(tmp_path, vectors, labels, paths)
     found = training.train(tmp_path, test_share=0)
     assert found.strength.folds == 2
     with pytest.raises(TableError, match="too few images"):
-        training.train(tmp_path)  # one of each class remains to learn from
+        training.train(tmp_path)  # one image of each class remains for training
 
 
 # Evaluation --------------------------------------------------------------------------------------
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=60))
-def test_precision_and_recall_are_those_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
+def test_precision_and_recall_equal_those_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
     from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
     have, given_labels = zip(*pairs, strict=True)
@@ -269,7 +269,9 @@ MANY = [f"class {i}" for i in range(30)]
     ],
     ids=["odd names", "svg", "pdf", "many names"],
 )
-def test_the_picture_is_drawn_for_any_names(tmp_path: Path, labels: list[str], form: str) -> None:
+def test_the_confusion_matrix_is_drawn_for_any_names(
+    tmp_path: Path, labels: list[str], form: str
+) -> None:
     confusion = np.random.default_rng(0).integers(0, 9, (len(labels), len(labels)))
     file = tmp_path / f"confusion.{form}"
     plot_confusion(Evaluation(tuple(labels), confusion), str(file))
@@ -282,14 +284,14 @@ def test_the_picture_is_drawn_for_any_names(tmp_path: Path, labels: list[str], f
 
 
 @pytest.mark.parametrize("name", ["confusion.gif", "confusion", "nowhere/confusion.png"])
-def test_a_picture_that_cannot_be_written_is_refused(tmp_path: Path, name: str) -> None:
+def test_an_unwritable_plot_is_refused(tmp_path: Path, name: str) -> None:
     confusion = Evaluation(("a", "b"), np.eye(2, dtype=int))
     with pytest.raises(UsageError, match="expected the name of a|there is no folder"):
         plot_confusion(confusion, tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
-# What is refused ---------------------------------------------------------------------------------
+# Refused requests --------------------------------------------------------------------------------
 
 
 def test_a_table_without_labels_is_refused(tmp_path: Path) -> None:
@@ -298,44 +300,44 @@ def test_a_table_without_labels_is_refused(tmp_path: Path) -> None:
         training.train(tmp_path)
 
 
-def test_a_table_of_one_class_is_refused(tmp_path: Path) -> None:
+def test_a_table_with_one_class_is_refused(tmp_path: Path) -> None:
     tables.write(tmp_path, np.eye(4), ["Kiwi"] * 4)
     with pytest.raises(TableError, match="one class to learn, 'Kiwi'"):
         training.train(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["Training", "a/b/c", "/b", "a/", "a/a"])
-def test_a_split_that_is_not_two_names_is_refused(text: str) -> None:
+def test_a_split_without_exactly_two_names_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="Training/Testing"):
         parse_split(text)
 
 
-def test_a_split_of_folders_that_are_not_there_is_refused(folder: Path) -> None:
+def test_a_split_of_missing_folders_is_refused(folder: Path) -> None:
     with pytest.raises(TableError, match="no labelled image in a folder val"):
         training.train(folder, split="Training/val")
 
 
-def test_a_split_of_which_both_names_fit_is_refused(folder: Path) -> None:
+def test_a_split_with_overlapping_names_is_refused(folder: Path) -> None:
     with pytest.raises(TableError, match="both names fit folders of file:/fruits/Te"):
         training.train(folder, split="fruits/Testing")
 
 
-def test_folders_may_be_named_by_patterns(folder: Path) -> None:
+def test_folders_may_be_given_as_patterns(folder: Path) -> None:
     assert training.train(folder, split="Tr*/Te*").learnt == 90
 
 
-def test_a_table_that_loses_rows_while_it_is_read_is_an_error(
+def test_a_table_that_loses_rows_during_reading_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = tables.write(tmp_path / "t", *clouds(12), parts=3)
     split = training.split_rows
 
-    def and_then_one_goes(*given: Any) -> object:
+    def remove_one_afterwards(*given: Any) -> object:
         found = split(*given)
         next(table.glob("*.parquet")).unlink()
         return found
 
-    monkeypatch.setattr(training, "split_rows", and_then_one_goes)
+    monkeypatch.setattr(training, "split_rows", remove_one_afterwards)
     with pytest.raises(RunError, match="changed while it was read"):
         training.train(table)
 

@@ -1,4 +1,4 @@
-"""Duplicates: the same bytes, vectors that nearly agree, and what the threshold means."""
+"""Duplicates: identical bytes, similar vectors, and the meaning of the threshold."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RANDOM = np.random.default_rng(3)
 
 
 def components(cosines: np.ndarray, threshold: float) -> list[set[int]]:
-    """Connected rows by brute force: grow each set until nothing joins."""
+    """Connected components by brute force: grow each set until nothing can be added."""
     left, found = set(range(len(cosines))), []
     while left:
         group = {left.pop()}
@@ -47,7 +47,7 @@ def cosines_of(matrix: np.ndarray) -> np.ndarray:
     held=st.integers(1, 70),
     threshold=st.sampled_from([-1.0, 0.0, 0.5, 0.8, 0.95]),
 )
-def test_groups_are_those_of_brute_force_for_any_memory(
+def test_groups_equal_brute_force_for_any_memory_limit(
     tmp_path_factory: pytest.TempPathFactory, rows: int, held: int, threshold: float
 ) -> None:
     matrix = np.random.default_rng(rows).normal(size=(rows, 4)).astype(np.float32)
@@ -64,7 +64,7 @@ def test_groups_are_those_of_brute_force_for_any_memory(
     np.testing.assert_allclose(found.nearest, cosines.max(axis=1), atol=1e-6)
 
 
-def test_tables_wider_than_a_tile_are_compared_whole(
+def test_tables_wider_than_a_tile_are_compared_completely(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pomona.analysis.neighbours.exact._TILE_ROWS", 7)
@@ -78,11 +78,11 @@ def test_tables_wider_than_a_tile_are_compared_whole(
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two pairs of near images, one pair of the same bytes, two empty files, and others."""
+    """Two pairs of near images, one pair with identical bytes, two empty files, and others."""
     matrix = RANDOM.normal(size=(12, 32)).astype(np.float32)
     matrix[3] = matrix[1] * 2 + 0.01  # near 1
     matrix[8] = matrix[5] - 0.02  # near 5
-    matrix[11] = matrix[10]  # the same bytes make the same vector
+    matrix[11] = matrix[10]  # identical bytes give identical vectors
     labels = ["a"] * 8 + ["b"] * 4
     failed = [("file:/e/1.jpg", "empty"), ("file:/e/2.jpg", "empty")]
     folder = tables.write(tmp_path / "t", matrix, labels, failed=failed)
@@ -99,24 +99,24 @@ def paths(groups: list) -> list[list[str]]:
     return [[member.path.rpartition("/")[2] for member in group.members] for group in groups]
 
 
-def test_the_same_bytes_are_exact_and_not_near_as_well(folder: Path) -> None:
+def test_identical_bytes_are_exact_duplicates_and_not_also_near_ones(folder: Path) -> None:
     found = find_duplicates(FeatureTable(folder), 0.99)
     assert paths(found.exact) == [["10.jpg", "11.jpg"]]
     assert paths(found.near) == [["1.jpg", "3.jpg"], ["5.jpg", "8.jpg"]]
 
 
-def test_empty_files_are_no_duplicates(folder: Path) -> None:
+def test_empty_files_are_not_duplicates(folder: Path) -> None:
     found = find_duplicates(FeatureTable(folder), None)
     assert not any(name.startswith("file:/e/") for group in paths(found.exact) for name in group)
     assert found.near == []
 
 
-def test_labels_that_differ_within_a_group_are_seen(folder: Path) -> None:
+def test_different_labels_within_a_group_are_detected(folder: Path) -> None:
     told = find_duplicates(FeatureTable(folder), 0.99).to_json()
     assert [group["labels_differ"] for group in told["near"]] == [False, True]
 
 
-def test_a_near_copy_joins_the_group_of_the_same_bytes(folder: Path) -> None:
+def test_a_near_copy_joins_the_group_with_identical_bytes(folder: Path) -> None:
     matrix = tables.read(folder).filter(pa.compute.equal(tables.read(folder)["status"], "ok"))
     vector = dict(zip(matrix["path"].to_pylist(), matrix["features"].to_pylist(), strict=True))
     near = np.asarray(vector["file:/pictures/b/10.jpg"])[None] + 0.01
@@ -127,7 +127,7 @@ def test_a_near_copy_joins_the_group_of_the_same_bytes(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [1, 2, 0], [2, 0, 1]])
-def test_similarity_is_that_with_the_first_for_any_order_of_the_rows(
+def test_similarity_is_measured_to_the_first_image_for_any_row_order(
     tmp_path: Path, order: list[int]
 ) -> None:
     angles = np.radians([0, 5, 10])  # a chain: its ends are farther apart than its links
@@ -139,14 +139,14 @@ def test_similarity_is_that_with_the_first_for_any_order_of_the_rows(
     assert group.lowest == pytest.approx(np.cos(np.radians(10)), abs=1e-6)
 
 
-def test_shares_say_what_the_threshold_means(folder: Path) -> None:
+def test_shares_explain_the_threshold(folder: Path) -> None:
     found = find_duplicates(FeatureTable(folder), 0.99)
     assert found.share == 6 / 12
-    assert found.by_chance == 3 / 66  # all pairs of 12, since there are so few
+    assert found.by_chance == 3 / 66  # all pairs of 12, because there are so few
 
 
 @pytest.mark.parametrize("threshold", [1.5, -2, float("nan")])
-def test_a_threshold_that_is_no_cosine_is_refused(folder: Path, threshold: float) -> None:
+def test_a_threshold_that_is_not_a_cosine_is_refused(folder: Path, threshold: float) -> None:
     with pytest.raises(UsageError, match="`threshold` .*: expected a cosine"):
         find_duplicates(FeatureTable(folder), threshold)
 
@@ -162,7 +162,7 @@ def test_a_table_with_nothing_to_compare_has_no_duplicates(tmp_path: Path, rows:
 # The command -------------------------------------------------------------------------------------
 
 
-def test_the_command_says_how_many_and_what_the_threshold_means(
+def test_the_command_reports_counts_and_the_meaning_of_the_threshold(
     capfd: pytest.CaptureFixture[str], folder: Path
 ) -> None:
     code, out, err = run(capfd, "duplicates", folder, "--threshold", "0.99", "--groups", 1)
@@ -174,7 +174,7 @@ def test_the_command_says_how_many_and_what_the_threshold_means(
 
 
 @pytest.mark.parametrize(("threshold", "advised"), [("0.9", True), ("1", False)])
-def test_a_higher_threshold_is_advised_only_if_there_is_one(
+def test_a_higher_threshold_is_suggested_only_if_one_exists(
     capfd: pytest.CaptureFixture[str], tmp_path: Path, *, threshold: str, advised: bool
 ) -> None:
     alike = tables.write(tmp_path / "t", np.eye(3)[[0, 0, 0, 0]], ["x"] * 4)
@@ -183,7 +183,7 @@ def test_a_higher_threshold_is_advised_only_if_there_is_one(
     assert ("a higher --threshold" in out) == advised
 
 
-def test_json_holds_every_group(capfd: pytest.CaptureFixture[str], folder: Path) -> None:
+def test_json_contains_every_group(capfd: pytest.CaptureFixture[str], folder: Path) -> None:
     _, out, _ = run(capfd, "duplicates", folder, "--threshold", "0.99", "--groups", 0, "--json")
     told = json.loads(out)
     assert [len(told["exact"]), len(told["near"])] == [1, 2]
@@ -194,7 +194,7 @@ def test_json_holds_every_group(capfd: pytest.CaptureFixture[str], folder: Path)
     }
 
 
-def test_the_plot_and_the_sheet_are_pictures(
+def test_the_plot_and_the_sheet_are_images(
     capfd: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("matplotlib", reason="a plot needs pip install '.[analysis]'")
@@ -214,7 +214,7 @@ def test_the_plot_and_the_sheet_are_pictures(
         (["--threshold", "7"], "expected a cosine"),
     ],
 )
-def test_bad_options_are_refused_in_one_line(
+def test_invalid_options_are_refused_in_one_line(
     capfd: pytest.CaptureFixture[str],
     folder: Path,
     tmp_path: Path,
@@ -232,7 +232,7 @@ def test_bad_options_are_refused_in_one_line(
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_without_matplotlib_the_extra_is_named(
+def test_without_matplotlib_the_error_names_the_extra(
     capfd: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)

@@ -1,4 +1,4 @@
-"""Exact neighbours: the same as scikit-learn's, and the same rows at ties as one plain search."""
+"""Exact neighbours equal those of scikit-learn, and ties those of a plain search."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KINDS = st.sampled_from(["distinct", "tied"])
 
 
 def drawn(kind: str, seed: int, rows: int) -> np.ndarray:
-    """(rows, 4) float32; tied ones repeat, and many have the same cosine with another."""
+    """(rows, 4) float32; tied rows repeat, and many have the same cosine with another row."""
     random = np.random.default_rng(seed)
     if kind == "tied":
         return random.integers(-1, 2, size=(rows, 4)).astype(np.float32) + np.float32([0, 0, 0, 2])
@@ -40,7 +40,7 @@ def blocks_of(matrix: np.ndarray, size: int) -> list[Block]:
 
 
 def judged(matrix: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Similarities and rows of the k nearest, by scikit-learn in float64."""
+    """Similarities and rows of the k nearest neighbours, by scikit-learn in float64."""
     neighbors = pytest.importorskip("sklearn.neighbors", reason="scikit-learn judges")
     search = neighbors.NearestNeighbors(n_neighbors=k, metric="cosine", algorithm="brute")
     distances, rows = search.fit(matrix.astype(np.float64)).kneighbors(queries.astype(np.float64))
@@ -48,14 +48,14 @@ def judged(matrix: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray,
 
 
 def agree(similarity: np.ndarray, rows: np.ndarray, judge: np.ndarray, all_of: np.ndarray) -> None:
-    """Each place has the judge's cosine, and the row there has this cosine: rows may be tied."""
+    """Each place has the expected cosine, and so has the row found there: rows may be tied."""
     np.testing.assert_allclose(similarity, judge, atol=1e-6)
     np.testing.assert_allclose(np.take_along_axis(all_of, rows, 1), judge, atol=1e-6)
     assert all(len(set(row)) == len(row) for row in rows.tolist())
 
 
 @given(KINDS, st.integers(0, 2**32), st.integers(2, 60), st.integers(1, 12))
-def test_neighbours_of_rows_are_scikit_learns(kind: str, seed: int, rows: int, k: int) -> None:
+def test_neighbours_of_rows_equal_scikit_learns(kind: str, seed: int, rows: int, k: int) -> None:
     matrix = drawn(kind, seed, rows)
     k = min(k, rows - 1)
     found = find_neighbours(unit(matrix), k)
@@ -71,7 +71,7 @@ def test_neighbours_of_rows_are_scikit_learns(kind: str, seed: int, rows: int, k
 
 
 @given(KINDS, st.integers(0, 2**32), st.integers(1, 60), st.integers(1, 12), st.integers(1, 20))
-def test_nearest_rows_of_queries_are_scikit_learns_in_blocks_of_any_size(
+def test_nearest_rows_of_queries_equal_scikit_learns_for_any_block_size(
     kind: str, seed: int, rows: int, k: int, size: int
 ) -> None:
     matrix, queries = drawn(kind, seed, rows), drawn(kind, seed + 1, 5)
@@ -85,7 +85,7 @@ def test_nearest_rows_of_queries_are_scikit_learns_in_blocks_of_any_size(
 
 
 @given(KINDS, st.integers(0, 2**32), st.integers(2, 60), st.integers(1, 70))
-def test_pairs_are_scikit_learns_for_any_memory(
+def test_pairs_equal_scikit_learns_for_any_memory_limit(
     tmp_path_factory: pytest.TempPathFactory, kind: str, seed: int, rows: int, held: int
 ) -> None:
     neighbors = pytest.importorskip("sklearn.neighbors", reason="scikit-learn judges")
@@ -102,11 +102,11 @@ def test_pairs_are_scikit_learns_for_any_memory(
     np.testing.assert_allclose(found.nearest, judge[:, 1], atol=1e-6)
 
 
-# Which of several tied rows is found, and their order, must not depend on how a search is written.
+# Which tied rows a search returns, and their order, must not depend on its implementation.
 
 
 def plain(scores: list[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k best columns: each block's k by argpartition, merged into the earlier ones, sorted."""
+    """The k best columns: k of each block by argpartition, merged with the earlier ones, sorted."""
     best = np.full((len(scores[0]), k), -np.inf, np.float32)
     rows = np.full((len(scores[0]), k), -1)
     start = 0
@@ -121,7 +121,7 @@ def plain(scores: list[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(KINDS, st.integers(0, 2**32), st.integers(1, 60), st.integers(1, 12), st.integers(1, 20))
-def test_a_search_in_blocks_takes_the_rows_of_a_plain_search(
+def test_a_block_search_returns_the_rows_of_a_plain_search(
     kind: str, seed: int, rows: int, k: int, size: int
 ) -> None:
     matrix, queries = drawn(kind, seed, rows), unit(drawn(kind, seed + 1, 5))
@@ -137,7 +137,7 @@ def test_a_search_in_blocks_takes_the_rows_of_a_plain_search(
 
 
 @given(KINDS, st.integers(0, 2**32), st.integers(2, 60), st.integers(1, 12))
-def test_neighbours_take_the_rows_of_a_plain_search(
+def test_neighbours_equal_the_rows_of_a_plain_search(
     kind: str, seed: int, rows: int, k: int
 ) -> None:
     matrix, k = unit(drawn(kind, seed, rows)), min(k, rows - 1)
@@ -159,7 +159,7 @@ def test_a_single_row_has_no_neighbours() -> None:
 
 
 @given(st.integers(1, 40), st.integers(1, 50))
-def test_rows_by_number_are_those_of_the_whole_matrix(
+def test_rows_by_number_equal_those_of_the_whole_matrix(
     tmp_path_factory: pytest.TempPathFactory, rows: int, most: int
 ) -> None:
     matrix = drawn("distinct", rows, rows)

@@ -1,4 +1,4 @@
-"""Search: what is near, found exactly or by an index, for rows and for image files."""
+"""Search: nearest neighbours, exact or from an index, for rows and for image files."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ LABELS = ["abcdefgh"[i % 8] for i in range(400)]
 FAILED = [("file:/pictures/a/empty.jpg", "empty")]
 
 
-def nobody(_: object) -> Encoder:
+def no_encoder(_: object) -> Encoder:
     raise AssertionError("no encoder is needed for rows")
 
 
@@ -59,8 +59,8 @@ def path_of(row: int) -> str:
     return f"file:/pictures/{LABELS[row]}/{row}.jpg"
 
 
-def test_the_nearest_are_those_of_brute_force_and_not_the_row_itself(table: FeatureTable) -> None:
-    (found,) = search_with(table, [path_of(17)], nobody, k=10)
+def test_nearest_rows_equal_brute_force_without_the_row_itself(table: FeatureTable) -> None:
+    (found,) = search_with(table, [path_of(17)], no_encoder, k=10)
     cosines = brute_force(MATRIX[17].astype(np.float64))
     cosines[17] = -1
     best = np.argsort(-cosines)[:10]
@@ -70,7 +70,7 @@ def test_the_nearest_are_those_of_brute_force_and_not_the_row_itself(table: Feat
 
 
 @given(st.integers(1, 40), st.integers(1, 30), st.integers(1, 5))
-def test_blocks_of_any_size_give_the_same_nearest(rows: int, k: int, block: int) -> None:
+def test_block_size_does_not_change_the_nearest_rows(rows: int, k: int, block: int) -> None:
     vectors = unit(MATRIX[:rows])
     blocks = [
         Block(
@@ -91,61 +91,61 @@ def test_blocks_of_any_size_give_the_same_nearest(rows: int, k: int, block: int)
         np.testing.assert_allclose(scores[query, list(map(int, paths))], best, atol=1e-6)
 
 
-def test_a_vector_of_zeros_is_near_to_nothing() -> None:
+def test_a_zero_vector_has_no_neighbours() -> None:
     np.testing.assert_array_equal(unit(np.zeros((2, 3), np.float32)), np.zeros((2, 3)))
 
 
-def test_more_than_there_are_gives_all_there_are(tmp_path: Path) -> None:
+def test_k_larger_than_the_table_returns_all_rows(tmp_path: Path) -> None:
     small = FeatureTable(tables.write(tmp_path / "t", MATRIX[:4], LABELS[:4]))
-    (found,) = search_with(small, [path_of(0)], nobody, k=10)
+    (found,) = search_with(small, [path_of(0)], no_encoder, k=10)
     assert len(found.matches) == 3
 
 
-def test_the_end_of_a_path_is_enough_if_it_is_unique(table: FeatureTable) -> None:
-    (found,) = search_with(table, ["b/17.jpg"], nobody, k=1)
+def test_a_unique_path_suffix_identifies_a_row(table: FeatureTable) -> None:
+    (found,) = search_with(table, ["b/17.jpg"], no_encoder, k=1)
     assert found.query.path == path_of(17)
     assert found.query.is_row
 
 
-def test_the_end_of_a_path_may_have_a_colon(tmp_path: Path) -> None:
+def test_a_path_suffix_may_contain_a_colon(tmp_path: Path) -> None:
     paths = ["file:/x/10:30/1.jpg", "file:/x/10:31/1.jpg"]
     two = FeatureTable(tables.write(tmp_path / "t", MATRIX[:2], ["a", "a"], paths))
-    (found,) = search_with(two, ["10:31/1.jpg"], nobody)
+    (found,) = search_with(two, ["10:31/1.jpg"], no_encoder)
     assert found.query.path == "file:/x/10:31/1.jpg"
 
 
-def test_a_row_whose_files_name_is_no_text_is_found_by_its_path(tmp_path: Path) -> None:
+def test_a_row_whose_file_name_is_not_utf8_is_found_by_its_path(tmp_path: Path) -> None:
     paths = ["file:///x/100%25 caf%E9.jpg", "file:/x/1.jpg"]
     two = FeatureTable(tables.write(tmp_path / "t", MATRIX[:2], ["a", "a"], paths))
-    (found,) = search_with(two, paths[:1], nobody)
+    (found,) = search_with(two, paths[:1], no_encoder)
     assert found.query.is_row
     assert [match.path for match in found.matches] == ["file:/x/1.jpg"]
 
 
-def test_the_end_of_two_paths_is_refused_with_both(tmp_path: Path) -> None:
+def test_an_ambiguous_path_suffix_is_refused_and_both_paths_are_shown(tmp_path: Path) -> None:
     paths = ["file:/x/a/1.jpg", "file:/y/a/1.jpg"]
     two = FeatureTable(tables.write(tmp_path / "t", MATRIX[:2], ["a", "a"], paths))
     with pytest.raises(SourceError, match="is the end of several paths, file:/x/a/1.jpg and"):
-        search_with(two, ["a/1.jpg"], nobody)
+        search_with(two, ["a/1.jpg"], no_encoder)
 
 
 def test_a_row_without_a_vector_is_refused_with_its_status(table: FeatureTable) -> None:
     with pytest.raises(SourceError, match="a row without a vector .status empty."):
-        search_with(table, ["file:/pictures/a/empty.jpg"], nobody)
+        search_with(table, ["file:/pictures/a/empty.jpg"], no_encoder)
 
 
-def test_what_is_neither_row_nor_file_is_refused_before_an_encoder_is_asked(
+def test_a_query_that_is_neither_row_nor_file_is_refused_before_an_encoder_is_loaded(
     table: FeatureTable, tmp_path: Path
 ) -> None:
     with pytest.raises(SourceError, match="neither a row of .* nor a file"):
-        search_with(table, ["no/such.jpg"], nobody)
+        search_with(table, ["no/such.jpg"], no_encoder)
     with pytest.raises(SourceError, match="is a folder: give its images"):
-        search_with(table, [str(tmp_path)], nobody)
+        search_with(table, [str(tmp_path)], no_encoder)
 
 
-def test_two_names_of_one_row_are_both_answered(table: FeatureTable) -> None:
+def test_two_names_of_one_row_both_get_an_answer(table: FeatureTable) -> None:
     one, other = path_of(17), path_of(17).replace("file:", "file://")
-    found = search_with(table, [one, other], nobody, k=2)
+    found = search_with(table, [one, other], no_encoder, k=2)
     assert [result.query.given for result in found] == [one, other]
     assert found[0].matches == found[1].matches
 
@@ -174,17 +174,17 @@ def test_a_copy_outside_the_table_finds_its_original(
     assert found.matches[1].similarity < found.matches[0].similarity
 
 
-def test_a_file_that_is_a_row_is_taken_from_the_table(photos: FeatureTable, pictures: Path) -> None:
-    (found,) = search_with(photos, [str(pictures / "Apple Red 1" / "image 3.jpg")], nobody, k=1)
+def test_a_file_with_a_row_is_read_from_the_table(photos: FeatureTable, pictures: Path) -> None:
+    (found,) = search_with(photos, [str(pictures / "Apple Red 1" / "image 3.jpg")], no_encoder, k=1)
     assert found.query.is_row
 
 
 @pytest.mark.parametrize("folder", ["", "./", "file:", "../Apple Red 1/"])
-def test_a_relative_path_of_a_row_is_taken_from_the_table(
+def test_a_relative_path_with_a_row_is_read_from_the_table(
     photos: FeatureTable, pictures: Path, monkeypatch: pytest.MonkeyPatch, folder: str
 ) -> None:
     monkeypatch.chdir(pictures / "Apple Red 1")
-    (found,) = search_with(photos, [f"{folder}image 3.jpg"], nobody, k=1)
+    (found,) = search_with(photos, [f"{folder}image 3.jpg"], no_encoder, k=1)
     assert found.query.is_row
     assert found.matches[0].path != found.query.path
 
@@ -198,23 +198,23 @@ def test_a_broken_image_is_refused(
         search_with(photos, [str(tmp_path / "broken.png")], lambda _: encoder)
 
 
-def test_the_encoder_is_rebuilt_from_what_the_table_says(
+def test_the_encoder_is_rebuilt_from_the_tables_provenance(
     photos: FeatureTable, encoder: Encoder
 ) -> None:
     assert encoder_of_table(photos.provenance()).fingerprint == encoder.fingerprint
 
 
-def test_another_encoder_is_refused(photos: FeatureTable) -> None:
+def test_a_different_encoder_is_refused(photos: FeatureTable) -> None:
     with pytest.raises(EncoderError, match="they differ in weights: untrained:7 and drawn"):
         encoder_of_table(photos.provenance(), weights="drawn")
 
 
-def test_another_known_network_is_refused_before_it_is_built(photos: FeatureTable) -> None:
+def test_a_different_known_network_is_refused_before_it_is_built(photos: FeatureTable) -> None:
     with pytest.raises(EncoderError, match=r"made by mobilenet_v2 with .*, not by resnet50"):
         encoder_of_table(photos.provenance(), model="resnet50", weights="no/such/file.h5")
 
 
-def test_another_network_in_a_file_is_refused_by_its_layers(
+def test_a_different_network_file_is_refused_by_its_layers(
     photos: FeatureTable, tmp_path: Path
 ) -> None:
     file = tmp_path / "other.onnx"
@@ -224,27 +224,27 @@ def test_another_network_in_a_file_is_refused_by_its_layers(
         encoder_of_table(photos.provenance(), model=str(file))
 
 
-def test_weights_that_were_a_file_are_asked_for(photos: FeatureTable) -> None:
+def test_weights_from_a_file_must_be_given(photos: FeatureTable) -> None:
     told = photos.provenance() | {"weights": "fruit.weights.h5", "fingerprint": "0" * 64}
     with pytest.raises(EncoderError, match="no weights: give the file as `weights`"):
         encoder_of_table(told)
 
 
-def test_a_network_that_was_a_file_is_asked_for(photos: FeatureTable) -> None:
+def test_a_network_from_a_file_must_be_given(photos: FeatureTable) -> None:
     told = photos.provenance() | {"model": "fruit.keras", "weights": "fruit.keras"}
-    told["fingerprint"] = "f" * 64  # of no encoder in the cache
+    told["fingerprint"] = "f" * 64  # not in any cache
     with pytest.raises(EncoderError, match="no weights: give the file as `model`, or the encoder"):
         encoder_of_table(told)
 
 
-def test_weights_are_the_tables_if_only_the_network_is_named(
+def test_weights_default_to_the_tables_if_only_the_network_is_given(
     photos: FeatureTable, encoder: Encoder
 ) -> None:
     found = encoder_of_table(photos.provenance(), model="mobilenet_v2")
     assert found.fingerprint == encoder.fingerprint
 
 
-def test_in_a_pipe_no_line_is_folded(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_are_not_wrapped_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     path = f"file:/{'very/' * 100}long.jpg"
     query = Query("a.jpg", "file:/a.jpg", None, True, np.zeros(3, np.float32))
     show_matches([SearchResult(query, (Match(path, "Kiwi", 0.5),))])
@@ -258,7 +258,7 @@ pytest.importorskip("faiss", reason="an index needs FAISS: pip install '.[analys
 
 
 @pytest.mark.parametrize("flat_rows", [400, 399])
-def test_an_index_finds_what_an_search_with_finds(
+def test_an_index_finds_the_results_of_an_exact_search(
     table: FeatureTable, tmp_path: Path, flat_rows: int
 ) -> None:
     built = NearestIndex.build(open_vectors(table), flat_rows=flat_rows)
@@ -277,7 +277,7 @@ def test_an_index_finds_what_an_search_with_finds(
     assert [known[path] for path in found.paths.flat] == found.labels.flatten().tolist()
 
 
-def test_an_index_of_no_vectors_finds_nothing(tmp_path: Path) -> None:
+def test_an_index_without_vectors_finds_nothing(tmp_path: Path) -> None:
     none = FeatureTable(tables.write(tmp_path / "t", MATRIX[:0], [], failed=FAILED))
     index = NearestIndex.build(open_vectors(none))
     assert index.search(unit(MATRIX[:2]), 5).paths.shape == (2, 0)
@@ -290,7 +290,7 @@ def test_recall_is_measured_not_assumed(table: FeatureTable) -> None:
     assert 1 <= about.probes <= about.cells == 80
 
 
-def test_an_index_knows_when_its_table_has_changed(tmp_path: Path) -> None:
+def test_an_index_detects_a_changed_table(tmp_path: Path) -> None:
     folder = tables.write(tmp_path / "t", MATRIX[:9], LABELS[:9])
     before = NearestIndex.build(open_vectors(FeatureTable(folder))).about.table_state
     assert table_state(FeatureTable(folder)) == before
@@ -320,17 +320,17 @@ def test_a_damaged_index_is_refused(table: FeatureTable, data: st.DataObject) ->
         NearestIndex.load(file)
 
 
-def test_an_index_holds_no_pickle(table: FeatureTable, tmp_path: Path) -> None:
+def test_an_index_contains_no_pickle(table: FeatureTable, tmp_path: Path) -> None:
     NearestIndex.build(open_vectors(table)).save(tmp_path / "i")
     content = (tmp_path / "i").read_bytes()
     _, sections = _FILE.unpack(content, "i", lambda *parts: parts)
     assert sections["rows"][:4] == b"PAR1"
-    assert sections["vectors"][:4] == b"IxFI"  # FAISS' mark of a flat index
+    assert sections["vectors"][:4] == b"IxFI"  # FAISS's magic number of a flat index
     assert _FILE.pack(asdict(NearestIndex.load(tmp_path / "i").about), sections) == content
 
 
 @pytest.mark.parametrize("field", ["rows", "dimension"])
-def test_an_index_whose_parts_do_not_fit_is_refused(
+def test_an_index_with_inconsistent_parts_is_refused(
     table: FeatureTable, tmp_path: Path, field: str
 ) -> None:
     NearestIndex.build(open_vectors(table)).save(tmp_path / "i")
@@ -342,7 +342,7 @@ def test_an_index_whose_parts_do_not_fit_is_refused(
 
 
 def zipped_index(file: Path, fingerprint: str) -> bytes:
-    """An index as Pomona wrote it before containers."""
+    """An index in the zip format of earlier versions."""
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("about.json", json.dumps({"kind": "flat", "fingerprint": fingerprint}))
         archive.writestr("rows.parquet", b"PAR1")
@@ -350,7 +350,7 @@ def zipped_index(file: Path, fingerprint: str) -> bytes:
     return file.read_bytes()
 
 
-def test_an_index_of_the_earlier_layout_is_built_again(
+def test_an_index_with_the_earlier_layout_is_rebuilt(
     capfd: pytest.CaptureFixture[str], table: FeatureTable, tmp_path: Path
 ) -> None:
     zipped_index(tmp_path / "i", table.provenance()["fingerprint"])
@@ -360,7 +360,7 @@ def test_an_index_of_the_earlier_layout_is_built_again(
     assert NearestIndex.load(tmp_path / "i").about.rows == 400
 
 
-def test_other_archives_are_left_alone(
+def test_other_archives_are_not_changed(
     capfd: pytest.CaptureFixture[str], table: FeatureTable, tmp_path: Path
 ) -> None:
     (tmp_path / "photos.zip").write_bytes(zipped_index(tmp_path / "other.index", "b" * 64)[50:])
@@ -372,7 +372,7 @@ def test_other_archives_are_left_alone(
         assert file.read_bytes() == before
 
 
-def test_without_faiss_the_extra_is_named(
+def test_without_faiss_the_error_names_the_extra(
     table: FeatureTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
@@ -403,7 +403,7 @@ def test_the_command_shows_label_path_and_similarity(
     assert found.split()[2].startswith("file:/pictures/d/")
 
 
-def test_the_index_is_built_once_and_again_when_the_table_has_grown(
+def test_the_index_is_built_once_and_again_after_the_table_grows(
     capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     folder = tables.write(tmp_path / "t", MATRIX[:9], LABELS[:9])
@@ -420,7 +420,7 @@ def test_the_index_is_built_once_and_again_when_the_table_has_grown(
     assert len(json.loads(out)["results"][0]["matches"]) == 11
 
 
-def test_an_index_of_another_encoder_is_left_alone(
+def test_an_index_of_another_encoder_is_not_changed(
     capfd: pytest.CaptureFixture[str], tmp_path: Path, table: FeatureTable
 ) -> None:
     folder = tables.write(tmp_path / "t", MATRIX[:9], LABELS[:9], fingerprint="b" * 64)
@@ -433,7 +433,7 @@ def test_an_index_of_another_encoder_is_left_alone(
 
 
 @pytest.mark.parametrize("sheet", ["near.txt", "no/such/folder/near.png"])
-def test_a_sheet_that_cannot_be_written_is_refused_first(
+def test_an_unwritable_sheet_is_refused_first(
     capfd: pytest.CaptureFixture[str], table: FeatureTable, tmp_path: Path, sheet: str
 ) -> None:
     file = tmp_path / sheet
@@ -453,7 +453,7 @@ def test_a_sheet_wider_than_a_webp_can_be_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("more", [[], ["--index", "i"]])
-def test_more_than_there_are_may_be_asked_for(
+def test_k_may_be_larger_than_the_table(
     capfd: pytest.CaptureFixture[str],
     table: FeatureTable,
     tmp_path: Path,
@@ -467,7 +467,7 @@ def test_more_than_there_are_may_be_asked_for(
     assert len(json.loads(out)["results"][0]["matches"]) == 399
 
 
-def test_the_sheet_shows_the_pictures(
+def test_the_sheet_shows_the_images(
     capfd: pytest.CaptureFixture[str], photos: FeatureTable, pictures: Path, tmp_path: Path
 ) -> None:
     query = pictures / "Apple Red 1" / "image 3.jpg"
@@ -478,22 +478,22 @@ def test_the_sheet_shows_the_pictures(
     with Image.open(tmp_path / "near.png") as sheet, Image.open(query) as original:
         assert sheet.size == (12 + 5 * 124, 12 + 154)
         width, height = original.size
-        left, top = 12 + (112 - width) // 2, 12 + (112 - height) // 2  # in the middle of its place
+        left, top = 12 + (112 - width) // 2, 12 + (112 - height) // 2  # centred in its cell
         shown = sheet.convert("RGB").crop((left, top, left + width, top + height))
         np.testing.assert_array_equal(np.asarray(shown), np.asarray(original.convert("RGB")))
 
 
 @given(st.text(max_size=30), st.text(max_size=30))
-def test_a_sheet_takes_any_name_and_a_missing_picture(above: str, below: str) -> None:
+def test_a_sheet_accepts_any_name_and_a_missing_image(above: str, below: str) -> None:
     sheet = draw_sheet([[Cell("file:/no/such.jpg", above, below)]])
     assert sheet.getpixel((20, 20)) == (0xEC, 0xEC, 0xEC)
 
 
-def test_nothing_found_yet_is_nothing() -> None:
+def test_no_results_are_an_empty_list() -> None:
     assert np.isneginf(Nearest.none(2, 3).similarity).all()
 
 
-def test_python_searches_by_a_path_with_an_index_and_without(tmp_path: Path) -> None:
+def test_python_searches_by_path_with_an_index_and_without(tmp_path: Path) -> None:
     folder = tables.write(tmp_path / "t", MATRIX[:9], LABELS[:9])
     (exact,) = pomona.search(folder, path_of(3), k=4)
     (indexed,) = pomona.search(FeatureTable(folder), [path_of(3)], k=4, index=tmp_path / "i")
@@ -501,7 +501,7 @@ def test_python_searches_by_a_path_with_an_index_and_without(tmp_path: Path) -> 
     assert (exact.method, indexed.method) == ("exact", "flat")
 
 
-def test_an_option_without_its_file_does_not_take_the_next_option_for_it(
+def test_an_option_without_its_file_does_not_consume_the_next_option(
     capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     folder = tables.write(tmp_path / "t", MATRIX[:9], LABELS[:9])

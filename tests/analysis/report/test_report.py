@@ -1,4 +1,4 @@
-"""The report: what it finds, that its page is one safe file, and that it works in a browser."""
+"""The report: its findings, its self-contained safe page, and its behaviour in a browser."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i in range(60):
         file = root / "pictures" / f"{i} <b>&\"'.jpg"
         file.parent.mkdir(exist_ok=True)
-        if i != 20:  # gone since the table was made
+        if i != 20:  # deleted since the table was made
             file.write_bytes(drawn.encode(drawn.picture(60, 40, i), "JPEG"))
         paths.append(f"file:{file}")
     failed = [("file:/x/Kiwi/<i>.jpg", "empty"), ("file:/x/Kiwi/half.jpg", "truncated")]
@@ -73,16 +73,18 @@ def found(folder: Path) -> Findings:
     return collect("t", FeatureTable(folder), PCA)
 
 
-# What it finds -----------------------------------------------------------------------------------
+# Findings ----------------------------------------------------------------------------------------
 
 
-def test_a_wrong_label_is_suspected_and_nothing_else(found: Findings) -> None:
+def test_only_the_wrong_label_is_suspected(found: Findings) -> None:
     (suspect,) = found.suspects
     assert (suspect.row, suspect.other) == (7, "Pêche")
     assert suspect.votes >= 0.6 * suspect.of
 
 
-def test_separability_is_the_share_whose_nearest_has_the_same_label(found: Findings) -> None:
+def test_separability_is_the_share_of_rows_whose_nearest_has_the_same_label(
+    found: Findings,
+) -> None:
     scores = {score.label: score for score in found.scores}
     assert scores[HOSTILE].right == scores[HOSTILE].rows == 19  # one has no label
     kiwi = scores["Kiwi"]
@@ -92,7 +94,7 @@ def test_separability_is_the_share_whose_nearest_has_the_same_label(found: Findi
     assert found.accuracy == sum(score.right for score in found.scores) / asked
 
 
-def test_rows_without_a_label_are_neither_asked_nor_an_answer() -> None:
+def test_rows_without_a_label_are_neither_queries_nor_neighbours() -> None:
     vectors = unit(np.array([[1, 0], [1, 0.01], [1, 0.1], [0, 1]], np.float32))
     near = find_neighbours(vectors, 3)
     (a, b) = sorted(score_classes(["a", None, "a", "b"], near), key=lambda score: score.label)
@@ -110,27 +112,27 @@ def test_the_interval_is_wilsons() -> None:
     assert wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
 
 
-def test_counts_are_those_of_the_whole_table_and_failures_have_reasons(found: Findings) -> None:
+def test_counts_cover_the_whole_table_and_failures_have_reasons(found: Findings) -> None:
     assert (found.rows, found.statuses["ok"]) == (62, 60)
     assert found.failed_labels == {"Kiwi": 2}
     assert [failure.error for failure in found.failures] == ["drawn as empty", "drawn as truncated"]
 
 
-def test_of_a_large_table_evenly_spread_rows_are_taken(folder: Path) -> None:
+def test_a_large_table_is_sampled_evenly(folder: Path) -> None:
     few = collect("t", FeatureTable(folder), ReportOptions(points=5, compared=20, map="pca"))
     assert (len(few.sample.paths), len(few.mapped), few.rows) == (20, 5, 62)
 
 
 @settings(max_examples=25)
 @given(st.integers(1, 12), st.integers(1, 5), st.booleans())
-def test_any_number_of_rows_has_its_place(rows: int, dimension: int, same: bool) -> None:
+def test_any_number_of_rows_gets_a_layout(rows: int, dimension: int, same: bool) -> None:
     vectors = np.ones((rows, dimension)) if same else RANDOM.normal(size=(rows, dimension))
     places = place_rows(vectors.astype(np.float32), "pca")
     assert places.shape == (rows, 2)
     assert ((places >= -1e-6) & (places <= 1 + 1e-6)).all()
 
 
-def test_t_sne_keeps_classes_together_and_is_the_same_each_time() -> None:
+def test_t_sne_keeps_classes_together_and_is_deterministic() -> None:
     pytest.importorskip("sklearn", reason="t-SNE needs pip install '.[analysis]'")
     vectors = unit(clustered(60, 3).astype(np.float32))
     places = place_rows(vectors, "tsne")
@@ -147,7 +149,7 @@ def test_a_table_without_vectors_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("labels", [[None], ["a"], ["a", "a"], [None, "a", None]])
-def test_small_tables_and_such_without_labels_have_a_report(
+def test_small_tables_and_tables_without_labels_have_a_report(
     tmp_path: Path, labels: list[str | None]
 ) -> None:
     vectors = RANDOM.normal(size=(len(labels), 4))
@@ -157,9 +159,7 @@ def test_small_tables_and_such_without_labels_have_a_report(
 
 
 @pytest.mark.parametrize(("rows", "method"), [(7, "(PCA)"), (8, "t-SNE")])
-def test_the_page_names_the_method_that_made_its_map(
-    tmp_path: Path, rows: int, method: str
-) -> None:
+def test_the_page_names_the_method_of_its_map(tmp_path: Path, rows: int, method: str) -> None:
     pytest.importorskip("sklearn", reason="t-SNE needs pip install '.[analysis]'")
     folder = tables.write(tmp_path / "t", clustered(rows, 2), ["a"] * rows)
     write_report(FeatureTable(folder), tmp_path / "r.html", ReportOptions(map="tsne"))
@@ -205,7 +205,7 @@ def page(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def test_labels_and_paths_show_as_text(page: Path) -> None:
+def test_labels_and_paths_are_displayed_as_text(page: Path) -> None:
     read = Read(page.read_text())
     assert read.open == []
     assert HOSTILE in read.text
@@ -214,7 +214,7 @@ def test_labels_and_paths_show_as_text(page: Path) -> None:
     assert {"i", "b"} & {tag for tag, told in read.tags if "<" in str(told.get("class"))} == set()
 
 
-def test_the_page_asks_for_nothing_outside_itself(page: Path) -> None:
+def test_the_page_requests_nothing_from_outside(page: Path) -> None:
     read = Read(page.read_text())
     targets = [
         value
@@ -226,14 +226,14 @@ def test_the_page_asks_for_nothing_outside_itself(page: Path) -> None:
     assert not re.search(r"url\(|@import", page.read_text())
 
 
-def test_every_picture_has_a_text_and_every_link_a_target(page: Path) -> None:
+def test_every_image_has_a_text_and_every_link_a_target(page: Path) -> None:
     read = Read(page.read_text())
     assert all(told.get("alt") for tag, told in read.tags if tag == "img")
     names = {told.get("id") for _, told in read.tags}
     assert all(told["href"][1:] in names for tag, told in read.tags if tag == "a")  # type: ignore[index]
 
 
-def test_a_picture_that_is_gone_is_said_to_be(page: Path) -> None:
+def test_a_deleted_image_is_reported_as_such(page: Path) -> None:
     assert "1 file can no longer be read: it has no picture here" in Read(page.read_text()).text
 
 
@@ -288,11 +288,13 @@ def test_no_name_label_or_path_becomes_markup(found: Findings, text: str) -> Non
 def test_any_text_stays_text(found: Findings, text: str) -> None:
     page = render(with_text(found, text), Pictures(), NOW)
     assert tags(page) == tags(render(with_text(found, "plain"), Pictures(), NOW))
-    page.encode()  # no half characters
+    page.encode()  # no surrogates
     assert not re.search("[\0-\x08\x0b-\x1f]", page)
 
 
-def test_a_large_table_keeps_under_30_mb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_of_a_large_table_is_below_30_mb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("pomona.analysis.report.render._PICTURE_BYTES", 3_060_000)
     picture = tmp_path / "noise.png"
     picture.write_bytes(drawn.encode(drawn.picture(96, 96), "PNG"))
@@ -308,14 +310,14 @@ def test_a_large_table_keeps_under_30_mb(tmp_path: Path, monkeypatch: pytest.Mon
     assert "pictures did not fit into the page" in (tmp_path / "r.html").read_text()
 
 
-def test_no_picture_is_no_address() -> None:
+def test_a_missing_image_has_no_address() -> None:
     assert Pictures().uri("file:/x.jpg") is None
 
 
 # The command -------------------------------------------------------------------------------------
 
 
-def test_the_command_prints_the_pages_path_and_the_time(
+def test_the_command_prints_the_path_of_the_page_and_the_duration(
     capfd: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "r.html"
@@ -325,7 +327,7 @@ def test_the_command_prints_the_pages_path_and_the_time(
     assert "1 picture could not be read" in out
 
 
-def test_json_has_what_was_found(
+def test_json_contains_the_findings(
     capfd: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "r.html"
@@ -339,14 +341,14 @@ def test_json_has_what_was_found(
 
 
 @pytest.mark.parametrize("where", ["", "no/such/r.html"])
-def test_a_page_that_cannot_be_written_is_refused_first(
+def test_an_unwritable_page_is_refused_first(
     capfd: pytest.CaptureFixture[str], folder: Path, tmp_path: Path, where: str
 ) -> None:
     code, out, err = run(capfd, "report", folder, "-o", tmp_path / where)
     assert (code, out, err.count("\n")) == (2, "", 1)
 
 
-def test_a_threshold_that_is_no_cosine_is_refused(folder: Path) -> None:
+def test_a_threshold_that_is_not_a_cosine_is_refused(folder: Path) -> None:
     with pytest.raises(UsageError, match="expected a cosine"):
         collect("t", FeatureTable(folder), ReportOptions(threshold=2))
 
@@ -373,7 +375,7 @@ def stage(shown: browser.Page) -> list[float]:
     return box
 
 
-def test_the_page_loads_without_complaints_and_hovering_shows_the_picture(
+def test_the_page_loads_without_errors_and_hovering_shows_the_image(
     shown: browser.Page,
 ) -> None:
     left, top, width, height = stage(shown)
@@ -391,7 +393,7 @@ def test_the_page_loads_without_complaints_and_hovering_shows_the_picture(
     assert all(request.startswith(("file:", "data:")) for request in shown.requests)
 
 
-def test_the_map_is_walked_with_keys_and_speaks(shown: browser.Page) -> None:
+def test_the_map_has_keyboard_navigation_and_announcements(shown: browser.Page) -> None:
     shown.value("canvas.focus({preventScroll: true})")
     shown.key("ArrowRight")
     first = shown.value("said.textContent")
@@ -405,7 +407,7 @@ def test_the_map_is_walked_with_keys_and_speaks(shown: browser.Page) -> None:
     assert shown.complaints == []
 
 
-def test_the_lasso_chooses_what_it_is_drawn_around(shown: browser.Page) -> None:
+def test_the_lasso_selects_the_enclosed_points(shown: browser.Page) -> None:
     left, top, width, height = stage(shown)
     bottom = min(top + height, 895)
     shown.value("lasso.click()")
@@ -419,7 +421,7 @@ def test_the_lasso_chooses_what_it_is_drawn_around(shown: browser.Page) -> None:
     shown.value("lasso.click()")
 
 
-def test_a_class_is_hidden_by_its_button(shown: browser.Page) -> None:
+def test_a_button_hides_its_class(shown: browser.Page) -> None:
     shown.value("document.querySelector('#legend button').click()")
     pressed = "document.querySelector('#legend button').getAttribute('aria-pressed')"
     assert shown.value(pressed) == "false"
@@ -427,7 +429,9 @@ def test_a_class_is_hidden_by_its_button(shown: browser.Page) -> None:
     assert shown.value(pressed) == "true"
 
 
-def test_dark_is_dark_and_narrow_does_not_scroll_sideways(shown: browser.Page, page: Path) -> None:
+def test_dark_mode_is_dark_and_a_narrow_page_does_not_scroll_sideways(
+    shown: browser.Page, page: Path
+) -> None:
     paper = "getComputedStyle(document.body).backgroundColor"
     light = shown.value(paper)
     shown.scheme("dark")
