@@ -1,10 +1,10 @@
-"""The least that any program must do: decode and predict, in processes of their own, and no more.
+"""Measures a lower bound: decode and predict in separate processes, and nothing else.
 
     python bare_loop.py IMAGES GRAPH.xml [--processes 2]
 
-Files are read into memory before the clock of the loop starts; nothing is labelled, checked,
-collected or written. Pillow decodes and resizes, OpenVINO predicts one image at a time, with the
-settings that Pomona uses. The last line on stdout is JSON: images, and seconds of the loop alone.
+Files are read into memory before the loop starts, and the time is that of the loop. It does not
+label, check, collect or write. Pillow decodes and resizes, and OpenVINO predicts one image at a
+time with Pomona's settings. The last line on stdout is JSON: images, and seconds of the loop.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python benchmarks/decode_fast.py --weights FILE [PHOTO.jpg ...]
 
-Without photos it draws some of 3000x2000, as draw_images.py does. Each is decoded and resized both
-ways in one thread, several times over, and the median counts. Features are compared by their
+Without photos it draws some of 3000x2000, as draw_images.py does. One thread decodes and resizes
+each photo both ways, several times, and reports the median. Features are compared by their
 cosine and by the largest absolute difference of an element.
 """
 
@@ -39,7 +39,7 @@ def drawn(number: int, count: int) -> bytes:
 
 
 def seconds(content: bytes, spec: Preprocessing, fast: bool, repeats: int) -> float:
-    """Of decoding and resizing, the median."""
+    """The median time of decoding and resizing."""
     draft = (spec.width, spec.height) if fast else None
     found = []
     for _ in range(repeats):

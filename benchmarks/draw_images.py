@@ -1,8 +1,8 @@
-"""Draws JPEGs to measure with: python draw_images.py FOLDER --count 2000
+"""Draws JPEGs for measurements: python draw_images.py FOLDER --count 2000
 
-Shaded shapes of one colour family per class, before a soft background, under a noise with the 1/f
-spectrum of photographs. At 100x100 they weigh about what the photographs of Fruits-360 do (4.7 kB
-on average). The same arguments draw the same pictures.
+Shaded shapes with one colour family per class, on a soft background, with noise that has the 1/f
+spectrum of photographs. At 100x100 their average size is about that of Fruits-360 (4.7 kB). The
+same arguments draw the same pictures.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-# A space and accents on purpose: paths of real data sets hold them.
+# With a space and accents, because paths of real data sets contain them.
 CLASSES = ("Apple Red", "Pêche", "Kiwi", "Cherry", "Quince", "Grape White", "Açaí", "Lemon")
 QUALITY = 90
 
@@ -29,7 +29,7 @@ def class_name(number: int) -> str:
 
 
 def noise(rng: np.random.Generator, size: int) -> np.ndarray:
-    """(size, size, 3) of zero mean and unit variance, amplitude falling as 1/f."""
+    """(size, size, 3) with zero mean and unit variance; the amplitude falls as 1/f."""
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :])
     frequency[0, 0] = np.inf
     spectrum = np.fft.rfft2(rng.standard_normal((size, size, 3)), axes=(0, 1))
@@ -55,7 +55,7 @@ def picture(seed: int, number: int, hue: float, size: int) -> np.ndarray:
         inside = u**2 + v**2
         depth = np.sqrt(np.clip(1 - inside, 0, 1))  # of a sphere, towards the viewer
         light = np.clip(0.35 + 0.65 * (0.7 * depth - 0.5 * u - 0.5 * v), 0.1, 1.1)
-        edge = np.clip((1 - inside) * radius * size / 2, 0, 1)[..., None]  # a pixel wide
+        edge = np.clip((1 - inside) * radius * size / 2, 0, 1)[..., None]  # one pixel wide
         pixels = pixels * (1 - edge) + colour(rng, hue) * light[..., None] * edge
     return np.clip(pixels + 13 * noise(rng, size), 0, 255).astype(np.uint8)
 

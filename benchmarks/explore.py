@@ -1,11 +1,11 @@
-"""Measures search and duplicates on a large table, against plain numpy that holds it whole.
+"""Measures search and duplicates on a large table, against plain numpy that loads it whole.
 
     python benchmarks/explore.py [--rows 100000] [--dimension 1280]
 
-The table is drawn: rows around the centres of 1,000 classes, none below zero, as a network's last
-layer gives them, and one row in 50 again with a little noise. Each measurement is a process of its
-own; the time is that of the whole process, from start to end and on the processors, memory its
-largest resident size. Both ways must find the same, or the script ends with an error.
+The table is synthetic: rows around the centres of 1,000 classes, none negative, like the output
+of a network's last layer; one row in 50 is a copy with a little noise. Each measurement is a
+separate process. It reports wall time and CPU time of the whole process, and its peak resident
+size. If the two ways give different results, the script ends with an error.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ print(pairs // 2)
 
 
 def draw(folder: Path, count: int, dimension: int) -> None:
-    """Write the table, a part file for each block."""
+    """Write the table, with one part file per block."""
     random = np.random.default_rng(0)
     centres = random.gamma(0.6, 1.0, (CLASSES, dimension)).astype(np.float32)
     provenance = {
@@ -104,7 +104,7 @@ class Measured(NamedTuple):
 
 
 def measured(*command: str | Path) -> tuple[str, str, Measured]:
-    """Output, what was said on stderr, and what it took."""
+    """Output, stderr, and resource usage of a command."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as said:
         started = time.perf_counter()
         process = subprocess.Popen([sys.executable, *command], stdout=out, stderr=said)
@@ -162,13 +162,13 @@ def main() -> None:
         groups = json.loads(out)["near"]
         spare = sum(len(group["members"]) - 1 for group in groups)
         row("near duplicates", took, f"{len(groups):,} groups")
-        # Drawn twins come in twos: as many to spare as there are pairs.
+        # Synthetic duplicates come in pairs: there are as many redundant images as pairs.
         if spare != pairs:
             sys.exit(f"{pairs} pairs by numpy, {spare} images to spare by pomona")
 
 
 def agreement(out: str, wanted: dict[str, list[str]]) -> str:
-    """How much of what numpy found was found."""
+    """The share of numpy's results that were found."""
     found = {
         result["path"]: {match["path"] for match in result["matches"]}
         for result in json.loads(out)["results"]

@@ -1,10 +1,10 @@
-"""Measures Pomona on an NVIDIA GPU and checks its vectors and its runs there.
+"""Measures Pomona on an NVIDIA GPU, and checks its vectors and its runs there.
 
     python benchmarks/gpu.py --out FOLDER [--small N] [--seconds 440]
 
-It draws JPEGs of 100x100 and 448x448, builds encoders of MobileNetV2 and ResNet50 with seeded
-weights, and runs whole `pomona extract` processes, the loops of gpu_loops.py beside them, and runs
-that lose a worker or the GPU's memory. It prints a table as it goes and writes FOLDER/gpu.json and
+It draws JPEGs of 100x100 and 448x448 and builds encoders of MobileNetV2 and ResNet50 with seeded
+weights. It runs whole `pomona extract` processes, the loops of gpu_loops.py for comparison, and
+runs that lose a worker or GPU memory. It prints a table as it goes and writes FOLDER/gpu.json and
 FOLDER/gpu.md. Without a GPU it says so and computes on the CPU. After `--seconds` it starts no new
 measurement. It needs Pomona, onnx, and onnxruntime-gpu; PyTorch and torchvision for the peer.
 """
@@ -37,7 +37,7 @@ _NETWORKS = ("mobilenet_v2", "resnet50")
 
 
 class Bench:
-    """The measurements so far, and the folder that they are made in."""
+    """The measurements so far, and their folder."""
 
     def __init__(self, given: argparse.Namespace, scratch: Path) -> None:
         self.scratch, self.out = scratch, given.out
@@ -52,7 +52,7 @@ class Bench:
         self.tables = 0
 
     def stage(self, what: Callable[[], None]) -> None:
-        """Do one part, unless time is up; a failure is a line of the report."""
+        """Run one part, unless time is up; a failure becomes a line of the report."""
         name = what.__name__.replace("_", " ")
         if time.monotonic() > self.until:
             self.check(name, "left out: no time")
@@ -66,13 +66,13 @@ class Bench:
         self.save()
 
     def rate(self, what: str, network: str, images: str, **numbers: Any) -> None:
-        """Keep one measured rate."""
+        """Record one measured rate."""
         row = {"what": what, "network": network, "images": images, **numbers}
         self.rates.append(row)
         print(line(row), flush=True)
 
     def check(self, what: str, result: str, **numbers: Any) -> None:
-        """Keep the result of one check."""
+        """Record the result of one check."""
         self.checks.append({"check": what, "result": result, **numbers})
         print(f"- {what}: {result}", flush=True)
 
@@ -83,7 +83,7 @@ class Bench:
         (self.out / "gpu.json").write_text(json.dumps(found, indent=1) + "\n")
         (self.out / "gpu.md").write_text(page([found]))
 
-    # ---- what is measured
+    # ---- measurements
 
     def images(self) -> None:
         """Draw the files."""
@@ -99,7 +99,7 @@ class Bench:
             self.sets[name] = (folder, count)
 
     def networks(self) -> None:
-        """Build the encoders on the CPU, as most are."""
+        """Build the encoders on the CPU, as most users do."""
         code = (
             f"import gpu_networks, pathlib; gpu_networks.build(pathlib.Path({str(self.scratch)!r}))"
         )
@@ -113,28 +113,28 @@ class Bench:
             there = self.extract("few", network, note="vectors, CPU", environment=_HIDDEN)
             self.check(f"{network}, GPU against CPU", compare(here, there))
 
-    def one_run_and_another(self) -> None:
-        """Are two runs equal, bit for bit, also with another number of processes?"""
+    def repeated_runs(self) -> None:
+        """Check that runs are bit-identical, also with a different number of processes."""
         for network in _NETWORKS:
             one = self.extract("few", network, note="again")
             two = self.extract("few", network, note="again", workers=1)
             self.check(f"{network}, a run against one with one process", compare(one, two))
 
     def bare_loops(self) -> None:
-        """Batches from memory."""
+        """Measure batches from memory."""
         for network in _NETWORKS:
             for processes, batch in ((1, 1), (1, 32), (1, 128), (1, 512), (4, 128)):
                 self.loop("bare", network, "memory", processes, batch=batch)
 
     def decoding(self) -> None:
-        """All that comes before the network."""
+        """Measure everything before the network."""
         for images in ("100x100", "448x448"):
             for processes in sorted({1, max(1, self.cores // 4), self.cores}):
                 threads = max(1, self.cores // processes)
                 self.loop("decode", _NETWORKS[0], images, processes, threads=threads)
 
     def whole_runs(self) -> None:
-        """Pomona, with more and fewer worker processes."""
+        """Measure Pomona with more and fewer worker processes."""
         default = max(1, self.cores // 4)
         for network, images, workers in (
             (_NETWORKS[0], "100x100", (default, self.cores // 2, self.cores, 1)),
@@ -150,7 +150,7 @@ class Bench:
                 )
 
     def peer(self) -> None:
-        """A plain loop of PyTorch."""
+        """Measure a plain PyTorch loop."""
         for network, images, more in (
             (_NETWORKS[0], "100x100", ()),
             (_NETWORKS[0], "448x448", ()),
@@ -168,8 +168,8 @@ class Bench:
                 what, network, images, processes=self.cores, loop_images_per_s=rate, seconds=seconds
             )  # fmt: skip
 
-    def a_killed_worker(self) -> None:
-        """End one worker process in mid-run by SIGKILL."""
+    def killed_worker(self) -> None:
+        """Kill one worker process during a run with SIGKILL."""
         started = time.monotonic()
         whole = self.extract("448x448", _NETWORKS[0], note="before the kill")
         seconds = time.monotonic() - started
@@ -190,8 +190,8 @@ class Bench:
         what = "a worker killed" if killed else "no worker was found to kill"
         self.check(what, compare(table, whole))
 
-    def a_full_gpu(self) -> None:
-        """Another process holds nearly all memory."""
+    def full_gpu(self) -> None:
+        """Run while another process holds nearly all GPU memory."""
         whole = self.extract("few", _NETWORKS[0], note="before")
         for leave_mb in (6000, 3000, 1500, 200):
             hog = subprocess.Popen(
@@ -216,7 +216,7 @@ class Bench:
         run(again)
         self.check("the same table continued, with the memory free again", compare(table, whole))
 
-    # ---- how
+    # ---- implementation
 
     def loop(self, kind: str, network: str, images: str, processes: int, **options: int) -> None:
         command = [sys.executable, str(HERE / "gpu_loops.py"), kind, str(self.encoders[network])]
@@ -249,7 +249,7 @@ class Bench:
         environment: dict[str, str] | None = None,
         meanwhile: Callable[[int], None] | None = None,
     ) -> Path:
-        """Run Pomona, keep its rate, give its table."""
+        """Run Pomona, record its rate, return its table."""
         table = self.table()
         load = Load()
         seconds = run_process(
@@ -265,7 +265,7 @@ class Bench:
 
 
 class Load:
-    """What the cores and the GPU did while a command ran."""
+    """The load of cores and GPU while a command ran."""
 
     cpu_s = 0.0
     gpu_percent: float | None = None
@@ -311,7 +311,7 @@ def line(row: dict[str, Any]) -> str:
 
 
 def run(command: list[str], environment: dict[str, str] | None = None, **options: Any) -> str:
-    """What a command prints; an error holds the end of what it complained of."""
+    """Return what a command prints; an error contains the end of its stderr."""
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False,
         env={**os.environ, **(environment or {})}, **options,
@@ -327,7 +327,7 @@ def run_process(
     meanwhile: Callable[[int], None] | None,
     load: Load,
 ) -> float:
-    """Seconds of a whole process, which must end well."""
+    """Return the seconds of a whole process, which must succeed."""
     watch = [
         "nvidia-smi", "--query-gpu=utilization.gpu,memory.used", "--format=csv,noheader,nounits",
         "-lms", "250",
@@ -369,7 +369,7 @@ def _cpu_seconds() -> float:
 
 
 def compare(found: Path, expected: Path) -> str:
-    """Rows and vectors of two tables of the same images, in words."""
+    """Describe the differences in rows and vectors of two tables of the same images."""
     from pomona import read_features
 
     ours, theirs = read_features(found), read_features(expected)
@@ -387,7 +387,7 @@ def compare(found: Path, expected: Path) -> str:
 
 
 def machine() -> dict[str, str]:
-    """What this is measured on."""
+    """Describe the machine."""
     import onnxruntime
 
     import pomona
@@ -415,7 +415,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--small", type=int, default=2000, help="images of the smallest set")
     parser.add_argument("--seconds", type=float, default=440)
-    parser.add_argument("--only", nargs="+", help="parts by name, such as a_full_gpu")
+    parser.add_argument("--only", nargs="+", help="parts by name, such as full_gpu")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pomona-gpu-") as scratch:
         bench = Bench(given, Path(scratch))
@@ -423,8 +423,8 @@ def main() -> None:
         print(_HEAD, flush=True)
         for stage in (
             bench.images, bench.networks, bench.vectors_against_the_cpu, bench.bare_loops,
-            bench.whole_runs, bench.a_killed_worker, bench.decoding, bench.peer,
-            bench.one_run_and_another, bench.a_full_gpu,
+            bench.whole_runs, bench.killed_worker, bench.decoding, bench.peer,
+            bench.repeated_runs, bench.full_gpu,
         ):  # fmt: skip
             if not given.only or stage.__name__ in {"images", "networks", *given.only}:
                 bench.stage(stage)

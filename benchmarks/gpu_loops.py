@@ -1,14 +1,14 @@
-"""Loops to hold `pomona extract` on a GPU against; each prints one line of JSON.
+"""Loops to compare `pomona extract` on a GPU with; each prints one line of JSON.
 
     python gpu_loops.py bare ENCODER --processes 4 --batch 128
     python gpu_loops.py decode ENCODER IMAGES --processes 4 --threads 4
     python gpu_loops.py torch IMAGES --network mobilenet_v2 --processes 16 --batch 128
     python gpu_loops.py hog --leave-mb 3000
 
-`bare` computes batches of pixels that lie in memory: no file, no decoding, no table. `decode`
-does what Pomona does before the network, and no more. `torch` is a plain PyTorch loop over
-torchvision's network, with a DataLoader: Pillow decodes and resizes. `hog` takes the GPU's memory
-but for some MB, and holds it until its standard input ends.
+`bare` computes batches of pixels in memory: no file, no decoding, no table. `decode` does only
+what Pomona does before the network. `torch` is a plain PyTorch loop over torchvision's network,
+with a DataLoader: Pillow decodes and resizes. `hog` allocates the GPU's memory except for some MB,
+and holds it until its standard input ends.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-_SECONDS = 3.0  # that `bare` computes for
+_SECONDS = 3.0  # the duration of `bare`
 
 
 def _compute(given: argparse.Namespace, ready: Any, results: Any) -> None:
@@ -64,7 +64,7 @@ def _decode(given: argparse.Namespace, number: int, ready: Any, results: Any) ->
 
 
 def side_by_side(given: argparse.Namespace) -> dict[str, Any]:
-    """Run `bare` or `decode` in several processes, all at the same time."""
+    """Run `bare` or `decode` in several processes at the same time."""
     context = multiprocessing.get_context("spawn")
     ready, results = context.Barrier(given.processes), context.SimpleQueue()
     workers = []
@@ -121,7 +121,7 @@ def torch_loop(given: argparse.Namespace) -> dict[str, Any]:
     shift = torch.tensor([0.485, 0.456, 0.406], device=device).view(1, 3, 1, 1)
     scale = torch.tensor([0.229, 0.224, 0.225], device=device).view(1, 3, 1, 1)
     images, started, vectors = 0, 0.0, []
-    ahead = 2 * given.processes  # batches that the loader makes before it is asked for them
+    ahead = 2 * given.processes  # batches that the loader prefetches
     with torch.inference_mode():
         for number, batch in enumerate(loader):
             pixels = batch.to(device, non_blocking=True).float() / 255

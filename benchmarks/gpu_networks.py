@@ -1,8 +1,8 @@
 """Writes MobileNetV2 and ResNet50 as ONNX files with seeded weights: python gpu_networks.py FOLDER
 
 The layers, shapes and strides are those of torchvision. Batch normalisation is folded into the
-convolutions, as exporters do. Weights are drawn (He et al. 2015), so features mean nothing, but
-they cost what trained ones cost. The networks end with the global average pool.
+convolutions, as exporters do. Weights are random (He et al. 2015), so features mean nothing, but
+they cost as much as trained ones. The networks end with the global average pool.
 """
 
 from __future__ import annotations

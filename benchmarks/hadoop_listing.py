@@ -1,9 +1,9 @@
-"""Measures what a file costs between Hadoop's listing and Pomona's, beside what the store takes.
+"""Measures what a file costs between Hadoop's listing and Pomona's, without the storage itself.
 
     python benchmarks/hadoop_listing.py
 
-The listing lies in the JVM's memory, so that nothing but the way out of it is measured: by a call
-for each thing that is asked of a file, and by thousands of files in one call.
+The listing is in the JVM's memory, so only the transfer out of the JVM is measured: with one call
+for each property of a file, and with one call for thousands of files.
 """
 
 from __future__ import annotations

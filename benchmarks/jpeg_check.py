@@ -1,10 +1,10 @@
-"""What it costs to know that a JPEG is whole: `decode` beside Pillow alone, which does not tell.
+"""Measures the cost of checking that a JPEG is complete: `decode` against Pillow without checks.
 
     .venv/bin/python benchmarks/jpeg_check.py
     .venv/bin/python benchmarks/jpeg_check.py --photos FOLDER
 
-Both decode each file in turn, in one thread, and their pixels are compared. A row has the medians
-of the processor's time; `cost` is the median of the rounds' own ratios, less 1.
+Both decode each file in turn, in one thread, and the script compares their pixels. A row shows the
+medians of the CPU time; `cost` is the median of the ratios of the rounds, less 1.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def drawn(width: int, height: int, mode: str = "RGB", **options: object) -> byte
 
 
 def seconds(way: Callable[..., Image.Image], files: list[bytes], draft: object) -> float:
-    """The processor's time that one way takes for all files."""
+    """The CPU time that one way takes for all files."""
     start = time.process_time()
     for content in files:
         way(content, draft)

@@ -2,8 +2,8 @@
 
     python benchmarks/parity_gate.py [MODEL ...]
 
-One process with one thread, as each worker is; weights are seeded, which changes no speed. What it
-prints of all networks takes half an hour, most of it for building them.
+It uses one process with one thread, like each worker, and seeded weights, which do not change the
+speed. All networks take half an hour, most of it for building them.
 """
 
 from __future__ import annotations

@@ -2,11 +2,11 @@
 
     python benchmarks/precision.py --weights FILE --images TREE [--speed-of MODEL ...] [--write]
 
-Speed is that of one core: one process, one thread, as each of Pomona's workers is; the precisions
-take turns, and of repeated rounds the fastest counts. Features are computed of every image of the
-tree, whose labels are its folders; the int8 encoder is calibrated on a sample of the same tree, as
-a user's would be. `--speed-of` adds networks with seeded weights, whose features mean little and
-are not compared. `--write` puts the table into docs/precision.md.
+Speed is that of one core: one process with one thread, like each of Pomona's workers. The
+precisions take turns, and the fastest of the repeated rounds counts. Features are computed for
+every image of the tree, whose labels are its folders; the int8 encoder is calibrated on a sample of
+the same tree. `--speed-of` adds networks with seeded weights, whose features mean little and are
+not compared. `--write` puts the table into docs/precision.md.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def read(tree: str) -> ImageStore:
 
 
 def time_speed(encoders: list[Measured], images: ImageStore, count: int, repeats: int) -> None:
-    """Fill in the seconds for `count` images, spread over the tree."""
+    """Measure the seconds for `count` images, spread over the tree."""
     every = max(1, len(images.contents) // count)
     some = images.contents.take(pa.array(range(0, len(images.contents), every)[:count]))
     runtimes = [OpenVinoRuntime(one.encoder) for one in encoders]
@@ -78,13 +78,13 @@ def time_speed(encoders: list[Measured], images: ImageStore, count: int, repeats
             started = time.perf_counter()
             runtime.predict(pixels, features)
             predict = (time.perf_counter() - started) / len(features)
-            if turn:  # the first warms up
+            if turn:  # the first round warms up
                 one.whole_s.append(whole)
                 one.predict_s.append(predict)
 
 
 def compute_features(encoders: list[Measured], images: ImageStore) -> np.ndarray:
-    """Fill in the unit vectors of all images that can be read; return their labels."""
+    """Compute the unit vectors of all readable images; return their labels."""
     for one in encoders:
         rows, features = encode_images(images.contents, None, OpenVinoRuntime(one.encoder), EXACT)
         one.features = features / np.linalg.norm(features, axis=1, keepdims=True)

@@ -1,13 +1,13 @@
-"""The pipeline that Pomona is measured against: the notebook that people paste, as a script.
+"""The baseline for Pomona: the notebook that people copy, as a script.
 
     python reference_notebook.py IMAGES OUTPUT.parquet --weights FILE [--master local[2]]
 
 Spark's `binaryFile` reads, a Scalar Iterator pandas UDF rebuilds Keras' MobileNetV2 without its
 last layer on each worker, sets the broadcast weights and predicts, and the features go to Parquet.
-Nothing is done better here than the notebook does it: a truncated or grey image ends the run, and
-an empty one gets no row, without a word.
-Its environment is requirements.txt beside this file, and Java 17. Progress goes to stderr; the last
-line on stdout is JSON: how many images, and seconds since the start of this script.
+The script improves nothing: a truncated or grey image ends the run, and an empty file silently
+gets no row.
+Its environment is requirements.txt in this folder, and Java 17. Progress goes to stderr; the last
+line on stdout is JSON: the number of images, and seconds since the start of this script.
 """
 # ruff: noqa: E402 - the clock starts before the imports: loading TensorFlow is part of the cost
 
@@ -80,7 +80,7 @@ def featurize(spark: SparkSession, images_folder: str, output: str, weights: str
 
 
 def check(output: str) -> int:
-    """Read the features back; return how many there are."""
+    """Read the features back; return their number."""
     table = pd.read_parquet(output, engine="pyarrow")
     lengths = set(table["features"].map(len))
     if lengths != {DIMENSION}:

@@ -1,12 +1,12 @@
-"""Measures Pomona against the reference notebook and against a bare loop, side by side.
+"""Measures Pomona against the reference notebook and a bare loop.
 
     python benchmarks/run.py --weights FILE [--reference-python PYTHON] [--write]
 
-For each number of images it runs, one after the other and several times over, whole processes:
-Pomona's two engines, the bare loop, and the reference notebook with the Python of an environment
-made from requirements.txt (left out without --reference-python). The time is that of the whole
-process, start to end; of repeated runs the median counts. Runs before, not counted, warm the file
-cache, build the encoder, and let Java 19 or later write its archive of Spark's classes
+For each number of images it runs whole processes in turn, several times: Pomona's two engines,
+the bare loop, and the reference notebook with the Python of an environment made from
+requirements.txt (skipped without --reference-python). The time is that of the whole process; the
+median of the repeated runs counts. Earlier runs, which are not counted, warm the file cache, build
+the encoder, and let Java 19 or later write its archive of Spark's classes
 (pomona/spark/session/class_archive.py). `--write` puts the table into RESULTS.md.
 """
 

@@ -1,13 +1,13 @@
-"""Measures how cost grows with the number of files, on both engines, and what large photos take.
+"""Measures how cost grows with the number of files, on both engines, and the cost of large photos.
 
     python benchmarks/scale.py [--counts 8000 50000 200000] [--engines local spark] [--write]
 
-Pictures of 100x100 are drawn once, 4,000 of them; each file is one of these with some bytes of
-its own behind the end of the image, so that no two are the same and the worker computes each. The
-network is a small one with seeded weights, MobileNetV2 of width 0.35, so that what is not the
-network weighs more than in real runs. Each run is a whole process; a second one into the same table
-finds nothing to do. Then what single steps cost: the network alone, and naming the largest tree's
-files to Spark. `--write` puts all of it into SCALE.md.
+It draws 4,000 pictures of 100x100 once. Each file is one of these with some bytes of its own after
+the end of the image, so that no two files are identical and the worker computes each. The network
+is a small one with seeded weights, MobileNetV2 of width 0.35, so that everything else weighs more
+than in real runs. Each run is a whole process; a second run into the same table finds nothing to
+do. Then it measures single steps: the network alone, and passing the files of the largest tree to
+Spark. `--write` puts the results into SCALE.md.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def measure(engine: str, images: Path, count: int, table: Path) -> Run:
 
 
 def photos(folder: Path, count: int = 200) -> str:
-    """Peak memory of a worker over so many JPEGs of 24 megapixels."""
+    """Peak memory of a worker for `count` JPEGs of 24 megapixels."""
     import numpy as np
     from PIL import Image
 
@@ -97,7 +97,7 @@ def photos(folder: Path, count: int = 200) -> str:
 
 
 def steps(encoder: Path, images: Path) -> str:
-    """What an image costs in the network alone, and what files cost Spark before the first task."""
+    """The cost of an image in the network alone, and of files in Spark before the first task."""
     import numpy as np
 
     from pomona.encoder.encoder import Encoder
@@ -152,7 +152,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pomona-scale-") as name:
         scratch = Path(name)
-        # So that no run builds the encoder: later ones take it from the cache.
+        # So that no measured run builds the encoder: later runs take it from the cache.
         subprocess.run(
             [*POMONA, "encoder", "build", *MODEL[1:], "-o", str(scratch / "e")], check=True
         )

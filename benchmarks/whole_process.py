@@ -1,4 +1,4 @@
-"""Times a command as a whole process, start to end, and watches its memory."""
+"""Times a whole process and measures its memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ POMONA = [sys.executable, "-m", "pomona"]
 
 
 class PeakMemory(threading.Thread):
-    """The largest resident size, in MB, of a process, of workers below it, and of a JVM."""
+    """The peak resident size, in MB, of a process, of its workers, and of a JVM."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
@@ -33,7 +33,7 @@ class PeakMemory(threading.Thread):
 
 
 def timed(command: list[str]) -> tuple[float, dict, PeakMemory]:
-    """Seconds, the JSON of the last line that it prints, and its memory."""
+    """Return seconds, the JSON of the last line printed, and memory."""
     started = time.perf_counter()
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

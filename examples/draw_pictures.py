@@ -1,4 +1,4 @@
-"""Draws the pictures of `make demo`: five kinds of fruit, and three files that are none.
+"""Draws the pictures of `make demo`: five kinds of fruit, and three invalid files.
 
 python examples/draw_pictures.py FOLDER
 """
@@ -25,9 +25,9 @@ SIDE = 100
 
 
 def fruit(kind: str, rng: np.random.Generator) -> Image.Image:
-    """One fruit on a bright ground, lit from a side of its own."""
+    """One fruit on a bright background, lit from a random side."""
     skin, shape, stem = FRUITS[kind]
-    size = 4 * SIDE  # drawn large and scaled down: smooth edges
+    size = 4 * SIDE  # drawn large and scaled down, for smooth edges
     ground = tuple(int(level) for level in rng.integers(225, 256, 3))
     image = Image.new("RGB", (size, size), ground)
     width = int(size * rng.uniform(0.5, 0.62) * min(shape, 1.4))
@@ -51,7 +51,7 @@ def fruit(kind: str, rng: np.random.Generator) -> Image.Image:
 
 
 def main(folder: Path) -> None:
-    """Fill the folder anew."""
+    """Fill the folder, replacing its content."""
     shutil.rmtree(folder, ignore_errors=True)
     rng = np.random.default_rng(0)
     for kind in FRUITS:

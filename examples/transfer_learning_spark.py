@@ -1,9 +1,9 @@
-"""Transfer learning on Spark, the classic flow: images -> vectors -> a classifier -> its error.
+"""Transfer learning on Spark: images -> vectors -> a classifier -> its test error.
 
     python examples/transfer_learning_spark.py photos/
 
-The images lie in one folder for each class. With a session of your own, on a cluster, `run` is all
-that you need.
+The images are in one folder per class. In your own session on a cluster, you only need `run`.
+It returns the test error.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ import pomona
 def run(
     spark: SparkSession, photos: str, table: str, encoder: pomona.Encoder, seed: int = 0
 ) -> float:
-    """Train on four fifths of the photos, print what is found, and return the test error."""
-    # 1. Every image becomes a row, once: what follows reads vectors, and no image again.
+    """Train on four fifths of the photos, print the results, and return the test error."""
+    # 1. Turn each image into a row once: the later steps read only vectors.
     images = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(photos)
     featurizer = pomona.ImageFeaturizer(encoder=encoder, errorCol="error")
     labelled = images.withColumn("label_name", element_at(split(col("path"), "/"), -2))
@@ -34,8 +34,8 @@ def run(
     rows.write.mode("overwrite").parquet(table)
     rows = spark.read.parquet(table)
 
-    # 2. What could not be read is told. (Empty files are not among these: `binaryFile` passes over
-    # them in silence, where `pomona.extract` gives them a row too.)
+    # 2. Report unreadable images. (Empty files are not included: `binaryFile` silently skips them,
+    # while `pomona.extract` gives them a row.)
     rows.where("error is not null").select("path", "error").show(truncate=False)
     good = rows.where("error is null").withColumn("vector", array_to_vector("features"))
 
@@ -50,7 +50,7 @@ def run(
     )
     model = pipeline.fit(train)
 
-    # 4. Evaluate on what it has not seen.
+    # 4. Evaluate on the held-out images.
     predictions = model.transform(test)
     predictions.groupBy("label_name").pivot("prediction").count().orderBy("label_name").show()
     accuracy = MulticlassClassificationEvaluator(metricName="accuracy").evaluate(predictions)
@@ -59,7 +59,7 @@ def run(
 
 
 def main() -> None:
-    """Run it on this machine."""
+    """Run on this machine."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", help="a folder with a folder of images for each class")
     parser.add_argument("--weights", default="imagenet", help="as for 'pomona extract'")

@@ -1,4 +1,4 @@
-"""A real Chromium without a window, asked over a pipe by its DevTools protocol."""
+"""A headless Chromium, controlled over a pipe with the DevTools protocol."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WITHIN_S = 60
 
 
 class Page:
-    """One page, and all that it complained about."""
+    """One page, and all errors that it reported."""
 
     def __init__(self, asked: int, answered: int) -> None:
         self._asked, self._answered = os.fdopen(asked, "wb"), os.fdopen(answered, "rb")
@@ -108,12 +108,12 @@ class Page:
 
 @contextmanager
 def chromium(profile: Path) -> Iterator[Page]:
-    """Start it, with a profile of its own, and end it."""
+    """Start Chromium with its own profile, and stop it at the end."""
     assert CHROMIUM
     to_read, asked = os.pipe()
     answered, to_write = os.pipe()
 
-    def hand_over() -> None:  # Chromium reads from 3 and writes to 4
+    def move_descriptors() -> None:  # Chromium reads from 3 and writes to 4
         read, write = os.dup(to_read), os.dup(to_write)
         os.dup2(read, 3)
         os.dup2(write, 4)
@@ -123,7 +123,7 @@ def chromium(profile: Path) -> Iterator[Page]:
          f"--user-data-dir={profile}", "--remote-debugging-pipe", "--no-first-run",
          "--disable-background-networking"],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        close_fds=False, preexec_fn=hand_over,  # noqa: PLW1509 - nothing but moving descriptors
+        close_fds=False, preexec_fn=move_descriptors,  # noqa: PLW1509 - nothing but moving descriptors
     )  # fmt: skip
     os.close(to_read)
     os.close(to_write)

@@ -1,4 +1,4 @@
-"""Command lines in the process of the tests."""
+"""Run command lines in the process of the tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pomona.cli.main import main
 
 
 def run(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of a command line."""
+    """Return exit code, stdout and stderr of a command line."""
     with pytest.raises(SystemExit) as ended:
         main([str(argument) for argument in arguments])
     out, err = capfd.readouterr()

@@ -26,7 +26,7 @@ from pomona.job.summary import Summary
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-# Timing never decides a test: machines are busy.
+# No test result depends on timing, because machines may be busy.
 settings.register_profile("pomona", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("pomona")
 
@@ -40,7 +40,7 @@ SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Encoders that tests build go into a cache of the session's own."""
+    """Cache encoders that tests build in a folder of this session."""
     folder = tmp_path_factory.mktemp("cache")
     os.environ["POMONA_CACHE"] = str(folder)
     yield folder
@@ -55,7 +55,7 @@ def encoder(cache: Path) -> Encoder:  # noqa: ARG001 - built into the cache of t
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """A tree of 14 files in 3 class folders: 11 good pictures, 4 that are not."""
+    """A tree of 14 files in 3 class folders: 11 valid pictures and 3 invalid files."""
     return draw_tree(tmp_path / "pictures")
 
 
@@ -82,13 +82,13 @@ def draw_tree(root: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def faulty_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """241 files for runs that meet faults: pictures, some broken, some copies, one empty."""
+    """241 files for runs with faults: pictures, some broken, some duplicate, one empty."""
     return faults.draw(tmp_path_factory.mktemp("faults") / "pictures")
 
 
 @pytest.fixture(scope="session")
 def encoder_file(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The encoder, for command lines."""
+    """The encoder as a file, for command lines."""
     path = tmp_path_factory.mktemp("encoder") / "encoder"
     encoder.save(path)
     return path
@@ -96,7 +96,7 @@ def encoder_file(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    """A session as a caller would have one; its settings are none of Pomona's."""
+    """A session as a caller would create it, without any setting of Pomona's."""
     if shutil.which("java") is None:
         pytest.skip("no Java on this machine")
     from pyspark.sql import SparkSession as Session
@@ -120,7 +120,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 
 @pytest.fixture
 def remote(spark: SparkSession, tmp_path: Path) -> str:
-    """A URI of Hadoop's view file system, which is served from a folder of this machine."""
+    """A URI of Hadoop's view file system, which maps to a folder of this machine."""
     configuration = spark.sparkContext._jsc.hadoopConfiguration()
     configuration.set("fs.viewfs.mounttable.test.link./data", f"file://{tmp_path}")
     configuration.set("fs.viewfs.impl.disable.cache", "true")
@@ -131,7 +131,7 @@ def remote(spark: SparkSession, tmp_path: Path) -> str:
     params=["local", *(pytest.param(name, marks=pytest.mark.spark) for name in ("spark", "hadoop"))]
 )
 def extract(request: pytest.FixtureRequest, encoder: Encoder, tmp_path: Path) -> Extract:
-    """The main job on each engine, and into a table on a file system of Hadoop's."""
+    """The main job on each engine, and into a table on a Hadoop file system."""
     if request.param == "local":
         return lambda *given, **more: pomona.extract(
             *given, encoder=encoder, **more, engine=pomona.LocalEngine(workers=2)
@@ -154,7 +154,7 @@ def extract(request: pytest.FixtureRequest, encoder: Encoder, tmp_path: Path) ->
 
 @pytest.fixture(scope="session")
 def connect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a real Spark Connect server, the one that PySpark brings."""
+    """The address of a real Spark Connect server, which PySpark includes."""
     pytest.importorskip("grpc", reason="Spark Connect needs gRPC: pip install '.[connect]'")
     if shutil.which("java") is None:
         pytest.skip("no Java on this machine")
@@ -166,7 +166,7 @@ def connect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "spark.connect.grpc.binding.port": "0",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
-        # A file system that only the server reaches, served from this machine.
+        # A file system that only the server can reach, mapped to a folder of this machine.
         "spark.hadoop.fs.viewfs.mounttable.far.link./root": "file:///",
         "spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("connect-warehouse")),
         "spark.ui.enabled": "false",
@@ -192,7 +192,8 @@ def connect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             break
     else:
         pytest.fail("the Spark Connect server did not start:\n" + "".join(log[-20:]))
-    reader = threading.Thread(target=server.stdout.read, daemon=True)  # or its log would block it
+    # Without a reader, a full pipe would block the server.
+    reader = threading.Thread(target=server.stdout.read, daemon=True)
     reader.start()
     yield f"sc://127.0.0.1:{started[1]}"
     server.terminate()
@@ -203,7 +204,7 @@ def connect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def connect(connect_server: str) -> Iterator[SparkSession]:
-    """A session of Spark Connect, as a caller would have one."""
+    """A Spark Connect session as a caller would create it."""
     from pyspark.sql.connect.session import SparkSession as ConnectSession
 
     session = ConnectSession.builder.remote(connect_server).create()
@@ -213,32 +214,32 @@ def connect(connect_server: str) -> Iterator[SparkSession]:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real images, real weights and reference vectors, where they are at hand."""
+    """Real images, real weights and reference vectors, if they are on this machine."""
     if not SHARED_DATA.is_dir():
         pytest.skip("the real data (../shared/data) is not on this machine")
     return SHARED_DATA
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C be noticed in tests, also where a shell has started them in the background."""
+    """Restore the handling of Ctrl-C, which a shell disables for background processes."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hand on, from one of several processes that run tests, how many kills met a process."""
+    """Pass this worker's count of kills that hit a process to the main process."""
     if output := getattr(session.config, "workeroutput", None):
         output["landed"] = dict(faults.LANDED)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Take what one of several processes has handed on."""
+    """Add up the counts of the worker processes."""
     faults.LANDED.update(node.workeroutput["landed"])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many kills met a process at work."""
+    """Print how many kills hit a running process."""
     if faults.LANDED:
         terminalreporter.section("kills that met a process at work")
         for what, times in sorted(faults.LANDED.items()):

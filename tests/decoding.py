@@ -1,4 +1,4 @@
-"""What the tests of decoding share: a file of each kind, and how to look at what comes out."""
+"""Shared by the decoding tests: a file of each format, and access to the decoded pixels."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def failure(content: bytes, **options: object) -> ImageError:
         decode(content, **options)
     message = str(caught.value)
     assert caught.value.status in FAILURES
-    assert message.isprintable()  # one line, too
+    assert message.isprintable()  # a single line
     assert 0 < len(message) <= 200
     assert not _OF_PYTHON.search(message)
     return caught.value

@@ -1,4 +1,4 @@
-"""Pictures drawn by code, and files made of them: no test needs an image file from elsewhere."""
+"""Pictures drawn by code, and files made from them: no test needs downloaded images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 ORIENTATION = 0x0112  # the EXIF tag
 
-# EXIF orientation -> what a camera that wrote it did to the upright picture before storing it.
+# EXIF orientation -> how a camera transforms the upright picture before it stores it.
 STORED = {
     1: None,
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -29,7 +29,7 @@ STORED = {
 def picture(width: int = 48, height: int = 32, seed: int = 0) -> Image.Image:
     """A smooth RGB picture: red grows to the right, green downwards, blue depends on the seed.
 
-    So its corners tell each other apart: black, red, green and yellow, but for the blue.
+    Its corners are easy to distinguish: black, red, green and yellow, apart from the blue.
     """
     right = np.linspace(0, 255, width)[None, :]
     down = np.linspace(0, 255, height)[:, None]
@@ -47,14 +47,14 @@ def corners(image: Image.Image) -> str:
 
 
 def encode(image: Image.Image, format: str, **options: Any) -> bytes:  # noqa: A002
-    """A file of the image, in one of Pillow's formats and with its options."""
+    """Encode the image in one of Pillow's formats, with the given options."""
     file = io.BytesIO()
     image.save(file, format, **options)
     return file.getvalue()
 
 
 def turned(image: Image.Image, orientation: int, format: str, **options: Any) -> bytes:  # noqa: A002
-    """A file that looks like the upright image to whoever heeds the EXIF orientation in it."""
+    """A file that looks like the upright image if a reader applies its EXIF orientation."""
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     how = STORED[orientation]
@@ -70,7 +70,7 @@ def png(
     before: Iterable[tuple[bytes, bytes]] = (),
     after: Iterable[tuple[bytes, bytes]] = (),
 ) -> bytes:
-    """A PNG of packed rows, for what Pillow does not write: odd bit depths, odd chunks."""
+    """A PNG of packed rows, for what Pillow does not write: unusual bit depths and chunks."""
     header = struct.pack(">IIBBBBB", *size, depth, colour_type, 0, 0, 0)
     data = zlib.compress(b"".join(b"\0" + row for row in rows))
     chunks = [(b"IHDR", header), *before, (b"IDAT", data), *after, (b"IEND", b"")]
@@ -81,6 +81,6 @@ def png(
 
 
 def with_size(jpeg: bytes, width: int, height: int) -> bytes:
-    """The JPEG, its header claiming another size."""
+    """Return the JPEG with a different size in its header."""
     at = jpeg.index(b"\xff\xc0") + 5
     return jpeg[:at] + struct.pack(">HH", height, width) + jpeg[at + 4 :]

@@ -1,8 +1,8 @@
-"""What the fault tests share: pictures, the table that must come out, and seeded moments.
+"""Shared by the fault tests: pictures, the expected table, and seeded moments.
 
 `make test` takes one moment of each kind; `make test-faults` sets POMONA_FAULTS to 20. A
-kill counts only where it met a process that was at work: it is counted in `LANDED`, which the last
-lines of the tests' output show. Where the process had ended before, an earlier moment is tried.
+kill counts only if it hits a running process. The tests count it in `LANDED`, and print the counts
+at the end of their output. If the process ended earlier, the test retries at an earlier moment.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ PICTURES = 240
 LANDED: Counter[str] = Counter()
 """Kills that met a process at work, by what was killed."""
 
-# Part files are closed after a fraction of a second, as they are after a minute of a real run.
+# Part files are closed after a fraction of a second instead of a minute.
 _EAGER = "import pomona.local.supervisor as local; local._PART_SECONDS = 0.2; "
 _MAIN = "import sys; from pomona.cli.main import main; main(sys.argv[1:])"
 COMMAND = [sys.executable, "-c", _EAGER + _MAIN]
 
 
 def draw(folder: Path, pictures: int = PICTURES) -> Path:
-    """Pictures in three folders; some are broken, some are copies of others."""
+    """Pictures in three folders; some are broken, and some are copies of others."""
     for n in range(pictures):
         target = folder / f"class {n % 3}" / f"picture {n}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -49,27 +49,27 @@ def draw(folder: Path, pictures: int = PICTURES) -> Path:
     return folder
 
 
-def made_anew(pictures: Path, table: Path, encoder: Encoder) -> pa.Table:
-    """The table that a run makes which nothing happens to."""
+def expected_table(pictures: Path, table: Path, encoder: Encoder) -> pa.Table:
+    """The table that a run without faults produces."""
     pomona.extract(pictures, table, encoder=encoder)
     return tables.read(table)
 
 
 def moments(seed: int, longest_s: float) -> Iterator[float]:
-    """Seconds after which to strike, seeded: no two runs of the tests differ in them."""
+    """Seconds after which to kill a process, seeded: they are the same in all runs of the tests."""
     rng = random.Random(seed)
     for _ in range(MOMENTS):
         yield rng.uniform(0.0, longest_s)
 
 
 def kill_at(moment_s: float, what: str, command: Sequence[str], undo: Callable[[], object]) -> None:
-    """Run a command and kill it at a moment, or, where it ends before that, at an earlier one.
+    """Run a command and kill it after `moment_s`, or earlier if it ends before that.
 
     Args:
         moment_s: seconds after its start.
-        what: the name that the kill is counted by.
+        what: the name under which the kill is counted.
         command: what to run.
-        undo: makes as if a run that ended by itself had not been.
+        undo: restores the state before a run that ended by itself.
     """
     while True:
         with running(command) as process:
@@ -83,16 +83,16 @@ def kill_at(moment_s: float, what: str, command: Sequence[str], undo: Callable[[
         moment_s *= 0.8
 
 
-def assert_whole(table: Path, expected: pa.Table) -> None:
-    """One row per file, every vector right, no stray files."""
+def assert_complete(table: Path, expected: pa.Table) -> None:
+    """Assert one row per file, every vector correct, and no stray files."""
     found = tables.read(table)
     assert found["path"].to_pylist() == expected["path"].to_pylist()
     assert found.equals(expected)
     assert {path.suffix for path in table.iterdir()} == {".parquet"}
 
 
-def assert_sound(table: Path, expected: pa.Table) -> None:
-    """What a killed run leaves: whole part files, no row twice, each as it should be."""
+def assert_consistent(table: Path, expected: pa.Table) -> None:
+    """Assert what a killed run may leave: complete part files, no duplicate row, correct rows."""
     if table.is_dir() and pomona.FeatureTable(table).exists():
         found = tables.read(table)
         paths = found["path"].to_pylist()
@@ -103,7 +103,7 @@ def assert_sound(table: Path, expected: pa.Table) -> None:
 
 @contextmanager
 def running(command: Sequence[str], **more: object) -> Iterator[subprocess.Popen[str]]:
-    """A process that is gone in the end, whatever happens."""
+    """Run a process and make sure that it has ended, whatever happens."""
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more
     )  # type: ignore[call-overload]
@@ -123,7 +123,7 @@ class Process(NamedTuple):
 
 
 def processes() -> list[Process]:
-    """All processes, as they are now."""
+    """All processes that currently run."""
     found = subprocess.run(
         ["ps", "-eww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True
     )
@@ -132,7 +132,7 @@ def processes() -> list[Process]:
 
 
 def below(*ancestors: int) -> list[Process]:
-    """The processes that some have started, they or their children."""
+    """The child processes of the given processes, and their descendants."""
     every = processes()
     known = set(ancestors)
     while more := {p.pid for p in every if p.parent in known} - known:
@@ -141,13 +141,13 @@ def below(*ancestors: int) -> list[Process]:
 
 
 def kill(pid: int, what: str) -> None:
-    """End a process as nothing can prevent, and count it."""
+    """Send SIGKILL to a process, and count it."""
     os.kill(pid, signal.SIGKILL)
     LANDED[what] += 1
 
 
 def wait_for(what: Callable[[], object], seconds: float = 60.0) -> None:
-    """Wait until something is so."""
+    """Wait until the condition is true."""
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "it did not happen in time"

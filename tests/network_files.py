@@ -1,4 +1,4 @@
-"""Small networks in files, and what their own libraries make of three pictures."""
+"""Small network files, and the vectors that their own libraries give for three pictures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pomona.runtime.registry import runtime_for
 FILES = Path(__file__).parent / "goldens" / "files"
 VECTORS = np.load(FILES / "vectors.npz")
 FUNCTIONAL = np.load(FILES / "functional.npz")  # of the same pictures
-UNUSUAL = np.load(FILES / "unusual.npz")  # and of these
+UNUSUAL = np.load(FILES / "unusual.npz")  # of the same pictures
 SCALED = NetworkSettings(mean=127.5, std=127.5)
 UNIT = NetworkSettings(scale=1 / 255, mean=0.5)
 NOTHING_SAID = NetworkSettings()
@@ -25,7 +25,7 @@ NOTHING_SAID = NetworkSettings()
 RUNTIMES = pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
 
 
-def made(path: Path, settings: NetworkSettings = NOTHING_SAID, **options: Any) -> Encoder:
+def encoder_from(path: Path, settings: NetworkSettings = NOTHING_SAID, **options: Any) -> Encoder:
     return network_files.build(path, settings, **options)
 
 
@@ -55,16 +55,16 @@ def onnx_network(
     kind: str = "float32",
     end: tuple[str, ...] = (),
 ) -> np.ndarray:
-    """Write a small convolutional network; gives its vectors as ONNX' own reference computes them.
+    """Write a small convolutional network; return its vectors from ONNX's reference evaluator.
 
     Channels first, as PyTorch exports: convolution, ReLU (`features`), mean (`embedding`), dense.
 
     Args:
         path: where to write it.
-        height: of its input, or that side's name.
-        extra_input: whether it takes an age, too.
-        kind: of the numbers that it computes in.
-        end: operations after the dense layer, each of one tensor; the last gives `end`.
+        height: of its input, or the name of that dimension.
+        extra_input: whether it has a second input, an age.
+        kind: the number type that it computes in.
+        end: operations after the dense layer, each with one tensor; the last returns `end`.
     """
     import onnx
     from onnx import helper, numpy_helper
@@ -94,13 +94,13 @@ def onnx_network(
         inputs.append(helper.make_tensor_value_info("age", number, ["n", 5]))
         nodes[-1].output[0] = "scores"
         nodes.append(helper.make_node("Add", ["scores", "age"], ["logits"]))
-    made = onnx.TensorProto.INT64 if end[-1:] == ("ArgMax",) else number
-    shape = [1, 5] if end[-1:] == ("ArgMax",) else ["n", 5]  # the largest of a batch, for each
+    end_type = onnx.TensorProto.INT64 if end[-1:] == ("ArgMax",) else number
+    shape = [1, 5] if end[-1:] == ("ArgMax",) else ["n", 5]  # the largest value over the batch
     graph = helper.make_graph(
         nodes,
         "small",
         inputs,
-        [helper.make_tensor_value_info(last, made, shape)],
+        [helper.make_tensor_value_info(last, end_type, shape)],
         [numpy_helper.from_array(a.astype(kind), name) for name, a in arrays.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
@@ -119,7 +119,7 @@ def small_network(
     kind: str = "float32",
     **arrays: np.ndarray,
 ) -> Path:
-    """Write a network of these nodes: from `image` to `vector`."""
+    """Write a network with these nodes, from `image` to `vector`."""
     from onnx import TensorProto, helper, numpy_helper, save
 
     number = helper.np_dtype_to_tensor_dtype(np.dtype(kind))

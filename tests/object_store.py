@@ -1,4 +1,4 @@
-"""As much of an S3 service as listing and reading objects takes, on the loopback interface."""
+"""A minimal S3 service on the loopback interface that lists and serves objects."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, unquote
-from xml.sax.saxutils import escape  # which writes, and parses nothing
+from xml.sax.saxutils import escape  # which writes XML and parses nothing
 
 
 class ObjectStore:
     """Objects by their path `/bucket/key`, and how often each was opened.
 
-    `then` holds what takes an object's place once it has been opened: None to take it away.
+    `then` holds what replaces an object after it was opened: None deletes it.
     """
 
     def __init__(self, port: int) -> None:
@@ -31,13 +31,13 @@ class ObjectStore:
         return f"http://127.0.0.1:{self._port}"
 
     def put_folder(self, folder: Path, path: str) -> None:
-        """Take all files of a folder as objects below a path."""
+        """Store all files of a folder as objects below a path."""
         for file in folder.rglob("*"):
             if file.is_file():
                 self.objects[f"{path}/{file.relative_to(folder).as_posix()}"] = file.read_bytes()
 
     def listing(self, bucket: str, prefix: str, delimiter: str) -> bytes:
-        """What S3's ListObjectsV2 answers."""
+        """The response of S3's ListObjectsV2."""
         keys, folders = [], set()
         for path, content in sorted(self.objects.items()):
             key = path.removeprefix(f"/{bucket}/")
@@ -61,7 +61,7 @@ class ObjectStore:
         return f"<ListBucketResult>{count}{''.join(rows)}</ListBucketResult>".encode()
 
     def uri(self, path: str, scheme: str = "s3a") -> str:
-        """The URI of an object; its query is Arrow's way of naming another server than Amazon's."""
+        """The URI of an object; the query tells Arrow to use this server instead of Amazon's."""
         return (
             f"{scheme}://key:secret@{path.lstrip('/')}?endpoint_override=127.0.0.1:{self._port}"
             "&scheme=http&region=us-east-1"

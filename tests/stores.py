@@ -1,4 +1,4 @@
-"""Stores in tests: what every one of them does, and two that can be killed between two steps."""
+"""Table stores for tests: the contract of every store, and two that can be killed between steps."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pomona.table.store import LocalStore, Store
 
 
 class Killed(BaseException):
-    """Stands for the end of the process: nothing catches it, and no `finally` may tidy up."""
+    """Simulates the end of the process: no handler catches it, and no `finally` may clean up."""
 
 
 def kill_after(steps: int) -> Callable[[], None]:
-    """Something to call before each step, which raises `Killed` before one of them."""
+    """Return a function to call before each step, which raises `Killed` after `steps` calls."""
     left = [steps]
 
     def step() -> None:
@@ -29,7 +29,7 @@ def kill_after(steps: int) -> Callable[[], None]:
 
 
 class RenamingStore(LocalStore):
-    """A disk whose steps can be counted."""
+    """A local store whose steps can be counted."""
 
     __slots__ = ("step",)
 
@@ -53,7 +53,7 @@ class RenamingStore(LocalStore):
 
 
 class CopyingStore(RenamingStore):
-    """A storage that moves a file by copying and deleting it, in pieces; a name may be taken."""
+    """A store that moves a file by copying and deleting it in pieces, and may replace a file."""
 
     __slots__ = ()
     moves_whole: ClassVar[bool] = False
@@ -72,13 +72,13 @@ class CopyingStore(RenamingStore):
 
 
 def check_contract(store: Store) -> None:
-    """What `pomona.table.store.Store` promises, tried on an empty one."""
+    """Check what `pomona.table.store.Store` promises, on an empty store."""
     assert store.entries() == {}
     assert store.entries("_staging-1") == {}
     store.make_place("_staging-1")
     store.write("_staging-1/part-1.parquet", b"one")
     store.write("_staging-1/part-2.parquet", b"two")
-    store.write("_staging-1/part-2.parquet", b"second")  # replaced
+    store.write("_staging-1/part-2.parquet", b"second")  # replaces the file
     assert store.read("_staging-1/part-2.parquet") == b"second"
     inner = store.entries("_staging-1")
     assert {name: entry.size for name, entry in inner.items() if name[0] != "."} == {
@@ -92,7 +92,7 @@ def check_contract(store: Store) -> None:
         {"part-1.parquet": False, "part-2.parquet": False},  # no empty folders there
     )
     store.write("_staging-1/part-1.parquet", b"other")
-    store.move(["part-1.parquet"], "_staging-1", "")  # in place of another
+    store.move(["part-1.parquet"], "_staging-1", "")  # replaces another file
     assert store.read("part-1.parquet") == b"other"
     with pytest.raises((OSError, TableError)):
         store.move(["part-3.parquet"], "_staging-1", "")

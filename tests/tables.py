@@ -1,4 +1,4 @@
-"""Feature tables in tests: reading them, and writing some with drawn vectors."""
+"""Feature tables in tests: read them, and write some with the given vectors."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pomona.table.feature_table import FeatureTable
 
 
 def read(folder: Path) -> pa.Table:
-    """All rows, in the order of their paths."""
+    """All rows, sorted by path."""
     batches = list(FeatureTable(folder).batches())
     return pa.Table.from_batches(batches, FEATURE_SCHEMA).sort_by("path")
 
 
 def rows(folder: Path) -> dict[str, dict[str, Any]]:
-    """Rows by the name of their file."""
+    """Rows by file name."""
     return {row["path"].rpartition("/")[2]: row for row in read(folder).to_pylist()}
 
 
@@ -35,16 +35,16 @@ def write(
     fingerprint: str = "a" * 64,
     parts: int = 1,
 ) -> Path:
-    """Write a feature table of given vectors, as if an encoder had made them.
+    """Write a feature table of the given vectors, as if an encoder had computed them.
 
     Args:
         folder: of the table; part files are added to it.
         vectors: (N, D).
         labels: N of them.
-        paths: likewise; by default `file:/pictures/<label>/<number>.jpg`.
-        failed: path and status of rows without a vector; they come between the others.
+        paths: N of them; by default `file:/pictures/<label>/<number>.jpg`.
+        failed: path and status of rows without a vector, inserted between the others.
         fingerprint: of the encoder.
-        parts: how many part files to spread the rows over.
+        parts: the number of part files.
     """
     matrix = np.asarray(vectors, np.float32)
     names = paths or [f"file:/pictures/{label}/{i}.jpg" for i, label in enumerate(labels)]

@@ -1,4 +1,4 @@
-"""As many worker processes as there are cores for them, also in a container."""
+"""The number of worker processes follows the cores that are available, also in a container."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pomona import cores
 
 
 def machine(root: Path, groups: str, files: dict[str, str]) -> Path:
-    """Files as Linux has them under /proc and /sys."""
+    """Write files as Linux has them under /proc and /sys."""
     for name, text in {"proc/self/cgroup": groups, **files}.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def machine(root: Path, groups: str, files: dict[str, str]) -> Path:
         ("", {}, None),
     ],
 )
-def test_the_share_of_a_control_group_is_found(
+def test_the_cpu_share_of_a_control_group_is_found(
     tmp_path: Path, groups: str, files: dict[str, str], share: float | None
 ) -> None:
     assert cores.quota(machine(tmp_path, groups, files)) == share
@@ -61,7 +61,7 @@ def test_the_share_of_a_control_group_is_found(
 
 @given(st.text(), st.text())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_quota_of_any_text_is_a_positive_share_or_none(
+def test_any_quota_text_gives_a_positive_share_or_none(
     tmp_path: Path, groups: str, limit: str
 ) -> None:
     folder = tmp_path / "proc" / "self"
@@ -76,7 +76,7 @@ def test_a_quota_of_any_text_is_a_positive_share_or_none(
 @pytest.mark.parametrize(
     ("share", "expected"), [(0.2, 1), (1.0, 1), (1.5, 2), (99.0, 4), (None, 4)]
 )
-def test_a_container_gets_a_process_for_each_core_that_it_has_a_part_of(
+def test_a_container_gets_a_process_for_each_full_or_partial_core(
     monkeypatch: pytest.MonkeyPatch, share: float | None, expected: int
 ) -> None:
     monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: set(range(4)), raising=False)

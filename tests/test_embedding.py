@@ -1,4 +1,4 @@
-"""`pomona.embed`: the vectors of images in memory and in files are those of a table."""
+"""`pomona.embed`: vectors of images in memory and in files equal those of a table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def table(pictures: Path, encoder: Encoder, tmp_path: Path) -> list[dict[str, ob
     return tables.read(tmp_path / "table").to_pylist()
 
 
-def test_paths_and_bytes_give_the_vectors_of_extract_bit_for_bit(
+def test_paths_and_bytes_give_bit_identical_vectors_to_extract(
     table: list[dict[str, object]], encoder: Encoder
 ) -> None:
     good = [row for row in table if row["status"] == "ok"]
@@ -65,7 +65,7 @@ def test_an_image_without_a_vector_in_the_table_is_nan(
             assert np.isnan(vector).all()
 
 
-def test_arrays_give_the_vectors_of_the_same_pixels_in_a_file(encoder: Encoder) -> None:
+def test_arrays_give_the_vectors_of_a_file_with_the_same_pixels(encoder: Encoder) -> None:
     picture = drawn.picture(50, 40, 3)
     pixels, grey = np.asarray(picture), np.asarray(picture.convert("L"))
     (expected,) = pomona.embed(drawn.encode(picture, "PNG"), encoder)
@@ -85,7 +85,7 @@ def test_a_pil_image_of_any_mode_gives_the_vector_of_its_file(mode: str, encoder
     assert (pomona.embed(image, encoder) == pomona.embed(content.getvalue(), encoder)).all()
 
 
-def test_exif_turns_a_pil_image_as_it_turns_a_file(encoder: Encoder) -> None:
+def test_exif_rotates_a_pil_image_like_a_file(encoder: Encoder) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     content = io.BytesIO()
@@ -95,12 +95,14 @@ def test_exif_turns_a_pil_image_as_it_turns_a_file(encoder: Encoder) -> None:
     assert (pomona.embed(image, encoder) == pomona.embed(content.getvalue(), encoder)).all()
 
 
-def test_one_image_gives_one_row_and_none_gives_none(encoder: Encoder) -> None:
+def test_one_image_gives_one_row_and_no_images_give_no_rows(encoder: Encoder) -> None:
     assert pomona.embed(drawn.picture(), encoder).shape == (1, encoder.dimension)
     assert pomona.embed([], encoder).shape == (0, encoder.dimension)
 
 
-def test_an_image_that_fails_is_named_by_its_position(encoder: Encoder, tmp_path: Path) -> None:
+def test_an_image_that_fails_is_identified_by_its_position(
+    encoder: Encoder, tmp_path: Path
+) -> None:
     with pytest.raises(ImageError, match=r"^images\[1\]: unsupported: ") as refused:
         pomona.embed([drawn.picture(), b"<html>404</html>"], encoder)
     assert refused.value.status == "unsupported"
@@ -119,14 +121,14 @@ def test_an_image_that_fails_is_named_by_its_position(encoder: Encoder, tmp_path
         (np.zeros((0, 4, 3), np.uint8), r"uint8 \(0, 4, 3\)"),
     ],
 )
-def test_what_is_not_an_image_is_refused_with_what_it_is(
+def test_the_error_for_an_argument_that_is_not_an_image_names_its_type(
     item: object, shown: str, encoder: Encoder
 ) -> None:
     with pytest.raises(UsageError, match=rf"images\[0\] is {shown}: give a path, the bytes"):
         pomona.embed([item], encoder)
 
 
-def test_the_encoder_may_be_its_file(encoder: Encoder, encoder_file: Path) -> None:
+def test_the_encoder_may_be_a_file(encoder: Encoder, encoder_file: Path) -> None:
     image = drawn.picture()
     assert (pomona.embed(image, encoder_file) == pomona.embed(image, encoder)).all()
     with pytest.raises(EncoderError, match="no.encoder"):
@@ -135,6 +137,6 @@ def test_the_encoder_may_be_its_file(encoder: Encoder, encoder_file: Path) -> No
         pomona.embed(image, "resnet5O")
 
 
-def test_an_unknown_way_to_handle_errors_is_refused(encoder: Encoder) -> None:
+def test_an_unknown_error_mode_is_refused(encoder: Encoder) -> None:
     with pytest.raises(UsageError, match="errors is 'skip': give 'raise' or 'nan'"):
         pomona.embed([], encoder, errors="skip")  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""`pomona.sklearn.ImageFeaturizer`: a step of scikit-learn pipelines, on the vectors of `embed`."""
+"""`pomona.sklearn.ImageFeaturizer`: a step of scikit-learn pipelines that uses `embed`."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def paths(tmp_path: Path) -> list[str]:
     return [str(tmp_path / f"{seed}.png") for seed in range(8)]
 
 
-def test_a_pipeline_learns_from_paths(encoder: Encoder, paths: list[str]) -> None:
+def test_a_pipeline_is_trained_on_paths(encoder: Encoder, paths: list[str]) -> None:
     model = make_pipeline(ImageFeaturizer(encoder), LogisticRegression(max_iter=1000))
     model.fit(paths, [0, 1] * 4)
     assert list(model.predict(paths)) == [0, 1] * 4
 
 
-def test_every_form_of_a_column_of_images_gives_the_vectors_of_embed(
+def test_every_kind_of_image_column_gives_the_vectors_of_embed(
     encoder: Encoder, paths: list[str]
 ) -> None:
     expected = pomona.embed(paths, encoder)
@@ -47,7 +47,7 @@ def test_every_form_of_a_column_of_images_gives_the_vectors_of_embed(
         assert (step.transform(images) == expected).all()
 
 
-def test_it_is_cloned_pickled_and_named(
+def test_the_featurizer_can_be_cloned_pickled_and_printed(
     encoder_file: Path, encoder: Encoder, paths: list[str]
 ) -> None:
     step = clone(ImageFeaturizer(str(encoder_file), errors="nan"))
@@ -61,13 +61,13 @@ def test_it_is_cloned_pickled_and_named(
     assert np.isnan(step.transform([b"no image"])).all()
 
 
-def test_an_encoder_that_cannot_be_read_is_refused_by_fit(paths: list[str]) -> None:
+def test_fit_refuses_an_unreadable_encoder(paths: list[str]) -> None:
     with pytest.raises(EncoderError, match="no.encoder"):
         ImageFeaturizer("no.encoder").fit(paths)
 
 
 class WithChecks(ImageFeaturizer):
-    """scikit-learn skips its checks if a transformer takes no matrices: this one says it does."""
+    """scikit-learn skips its checks for transformers without matrix input; this one claims it."""
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -76,19 +76,19 @@ class WithChecks(ImageFeaturizer):
 
 
 def test_the_checks_of_scikit_learn_that_need_no_numbers_pass(encoder: Encoder) -> None:
-    """Checks that feed a matrix of numbers cannot pass: an image is not a row of numbers."""
+    """Checks that pass a matrix of numbers cannot succeed: an image is not a row of numbers."""
     passed, failed = set(), {}
     for step, check in estimator_checks_generator(WithChecks(encoder)):
         try:
             check(step)
-        except SkipTest:  # it needs a package or a setting that is not there
+        except SkipTest:  # it needs a missing package or setting
             continue
         except Exception as error:  # noqa: BLE001 - each check raises what it likes
             failed[check.func.__name__] = str(error)
         else:
             passed.add(check.func.__name__)
-    # `fit` looks at no image, so it does not refuse a sparse matrix; `transform` does. Version 1.6
-    # has no such check.
+    # `fit` does not look at images, so it accepts a sparse matrix; `transform` refuses it. Version
+    # 1.6 has no such check.
     failed.pop("check_estimator_sparse_tag", None)
     assert {name for name, said in failed.items() if "images[0] is" not in said} == set()
     assert len(passed) >= 20

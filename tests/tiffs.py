@@ -1,4 +1,4 @@
-"""TIFF files of every layout, written by hand in bytes, and the pixels that they must give."""
+"""TIFF files of every layout, written byte by byte, and the pixels that they must give."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ PREDICTED = (5, 8, 32946, 34925, 50000)
 
 @dataclass(frozen=True)
 class Form:
-    """One way of laying out samples in a TIFF.
+    """One way to lay out samples in a TIFF.
 
     Attributes:
         kind: `u`, `i`, `f` or `c`, and the bits of one sample: `u12`.
         photometric: PhotometricInterpretation.
-        extra: ExtraSamples; None: there is one extra sample, and no such tag.
+        extra: ExtraSamples; None: there is one extra sample, but no tag.
         order: `<` or `>`.
         compression: the tag's value.
         predictor: 1, 2 or 3.
         planar: 1, or 2 for a plane for each sample.
         tile: (width, height) of tiles; None for strips.
-        rows: of a strip; 0 for one strip.
+        rows: rows per strip; 0 for one strip.
         fill: FillOrder.
         big: whether it is a BigTIFF.
     """
@@ -76,7 +76,7 @@ class Form:
 
 
 def is_sensible(form: Form) -> bool:
-    """Whether writers exist that make such a file."""
+    """Whether any program writes such a file."""
     if form.predictor != 1 and form.compression not in PREDICTED:
         return False
     if form.predictor == 2 and form.bits % 8:
@@ -87,7 +87,7 @@ def is_sensible(form: Form) -> bool:
 def draw(form: Form, seed: int = 0, small: bool = False) -> np.ndarray:
     """Random samples for a form: (HEIGHT, WIDTH, samples).
 
-    If `small`, floats lie within 0..1 and whole numbers within 0..65535. Otherwise some are less
+    If `small`, floats are within 0..1 and integers within 0..65535. Otherwise some are less
     than 0 if the form has such numbers.
     """
     shape = HEIGHT, WIDTH, form.samples
@@ -119,12 +119,12 @@ def write(
     more: dict[int, Sequence[int]] | None = None,
     segments: Sequence[bytes] | None = None,
 ) -> bytes:
-    """A TIFF of one page.
+    """A TIFF with one page.
 
     Args:
         form: its layout.
         samples: (H, W, samples).
-        more: tags of 16 bits, in addition or instead; a tag without values is left out.
+        more: 16-bit tags to add or replace; a tag without values is omitted.
         segments: the bytes of the strips or tiles, if not those of the samples.
     """
     height, width = samples.shape[:2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from network_files import FILES, SCALED, made
+from network_files import FILES, SCALED, encoder_from
 from pomona.building.build import build_encoder
 from pomona.building.network_settings import NetworkSettings
 from pomona.building.quantize.precision import convert_encoder
@@ -47,9 +47,9 @@ def test_the_fingerprint_of_an_inner_layer_never_changes() -> None:
 
 @pytest.mark.parametrize("file", FILES_AS_THEY_ARE)
 def test_the_fingerprint_of_a_file_never_changes(file: str) -> None:
-    assert made(FILES / file).fingerprint == FILES_AS_THEY_ARE[file]
+    assert encoder_from(FILES / file).fingerprint == FILES_AS_THEY_ARE[file]
 
 
 @pytest.mark.parametrize("file", FILES_SCALED)
 def test_the_fingerprint_of_a_file_with_explicit_preprocessing_never_changes(file: str) -> None:
-    assert made(FILES / file, SCALED).fingerprint == FILES_SCALED[file]
+    assert encoder_from(FILES / file, SCALED).fingerprint == FILES_SCALED[file]

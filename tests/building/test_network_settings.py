@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from network_files import FILES, VECTORS, assert_gives, made
+from network_files import FILES, VECTORS, assert_gives, encoder_from
 from pomona.building import build
 from pomona.building.network_settings import NetworkSettings
 from pomona.errors import EncoderError
@@ -68,7 +68,7 @@ def test_a_card_may_start_with_a_byte_order_mark(tmp_path: Path) -> None:
 
 def test_scale_mean_and_std_are_combined() -> None:
     told = NetworkSettings(scale=1 / 255, mean=[0.5, 0.25, 0.0], std=0.5)
-    spec = made(FILES / "bare.tflite", told).preprocessing
+    spec = encoder_from(FILES / "bare.tflite", told).preprocessing
     assert spec.mean == pytest.approx((127.5, 63.75, 0))
     assert spec.std == pytest.approx((127.5,) * 3)
     assert told.over(NetworkSettings(mean=9.0, resize="box")) == NetworkSettings(

@@ -1,8 +1,8 @@
-"""The regression corpus: one file for each kind of fault that somebody reported.
+"""The regression corpus: one file for each kind of fault that was reported.
 
-Each module of this package holds the cases of one subject in a function `cases()`. A case is a file
-that went wrong once, and what is right for it: either another file with the same pixels, or the
-status that its row must have. `test_corpus.py` puts all cases into one folder, extracts the folder
+Each module of this package returns the cases of one subject from `cases()`. A case is a file that
+Pomona once handled wrongly, and the correct result: either another file with the same pixels, or
+the status of its row. `test_corpus.py` puts all cases into one folder, extracts the folder
 with both engines, and compares. To record a new report, add a case; no other code changes.
 """
 
@@ -19,15 +19,15 @@ __all__ = ["Case", "all_cases"]
 
 @dataclass(frozen=True)
 class Case:
-    """One file and what is right for it.
+    """One file and its correct result.
 
     Attributes:
         name: the path of the file, relative to the folder of its subject.
         content: the bytes of the file.
-        right: a file with the same pixels that is known to decode right; None if no vector is
+        right: a file with the same pixels that decodes correctly; None if no vector is
             expected.
         status: the status that the row must have.
-        error: a part of the reason that the row must give if the status is not `ok`.
+        error: a part of the reason in the row if the status is not `ok`.
         suffix: the extension of `right`, if it differs from that of `name`.
     """
 
@@ -43,7 +43,7 @@ class Case:
 
     @property
     def right_name(self) -> str:
-        """The name for `right`: visible to every listing, and unlike any name of a case."""
+        """The name for `right`: listed by every engine, and not the name of any case."""
         path = PurePosixPath(self.name)
         stem = str(path.with_suffix("")).replace("/", " in ").lstrip("._")
         return f"{stem} of {path.suffix[1:]}{self.suffix or path.suffix}"

@@ -1,4 +1,4 @@
-"""Formats that were not read, and alpha that nobody set."""
+"""Formats that were not read, and alpha channels never filled in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JPEGs that are whole with an odd end, and JPEGs that are cut."""
+"""Complete JPEGs with an unusual end, and truncated JPEGs."""
 
 from __future__ import annotations
 

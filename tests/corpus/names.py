@@ -1,4 +1,4 @@
-"""Names of files that a listing could lose."""
+"""File names that a listing could lose."""
 
 from __future__ import annotations
 

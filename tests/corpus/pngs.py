@@ -1,4 +1,4 @@
-"""PNGs with damage beside the picture, and PNGs with damage in it."""
+"""PNGs with damage outside the pixel data, and PNGs with damage in it."""
 
 from __future__ import annotations
 
@@ -32,6 +32,6 @@ def cases() -> Iterator[Case]:
 
 
 def _damaged(content: bytes, chunk: bytes) -> bytes:
-    """The file with another checksum behind the chunk."""
+    """The file with a wrong checksum after the chunk."""
     at = content.index(chunk) + len(chunk)
     return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]

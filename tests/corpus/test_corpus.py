@@ -1,4 +1,4 @@
-"""Every reported kind of file, through both engines, in one table."""
+"""Every reported kind of file, extracted by both engines into one table."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def table(files: Path, encoder: Encoder) -> Path:
-    """The table that the embedded engine makes of the folder."""
+    """The table that the embedded engine writes for the folder."""
     pomona.extract(files, files.parent / "table", encoder=encoder)
     return files.parent / "table"
 
@@ -56,7 +56,7 @@ def test_no_two_cases_have_the_same_name() -> None:
 
 
 @pytest.mark.parametrize(("subject", "case"), CASES)
-def test_reported_file_has_the_right_row(
+def test_reported_file_has_the_correct_row(
     subject: str, case: Case, rows: dict[str, dict[str, Any]]
 ) -> None:
     row = rows[f"reported/{subject}/{case.name}"]
@@ -79,7 +79,7 @@ def test_spark_gives_the_same_rows(
     assert tables.read(tmp_path / "table").equals(tables.read(table))
 
 
-def test_reported_files_themselves_are_among_the_cases(shared_data: Path) -> None:
+def test_the_reported_files_themselves_are_among_the_cases(shared_data: Path) -> None:
     assert (shared_data / "trials").is_dir()
     assert any(subject == "trials" for subject, _ in all_cases())
 

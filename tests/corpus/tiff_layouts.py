@@ -1,4 +1,4 @@
-"""TIFFs in layouts that decoders mix up, and layouts that are refused."""
+"""TIFFs in layouts that decoders confuse, and layouts that are refused."""
 
 from __future__ import annotations
 

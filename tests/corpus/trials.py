@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from conftest import SHARED_DATA
 from corpus import Case
 
-# Folder -> pairs of a reported file and its right counterpart, or the status that is right.
+# Folder -> pairs of a reported file and its correct counterpart, or the correct status.
 _PAIRS: dict[str, dict[str, str]] = {
     "jpeg-end": {
         "1_no_eoi.jpg": "0_whole.jpg",

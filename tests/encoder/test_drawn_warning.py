@@ -1,4 +1,4 @@
-"""Vectors of the drawn weights warn wherever they are made or used, once and in one line."""
+"""Making or using vectors of the drawn weights warns once, in one line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LINE = "pomona: warning: these features come from --weights drawn"
 
 @pytest.fixture(scope="module")
 def drawn_table(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A table that says that its weights are the drawn ones; the network is a quick one."""
+    """A table that records the drawn weights; its network is a fast one."""
     folder = tmp_path_factory.mktemp("drawn")
     replace(encoder, weights="drawn").save(folder / "drawn.encoder")
     draw_tree(folder / "photos")
@@ -83,7 +83,7 @@ def test_encoder_build_and_classify_warn(
     assert run(capfd, "classify", tmp_path / "c", drawn_table).count(LINE) == 1
 
 
-def test_python_warns_by_a_category_of_its_own(drawn_table: Path) -> None:
+def test_python_warns_with_its_own_category(drawn_table: Path) -> None:
     with pytest.warns(pomona.DrawnWeightsWarning, match="for trying Pomona"):
         pomona.read_features(drawn_table)
     script = (

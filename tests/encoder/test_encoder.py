@@ -27,7 +27,7 @@ SMALL = Encoder(
 )
 
 
-def test_a_blob_reads_back_as_what_was_written() -> None:
+def test_an_encoder_survives_a_round_trip_through_bytes() -> None:
     assert Encoder.from_bytes(SMALL.to_bytes()) == SMALL
 
 
@@ -40,23 +40,23 @@ def test_a_flipped_bit_anywhere_is_refused(data: st.DataObject) -> None:
 
 
 @given(st.integers(0, len(SMALL.to_bytes()) - 1))
-def test_a_blob_cut_short_is_refused(length: int) -> None:
+def test_a_truncated_blob_is_refused(length: int) -> None:
     with pytest.raises(EncoderError):
         Encoder.from_bytes(SMALL.to_bytes()[:length])
 
 
 @given(st.binary(max_size=200))
-def test_bytes_that_are_no_encoder_are_refused(content: bytes) -> None:
+def test_bytes_that_are_not_an_encoder_are_refused(content: bytes) -> None:
     with pytest.raises(EncoderError):
         Encoder.from_bytes(content)
 
 
-def test_another_kind_of_file_is_called_no_encoder() -> None:
+def test_a_file_of_another_kind_is_reported_as_not_an_encoder() -> None:
     with pytest.raises(EncoderError, match="fruit.png is not a Pomona encoder"):
         Encoder.from_bytes(b"\x89PNG\r\n", name="fruit.png")
 
 
-def test_a_damaged_file_is_called_damaged_and_named(tmp_path: Path) -> None:
+def test_a_damaged_file_is_reported_as_damaged_and_named(tmp_path: Path) -> None:
     path = tmp_path / "fruit.encoder"
     blob = bytearray(SMALL.to_bytes())
     blob[-1] ^= 1
@@ -65,14 +65,14 @@ def test_a_damaged_file_is_called_damaged_and_named(tmp_path: Path) -> None:
         Encoder.load(path)
 
 
-def test_a_later_layout_is_refused_with_what_to_do() -> None:
+def test_a_later_layout_is_refused_with_a_remedy() -> None:
     blob = bytearray(SMALL.to_bytes())
     blob[7] = 99
     with pytest.raises(EncoderError, match="layout version 99.*build it again"):
         Encoder.from_bytes(bytes(blob))
 
 
-def test_saving_leaves_the_whole_file_and_nothing_else(tmp_path: Path) -> None:
+def test_saving_leaves_the_complete_file_and_nothing_else(tmp_path: Path) -> None:
     SMALL.save(tmp_path / "fruit.encoder")
     assert [p.name for p in tmp_path.iterdir()] == ["fruit.encoder"]
     assert Encoder.load(tmp_path / "fruit.encoder") == SMALL
@@ -97,15 +97,17 @@ def test_saving_into_a_missing_folder_is_one_clear_error(tmp_path: Path) -> None
         ),
     ],
 )
-def test_the_fingerprint_depends_on_what_decides_the_features(field: str, value: object) -> None:
+def test_the_fingerprint_depends_on_everything_that_determines_the_features(
+    field: str, value: object
+) -> None:
     other = dataclasses.replace(SMALL, **{field: value})  # type: ignore[arg-type]
     assert other.fingerprint != SMALL.fingerprint
 
 
-def test_an_encoder_of_before_precisions_reads_as_it_did() -> None:
+def test_an_encoder_from_before_precisions_is_read_unchanged() -> None:
     blob = SMALL.to_bytes().replace(b'"calibration": "", ', b"")
     blob = blob.replace(b'"quantized_sha256": "", ', b"")
-    start = 8 + 32 + 8  # of the header, behind mark, digest and length
+    start = 8 + 32 + 8  # the start of the header, after mark, digest and length
     length = blob.index(SMALL.graph) - start
     body = struct.pack("<Q", length) + blob[start:]
     old = blob[:8] + hashlib.sha256(body).digest() + body

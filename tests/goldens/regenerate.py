@@ -1,7 +1,7 @@
-"""Computes mobilenet_v2_seed7.npz with Keras on TensorFlow: see README.md beside this file.
+"""Computes mobilenet_v2_seed7.npz with Keras on TensorFlow: see README.md in this folder.
 
-Nothing of Pomona but the seeded weights takes part, so that the vectors are a second opinion on
-its preprocessing, its graph and its arithmetic.
+Of Pomona, it uses only the seeded weights, so the vectors verify Pomona's preprocessing, graph
+and arithmetic independently.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pomona.building.keras.random_weights import seeded_weights  # noqa: E402 - 
 SEED = 7
 INPUT = (224, 224)
 
-# Pictures are drawn with whole numbers only: every machine draws the same pixels.
+# Pictures use integer arithmetic only, so every machine draws the same pixels.
 Picture = Callable[[np.ndarray, np.ndarray], np.ndarray]  # x (1, W), y (H, 1) -> (H, W, 3) int64
 
 
@@ -43,12 +43,12 @@ def checkers(cell: int) -> Picture:
 
 
 def stripes(period: int) -> Picture:
-    """Slanted stripes: what a resize without a low-pass filter turns into moiré."""
+    """Slanted stripes, which a resize without a low-pass filter turns into moiré."""
     return lambda x, y: ((2 * x + y) % period * 255 // (period - 1))[..., None] * [4, 3, 1] // 4
 
 
 def mosaic(cell: int) -> Picture:
-    """Coloured cells, out of a multiplicative hash of where they stand."""
+    """Coloured cells, from a multiplicative hash of their position."""
 
     def draw(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         place = (x // cell) * 374761393 + (y // cell) * 668265263
@@ -59,7 +59,7 @@ def mosaic(cell: int) -> Picture:
 
 
 def ball(background: int, colour: tuple[int, int, int]) -> Picture:
-    """A ball lit from the upper left, the nearest to a fruit that whole numbers go."""
+    """A ball lit from the upper left: the closest to a fruit that integer arithmetic allows."""
 
     def draw(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         width, height = x.size, y.size
@@ -103,7 +103,7 @@ def png(pixels: np.ndarray) -> np.ndarray:
 
 
 def features(images: list[np.ndarray]) -> np.ndarray:
-    """(N, 1280) float32: resized and encoded as the reference notebook does it."""
+    """(N, 1280) float32: resized and encoded as in the reference notebook."""
     network = keras.applications.MobileNetV2(
         include_top=False, pooling="avg", weights=None, input_shape=(*INPUT, 3)
     )

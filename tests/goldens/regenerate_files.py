@@ -1,16 +1,16 @@
-"""Makes the small networks in files/ and their vectors, with TensorFlow and both Keras.
+"""Makes the small networks in files/ and their vectors, with TensorFlow and both versions of Keras.
 
     pip install tensorflow-cpu==2.21.0 tf_keras==2.21.0
     python tests/goldens/regenerate_files.py
 
-One network after the manner of transfer learning: augmentation and rescaling, a backbone that is a
-model of its own, pooling, two dense layers. It is written in every form in which people keep such
-networks, and its vectors are what Keras on TensorFlow gives in float32.
+One network is typical of transfer learning: augmentation and rescaling, a backbone as a nested
+model, pooling, two dense layers. The script saves it in every common file format. Its vectors are
+the float32 output of Keras on TensorFlow.
 
-Others are functional, as TensorFlow's own tutorials have them: `preprocess_input` within, a
-backbone that is half frozen, normalisation in its head; and one has each of TensorFlow's functions
-that Pomona knows. And there is what needs help: layers that Keras 2 computed otherwise, axes that
-Keras loses, mixed precision.
+Others are functional, as in TensorFlow's own tutorials: `preprocess_input` inside, a half-frozen
+backbone, normalisation in the head. One contains each TensorFlow function that Pomona knows. The
+rest need special treatment: layers that Keras 2 computed differently, axes that Keras loses, mixed
+precision.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def transfer(k, *, scaled=True):
 
 
 def half_frozen(k):
-    """A backbone whose layers have the names that Keras counts, and a Normalization of images."""
+    """A backbone whose layer names Keras numbers automatically, and a Normalization of images."""
     convnext = (keras if k is keras else tf_keras).src.applications.convnext
     image = k.Input((SIZE, SIZE, 3))
     x = k.layers.Normalization(axis=-1)(image)
@@ -100,7 +100,7 @@ def caffe(k):
 
 
 def resizing():
-    """Ways of resizing that Keras' OpenVINO backend computes otherwise than TensorFlow."""
+    """Resizing layers that Keras' OpenVINO backend computes differently from TensorFlow."""
     layers = keras.layers
     image = keras.Input((SIZE, SIZE, 3))
     x = layers.Rescaling(1 / 255)(image)
@@ -117,7 +117,7 @@ def resizing():
 
 
 def functions():
-    """Each function of TensorFlow's that Pomona knows, in a model of Keras 2."""
+    """Each TensorFlow function that Pomona knows, in a Keras 2 model."""
     image = tf_keras.Input((SIZE, SIZE, 3))
     x = image / 255.0
     y = x - 0.5
@@ -150,7 +150,7 @@ def functions():
 
 
 def unusual(k):
-    """What Keras 3, or its OpenVINO backend, computes otherwise, or cannot read, unless helped."""
+    """Operations that Keras 3 or its OpenVINO backend computes differently or cannot read."""
     layers = k.layers
     image = k.Input((SIZE, SIZE, 3))
     x = layers.Rescaling(1 / 255)(image)
@@ -185,7 +185,7 @@ def quantized():
 
 
 def mixed(make, **changes):
-    """A network of mixed precision, and the same one in float32."""
+    """A mixed-precision network, and the same network in float32."""
     keras.config.set_dtype_policy("mixed_bfloat16")
     network = make()
     keras.config.set_dtype_policy("float32")
@@ -212,7 +212,7 @@ def clear(folder):
 
 def drawn():
     images = np.random.default_rng(5).integers(0, 256, (3, SIZE, SIZE, 3)).astype("float32")
-    images[0] = np.linspace(0, 255, SIZE).round()[:, None, None]  # one that is no noise
+    images[0] = np.linspace(0, 255, SIZE).round()[:, None, None]  # one that is not noise
     return images
 
 
@@ -236,7 +236,7 @@ def transfer_files():
     vectors["depthwise"] = depth.predict(pixels, verbose=0).reshape(3, -1)
     vectors["backbone"] = inner.predict(pixels, verbose=0).mean(axis=(1, 2))
 
-    # Without rescaling, and up to the vector only: what people export.
+    # Without rescaling and classifier, as people export networks.
     bare = keras.Model(inner.inputs, keras.layers.GlobalAveragePooling2D()(inner.outputs[0]))
     with tempfile.TemporaryDirectory() as folder:
         bare.export(Path(folder, "saved"), verbose=False)
@@ -275,7 +275,7 @@ def functional_files():
         fill(network, np.random.default_rng(number))
         for layer in network.get_layer("half_frozen").layers if "functional" in name else ():
             if type(layer).__name__ == "Normalization":
-                layer.finalize_state()  # which has been filled, too
+                layer.finalize_state()  # which is filled as well
         for form in forms:
             network.save(HERE / f"{name}.{form}")
         part = k.Model(network.inputs, network.get_layer("features").output)
@@ -298,7 +298,7 @@ def unusual_files():
     for name, network in networks.items():
         k = tf_keras if name.startswith("keras2") else keras
         part = k.Model(network.inputs, network.get_layer("features").output)
-        # One at a time: a function without an axis goes over all images that it is given.
+        # One image at a time: a function without an axis reduces over the whole batch.
         given = [part.predict(image[None], verbose=0) for image in images]
         vectors[name] = np.concatenate(given)
     keep("unusual.npz", vectors)

@@ -1,6 +1,6 @@
 """Write HEIF images, and the pixels that pillow-heif decodes them to.
 
-In an environment of its own: its wheels hold an encoder under the GPL, which Pomona does not need.
+Run it in a separate environment: its wheels contain a GPL encoder, which Pomona does not need.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main() -> None:
         exif = Image.Exif()
         exif[ORIENTATION] = orientation
         stored = image if turn is None else image.transpose(turn)
-        # As bytes, pillow-heif turns it into the container's own boxes; as an object it does not.
+        # Only if given as bytes, pillow-heif converts EXIF to the container's own boxes.
         stored.save(FOLDER / f"orientation_{orientation}.heic", exif=exif.tobytes(), quality=80)
     stored.save(FOLDER / "exif_only.heic", exif=exif, quality=80)
     deep = (np.asarray(image).astype(np.uint16) * 257).tobytes()

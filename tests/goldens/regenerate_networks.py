@@ -1,11 +1,11 @@
-"""Computes what every known network makes of one picture, with Keras on TensorFlow in float32.
+"""Computes the vector of one picture for every known network, with Keras on TensorFlow in float32.
 
     python tests/goldens/regenerate_networks.py            # all of them: an hour and 12 GB
-    python tests/goldens/regenerate_networks.py mobilenet  # this one anew, the others as they are
+    python tests/goldens/regenerate_networks.py mobilenet  # only this one
 
-Run it in the environment of tests/goldens/README.md. Weights are those of `--weights untrained:0`;
-the preprocessing is Keras' own (`preprocess_input`, or the layers built into the network), so that
-size, mean, standard deviation and channel order of the cards are checked with it.
+Run it in the environment of tests/goldens/README.md. Weights are those of `--weights untrained:0`.
+The preprocessing is Keras' own (`preprocess_input`, or the layers built into the network), so the
+comparison verifies size, mean, standard deviation and channel order of the cards.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def network(card: NetworkCard) -> tuple[keras.Model, int]:
-    """The network as its users have it, and how many of its first weights are preprocessing."""
+    """The network as users load it, and how many of its first weights are preprocessing."""
     size = card.preprocessing
     function = getattr(keras.applications, card.keras_class)
     options = {k: v for k, v in card.options.items() if k != "include_preprocessing"}
@@ -41,7 +41,7 @@ def network(card: NetworkCard) -> tuple[keras.Model, int]:
     options |= {"input_shape": (size.height, size.width, 3)}
     if card.family.first_layer is None:
         return function(weights=None, **options), 0
-    # The published weights come with a second Rescaling: have it built, and load nothing.
+    # The published weights include a second Rescaling: build it, but load nothing.
     nothing = mock.patch.object(Functional, "load_weights")
     with nothing, mock.patch.object(efficientnet.file_utils, "get_file", return_value=""):
         built = function(weights="imagenet", **options)

@@ -46,7 +46,7 @@ JSON = st.recursive(
 
 
 def written(magic: bytes, header: bytes, rest: bytes) -> bytes:
-    """A file of the layout as documented, by hand."""
+    """Write a file of the documented layout by hand."""
     body = struct.pack("<Q", len(header)) + header + rest
     return magic + hashlib.sha256(body).digest() + body
 
@@ -60,7 +60,9 @@ def test_the_layout_is_the_documented_one() -> None:
 
 
 @given(st.binary(max_size=40), st.lists(st.binary(max_size=9), max_size=9))
-def test_a_section_written_in_pieces_is_that_of_its_bytes(one: bytes, two: list[bytes]) -> None:
+def test_a_section_written_in_pieces_equals_one_written_at_once(
+    one: bytes, two: list[bytes]
+) -> None:
     def in_pieces(put: Callable[[bytes], object]) -> None:
         for piece in two:
             put(piece)
@@ -78,7 +80,7 @@ def test_sections_of_a_memoryview_are_not_copied() -> None:
 
 
 @pytest.mark.parametrize("length", [-1, 1.0, True, "2", None, 2**70])
-def test_a_section_of_impossible_length_is_refused(length: object) -> None:
+def test_a_section_with_an_impossible_length_is_refused(length: object) -> None:
     header = json.dumps({"sections": {"one": length, "two": 0}}).encode()
     with pytest.raises(EncoderError, match="header that cannot be read"):
         FILE.unpack(written(FILE.magic, header, b"1"), "f", lambda *parts: parts)
@@ -86,7 +88,7 @@ def test_a_section_of_impossible_length_is_refused(length: object) -> None:
 
 @pytest.mark.parametrize(("read", "error", "magic", "sections"), KINDS)
 @given(header=st.dictionaries(st.text(max_size=9), JSON), lengths=st.lists(JSON, max_size=5))
-def test_any_header_with_a_right_digest_is_refused_by_its_own_error(
+def test_any_header_with_a_valid_digest_is_refused_with_the_formats_own_error(
     read: Any, error: Any, magic: bytes, sections: Any, header: dict[str, Any], lengths: list[Any]
 ) -> None:
     header["sections"] = dict.fromkeys(sections, 0) | dict(zip(sections, lengths, strict=False))
@@ -96,7 +98,7 @@ def test_any_header_with_a_right_digest_is_refused_by_its_own_error(
 
 @pytest.mark.parametrize(("read", "error", "magic", "sections"), KINDS)
 @given(content=st.binary(max_size=60))
-def test_any_bytes_are_refused_by_their_own_error(
+def test_any_bytes_are_refused_with_the_formats_own_error(
     read: Any, error: Any, magic: bytes, sections: Any, content: bytes
 ) -> None:
     del sections

@@ -1,4 +1,4 @@
-"""Tables in an object store: every command that reads a table reads them there."""
+"""Tables in an object store: every command that reads a table can read them there."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pomona.table.feature_table import FeatureTable
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[object_store.ObjectStore]:
-    """A store that is found by the environment, as a user's own server would be."""
+    """An object store configured by environment variables, like a user's own server."""
     with object_store.serving() as running:
         monkeypatch.setenv("AWS_ENDPOINT_URL", running.endpoint)
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
@@ -32,7 +32,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[object_store.ObjectStore]
 
 @pytest.fixture
 def near(tmp_path: Path) -> Path:
-    """A table of two classes, as it is on this machine."""
+    """A table of two classes on this machine."""
     noise = np.random.default_rng(0).normal(size=(40, 4))
     noise[::2, 0] += 20
     return tables.write(tmp_path / "near", noise, ["apple", "pear"] * 20, parts=3)
@@ -46,7 +46,7 @@ def _told(capfd: pytest.CaptureFixture[str], *arguments: str) -> Any:
     return json.loads(out)
 
 
-def test_every_command_reads_a_table_of_an_object_store_as_one_of_this_machine(
+def test_every_command_reads_a_table_in_an_object_store_like_a_local_one(
     store: object_store.ObjectStore,
     near: Path,
     tmp_path: Path,
@@ -67,7 +67,7 @@ def test_every_command_reads_a_table_of_an_object_store_as_one_of_this_machine(
         here = _told(capfd, command, str(near), *rest)
         there = _told(capfd, command, far, *rest)
         for told in (here, there):
-            for name in ("seconds", "bytes"):  # the page names its table
+            for name in ("seconds", "bytes"):  # the page contains the table's name
                 told.pop(name, None)
         assert there == json.loads(json.dumps(here).replace(str(near), far)), command
     labels = [a.label for a in pomona.classify(classifier, far)]
@@ -75,7 +75,7 @@ def test_every_command_reads_a_table_of_an_object_store_as_one_of_this_machine(
     assert len(labels) == 40
 
 
-def test_a_table_is_the_same_by_the_scheme_of_amazon_and_by_that_of_hadoop(
+def test_the_s3_and_s3a_schemes_read_the_same_table(
     store: object_store.ObjectStore, near: Path
 ) -> None:
     store.put_folder(near, "/bucket/features")
@@ -86,7 +86,7 @@ def test_a_table_is_the_same_by_the_scheme_of_amazon_and_by_that_of_hadoop(
     assert np.array_equal(by_amazon.vectors, by_hadoop.vectors)
 
 
-def test_partitions_and_managed_tables_of_an_object_store_are_distinguished(
+def test_partitions_and_managed_tables_in_an_object_store_are_recognized(
     store: object_store.ObjectStore, near: Path
 ) -> None:
     store.put_folder(near, "/bucket/delta/label=a")
@@ -99,7 +99,7 @@ def test_partitions_and_managed_tables_of_an_object_store_are_distinguished(
     assert len(pomona.read_features("s3a://bucket/parts")) == 80
 
 
-def test_a_table_that_is_not_in_the_store_is_named_without_its_secret(
+def test_a_missing_table_in_the_store_is_reported_without_its_secret(
     store: object_store.ObjectStore,
 ) -> None:
     with pytest.raises(TableError, match=r"s3a://key:\*\*\*@bucket/none is not a feature table"):
@@ -107,10 +107,10 @@ def test_a_table_that_is_not_in_the_store_is_named_without_its_secret(
 
 
 @pytest.mark.parametrize("scheme", ["gs", "gcs"])
-def test_googles_storage_that_cannot_be_reached_is_reported_soon(
+def test_an_unreachable_google_storage_is_reported_quickly(
     monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
-    """By itself Arrow would try for 15 minutes, and no signal would end it."""
+    """By default Arrow would try for 15 minutes, and no signal would end it."""
     monkeypatch.setattr("pomona.io.file_systems._GCS_RETRY_S", 1)
     away = f"{scheme}://anonymous@bucket/t?scheme=http&endpoint_override=127.0.0.1:1"
     with pytest.raises(TableError, match="cannot read TABLE"):
@@ -118,7 +118,7 @@ def test_googles_storage_that_cannot_be_reached_is_reported_soon(
 
 
 @pytest.mark.usefixtures("store")
-def test_a_table_in_a_store_is_written_with_spark_only(
+def test_writing_a_table_to_a_store_needs_spark(
     near: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:

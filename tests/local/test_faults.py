@@ -30,7 +30,7 @@ def expected(
 ) -> tuple[pa.Table, float]:
     """The correct rows, and the duration of a run in seconds."""
     started = time.monotonic()
-    found = faults.made_anew(faulty_pictures, tmp_path_factory.mktemp("right") / "t", encoder)
+    found = faults.expected_table(faulty_pictures, tmp_path_factory.mktemp("right") / "t", encoder)
     return found, time.monotonic() - started
 
 
@@ -51,10 +51,10 @@ def test_a_killed_parent_loses_no_row(
         table = tmp_path / f"t{number}"
         fresh = command(faulty_pictures, table, encoder_file)
         faults.kill_at(moment, "parent", fresh, undo=lambda table=table: shutil.rmtree(table))
-        faults.assert_sound(table, right)
+        faults.assert_consistent(table, right)
         # Its workers may still run: they must not disturb a run that follows at once.
         run(faulty_pictures, table, encoder_file)
-        faults.assert_whole(table, right)
+        faults.assert_complete(table, right)
 
 
 def test_a_run_killed_repeatedly_still_finishes(
@@ -65,9 +65,9 @@ def test_a_run_killed_repeatedly_still_finishes(
     for moment in faults.moments(2, 1.5 + lasts_s):
         fresh = command(faulty_pictures, table, encoder_file)
         faults.kill_at(moment, "parent, again", fresh, undo=lambda: shutil.rmtree(table))
-        faults.assert_sound(table, right)
+        faults.assert_consistent(table, right)
     run(faulty_pictures, table, encoder_file)
-    faults.assert_whole(table, right)
+    faults.assert_complete(table, right)
 
 
 def test_killed_workers_lose_no_row(
@@ -99,7 +99,7 @@ def test_killed_workers_lose_no_row(
             striker.join()
             moment *= 0.8
         assert summary.by_status["crashed"] == 0
-        faults.assert_whole(table, right)
+        faults.assert_complete(table, right)
 
 
 def test_a_kill_during_replacement_of_changed_rows_loses_no_row(
@@ -114,7 +114,7 @@ def test_a_kill_during_replacement_of_changed_rows_loses_no_row(
             path = pictures / f"class {n % 3}" / f"picture {n}.png"
             path.write_bytes(drawn.encode(drawn.picture(24, 18, 1000 * number + n), "PNG"))
             os.utime(path, (1e9 + number, 1e9 + number))
-        right = faults.made_anew(pictures, tmp_path / f"right{number}", encoder)
+        right = faults.expected_table(pictures, tmp_path / f"right{number}", encoder)
 
         def undo(number: int = number) -> None:
             shutil.rmtree(table)
@@ -123,7 +123,7 @@ def test_a_kill_during_replacement_of_changed_rows_loses_no_row(
         fresh = command(pictures, table, encoder_file)
         faults.kill_at(moment, "parent that replaces rows", fresh, undo=undo)
         run(pictures, table, encoder_file)
-        faults.assert_whole(table, right)
+        faults.assert_complete(table, right)
 
 
 def test_a_kill_during_relabelling_neither_loses_nor_duplicates_rows(
@@ -158,7 +158,7 @@ def test_a_kill_during_overwrite_leaves_old_rows_or_new_ones(
 ) -> None:
     """The kill decides which of the two; the next run without --overwrite completes either."""
     pictures = faults.draw(tmp_path / "pictures", 120)
-    old = faults.made_anew(pictures, tmp_path / "old", encoder)
+    old = faults.expected_table(pictures, tmp_path / "old", encoder)
     for number, moment in enumerate(faults.moments(5, 3.0)):
         table = tmp_path / f"t{number}"
 
@@ -169,9 +169,9 @@ def test_a_kill_during_overwrite_leaves_old_rows_or_new_ones(
         again()
         fresh = [*command(pictures, table, encoder_file), "--overwrite"]
         faults.kill_at(moment, "parent that overwrites", fresh, undo=again)
-        faults.assert_sound(table, old)
+        faults.assert_consistent(table, old)
         run(pictures, table, encoder_file)
-        faults.assert_whole(table, old)
+        faults.assert_complete(table, old)
 
 
 def test_of_two_runs_on_one_table_one_is_refused_and_the_other_succeeds(
@@ -216,11 +216,11 @@ def test_a_full_disk_ends_the_run_with_one_line_and_loses_no_row(
     assert first.returncode == 1
     assert first.stderr.count("\n") == 1
     assert "No space left on device" in first.stderr
-    faults.assert_sound(table, expected[0])
+    faults.assert_consistent(table, expected[0])
     assert not list(small_disk.glob("t/_staging-*"))
     ballast.unlink()
     subprocess.run(command(faulty_pictures, table, encoder_file), capture_output=True, check=True)
-    faults.assert_whole(table, expected[0])
+    faults.assert_complete(table, expected[0])
 
 
 def test_a_read_only_target_is_refused_in_one_line(
@@ -241,7 +241,7 @@ def test_an_unreadable_folder_is_named_and_keeps_its_rows(
     encoder: Encoder, tmp_path: Path, encoder_file: Path
 ) -> None:
     pictures = faults.draw(tmp_path / "pictures", 30)
-    right = faults.made_anew(pictures, tmp_path / "t", encoder)
+    right = faults.expected_table(pictures, tmp_path / "t", encoder)
     secret = pictures / "class 2"
     # Root can read any folder unless it drops this capability.
     plainly = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]

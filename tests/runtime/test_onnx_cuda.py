@@ -1,4 +1,4 @@
-"""How ONNX Runtime starts on a GPU, with CUDA's answers put in its place."""
+"""How ONNX Runtime starts on a GPU, with simulated answers from CUDA."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pomona.runtime.onnxruntime import gpu_is_here, new_session
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
-# The form of ONNX Runtime's cuda_call.cc.
+# The format of ONNX Runtime's cuda_call.cc.
 OUT_OF_MEMORY = (
     "[ONNXRuntimeError] : 1 : FAIL : /onnxruntime_src/onnxruntime/core/providers/cuda/"
     "cuda_call.cc:154 std::conditional_t<THRW, void, onnxruntime::common::Status> "
@@ -30,7 +30,7 @@ OUT_OF_MEMORY = (
 
 @pytest.fixture
 def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine with a driver, and an ONNX Runtime that was built for CUDA."""
+    """Simulate a machine with a driver, and an ONNX Runtime built for CUDA."""
     file = tmp_path / "nvidiactl"
     file.touch()
     monkeypatch.setattr(onnx, "_DRIVER", (tmp_path / "version", file))
@@ -41,7 +41,7 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def starts(monkeypatch: pytest.MonkeyPatch, start: Any) -> list[dict[str, Any]]:
-    """Put `start(providers)` in the place of a session's start; gives the options of each."""
+    """Replace the start of a session by `start(providers)`; return the options of each start."""
     asked: list[dict[str, Any]] = []
 
     def session(_graph: bytes, _options: Any, providers: Any, **more: Any) -> Any:
@@ -97,7 +97,7 @@ def test_cuda_libraries_are_loaded_before_the_session_and_nothing_is_printed(
 
 
 @pytest.mark.usefixtures("driver")
-def test_a_gpu_whose_libraries_are_missing_is_an_error_and_not_a_slow_run(
+def test_a_gpu_with_missing_libraries_is_an_error_and_not_a_slow_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def preload() -> None:
@@ -113,7 +113,7 @@ def test_a_gpu_whose_libraries_are_missing_is_an_error_and_not_a_slow_run(
 
 
 @pytest.mark.parametrize("version", ["1.19.0", "1.22.1"])
-def test_an_onnx_runtime_that_would_move_to_the_cpu_is_refused(
+def test_an_onnx_runtime_that_would_fall_back_to_the_cpu_is_refused(
     monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
     monkeypatch.setattr(onnxruntime, "__version__", version)
@@ -122,7 +122,7 @@ def test_an_onnx_runtime_that_would_move_to_the_cpu_is_refused(
     assert f"this is {version}" in str(found.value)
 
 
-def test_the_oldest_onnx_runtime_is_the_minimum_that_pyproject_declares() -> None:
+def test_the_oldest_supported_onnx_runtime_is_the_minimum_in_pyproject() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     declared = project["optional-dependencies"]["onnx"]
     assert f"onnxruntime>={'.'.join(map(str, onnx._OLDEST))}" in declared
@@ -141,7 +141,7 @@ def test_a_full_gpu_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) ->
     )
 
 
-def test_cuda_that_fails_in_mid_run_does_not_hand_the_rest_to_the_cpu(
+def test_a_cuda_failure_in_mid_run_does_not_fall_back_to_the_cpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from onnxruntime.capi.onnxruntime_pybind11_state import EPFail

@@ -1,4 +1,4 @@
-"""Batches of ONNX Runtime, as on a GPU: a CPU stands in its place."""
+"""Batches of ONNX Runtime on a GPU, which the CPU simulates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from network_files import (
     UNIT,
     VECTORS,
-    made,
+    encoder_from,
     onnx_network,
     small_network,
 )
@@ -20,7 +20,7 @@ from pomona.runtime.registry import runtime_for
 
 
 class Device:
-    """A session of ONNX Runtime on a GPU with memory for so many images."""
+    """A session of ONNX Runtime on a simulated GPU with memory for `room` images."""
 
     def __init__(self, session: Any, room: int) -> None:
         self._session, self._room = session, room
@@ -43,7 +43,7 @@ class Device:
 def on_a_device(path: Path, monkeypatch: pytest.MonkeyPatch, room: int) -> tuple[Any, Device]:
     from pomona.runtime import onnxruntime
 
-    encoder = made(path, UNIT, runtime="onnxruntime")
+    encoder = encoder_from(path, UNIT, runtime="onnxruntime")
     device = Device(onnxruntime.new_session(encoder.graph, "it"), room)
     monkeypatch.setattr(onnxruntime, "new_session", lambda *_: device)
     monkeypatch.setattr(onnxruntime, "_GPU_BATCH", 8)
@@ -64,7 +64,7 @@ def test_a_gpu_gets_batches_of_one_size(
     assert device.sizes == [8] * -(-images // 8)
 
 
-def test_a_batch_that_a_gpu_has_no_memory_for_is_halved(
+def test_a_batch_too_large_for_gpu_memory_is_halved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = onnx_network(tmp_path / "fruit.onnx")
@@ -76,7 +76,7 @@ def test_a_batch_that_a_gpu_has_no_memory_for_is_halved(
     assert device.sizes == [8, 4, 2, 2, 2, 2]
 
 
-def test_a_gpu_that_cannot_compute_one_image_ends_the_run(
+def test_a_gpu_without_memory_for_one_image_ends_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     onnx_network(tmp_path / "fruit.onnx")
@@ -86,7 +86,9 @@ def test_a_gpu_that_cannot_compute_one_image_ends_the_run(
 
 
 @pytest.mark.parametrize("kind", ["first", "mean", "one row"])
-def test_a_network_that_mixes_its_images_is_given_one_at_a_time(tmp_path: Path, kind: str) -> None:
+def test_a_network_that_mixes_its_images_gets_one_image_at_a_time(
+    tmp_path: Path, kind: str
+) -> None:
     import onnx
     from onnx import helper
 
@@ -106,7 +108,7 @@ def test_a_network_that_mixes_its_images_is_given_one_at_a_time(tmp_path: Path, 
     path = small_network(tmp_path / "mixing.onnx", pooled, *ends[kind], **arrays)
 
     def images_at_once(file: Path) -> Any:
-        graph = made(file, UNIT, runtime="onnxruntime").graph
+        graph = encoder_from(file, UNIT, runtime="onnxruntime").graph
         (pixels,) = onnx.load_from_string(graph).graph.input
         return pixels.type.tensor_type.shape.dim[0]
 
@@ -115,11 +117,11 @@ def test_a_network_that_mixes_its_images_is_given_one_at_a_time(tmp_path: Path, 
     assert images_at_once(tmp_path / "usual.onnx").dim_param == "N"
 
 
-def test_a_device_that_gives_one_vector_for_many_images_is_stopped(
+def test_a_device_that_returns_one_vector_for_many_images_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     onnx_network(tmp_path / "fruit.onnx")
-    encoder = made(tmp_path / "fruit.onnx", UNIT, runtime="onnxruntime")
+    encoder = encoder_from(tmp_path / "fruit.onnx", UNIT, runtime="onnxruntime")
     runtime = runtime_for(encoder)
     one = type("Session", (), {"run": lambda *_: [np.ones((1, 5), np.float32)]})
     monkeypatch.setattr(runtime, "_session", one())

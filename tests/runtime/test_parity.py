@@ -23,7 +23,7 @@ def with_vectors_times(encoder: Encoder, factor: float) -> Encoder:
     return dataclasses.replace(encoder, probes=vectors.astype("<f4").tobytes())
 
 
-def test_probes_are_the_same_everywhere() -> None:
+def test_probes_are_identical_everywhere() -> None:
     import hashlib
 
     digest = hashlib.sha256(probe_images(224, 224).tobytes()).hexdigest()
@@ -40,7 +40,9 @@ def test_features_within_the_tolerance_pass(encoder: Encoder) -> None:
     check_parity(with_vectors_times(encoder, 1 + TOLERANCE["f32"] / 2), OpenVinoRuntime(encoder))
 
 
-def test_other_features_stop_the_job_with_the_numbers_and_the_cause(encoder: Encoder) -> None:
+def test_other_features_stop_the_job_with_the_difference_and_the_likely_cause(
+    encoder: Encoder,
+) -> None:
     other = with_vectors_times(encoder, 1.01)
     with pytest.raises(
         EncoderError,
@@ -55,7 +57,7 @@ def test_an_encoder_without_probes_does_not_pass(encoder: Encoder) -> None:
         registry.load_once(without.fingerprint, lambda: without)
 
 
-def test_what_failed_the_gate_is_not_kept(encoder: Encoder) -> None:
+def test_an_encoder_that_failed_the_gate_is_not_cached(encoder: Encoder) -> None:
     other = with_vectors_times(encoder, 2)
     for _ in range(2):
         with pytest.raises(EncoderError):
@@ -74,7 +76,7 @@ def test_bf16_does_not_pass_as_f32(encoder: Encoder, monkeypatch: pytest.MonkeyP
         registry.load_once(encoder.fingerprint, lambda: encoder)
 
 
-def test_one_number_is_not_taken_for_a_whole_vector(
+def test_a_single_number_is_not_accepted_as_a_vector(
     encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Request:

@@ -1,8 +1,8 @@
-"""Quantized networks in files give the same vectors with VNNI and without it.
+"""Quantized network files give the same vectors with VNNI and without it.
 
-Without VNNI, 8-bit kernels add the products of two pairs of numbers in 16 bits. With weights of 8
-bits these sums overflow. `ONEDNN_MAX_CPU_ISA` has OpenVINO compute as on such a processor. ONNX
-Runtime has no such variable: there the tests look at the setting that prevents it.
+Without VNNI, 8-bit kernels add the products of two pairs of numbers in 16 bits. With 8-bit weights
+these sums overflow. `ONEDNN_MAX_CPU_ISA` makes OpenVINO compute as on such a processor. ONNX
+Runtime has no such variable: its tests check the setting that prevents the overflow.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from network_files import RUNTIMES, UNIT, made
+from network_files import RUNTIMES, UNIT, encoder_from
 from pomona.building.network_settings import NetworkSettings
 from pomona.encoder.encoder import Encoder
 from pomona.errors import EncoderError
@@ -51,7 +51,7 @@ encoder.save(folder / "built.encoder")
 def quantized_network(
     path: Path, style: str, *, signed: bool = False, also_signed: bool = False
 ) -> np.ndarray:
-    """Write a convolution of 8-bit weights; gives its vectors as ONNX' own reference computes them.
+    """Write a convolution with 8-bit weights; return its vectors from ONNX's reference evaluator.
 
     Args:
         path: where to write it.
@@ -66,7 +66,7 @@ def quantized_network(
     node = helper.make_node
     rng = np.random.default_rng(3)
     kernel = (np.sign(rng.normal(size=(8, 3, 3, 3))) * 127).astype(np.int8)
-    kernel[::2] = 127  # each product is of the largest numbers, and all have one sign
+    kernel[::2] = 127  # products have the largest magnitude and the same sign
     number, zero = (np.int8, -128) if signed else (np.uint8, 0)
     arrays: dict[str, Any] = {
         "scale": np.float32(1 / 255),
@@ -140,7 +140,7 @@ def features(encoder: Encoder) -> np.ndarray:
 def without_vnni(
     folder: Path, path: Path, settings: str, images: np.ndarray, instructions: str
 ) -> tuple[np.ndarray, Encoder]:
-    """Build and compute in a process that uses only these instructions; vectors and encoder."""
+    """Build and compute in a process limited to `instructions`; return vectors and encoder."""
     folder.mkdir()
     np.save(folder / "images.npy", images)
     subprocess.run(
@@ -163,33 +163,33 @@ STYLES = pytest.mark.parametrize(
 
 @RUNTIMES
 @STYLES
-def test_a_quantized_network_gives_the_references_vectors(
+def test_a_quantized_network_gives_the_vectors_of_the_reference(
     tmp_path: Path, runtime: str, style: str, *, signed: bool
 ) -> None:
     if runtime == "onnxruntime":
         pytest.importorskip("onnxruntime")
     path = tmp_path / "quantized.onnx"
     expected = quantized_network(path, style, signed=signed)
-    encoder = made(path, ZERO_TO_ONE, runtime=runtime)
-    assert difference(features(encoder), expected) < 0.005  # ties are rounded either way
+    encoder = encoder_from(path, ZERO_TO_ONE, runtime=runtime)
+    assert difference(features(encoder), expected) < 0.005  # ties may round either way
 
 
 @pytest.mark.parametrize("instructions", NO_VNNI)
 @STYLES
-def test_openvino_gives_them_without_vnni_too_and_expects_the_same_of_others(
+def test_openvino_gives_the_same_vectors_and_probes_without_vnni(
     tmp_path: Path, style: str, instructions: str, *, signed: bool
 ) -> None:
     path = tmp_path / "quantized.onnx"
     expected = quantized_network(path, style, signed=signed)
     vectors, built = without_vnni(tmp_path / "a", path, "{'scale': 1 / 255}", IMAGES, instructions)
     assert difference(vectors, expected) < 0.005
-    here = made(path, ZERO_TO_ONE)
+    here = encoder_from(path, ZERO_TO_ONE)
     assert built.fingerprint == here.fingerprint
     probes = [np.frombuffer(each.probes, np.float32) for each in (built, here)]
     assert difference(*probes) < 0.005
 
 
-def test_openvino_would_overflow_without_vnni_if_it_were_left_to_itself(tmp_path: Path) -> None:
+def test_openvino_alone_would_overflow_without_vnni(tmp_path: Path) -> None:
     path = tmp_path / "quantized.onnx"
     expected = quantized_network(path, "qdq")
     script = (
@@ -210,28 +210,28 @@ def test_openvino_would_overflow_without_vnni_if_it_were_left_to_itself(tmp_path
 
 
 @pytest.mark.parametrize("style", ["qdq", "qoperator", "dynamic"])
-def test_onnx_runtime_is_set_not_to_overflow(tmp_path: Path, style: str) -> None:
+def test_onnx_runtime_is_configured_not_to_overflow(tmp_path: Path, style: str) -> None:
     pytest.importorskip("onnxruntime")
     from pomona.runtime.onnxruntime import OnnxRuntime
 
     quantized_network(tmp_path / "quantized.onnx", style)
-    encoder = made(tmp_path / "quantized.onnx", ZERO_TO_ONE, runtime="onnxruntime")
+    encoder = encoder_from(tmp_path / "quantized.onnx", ZERO_TO_ONE, runtime="onnxruntime")
     options = OnnxRuntime(encoder)._session.get_session_options()
     assert options.get_session_config_entry("session.x64quantprecision") == "1"
 
 
-def test_onnx_runtime_cannot_do_signed_beside_unsigned_numbers(tmp_path: Path) -> None:
+def test_onnx_runtime_refuses_mixed_signed_and_unsigned_numbers(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     quantized_network(tmp_path / "both.onnx", "qoperator", also_signed=True)
     with pytest.raises(EncoderError, match="quantize it with one type of activations, or use"):
-        made(tmp_path / "both.onnx", ZERO_TO_ONE, runtime="onnxruntime")
+        encoder_from(tmp_path / "both.onnx", ZERO_TO_ONE, runtime="onnxruntime")
 
 
-def test_an_encoder_that_expects_overflowed_vectors_is_refused_with_the_cause(
+def test_an_encoder_with_overflowed_probes_is_refused_with_the_cause(
     tmp_path: Path,
 ) -> None:
     quantized_network(tmp_path / "quantized.onnx", "qdq")
-    right = made(tmp_path / "quantized.onnx", ZERO_TO_ONE)
+    right = encoder_from(tmp_path / "quantized.onnx", ZERO_TO_ONE)
     overflowed = replace(right, probes=(np.frombuffer(right.probes, "<f4") * 0.7).tobytes())
     with pytest.raises(EncoderError, match="built it where 8-bit sums overflow.* build it again"):
         check_parity(overflowed, runtime_for(overflowed))
@@ -264,7 +264,7 @@ def test_a_dense_layer_with_8_bit_weights_computes_in_float32(
     flat = (IMAGES.transpose(0, 3, 1, 2) / 255 - 0.5).reshape(3, -1)
     expected = flat @ (dense * 0.01)
     if instructions is None:
-        vectors = features(made(path, UNIT))
+        vectors = features(encoder_from(path, UNIT))
     else:
         settings = "{'scale': 1 / 255, 'mean': 0.5}"
         vectors, _ = without_vnni(tmp_path / "a", path, settings, IMAGES, instructions)

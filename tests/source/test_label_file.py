@@ -1,4 +1,4 @@
-"""CSV files of labels: as programs write them, and as people do."""
+"""CSV files of labels, written by programs and by people."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def rule(folder: Path, content: str | bytes, more: str = "") -> LabelRule:
 @pytest.mark.parametrize("header", [(), ("path", "label"), ("Filename", "Class"), ("id", "breed")])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_separator_header_line_ends_and_encoding_are_recognized(
+def test_separator_header_line_endings_and_encoding_are_detected(
     tmp_path: Path, separator: str, header: tuple[str, ...], end: str, encoding: str
 ) -> None:
     lines = [header, ("0001.jpg", "rouge"), ("x/0002.png", "poire d'été"), ("0003.jpg", '"a b"')]
@@ -40,7 +40,7 @@ def test_separator_header_line_ends_and_encoding_are_recognized(
         st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1), min_size=1, max_size=8
     ),
 )
-def test_any_quoted_label_is_read_as_it_is(
+def test_any_quoted_label_is_read_unchanged(
     tmp_path_factory: pytest.TempPathFactory, separator: str, labels: list[str]
 ) -> None:
     lines = [f"path{separator}label"]
@@ -61,12 +61,12 @@ def test_any_quoted_label_is_read_as_it_is(
         "sep=;\n0001.jpg;a,b\n0002.png;c,d\n",
     ],
 )
-def test_a_label_may_hold_another_separator(tmp_path: Path, text: str) -> None:
+def test_a_label_may_contain_another_separator(tmp_path: Path, text: str) -> None:
     label = rule(tmp_path, text)(IMAGES[0])
     assert label in {"red, ripe", "red; ripe", "0,5", "a,b"}
 
 
-def test_two_possible_separators_are_asked_for_in_one_line(tmp_path: Path) -> None:
+def test_an_ambiguous_separator_must_be_specified(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="separator can be ';' or ',': specify it, .*:sep=;"):
         rule(tmp_path, "a,b;c\nd;e,f\n")
     assert rule(tmp_path, "x;0001.jpg,red\n", ":sep=,")("file:/x;0001.jpg") == "red"
@@ -81,7 +81,7 @@ def test_two_possible_separators_are_asked_for_in_one_line(tmp_path: Path) -> No
         ("ID,kind,Breed", "label=breed,path=id"),
     ],
 )
-def test_columns_are_chosen_by_name(tmp_path: Path, header: str, columns: str | None) -> None:
+def test_columns_are_selected_by_name(tmp_path: Path, header: str, columns: str | None) -> None:
     if columns is None:
         with pytest.raises(UsageError, match="which of its columns 'id', 'kind', 'a', 'b' are"):
             rule(tmp_path, f"{header}\n0001,dog,pug,1\n")
@@ -90,7 +90,7 @@ def test_columns_are_chosen_by_name(tmp_path: Path, header: str, columns: str | 
     assert labels(IMAGES[0]) == "pug"
 
 
-def test_names_of_columns_and_of_the_file_may_hold_commas_colons_and_equals_signs(
+def test_column_and_file_names_may_contain_commas_colons_and_equals_signs(
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "a:path=b.csv"
@@ -105,7 +105,7 @@ def test_names_of_columns_and_of_the_file_may_hold_commas_colons_and_equals_sign
     assert parse_label_rule(f"csv:{exact}")(IMAGES[0]) == "red"
 
 
-def test_stems_ends_absolute_paths_and_uris_stand_for_an_image(tmp_path: Path) -> None:
+def test_stems_suffixes_absolute_paths_and_uris_identify_an_image(tmp_path: Path) -> None:
     names = ["0001", "0001.jpg", "x/0001", "./x/0001.jpg", "../x/0001.jpg", "x\\0001.jpg"]
     names += [
         "/data/x/0001.jpg",
@@ -121,7 +121,7 @@ def test_stems_ends_absolute_paths_and_uris_stand_for_an_image(tmp_path: Path) -
         assert rule(tmp_path, f"{name},red\n")(IMAGES[0]) is None, name
 
 
-def test_a_line_that_stands_for_two_images_is_an_error_before_any_work(tmp_path: Path) -> None:
+def test_a_line_that_matches_two_images_is_an_error_before_any_work(tmp_path: Path) -> None:
     stems = rule(tmp_path, "0001,red\n")
     with pytest.raises(UsageError, match=r"line 1 \('0001'\) stands for two images"):
         check_label_rule(stems, lambda: ["file:/d/0001.jpg", "file:/d/0001.png"])
@@ -133,14 +133,14 @@ def test_a_line_that_stands_for_two_images_is_an_error_before_any_work(tmp_path:
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_a_whole_name_stands_for_that_file_only(tmp_path: Path, turned: bool) -> None:
+def test_a_complete_file_name_matches_that_file_only(tmp_path: Path, turned: bool) -> None:
     images = ["file:/d/a.jpg", "file:/d/a.jpg.png"]
     labels = rule(tmp_path, "a.jpg,red\n")
     checked = check_label_rule(labels, lambda: images[::-1] if turned else images)
     assert [checked(image) for image in images] == ["red", None]
 
 
-def test_a_file_that_names_no_image_is_refused_with_an_example_of_each_side(
+def test_a_csv_file_that_matches_no_image_is_refused_with_an_example_of_each_side(
     tmp_path: Path,
 ) -> None:
     labels = rule(tmp_path, "path,label\nIMG_7.JPG,red\n")
@@ -165,14 +165,14 @@ def test_a_file_that_names_no_image_is_refused_with_an_example_of_each_side(
         ('"a.jpg,x\n', "line 1 cannot be read"),
     ],
 )
-def test_what_cannot_be_understood_is_refused_with_the_line(
+def test_an_invalid_line_is_refused_with_its_number(
     tmp_path: Path, content: str | bytes, why: str
 ) -> None:
     with pytest.raises(UsageError, match=why):
         rule(tmp_path, content)
 
 
-def test_the_same_line_twice_and_an_empty_label_are_no_errors(tmp_path: Path) -> None:
+def test_a_duplicate_line_and_an_empty_label_are_not_errors(tmp_path: Path) -> None:
     labels = rule(tmp_path, "0001.jpg,red\n\n0001.jpg,red\n0002.png,\n;,\n")
     assert [labels(image) for image in IMAGES] == ["red", None, None]
 

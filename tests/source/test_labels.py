@@ -24,11 +24,11 @@ def test_a_label_comes_from_the_path(rule: str, label: str | None) -> None:
     assert parse_label_rule(rule)(PATH) == label
 
 
-def test_an_image_at_the_root_has_no_parent_to_name_it() -> None:
+def test_an_image_at_the_root_has_no_parent_label() -> None:
     assert parse_label_rule("parent")("file:/a.jpg") is None
 
 
-def test_a_csv_file_gives_labels_by_uri_by_path_and_by_the_end_of_a_path(tmp_path: Path) -> None:
+def test_a_csv_file_gives_labels_by_uri_path_and_path_suffix(tmp_path: Path) -> None:
     file = tmp_path / "labels.csv"
     file.write_text(
         'file:/data/a.jpg,by uri\n/data/b.jpg,by path\n./x/c.jpg,by end\n"odd, name.jpg","a, b"\n'
@@ -42,7 +42,7 @@ def test_a_csv_file_gives_labels_by_uri_by_path_and_by_the_end_of_a_path(tmp_pat
 
 
 @pytest.mark.parametrize("rule", ["parent", "none", "regex:(a)"])
-def test_rules_travel_to_workers(rule: str) -> None:
+def test_label_rules_can_be_pickled_to_workers(rule: str) -> None:
     parsed = parse_label_rule(rule)
     assert pickle.loads(pickle.dumps(parsed))(PATH) == parsed(PATH)
 
@@ -65,19 +65,19 @@ NO_FILE = ["csv", "csv:", "csv: ", "csv::path=id", "csv::path=id,label=breed"]
         *((text, f"`label` '{text}' has no file: expected csv:FILE") for text in NO_FILE),
     ],
 )
-def test_a_rule_that_is_none_says_what_was_expected(rule: str, why: str) -> None:
+def test_the_error_for_an_invalid_rule_says_what_was_expected(rule: str, why: str) -> None:
     with pytest.raises(UsageError, match=why):
         parse_label_rule(rule)
 
 
-def test_a_csv_line_with_three_fields_is_named(tmp_path: Path) -> None:
+def test_a_csv_line_with_three_fields_is_reported_with_its_number(tmp_path: Path) -> None:
     file = tmp_path / "labels.csv"
     file.write_text("a.jpg,x\nb.jpg,y,z\n")
     with pytest.raises(UsageError, match="line 2 has 3 fields"):
         parse_label_rule(f"csv:{file}")
 
 
-def test_a_missing_csv_file_is_named_from_the_root(
+def test_a_missing_csv_file_is_reported_with_its_absolute_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -82,21 +82,21 @@ def test_only_uris_of_other_file_systems_are_remote(uri: str, remote: bool) -> N
         ("file:/x", "file:/x"),
     ],
 )
-def test_a_location_has_one_spelling(given: str, one_spelling: str) -> None:
+def test_a_location_has_one_canonical_form(given: str, one_spelling: str) -> None:
     assert canonical(given) == canonical(one_spelling) == one_spelling
 
 
 @pytest.mark.parametrize(
     "given", ["file:/x/y", "file:///x/y", "file://localhost/x/y", "FILE:/x/y", "//x/y", "/x/y"]
 )
-def test_every_spelling_of_a_file_uri_is_its_path(given: str) -> None:
+def test_every_form_of_a_file_uri_gives_its_path(given: str) -> None:
     assert local_path(given) == "/x/y"
 
 
 @pytest.mark.parametrize(
     "name", ["a:b", "x:/y", "C:/photos", "C:\\photos", "foo:/bar", "\\\\nas\\x"]
 )
-def test_what_exists_here_by_a_strange_name_is_here(
+def test_an_existing_local_path_that_looks_like_a_uri_is_local(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -129,7 +129,7 @@ REFUSED = [
 
 @pytest.mark.usefixtures("pictures")
 @pytest.mark.parametrize(("given", "told"), REFUSED)
-def test_a_location_that_is_not_here_is_refused_with_what_to_do_and_nothing_is_written(
+def test_a_location_that_is_not_local_is_refused_with_a_remedy_and_nothing_is_written(
     given: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -152,7 +152,7 @@ def test_a_location_that_is_not_here_is_refused_with_what_to_do_and_nothing_is_w
         "encoder build mobilenet_v2 --weights untrained:7 -o {}",
     ],
 )
-def test_every_command_refuses_a_location_that_is_not_here(
+def test_every_command_refuses_a_location_that_is_not_local(
     command: str, given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -164,7 +164,9 @@ def test_every_command_refuses_a_location_that_is_not_here(
 
 
 @pytest.mark.parametrize("given", ["C:\\photos\\x", "file:///C:/x", "https://example.org/x"])
-def test_images_encoders_and_tables_of_no_file_system_say_so(given: str, tmp_path: Path) -> None:
+def test_images_encoders_and_tables_at_unsupported_addresses_are_refused(
+    given: str, tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match="is a Windows path|is a web address"):
         pomona.FeatureTable.at(given)
     with pytest.raises(UsageError, match="is a Windows path|is a web address"):
@@ -174,7 +176,7 @@ def test_images_encoders_and_tables_of_no_file_system_say_so(given: str, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_to_write_may_be_a_file_uri_and_is_never_on_another_file_system(
+def test_an_output_file_may_be_a_file_uri_but_not_a_remote_uri(
     tmp_path: Path,
 ) -> None:
     for number, prefix in enumerate(("file:", "file://")):
@@ -187,20 +189,20 @@ def test_a_file_to_write_may_be_a_file_uri_and_is_never_on_another_file_system(
 
 
 @pytest.mark.parametrize("prefix", ["", "file:", "file://"])
-def test_a_file_of_this_machine_is_read_by_path_and_by_uri(prefix: str, tmp_path: Path) -> None:
+def test_a_local_file_is_read_by_path_and_by_uri(prefix: str, tmp_path: Path) -> None:
     (tmp_path / "a b%20c").write_bytes(b"whole")
     assert read_file(f"{prefix}{tmp_path}/a b%20c") == b"whole"
 
 
 @pytest.mark.parametrize("scheme", ["s3", "s3a", "s3n"])
-def test_an_object_is_read_whole_by_any_of_its_schemes(
+def test_an_object_is_read_completely_under_each_of_its_schemes(
     scheme: str, store: object_store.ObjectStore
 ) -> None:
     store.objects["/bucket/a.encoder"] = bytes(range(256)) * 4096
     assert read_file(store.uri("/bucket/a.encoder", scheme)) == bytes(range(256)) * 4096
 
 
-def test_the_embedded_engine_takes_an_encoder_from_a_uri(
+def test_the_embedded_engine_accepts_an_encoder_uri(
     store: object_store.ObjectStore, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     store.objects["/bucket/fruit.encoder"] = encoder.to_bytes()
@@ -220,20 +222,20 @@ def test_a_missing_object_is_one_clear_error_without_the_secret(
         Encoder.load(store.uri("/bucket/none"))
 
 
-def test_a_scheme_that_arrow_does_not_know_is_answered_with_those_it_does() -> None:
+def test_the_error_for_a_scheme_unknown_to_arrow_lists_the_known_ones() -> None:
     with pytest.raises(EncoderError, match="wasbs://c/x: .*Arrow reads s3, s3a, gs, abfss and"):
         Encoder.load("wasbs://c/x")
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_missing_libhdfs_is_no_reason_beside_that_of_hadoop(
+def test_a_missing_libhdfs_does_not_hide_the_reason_of_hadoop(
     monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
     def no_host() -> FileSystemHandler:
         raise OSError("java.net.UnknownHostException: nohost")
 
     monkeypatch.setattr("pomona.io.file_systems._hadoop", no_host)
-    for _ in range(times):  # Arrow gives another reason from the second time on
+    for _ in range(times):  # Arrow gives a different reason from the second call on
         with pytest.raises(EncoderError) as refusal:
             Encoder.load("hdfs://nohost:9000/x")
         expected = (
@@ -242,18 +244,18 @@ def test_a_missing_libhdfs_is_no_reason_beside_that_of_hadoop(
         assert str(refusal.value) == expected
 
 
-def test_a_location_without_a_password_is_shown_as_it_is() -> None:
+def test_a_location_without_a_password_is_displayed_unchanged() -> None:
     for location in ("/a:b@c/d", "s3a://bucket/a:b@c", "abfss://container@account/x"):
         assert without_password(location) == location
 
 
 @given(st.binary(min_size=1, max_size=50).filter(lambda name: b"\0" not in name))
-def test_every_rows_path_leads_back_to_its_file(name: bytes) -> None:
+def test_every_path_of_a_row_resolves_to_its_file(name: bytes) -> None:
     path = "/" + os.fsdecode(name).lstrip("/")
     assert path_of_row(ImageFile(path, None, None).uri) == path
 
 
-def test_what_a_link_leads_to_is_written_and_the_link_stays(tmp_path: Path) -> None:
+def test_writing_to_a_link_writes_its_target_and_keeps_the_link(tmp_path: Path) -> None:
     (tmp_path / "old").write_text("old")
     (tmp_path / "link").symlink_to(tmp_path / "old")
     with written_whole(tmp_path / "link", UsageError) as draft:
@@ -277,7 +279,9 @@ def test_a_pipe_or_a_folder_is_never_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["", "file:"])
-def test_of_a_file_without_its_mark_no_more_than_that_is_read(tmp_path: Path, scheme: str) -> None:
+def test_reading_a_file_without_the_magic_bytes_stops_after_them(
+    tmp_path: Path, scheme: str
+) -> None:
     (tmp_path / "a").write_bytes(b"POMONA and the rest")
     (tmp_path / "b").write_bytes(b"PK\3\4 and gigabytes")
     assert read_file(f"{scheme}{tmp_path}/a", b"POMONA") == b"POMONA and the rest"

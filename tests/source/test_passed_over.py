@@ -1,4 +1,4 @@
-"""No file vanishes without a word: what a run takes, and what it says of the rest."""
+"""A run counts every file that it skips: what it lists, and what it reports about the rest."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TOLD = {
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A folder of names that are taken, each its own picture, and of names that are not."""
+    """A folder with names that are listed, each a different picture, and names that are skipped."""
     for number, name in enumerate(TAKEN + LEFT_OUT):
         path = tmp_path / "source" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ def source(tmp_path: Path) -> Path:
     return tmp_path / "source"
 
 
-def test_the_command_counts_what_it_passes_over_in_words_in_json_and_before_a_run(
+def test_the_command_reports_skipped_files_in_text_in_json_and_before_a_run(
     source: Path, encoder_file: Path, tmp_path: Path
 ) -> None:
     command = ["extract", str(source), str(tmp_path / "t"), "--encoder", str(encoder_file)]
@@ -62,9 +62,7 @@ def test_the_command_counts_what_it_passes_over_in_words_in_json_and_before_a_ru
     assert found["skipped"] == len(TAKEN)
 
 
-def test_a_file_that_is_excluded_counts_as_gone(
-    source: Path, encoder: Encoder, tmp_path: Path
-) -> None:
+def test_an_excluded_file_counts_as_deleted(source: Path, encoder: Encoder, tmp_path: Path) -> None:
     def run(**more: object) -> pomona.Summary:
         return pomona.extract(
             source, tmp_path / "t", encoder=encoder, **more, engine=pomona.LocalEngine(workers=1)
@@ -79,7 +77,7 @@ def test_a_file_that_is_excluded_counts_as_gone(
 
 
 @pytest.mark.spark
-def test_both_engines_take_the_same_files_and_count_the_same(
+def test_both_engines_list_the_same_files_and_count_the_same(
     spark: SparkSession, source: Path, encoder: Encoder, tmp_path: Path, remote: str
 ) -> None:
     patterns = ["drafts/", "nothing/"]

@@ -64,7 +64,7 @@ def test_known_extensions_are_listed_in_any_letter_case(tmp_path: Path) -> None:
     assert names(listed(tmp_path)) == good
 
 
-def test_every_extension_of_a_format_that_is_decoded_is_known() -> None:
+def test_every_extension_of_a_decoded_format_is_known() -> None:
     Image.init()
     every = {ending for ending, form in Image.registered_extensions().items() if form in DECODED}
     assert every <= set(IMAGE_EXTENSIONS)
@@ -72,7 +72,7 @@ def test_every_extension_of_a_format_that_is_decoded_is_known() -> None:
     assert {".heic", ".heif", ".hif", ".jxl"} & set(IMAGE_EXTENSIONS) == {".heic", ".heif", ".hif"}
 
 
-def test_cameras_names_that_begin_with_an_underscore_are_listed(tmp_path: Path) -> None:
+def test_camera_names_that_begin_with_an_underscore_are_listed(tmp_path: Path) -> None:
     cameras = ["_DSC0001.JPG", "_MG_2345.JPG", "_x=1.jpg", "__a.png", "_SUCCESS.jpg"]
     touch(*(tmp_path / name for name in cameras))
     for folder in ("_export", "_metadata", "_SUCCESS", "_temporary.jpg", "a._COPYING_"):
@@ -92,7 +92,7 @@ MARKERS = [
 ]
 
 
-def test_files_that_spark_writes_beside_data_are_not_images_even_if_a_glob_finds_all(
+def test_spark_metadata_files_are_not_images_even_if_a_glob_matches_them(
     tmp_path: Path,
 ) -> None:
     touch(tmp_path / "a.jpg", *(tmp_path / name for name in MARKERS))
@@ -100,7 +100,7 @@ def test_files_that_spark_writes_beside_data_are_not_images_even_if_a_glob_finds
     assert sum(passed_over(tmp_path).excluded.values()) == len(MARKERS)
 
 
-def test_hidden_files_and_folders_are_left_out_and_counted(tmp_path: Path) -> None:
+def test_hidden_files_and_folders_are_skipped_and_counted(tmp_path: Path) -> None:
     touch(tmp_path / "a.jpg", tmp_path / ".b.jpg", tmp_path / "x" / "._c.jpg")
     touch(tmp_path / ".cache" / "d.jpg", tmp_path / ".cache" / "e.jpg")
     assert names(listed(tmp_path)) == names(listed(tmp_path, "*.jpg")) == ["a.jpg"]
@@ -108,7 +108,7 @@ def test_hidden_files_and_folders_are_left_out_and_counted(tmp_path: Path) -> No
     assert passed_over(tmp_path).in_words() == ["excluded: 3 hidden"]
 
 
-def test_hidden_files_are_listed_if_they_are_asked_for(tmp_path: Path) -> None:
+def test_hidden_files_are_listed_on_request(tmp_path: Path) -> None:
     touch(tmp_path / "a.jpg", tmp_path / ".b.jpg", tmp_path / ".h" / "c.jpg", tmp_path / "x/.d.jpg")
     assert names(listed(tmp_path / ".b.jpg")) == [".b.jpg"]
     assert names(listed(tmp_path / ".h")) == ["c.jpg"]
@@ -128,7 +128,7 @@ def test_hidden_files_are_listed_if_they_are_asked_for(tmp_path: Path) -> None:
         ".@__thumb",
     ],
 )
-def test_thumbnails_and_wastebaskets_are_left_out_and_counted(tmp_path: Path, folder: str) -> None:
+def test_thumbnail_and_trash_folders_are_skipped_and_counted(tmp_path: Path, folder: str) -> None:
     touch(tmp_path / "x" / "a.jpg", tmp_path / "x" / folder / "y" / "a.jpg")
     touch(tmp_path / folder / "b.jpg", tmp_path / "Thumbs.db", tmp_path / ".DS_Store")
     for source in (tmp_path, tmp_path / "*", tmp_path / "**" / "*.jpg", tmp_path / "x" / "**"):
@@ -141,7 +141,7 @@ def test_thumbnails_and_wastebaskets_are_left_out_and_counted(tmp_path: Path, fo
     assert len(listed(tmp_path, exclude=[f"!{pattern}"])) == 3
 
 
-def test_what_is_excluded_is_left_out_by_name_by_path_and_by_pattern(tmp_path: Path) -> None:
+def test_exclusion_works_by_name_by_path_and_by_pattern(tmp_path: Path) -> None:
     touch(tmp_path / "a.jpg", tmp_path / "b.png", tmp_path / "x" / "a.jpg", tmp_path / "x/y/c.jpg")
 
     def left(*patterns: str, source: str = "") -> set[str]:
@@ -161,7 +161,7 @@ def test_what_is_excluded_is_left_out_by_name_by_path_and_by_pattern(tmp_path: P
     assert left("x/**/*.jpg") == {"a.jpg", "b.png"}
     assert left("a.jpg/") == every
     assert left("*.jpg", "!a.jpg") == every - {"x/y/c.jpg"}
-    assert left("x", "!x/a.jpg") == {"a.jpg", "b.png"}  # a folder that is left out is not entered
+    assert left("x", "!x/a.jpg") == {"a.jpg", "b.png"}  # an excluded folder is not entered
     assert left("x", source="/*") == {"a.jpg", "b.png"}
     assert left("y", source="/**/*.jpg") == left("y/", source="/**/*") - {"b.png"}
     assert passed_over(tmp_path, exclude=["x", "*.png"]).excluded == {"x": 1, "*.png": 1}
@@ -183,12 +183,12 @@ def test_a_pattern_that_excludes_nothing_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pattern", ["", "/", "!", "./", "!/"])
-def test_a_pattern_that_names_nothing_is_refused(pattern: str) -> None:
+def test_an_empty_pattern_is_refused(pattern: str) -> None:
     with pytest.raises(UsageError, match="is empty: expected a name such as"):
         Selection(exclude=(pattern,))
 
 
-def test_what_is_passed_over_is_counted_by_extension_most_frequent_first(tmp_path: Path) -> None:
+def test_skipped_files_are_counted_by_extension_most_frequent_first(tmp_path: Path) -> None:
     touch(tmp_path / "a.jpg", *(tmp_path / f"{n}.MOV" for n in range(1_000)))
     touch(tmp_path / "b.mov", *(tmp_path / "x" / f"{n}.cr2" for n in range(3)), tmp_path / "README")
     touch(tmp_path / "Dr. No", tmp_path / "a.xmp", tmp_path / "b.gz.xmp", tmp_path / "end.")
@@ -199,7 +199,7 @@ def test_what_is_passed_over_is_counted_by_extension_most_frequent_first(tmp_pat
     assert passed_over(tmp_path, "*.cr2").by_extension[".jpg"] == 1
 
 
-def test_kinds_that_are_passed_over_are_bounded_in_words_and_in_number() -> None:
+def test_the_list_of_skipped_extensions_is_bounded_in_text_and_in_number() -> None:
     few, many = PassedOver(), PassedOver()
     for number in range(12):
         few.file(f"a.{number:02d}")
@@ -211,7 +211,7 @@ def test_kinds_that_are_passed_over_are_bounded_in_words_and_in_number() -> None
 
 
 @given(st.binary(min_size=1, max_size=30))
-def test_any_name_that_is_passed_over_can_be_printed(name: bytes) -> None:
+def test_any_skipped_name_can_be_printed(name: bytes) -> None:
     found = PassedOver()
     found.file(os.fsdecode(name.replace(b"/", b"") or b"x"))
     (line,) = found.in_words()
@@ -219,13 +219,13 @@ def test_any_name_that_is_passed_over_can_be_printed(name: bytes) -> None:
     assert line.encode()
 
 
-def test_a_glob_chooses_by_name_or_by_path_below_the_source(tmp_path: Path) -> None:
+def test_a_glob_selects_by_name_or_by_path_below_the_source(tmp_path: Path) -> None:
     touch(tmp_path / "x" / "a.dat", tmp_path / "x" / "b.jpg", tmp_path / "y" / "c.dat")
     assert names(listed(tmp_path, "*.dat")) == ["a.dat", "c.dat"]
     assert names(listed(tmp_path, "x/*.dat", "*.jpg")) == ["a.dat", "b.jpg"]
 
 
-def test_the_source_may_be_one_file_of_any_name(tmp_path: Path) -> None:
+def test_the_source_may_be_a_single_file_with_any_name(tmp_path: Path) -> None:
     touch(tmp_path / "photo[1].dat")
     assert names(listed(tmp_path / "photo[1].dat")) == ["photo[1].dat"]
 
@@ -259,7 +259,7 @@ def test_size_and_modified_are_those_of_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seconds", [10**13, -(10**13)])
-def test_a_time_that_no_calendar_has_is_none(
+def test_a_time_outside_the_calendar_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int
 ) -> None:
     touch(tmp_path / "a.jpg")
@@ -275,10 +275,10 @@ def test_a_time_that_no_calendar_has_is_none(
     monkeypatch.setattr(os, "stat", stat)
     (file,) = listed(tmp_path)
     assert (file.size, file.modified) == (1, None)
-    assert not is_for_spark(file)  # whose time has no more room
+    assert not is_for_spark(file)  # its time is out of range
 
 
-def test_a_circle_of_links_ends(tmp_path: Path) -> None:
+def test_a_cycle_of_links_ends(tmp_path: Path) -> None:
     touch(tmp_path / "x" / "a.jpg")
     (tmp_path / "x" / "round").symlink_to(tmp_path)
     (tmp_path / "self").symlink_to(tmp_path / "self")
@@ -286,11 +286,11 @@ def test_a_circle_of_links_ends(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pattern", ["**/*.jpg", "**", "*/**", "**/x/**/*.jpg", "**/**/a.jpg"])
-def test_a_recursive_glob_goes_round_no_circle_of_links(
+def test_a_recursive_glob_follows_no_cycle_of_links(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str
 ) -> None:
     touch(tmp_path / "x" / "a.jpg")
-    for name in ("here", "there"):  # with two, ways double at every step
+    for name in ("here", "there"):  # with two links, the number of paths doubles at every level
         (tmp_path / "x" / name).symlink_to(tmp_path / "x")
     assert names(listed(f"{tmp_path}/{pattern}")) == ["a.jpg"]
     monkeypatch.chdir(tmp_path)
@@ -313,13 +313,13 @@ def test_a_broken_link_gets_a_row_that_says_so(tmp_path: Path) -> None:
     assert batch["read_error"].to_pylist() == ["cannot be read: No such file or directory"]
 
 
-def test_a_named_pipe_does_not_hang_the_run(tmp_path: Path) -> None:
+def test_a_named_pipe_does_not_block_the_run(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     (batch,) = read_batches(listed(tmp_path), PARENT)
     assert batch["read_error"].to_pylist() == ["not a regular file"]
 
 
-def test_a_name_that_is_no_utf8_is_listed_and_read(tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf8_is_listed_and_read(tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jpg")).write_bytes(b"latin")
     (batch,) = read_batches(listed(tmp_path), PARENT)
     assert batch["path"].to_pylist() == [f"file://{tmp_path}/caf%E9.jpg"]
@@ -327,11 +327,11 @@ def test_a_name_that_is_no_utf8_is_listed_and_read(tmp_path: Path) -> None:
 
 
 @given(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1))
-def test_any_valid_name_stays_as_it_is_in_the_uri(name: str) -> None:
+def test_any_valid_name_is_unchanged_in_the_uri(name: str) -> None:
     assert ImageFile(f"/data/{name}", 0, 0).uri == f"file:/data/{name}"
 
 
-def test_the_table_inside_the_source_is_left_out(tmp_path: Path) -> None:
+def test_a_table_inside_the_source_is_skipped(tmp_path: Path) -> None:
     touch(tmp_path / "a.jpg", tmp_path / "table" / "b.jpg")
     assert names(listed(tmp_path, table=str(tmp_path / "table"))) == ["a.jpg"]
 
@@ -343,12 +343,12 @@ def test_batches_are_bounded_in_bytes(tmp_path: Path) -> None:
     assert sizes == [2, 2, 2]
 
 
-def test_a_source_that_is_missing_says_what_to_give(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_source_says_what_to_give(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="does not exist: give a folder, an image or a glob"):
         Source(str(tmp_path / "nowhere")).check()
 
 
-def test_a_source_without_images_names_the_known_extensions(tmp_path: Path) -> None:
+def test_the_error_for_a_source_without_images_lists_the_known_extensions(tmp_path: Path) -> None:
     touch(tmp_path / "a.txt")
     with pytest.raises(
         SourceError,
@@ -358,7 +358,9 @@ def test_a_source_without_images_names_the_known_extensions(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("given", ["{}", "{}/", "{}/*", "{}/**/*.jpg", "{}/**"])
-def test_a_file_is_gone_if_it_lay_in_the_source_and_is_no_more(tmp_path: Path, given: str) -> None:
+def test_a_file_is_deleted_if_it_was_in_the_source_and_no_longer_exists(
+    tmp_path: Path, given: str
+) -> None:
     touch(tmp_path / "in" / "there.jpg", tmp_path / "in" / "x" / "there.jpg")
     (tmp_path / "in" / "broken.jpg").symlink_to("nowhere")
     source = Source(given.format(tmp_path / "in"))
@@ -399,7 +401,7 @@ GLOBS = st.sampled_from([(), ("*.png",), ("a/*.txt",), ("*.txt", "*.jpg"), ("_*"
     pattern=st.sampled_from(PATTERNS),
     globs=GLOBS,
 )
-def test_what_was_removed_or_is_excluded_is_gone_and_nothing_else_is(
+def test_only_removed_and_excluded_files_count_as_deleted(
     tmp_path_factory: pytest.TempPathFactory,
     files: set[tuple[str, str]],
     pattern: str,
@@ -424,7 +426,7 @@ def test_what_was_removed_or_is_excluded_is_gone_and_nothing_else_is(
 
 @pytest.fixture
 def abyss(tmp_path: Path) -> Iterator[Path]:
-    """1,500 folders, one in the other, with a picture in the last."""
+    """1,500 nested folders, with a picture in the last."""
     names = ["d"] * 1_500
     path = tmp_path
     for name in names:
@@ -439,12 +441,12 @@ def abyss(tmp_path: Path) -> Iterator[Path]:
         path = path.parent
 
 
-def test_folders_may_lie_deeper_than_pythons_stack(abyss: Path) -> None:
+def test_folders_may_be_deeper_than_pythons_stack(abyss: Path) -> None:
     assert names(listed(abyss)) == ["a.jpg"]
 
 
 @pytest.mark.parametrize("slashes", ["//", "///", "file:/", "file://", "file:///"])
-def test_a_file_has_one_uri_however_many_slashes_are_in_front(tmp_path: Path, slashes: str) -> None:
+def test_a_file_has_one_uri_for_any_number_of_leading_slashes(tmp_path: Path, slashes: str) -> None:
     touch(tmp_path / "a.jpg")
     given = slashes + str(tmp_path).lstrip("/")
     assert [file.uri for file in listed(given)] == [f"file:{tmp_path}/a.jpg"]
@@ -452,7 +454,7 @@ def test_a_file_has_one_uri_however_many_slashes_are_in_front(tmp_path: Path, sl
     assert Source(given).is_gone(f"file:{tmp_path}/gone.jpg")
 
 
-def test_a_file_whose_name_is_no_text_is_not_gone(tmp_path: Path) -> None:
+def test_an_existing_file_whose_name_is_not_utf8_does_not_count_as_deleted(tmp_path: Path) -> None:
     path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jpg")
     Path(path).touch()
     (file,) = listed(tmp_path)
@@ -461,7 +463,7 @@ def test_a_file_whose_name_is_no_text_is_not_gone(tmp_path: Path) -> None:
     assert Source(str(tmp_path)).is_gone(file.uri)
 
 
-def test_a_relative_glob_knows_what_is_gone(
+def test_a_relative_glob_detects_deleted_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -477,7 +479,7 @@ def test_no_two_files_have_the_same_uri(names: list[bytes]) -> None:
     assert (one == other) == (paths[0] == paths[1])
 
 
-def test_a_name_that_is_no_text_and_one_that_looks_like_it_are_two_rows(tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf8_and_its_escaped_look_alike_are_two_rows(tmp_path: Path) -> None:
     (tmp_path / "100%").mkdir()
     for name in (b"caf\xe9.png", b"caf%E9.png"):
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/100%/" + name)).touch()
@@ -489,7 +491,7 @@ def test_a_name_that_is_no_text_and_one_that_looks_like_it_are_two_rows(tmp_path
     assert {PARENT(file.uri) for file in files} == {"100%"}
 
 
-def test_a_source_without_images_says_why(tmp_path: Path) -> None:
+def test_the_error_for_a_source_without_images_gives_the_reason(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"x")
     with pytest.raises(SourceError, match=r"\*\.xyz matches no file or folder: check the pattern"):
         Source(f"{tmp_path}/*.xyz").check()

@@ -39,7 +39,7 @@ WAVE = ["--wave-files", "60"]  # 241 files: five waves
 def expected(
     encoder: Encoder, faulty_pictures: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> pa.Table:
-    return faults.made_anew(faulty_pictures, tmp_path_factory.mktemp("right") / "t", encoder)
+    return faults.expected_table(faulty_pictures, tmp_path_factory.mktemp("right") / "t", encoder)
 
 
 def environment() -> dict[str, str]:
@@ -210,7 +210,7 @@ def test_a_killed_driver_loses_no_row_and_either_engine_continues(
         table = tmp_path / f"t{number}"
         run = command(faulty_pictures, table, encoder_file, "local[2]")
         kill_driver(run, table, rng.uniform(0, 12))
-        faults.assert_sound(table, expected)
+        faults.assert_consistent(table, expected)
         # Start at once, while the JVM of the killed driver may still run.
         if number % 2:
             subprocess.run(run, env=submit_settings(), capture_output=True, check=True)
@@ -221,7 +221,7 @@ def test_a_killed_driver_loses_no_row_and_either_engine_continues(
         faults.wait_for(
             lambda table=table: {path.suffix for path in table.iterdir()} == {".parquet"}, 20
         )
-        faults.assert_whole(table, expected)
+        faults.assert_complete(table, expected)
 
 
 def test_killed_executors_lose_no_row(
@@ -234,7 +234,7 @@ def test_killed_executors_lose_no_row(
         kill_until_it_lands(
             run, table, "Spark executor", lambda _: cluster.executors(), rng.uniform(0, 6)
         )
-        faults.assert_whole(table, expected)
+        faults.assert_complete(table, expected)
 
 
 def test_python_workers_killed_as_if_out_of_memory_lose_no_row(
@@ -248,7 +248,7 @@ def test_python_workers_killed_as_if_out_of_memory_lose_no_row(
             run = command(faulty_pictures, table, encoder_file, master)
             what = "Python worker of Spark"
             kill_until_it_lands(run, table, what, victims, rng.uniform(0, 6))
-            faults.assert_whole(table, expected)
+            faults.assert_complete(table, expected)
 
 
 def test_a_lost_machine_loses_no_row(
@@ -267,4 +267,4 @@ def test_a_lost_machine_loses_no_row(
         run = command(faulty_pictures, table, encoder_file, cluster.master)
         moment = rng.uniform(0, 1)
         assert kill_during(run, "machine of Spark", machine, moment, and_all_below=True)
-        faults.assert_whole(table, expected)
+        faults.assert_complete(table, expected)

@@ -12,7 +12,7 @@ from PIL import Image
 
 import drawn
 import pomona
-from network_files import SCALED, UNIT, made, small_network
+from network_files import SCALED, UNIT, encoder_from, small_network
 from pomona.building.keras.backend import import_keras
 from pomona.building.network_settings import NetworkSettings
 from pomona.encoder.encoder import Encoder
@@ -64,7 +64,7 @@ def network(folder: Path, kind: str, channels: int = 1) -> tuple[Path, dict[str,
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_network_with_one_channel_gets_the_luma(tmp_path: Path, kind: str) -> None:
     path, options = network(tmp_path, kind)
-    encoder = made(path, UNIT, **options)
+    encoder = encoder_from(path, UNIT, **options)
     luma = np.asarray(PICTURE.convert("L").resize((32, 32), Image.Resampling.BICUBIC))
     pixels = resize_to(decode(drawn.encode(PICTURE, "PNG")), 32, 32, grey=True)[None]
     vectors = np.empty((1, 5), np.float32)
@@ -80,7 +80,7 @@ def test_a_network_with_one_channel_gets_the_luma(tmp_path: Path, kind: str) -> 
 def test_other_numbers_of_channels_are_refused(tmp_path: Path, kind: str, channels: int) -> None:
     path, options = network(tmp_path, kind, channels)
     with pytest.raises(EncoderError, match="neither 3 channels .RGB. nor 1 .grey.: Pomona has"):
-        made(path, UNIT, **options)
+        encoder_from(path, UNIT, **options)
 
 
 @pytest.mark.parametrize(("channels", "order"), [(1, "RGB"), (1, "BGR"), (3, "grey")])
@@ -91,7 +91,7 @@ def test_a_channel_order_that_does_not_fit_the_network_is_refused(
     path, _ = network(tmp_path, kind, channels)
     told = NetworkSettings(scale=1, channel_order=order)
     with pytest.raises(EncoderError, match=f"of {channels} channels?, and the .* is {order}"):
-        made(path, told)
+        encoder_from(path, told)
 
 
 def test_a_known_network_refuses_grey_pixels() -> None:
@@ -131,7 +131,7 @@ def test_different_numbers_per_channel_are_refused_for_grey_pixels() -> None:
 
 def test_a_table_of_grey_features_records_the_channel_order(tmp_path: Path) -> None:
     path, _ = network(tmp_path, "h5")
-    made(path, SCALED).save(tmp_path / "grey.encoder")
+    encoder_from(path, SCALED).save(tmp_path / "grey.encoder")
     folder = tmp_path / "photos"
     folder.mkdir()
     (folder / "a.png").write_bytes(drawn.encode(PICTURE, "PNG"))
@@ -146,7 +146,7 @@ def test_a_table_of_grey_features_records_the_channel_order(tmp_path: Path) -> N
 def test_grey_and_colour_give_two_fingerprints(tmp_path: Path) -> None:
     for channels in (1, 3):
         (tmp_path / str(channels)).mkdir()
-    one, three = (made(network(tmp_path / str(n), "h5", n)[0], SCALED) for n in (1, 3))
+    one, three = (encoder_from(network(tmp_path / str(n), "h5", n)[0], SCALED) for n in (1, 3))
     assert one.fingerprint != three.fingerprint
     assert three.preprocessing.to_json()["channel_order"] == "RGB"
 
@@ -155,4 +155,4 @@ def test_the_shared_network_with_one_channel_is_built(shared_data: Path) -> None
     path = shared_data / "trials" / "networks" / "one_channel.h5"
     if not path.exists():
         pytest.skip("the trials are not on this machine")
-    assert made(path).provenance()["channel_order"] == "grey (luma, before resizing)"
+    assert encoder_from(path).provenance()["channel_order"] == "grey (luma, before resizing)"

@@ -10,7 +10,7 @@ import pytest
 from network_files import (
     RUNTIMES,
     UNIT,
-    made,
+    encoder_from,
     onnx_network,
     small_network,
 )
@@ -30,11 +30,11 @@ def test_scores_are_refused_and_the_layer_before_them_is_named(
         EncoderError,
         match=r"ends in scores \('end', a \w+\).*; `layer` 'embedding' is the input of its last",
     ):
-        made(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
+        encoder_from(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
     named = UNIT.over(NetworkSettings(layer="embedding"))
-    assert made(tmp_path / "fruit.onnx", named, runtime=runtime).dimension == 8
+    assert encoder_from(tmp_path / "fruit.onnx", named, runtime=runtime).dimension == 8
     scores = UNIT.over(NetworkSettings(layer="end"))
-    assert made(tmp_path / "fruit.onnx", scores, runtime=runtime).dimension == 5
+    assert encoder_from(tmp_path / "fruit.onnx", scores, runtime=runtime).dimension == 5
 
 
 @RUNTIMES
@@ -47,7 +47,7 @@ def test_scores_without_a_dense_layer_are_refused(tmp_path: Path, runtime: str) 
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 8
     onnx.save(model, tmp_path / "fruit.onnx")
     with pytest.raises(EncoderError, match="choose another layer with `layer`$"):
-        made(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
+        encoder_from(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
 
 
 @RUNTIMES
@@ -72,7 +72,7 @@ def test_a_possible_classifier_output_is_accepted_with_a_note_at_build_time(
 def test_integer_features_are_refused(tmp_path: Path, runtime: str) -> None:
     onnx_network(tmp_path / "fruit.onnx", end=("ArgMax",))
     with pytest.raises(EncoderError, match=r"returns integers \((i64|int64)\).*`layer`"):
-        made(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
+        encoder_from(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
 
 
 @RUNTIMES
@@ -91,7 +91,7 @@ def test_scores_are_refused_in_a_quantized_network_too(tmp_path: Path, runtime: 
         zero=np.array(0, np.uint8),
     )
     with pytest.raises(EncoderError, match="ends in scores .*`layer` 'pooled'"):
-        made(path, UNIT, runtime=runtime)
+        encoder_from(path, UNIT, runtime=runtime)
 
 
 @RUNTIMES
@@ -107,7 +107,7 @@ def test_a_quantized_network_is_recorded_as_quantized(tmp_path: Path, runtime: s
         step=np.array(1 / 100, np.float32),
         zero=np.array(100, np.uint8),
     )
-    encoder = made(path, UNIT, runtime=runtime)
+    encoder = encoder_from(path, UNIT, runtime=runtime)
     assert encoder.precision == "int8"
     assert convert_encoder(encoder, "f32") is encoder  # what a command without --precision requests
     with pytest.raises(EncoderError, match="is of int8 already"):
@@ -126,4 +126,4 @@ def test_an_output_that_does_not_depend_on_the_image_is_refused(tmp_path: Path) 
     )
     told = UNIT.over(NetworkSettings(layer="ones"))
     with pytest.raises(EncoderError, match="computes 'ones' without the image"):
-        made(path, told, runtime="onnxruntime")
+        encoder_from(path, told, runtime="onnxruntime")

@@ -11,7 +11,7 @@ import pytest
 
 import pomona
 import tables
-from network_files import FILES, NOTHING_SAID, SCALED, VECTORS, assert_gives, made
+from network_files import FILES, NOTHING_SAID, SCALED, VECTORS, assert_gives, encoder_from
 from pomona.building import build
 from pomona.building.network_settings import NetworkSettings
 from pomona.cli.main import main
@@ -21,15 +21,15 @@ from pomona.errors import EncoderError
 @pytest.mark.parametrize("file", ["transfer.keras", "bare.tflite"])
 def test_the_error_for_an_unknown_layer_suggests_similar_names(file: str) -> None:
     with pytest.raises(EncoderError, match="has no layer 'hiddn'"):
-        made(FILES / file, NetworkSettings(mean=1.0, layer="hiddn"))
+        encoder_from(FILES / file, NetworkSettings(mean=1.0, layer="hiddn"))
     with pytest.raises(EncoderError, match="did you mean hidden"):
-        made(FILES / "transfer.keras", NetworkSettings(layer="hiddn"))
+        encoder_from(FILES / "transfer.keras", NetworkSettings(layer="hiddn"))
 
 
 @pytest.mark.parametrize("file", ["bare.keras", "bare.tflite", "bare_saved"])
 def test_unknown_preprocessing_must_be_specified(file: str) -> None:
     with pytest.raises(EncoderError, match=r"give `scale`, `mean` and `std` .* bare.*\.toml"):
-        made(FILES / file)
+        encoder_from(FILES / file)
 
 
 def test_the_fingerprint_does_not_depend_on_names_or_folders(tmp_path: Path) -> None:
@@ -37,15 +37,18 @@ def test_the_fingerprint_does_not_depend_on_names_or_folders(tmp_path: Path) -> 
         other = tmp_path / f"other{Path(file).suffix}"
         shutil.copy(FILES / file, other)
         assert (
-            made(other, settings).fingerprint
-            == made(FILES / file, settings).fingerprint
-            != made(other, NetworkSettings(mean=100.0)).fingerprint
+            encoder_from(other, settings).fingerprint
+            == encoder_from(FILES / file, settings).fingerprint
+            != encoder_from(other, NetworkSettings(mean=100.0)).fingerprint
         )
 
 
 def test_a_folder_name_does_not_determine_its_format(tmp_path: Path) -> None:
     shutil.copytree(FILES / "bare_saved", tmp_path / "fruit.onnx")
-    named, other = made(tmp_path / "fruit.onnx", SCALED), made(FILES / "bare_saved", SCALED)
+    named, other = (
+        encoder_from(tmp_path / "fruit.onnx", SCALED),
+        encoder_from(FILES / "bare_saved", SCALED),
+    )
     assert named.fingerprint == other.fingerprint
 
 
@@ -79,12 +82,12 @@ def test_a_suffix_unknown_to_openvino_is_refused_and_the_known_one_is_suggested(
 ) -> None:
     shutil.copy(FILES / "bare.tflite", tmp_path / "FRUIT.TFLITE")
     with pytest.raises(EncoderError, match="knows .tflite: rename it"):
-        made(tmp_path / "FRUIT.TFLITE", SCALED)
+        encoder_from(tmp_path / "FRUIT.TFLITE", SCALED)
 
 
 def test_an_input_beyond_the_limit_of_encoders_is_refused() -> None:
     with pytest.raises(EncoderError, match="its input is 4100 x 4100 pixels, expected no more"):
-        made(FILES / "bare.tflite", SCALED.over(NetworkSettings(size=4100)))
+        encoder_from(FILES / "bare.tflite", SCALED.over(NetworkSettings(size=4100)))
 
 
 def test_an_encoder_does_not_overwrite_a_file_of_its_network(
@@ -110,12 +113,12 @@ def test_an_encoder_does_not_overwrite_a_file_of_its_network(
 
 def test_a_changed_savedmodel_gives_a_different_encoder(tmp_path: Path) -> None:
     shutil.copytree(FILES / "bare_saved", tmp_path / "saved")
-    before = made(tmp_path / "saved", SCALED)
+    before = encoder_from(tmp_path / "saved", SCALED)
     (data,) = (tmp_path / "saved" / "variables").glob("*.data-*")
     content = bytearray(data.read_bytes())
     content[2000:2004] = np.float32(0.25).tobytes()
     data.write_bytes(content)
-    assert made(tmp_path / "saved", SCALED).fingerprint != before.fingerprint
+    assert encoder_from(tmp_path / "saved", SCALED).fingerprint != before.fingerprint
 
 
 def test_the_openvino_format_is_read(tmp_path: Path) -> None:
@@ -123,13 +126,13 @@ def test_the_openvino_format_is_read(tmp_path: Path) -> None:
 
     network = openvino.Core().read_model(FILES / "bare.tflite")
     openvino.serialize(network, tmp_path / "fruit.xml")
-    assert_gives(made(tmp_path / "fruit.xml", SCALED), VECTORS["backbone"])
+    assert_gives(encoder_from(tmp_path / "fruit.xml", SCALED), VECTORS["backbone"])
 
 
 @pytest.mark.parametrize("file", ["transfer.keras", "bare.tflite"])
 def test_a_layout_that_does_not_match_the_input_is_refused(file: str) -> None:
     with pytest.raises(EncoderError, match=r"input of shape .*32, 32, 3.*: not NCHW"):
-        made(FILES / file, NetworkSettings(layout="NCHW", scale=1))
+        encoder_from(FILES / file, NetworkSettings(layout="NCHW", scale=1))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +149,7 @@ def test_a_truncated_file_is_one_clear_error(tmp_path: Path, file: str, share: f
     content = whole.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(EncoderError) as caught:
-        made(tmp_path / file, SCALED)
+        encoder_from(tmp_path / file, SCALED)
     assert "\n" not in str(caught.value)
     assert file in str(caught.value)
 
@@ -186,4 +189,4 @@ def test_ir_before_version_10_is_refused_with_a_remedy(
     path.write_text(f'{start}<net name="face" version="{version}" batch="1"><layers/></net>')
     (tmp_path / "face.bin").write_bytes(b"")
     with pytest.raises(EncoderError, match=rf"IR of version {version}, .*10.*convert .* again"):
-        made(path, SCALED)
+        encoder_from(path, SCALED)

@@ -16,8 +16,8 @@ from network_files import (
     UNIT,
     VECTORS,
     assert_gives,
+    encoder_from,
     features,
-    made,
     onnx_network,
     small_network,
 )
@@ -31,15 +31,15 @@ from pomona.runtime.registry import runtime_for
 @RUNTIMES
 def test_an_onnx_network_gives_the_vectors_of_the_reference(tmp_path: Path, runtime: str) -> None:
     expected = onnx_network(tmp_path / "fruit.onnx")
-    assert_gives(made(tmp_path / "fruit.onnx", UNIT, runtime=runtime), expected)
+    assert_gives(encoder_from(tmp_path / "fruit.onnx", UNIT, runtime=runtime), expected)
 
 
 @RUNTIMES
 def test_an_inner_tensor_of_an_onnx_network_can_be_the_output(tmp_path: Path, runtime: str) -> None:
     onnx_network(tmp_path / "fruit.onnx")
     settings = NetworkSettings(scale=1 / 255, mean=0.5, layer="embedding")
-    assert made(tmp_path / "fruit.onnx", settings, runtime=runtime).dimension == 8
-    maps = made(
+    assert encoder_from(tmp_path / "fruit.onnx", settings, runtime=runtime).dimension == 8
+    maps = encoder_from(
         tmp_path / "fruit.onnx", NetworkSettings(scale=1, layer="features"), runtime=runtime
     )
     assert maps.dimension == 8 * 15 * 15
@@ -59,18 +59,18 @@ def test_an_onnx_network_that_ends_in_a_feature_map_is_refused_unless_the_map_is
     model.graph.output.append(told)
     onnx.save(model, tmp_path / "map.onnx")
     with pytest.raises(EncoderError, match="for one image, expected one vector: choose a layer"):
-        made(tmp_path / "map.onnx", SCALED, runtime=runtime)
+        encoder_from(tmp_path / "map.onnx", SCALED, runtime=runtime)
     named = NetworkSettings(mean=127.5, std=127.5, layer=convolution)
-    assert made(tmp_path / "map.onnx", named, runtime=runtime).dimension > 1000
+    assert encoder_from(tmp_path / "map.onnx", named, runtime=runtime).dimension > 1000
 
 
 @RUNTIMES
 def test_bgr_swaps_the_channels_of_any_network(tmp_path: Path, runtime: str) -> None:
     onnx_network(tmp_path / "fruit.onnx")
     told = NetworkSettings(scale=1 / 255, mean=[0.1, 0.2, 0.3], channel_order="BGR")
-    swapped = made(tmp_path / "fruit.onnx", told, runtime=runtime)
+    swapped = encoder_from(tmp_path / "fruit.onnx", told, runtime=runtime)
     mirrored = VECTORS["images"][..., ::-1].copy()
-    plain = made(
+    plain = encoder_from(
         tmp_path / "fruit.onnx",
         NetworkSettings(scale=1 / 255, mean=[0.1, 0.2, 0.3]),
         runtime=runtime,
@@ -84,9 +84,9 @@ def test_bgr_swaps_the_channels_of_any_network(tmp_path: Path, runtime: str) -> 
 def test_an_onnx_network_for_any_height_needs_a_size(tmp_path: Path, runtime: str) -> None:
     expected = onnx_network(tmp_path / "fruit.onnx", height="h")
     with pytest.raises(EncoderError, match="images of any size"):
-        made(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
+        encoder_from(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
     assert_gives(
-        made(tmp_path / "fruit.onnx", UNIT.over(NetworkSettings(size=32)), runtime=runtime),
+        encoder_from(tmp_path / "fruit.onnx", UNIT.over(NetworkSettings(size=32)), runtime=runtime),
         expected,
     )
 
@@ -95,7 +95,7 @@ def test_an_onnx_network_for_any_height_needs_a_size(tmp_path: Path, runtime: st
 def test_an_onnx_network_with_two_inputs_is_refused(tmp_path: Path, runtime: str) -> None:
     onnx_network(tmp_path / "fruit.onnx", extra_input=True)
     with pytest.raises(EncoderError, match=r"has 2 inputs \(image, age\), expected one"):
-        made(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
+        encoder_from(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
 
 
 @RUNTIMES
@@ -108,7 +108,7 @@ def test_a_truncated_onnx_file_is_one_clear_error(
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(EncoderError, match=r"cannot read .*fruit.onnx: .*; is the file complete\?"):
-        made(path, UNIT, runtime=runtime)
+        encoder_from(path, UNIT, runtime=runtime)
 
 
 @RUNTIMES
@@ -122,12 +122,12 @@ def test_external_arrays_of_an_onnx_file_are_part_of_the_encoder(
     onnx.save(
         onnx.load(path), path, save_as_external_data=True, location="fruit.data", size_threshold=0
     )
-    before = made(path, UNIT, runtime=runtime)
+    before = encoder_from(path, UNIT, runtime=runtime)
     assert_gives(before, expected)
     data = bytearray((tmp_path / "fruit.data").read_bytes())
     data[0:4] = np.float32(2).tobytes()
     (tmp_path / "fruit.data").write_bytes(data)
-    assert made(path, UNIT, runtime=runtime).fingerprint != before.fingerprint
+    assert encoder_from(path, UNIT, runtime=runtime).fingerprint != before.fingerprint
 
 
 @RUNTIMES
@@ -145,7 +145,7 @@ def test_an_onnx_file_with_paths_outside_its_folder_is_refused(
     path.write_bytes(path.read_bytes().replace(b"x" * 14, b"../secret.data"))
     (tmp_path / "secret.data").write_bytes(bytes(10_000))
     with pytest.raises(EncoderError, match="outside its own folder|cannot read"):
-        made(path, UNIT, runtime=runtime)
+        encoder_from(path, UNIT, runtime=runtime)
 
 
 @RUNTIMES
@@ -157,7 +157,7 @@ def test_a_fixed_batch_size_is_replaced_by_one(tmp_path: Path, runtime: str) -> 
     model = onnx.load(path)
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 8
     onnx.save(model, path)
-    assert made(path, UNIT, runtime=runtime).dimension == 5
+    assert encoder_from(path, UNIT, runtime=runtime).dimension == 5
 
 
 def test_the_two_runtimes_give_two_encoders_with_the_same_features(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_an_onnx_runtime_vector_does_not_depend_on_the_other_images_of_a_batch(
     tmp_path: Path,
 ) -> None:
     onnx_network(tmp_path / "fruit.onnx")
-    runtime = runtime_for(made(tmp_path / "fruit.onnx", UNIT, runtime="onnxruntime"))
+    runtime = runtime_for(encoder_from(tmp_path / "fruit.onnx", UNIT, runtime="onnxruntime"))
     together, alone = np.empty((3, 5), np.float32), np.empty((1, 5), np.float32)
     runtime.predict(VECTORS["images"], together)
     for image, vector in zip(VECTORS["images"], together, strict=True):
@@ -184,7 +184,9 @@ def test_an_onnx_runtime_vector_does_not_depend_on_the_other_images_of_a_batch(
 
 def test_onnx_runtime_extracts_a_table(tmp_path: Path, pictures: Path) -> None:
     onnx_network(tmp_path / "fruit.onnx")
-    made(tmp_path / "fruit.onnx", UNIT, runtime="onnxruntime").save(tmp_path / "fruit.encoder")
+    encoder_from(tmp_path / "fruit.onnx", UNIT, runtime="onnxruntime").save(
+        tmp_path / "fruit.encoder"
+    )
     summary = pomona.extract(
         pictures,
         tmp_path / "features",
@@ -206,7 +208,7 @@ def test_without_onnx_runtime_a_worker_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     onnx_network(tmp_path / "fruit.onnx")
-    encoder = made(tmp_path / "fruit.onnx", UNIT, runtime="onnxruntime")
+    encoder = encoder_from(tmp_path / "fruit.onnx", UNIT, runtime="onnxruntime")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(EncoderError, match=r"needs ONNX Runtime: .*pip install '\.\[onnx\]'"):
         runtime_for(encoder)
@@ -224,7 +226,7 @@ def test_a_network_with_other_float_types_is_computed(
     tmp_path: Path, runtime: str, kind: str, tolerance: float
 ) -> None:
     expected = onnx_network(tmp_path / "fruit.onnx", kind=kind)
-    found = features(made(tmp_path / "fruit.onnx", UNIT, runtime=runtime))
+    found = features(encoder_from(tmp_path / "fruit.onnx", UNIT, runtime=runtime))
     assert found.shape == expected.shape
     assert np.abs(found - expected).max() < tolerance * np.abs(expected).max()
 
@@ -235,17 +237,17 @@ def test_a_network_with_integer_input_gets_integer_pixels(
     tmp_path: Path, runtime: str, kind: str
 ) -> None:
     network_with_integer_input(tmp_path / "fruit.onnx", kind)
-    encoder = made(tmp_path / "fruit.onnx", NetworkSettings(scale=1), runtime=runtime)
+    encoder = encoder_from(tmp_path / "fruit.onnx", NetworkSettings(scale=1), runtime=runtime)
     expected = VECTORS["images"].mean(axis=(1, 2))
     assert np.abs(features(encoder) - expected).max() < 1e-3
     with pytest.raises(EncoderError, match=r"takes integers .*give `scale` 1"):
-        made(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
+        encoder_from(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
     moved = NetworkSettings(scale=1, mean=120)  # unsigned bytes cannot be negative
     if kind == "uint8":
         with pytest.raises(EncoderError, match=r"give `scale` 1, no `std`, and no `mean`"):
-            made(tmp_path / "fruit.onnx", moved, runtime=runtime)
+            encoder_from(tmp_path / "fruit.onnx", moved, runtime=runtime)
     else:
-        encoder = made(tmp_path / "fruit.onnx", moved, runtime=runtime)
+        encoder = encoder_from(tmp_path / "fruit.onnx", moved, runtime=runtime)
         assert np.abs(features(encoder) - (expected - 120)).max() < 1e-3
 
 
@@ -255,7 +257,7 @@ def test_a_network_whose_integer_type_cannot_hold_pixels_is_refused(
 ) -> None:
     network_with_integer_input(tmp_path / "fruit.onnx", "int8")
     with pytest.raises(EncoderError, match="which does not hold pixels 0..255"):
-        made(tmp_path / "fruit.onnx", NetworkSettings(scale=1), runtime=runtime)
+        encoder_from(tmp_path / "fruit.onnx", NetworkSettings(scale=1), runtime=runtime)
 
 
 def network_with_integer_input(path: Path, kind: str) -> None:
@@ -280,9 +282,9 @@ def test_a_network_that_lists_its_arrays_as_inputs_is_built(runtime: str) -> Non
     if not path.exists():
         pytest.skip("this ONNX comes without its test data")
     with pytest.raises(EncoderError, match="ends in scores .*`layer` 'r200'"):
-        made(path, UNIT, runtime=runtime)
+        encoder_from(path, UNIT, runtime=runtime)
     named = UNIT.over(NetworkSettings(layer="r200"))
-    assert made(path, named, runtime=runtime).dimension == 544
+    assert encoder_from(path, named, runtime=runtime).dimension == 544
 
 
 @RUNTIMES
@@ -297,7 +299,7 @@ def test_a_layout_given_by_the_user_gives_a_different_encoder(tmp_path: Path, ru
         dense=np.random.default_rng(0).normal(size=(32 * 32 * 3, 5)).astype(np.float32),
     )
     first, last = (
-        made(path, NetworkSettings(scale=1, size=32, layout=layout), runtime=runtime)
+        encoder_from(path, NetworkSettings(scale=1, size=32, layout=layout), runtime=runtime)
         for layout in ("NCHW", "NHWC")
     )
     assert np.abs(features(first) - features(last)).max() > 1
@@ -314,9 +316,9 @@ def test_a_layout_that_contradicts_the_input_is_refused(tmp_path: Path, runtime:
         shape=("n", 3, "h", "w"),
     )
     told = NetworkSettings(scale=1, size=32)
-    assert made(path, told, runtime=runtime).dimension == 3
+    assert encoder_from(path, told, runtime=runtime).dimension == 3
     with pytest.raises(EncoderError, match=r"\[None, 3, None, None\]: not NHWC"):
-        made(path, told.over(NetworkSettings(layout="NHWC")), runtime=runtime)
+        encoder_from(path, told.over(NetworkSettings(layout="NHWC")), runtime=runtime)
 
 
 def test_an_output_without_a_declared_shape_is_accepted(tmp_path: Path) -> None:
@@ -326,7 +328,7 @@ def test_an_output_without_a_declared_shape_is_accepted(tmp_path: Path) -> None:
     model = onnx.load(tmp_path / "fruit.onnx")
     model.graph.output[0].type.tensor_type.ClearField("shape")
     onnx.save(model, tmp_path / "fruit.onnx")
-    assert_gives(made(tmp_path / "fruit.onnx", UNIT, runtime="onnxruntime"), expected)
+    assert_gives(encoder_from(tmp_path / "fruit.onnx", UNIT, runtime="onnxruntime"), expected)
 
 
 def test_an_opset_too_old_for_onnx_runtime_is_refused_and_openvino_is_suggested(
@@ -339,4 +341,4 @@ def test_an_opset_too_old_for_onnx_runtime_is_refused_and_openvino_is_suggested(
     model.opset_import[0].version = 6
     onnx.save(model, tmp_path / "fruit.onnx")
     with pytest.raises(EncoderError, match="is of opset 6, .*: use `runtime` openvino"):
-        made(tmp_path / "fruit.onnx", UNIT, runtime="onnxruntime")
+        encoder_from(tmp_path / "fruit.onnx", UNIT, runtime="onnxruntime")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from network_files import FILES, NOTHING_SAID, SCALED, VECTORS, assert_gives, made
+from network_files import FILES, NOTHING_SAID, SCALED, VECTORS, assert_gives, encoder_from
 from pomona.building.graph import signatures
 from pomona.building.graph.signatures import _fields, _message, read_signatures
 from pomona.building.network_settings import NetworkSettings
@@ -44,14 +44,17 @@ def with_strings(path: Path, *, floats: bool = True) -> Path:
 
 
 def test_the_named_signature_is_computed(tmp_path: Path) -> None:
-    encoder = made(with_strings(tmp_path / "model"), CHOSEN)
+    encoder = encoder_from(with_strings(tmp_path / "model"), CHOSEN)
     assert_gives(encoder, VECTORS["backbone"])
     assert encoder.architecture == "TensorFlow SavedModel, signature floats"
 
 
 def test_naming_the_default_changes_nothing() -> None:
     named = NetworkSettings(mean=127.5, std=127.5, signature="serving_default")
-    one, other = made(FILES / "bare_saved", named), made(FILES / "bare_saved", SCALED)
+    one, other = (
+        encoder_from(FILES / "bare_saved", named),
+        encoder_from(FILES / "bare_saved", SCALED),
+    )
     assert (one.fingerprint, one.probes) == (other.fingerprint, other.probes)
 
 
@@ -60,7 +63,7 @@ def test_a_signature_that_takes_strings_is_refused_and_the_others_are_listed(
 ) -> None:
     path = with_strings(tmp_path / "model")
     with pytest.raises(EncoderError, match="takes strings, such as the bytes of image") as caught:
-        made(path, NOTHING_SAID)
+        encoder_from(path, NOTHING_SAID)
     assert "floats (" in str(caught.value)
     assert "float32 [?, 32, 32, 3]" in str(caught.value)
     assert "serving_default (image_bytes: string [?])" in str(caught.value)
@@ -69,18 +72,18 @@ def test_a_signature_that_takes_strings_is_refused_and_the_others_are_listed(
 def test_a_model_with_string_signatures_only_is_refused(tmp_path: Path) -> None:
     path = with_strings(tmp_path / "model", floats=False)
     with pytest.raises(EncoderError, match="takes strings.* or export the model with one"):
-        made(path, SCALED)
+        encoder_from(path, SCALED)
 
 
 def test_an_unknown_signature_is_refused_and_the_known_ones_are_listed(tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match=r"has no signature 'fruit': it has floats \(.*3\]\);"):
-        made(with_strings(tmp_path / "model"), NetworkSettings(scale=1, signature="fruit"))
+        encoder_from(with_strings(tmp_path / "model"), NetworkSettings(scale=1, signature="fruit"))
 
 
 @pytest.mark.parametrize("file", ["bare.tflite", "bare.keras"])
 def test_other_formats_have_no_signatures(file: str) -> None:
     with pytest.raises(EncoderError, match="`signature` floats is for TensorFlow SavedModels"):
-        made(FILES / file, CHOSEN)
+        encoder_from(FILES / file, CHOSEN)
 
 
 @given(st.binary(max_size=300))
@@ -98,5 +101,5 @@ def test_the_shared_model_that_takes_jpeg_bytes_has_a_float_signature(shared_dat
     if not path.exists():
         pytest.skip("the trials are not on this machine")
     with pytest.raises(EncoderError, match=r"it has floats \(x: float32 \[\?, 32, 32, 3\]\)"):
-        made(path, NOTHING_SAID)
-    assert made(path, NetworkSettings(scale=1 / 255, signature="floats")).dimension == 8
+        encoder_from(path, NOTHING_SAID)
+    assert encoder_from(path, NetworkSettings(scale=1 / 255, signature="floats")).dimension == 8

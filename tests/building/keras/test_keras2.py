@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from network_files import FILES, FUNCTIONAL, VECTORS, assert_gives, made
+from network_files import FILES, FUNCTIONAL, VECTORS, assert_gives, encoder_from
 from pomona.building.keras.config import objects_in, readable
 from pomona.building.keras.keras2 import NETWORK_LAYERS, modernized
 from pomona.building.keras.load import load_model
@@ -43,7 +43,7 @@ def altered(tmp_path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
 
 
 def test_each_known_tensorflow_function_is_computed() -> None:
-    encoder = made(FUNCTIONS, NetworkSettings(scale=1))
+    encoder = encoder_from(FUNCTIONS, NetworkSettings(scale=1))
     assert_gives(encoder, FUNCTIONAL["keras2_functions"])
 
 
@@ -76,7 +76,7 @@ def test_an_unknown_function_is_refused_by_its_name(tmp_path: Path, function: st
     with pytest.raises(
         EncoderError, match=rf"computes with tf.{function}, .* SavedModel or as ONNX"
     ):
-        made(altered(tmp_path, change), NetworkSettings(scale=1))
+        encoder_from(altered(tmp_path, change), NetworkSettings(scale=1))
 
 
 def test_calls_of_a_nested_model_are_counted_from_zero() -> None:
@@ -104,7 +104,7 @@ def test_a_sequential_model_without_an_input_layer_is_read(tmp_path: Path, is_li
         layers[0]["config"]["batch_input_shape"] = first["config"]["batch_input_shape"]
         config["config"]["layers"] = layers
         file.attrs["model_config"] = json.dumps({**config, "config": layers} if is_list else config)
-    assert_gives(made(tmp_path / "older.h5"), VECTORS["keras2_hidden"])
+    assert_gives(encoder_from(tmp_path / "older.h5"), VECTORS["keras2_hidden"])
 
 
 def test_a_slash_in_a_layer_name_is_replaced(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_slash_in_a_layer_name_is_replaced(tmp_path: Path) -> None:
         text = json.dumps(config).replace('"features"', '"block/features"')
         config.update(json.loads(text))
 
-    encoder = made(altered(tmp_path, change), NetworkSettings(scale=1))
+    encoder = encoder_from(altered(tmp_path, change), NetworkSettings(scale=1))
     assert encoder.output == "block_features"
     assert_gives(encoder, FUNCTIONAL["keras2_functions"])
 

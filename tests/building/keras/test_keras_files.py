@@ -17,8 +17,8 @@ from network_files import (
     UNUSUAL,
     VECTORS,
     assert_gives,
+    encoder_from,
     features,
-    made,
     sequential,
 )
 from pomona.building import network_files as files
@@ -43,7 +43,7 @@ from pomona.runtime.registry import runtime_for
 def test_a_network_gives_the_vectors_of_its_own_library(
     file: str, settings: NetworkSettings, expected: str
 ) -> None:
-    assert_gives(made(FILES / file, settings), VECTORS[expected])
+    assert_gives(encoder_from(FILES / file, settings), VECTORS[expected])
 
 
 @pytest.mark.parametrize("version", ["", "keras2_"])
@@ -53,14 +53,14 @@ def test_preprocess_input_inside_a_functional_model_is_computed(version: str, fi
     if not path.exists():
         assert path.name == "keras2_caffe.keras"  # Keras 2 cannot write the `...` in this model
         return
-    encoder = made(path)
+    encoder = encoder_from(path)
     assert encoder.output == "features"  # the layer before Dense, BatchNormalization and softmax
     assert encoder.preprocessing.mean == (0, 0, 0)
     assert_gives(encoder, FUNCTIONAL[path.stem])
 
 
 def test_a_resizing_layer_matches_tensorflow() -> None:
-    assert_gives(made(FILES / "resizing.keras"), FUNCTIONAL["resizing"])
+    assert_gives(encoder_from(FILES / "resizing.keras"), FUNCTIONAL["resizing"])
 
 
 @pytest.mark.parametrize(
@@ -69,13 +69,13 @@ def test_a_resizing_layer_matches_tensorflow() -> None:
 def test_operations_that_changed_in_keras_3_are_computed_as_the_model_was_trained(
     file: str,
 ) -> None:
-    assert_gives(made(FILES / file), UNUSUAL[Path(file).stem])
+    assert_gives(encoder_from(FILES / file), UNUSUAL[Path(file).stem])
 
 
 @pytest.mark.filterwarnings("ignore:`custom_gradient`")
 @pytest.mark.parametrize("name", ["mixed", "mixed_int8"])
 def test_mixed_precision_is_removed_from_every_layer(name: str) -> None:
-    assert_gives(made(FILES / f"{name}.keras"), UNUSUAL[name])
+    assert_gives(encoder_from(FILES / f"{name}.keras"), UNUSUAL[name])
 
 
 def test_an_unsupported_operation_is_one_clear_error(tmp_path: Path) -> None:
@@ -85,12 +85,12 @@ def test_an_unsupported_operation_is_one_clear_error(tmp_path: Path) -> None:
         for name in before.namelist():
             after.writestr(name, before.read(name).replace(b'"bilinear"', b'"area"'))
     with pytest.raises(EncoderError, match=r"n.keras cannot take one image of 32x32: .*area"):
-        made(tmp_path / "n.keras", SCALED)
+        encoder_from(tmp_path / "n.keras", SCALED)
 
 
 @pytest.mark.parametrize("layer", ["pool", "depthwise", "hidden"])
 def test_any_layer_can_be_the_output_also_in_a_nested_model(layer: str) -> None:
-    encoder = made(FILES / "transfer.keras", NetworkSettings(layer=layer))
+    encoder = encoder_from(FILES / "transfer.keras", NetworkSettings(layer=layer))
     assert encoder.output == layer
     assert_gives(encoder, VECTORS[layer])
 
@@ -112,7 +112,7 @@ def test_advice_for_a_known_backbone_includes_its_numbers(tmp_path: Path) -> Non
         match=r"contains ResNet50, whose preprocess_input is `mean` 103.939,116.779,123.68 "
         r"`std` 1,1,1 `channel_order` BGR",
     ):
-        made(tmp_path / "fruit.keras")
+        encoder_from(tmp_path / "fruit.keras")
 
 
 @pytest.mark.parametrize("kind", ["RandomCrop", "Solarization"])
@@ -125,7 +125,7 @@ def test_an_augmentation_layer_acts_as_in_keras_predict(tmp_path: Path, kind: st
     shape = (40, 40, 3) if kind == "RandomCrop" else (32, 32, 3)
     rest = (layers.Rescaling(1 / 255), layers.Conv2D(8, 3), layers.GlobalAveragePooling2D())
     path = sequential(tmp_path / "m.keras", augments, *rest, layers.Dense(3), shape=shape)
-    encoder = made(path)
+    encoder = encoder_from(path)
     pixels = np.random.default_rng(0).integers(0, 256, (2, *shape), np.uint8)
     found = np.empty((2, 8), np.float32)
     runtime_for(encoder).predict(pixels, found)
@@ -141,14 +141,14 @@ def test_a_score_function_of_keras_is_skipped(tmp_path: Path) -> None:
     pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(image))
     scores = keras.ops.sigmoid(keras.layers.Dense(1)(keras.layers.Dense(5)(pooled)))
     keras.Model(image, scores).save(tmp_path / "m.keras")
-    assert made(tmp_path / "m.keras").dimension == 5
+    assert encoder_from(tmp_path / "m.keras").dimension == 5
 
 
 def test_a_normalized_embedding_is_the_output(tmp_path: Path) -> None:
     layers = import_keras().layers
     head = (layers.GlobalAveragePooling2D(), layers.Dense(4), layers.BatchNormalization(name="end"))
     path = sequential(tmp_path / "m.keras", layers.Rescaling(1 / 255), layers.Conv2D(8, 3), *head)
-    encoder = made(path)
+    encoder = encoder_from(path)
     assert (encoder.output, encoder.dimension) == ("end", 4)
 
 
@@ -157,8 +157,8 @@ def test_scores_without_a_dense_layer_are_refused(tmp_path: Path) -> None:
     ends = (layers.Conv2D(5, 1), layers.GlobalAveragePooling2D(name="pool"), layers.Softmax())
     path = sequential(tmp_path / "m.keras", layers.Rescaling(1 / 255), layers.Conv2D(8, 3), *ends)
     with pytest.raises(EncoderError, match="ends in scores, and .*`layer`.*pool"):
-        made(path)
-    assert made(path, NetworkSettings(layer="pool")).dimension == 5
+        encoder_from(path)
+    assert encoder_from(path, NetworkSettings(layer="pool")).dimension == 5
 
 
 ENDS = {
@@ -187,7 +187,7 @@ def test_layers_after_scores_do_not_turn_them_into_features(tmp_path: Path, end:
     x = keras.layers.Conv2D(8, 3)(keras.layers.Rescaling(1 / 255)(image))
     pooled = keras.layers.GlobalAveragePooling2D(name="features")(x)
     keras.Model(image, ENDS[end](keras, pooled)).save(tmp_path / "m.keras")
-    encoder = made(tmp_path / "m.keras")
+    encoder = encoder_from(tmp_path / "m.keras")
     assert (encoder.output, encoder.dimension) == ("features", 8)
 
 
@@ -199,7 +199,7 @@ def test_scores_computed_from_several_features_are_refused(tmp_path: Path) -> No
     scores = [keras.layers.Dense(2, activation="softmax")(each) for each in pools]
     keras.Model(image, keras.layers.Average()(scores)).save(tmp_path / "m.keras")
     with pytest.raises(EncoderError, match="ends in scores, and .*`layer`"):
-        made(tmp_path / "m.keras")
+        encoder_from(tmp_path / "m.keras")
 
 
 def test_features_weighted_by_scores_are_features(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_features_weighted_by_scores_are_features(tmp_path: Path) -> None:
     x = keras.layers.GlobalAveragePooling2D()(x)
     gate = keras.layers.Dense(8, activation="sigmoid")(x)
     keras.Model(image, keras.layers.Multiply(name="gated")([x, gate])).save(tmp_path / "m.keras")
-    assert made(tmp_path / "m.keras").output == "gated"
+    assert encoder_from(tmp_path / "m.keras").output == "gated"
 
 
 def test_a_layer_with_several_outputs_cannot_be_named(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_a_layer_with_several_outputs_cannot_be_named(tmp_path: Path) -> None:
     keras.Model(image, twice(twice(row))).save(tmp_path / "m.keras")
     for name, number in (("states", 3), ("twice", 2)):
         with pytest.raises(EncoderError, match=f"has {number} tensors of layer '{name}'"):
-            made(tmp_path / "m.keras", NetworkSettings(layer=name))
+            encoder_from(tmp_path / "m.keras", NetworkSettings(layer=name))
     layers = files.describe(tmp_path / "m.keras")["layers"]
     assert {layer["name"]: layer["shape"] for layer in layers}["states"] == [4]
 
@@ -236,7 +236,7 @@ def test_keras_application_layers_count_as_builtin(tmp_path: Path, form: str) ->
     x = CustomScaleLayer(0.5)([x, keras.layers.ReLU()(x)])
     keras.Model(image, keras.layers.GlobalAveragePooling2D()(x)).save(tmp_path / f"m.{form}")
     expected = 1.5 / 255 * VECTORS["images"].mean(axis=(1, 2))
-    assert_gives(made(tmp_path / f"m.{form}"), expected)
+    assert_gives(encoder_from(tmp_path / f"m.{form}"), expected)
 
 
 def test_a_temperature_between_the_classifier_and_its_scores_is_skipped(
@@ -247,7 +247,7 @@ def test_a_temperature_between_the_classifier_and_its_scores_is_skipped(
     pooled = keras.layers.GlobalAveragePooling2D(name="pool")(keras.layers.Rescaling(1 / 9)(image))
     scores = keras.layers.Softmax()(keras.layers.Dense(5)(pooled) / 0.7)
     keras.Model(image, scores).save(tmp_path / "m.keras")
-    assert made(tmp_path / "m.keras").output == "pool"
+    assert encoder_from(tmp_path / "m.keras").output == "pool"
 
 
 def test_rescaling_of_inputs_other_than_pixels_needs_a_scale(tmp_path: Path) -> None:
@@ -255,8 +255,8 @@ def test_rescaling_of_inputs_other_than_pixels_needs_a_scale(tmp_path: Path) -> 
     rest = (layers.Conv2D(8, 3), layers.GlobalAveragePooling2D())
     path = sequential(tmp_path / "m.keras", layers.Rescaling(2, offset=-1), *rest)
     with pytest.raises(EncoderError, match=r"give `scale`.*would turn pixels 0..255 into -1..509"):
-        made(path)
-    encoder = made(path, NetworkSettings(scale=1 / 255))
+        encoder_from(path)
+    encoder = encoder_from(path, NetworkSettings(scale=1 / 255))
     whole = import_keras().Sequential([layers.Rescaling(2 / 255, offset=-1), *rest])
     expected = np.asarray(whole(VECTORS["images"].astype(np.float32)))
     assert np.abs(features(encoder) - expected).max() < 1e-5
@@ -277,7 +277,7 @@ def test_a_normalization_adapted_to_the_training_images_is_computed(
     network = keras.Sequential([keras.Input((32, 32, 3)), inner, pool, keras.layers.Dense(3)])
     network.save(tmp_path / f"m.{form}")
     expected = np.asarray(pool(inner(VECTORS["images"].astype(np.float32))))
-    assert_gives(made(tmp_path / f"m.{form}"), expected)
+    assert_gives(encoder_from(tmp_path / f"m.{form}"), expected)
 
 
 def test_objects_used_only_in_training_need_no_trust(tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ def test_objects_used_only_in_training_need_no_trust(tmp_path: Path) -> None:
     )
     network.compile("sgd", loss=own_loss)
     network.save(tmp_path / "m.keras")
-    assert made(tmp_path / "m.keras", SCALED).dimension == 4
+    assert encoder_from(tmp_path / "m.keras", SCALED).dimension == 4
 
 
 def test_a_lambda_layer_is_refused_unless_trusted(
@@ -313,9 +313,9 @@ def test_a_lambda_layer_is_refused_unless_trusted(
     path = sequential(tmp_path / "fruit.keras", code, pool)
     marker.unlink()
     with pytest.raises(EncoderError, match="holds a Lambda layer .* add `trust` if"):
-        made(path, SCALED)
+        encoder_from(path, SCALED)
     assert not marker.exists()
-    assert made(path, NetworkSettings(scale=1), trust=True).dimension == 3
+    assert encoder_from(path, NetworkSettings(scale=1), trust=True).dimension == 3
     assert marker.exists()
 
 
@@ -334,7 +334,7 @@ def test_a_custom_layer_is_refused_by_its_name(tmp_path: Path) -> None:
                 content = json.dumps(told).encode()
             after.writestr(name, content)
     with pytest.raises(EncoderError, match="uses 'Popen' of subprocess, which Keras does not have"):
-        made(path, SCALED)
+        encoder_from(path, SCALED)
 
 
 def test_two_inputs_are_refused(tmp_path: Path) -> None:
@@ -343,7 +343,7 @@ def test_two_inputs_are_refused(tmp_path: Path) -> None:
     both = keras.layers.Add()([keras.layers.GlobalAveragePooling2D()(image), age])
     keras.Model([image, age], both).save(tmp_path / "fruit.keras")
     with pytest.raises(EncoderError, match=r"has 2 inputs \(photo, age\), expected one"):
-        made(tmp_path / "fruit.keras", SCALED)
+        encoder_from(tmp_path / "fruit.keras", SCALED)
 
 
 def test_two_outputs_are_refused_unless_you_name_one(tmp_path: Path) -> None:
@@ -354,8 +354,11 @@ def test_two_outputs_are_refused_unless_you_name_one(tmp_path: Path) -> None:
         tmp_path / "fruit.keras"
     )
     with pytest.raises(EncoderError, match=r"has 2 outputs \(pool, side\)"):
-        made(tmp_path / "fruit.keras", SCALED)
-    assert made(tmp_path / "fruit.keras", NetworkSettings(scale=1, layer="side")).dimension == 2
+        encoder_from(tmp_path / "fruit.keras", SCALED)
+    assert (
+        encoder_from(tmp_path / "fruit.keras", NetworkSettings(scale=1, layer="side")).dimension
+        == 2
+    )
 
 
 def test_integer_sums_that_overflow_are_refused(tmp_path: Path) -> None:
@@ -365,23 +368,23 @@ def test_integer_sums_that_overflow_are_refused(tmp_path: Path) -> None:
         pooled = keras.layers.GlobalAveragePooling2D()(scaled)
         keras.Model(image, keras.layers.Dense(2)(pooled)).save(tmp_path / f"{name}.keras")
     with pytest.raises(EncoderError, match="compute in uint8, which overflows: cast the image"):
-        made(tmp_path / "sums.keras")
-    assert_gives(made(tmp_path / "floats.keras"), VECTORS["images"].mean(axis=(1, 2)) / 255)
+        encoder_from(tmp_path / "sums.keras")
+    assert_gives(encoder_from(tmp_path / "floats.keras"), VECTORS["images"].mean(axis=(1, 2)) / 255)
 
 
 def test_an_input_that_is_not_an_image_is_refused(tmp_path: Path) -> None:
     dense = import_keras().layers.Dense(2)
     path = sequential(tmp_path / "fruit.keras", dense, shape=(7,))
     with pytest.raises(EncoderError, match=r"input of shape \(None, 7\), expected images"):
-        made(path, SCALED)
+        encoder_from(path, SCALED)
 
 
 def test_a_network_with_a_variable_input_size_needs_a_size(tmp_path: Path) -> None:
     pool = import_keras().layers.GlobalAveragePooling2D()
     path = sequential(tmp_path / "fruit.keras", pool, shape=(None, None, 3))
     with pytest.raises(EncoderError, match="images of any size: give `size`"):
-        made(path, SCALED)
-    encoder = made(path, NetworkSettings(size=(48, 40), scale=1))
+        encoder_from(path, SCALED)
+    encoder = encoder_from(path, NetworkSettings(size=(48, 40), scale=1))
     assert (encoder.preprocessing.height, encoder.preprocessing.width) == (48, 40)
 
 
@@ -389,4 +392,4 @@ def test_a_size_that_the_network_does_not_support_is_refused(tmp_path: Path) -> 
     layers = import_keras().layers
     path = sequential(tmp_path / "fruit.keras", layers.Flatten(), layers.Dense(4), layers.Dense(2))
     with pytest.raises(EncoderError, match="cannot take one image of 16x16"):
-        made(path, NetworkSettings(scale=1, size=16))
+        encoder_from(path, NetworkSettings(scale=1, size=16))

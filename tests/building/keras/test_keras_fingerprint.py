@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from network_files import FILES, features, made
+from network_files import FILES, encoder_from, features
 from pomona.building.keras.backend import import_keras
 from pomona.building.keras.fingerprint import architecture_digest
 from pomona.building.keras.flatten import flatten_model
@@ -49,12 +49,12 @@ def network(
 
 
 def encoder_of(tmp_path: Path, model: Any) -> Encoder:
-    return made(saved(tmp_path / "m.keras", model))
+    return encoder_from(saved(tmp_path / "m.keras", model))
 
 
 @pytest.mark.parametrize("name", [*BOTH, "transfer", "keras2"])
 def test_both_formats_of_a_model_give_the_same_encoder(name: str) -> None:
-    one, other = made(FILES / f"{name}.keras"), made(FILES / f"{name}.h5")
+    one, other = encoder_from(FILES / f"{name}.keras"), encoder_from(FILES / f"{name}.h5")
     assert one.fingerprint == other.fingerprint
     assert np.array_equal(features(one), features(other))
 
@@ -77,7 +77,7 @@ def test_the_fingerprint_ignores_the_source_file_of_a_lambda(tmp_path: Path) -> 
         image = keras.Input((32, 32, 3))
         x = keras.layers.GlobalAveragePooling2D()(keras.layers.Lambda(function)(image))
         path = saved(tmp_path / "m.keras", keras.Model(image, x))
-        found[number] = made(path, NetworkSettings(scale=1), trust=True).fingerprint
+        found[number] = encoder_from(path, NetworkSettings(scale=1), trust=True).fingerprint
     assert found[1] == found[2] != found[3]
 
 
@@ -108,7 +108,7 @@ def test_the_fingerprint_ignores_the_classifier_after_the_features(tmp_path: Pat
     body = [layers.Rescaling(1 / 255), layers.Conv2D(4, 3), layers.GlobalAveragePooling2D()]
     keras = import_keras()
     made_of = {
-        made(
+        encoder_from(
             saved_as_is(tmp_path, keras.Sequential([keras.Input((32, 32, 3)), *body, head]))
         ).fingerprint
         for head in (layers.Dense(3), layers.Dense(9, activation="softmax"))
@@ -140,12 +140,12 @@ def test_the_fingerprint_includes_what_the_network_computes(tmp_path: Path) -> N
 def test_a_different_weight_gives_a_different_encoder(tmp_path: Path) -> None:
     model = network()
     path = saved(tmp_path / "m.keras", model)
-    before = made(path).fingerprint
+    before = encoder_from(path).fingerprint
     weights = model.get_weights()
     weights[0][0, 0, 0, 0] += 1e-3
     model.set_weights(weights)
     model.save(path)
-    assert made(path).fingerprint != before
+    assert encoder_from(path).fingerprint != before
 
 
 def test_an_argument_added_by_a_later_keras_changes_nothing() -> None:

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from network_files import FILES, SCALED, made
+from network_files import FILES, SCALED, encoder_from
 from pomona.building.keras.renumber import renumber
 from pomona.building.network_settings import NetworkSettings
 
@@ -84,7 +84,7 @@ def test_old_numbering_gives_the_same_features_and_fingerprint(
     with zipfile.ZipFile(tmp_path / file) as archive:
         weights = h5py.File(io.BytesIO(archive.read("model.weights.h5")))
     assert "layers" not in weights
-    old, new = made(tmp_path / file, settings), made(FILES / file, settings)
+    old, new = encoder_from(tmp_path / file, settings), encoder_from(FILES / file, settings)
     assert old.fingerprint == new.fingerprint
     assert old.probes == new.probes
 
@@ -101,6 +101,9 @@ def test_a_keras_2_13_file_gives_the_features_of_its_h5(shared_data: Path) -> No
     networks = shared_data / "trials" / "networks"
     if not networks.is_dir():
         pytest.skip("the trials are not on this machine")
-    one, other = made(networks / "two_convs_213.keras"), made(networks / "two_convs_213.h5")
+    one, other = (
+        encoder_from(networks / "two_convs_213.keras"),
+        encoder_from(networks / "two_convs_213.h5"),
+    )
     assert one.fingerprint == other.fingerprint
     assert np.array_equal(np.frombuffer(one.probes), np.frombuffer(other.probes))
