@@ -55,11 +55,12 @@ test-networks: $(VENV)/dev.stamp  ## Build every known network and compare it wi
 	$(BIN)/python -m pytest tests/building/test_networks.py -m "networks or not networks"
 
 test-faults: $(VENV)/dev.stamp  ## Kill runs at 20 random moments of each kind, and look at their tables
-	POMONA_FAULTS=20 $(BIN)/python -m pytest tests/local/test_faults.py tests/spark/test_faults_spark.py
+	POMONA_FAULTS=20 $(BIN)/python -m pytest tests/local/test_faults.py tests/spark/test_faults_spark.py -m "long or not long"
+	$(BIN)/python -m pytest -m long --ignore-glob='*/test_faults*.py'
 
 test-oldest: $(VENV)-oldest/dev.stamp  ## Run the tests without Spark on the oldest version of each dependency
 	$(VENV)-oldest/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -W ignore::DeprecationWarning \
-		-W ignore::PendingDeprecationWarning -m "not networks and not spark" --ignore-glob='*/test_faults*.py'
+		-W ignore::PendingDeprecationWarning -m "not long and not networks and not spark" --ignore-glob='*/test_faults*.py'
 
 lint: $(VENV)/dev.stamp  ## Check style, types and the direction of imports
 	$(BIN)/ruff check

@@ -1,6 +1,6 @@
 """Shared by the fault tests: pictures, the expected table, and seeded moments.
 
-`make test` takes one moment of each kind; `make test-faults` sets POMONA_FAULTS to 20. A
+`make test` takes one moment of most kinds; `make test-faults` takes 20 of all (POMONA_FAULTS). A
 kill counts only if it hits a running process. The tests count it in `LANDED`, and print the counts
 at the end of their output. If the process ended earlier, the test retries at an earlier moment.
 """

@@ -54,7 +54,16 @@ def test_the_card_has_the_parameter_count_of_the_network(name: str) -> None:
     assert network.count_params() == find_card(name).parameters
 
 
-@pytest.mark.parametrize("name", ["mobilenet", "mobilenet_v3_small", "efficientnet_v2_b0"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mobilenet",
+        *(
+            pytest.param(name, marks=pytest.mark.networks)
+            for name in ("mobilenet_v3_small", "efficientnet_v2_b0")
+        ),
+    ],
+)
 def test_weights_with_a_top_give_the_encoder_of_weights_without(name: str, tmp_path: Path) -> None:
     card = find_card(name)
     keras = import_keras()

@@ -93,7 +93,10 @@ def encoder_file(encoder: Encoder, tmp_path: Path) -> str:
     return str(tmp_path / "e")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [pytest.param(signal.SIGINT, 130, marks=pytest.mark.long), (signal.SIGTERM, 143)],
+)
 def test_a_signal_in_the_first_minute_keeps_finished_rows(
     pictures: Path, tmp_path: Path, encoder: Encoder, encoder_file: str, number: int, code: int
 ) -> None:
@@ -206,7 +209,10 @@ def test_a_single_image_is_reported_in_the_singular(tmp_path: Path, encoder_file
 
 
 @pytest.mark.spark
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)],
+)
 def test_spark_keeps_finished_rows_if_its_whole_process_group_gets_the_signal(
     pictures: Path, tmp_path: Path, encoder: Encoder, encoder_file: str, number: int, code: int
 ) -> None:

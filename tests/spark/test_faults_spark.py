@@ -224,6 +224,7 @@ def test_a_killed_driver_loses_no_row_and_either_engine_continues(
         faults.assert_complete(table, expected)
 
 
+@pytest.mark.long
 def test_killed_executors_lose_no_row(
     expected: pa.Table, faulty_pictures: Path, tmp_path: Path, encoder_file: Path, cluster: Cluster
 ) -> None:
@@ -237,6 +238,7 @@ def test_killed_executors_lose_no_row(
         faults.assert_complete(table, expected)
 
 
+@pytest.mark.long
 def test_python_workers_killed_as_if_out_of_memory_lose_no_row(
     expected: pa.Table, faulty_pictures: Path, tmp_path: Path, encoder_file: Path, cluster: Cluster
 ) -> None:
@@ -251,6 +253,7 @@ def test_python_workers_killed_as_if_out_of_memory_lose_no_row(
             faults.assert_complete(table, expected)
 
 
+@pytest.mark.long
 def test_a_lost_machine_loses_no_row(
     expected: pa.Table, faulty_pictures: Path, tmp_path: Path, encoder_file: Path, cluster: Cluster
 ) -> None:

@@ -176,7 +176,7 @@ def test_a_cross_validator_tunes_stages_after_it(
         foldCol="fold",
     )
     featurizer = ImageFeaturizer(encoder=encoder, vectorOutput=True)
-    vectors = featurizer.transform(frame).drop("content").cache()
+    vectors = featurizer.transform(frame).drop("content").coalesce(1).cache()
     indexed = StringIndexer(inputCol="kind", outputCol="label").fit(vectors).transform(vectors)
     chosen = validator.fit(indexed)
     weak, strong = chosen.avgMetrics

@@ -342,6 +342,7 @@ def test_build_and_convert_write_the_same_encoder(
 # With ImageNet weights --------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_real_features_keep_their_direction_and_the_labels_of_their_neighbours(
     shared_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
