@@ -12,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,6 +185,33 @@ def test_files_named_on_the_pages_exist(page: Path) -> None:
     files = [path.as_posix() for folder in folders for path in (REPOSITORY / folder).rglob("*")]
     missing = [name for name in named if not fnmatch.filter(files, f"*/{name}")]
     assert missing in ([], ["job.py"])  # the program that the page asks the reader to write
+
+
+def packages(worker: str) -> list[str]:
+    """Packages that a driver needs by spark.md, and a worker needs (`yes`) or not (`no`)."""
+    page = (DOCS / "spark.md").read_text(encoding="utf-8")
+    row = re.search(rf"^\| (?P<names>[a-z0-9, -]+) \| yes \| {worker}\b", page, re.MULTILINE)
+    assert row
+    return row["names"].split(", ")
+
+
+def test_the_pages_name_every_package_that_workers_need() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = [re.split(r"[><=]", line)[0] for line in project["dependencies"]]
+    assert sorted(["pomona", *needed]) == sorted(packages("yes") + packages("no"))
+    recipes = (DOCS / "spark-recipes.md").read_text(encoding="utf-8")
+    packed = re.search(r"worker/bin/pip install -c constraints.txt (?P<names>.+)", recipes)
+    assert packed
+    assert {"pomona", *packed["names"].split()} == {*packages("yes"), "pandas"}
+
+
+def test_workers_import_none_of_the_other_packages() -> None:
+    script = (
+        f"import sys; sys.modules |= dict.fromkeys({packages('no')}); "
+        "import pomona.spark.dataframe.task, pomona.processes.isolated_main, "
+        "pomona.runtime.openvino; pomona.runtime.openvino.import_openvino()"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def messages() -> list[str]:
