@@ -319,14 +319,18 @@ def test_links_between_the_pages_resolve_to_files(page: Path) -> None:
     assert [target for target in sorted(relative) if not (page.parent / target).exists()] == []
 
 
-def test_the_navigation_or_the_architecture_map_links_to_every_page() -> None:
+def test_the_navigation_or_the_list_of_decisions_links_to_every_page() -> None:
     navigation = (REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
     listed = set(re.findall(r": (\S+\.md)$", navigation, re.MULTILINE))
-    decisions = {path.relative_to(DOCS).as_posix() for path in DOCS.glob("decisions/*.md")}
+    decisions = {path.relative_to(DOCS).as_posix() for path in DOCS.glob("decisions/[0-9]*.md")}
     pages = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")} - decisions
     assert pages == {page for page in listed if (DOCS / page).exists()}
-    architecture = (DOCS / "architecture.md").read_text(encoding="utf-8")
-    assert decisions == set(re.findall(r"\]\((decisions/[^)]+)\)", architecture))
+    index = (DOCS / "decisions" / "index.md").read_text(encoding="utf-8")
+    entries = re.findall(r"\[(?P<title>[^]]+)\]\((?P<file>[0-9][^)]+)\)", index)
+    headings = {
+        page: (DOCS / page).read_text(encoding="utf-8").split("\n")[0] for page in decisions
+    }
+    assert {f"decisions/{file}": f"# {title}" for title, file in entries} == headings
 
 
 # The site ----------------------------------------------------------------------------------------
