@@ -72,11 +72,13 @@ def public_names() -> dict[str, Any]:
     """
     import pomona
     import pomona.errors
+    import pomona.sklearn
 
     values = {name: getattr(pomona, name) for name in {*pomona.__all__, "ImageFeaturizer"}}
     del values["__version__"]
     modules = {name: value for name, value in values.items() if inspect.ismodule(value)}
-    for module, value in (modules | {"errors": pomona.errors}).items():
+    modules |= {"errors": pomona.errors, "sklearn": pomona.sklearn}
+    for module, value in modules.items():
         members = {name: getattr(value, name) for name in value.__all__}
         new = {name: member for name, member in members.items() if values.get(name) is not member}
         values |= {f"{module}.{name}": member for name, member in new.items()}
