@@ -9,6 +9,7 @@ import pytest
 
 import tables
 from pomona.analysis.inspection import Inspection, inspect
+from pomona.cli.render import show_inspection
 from pomona.schema import FEATURE_SCHEMA, schema_with_provenance
 from pomona.table.feature_table import FeatureTable
 from pomona.table.part_file import PartWriter
@@ -34,6 +35,17 @@ def test_rows_whose_files_no_longer_exist_are_counted(tmp_path: Path) -> None:
     found = inspect(FeatureTable(tmp_path / "t"), look_at_files=True)
     assert (found.missing_files, found.files_elsewhere) == (2, 1)
     assert inspect(FeatureTable(tmp_path / "t")).missing_files is None
+
+
+def test_the_facts_of_an_inspection_are_in_one_column(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [f"file:{tmp_path}/gone.png", "s3a://bucket/a.png"]
+    table = tables.write(tmp_path / "t", [[1.0]] * 2, ["x"] * 2, paths)
+    show_inspection("t", inspect(FeatureTable(table), look_at_files=True))
+    facts = capsys.readouterr().out.splitlines()[1:7]
+    names = [line[:11].rstrip() for line in facts]
+    assert names == ["model:", "dimension:", "vectors:", "classes:", "missing:", "unchecked:"]
 
 
 def test_valid_vectors_pass(tmp_path: Path) -> None:

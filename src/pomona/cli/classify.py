@@ -30,7 +30,7 @@ __all__ = ["classify"]
         "Images": "--encoder --weights --max-pixels --workers",
         "Output": "--json",
     },
-    short_help="Give each image a label and its probability.",
+    short_help="Predict the label of each image, with its probability.",
     epilog="Example: pomona classify fruit.classifier photos/ > labels.tsv",
 )
 @click.argument("classifier", type=as_path)
@@ -62,11 +62,11 @@ def classify(
     max_pixels: int,
     as_json: bool,
 ) -> None:
-    """Print a label and its probability for each image of SOURCE, with the file CLASSIFIER.
+    """Predict the label of each image of SOURCE, with the classifier in the file CLASSIFIER.
 
     SOURCE is a folder, an image, a quoted glob, or a feature table of the same encoder. Each line
     has path, label, probability, status and error, separated by tabs. Images that cannot be read
-    have no label: their status and error say why.
+    have no label: their status and error give the reason.
     """
     from pomona.classification import classify as run
     from pomona.cli.progress import progress_bar

@@ -1,4 +1,4 @@
-"""What all commands share: the option `--json`, words to stderr, and the end of a command."""
+"""What all commands share: the option `--json`, messages on stderr, and exit codes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ __all__ = ["AS_JSON", "NO_VECTOR", "fail", "results_follow", "say", "shown"]
 NO_VECTOR = 3
 """The exit code of a run in which no image got a vector."""
 
-AS_JSON = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object instead of words."
-)
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
 def results_follow() -> None:

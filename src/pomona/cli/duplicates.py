@@ -44,20 +44,20 @@ _SHEET_ROWS, _SHEET_COLUMNS = 100, 10
     type=click.IntRange(min=0),
     default=10,
     show_default=True,
-    help="How many groups of each kind to show.",
+    help="Number of groups of each kind to show.",
 )
 @click.option(
     "--plot",
     metavar="FILE",
     type=as_file,
-    help="Draw how near images are to each other, and the threshold: PNG, SVG or PDF.",
+    help="Plot the cosines of image pairs, and the threshold: PNG, SVG or PDF.",
 )
 @click.option(
     "--sheet",
     metavar="FILE",
     type=as_file,
-    help="Write a contact sheet, .png, .jpg or .webp: a row for each group that is shown, of up to "
-    "ten images.",
+    help="Draw a contact sheet, .png, .jpg or .webp: a row of up to ten images for each group that "
+    "is shown.",
 )
 @AS_JSON
 def duplicates(
@@ -73,9 +73,10 @@ def duplicates(
     """Find images that are in the feature table TABLE more than once.
 
     Exact duplicates are the same file byte for byte. Near duplicates are groups in which each image
-    has another one whose vector is near: a cosine of --threshold or more. Nothing is removed.
+    has another one whose vector is near: a cosine of --threshold or more. The command only lists
+    duplicates.
 
-    --plot helps you to choose the threshold: it should lie to the right of random pairs.
+    The threshold should be higher than the cosines of random pairs, which --plot shows.
     """
     from pomona.analysis.figures.contact_sheet import check_picture
     from pomona.analysis.figures.style import check_plot, save_figure

@@ -74,7 +74,7 @@ def encoder() -> None:
     type=PRECISIONS,
     default="f32",
     show_default=True,
-    help="bf16 and int8 are faster; their features differ.",
+    help="bf16 and int8 are faster and change the features.",
 )
 @CALIBRATE
 @click.option(
@@ -99,9 +99,10 @@ def build(
     """Build the encoder of the network MODEL, and write it to a file.
 
     MODEL is a name that 'pomona models' lists, with --weights, or the file of a whole network:
-    .keras, .h5, .onnx, .tflite, OpenVINO's .xml, or a TensorFlow SavedModel folder. For such a
-    file you specify the preprocessing of its input, in options or in a card next to it: fruit.toml
-    for fruit.onnx, with size, resize, channel_order, scale, mean, std, layout and layer.
+    .keras, .h5, .onnx, .tflite, OpenVINO's .xml, or a TensorFlow SavedModel folder. If such a file
+    does not contain the preprocessing of its input, give it in options or in a card in the same
+    folder: fruit.toml for fruit.onnx, with size, resize, channel_order, scale, mean, std, layout,
+    layer and signature.
 
     The encoder's file contains the network, its weights and its preprocessing. 'pomona extract
     --encoder' uses it on machines without Keras and without the weights.
@@ -131,7 +132,7 @@ def build(
 @encoder.command(
     "convert",
     cls=SectionedCommand,
-    short_help="Write an encoder in a lower precision.",
+    short_help="Convert an encoder to a lower precision.",
     epilog="Example: pomona encoder convert f32.encoder --precision bf16 -o bf16.encoder",
 )
 @click.argument("file", type=as_path)
@@ -148,7 +149,7 @@ def build(
     help="Where to write the encoder.",
 )
 def convert(file: str, precision: str, calibrate: str | None, output: str) -> None:
-    """Write the float32 encoder in FILE in a lower precision: it is faster, its features differ."""
+    """Convert the float32 encoder in FILE to a lower precision: faster, with other features."""
     from pomona.building.quantize.precision import convert_encoder
     from pomona.cli.render import show_encoder
     from pomona.encoder.encoder import Encoder

@@ -43,8 +43,8 @@ __all__ = ["extract"]
     sections={
         "Images": "--glob --exclude --label --decode --max-pixels --image-timeout",
         "Network": "--model --weights --layer --signature --precision --runtime --trust --encoder",
-        "A table that exists": "--retry-failed --prune --missing --gone --overwrite",
-        "Where it runs": "--workers --engine --master --wave-files --delivery",
+        "Existing table": "--retry-failed --prune --missing --gone --overwrite",
+        "Engine": "--workers --engine --master --wave-files --delivery",
         "Output": "--dry-run --json",
     },
     short_help="Turn images into a feature table, or continue one.",
@@ -79,22 +79,22 @@ __all__ = ["extract"]
 @click.option(
     "--precision",
     type=PRECISIONS,
-    help="bf16 is faster, its features differ; int8 needs --encoder.  [default: f32]",
+    help="bf16 is faster and changes the features; int8 needs --encoder.  [default: f32]",
 )
 @click.option(
     "--label",
     type=as_label_rule,
     metavar="RULE",
     help="parent (the folder's name), none, regex:PATTERN (its first group), csv:FILE, or "
-    "csv:FILE:path=COLUMN,label=COLUMN. Also changes labels of rows that exist.  [default: as "
-    "the last --label for TABLE, else parent]",
+    "csv:FILE:path=COLUMN,label=COLUMN. Also changes the labels of existing rows.  [default: the "
+    "last --label for TABLE, else parent]",
 )
 @click.option(
     "--glob",
     "globs",
     multiple=True,
     metavar="PATTERN",
-    help="Choose files by name instead of by the known extensions. May be repeated.",
+    help="Select files by name instead of by the known extensions. May be repeated.",
 )
 @click.option(
     "--exclude",
@@ -123,7 +123,7 @@ __all__ = ["extract"]
     type=click.Choice(["exact", "fast"]),
     default="exact",
     show_default=True,
-    help="fast scales large JPEGs while it decodes them; features differ slightly.",
+    help="fast scales large JPEGs down while it decodes them; features differ slightly.",
 )
 @MAX_PIXELS
 @click.option(
@@ -137,7 +137,7 @@ __all__ = ["extract"]
     "--wave-files",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Spark: files in one commit, the most work that a lost driver costs.  "
+    help="Spark: files in one commit. A lost driver costs the work of the running commits.  "
     "[default: 20,000 for each core, at most 200,000]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the table instead of continuing it.")
@@ -146,7 +146,7 @@ __all__ = ["extract"]
     "--prune",
     is_flag=True,
     help="Delete rows of images that were in SOURCE and no longer exist or are excluded. Rows "
-    "below a folder that is empty now stay: a disk may be unmounted.",
+    "below a folder that is empty now stay, because a disk may be unmounted.",
 )
 @click.option(
     "--missing",
@@ -158,7 +158,7 @@ __all__ = ["extract"]
     multiple=True,
     type=as_path,
     metavar="FOLDER",
-    help="With --prune: FOLDER is gone for good, not just unmounted. May be repeated.",
+    help="With --prune: FOLDER was deleted, not just unmounted: delete its rows. May be repeated.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what a run would do, and write nothing.")
 @AS_JSON
@@ -196,7 +196,7 @@ def extract(
     """Turn the images of SOURCE into the feature table TABLE, one row for every file.
 
     SOURCE is a folder, an image, or a quoted glob. If TABLE exists, the run continues it: it
-    computes images that have no row or have changed since.
+    computes only new and changed images.
     """
     from pomona.building.build import build_encoder, is_network
     from pomona.building.network_settings import NetworkSettings
@@ -272,9 +272,11 @@ def _check_engine(local: dict[str, object], spark: dict[str, object], *, on_spar
     """Refuse options of the other engine."""
     given = [name for name, value in (local if on_spark else spark).items() if value is not None]
     if given and on_spark:
-        raise EngineError(f"{given[0]} is for the embedded engine: on Spark, executors decide")
+        raise EngineError(f"{given[0]} is for the embedded engine: leave it out on Spark")
     if given:
-        raise EngineError(f"{given[0]} is for Spark: on the embedded engine, leave it out")
+        raise EngineError(
+            f"{given[0]} is for Spark: leave it out, or add --engine spark or --master"
+        )
 
 
 def _refuse_int8(precision: str | None) -> None:

@@ -30,19 +30,21 @@ __all__ = ["inspect"]
 @click.option(
     "--failed", is_flag=True, help="List all files without a vector, each with its reason."
 )
-@click.option("--csv", "as_csv", is_flag=True, help="Print them as CSV: path, status, error.")
+@click.option(
+    "--csv", "as_csv", is_flag=True, help="With --failed: print CSV with path, status and error."
+)
 @click.option(
     "--rows",
     type=click.IntRange(min=0),
     default=5,
     show_default=True,
-    help="How many first rows to show.",
+    help="Number of rows to show.",
 )
 @click.option(
     "--missing/--no-missing",
     default=True,
     show_default=True,
-    help="Count rows whose file no longer exists. This checks each file and is slow on slow disks.",
+    help="Count rows whose file no longer exists. This checks every file: slow on network disks.",
 )
 @AS_JSON
 def inspect(
@@ -50,7 +52,8 @@ def inspect(
 ) -> None:
     """Show what is in the feature table TABLE, and check its vectors.
 
-    The exit code is 1 if a vector has a wrong length, a NaN, or only zeros.
+    The exit code is 1 if a vector is missing, has a wrong length, contains NaN or infinity, or is
+    all zero.
     """
     from pomona.analysis.inspection import inspect as run
     from pomona.cli.render import show_inspection

@@ -44,7 +44,7 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 @click.group(cls=OrderedGroup, context_settings=_CONTEXT)
 @click.version_option(__version__, message="pomona %(version)s")
 def app() -> None:
-    """Turn trees of images into tables of deep features."""
+    """Turn collections of images into tables of deep features."""
 
 
 for command in (

@@ -25,8 +25,8 @@ __all__ = ["models"]
 def models(model: str | None, *, trust: bool, as_json: bool) -> None:
     """List the known networks, or show one of them.
 
-    With MODEL, it shows layers, shapes, parameter counts and preprocessing. MODEL is a name or the
-    file of a network. The names of the layers are values for --layer.
+    With MODEL, the command shows layers, shapes, parameter counts and preprocessing. MODEL is a
+    name or the file of a network. The names of the layers are values for --layer.
     """
     from pomona.building.build import describe_network, is_network_file
     from pomona.cli.render import show_model, show_models

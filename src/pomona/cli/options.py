@@ -26,12 +26,13 @@ __all__ = [
 LAYER = click.option(
     "--layer",
     metavar="NAME",
-    help="Use this layer's output, flattened, instead of the last one before the classifier.",
+    help="Use the output of this layer, flattened, instead of the last layer before the "
+    "classifier.",
 )
 SIGNATURE = click.option(
     "--signature",
     metavar="NAME",
-    help="For a TensorFlow SavedModel: the function to use.  [default: serving_default]",
+    help="For a TensorFlow SavedModel: the signature to use.  [default: serving_default]",
 )
 TRUST = click.option(
     "--trust",
@@ -56,7 +57,7 @@ CALIBRATE = click.option(
     "--calibrate",
     type=as_path,
     metavar="IMAGES",
-    help="For int8: a folder or a glob of images; up to 300 of them set the ranges of numbers.",
+    help="For int8: a folder or a glob of images to calibrate with; up to 300 of them are used.",
 )
 
 
@@ -78,7 +79,7 @@ class Size(click.ParamType):  # type: ignore[type-arg] # generic only since clic
         """Return (height, width) in pixels."""
         sides = str(value).lower().split("x")
         if len(sides) > 2 or not all(side.isdecimal() for side in sides):
-            self.fail(f"invalid size {value!r}: expected 224, or height x width such as 240x320")
+            self.fail(f"invalid size {value!r}: expected 224, or height and width such as 240x320")
         return int(sides[0]), int(sides[-1])
 
 

@@ -21,7 +21,7 @@ __all__ = ["project"]
         "Projection": "-k --master",
         "Output": "--output --overwrite --plot --json",
     },
-    short_help="Shorten vectors by PCA, as a new table.",
+    short_help="Shorten vectors by PCA, into a new table.",
     epilog="Example: pomona project features/ -k 50 -o small/ --plot pca.png",
 )
 @click.argument("table", type=as_path)
@@ -30,7 +30,7 @@ __all__ = ["project"]
     type=click.IntRange(min=1),
     default=50,
     show_default=True,
-    help="How many components to keep: the length of the new vectors.",
+    help="Number of components to keep: the length of the new vectors.",
 )
 @click.option(
     "-o",
@@ -44,12 +44,12 @@ __all__ = ["project"]
     "--plot",
     metavar="FILE",
     type=as_file,
-    help="Draw the share of the variance by component, and a map by label: PNG, SVG or PDF.",
+    help="Plot the share of the variance by component, and a map by label: PNG, SVG or PDF.",
 )
 @click.option(
     "--master",
     metavar="URL",
-    help="Use Spark ML: local[4], spark://host:7077, yarn.",
+    help="Compute with Spark ML on this master: local[4], spark://host:7077, yarn.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the new table if it exists.")
 @AS_JSON
@@ -63,7 +63,7 @@ def project(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Shorten the vectors of the feature table TABLE by PCA, as a new table.
+    """Shorten the vectors of the feature table TABLE by PCA, into a new table.
 
     Principal component analysis finds the directions in which the vectors differ most. The output
     shows the share of the variance in each component. The new table has the same rows and its own

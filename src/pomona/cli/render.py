@@ -83,7 +83,7 @@ def show_inspection(name: str, found: Inspection) -> None:
     if found.missing_files is not None and found.files_elsewhere:
         facts.append(
             (
-                "not looked at",
+                "unchecked",
                 f"the files of {count_of(found.files_elsewhere, 'row')} (they are on another file "
                 "system, or cannot be seen)",
             )
@@ -222,7 +222,7 @@ def show_duplicates(name: str, found: Duplicates, groups: int) -> None:
 def _print_group(console: Console, number: int, group: Group) -> None:
     said = f"{group.kind} {number}: {count_of(len(group.members), 'image')}"
     if group.kind == "near":
-        said += f", down to {group.lowest:.4f} of the first"
+        said += f", cosine to the first at least {group.lowest:.4f}"
     if len(group.labels) > 1:
         said += ", labels differ"
     console.print(said)

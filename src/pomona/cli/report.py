@@ -22,7 +22,7 @@ __all__ = ["report"]
         "Content": "--points --map --threshold",
         "Output": "--output --json",
     },
-    short_help="Write a page that shows a table: map, classes, suspected errors.",
+    short_help="Write a page about a table: map, classes, suspected errors.",
     epilog="Example: pomona report features/ -o report.html",
 )
 @click.argument("table", type=as_path)
@@ -33,14 +33,14 @@ __all__ = ["report"]
     type=as_file,
     default="report.html",
     show_default=True,
-    help="The page.",
+    help="The page to write.",
 )
 @click.option(
     "--points",
     type=click.IntRange(min=1, max=20_000),
     default=5_000,
     show_default=True,
-    help="Most images on the map; they are evenly spread over a larger table.",
+    help="Maximum number of images on the map; from a larger table, an evenly spread sample.",
 )
 @click.option(
     "--map",
@@ -61,7 +61,7 @@ __all__ = ["report"]
 def report(
     *, table: str, output: Path, points: int, kind: str, threshold: float, as_json: bool
 ) -> None:
-    """Write a page that shows what is in the feature table TABLE.
+    """Write an HTML page that shows what is in the feature table TABLE.
 
     It has counts and failures, a map of the images, classes and how well they are separated,
     suspected wrong labels, duplicates, nearest neighbours and provenance. The page is one file that

@@ -34,19 +34,24 @@ __all__ = ["search"]
 @click.argument("table", type=as_path)
 @click.argument("images", nargs=-1, required=True, type=as_path, metavar="IMAGE...")
 @click.option(
-    "-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many to find."
+    "-k",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    help="Number of images to find.",
 )
 @click.option(
     "--index",
     metavar="FILE",
     type=as_file,
-    help="Search this index instead of the table. If it does not exist, it is built.",
+    help="Search this index instead of the table. If it does not exist or is out of date, it is "
+    "built.",
 )
 @click.option(
     "--sheet",
     metavar="FILE",
     type=as_file,
-    help="Write a contact sheet, .png, .jpg or .webp: a row for each IMAGE with its results.",
+    help="Draw a contact sheet, .png, .jpg or .webp: a row for each IMAGE with its results.",
 )
 @click.option(
     "--encoder",
@@ -58,13 +63,14 @@ __all__ = ["search"]
     "--model",
     type=as_path,
     metavar="NETWORK",
-    help="The network that made the table.  [default: as the table says]",
+    help="The network that made the table.  [default: from the table's provenance]",
 )
 @click.option(
     "--weights",
     type=as_path,
     metavar="WEIGHTS",
-    help="Its weights: imagenet, drawn, a FILE, untrained:SEED.  [default: as the table says]",
+    help="Its weights: imagenet, drawn, a FILE, untrained:SEED.  [default: from the table's "
+    "provenance]",
 )
 @MAX_PIXELS
 @AS_JSON
@@ -83,11 +89,11 @@ def search(
 ) -> None:
     """Find the images of the feature table TABLE that are nearest to each IMAGE.
 
-    An IMAGE is a row or any image file. A row is named by its path in the table, or by the end of
-    that path after a slash. The table's encoder computes the vector of a file. Near means a large
-    cosine of the two vectors: 1 is the same.
+    An IMAGE is a row or any image file. To name a row, give its path in the table, or the end of
+    that path after a slash. The table's encoder computes the vector of a file. The similarity is
+    the cosine of two vectors: 1 means the same direction.
 
-    Without --index, the search reads the whole table and compares each row: it is exact.
+    Without --index, the search compares every row of the table, so it is exact.
     """
     from pomona.analysis.figures.contact_sheet import check_picture
     from pomona.analysis.neighbours.search import search as run

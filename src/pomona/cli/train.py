@@ -51,7 +51,7 @@ _SHOWN_MISTAKES = 5
 @click.option(
     "--test-share",
     type=click.FloatRange(0, 0.9),
-    help="The share of each class to test on; 0 tests nothing.  [default: 0.2]",
+    help="The share of each class to test on; 0 means no test.  [default: 0.2]",
 )
 @click.option(
     "--seed",
@@ -64,8 +64,8 @@ _SHOWN_MISTAKES = 5
     "--encoder",
     type=as_path,
     metavar="FILE",
-    help="The encoder that made the table. The classifier's file then contains it, and needs no "
-    "other file to classify images.",
+    help="The encoder that made the table. The classifier's file then contains it, and "
+    "'pomona classify' needs no other file.",
 )
 @click.option(
     "--plot",
@@ -80,7 +80,7 @@ _SHOWN_MISTAKES = 5
     default=2.0,
     show_default=True,
     metavar="GIB",
-    help="If the training vectors take more, they are kept in a file in $TMPDIR.",
+    help="If the training vectors take more, they are stored in a file in $TMPDIR.",
 )
 @AS_JSON
 def train(
@@ -95,7 +95,7 @@ def train(
     memory_gib: float,
     as_json: bool,
 ) -> None:
-    """Train a classifier on the labels of TABLE, test it on other images, and write it.
+    """Train a classifier on the labels of TABLE, test it on other images, and write it to a file.
 
     It is a logistic regression on the standardised vectors (a linear probe). Cross-validation
     chooses the strength of its regularisation. Images without a vector or a label are skipped.
@@ -150,7 +150,7 @@ def _tell_notes(done: Training) -> None:
     if not done.converged:
         notes.append("the solver did not converge: a better classifier may exist")
     if done.in_file:
-        notes.append("the vectors did not fit into --memory and were kept in a file")
+        notes.append("the vectors did not fit into --memory and were stored in a file")
     for note in notes:
         say(f"note: {note}")
 
