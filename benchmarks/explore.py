@@ -105,19 +105,19 @@ class Measured(NamedTuple):
 
 def measured(*command: str | Path) -> tuple[str, str, Measured]:
     """Output, stderr, and resource usage of a command."""
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as said:
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
         started = time.perf_counter()
-        process = subprocess.Popen([sys.executable, *command], stdout=out, stderr=said)
+        process = subprocess.Popen([sys.executable, *command], stdout=out, stderr=errors)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)
-        for file in (out, said):
+        for file in (out, errors):
             file.seek(0)
-        told, words = out.read(), said.read()
+        output, words = out.read(), errors.read()
     if process.returncode:
         sys.exit(f"{command}: {words}")
     cpu = usage.ru_utime + usage.ru_stime
-    return told, words, Measured(seconds, cpu, usage.ru_maxrss / 1024)
+    return output, words, Measured(seconds, cpu, usage.ru_maxrss / 1024)
 
 
 def row(what: str, took: Measured, note: str = "") -> None:
@@ -142,16 +142,16 @@ def main() -> None:
         first = pq.read_table(next(iter(sorted(folder.iterdir()))), columns=["path"])
         queries = first["path"].to_pylist()[: QUERIES * 7 : 7]
         out, _, took = measured("-c", BRUTE_SEARCH, folder, *queries)
-        wanted = json.loads(out)
+        expected = json.loads(out)
         row(f"search, {QUERIES} images, plain numpy", took)
         out, _, took = measured(*pomona, "search", folder, *queries, "--json")
-        row(f"search, {QUERIES} images, exact", took, agreement(out, wanted))
+        row(f"search, {QUERIES} images, exact", took, agreement(out, expected))
         search = (*pomona, "search", folder, *queries, "--json", "--index", index)
-        out, said, took = measured(*search)
-        note = said.strip().rpartition("; ")[2]
+        out, errors, took = measured(*search)
+        note = errors.strip().rpartition("; ")[2]
         row("building the index, and searching it", took, note)
         out, _, took = measured(*search)
-        row(f"search, {QUERIES} images, with the index", took, agreement(out, wanted))
+        row(f"search, {QUERIES} images, with the index", took, agreement(out, expected))
 
         out, _, took = measured("-c", BRUTE_DUPLICATES, folder, str(THRESHOLD))
         pairs = int(out)
@@ -167,14 +167,14 @@ def main() -> None:
             sys.exit(f"{pairs} pairs by numpy, {spare} images to spare by pomona")
 
 
-def agreement(out: str, wanted: dict[str, list[str]]) -> str:
+def agreement(out: str, expected: dict[str, list[str]]) -> str:
     """The share of numpy's results that were found."""
     found = {
         result["path"]: {match["path"] for match in result["matches"]}
         for result in json.loads(out)["results"]
     }
-    same = sum(len(found[query] & set(paths)) for query, paths in wanted.items())
-    return f"{same / sum(map(len, wanted.values())):.1%} of what numpy found"
+    same = sum(len(found[query] & set(paths)) for query, paths in expected.items())
+    return f"{same / sum(map(len, expected.values())):.1%} of what numpy found"
 
 
 if __name__ == "__main__":

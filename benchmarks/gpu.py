@@ -337,10 +337,10 @@ def run_process(
     except OSError:
         smi = None
     before, started = _cpu_seconds(), time.perf_counter()
-    with tempfile.TemporaryFile("w+") as said:
+    with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
             command, env={**os.environ, **(environment or {})}, stdout=subprocess.DEVNULL,
-            stderr=said, text=True,
+            stderr=errors, text=True,
         )  # fmt: skip
         try:
             if meanwhile:
@@ -350,9 +350,9 @@ def run_process(
             process.kill()
             process.wait()
         seconds = time.perf_counter() - started
-        said.seek(0)
+        errors.seek(0)
         if process.returncode:
-            raise RuntimeError(f"code {process.returncode}: {said.read()[-800:]}")
+            raise RuntimeError(f"code {process.returncode}: {errors.read()[-800:]}")
     load.cpu_s = _cpu_seconds() - before
     if smi:
         smi.terminate()

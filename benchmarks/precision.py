@@ -118,15 +118,15 @@ def line(one: Measured, first: Measured, labels: np.ndarray | None) -> str:
     )
 
 
-def measure(model: str, weights: str, images: ImageStore, given: argparse.Namespace) -> list[str]:
+def measure(model: str, weights: str, images: ImageStore, options: argparse.Namespace) -> list[str]:
     exact = build_encoder(model, weights)
     encoders = [Measured(exact), Measured(convert_encoder(exact, "bf16"))]
     started = time.perf_counter()
-    encoders.append(Measured(convert_encoder(exact, "int8", given.images)))
+    encoders.append(Measured(convert_encoder(exact, "int8", options.images)))
     print(f"{model}: calibrated and quantized in {time.perf_counter() - started:.0f} s", flush=True)
     trained = not weights.startswith("untrained:")
-    count = given.count if trained else max(10, given.count // 5)
-    time_speed(encoders, images, count, given.repeats)
+    count = options.count if trained else max(10, options.count // 5)
+    time_speed(encoders, images, count, options.repeats)
     labels = compute_features(encoders, images) if trained else None
     return [line(one, encoders[0], labels) for one in encoders]
 
@@ -140,19 +140,19 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200, help="images in a round of speed")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--write", action="store_true", help="put the table into docs/precision.md")
-    given = parser.parse_args()
-    images = read(given.images)
+    options = parser.parse_args()
+    images = read(options.images)
     with tempfile.TemporaryDirectory(prefix="pomona-bench-") as cache:
         os.environ["POMONA_CACHE"] = cache
-        lines = measure(given.model, given.weights, images, given)
-        for model in given.speed_of:
-            lines += measure(model, "untrained:0", images, given)
+        lines = measure(options.model, options.weights, images, options)
+        for model in options.speed_of:
+            lines += measure(model, "untrained:0", images, options)
     text = (
         f"{dt.date.today().isoformat()}, {machine()}; {len(images.contents):,} files; one core, "
-        f"the fastest of {given.repeats} rounds.\n\n{HEAD}\n" + "\n".join(lines) + "\n"
+        f"the fastest of {options.repeats} rounds.\n\n{HEAD}\n" + "\n".join(lines) + "\n"
     )
     print(text)
-    if given.write:
+    if options.write:
         before, mark, rest = PAGE.read_text().partition("<!-- measured -->\n")
         _, end, after = rest.partition("\n<!-- end -->")
         PAGE.write_text(f"{before}{mark}{text}{end}{after}")

@@ -47,8 +47,8 @@ def take(command: list[str], into: Measured) -> None:
     into.parent_mb = max(into.parent_mb, memory.parent)
 
 
-def commands(images: Path, scratch: Path, given: argparse.Namespace, turn: int) -> dict:
-    weights = ["--weights", given.weights]
+def commands(images: Path, scratch: Path, options: argparse.Namespace, turn: int) -> dict:
+    weights = ["--weights", options.weights]
     table = str(scratch / f"table-{turn}-{images.name}")
     runs = {
         "bare loop, 2 processes": [
@@ -63,9 +63,9 @@ def commands(images: Path, scratch: Path, given: argparse.Namespace, turn: int) 
             "--json",
         ],
     }  # fmt: skip
-    if given.reference_python:
+    if options.reference_python:
         runs["reference notebook, Spark local[2]"] = [
-            given.reference_python,
+            options.reference_python,
             str(HERE / "reference_notebook.py"),
             str(images),
             f"{table}-r.parquet",
@@ -74,24 +74,24 @@ def commands(images: Path, scratch: Path, given: argparse.Namespace, turn: int) 
     return runs
 
 
-def measure(given: argparse.Namespace, scratch: Path) -> dict[tuple[str, int], Measured]:
+def measure(options: argparse.Namespace, scratch: Path) -> dict[tuple[str, int], Measured]:
     from pomona import build_encoder
 
-    encoder = build_encoder(weights=given.weights)
+    encoder = build_encoder(weights=options.weights)
     (scratch / "graph.xml").write_bytes(encoder.graph)
     (scratch / "graph.bin").write_bytes(encoder.constants)
     results: dict[tuple[str, int], Measured] = {}
-    for count in given.counts:
+    for count in options.counts:
         images = scratch / f"images-{count}"
         drawing = [sys.executable, str(HERE / "draw_images.py"), str(images), "--count", str(count)]
         subprocess.run(drawing, check=True, stdout=subprocess.DEVNULL)
-        for name, command in commands(images, scratch, given, 0).items():
+        for name, command in commands(images, scratch, options, 0).items():
             for before in range(_BEFORE.get(name, 0)):
                 timed([*command[:5], f"{command[5]}-warm{before}", *command[6:]])
-        for turn in range(given.repeats):
-            for name, command in commands(images, scratch, given, turn).items():
+        for turn in range(options.repeats):
+            for name, command in commands(images, scratch, options, turn).items():
                 found = results.setdefault((name, count), Measured())
-                if turn and name.startswith("reference") and not given.repeat_reference:
+                if turn and name.startswith("reference") and not options.repeat_reference:
                     continue
                 take(command, found)
     return results
@@ -149,15 +149,15 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--repeat-reference", action="store_true", help="the notebook as often")
     parser.add_argument("--write", action="store_true", help="put the table into RESULTS.md")
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pomona-bench-") as scratch:
-        results = measure(given, Path(scratch))
+        results = measure(options, Path(scratch))
     text = (
         f"{dt.date.today().isoformat()}, {machine()}; JPEGs of 100x100 drawn by "
-        f"`draw_images.py`, {given.repeats} runs.\n\n{table(results, given.counts)}\n"
+        f"`draw_images.py`, {options.repeats} runs.\n\n{table(results, options.counts)}\n"
     )
     print(text)
-    if given.write:
+    if options.write:
         page = HERE / "RESULTS.md"
         before, mark, rest = page.read_text().partition("<!-- measured -->\n")
         _, end, after = rest.partition("\n<!-- end -->")

@@ -63,13 +63,13 @@ def measure(engine: str, images: Path, count: int, table: Path) -> Run:
     command = [*POMONA, "extract", str(images), str(table), *MODEL, "--json"]
     if engine == "spark":
         command += ["--master", "local[2]"]
-    seconds, told, watch = timed(command)
-    if told["ok"] != count:
-        sys.exit(f"{told['ok']} of {count} files are ok: {told}")
+    seconds, report, watch = timed(command)
+    if report["ok"] != count:
+        sys.exit(f"{report['ok']} of {count} files are ok: {report}")
     parts = [path.stat().st_size // 2**20 for path in table.glob("*.parquet")]
-    resume_s, told, _ = timed(command)
-    if told["skipped"] != count:
-        sys.exit(f"{told['skipped']} of {count} files were skipped: {told}")
+    resume_s, report, _ = timed(command)
+    if report["skipped"] != count:
+        sys.exit(f"{report['skipped']} of {count} files were skipped: {report}")
     return Run(engine, count, seconds, resume_s, watch.parent, watch.jvm, watch.worker, parts)
 
 
@@ -88,10 +88,10 @@ def photos(folder: Path, count: int = 200) -> str:
         content = (folder / f"{n % 4}.jpg").read_bytes()
         (folder / f"{n}.jpg").write_bytes(content + f"photo {n}".encode())
     command = [*POMONA, "extract", str(folder), str(folder.with_name("t")), *MODEL, "--json"]
-    seconds, told, watch = timed(command)
+    seconds, report, watch = timed(command)
     size = sum(path.stat().st_size for path in folder.iterdir()) / count / 1e6
     return (
-        f"{told['ok']} JPEGs of 6000x4000 pixels, {size:.1f} MB each: {seconds:.0f} s, at most "
+        f"{report['ok']} JPEGs of 6000x4000 pixels, {size:.1f} MB each: {seconds:.0f} s, at most "
         f"{watch.worker:.0f} MB in a worker process, {watch.parent:.0f} MB in their parent."
     )
 
@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--engines", nargs="*", default=["local", "spark"])
     parser.add_argument("--no-photos", action="store_true")
     parser.add_argument("--write", action="store_true", help="put the tables into SCALE.md")
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pomona-scale-") as name:
         scratch = Path(name)
         # So that no measured run builds the encoder: later runs take it from the cache.
@@ -157,26 +157,26 @@ def main() -> None:
             [*POMONA, "encoder", "build", *MODEL[1:], "-o", str(scratch / "e")], check=True
         )
         runs = []
-        for count in given.counts:
+        for count in options.counts:
             images = scratch / f"images-{count}"
             draw(images, count)
             runs += [
                 measure(engine, images, count, scratch / f"t-{engine}-{count}")
-                for engine in given.engines
+                for engine in options.engines
             ]
-        told = [tables(runs)] if runs else []
-        if given.counts:
-            told.append(steps(scratch / "e", images))
-        if not given.no_photos:
-            told.append(photos(scratch / "photos"))
+        sections = [tables(runs)] if runs else []
+        if options.counts:
+            sections.append(steps(scratch / "e", images))
+        if not options.no_photos:
+            sections.append(photos(scratch / "photos"))
     when = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d")
     page = (
         "# Scale\n\nWritten by `python benchmarks/scale.py --write` on "
         f"{when}, with {os.cpu_count()} cores. "
-        "[docs/scale.md](../docs/scale.md) explains the figures.\n\n" + "\n\n".join(told) + "\n"
+        "[docs/scale.md](../docs/scale.md) explains the figures.\n\n" + "\n\n".join(sections) + "\n"
     )
     print(page)
-    if given.write:
+    if options.write:
         (HERE / "SCALE.md").write_text(page)
 
 

@@ -63,11 +63,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", help="a folder with a folder of images for each class")
     parser.add_argument("--weights", default="imagenet", help="as for 'pomona extract'")
-    given = parser.parse_args()
+    options = parser.parse_args()
     spark = SparkSession.builder.master("local[*]").appName("transfer learning").getOrCreate()
-    encoder = pomona.build_encoder("mobilenet_v2", given.weights)
+    encoder = pomona.build_encoder("mobilenet_v2", options.weights)
     with tempfile.TemporaryDirectory() as table:
-        run(spark, given.photos, table, encoder)
+        run(spark, options.photos, table, encoder)
     spark.stop()
 
 

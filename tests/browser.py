@@ -41,10 +41,10 @@ class Page:
         self._asked.write(json.dumps(message).encode() + b"\0")
         self._asked.flush()
         while True:
-            told = self._read()
-            if told.get("id") == number:
-                assert "error" not in told, told
-                result: dict[str, Any] = told["result"]
+            reply = self._read()
+            if reply.get("id") == number:
+                assert "error" not in reply, reply
+                result: dict[str, Any] = reply["result"]
                 return result
 
     def open(self, file: Path, width: int = 1300, height: int = 900, scheme: str = "light") -> None:
@@ -61,9 +61,9 @@ class Page:
         self.ask("Emulation.setEmulatedMedia", features=features)
 
     def value(self, script: str) -> Any:
-        told = self.ask("Runtime.evaluate", expression=script, returnByValue=True)
-        assert "exceptionDetails" not in told, told
-        return told["result"].get("value")
+        reply = self.ask("Runtime.evaluate", expression=script, returnByValue=True)
+        assert "exceptionDetails" not in reply, reply
+        return reply["result"].get("value")
 
     def wait_for(self, script: str) -> None:
         until = time.monotonic() + _WITHIN_S
@@ -93,8 +93,8 @@ class Page:
         while (byte := self._answered.read(1)) != b"\0":
             assert byte, "Chromium has ended"
             text += byte
-        told: dict[str, Any] = json.loads(text)
-        method, detail = told.get("method"), told.get("params", {})
+        message: dict[str, Any] = json.loads(text)
+        method, detail = message.get("method"), message.get("params", {})
         if method == "Runtime.exceptionThrown":
             self.complaints.append(str(detail["exceptionDetails"]))
         elif method == "Log.entryAdded":
@@ -103,7 +103,7 @@ class Page:
             self.complaints.append(f"console.{detail['type']}")
         elif method == "Network.requestWillBeSent":
             self.requests.append(detail["request"]["url"][:60])
-        return told
+        return message
 
 
 @contextmanager

@@ -133,8 +133,8 @@ def remote(spark: SparkSession, tmp_path: Path) -> str:
 def extract(request: pytest.FixtureRequest, encoder: Encoder, tmp_path: Path) -> Extract:
     """The main job on each engine, and into a table on a Hadoop file system."""
     if request.param == "local":
-        return lambda *given, **more: pomona.extract(
-            *given, encoder=encoder, **more, engine=pomona.LocalEngine(workers=2)
+        return lambda *args, **more: pomona.extract(
+            *args, encoder=encoder, **more, engine=pomona.LocalEngine(workers=2)
         )
     pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
     spark = request.getfixturevalue("spark")
@@ -185,10 +185,10 @@ def connect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         text=True,
     )
     assert server.stdout
-    log, told = [], re.compile(r"Spark Connect server started at: \S+:(\d+)")
+    log, pattern = [], re.compile(r"Spark Connect server started at: \S+:(\d+)")
     for line in server.stdout:
         log.append(line)
-        if started := told.search(line):
+        if started := pattern.search(line):
             break
     else:
         pytest.fail("the Spark Connect server did not start:\n" + "".join(log[-20:]))

@@ -83,9 +83,9 @@ def serving() -> Iterator[ObjectStore]:
 
         def do_GET(self) -> None:
             place, _, query = self.path.partition("?")
-            asked = parse_qs(query, keep_blank_values=True)
-            if "list-type" in asked:
-                prefix, delimiter = (asked.get(n, [""])[0] for n in ("prefix", "delimiter"))
+            parameters = parse_qs(query, keep_blank_values=True)
+            if "list-type" in parameters:
+                prefix, delimiter = (parameters.get(n, [""])[0] for n in ("prefix", "delimiter"))
                 self._answer(200, store.listing(place.strip("/"), prefix, delimiter))
                 return
             self.path = unquote(place)

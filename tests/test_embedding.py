@@ -112,7 +112,7 @@ def test_an_image_that_fails_is_identified_by_its_position(
 
 
 @pytest.mark.parametrize(
-    ("item", "shown"),
+    ("item", "kind"),
     [
         (7, "int"),
         (None, "NoneType"),
@@ -122,9 +122,9 @@ def test_an_image_that_fails_is_identified_by_its_position(
     ],
 )
 def test_the_error_for_an_argument_that_is_not_an_image_names_its_type(
-    item: object, shown: str, encoder: Encoder
+    item: object, kind: str, encoder: Encoder
 ) -> None:
-    with pytest.raises(UsageError, match=rf"images\[0\] is {shown}: give a path, the bytes"):
+    with pytest.raises(UsageError, match=rf"images\[0\] is {kind}: give a path, the bytes"):
         pomona.embed([item], encoder)
 
 

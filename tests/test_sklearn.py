@@ -90,5 +90,5 @@ def test_the_checks_of_scikit_learn_that_need_no_numbers_pass(encoder: Encoder) 
     # `fit` does not look at images, so it accepts a sparse matrix; `transform` refuses it. Version
     # 1.6 has no such check.
     failed.pop("check_estimator_sparse_tag", None)
-    assert {name for name, said in failed.items() if "images[0] is" not in said} == set()
+    assert {name for name, message in failed.items() if "images[0] is" not in message} == set()
     assert len(passed) >= 20

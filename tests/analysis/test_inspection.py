@@ -79,5 +79,5 @@ def test_an_invalid_vector_is_counted_by_its_fault(
 
 
 def test_the_output_is_json_even_if_a_vector_is_not_finite(tmp_path: Path) -> None:
-    told = json.dumps(inspected(tmp_path, [1, np.nan, -np.inf]).to_json(), allow_nan=False)
-    assert json.loads(told)["first_rows"][0]["features"] == [1, None, None]
+    text = json.dumps(inspected(tmp_path, [1, np.nan, -np.inf]).to_json(), allow_nan=False)
+    assert json.loads(text)["first_rows"][0]["features"] == [1, None, None]

@@ -90,15 +90,15 @@ def test_signs_do_not_depend_on_the_library(source: FeatureTable) -> None:
 def test_the_new_table_has_the_same_rows_and_its_own_fingerprint(
     source: FeatureTable, tmp_path: Path
 ) -> None:
-    made = project(source, FeatureTable(tmp_path / "small"), 2)
+    projection = project(source, FeatureTable(tmp_path / "small"), 2)
     before, after = tables.read(source.folder), tables.read(tmp_path / "small")
     assert after.drop_columns("features").equals(before.drop_columns("features"))
     lengths = {None if v is None else len(v) for v in after["features"].to_pylist()}
     assert lengths == {2, None}
-    told = FeatureTable(tmp_path / "small").provenance()
-    assert told["fingerprint"] == made.fingerprint != source.provenance()["fingerprint"]
-    assert told["projection_of"] == source.provenance()["fingerprint"]
-    assert (told["dimension"], told["projection_rows"]) == ("2", "90")
+    provenance = FeatureTable(tmp_path / "small").provenance()
+    assert provenance["fingerprint"] == projection.fingerprint != source.provenance()["fingerprint"]
+    assert provenance["projection_of"] == source.provenance()["fingerprint"]
+    assert (provenance["dimension"], provenance["projection_rows"]) == ("2", "90")
     assert inspect(FeatureTable(tmp_path / "small")).check.passed
 
 
@@ -207,16 +207,16 @@ def test_json_contains_the_share_of_each_component(
     capfd: pytest.CaptureFixture[str], source: FeatureTable, tmp_path: Path
 ) -> None:
     _, out, _ = run(capfd, "project", source.folder, "-k", 3, "-o", tmp_path / "s", "--json")
-    told = json.loads(out)
-    assert (told["rows"], told["vectors"], told["dimension"], told["of_dimension"]) == (
+    result = json.loads(out)
+    assert (result["rows"], result["vectors"], result["dimension"], result["of_dimension"]) == (
         91,
         90,
         3,
         6,
     )
-    shares = told["explained_variance_by_component"]
+    shares = result["explained_variance_by_component"]
     assert shares == sorted(shares, reverse=True)
-    assert sum(shares) == pytest.approx(told["explained_variance"], abs=1e-5)
+    assert sum(shares) == pytest.approx(result["explained_variance"], abs=1e-5)
 
 
 @pytest.mark.parametrize("k", [1, 2])
@@ -258,9 +258,9 @@ def test_spark_writes_the_same_table(
     theirs = open_vectors(FeatureTable(tmp_path / "there")).matrix()
     order = [theirs.paths.to_pylist().index(path) for path in ours.paths.to_pylist()]
     np.testing.assert_allclose(theirs.vectors[order], ours.vectors, atol=1e-3)
-    told = FeatureTable(tmp_path / "there").provenance()
-    assert told["projection"] == "PCA, 3 of 6, by Spark ML"
-    assert told["fingerprint"] == made.fingerprint
+    provenance = FeatureTable(tmp_path / "there").provenance()
+    assert provenance["projection"] == "PCA, 3 of 6, by Spark ML"
+    assert provenance["fingerprint"] == made.fingerprint
     assert (made.rows, len(made.points.labels)) == (91, 90)
 
 

@@ -52,13 +52,13 @@ def test_a_vector_does_not_depend_on_the_other_images_of_a_batch(encoder: Encode
 
 
 def test_the_encoder_records_its_origin(encoder: Encoder) -> None:
-    told = encoder.provenance()
-    assert told["model"] == "mobilenet_v2"
-    assert told["weights"] == "untrained:7"
-    assert told["input_size"] == "224x224"
-    assert told["mean"] == told["std"] == "127.5, 127.5, 127.5"
-    assert told["output"] == "global_average_pooling2d"
-    assert (told["dimension"], told["precision"]) == ("1280", "f32")
+    provenance = encoder.provenance()
+    assert provenance["model"] == "mobilenet_v2"
+    assert provenance["weights"] == "untrained:7"
+    assert provenance["input_size"] == "224x224"
+    assert provenance["mean"] == provenance["std"] == "127.5, 127.5, 127.5"
+    assert provenance["output"] == "global_average_pooling2d"
+    assert (provenance["dimension"], provenance["precision"]) == ("1280", "f32")
 
 
 def test_the_card_has_the_numbers_of_the_network(encoder: Encoder) -> None:
@@ -121,8 +121,10 @@ def test_a_nested_network_is_found_by_its_weights(
 
 
 def test_settings_change_the_input_of_a_known_network(encoder: Encoder) -> None:
-    told = NetworkSettings(size=(96, 160), resize="bilinear", scale=1 / 255, layer="block_1_expand")
-    built = applications.build("mobilenet_v2", "untrained:7", told)
+    settings = NetworkSettings(
+        size=(96, 160), resize="bilinear", scale=1 / 255, layer="block_1_expand"
+    )
+    built = applications.build("mobilenet_v2", "untrained:7", settings)
     spec = built.preprocessing
     assert (spec.height, spec.width, spec.resize) == (96, 160, "bilinear")
     assert (spec.mean, spec.std) == ((0.0,) * 3, pytest.approx((255.0,) * 3))

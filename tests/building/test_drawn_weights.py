@@ -71,8 +71,12 @@ def test_the_file_is_small_enough_for_the_package() -> None:
 
 
 def test_the_encoder_records_the_drawn_weights(drawn_encoder: Encoder) -> None:
-    told = drawn_encoder.provenance()
-    assert (told["model"], told["weights"], told["dimension"]) == ("mobilenet_v2", "drawn", "1280")
+    provenance = drawn_encoder.provenance()
+    assert (provenance["model"], provenance["weights"], provenance["dimension"]) == (
+        "mobilenet_v2",
+        "drawn",
+        "1280",
+    )
 
 
 def test_the_encoder_holds_the_numbers_of_the_file(drawn_encoder: Encoder) -> None:

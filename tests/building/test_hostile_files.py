@@ -90,11 +90,11 @@ def spoilt(path: Path, harm: Harm) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("harm", "said"), HARMS)
+@pytest.mark.parametrize(("harm", "message"), HARMS)
 def test_weights_that_reference_other_files_or_expand_are_refused(
-    tmp_path: Path, harm: Harm, said: str
+    tmp_path: Path, harm: Harm, message: str
 ) -> None:
-    with pytest.raises(EncoderError, match=f"w.h5 .*{said}.*: refused"):
+    with pytest.raises(EncoderError, match=f"w.h5 .*{message}.*: refused"):
         read_weights(spoilt(tmp_path / "w.h5", harm))
 
 
@@ -112,18 +112,18 @@ def archive(path: Path, changed: dict[str, bytes], added: dict[str, bytes]) -> P
 
 def configured(path: Path, **layer: Any) -> Path:
     with zipfile.ZipFile(KERAS) as before:
-        told = json.loads(before.read("config.json"))
-    told["config"]["layers"][1] |= layer
-    return archive(path, {"config.json": json.dumps(told).encode()}, {})
+        config = json.loads(before.read("config.json"))
+    config["config"]["layers"][1] |= layer
+    return archive(path, {"config.json": json.dumps(config).encode()}, {})
 
 
-@pytest.mark.parametrize(("harm", "said"), HARMS)
+@pytest.mark.parametrize(("harm", "message"), HARMS)
 def test_a_model_whose_weights_reference_other_files_or_expand_is_refused(
-    tmp_path: Path, harm: Harm, said: str
+    tmp_path: Path, harm: Harm, message: str
 ) -> None:
     weights = spoilt(tmp_path / "w.h5", harm).read_bytes()
     path = archive(tmp_path / "a.keras", {"model.weights.h5": weights}, {})
-    with pytest.raises(EncoderError, match=f"a.keras .*{said}.*: refused"):
+    with pytest.raises(EncoderError, match=f"a.keras .*{message}.*: refused"):
         load_model(path, trust=False)
 
 
@@ -294,7 +294,7 @@ def test_any_bytes_named_onnx_have_a_digest_or_give_one_clear_error(
 
 
 @pytest.mark.parametrize(
-    ("card", "said"),
+    ("card", "message"),
     [
         ("mean = " + "[" * 100_000, "is not valid TOML"),
         ("mean = " + "9" * 4000, "expected a number"),
@@ -305,10 +305,10 @@ def test_any_bytes_named_onnx_have_a_digest_or_give_one_clear_error(
         ("size = 1\nsize = 2", "is not valid TOML"),
     ],
 )
-def test_a_hostile_card_is_one_clear_error(tmp_path: Path, card: str | bytes, said: str) -> None:
+def test_a_hostile_card_is_one_clear_error(tmp_path: Path, card: str | bytes, message: str) -> None:
     path = tmp_path / "a.toml"
     path.write_bytes(card if isinstance(card, bytes) else card.encode())
-    with pytest.raises(EncoderError, match=said):
+    with pytest.raises(EncoderError, match=message):
         NetworkSettings.from_toml(path)
 
 
@@ -437,7 +437,9 @@ def test_a_graph_whose_shape_contradicts_its_encoder_is_refused() -> None:
     mean = opset.reduce_mean(opset.convert(pixels, "f32"), np.array([1, 2, 3]), keep_dims=False)
     model = openvino.Model([opset.unsqueeze(mean, np.array([1]))], [pixels])  # (1, 1), not (1, 3)
     graph, constants = serialized(model)
-    told = {field.name: getattr(SMALL, field.name) for field in SMALL.__dataclass_fields__.values()}
-    wrong = Encoder(**told | {"graph": graph, "constants": constants})
+    fields = {
+        field.name: getattr(SMALL, field.name) for field in SMALL.__dataclass_fields__.values()
+    }
+    wrong = Encoder(**fields | {"graph": graph, "constants": constants})
     with pytest.raises(EncoderError, match=r"expected one from \(1, 8, 6, 3\) to \(1, 3\)"):
         runtime_for(wrong)

@@ -26,10 +26,10 @@ def test_a_card_beside_the_file_replaces_options(tmp_path: Path) -> None:
     encoder = build.build_encoder(tmp_path / "fruit.tflite")
     assert encoder.preprocessing.resize == "bilinear"
     assert_gives(encoder, VECTORS["backbone"])
-    told = NetworkSettings(resize="lanczos")
-    assert build.build_encoder(tmp_path / "fruit.tflite", settings=told).preprocessing.resize == (
-        "lanczos"
-    )
+    settings = NetworkSettings(resize="lanczos")
+    assert build.build_encoder(
+        tmp_path / "fruit.tflite", settings=settings
+    ).preprocessing.resize == ("lanczos")
     (tmp_path / "fruit.tflite.toml").write_text(card.replace("bilinear", "box"))
     assert build.build_encoder(tmp_path / "fruit.tflite").preprocessing.resize == "box"
 
@@ -67,14 +67,14 @@ def test_a_card_may_start_with_a_byte_order_mark(tmp_path: Path) -> None:
 
 
 def test_scale_mean_and_std_are_combined() -> None:
-    told = NetworkSettings(scale=1 / 255, mean=[0.5, 0.25, 0.0], std=0.5)
-    spec = encoder_from(FILES / "bare.tflite", told).preprocessing
+    settings = NetworkSettings(scale=1 / 255, mean=[0.5, 0.25, 0.0], std=0.5)
+    spec = encoder_from(FILES / "bare.tflite", settings).preprocessing
     assert spec.mean == pytest.approx((127.5, 63.75, 0))
     assert spec.std == pytest.approx((127.5,) * 3)
-    assert told.over(NetworkSettings(mean=9.0, resize="box")) == NetworkSettings(
+    assert settings.over(NetworkSettings(mean=9.0, resize="box")) == NetworkSettings(
         scale=1 / 255, mean=[0.5, 0.25, 0.0], std=0.5, resize="box"
     )
-    assert NetworkSettings(scale=2.0).over(told) == NetworkSettings(scale=2.0)
+    assert NetworkSettings(scale=2.0).over(settings) == NetworkSettings(scale=2.0)
 
 
 @pytest.mark.parametrize(
@@ -106,9 +106,9 @@ ANYTHING = st.one_of(
 
 
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(KEYS, ANYTHING)))
-def test_settings_are_refused_or_survive_a_round_trip(told: dict[str, Any]) -> None:
+def test_settings_are_refused_or_survive_a_round_trip(options: dict[str, Any]) -> None:
     try:
-        settings = NetworkSettings(**told)
+        settings = NetworkSettings(**options)
     except EncoderError:
         return
     assert NetworkSettings.from_json(json.loads(json.dumps(settings.to_json()))) == settings

@@ -44,18 +44,18 @@ def test_extract_json_is_one_object_on_stdout(
     capfd: pytest.CaptureFixture[str], pictures: Path, tmp_path: Path, encoder: Encoder
 ) -> None:
     _, out, _ = extract(capfd, pictures, tmp_path / "t", "--json", "--workers", "1")
-    told = json.loads(out)
-    assert {k: told[k] for k in ("files", "ok", "failed", "skipped", "model_loads")} == {
+    result = json.loads(out)
+    assert {k: result[k] for k in ("files", "ok", "failed", "skipped", "model_loads")} == {
         "files": 14,
         "ok": 11,
         "failed": 3,
         "skipped": 0,
         "model_loads": 1,
     }
-    assert told["encoder"] == encoder.fingerprint
-    assert told["table"] == str(tmp_path / "t")
-    assert told["seconds"] > 0
-    assert told["images_per_second"] > 0
+    assert result["encoder"] == encoder.fingerprint
+    assert result["table"] == str(tmp_path / "t")
+    assert result["seconds"] > 0
+    assert result["images_per_second"] > 0
 
 
 def test_options_reach_the_job(
@@ -172,7 +172,7 @@ def test_invalid_use_is_one_line_with_exit_code_2_and_writes_nothing(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ("extract a", "Missing argument 'TABLE' (see pomona extract --help)"),
         (
@@ -189,11 +189,11 @@ def test_invalid_use_is_one_line_with_exit_code_2_and_writes_nothing(
     ],
 )
 def test_a_click_error_names_its_command_and_has_no_inner_full_stop(
-    capfd: pytest.CaptureFixture[str], arguments: str, said: str
+    capfd: pytest.CaptureFixture[str], arguments: str, message: str
 ) -> None:
     code, _, err = run(capfd, *arguments.split())
     assert code == 2
-    assert err.endswith(f"{said}\n")
+    assert err.endswith(f"{message}\n")
     assert ". (" not in err
 
 
@@ -220,8 +220,8 @@ def test_inspect_shows_counts_check_provenance_and_rows(
     assert (code, err) == (0, "")
     assert "14 rows, 11 ok, 3 failed" in out
     assert "11 of the right length, without NaN, not all zero" in out
-    for shown in ("Apple Red 1", "Poire d'été", "truncated", encoder.fingerprint, "untrained:7"):
-        assert shown in out
+    for text in ("Apple Red 1", "Poire d'été", "truncated", encoder.fingerprint, "untrained:7"):
+        assert text in out
 
 
 def test_inspect_json_has_the_same_content(
@@ -229,14 +229,14 @@ def test_inspect_json_has_the_same_content(
 ) -> None:
     extract(capfd, pictures, tmp_path / "t", "--label", "none")
     _, out, _ = run(capfd, "inspect", tmp_path / "t", "--json", "--rows", "2")
-    told = json.loads(out)
-    assert told["rows"] == 14
-    assert told["statuses"] == {"ok": 11, "empty": 1, "truncated": 1, "unsupported": 1}
-    assert (told["labels"], told["unlabelled"]) == ({}, 14)
-    assert told["check"]["passed"] is True
-    assert told["check"]["dimension"] == 1280
-    assert told["provenance"] == {**encoder.provenance(), "decode": "exact"}
-    assert len(told["first_rows"]) == 2
+    result = json.loads(out)
+    assert result["rows"] == 14
+    assert result["statuses"] == {"ok": 11, "empty": 1, "truncated": 1, "unsupported": 1}
+    assert (result["labels"], result["unlabelled"]) == ({}, 14)
+    assert result["check"]["passed"] is True
+    assert result["check"]["dimension"] == 1280
+    assert result["provenance"] == {**encoder.provenance(), "decode": "exact"}
+    assert len(result["first_rows"]) == 2
 
 
 def test_models_lists_and_shows(capfd: pytest.CaptureFixture[str]) -> None:

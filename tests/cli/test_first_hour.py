@@ -138,14 +138,14 @@ def test_messages_are_printed_above_the_progress_bar(bar: str) -> None:
         check=True,
     )
     os.close(theirs)
-    shown = b""
+    output = b""
     with suppress(OSError):  # Linux reports the end this way
         while piece := os.read(ours, 65536):
-            shown += piece
+            output += piece
     os.close(ours)
-    assert b"starting" in shown
+    assert b"starting" in output
     # The bar's line is erased before the message is written.
-    assert b"\x1b[2Kpomona: words" in shown
+    assert b"\x1b[2Kpomona: words" in output
 
 
 @pytest.mark.parametrize("before", ["pomona", "pomona encoder", "pomona extract"])
@@ -230,8 +230,8 @@ def test_inspect_shows_counts_first_and_provenance_last(
     capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     _, out, _ = run(capfd, "inspect", many_failed(tmp_path / "t", 2))
-    wanted = [" 1 ok, 2 failed", "dimension:", "classes:", "corrupt: file", "label", "provenance"]
-    places = [out.index(text) for text in wanted]
+    expected = [" 1 ok, 2 failed", "dimension:", "classes:", "corrupt: file", "label", "provenance"]
+    places = [out.index(text) for text in expected]
     assert places == sorted(places)
 
 
@@ -303,11 +303,11 @@ def _empty_paths() -> Iterator[Any]:
             if getattr(each.type, "func", None) not in {as_path, as_file}:
                 continue
             if isinstance(each, click.Argument):
-                given = ["" if each is argument else "x" for argument in arguments]
+                values = ["" if each is argument else "x" for argument in arguments]
             else:
-                given = [each.opts[-1], "", *("x" for _ in arguments)]
-            shown = each.human_readable_name if isinstance(each, click.Argument) else each.opts[-1]
-            yield pytest.param([*names, *given], shown, id=" ".join([*names, shown]))
+                values = [each.opts[-1], "", *("x" for _ in arguments)]
+            name = each.human_readable_name if isinstance(each, click.Argument) else each.opts[-1]
+            yield pytest.param([*names, *values], name, id=" ".join([*names, name]))
 
 
 @pytest.mark.parametrize(("arguments", "name"), list(_empty_paths()))
@@ -454,7 +454,7 @@ def test_a_built_encoder_is_found_by_its_fingerprint(
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"model": "resnet50"}, "network: model mobilenet_v2 and resnet50"),
         ({"weights": "drawn"}, "weights: untrained:7 and drawn"),
@@ -467,7 +467,7 @@ def test_a_built_encoder_is_found_by_its_fingerprint(
         ({"weights": "x", "precision": "bf16"}, "weights: untrained:7 and x; precision: f32 and"),
     ],
 )
-def test_the_difference_between_two_encoders_is_named(change: dict[str, str], said: str) -> None:
+def test_the_difference_between_two_encoders_is_named(change: dict[str, str], message: str) -> None:
     known = {
         "fingerprint": "1" * 64,
         "model": "mobilenet_v2",
@@ -476,7 +476,7 @@ def test_the_difference_between_two_encoders_is_named(change: dict[str, str], sa
         "resize": "bicubic",
         "output": "pool",
     }
-    assert said in differences(known, known | change)
+    assert message in differences(known, known | change)
 
 
 def test_the_error_for_a_table_of_another_encoder_names_the_difference(

@@ -76,7 +76,7 @@ def test_every_parameter_in_a_message_belongs_to_a_command() -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "shown"),
+    ("message", "expected"),
     [
         ("raise it with `max_pixels`", "raise it with --max-pixels"),
         ("choose others with `globs`", "choose others with --glob"),
@@ -90,5 +90,5 @@ def test_every_parameter_in_a_message_belongs_to_a_command() -> None:
         ("Keras: the layer `dense_7` or `dense`", "Keras: the layer `dense_7` or `dense`"),
     ],
 )
-def test_parameters_are_shown_as_options(message: str, shown: str) -> None:
-    assert in_options(message) == shown
+def test_parameters_are_shown_as_options(message: str, expected: str) -> None:
+    assert in_options(message) == expected

@@ -68,9 +68,9 @@ def test_each_command_warns_once_in_one_line(
         encoder=drawn_table.parent / "drawn.encoder",
         out=tmp_path / "out",
     )
-    told = run(capfd, *words.split())
-    assert told.count(LINE) == 1, told
-    (line,) = [each for each in told.splitlines() if LINE in each]
+    result = run(capfd, *words.split())
+    assert result.count(LINE) == 1, result
+    (line,) = [each for each in result.splitlines() if LINE in each]
     assert "for real work use --weights imagenet" in line
 
 

@@ -66,9 +66,9 @@ def test_every_command_reads_a_table_in_an_object_store_like_a_local_one(
     for command, *rest in commands:
         here = _told(capfd, command, str(near), *rest)
         there = _told(capfd, command, far, *rest)
-        for told in (here, there):
+        for result in (here, there):
             for name in ("seconds", "bytes"):  # the page contains the table's name
-                told.pop(name, None)
+                result.pop(name, None)
         assert there == json.loads(json.dumps(here).replace(str(near), far)), command
     labels = [a.label for a in pomona.classify(classifier, far)]
     assert labels == [a.label for a in pomona.classify(classifier, near)]

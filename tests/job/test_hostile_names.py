@@ -160,10 +160,10 @@ def test_circular_links_end_and_links_out_of_the_source_are_followed(
         source, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1)
     )
     rows = tables.read(tmp_path / "t").to_pylist()
-    told = {
+    labels = {
         (row["path"].removeprefix(f"file:{source}/"), row["label"], row["status"]) for row in rows
     }
-    assert told == {
+    assert labels == {
         ("a/one.png", "a", "ok"),
         ("a/three.png", "a", "ok"),
         ("b/two.png", "b", "ok"),

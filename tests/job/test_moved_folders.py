@@ -39,10 +39,10 @@ def test_a_moved_folder_is_reused_and_its_old_rows_are_deleted(
     folder.rename(moved)
     for file in moved.iterdir():
         os.utime(file, (1e9, 1e9))  # a copy has a different time
-    told = extract(moved, table, dry_run=True, resume=pomona.Resume(prune=True, missing=True))
+    planned = extract(moved, table, dry_run=True, resume=pomona.Resume(prune=True, missing=True))
     assert tables.read(table).num_rows == 4
     done = extract(moved, table, resume=pomona.Resume(prune=True, missing=True))
-    assert told.changes == done.changes
+    assert planned.changes == done.changes
     assert (done.changes.taken_over, done.changes.new, done.changes.missing) == (3, 1, 3)
     assert (done.ok, done.failed) == (0, 1)
     # This run computed the file without a vector again, so the next run knows its digest.
@@ -169,16 +169,16 @@ def test_a_kept_row_is_reported_with_its_folder_and_without_advice_to_prune(
     (folder / "a disk").mkdir()
     (folder / "0.png").rename(folder / "a disk" / "0.png")
     command = ["extract", str(folder), str(tmp_path / "t"), "--encoder", str(tmp_path / "e")]
-    told = []
+    outputs = []
     for more in ([], ["--prune"]):
         with pytest.raises(SystemExit) as ended:
             main([*command, *more])
         assert not ended.value.code
-        told.append(capfd.readouterr().out)
+        outputs.append(capfd.readouterr().out)
         (folder / "a disk" / "0.png").unlink(missing_ok=True)
-    assert "kept: 1 row whose folder does not exist or is empty" in told[1]
-    assert f"--gone '{folder / 'a disk'}'" in told[1]
-    assert "--prune" not in told[1]
+    assert "kept: 1 row whose folder does not exist or is empty" in outputs[1]
+    assert f"--gone '{folder / 'a disk'}'" in outputs[1]
+    assert "--prune" not in outputs[1]
 
 
 def test_missing_rows_are_found_even_if_all_rows_of_a_part_file_are_recomputed(

@@ -72,7 +72,7 @@ def listing(files: list[ImageFile]) -> Listing:
     return Listing("/photos", lambda *_: iter(files), lambda path: path not in listed)
 
 
-def plan(files: list[ImageFile], rows: Any, **asked: Any) -> Plan:
+def plan(files: list[ImageFile], rows: Any, **options: Any) -> Plan:
     chosen = {"relabel": False, "retry_failed": False, "prune": False, "missing": Missing()}
     return Plan(
         listing(files),
@@ -80,7 +80,7 @@ def plan(files: list[ImageFile], rows: Any, **asked: Any) -> Plan:
         parse_label_rule("none"),
         provenance={},
         max_pixels=10**9,
-        **(chosen | asked),
+        **(chosen | options),
     )
 
 
@@ -104,14 +104,14 @@ def test_the_steps_leave_each_listed_file_with_one_current_row(
     files = [
         ImageFile(path_of_row(path), size, modified) for path, (size, modified) in source.items()
     ]
-    made = plan(files, Rows(rows), retry_failed=retry_failed, prune=prune)
+    planned = plan(files, Rows(rows), retry_failed=retry_failed, prune=prune)
     left = dict(rows)
 
     def delete(keys: set[bytes]) -> None:
         for path in [path for path in left if keys_of([path])[0] in keys]:
             del left[path]
 
-    for step in made.steps():
+    for step in planned.steps():
         assert not isinstance(step, TakeOver | Relabel)
         if step.rows:
             delete(set().union(*step.rows.values()))
@@ -126,7 +126,7 @@ def test_the_steps_leave_each_listed_file_with_one_current_row(
     }
     gone = {path: row for path, row in rows.items() if path not in source}
     assert left == expected | ({} if prune else gone)
-    changes = made.changes
+    changes = planned.changes
     assert changes.new + changes.changed + changes.retried + changes.unchanged == len(source)
     assert changes.gone == len(gone)
 
@@ -140,21 +140,21 @@ def test_rows_of_deleted_files_are_deleted_last() -> None:
 
 
 def test_asking_whether_a_plan_has_steps_loses_none() -> None:
-    made = plan([ImageFile(f"/p/{n}.jpg", 1, 1) for n in range(5)], NO_ROWS)
-    assert made.has_steps()
-    assert made.has_steps()
-    assert [file.path for step in made.steps() for file in step.files] == [
+    planned = plan([ImageFile(f"/p/{n}.jpg", 1, 1) for n in range(5)], NO_ROWS)
+    assert planned.has_steps()
+    assert planned.has_steps()
+    assert [file.path for step in planned.steps() for file in step.files] == [
         f"/p/{n}.jpg" for n in range(5)
     ]
-    assert not made.has_steps()
+    assert not planned.has_steps()
 
 
 # On a disk ---------------------------------------------------------------------------------------
 
 
-def job(pictures: Path, table: Path, encoder: Encoder, **asked: Any) -> Job:
+def job(pictures: Path, table: Path, encoder: Encoder, **options: Any) -> Job:
     paths = JobPaths(str(pictures), str(table))
-    return Job(paths, encoder, parse_label_rule("parent"), EXACT, **asked)
+    return Job(paths, encoder, parse_label_rule("parent"), EXACT, **options)
 
 
 def content(folder: Path) -> dict[str, str]:
@@ -212,8 +212,8 @@ def test_a_run_lists_its_source_once_and_reads_each_footer_once(
         read[file] += 1
         return read_metadata(file, **more)
 
-    def listing_counted(self: Source, *given: Any) -> Iterator[ImageFile]:
-        for file in files(self, *given):
+    def listing_counted(self: Source, *args: Any) -> Iterator[ImageFile]:
+        for file in files(self, *args):
             seen.append(file)
             yield file
 

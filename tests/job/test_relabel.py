@@ -32,10 +32,10 @@ def test_labels_change_in_place_without_the_network_and_later_runs_keep_them(
     pomona.extract(pictures, table, encoder=encoder, engine=pomona.LocalEngine(workers=1))
     before = without_labels(table)
     csv.write_text("file;class\nimage 3;ripe\nimage 1.png;green\nempty.jpg;green\n")
-    told = extract(pictures, table, label=f"csv:{csv}", dry_run=True)
+    planned = extract(pictures, table, label=f"csv:{csv}", dry_run=True)
     assert labels(table)["image 3.jpg"] == "Apple Red 1"
     done = extract(pictures, table, label=f"csv:{csv}")
-    assert told.changes == done.changes
+    assert planned.changes == done.changes
     assert (done.changes.relabelled, done.changes.labelled, done.model_loads) == (14, 3, 0)
     assert (done.ok, done.skipped) == (0, 14)
     named = {name: label for name, label in labels(table).items() if label}
@@ -153,17 +153,17 @@ def test_the_command_line_reports_label_changes(
     csv.write_text("path,label\nimage 3.jpg,ripe\n")
     rule = ["--label", f"csv:{csv}"]
     assert "labels would be changed: 14" in run(*rule, "--dry-run")
-    said = run(*rule)
-    assert "labels changed: 14\n" in said
-    assert "labels: 1 of 14 images has a label" in said
-    assert said.startswith("no image to compute: 14 images already done\n")
+    output = run(*rule)
+    assert "labels changed: 14\n" in output
+    assert "labels: 1 of 14 images has a label" in output
+    assert output.startswith("no image to compute: 14 images already done\n")
     csv.write_text("path,label\nimage 3.jpg,raw\n")
-    told = json.loads(run("--json"))
-    assert (told["labels_changed"], told["labelled"], told["model_loads"]) == (1, 1, 0)
-    assert told["label"] == f"csv:{csv}"
+    result = json.loads(run("--json"))
+    assert (result["labels_changed"], result["labelled"], result["model_loads"]) == (1, 1, 0)
+    assert result["label"] == f"csv:{csv}"
     csv.write_text("path,label\nIMG_1.JPG,red\n")
     assert run(*rule, code=2).count("\n") == 1
     csv.unlink()
-    said = run(code=2)
-    assert "an earlier run labelled TABLE by --label csv:" in said
-    assert said.count("\n") == 1
+    output = run(code=2)
+    assert "an earlier run labelled TABLE by --label csv:" in output
+    assert output.count("\n") == 1

@@ -30,7 +30,7 @@ def extract(request: pytest.FixtureRequest, encoder: Encoder) -> Extract:
         engine = pomona.SparkEngine(spark=request.getfixturevalue("spark"))
     else:
         engine = pomona.LocalEngine(workers=1)
-    return lambda *given, **more: pomona.extract(*given, encoder=encoder, engine=engine, **more)
+    return lambda *args, **more: pomona.extract(*args, encoder=encoder, engine=engine, **more)
 
 
 def draw(path: Path, seed: int = 0, *, time: float | None = None) -> None:
@@ -174,11 +174,11 @@ def test_a_dry_run_reports_the_work_and_changes_nothing(
     (pictures / "Apple Red 1" / "image 1.png").unlink()
     before = {path: path.read_bytes() for path in (tmp_path / "t").iterdir()}
     resume = pomona.Resume(retry_failed=True, prune=True)
-    told = extract(pictures, tmp_path / "t", dry_run=True, resume=resume)
+    planned = extract(pictures, tmp_path / "t", dry_run=True, resume=resume)
     assert {path: path.read_bytes() for path in (tmp_path / "t").iterdir()} == before
     done = extract(pictures, tmp_path / "t", resume=resume)
-    assert told.changes == done.changes
-    assert (told.ok, told.failed, told.dry_run) == (0, 0, True)
+    assert planned.changes == done.changes
+    assert (planned.ok, planned.failed, planned.dry_run) == (0, 0, True)
     assert (done.changes.new, done.changes.changed, done.changes.retried) == (1, 1, 3)
     assert_equals_one_run(tmp_path / "t", pictures, encoder)
 

@@ -73,9 +73,9 @@ def run(
     return ended.returncode, ended.stderr
 
 
-def kept(said: str) -> int:
-    found = re.search(r"stopped: ([\d,]+) images? of this run (?:is|are) kept", said)
-    assert found, said
+def kept(output: str) -> int:
+    found = re.search(r"stopped: ([\d,]+) images? of this run (?:is|are) kept", output)
+    assert found, output
     return int(found[1].replace(",", ""))
 
 
@@ -102,12 +102,12 @@ def test_a_signal_in_the_first_minute_keeps_finished_rows(
 ) -> None:
     table = tmp_path / "t"
     options = ("--encoder", encoder_file, "--workers", "2")
-    ended, said = run(pictures, table, *options, number=number, done=20)
+    ended, output = run(pictures, table, *options, number=number, done=20)
     assert ended == code
-    assert "a second Ctrl-C or SIGTERM stops at once" in said
+    assert "a second Ctrl-C or SIGTERM stops at once" in output
     before = tables.read(table)
     assert 20 <= len(before) < 600
-    assert len(before) == kept(said)
+    assert len(before) == kept(output)
     assert all(path.suffix == ".parquet" for path in table.iterdir())
     summary = pomona.extract(pictures, table, encoder=encoder, engine=pomona.LocalEngine(workers=2))
     assert (summary.skipped, summary.ok) == (len(before), 600 - len(before))
@@ -151,9 +151,9 @@ def test_a_second_signal_stops_at_once_and_leaves_complete_files(
     (source / "stuck.png").write_bytes(drawn.encode(drawn.picture(17, 17), "PNG"))
     monkeypatch.setenv("PYTHONPATH", str(POISON))
     options = ("--encoder", encoder_file, "--workers", "1", "--image-timeout", "10000")
-    ended, said = run(source, table, *options, done=1, times=2)
+    ended, output = run(source, table, *options, done=1, times=2)
     assert ended == 130
-    assert "stopped" in said
+    assert "stopped" in output
     assert not list(table.glob("_staging*"))
     assert all(path.suffix == ".parquet" for path in table.glob("*"))
     monkeypatch.delenv("PYTHONPATH")
@@ -164,9 +164,9 @@ def test_a_second_signal_stops_at_once_and_leaves_complete_files(
 def test_a_signal_before_the_first_image_reports_that_none_is_kept(
     pictures: Path, tmp_path: Path, encoder_file: str
 ) -> None:
-    ended, said = run(pictures, tmp_path / "t", "--encoder", encoder_file, done=0)
+    ended, output = run(pictures, tmp_path / "t", "--encoder", encoder_file, done=0)
     assert ended == 130
-    assert "no image of this run was done" in said
+    assert "no image of this run was done" in output
     assert not (tmp_path / "t").exists()
 
 
@@ -203,9 +203,9 @@ def test_a_single_image_is_reported_in_the_singular(tmp_path: Path, encoder_file
     source = tmp_path / "one"
     source.mkdir()
     (source / "a.png").write_bytes(drawn.encode(drawn.picture(9, 9), "PNG"))
-    ended, said = run(source, tmp_path / "t", "--encoder", encoder_file, done=1)
+    ended, output = run(source, tmp_path / "t", "--encoder", encoder_file, done=1)
     assert ended == 130
-    assert "1 image of this run is kept in" in said
+    assert "1 image of this run is kept in" in output
 
 
 @pytest.mark.spark
@@ -218,11 +218,11 @@ def test_spark_keeps_finished_rows_if_its_whole_process_group_gets_the_signal(
 ) -> None:
     """Terminals send Ctrl-C this way, and `timeout` SIGTERM."""
     to_all = "os.killpg(0, int(number))"
-    ended, said = run_on_spark(pictures, tmp_path / "t", encoder_file, to_all, number)
-    assert ended == code, said
-    assert "Traceback" not in said
+    ended, output = run_on_spark(pictures, tmp_path / "t", encoder_file, to_all, number)
+    assert ended == code, output
+    assert "Traceback" not in output
     before = tables.read(tmp_path / "t")
-    assert len(before) == kept(said) > 0
+    assert len(before) == kept(output) > 0
     assert all(path.suffix == ".parquet" for path in (tmp_path / "t").iterdir())
     summary = pomona.extract(
         pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=2)
@@ -238,10 +238,10 @@ def test_kept_rows_are_reported_even_if_the_signal_ends_the_jvm_of_spark(
     """systemd sends the signal to every process of a service."""
     to_all = "end_the_jvm(); os.kill(os.getpid(), int(number))"
     table = tmp_path / "t"
-    ended, said = run_on_spark(pictures, table, encoder_file, to_all, signal.SIGTERM, done=250)
-    assert ended == 143, said
+    ended, output = run_on_spark(pictures, table, encoder_file, to_all, signal.SIGTERM, done=250)
+    assert ended == 143, output
     kept_rows = len(tables.read(table))
-    assert kept_rows == kept(said) > 0
+    assert kept_rows == kept(output) > 0
     summary = pomona.extract(pictures, table, encoder=encoder, engine=pomona.LocalEngine(workers=2))
     assert (summary.skipped, len(tables.rows(table))) == (kept_rows, 600)
 
@@ -377,11 +377,11 @@ def test_waves_of_a_local_master_end_early_and_are_kept_in_a_remote_table(
 ) -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(tempfile, "tempdir", str(tmp_path))
-        kept, said = stop_remote_run(1)
+        kept, output = stop_remote_run(1)
         assert not list(tmp_path.glob("pomona-*"))
     assert 0 < len(kept) < 60
     assert set(kept) == {"quick"}  # the blocked task has started no image
-    assert "stopping after the images in hand" in said
+    assert "stopping after the images in hand" in output
 
 
 @pytest.mark.spark
@@ -390,12 +390,12 @@ def test_waves_of_a_cluster_finish_and_are_kept_in_a_remote_table(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("pomona.spark.storage.hadoop.table.has_workers_here", lambda _: False)
-    kept, said = stop_remote_run(1)
+    kept, output = stop_remote_run(1)
     assert len(kept) in {20, 40, 60}  # whole waves: the running ones and one finished wave
     assert "held" in kept
-    told = re.search(r"stopping after the running waves, (\d+) images: .* a second Ctrl-C", said)
-    assert told, said
-    assert int(told[1]) in {20, 40}
+    match = re.search(r"stopping after the running waves, (\d+) images: .* a second Ctrl-C", output)
+    assert match, output
+    assert int(match[1]) in {20, 40}
 
 
 @pytest.mark.spark

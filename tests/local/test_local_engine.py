@@ -446,10 +446,10 @@ def test_ctrl_c_leaves_only_complete_files_and_no_process(pictures: Path, tmp_pa
         time.sleep(0.05)
     workers = children(process.pid)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "stopped" in said
-    assert "Traceback" not in said
+    assert "stopped" in errors
+    assert "Traceback" not in errors
     left = list(tmp_path.glob("t/*"))
     assert all(path.suffix == ".parquet" for path in left)
     assert workers

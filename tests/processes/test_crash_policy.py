@@ -47,9 +47,9 @@ def test_a_process_that_ends_on_the_canary_is_included_in_the_reported_count():
     policy = CrashPolicy()
     for number in range(ENDS_IN_A_ROW):
         policy.ended_over([number])
-    said = str(policy.ended_over_canary("the process was ended by SIGKILL"))
-    assert said.startswith(f"{ENDS_IN_A_ROW + 1} worker processes in a row ended")
-    assert "SIGKILL" in said
+    message = str(policy.ended_over_canary("the process was ended by SIGKILL"))
+    assert message.startswith(f"{ENDS_IN_A_ROW + 1} worker processes in a row ended")
+    assert "SIGKILL" in message
 
 
 def test_processes_that_end_without_an_image_end_the_run_unless_rows_are_kept_in_between():

@@ -80,8 +80,8 @@ def test_a_wheel_installation_names_the_packages(
             "pandas<3,>=2.0; extra == 'spark'",
             'scikit-learn>=1.5; python_version > "3" and extra == "analysis"',
         )
-        told = install_command("analysis")
-        assert told.endswith("pip install 'matplotlib>=3.8' 'scikit-learn>=1.5'")
+        command = install_command("analysis")
+        assert command.endswith("pip install 'matplotlib>=3.8' 'scikit-learn>=1.5'")
 
 
 def test_an_installation_from_a_source_folder_names_the_folder(

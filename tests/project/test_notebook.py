@@ -29,7 +29,7 @@ NOTEBOOK = REPOSITORY / "examples" / "quickstart.ipynb"
 def run_cells(notebook: dict[str, Any]) -> list[str]:
     """Run the cells in one namespace; return what each displays: HTML, text and printed output."""
     names: dict[str, Any] = {"__name__": "__main__"}
-    shown = []
+    outputs = []
     for cell in notebook["cells"]:
         if cell["cell_type"] != "code":
             continue
@@ -44,8 +44,8 @@ def run_cells(notebook: dict[str, Any]) -> list[str]:
                 if value is not None:
                     html = getattr(value, "_repr_html_", None)
                     text = html() if html else repr(value)
-        shown.append(printed.getvalue() + text)
-    return shown
+        outputs.append(printed.getvalue() + text)
+    return outputs
 
 
 def test_the_notebook_runs_from_first_to_last_and_shows_its_results(
@@ -53,8 +53,8 @@ def test_the_notebook_runs_from_first_to_last_and_shows_its_results(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(NOTEBOOK.parent), *sys.path])
-    shown = run_cells(json.loads(NOTEBOOK.read_text("utf-8")))
-    everything = "\n".join(shown)
+    outputs = run_cells(json.loads(NOTEBOOK.read_text("utf-8")))
+    everything = "\n".join(outputs)
     assert "200 vectors, 3 images without one" in everything
     assert "<b>features: 200 vectors of 1,280 numbers, 5 labels, 3 images without a vector</b>" in (
         everything

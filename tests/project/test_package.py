@@ -76,21 +76,21 @@ def test_a_wheel_contains_every_file_of_the_package(tmp_path: Path) -> None:
 def test_every_dependency_is_pinned() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"].values()
-    wanted = [*project["dependencies"], *(name for extra in extras for name in extra)]
+    required = [*project["dependencies"], *(name for extra in extras for name in extra)]
     lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
     pinned = {line.partition("==")[0].lower() for line in lines if "==" in line}
-    assert {w.partition(">")[0].partition("[")[0].lower() for w in wanted} <= pinned
+    assert {w.partition(">")[0].partition("[")[0].lower() for w in required} <= pinned
 
 
 def test_the_oldest_constraints_pin_the_minimum_of_every_dependency() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     tried_elsewhere = {"spark", "connect"}  # make test-spark-3.5
-    wanted = list(project["dependencies"])
-    wanted += [line for name in extras.keys() - tried_elsewhere for line in extras[name]]
+    required = list(project["dependencies"])
+    required += [line for name in extras.keys() - tried_elsewhere for line in extras[name]]
     lines = (REPOSITORY / "constraints-oldest.txt").read_text().splitlines()
     pinned = dict(line.lower().split("==") for line in lines if "==" in line)
-    for line in wanted:
+    for line in required:
         name, _, minimum = line.partition(">=")
         version = pinned[name.lower()].split(".")
         parts = minimum.partition(",")[0].split(".")

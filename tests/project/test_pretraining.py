@@ -98,8 +98,8 @@ def test_furniture_is_named_by_its_catalogue(guides: ModuleType, tmp_path: Path)
         catalogue.writestr("PluginFurnitureCatalog.properties", "\n".join([*lines, "name#9=Bed"]))
         for i, colour in enumerate(["red", "blue"]):
             catalogue.writestr(f"a/{i}.png", cut_out(colour))
-    told = list(guides.furniture(tmp_path))
-    assert told == [("chair", cut_out("red")), ("sofa", cut_out("blue"))]
+    items = list(guides.furniture(tmp_path))
+    assert items == [("chair", cut_out("red")), ("sofa", cut_out("blue"))]
 
 
 def test_half_the_pixels_are_half_the_work(schedule: ModuleType) -> None:
@@ -131,16 +131,16 @@ def test_a_description_depends_on_the_position_in_the_picture(tmp_path: Path) ->
     image[0, 8:24, 8:24] = (0.9, -0.5, -0.5)
     brighter = image * 1.05
     elsewhere = image[:, ::-1]
-    told, alike, moved = describe(np.concatenate([image, brighter, elsewhere]))
-    assert told.shape == (dictionary.SIZE,)
-    assert np.linalg.norm(told - alike) < 0.5 * np.linalg.norm(told - moved)
+    description, alike, moved = describe(np.concatenate([image, brighter, elsewhere]))
+    assert description.shape == (dictionary.SIZE,)
+    assert np.linalg.norm(description - alike) < 0.5 * np.linalg.norm(description - moved)
 
 
 @pytest.mark.parametrize(
-    ("share", "told"), [("classes", "class"), ("descriptions", "description"), ("crops", "crop")]
+    ("share", "name"), [("classes", "class"), ("descriptions", "description"), ("crops", "crop")]
 )
 def test_gradients_of_the_targets_are_slopes_of_the_loss(
-    share: str, told: str, monkeypatch: pytest.MonkeyPatch
+    share: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heads = of_pretraining("heads")
     monkeypatch.setattr(heads, "SMOOTHING", 0.0)  # the reported loss excludes it
@@ -162,7 +162,7 @@ def test_gradients_of_the_targets_are_slopes_of_the_loss(
             asked(features + s * by_features * along[0], parameters + s * by_parameters * along[1])
             for s in (-1, 1)
         ]
-        low, high = (end[1].told[told] for end in ends)
+        low, high = (end[1].told[name] for end in ends)
         slope = (answer.by_features * along[0]).sum() * (by_features > 0)
         slope += (answer.by_parameters * along[1]).sum() * (by_parameters > 0)
         assert 2 * (high - low) / 2e-6 == pytest.approx(slope, rel=1e-3)

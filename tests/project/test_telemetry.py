@@ -198,8 +198,8 @@ def test_the_users_own_setting_for_onnx_runtime_is_respected(tmp_path: Path) -> 
         "import_onnxruntime()\n"
         "print(os.environ.get('ORT_DISABLE_TELEMETRY'))"
     )
-    told = run_at_home(tmp_path / "a", code, ORT_DISABLE_TELEMETRY="0")
-    assert told.stdout == "0\n"
+    result = run_at_home(tmp_path / "a", code, ORT_DISABLE_TELEMETRY="0")
+    assert result.stdout == "0\n"
     assert any("deviceid" in file for file in files_in(tmp_path / "a"))
     assert run_at_home(tmp_path / "b", code).stdout == "None\n"
     assert files_in(tmp_path / "b") == []

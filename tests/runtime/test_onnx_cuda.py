@@ -42,14 +42,14 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def starts(monkeypatch: pytest.MonkeyPatch, start: Any) -> list[dict[str, Any]]:
     """Replace the start of a session by `start(providers)`; return the options of each start."""
-    asked: list[dict[str, Any]] = []
+    started: list[dict[str, Any]] = []
 
     def session(_graph: bytes, _options: Any, providers: Any, **more: Any) -> Any:
-        asked.append({"providers": providers, **more})
+        started.append({"providers": providers, **more})
         return start(providers)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
-    return asked
+    return started
 
 
 class Session:
@@ -88,11 +88,11 @@ def test_cuda_libraries_are_loaded_before_the_session_and_nothing_is_printed(
         return Session(CUDA, CPU)
 
     monkeypatch.setattr(onnxruntime, "preload_dlls", preload, raising=False)
-    asked = starts(monkeypatch, start)
+    started = starts(monkeypatch, start)
     assert new_session(b"", "it").get_providers()[0] == CUDA
     assert order == ["libraries", "session"]
     assert capfd.readouterr() == ("", "")
-    (providers,) = (each["providers"] for each in asked)
+    (providers,) = (each["providers"] for each in started)
     assert providers[0][1]["use_tf32"] == "0"
 
 

@@ -32,12 +32,12 @@ class Device:
     def get_providers(self) -> list[str]:
         return ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
-    def run(self, names: Any, given: dict[str, np.ndarray]) -> Any:
-        (images,) = given.values()
+    def run(self, names: Any, inputs: dict[str, np.ndarray]) -> Any:
+        (images,) = inputs.values()
         self.sizes.append(len(images))
         if len(images) > self._room:
             raise RuntimeError("Failed to allocate memory for requested buffer")
-        return self._session.run(names, given)
+        return self._session.run(names, inputs)
 
 
 def on_a_device(path: Path, monkeypatch: pytest.MonkeyPatch, room: int) -> tuple[Any, Device]:

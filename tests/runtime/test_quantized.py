@@ -93,9 +93,9 @@ def quantized_network(
             *pooled,
         ]
     elif style == "qoperator":
-        given = ["rounded", "scale", "zero", "kernel", "kernel_scale", "kernel_zero"]
-        given += ["made_scale", "made_zero"]
-        nodes = [first, node("QLinearConv", given, ["made"], strides=[2, 2]), *pooled]
+        inputs = ["rounded", "scale", "zero", "kernel", "kernel_scale", "kernel_zero"]
+        inputs += ["made_scale", "made_zero"]
+        nodes = [first, node("QLinearConv", inputs, ["made"], strides=[2, 2]), *pooled]
     else:
         dense = (np.sign(rng.normal(size=(3072, 8))) * 127).astype(np.int8)
         dense[:, ::2] = 127
@@ -110,11 +110,11 @@ def quantized_network(
         ]
     if also_signed:
         arrays |= {"other_zero": np.int8(0), "other": np.ones((8, 8, 1, 1), np.int8)}
-        given = ["again", "made_scale", "other_zero", "other", "kernel_scale", "kernel_zero"]
+        inputs = ["again", "made_scale", "other_zero", "other", "kernel_scale", "kernel_zero"]
         nodes[2:2] = [
             node("DequantizeLinear", ["made", "made_scale", "made_zero"], ["between"]),
             node("QuantizeLinear", ["between", "made_scale", "other_zero"], ["again"]),
-            node("QLinearConv", [*given, "made_scale", "other_zero"], ["signed"]),
+            node("QLinearConv", [*inputs, "made_scale", "other_zero"], ["signed"]),
         ]
         nodes[5] = node("DequantizeLinear", ["signed", "made_scale", "other_zero"], ["map"])
     graph = helper.make_graph(
@@ -282,8 +282,8 @@ def test_pomonas_own_int8_computes_a_product_of_activations_in_float32() -> None
         return openvino.Model([product(pixels)], [pixels])
 
     weights = opset8.convert(opset8.constant(np.ones((4, 4), np.int8)), "f32")
-    assert _fits_16_bits(network(lambda given: opset8.matmul(given, weights, False, False)))
-    assert not _fits_16_bits(network(lambda given: opset8.matmul(given, given, False, True)))
+    assert _fits_16_bits(network(lambda x: opset8.matmul(x, weights, False, False)))
+    assert not _fits_16_bits(network(lambda x: opset8.matmul(x, x, False, True)))
 
 
 @pytest.mark.parametrize("instructions", [*NO_VNNI, "AVX512_CORE_VNNI", "ALL"])

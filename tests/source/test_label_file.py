@@ -144,8 +144,8 @@ def test_a_csv_file_that_matches_no_image_is_refused_with_an_example_of_each_sid
     tmp_path: Path,
 ) -> None:
     labels = rule(tmp_path, "path,label\nIMG_7.JPG,red\n")
-    told = r"line 2 has 'IMG_7.JPG', an image is file:/data/x/0001.*: give that path, or its end"
-    with pytest.raises(UsageError, match=told):
+    message = r"line 2 has 'IMG_7.JPG', an image is file:/data/x/0001.*: give that path, or its end"
+    with pytest.raises(UsageError, match=message):
         check_label_rule(labels, lambda: IMAGES)
 
 

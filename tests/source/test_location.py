@@ -69,7 +69,7 @@ def test_only_uris_of_other_file_systems_are_remote(uri: str, remote: bool) -> N
 
 
 @pytest.mark.parametrize(
-    ("given", "one_spelling"),
+    ("location", "one_spelling"),
     [
         ("hdfs:/x/y", "hdfs:///x/y"),
         ("dbfs:/x", "dbfs:///x"),
@@ -82,15 +82,15 @@ def test_only_uris_of_other_file_systems_are_remote(uri: str, remote: bool) -> N
         ("file:/x", "file:/x"),
     ],
 )
-def test_a_location_has_one_canonical_form(given: str, one_spelling: str) -> None:
-    assert canonical(given) == canonical(one_spelling) == one_spelling
+def test_a_location_has_one_canonical_form(location: str, one_spelling: str) -> None:
+    assert canonical(location) == canonical(one_spelling) == one_spelling
 
 
 @pytest.mark.parametrize(
-    "given", ["file:/x/y", "file:///x/y", "file://localhost/x/y", "FILE:/x/y", "//x/y", "/x/y"]
+    "location", ["file:/x/y", "file:///x/y", "file://localhost/x/y", "FILE:/x/y", "//x/y", "/x/y"]
 )
-def test_every_form_of_a_file_uri_gives_its_path(given: str) -> None:
-    assert local_path(given) == "/x/y"
+def test_every_form_of_a_file_uri_gives_its_path(location: str) -> None:
+    assert local_path(location) == "/x/y"
 
 
 @pytest.mark.parametrize(
@@ -128,22 +128,22 @@ REFUSED = [
 
 
 @pytest.mark.usefixtures("pictures")
-@pytest.mark.parametrize(("given", "told"), REFUSED)
+@pytest.mark.parametrize(("location", "message"), REFUSED)
 def test_a_location_that_is_not_local_is_refused_with_a_remedy_and_nothing_is_written(
-    given: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    location: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(UsageError, match=told):
-        check_here(given, "--weights", UsageError)
-    for source, table in ((given, "t"), ("pictures", given)):
-        with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
+        check_here(location, "--weights", UsageError)
+    for source, table in ((location, "t"), ("pictures", location)):
+        with pytest.raises(UsageError, match=message):
             pomona.extract(source, table, engine=pomona.LocalEngine(workers=1))
     assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.usefixtures("pictures")
-@pytest.mark.parametrize("given", ["dbfs:/Volumes/x", "C:\\photos\\x", "file:///C:/x"])
+@pytest.mark.parametrize("location", ["dbfs:/Volumes/x", "C:\\photos\\x", "file:///C:/x"])
 @pytest.mark.parametrize(
     "command",
     [
@@ -153,26 +153,26 @@ def test_a_location_that_is_not_local_is_refused_with_a_remedy_and_nothing_is_wr
     ],
 )
 def test_every_command_refuses_a_location_that_is_not_local(
-    command: str, given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: str, location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
-    found = CliRunner().invoke(app, [word.replace("{}", given) for word in command.split()])
+    found = CliRunner().invoke(app, [word.replace("{}", location) for word in command.split()])
     assert isinstance(found.exception, UsageError), found.output
     assert re.search("not on this machine: |is a Windows path", str(found.exception))
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("given", ["C:\\photos\\x", "file:///C:/x", "https://example.org/x"])
+@pytest.mark.parametrize("location", ["C:\\photos\\x", "file:///C:/x", "https://example.org/x"])
 def test_images_encoders_and_tables_at_unsupported_addresses_are_refused(
-    given: str, tmp_path: Path
+    location: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match="is a Windows path|is a web address"):
-        pomona.FeatureTable.at(given)
+        pomona.FeatureTable.at(location)
     with pytest.raises(UsageError, match="is a Windows path|is a web address"):
-        pomona.build_encoder("mobilenet_v2", given)
+        pomona.build_encoder("mobilenet_v2", location)
     with pytest.raises(OSError, match="is a Windows path|is a web address"):
-        read_file(given)
+        read_file(location)
     assert not list(tmp_path.iterdir())
 
 
@@ -183,8 +183,11 @@ def test_an_output_file_may_be_a_file_uri_but_not_a_remote_uri(
         with written_whole(Path(f"{prefix}{tmp_path}/{number}"), UsageError) as draft:
             draft.write_text("new")
         assert (tmp_path / str(number)).read_text() == "new"
-    told = "the file s3a://bucket/x .*: write it here, and copy it there"
-    with pytest.raises(UsageError, match=told), written_whole(Path("s3a://bucket/x"), UsageError):
+    message = "the file s3a://bucket/x .*: write it here, and copy it there"
+    with (
+        pytest.raises(UsageError, match=message),
+        written_whole(Path("s3a://bucket/x"), UsageError),
+    ):
         pass
 
 

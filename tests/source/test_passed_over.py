@@ -53,10 +53,10 @@ def test_the_command_reports_skipped_files_in_text_in_json_and_before_a_run(
     command = ["extract", str(source), str(tmp_path / "t"), "--encoder", str(encoder_file)]
     command += ["--exclude", "drafts/", "--workers", "1"]
     for more in (["--dry-run"], []):
-        told = CliRunner().invoke(app, [*command, *more])
-        assert told.exit_code == 0, told.output
-        assert "skipped: 2 .mov, 1 .cr2, 1 without extension\n" in told.output
-        assert "excluded: 3 hidden, 2 drafts/, 1 #recycle, 1 @eaDir, " in told.output
+        result = CliRunner().invoke(app, [*command, *more])
+        assert result.exit_code == 0, result.output
+        assert "skipped: 2 .mov, 1 .cr2, 1 without extension\n" in result.output
+        assert "excluded: 3 hidden, 2 drafts/, 1 #recycle, 1 @eaDir, " in result.output
     found = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
     assert {key: found[key] for key in TOLD} == TOLD
     assert found["skipped"] == len(TAKEN)
@@ -102,9 +102,9 @@ def test_both_engines_list_the_same_files_and_count_the_same(
         exclude=patterns,
         engine=pomona.SparkEngine(spark=spark),
     )
-    told = TOLD | {"excluded": TOLD["excluded"] | {"nothing/": 0}}
+    expected = TOLD | {"excluded": TOLD["excluded"] | {"nothing/": 0}}
     for run in (here, there, far):
-        assert run.passed_over.to_json() == told
+        assert run.passed_over.to_json() == expected
     rows = tables.read(tmp_path / "here")
     found = {row["path"].removeprefix(f"file:{source}/"): row for row in rows.to_pylist()}
     assert set(found) == set(TAKEN)

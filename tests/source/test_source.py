@@ -29,16 +29,16 @@ DECODED = {
 
 
 def listed(
-    given: object, *globs: str, table: str | None = None, exclude: Sequence[str] = ()
+    location: object, *globs: str, table: str | None = None, exclude: Sequence[str] = ()
 ) -> list[ImageFile]:
-    source = Source(str(given), Selection(globs, tuple(exclude)), table)
+    source = Source(str(location), Selection(globs, tuple(exclude)), table)
     source.check()
-    return list(Listing(str(given), source.files, source.is_gone).files())
+    return list(Listing(str(location), source.files, source.is_gone).files())
 
 
-def passed_over(given: object, *globs: str, exclude: Sequence[str] = ()) -> PassedOver:
-    source = Source(str(given), Selection(globs, tuple(exclude)))
-    listing = Listing(str(given), source.files, source.is_gone)
+def passed_over(location: object, *globs: str, exclude: Sequence[str] = ()) -> PassedOver:
+    source = Source(str(location), Selection(globs, tuple(exclude)))
+    listing = Listing(str(location), source.files, source.is_gone)
     list(listing.files())
     return listing.passed_over
 
@@ -357,13 +357,13 @@ def test_the_error_for_a_source_without_images_lists_the_known_extensions(tmp_pa
         listing_of(tmp_path).check()
 
 
-@pytest.mark.parametrize("given", ["{}", "{}/", "{}/*", "{}/**/*.jpg", "{}/**"])
+@pytest.mark.parametrize("location", ["{}", "{}/", "{}/*", "{}/**/*.jpg", "{}/**"])
 def test_a_file_is_deleted_if_it_was_in_the_source_and_no_longer_exists(
-    tmp_path: Path, given: str
+    tmp_path: Path, location: str
 ) -> None:
     touch(tmp_path / "in" / "there.jpg", tmp_path / "in" / "x" / "there.jpg")
     (tmp_path / "in" / "broken.jpg").symlink_to("nowhere")
-    source = Source(given.format(tmp_path / "in"))
+    source = Source(location.format(tmp_path / "in"))
     assert source.is_gone(f"file:{tmp_path}/in/gone.jpg")
     assert source.is_gone(f"file:{tmp_path}/in/x/gone.jpg")
     assert not source.is_gone(f"file:{tmp_path}/in/there.jpg")
@@ -448,10 +448,10 @@ def test_folders_may_be_deeper_than_pythons_stack(abyss: Path) -> None:
 @pytest.mark.parametrize("slashes", ["//", "///", "file:/", "file://", "file:///"])
 def test_a_file_has_one_uri_for_any_number_of_leading_slashes(tmp_path: Path, slashes: str) -> None:
     touch(tmp_path / "a.jpg")
-    given = slashes + str(tmp_path).lstrip("/")
-    assert [file.uri for file in listed(given)] == [f"file:{tmp_path}/a.jpg"]
-    assert [file.uri for file in listed(f"{given}/*.jpg")] == [f"file:{tmp_path}/a.jpg"]
-    assert Source(given).is_gone(f"file:{tmp_path}/gone.jpg")
+    location = slashes + str(tmp_path).lstrip("/")
+    assert [file.uri for file in listed(location)] == [f"file:{tmp_path}/a.jpg"]
+    assert [file.uri for file in listed(f"{location}/*.jpg")] == [f"file:{tmp_path}/a.jpg"]
+    assert Source(location).is_gone(f"file:{tmp_path}/gone.jpg")
 
 
 def test_an_existing_file_whose_name_is_not_utf8_does_not_count_as_deleted(tmp_path: Path) -> None:

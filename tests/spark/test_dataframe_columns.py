@@ -54,14 +54,14 @@ def test_columns_may_have_any_name_and_other_columns_are_kept(
     records: DataFrame, encoder: Encoder, tmp_path: Path
 ) -> None:
     renamed = records.withColumnRenamed("taken", "modified")
-    made = pomona.featurize(
+    featurized = pomona.featurize(
         renamed, encoder, image_column="IMAGE.bytes", path_column="Id", label_column="class",
         keep="all",
     )  # fmt: skip
     names = [*FEATURE_SCHEMA.names, "encoder", "id", "Class", "_change_type", "a.b", "meta"]
-    assert made.columns == names
-    made.write.parquet(str(tmp_path / "t"))
-    rows = made.sparkSession.read.parquet(str(tmp_path / "t"))
+    assert featurized.columns == names
+    featurized.write.parquet(str(tmp_path / "t"))
+    rows = featurized.sparkSession.read.parquet(str(tmp_path / "t"))
     shown = rows.selectExpr("*", "cast(modified as string) as shown").collect()
     by_id = {row["id"]: row for row in shown}
     assert sorted(by_id) == [0, 1, 2, 3, 9]
@@ -88,12 +88,12 @@ def test_columns_may_have_any_name_and_other_columns_are_kept(
 def test_an_image_without_a_path_is_identified_by_its_bytes(
     records: DataFrame, encoder: Encoder, tmp_path: Path
 ) -> None:
-    made = pomona.featurize(
+    featurized = pomona.featurize(
         records, encoder, image_column="image.bytes", path_column="image.path",
         keep=["id", "meta.n"], label="parent", isolated=True,
     )  # fmt: skip
-    assert made.columns == [*FEATURE_SCHEMA.names, "encoder", "id", "n"]
-    made.write.parquet(str(tmp_path / "t"))
+    assert featurized.columns == [*FEATURE_SCHEMA.names, "encoder", "id", "n"]
+    featurized.write.parquet(str(tmp_path / "t"))
     table = pomona.FeatureTable.at(tmp_path / "t")
     table.index()
     rows = tables.read(tmp_path / "t").to_pylist()
@@ -106,7 +106,7 @@ def test_an_image_without_a_path_is_identified_by_its_bytes(
 
 
 @pytest.mark.parametrize(
-    ("select", "settings", "told"),
+    ("select", "settings", "message"),
     [
         (["id"], {}, "needs a column 'content' with the bytes.*has id: give image_column="),
         (["id as path", "image.bytes as content"], {"path_column": "key"}, "give path_column="),
@@ -175,11 +175,11 @@ def test_invalid_columns_are_refused_before_a_job_runs(
     encoder: Encoder,
     select: list[str],
     settings: dict[str, object],
-    told: str,
+    message: str,
 ) -> None:
     images = records.selectExpr(*select)
     capfd.readouterr()
-    with pytest.raises(EngineError, match=told) as caught:
+    with pytest.raises(EngineError, match=message) as caught:
         pomona.featurize(images, encoder, **settings)
     assert len(str(caught.value).splitlines()) == 1
     assert capfd.readouterr() == ("", "")  # PySpark logs nothing in addition
@@ -234,22 +234,22 @@ def test_following_the_advice_for_base64_works(
 def test_a_star_keeps_all_columns(
     records: DataFrame, encoder: Encoder, keep: str | list[str]
 ) -> None:
-    made = pomona.featurize(
+    featurized = pomona.featurize(
         records, encoder, image_column="image.bytes", path_column="id", keep=keep
     )
-    assert {"id", "Class", "a.b", "taken"} <= set(made.columns)
+    assert {"id", "Class", "a.b", "taken"} <= set(featurized.columns)
 
 
 def test_columns_to_keep_may_come_from_a_generator(records: DataFrame, encoder: Encoder) -> None:
     names = (name for name in ["id", "taken"])
-    made = pomona.featurize(
+    featurized = pomona.featurize(
         records, encoder, image_column="image.bytes", path_column="id", keep=names
     )
-    assert made.columns[-2:] == ["id", "taken"]
+    assert featurized.columns[-2:] == ["id", "taken"]
 
 
 def test_a_star_among_other_names_keeps_all_columns(records: DataFrame, encoder: Encoder) -> None:
-    made = pomona.featurize(
+    featurized = pomona.featurize(
         records, encoder, image_column="image.bytes", path_column="id", keep=["*", "id"]
     )
-    assert {"id", "Class", "a.b", "taken"} <= set(made.columns)
+    assert {"id", "Class", "a.b", "taken"} <= set(featurized.columns)

@@ -167,9 +167,9 @@ def kill_during(
     with faults.running(run, env=submit_settings()) as process:
         striker = threading.Thread(target=kill_one)
         striker.start()
-        _, said = process.communicate(timeout=240)
+        _, errors = process.communicate(timeout=240)
         striker.join()
-    assert process.returncode == 0, said
+    assert process.returncode == 0, errors
     return bool(struck)
 
 

@@ -89,17 +89,19 @@ def test_a_uri_with_one_slash_is_a_hadoop_uri_and_writes_nothing_to_the_drivers_
         engine=pomona.SparkEngine(spark=spark),
     )
     assert (first.files, again.skipped, len(tables.rows(tmp_path / "far"))) == (14, 14, 14)
-    for given, told in (
+    for location, message in (
         ("dbfs:/x", "dbfs|cannot reach"),
         ("C:/x", "a Windows path"),
         ("http://x/y", "web address"),
     ):
-        with pytest.raises(PomonaError, match=told):
+        with pytest.raises(PomonaError, match=message):
             pomona.extract(
-                given, f"{remote}/other", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+                location, f"{remote}/other", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
             )
-        with pytest.raises(PomonaError, match=told):
-            pomona.extract(pictures, given, encoder=encoder, engine=pomona.SparkEngine(spark=spark))
+        with pytest.raises(PomonaError, match=message):
+            pomona.extract(
+                pictures, location, encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+            )
     assert not list(here.iterdir())
     (here / "hdfs:" / "x").mkdir(parents=True)
     for source, table in (("hdfs:/x", "t"), (str(pictures), "hdfs:/x")):
@@ -154,13 +156,13 @@ def test_a_remote_table_is_resumed_like_a_local_one(
     os.utime(pictures / "Apple Red 1" / "image 3.jpg", (1e9, 1e9))
     (pictures / "Apple Red 1" / "image 1.png").unlink()
     more = {"resume": pomona.Resume(retry_failed=True, prune=True)}
-    told = pomona.extract(
+    planned = pomona.extract(
         source, table, encoder=encoder, dry_run=True, **more, engine=pomona.SparkEngine(spark=spark)
     )
     again = pomona.extract(
         source, table, encoder=encoder, **more, engine=pomona.SparkEngine(spark=spark)
     )
-    assert told.changes == again.changes == Changes(1, 1, 3, 9, 1, 1, labelled=14)
+    assert planned.changes == again.changes == Changes(1, 1, 3, 9, 1, 1, labelled=14)
     pomona.extract(
         source, f"{remote}/fresh", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
     )
@@ -220,9 +222,9 @@ def test_a_kill_during_replacement_of_remote_part_files_neither_loses_nor_duplic
     table = HeldTable(rows._store, rows._copier, FolderLock(tmp_path), "_staging-of-the-killed")
     move = HadoopStore.move
 
-    def killed(self: HadoopStore, *given: Any) -> None:
+    def killed(self: HadoopStore, *args: Any) -> None:
         if moment == "rows are back":
-            move(self, *given)
+            move(self, *args)
         raise Killed
 
     with monkeypatch.context() as patched:
@@ -294,7 +296,7 @@ def test_a_file_that_the_storage_fails_to_delete_stops_the_swap_before_rows_are_
             return False if is_part else self._real.delete(path, recursive)
 
     real = hadoop_store.hadoop_system
-    monkeypatch.setattr(hadoop_store, "hadoop_system", lambda *given: Stubborn(real(*given)))
+    monkeypatch.setattr(hadoop_store, "hadoop_system", lambda *args: Stubborn(real(*args)))
     rows = HadoopTableStore(f"{remote}/far", spark)
     with (
         pytest.raises(TableError, match="cannot delete .*parquet: see whether it may be changed"),
@@ -320,10 +322,10 @@ def test_the_same_run_completes_a_failed_swap_in_a_remote_table(
     move = HadoopStore.move
     failures = iter([TableError("the storage is away for a moment")])
 
-    def failing(self: HadoopStore, *given: Any) -> None:
+    def failing(self: HadoopStore, *args: Any) -> None:
         for error in failures:
             raise error
-        move(self, *given)
+        move(self, *args)
 
     monkeypatch.setattr(HadoopStore, "move", failing)
     with (
@@ -361,14 +363,14 @@ def test_a_second_writer_of_a_remote_table_is_refused_and_a_stale_lease_does_not
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
 ) -> None:
     (tmp_path / "far").mkdir()
-    mark = tmp_path / "far" / "_running-of-another"
-    mark.touch()
+    lease_file = tmp_path / "far" / "_running-of-another"
+    lease_file.touch()
     with pytest.raises(TableError, match="another run is writing .*holds it for 60 s"):
         pomona.extract(
             pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
         )
-    assert list((tmp_path / "far").glob("_*")) == [mark]
-    os.utime(mark, (1e9, 1e9))
+    assert list((tmp_path / "far").glob("_*")) == [lease_file]
+    os.utime(lease_file, (1e9, 1e9))
     assert (
         pomona.extract(
             pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
@@ -485,14 +487,14 @@ def test_a_damaged_part_file_is_named_with_a_remedy(
 def test_removing_a_lease_stops_its_holder(
     spark: SparkSession, tmp_path: Path, remote: str
 ) -> None:
-    with Lease(f"{remote}/far", spark) as mark:
-        mark.check()
+    with Lease(f"{remote}/far", spark) as held_lease:
+        held_lease.check()
         marks = [path for path in (tmp_path / "far").iterdir() if "_running-" in path.name]
         assert marks
         for path in marks:
             path.unlink()
         with pytest.raises(RunError, match="another run may be writing"):
-            mark.check()
+            held_lease.check()
     assert not (tmp_path / "far").exists()
 
 
@@ -520,27 +522,27 @@ def test_a_lapsed_lease_is_not_renewed_once_another_run_holds_it(
 ) -> None:
     monkeypatch.setattr(lease, "_EVERY_S", 0.05)
 
-    def let_lapse(mark: Lease) -> None:  # before the thread that renews it starts
+    def let_lapse(held_lease: Lease) -> None:  # before the thread that renews it starts
         if lapse == "taken away":
-            mark._system.delete(mark._path, False)
+            held_lease._system.delete(held_lease._path, False)
         else:
-            mark._made_at -= 100
+            held_lease._made_at -= 100
 
     monkeypatch.setattr(Lease, "_refuse_others", let_lapse)
-    with Lease(f"{remote}/far", spark) as mark:
-        mark._thread.join(5)
-        assert not mark._thread.is_alive()
+    with Lease(f"{remote}/far", spark) as held_lease:
+        held_lease._thread.join(5)
+        assert not held_lease._thread.is_alive()
         with pytest.raises(RunError, match="another run may be writing"):
-            mark.check()
+            held_lease.check()
 
 
 def test_a_lease_that_could_not_be_renewed_for_long_stops_its_holder(
     spark: SparkSession, remote: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Lease(f"{remote}/far", spark) as mark:
-        monkeypatch.setattr(mark, "_made_at", mark._made_at - 100)
+    with Lease(f"{remote}/far", spark) as held_lease:
+        monkeypatch.setattr(held_lease, "_made_at", held_lease._made_at - 100)
         with pytest.raises(RunError, match="last made 100 s ago, and holds for 60"):
-            mark.check()
+            held_lease.check()
 
 
 def test_glob_characters_may_be_in_a_remote_tables_name(

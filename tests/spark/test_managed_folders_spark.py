@@ -72,8 +72,8 @@ def test_partitions_and_sinks_of_spark_are_readable_by_both_engines_and_not_appe
             assert [(row["features"][0], row["label"]) for row in by_spark.collect()] == [
                 (number, label)
             ]
-    given = pomona.spark.read_features(spark, spark.read.parquet(f"file:{flat}"))
-    assert given.count() == len(LABELS)
+    features = pomona.spark.read_features(spark, spark.read.parquet(f"file:{flat}"))
+    assert features.count() == len(LABELS)
     with pytest.raises(TableError, match="no column 'error'"):
         pomona.spark.read_features(spark, rows.drop("error"))
     with pytest.raises(TableError, match="does not say which encoder made its column features"):
@@ -84,8 +84,8 @@ def test_partitions_and_sinks_of_spark_are_readable_by_both_engines_and_not_appe
             .withColumnRenamed("f", "features")
             .withMetadata("features", {}),
         )
-    made = project_on_spark(f"{remote}/partitioned", str(tmp_path / "small"), 2, spark=spark)
-    assert made.rows == len(LABELS)
+    projection = project_on_spark(f"{remote}/partitioned", str(tmp_path / "small"), 2, spark=spark)
+    assert projection.rows == len(LABELS)
 
 
 @pytest.mark.parametrize("place", ["", "/label=apple"])
@@ -127,8 +127,8 @@ def test_an_unreachable_file_system_is_reported_in_one_line(
     ):
         pomona.spark.read_features(spark, "hdfs://no.host.invalid:1/t")
     images = spark.createDataFrame([("a", b"")], "path string, content binary")
-    told = "cannot read the encoder hdfs://no.host.invalid:1/e: .*UnknownHost.*"
-    with pytest.raises(EncoderError, match=told) as caught:
+    message = "cannot read the encoder hdfs://no.host.invalid:1/e: .*UnknownHost.*"
+    with pytest.raises(EncoderError, match=message) as caught:
         pomona.featurize(images, "hdfs://no.host.invalid:1/e")
     assert len(str(caught.value).splitlines()) == 1
     assert not list(tmp_path.iterdir())

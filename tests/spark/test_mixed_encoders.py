@@ -45,11 +45,11 @@ def images(spark: SparkSession) -> DataFrame:
 
 @pytest.mark.spark
 def test_each_row_records_its_encoder(images: DataFrame, encoder: Encoder) -> None:
-    made = pomona.featurize(images, encoder)
-    said = encoder_of_row(made.collect()[0][ENCODER_COLUMN])
-    assert said == pomona.spark.provenance(made)
-    assert said["fingerprint"] == encoder.fingerprint
-    assert (said["weights"], said["decode"]) == ("untrained:7", "exact")
+    featurized = pomona.featurize(images, encoder)
+    recorded = encoder_of_row(featurized.collect()[0][ENCODER_COLUMN])
+    assert recorded == pomona.spark.provenance(featurized)
+    assert recorded["fingerprint"] == encoder.fingerprint
+    assert (recorded["weights"], recorded["decode"]) == ("untrained:7", "exact")
 
 
 @pytest.mark.spark
@@ -102,8 +102,10 @@ def test_rows_that_lost_their_metadata_are_still_recognised(
     spark: SparkSession, images: DataFrame, encoder: Encoder, other: Encoder, tmp_path: Path
 ) -> None:
     """Iceberg stores rows without this metadata."""
-    made = pomona.featurize(images, encoder)
-    bare = made.select(*(made[name].alias(name, metadata={}) for name in made.columns))
+    featurized = pomona.featurize(images, encoder)
+    bare = featurized.select(
+        *(featurized[name].alias(name, metadata={}) for name in featurized.columns)
+    )
     bare.write.parquet(str(tmp_path / "bare"))
     assert pomona.spark.provenance(spark.read.parquet(str(tmp_path / "bare"))) == {}
     assert pomona.read_features(tmp_path / "bare").provenance["fingerprint"] == encoder.fingerprint

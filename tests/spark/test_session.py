@@ -44,12 +44,12 @@ def test_a_master_in_sparks_defaults_is_found(
     assert master_in_settings() == master
 
 
-@pytest.mark.parametrize("given", ["--master yarn pyspark-shell", "--conf spark.master=yarn x"])
+@pytest.mark.parametrize("arguments", ["--master yarn pyspark-shell", "--conf spark.master=yarn x"])
 def test_a_master_in_the_arguments_overrides_the_defaults(
-    defaults: Path, monkeypatch: pytest.MonkeyPatch, given: str
+    defaults: Path, monkeypatch: pytest.MonkeyPatch, arguments: str
 ) -> None:
     defaults.write_text("spark.master local[2]")
-    monkeypatch.setenv("PYSPARK_SUBMIT_ARGS", given)
+    monkeypatch.setenv("PYSPARK_SUBMIT_ARGS", arguments)
     assert master_in_settings() == "yarn"
 
 
@@ -68,9 +68,9 @@ def run(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a Python program that starts Spark."""
     if shutil.which("java") is None:
         pytest.skip("no Java on this machine")
-    given = {**os.environ, "PYTHONPATH": ":".join(sys.path), **environment}
+    variables = {**os.environ, "PYTHONPATH": ":".join(sys.path), **environment}
     command = [sys.executable, "-c", program]
-    return subprocess.run(command, env=given, capture_output=True, text=True, check=False)
+    return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.spark
@@ -114,9 +114,9 @@ except RunError as error:
 """
     done = run(program, TMPDIR=str(tmp_path))
     assert done.stdout == "Spark could not go on\n", done.stderr
-    told = re.search("Spark's own log is in (.*)", done.stderr)
-    assert told, done.stderr
-    assert Path(told[1]).exists()
+    match = re.search("Spark's own log is in (.*)", done.stderr)
+    assert match, done.stderr
+    assert Path(match[1]).exists()
 
 
 @pytest.mark.parametrize(

@@ -270,9 +270,9 @@ def test_a_table_that_the_server_cannot_reach_is_reported_in_one_line(
 ) -> None:
     with pytest.raises(
         TableError, match=r"Spark cannot read s3://b/t: .*; write s3a:// in"
-    ) as told:
+    ) as caught:
         pomona.spark.read_features(connect, "s3://b/t")
-    assert len(str(told.value).splitlines()) == 1
+    assert len(str(caught.value).splitlines()) == 1
     with pytest.raises(TableError, match=r"Spark cannot read viewfs://far/root/no/table: .*"):
         pomona.spark.read_features(connect, "viewfs://far/root/no/table")
 

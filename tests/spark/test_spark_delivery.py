@@ -127,8 +127,10 @@ def test_a_worker_that_cannot_reach_the_file_ends_the_run_with_one_line(
     store: object_store.ObjectStore, spark: SparkSession, uri: str, pictures: Path, tmp_path: Path
 ) -> None:
     store.then[FILE] = None
-    told = "a worker on .* cannot read the encoder s3a://.*, or send it with `delivery` broadcast$"
-    with pytest.raises(RunError, match=told) as caught:
+    message = (
+        "a worker on .* cannot read the encoder s3a://.*, or send it with `delivery` broadcast$"
+    )
+    with pytest.raises(RunError, match=message) as caught:
         pomona.extract(
             pictures, tmp_path / "t", encoder=uri, engine=pomona.SparkEngine(spark=spark)
         )
@@ -140,8 +142,8 @@ def test_a_file_replaced_after_the_driver_read_it_is_refused(
     store: object_store.ObjectStore, spark: SparkSession, uri: str, encoder: Encoder, pictures: Path
 ) -> None:
     store.then[FILE] = encoder.to_bytes()
-    told = f"was replaced .*, a worker {encoder.fingerprint[:12]}; run it again"
-    with pytest.raises(RunError, match=told):
+    message = f"was replaced .*, a worker {encoder.fingerprint[:12]}; run it again"
+    with pytest.raises(RunError, match=message):
         pomona.extract(
             pictures, pictures.parent / "t", encoder=uri, engine=pomona.SparkEngine(spark=spark)
         )

@@ -133,7 +133,7 @@ def test_a_plan_made_before_spark_started_is_executed_if_still_valid(
         indexed.append(str(self))
         return index(self)
 
-    def started(*given: Any) -> Any:
+    def started(*args: Any) -> Any:
         if changed_in_between:
             pomona.extract(
                 pictures,
@@ -143,7 +143,7 @@ def test_a_plan_made_before_spark_started_is_executed_if_still_valid(
                 engine=pomona.LocalEngine(workers=1),
             )
             indexed.clear()
-        return session(*given)
+        return session(*args)
 
     monkeypatch.setattr(FeatureTable, "index", counted)
     monkeypatch.setattr(extraction, "active_session", lambda: None)
@@ -321,17 +321,19 @@ def test_the_udf_works_in_sql(spark: SparkSession, encoder: Encoder, pictures: P
 
 
 @pytest.mark.parametrize(
-    ("column", "given"),
+    ("column", "kind"),
     [("'a.png'", "str"), ("named_struct('bytes', content)", "struct"), ("array(1)", "ndarray")],
 )
 def test_the_udf_refuses_values_that_are_not_bytes(
-    spark: SparkSession, encoder: Encoder, column: str, given: str
+    spark: SparkSession, encoder: Encoder, column: str, kind: str
 ) -> None:
     from pyspark.errors import PySparkException
 
     images = spark.sql("select X'00' as content").selectExpr(f"{column} as c")
-    told = rf"featurize_udf takes the bytes of images \(binary\), and was given {given}: for base64"
-    with pytest.raises(PySparkException, match=told):
+    message = (
+        rf"featurize_udf takes the bytes of images \(binary\), and was given {kind}: for base64"
+    )
+    with pytest.raises(PySparkException, match=message):
         images.select(pomona.featurize_udf(encoder, spark)("c")).collect()
 
 
@@ -476,8 +478,8 @@ def test_spark_is_not_started_if_there_is_nothing_to_do(
     monkeypatch.setattr(extraction, "session", session)
     on_spark = pomona.SparkEngine(master="local[2]")
     settings: dict[str, Any] = {"encoder": encoder, "engine": on_spark}
-    told = pomona.extract(pictures, tmp_path / "t", dry_run=True, **settings)
-    assert (told.changes.new, told.dry_run) == (14, True)
+    planned = pomona.extract(pictures, tmp_path / "t", dry_run=True, **settings)
+    assert (planned.changes.new, planned.dry_run) == (14, True)
     pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     again = pomona.extract(pictures, tmp_path / "t", **settings)
     assert (again.skipped, again.ok, again.dry_run, started) == (14, 0, False, [])

@@ -145,9 +145,9 @@ def test_a_file_system_that_spark_lacks_is_named_with_a_remedy(
 def _run(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
     if shutil.which("java") is None:
         pytest.skip("no Java on this machine")
-    given = {**os.environ, **environment}
+    variables = {**os.environ, **environment}
     command = [sys.executable, "-c", program]
-    return subprocess.run(command, env=given, capture_output=True, text=True, check=False)
+    return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
 
 
 START = """
@@ -175,20 +175,20 @@ def test_a_java_home_without_java_is_named(tmp_path: Path, monkeypatch: pytest.M
 def test_the_error_of_a_java_that_does_not_start_is_quoted(tmp_path: Path) -> None:
     java = tmp_path / "bin" / "java"
     java.parent.mkdir()
-    said = "Error: Could not create the Java Virtual Machine."
-    java.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1")
+    message = "Error: Could not create the Java Virtual Machine."
+    java.write_text(f"#!/bin/sh\necho '{message}' >&2\nexit 1")
     java.chmod(0o755)
-    told = _run(START, JAVA_HOME=str(tmp_path), TMPDIR=str(tmp_path)).stdout
-    assert f"({said}" in told
-    assert "its log is in" in told
+    output = _run(START, JAVA_HOME=str(tmp_path), TMPDIR=str(tmp_path)).stdout
+    assert f"({message}" in output
+    assert "its log is in" in output
 
 
 @pytest.mark.spark
 def test_the_error_for_a_setting_that_spark_refuses_is_quoted(tmp_path: Path) -> None:
     settings = "--conf spark.executor.memory=10m pyspark-shell"
-    told = _run(START, PYSPARK_SUBMIT_ARGS=settings, TMPDIR=str(tmp_path)).stdout
-    assert "Executor memory 10485760 must be at least" in told
-    assert "An error occurred" not in told
+    output = _run(START, PYSPARK_SUBMIT_ARGS=settings, TMPDIR=str(tmp_path)).stdout
+    assert "Executor memory 10485760 must be at least" in output
+    assert "An error occurred" not in output
 
 
 @pytest.mark.spark
@@ -196,10 +196,10 @@ def test_workers_without_pomona_are_distinguished_from_other_failures(tmp_path: 
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')  # without its packages
     python.chmod(0o755)
-    told = _run(START, PYSPARK_PYTHON=str(python), PYTHONPATH="", TMPDIR=str(tmp_path)).stdout
-    assert "ModuleNotFoundError: No module named 'pomona'" in told
-    assert "PYSPARK_PYTHON" in told
-    assert "--archives" in told
+    output = _run(START, PYSPARK_PYTHON=str(python), PYTHONPATH="", TMPDIR=str(tmp_path)).stdout
+    assert "ModuleNotFoundError: No module named 'pomona'" in output
+    assert "PYSPARK_PYTHON" in output
+    assert "--archives" in output
 
 
 @pytest.mark.spark

@@ -36,9 +36,9 @@ pytestmark = [
 
 
 def test_the_tested_pyspark_is_the_requested_one(spark: SparkSession) -> None:
-    wanted = os.environ.get("POMONA_TEST_SPARK", pyspark.__version__)
-    assert pyspark.__version__.startswith(wanted)
-    assert spark.version.startswith(wanted)
+    version = os.environ.get("POMONA_TEST_SPARK", pyspark.__version__)
+    assert pyspark.__version__.startswith(version)
+    assert spark.version.startswith(version)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_extract_gives_the_same_rows_as_the_embedded_engine(
 def test_every_api_gives_the_same_vectors(
     spark: SparkSession, encoder: Encoder, photos: Path, expected: Path, tmp_path: Path
 ) -> None:
-    wanted = {name: row["features"] for name, row in tables.rows(expected).items()}
+    vectors = {name: row["features"] for name, row in tables.rows(expected).items()}
     reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
     images = reader.load(str(photos))
     images.createOrReplaceTempView("images")
@@ -89,7 +89,7 @@ def test_every_api_gives_the_same_vectors(
     }
     for way, rows in ways.items():
         found = rows.select("path", "features").collect()
-        assert {row["path"].rpartition("/")[2]: row["features"] for row in found} == wanted, way
+        assert {row["path"].rpartition("/")[2]: row["features"] for row in found} == vectors, way
     assert len(pomona.read_features(tmp_path / "f")) == 10
 
 
@@ -150,7 +150,7 @@ def test_each_image_is_computed_once_even_if_a_filter_follows(
 
     monkeypatch.setattr(
         "pomona.spark.dataframe.featurize.encoder_handle",
-        lambda *given: CountingCarrier(encoder_handle(*given)),
+        lambda *args: CountingCarrier(encoder_handle(*args)),
     )
     udf = pomona.featurize_udf(encoder, spark)
     spark.udf.register("counted", udf)

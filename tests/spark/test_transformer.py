@@ -240,10 +240,10 @@ def test_the_transfer_learning_example_reaches_the_expected_error(
 ) -> None:
     example = runpy.run_path(str(REPOSITORY / "examples" / "transfer_learning_spark.py"))
     error = example["run"](spark, str(fruit), str(tmp_path / "t"), encoder, seed=3)
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert error == 0
-    assert "Test error: 0.0000 on " in told
-    assert "unsupported: " in told
+    assert "Test error: 0.0000 on " in output
+    assert "unsupported: " in output
 
 
 PROGRAM = """

@@ -25,8 +25,8 @@ def index(*parts: list[dict[str, object]]) -> RowIndex:
 def state_of(
     known: RowIndex, path: str, size: int | None = 1, modified: int | None = 5
 ) -> FileState:
-    (said,) = known.states([path], [size], [modified])
-    return said
+    (states,) = known.states([path], [size], [modified])
+    return states
 
 
 def test_a_file_without_a_row_is_new() -> None:
@@ -81,10 +81,10 @@ def test_states_equal_those_of_a_dictionary(
             for path, (size, time, ok) in rows.items()
         ]
     )
-    said = known.states(
+    states = known.states(
         list(files), [size for size, _ in files.values()], [time for _, time in files.values()]
     )
-    for path, state in zip(files, said, strict=True):
+    for path, state in zip(files, states, strict=True):
         if path not in rows:
             assert state is FileState.NEW
         elif files[path] != rows[path][:2]:

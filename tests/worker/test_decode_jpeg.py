@@ -303,14 +303,14 @@ def test_reported_jpegs_get_the_right_status(shared_data):
 def test_jpeg_ls_and_a_height_after_the_data_are_reported_as_unsupported() -> None:
     imagecodecs = pytest.importorskip("imagecodecs")
     pixels = np.asarray(picture(20, 20, 3).convert("L"))
-    said = failure(imagecodecs.jpegls_encode(pixels))
-    assert (said.status, str(said)) == ("unsupported", "JPEG: JPEG-LS: not decoded")
+    error = failure(imagecodecs.jpegls_encode(pixels))
+    assert (error.status, str(error)) == ("unsupported", "JPEG: JPEG-LS: not decoded")
     content = bytearray(encode(picture(20, 20, 3), "JPEG"))
     height_at = content.index(b"\xff\xc0") + 5
     content[height_at : height_at + 2] = b"\0\0"
-    said = failure(bytes(content))
-    assert said.status == "unsupported"
-    assert "whose height follows its data (DNL)" in str(said)
+    error = failure(bytes(content))
+    assert error.status == "unsupported"
+    assert "whose height follows its data (DNL)" in str(error)
 
 
 def test_zeros_do_not_replace_blocks_that_a_cut_removed() -> None:

@@ -28,8 +28,8 @@ def test_an_invalid_number_in_a_header_is_quoted_with_the_expected_range(
 ) -> None:
     refused = failure(header.format(value).encode("latin-1") + bytes(64))
     assert refused.status == "corrupt"
-    shown = value[:20].encode("latin-1")
-    assert str(refused).startswith(f"PPM: the {field} is {str(shown)[1:]}")
+    quoted = value[:20].encode("latin-1")
+    assert str(refused).startswith(f"PPM: the {field} is {str(quoted)[1:]}")
     expected = "a finite number other than 0" if field == "scale" else "a whole number from 1 to"
     assert f"expected {expected}" in str(refused)
 
@@ -48,8 +48,8 @@ def test_an_invalid_number_in_a_header_is_quoted_with_the_expected_range(
 def test_an_invalid_sample_in_text_form_is_quoted(content: str, sample: str, highest: int) -> None:
     refused = failure(content.encode())
     assert refused.status == "corrupt"
-    said = f"PPM: a sample is '{sample}', expected a whole number from 0 to {highest}"
-    assert str(refused) == said
+    message = f"PPM: a sample is '{sample}', expected a whole number from 0 to {highest}"
+    assert str(refused) == message
 
 
 @pytest.mark.parametrize("content", ["P5\n2 2\n", "P5\n2", "P5\n2 2\n255\n12", "P2\n2 2\n9\n1 2 3"])

@@ -52,10 +52,10 @@ def chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
         at += 12 + length
 
 
-def with_wrong_checksum(content: bytes, wanted: bytes) -> bytes:
+def with_wrong_checksum(content: bytes, chunk: bytes) -> bytes:
     changed = bytearray(content)
     for name, at, length in chunks(content):
-        if name == wanted:
+        if name == chunk:
             changed[at + length] ^= 0x40
     assert bytes(changed) != content
     return bytes(changed)

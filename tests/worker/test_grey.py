@@ -89,9 +89,9 @@ def test_a_channel_order_that_does_not_fit_the_network_is_refused(
     tmp_path: Path, kind: str, channels: int, order: str
 ) -> None:
     path, _ = network(tmp_path, kind, channels)
-    told = NetworkSettings(scale=1, channel_order=order)
+    settings = NetworkSettings(scale=1, channel_order=order)
     with pytest.raises(EncoderError, match=f"of {channels} channels?, and the .* is {order}"):
-        encoder_from(path, told)
+        encoder_from(path, settings)
 
 
 def test_a_known_network_refuses_grey_pixels() -> None:

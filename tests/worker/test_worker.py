@@ -180,9 +180,9 @@ def test_images_are_prefetched_only_up_to_the_limit() -> None:
 
 
 def test_each_image_is_reported_with_its_status() -> None:
-    told: list[str] = []
-    list(featurize(iter([batch(red(), b"")]), MeanColour(), DecodeOptions(), told.append))
-    assert told == ["ok", "empty"]
+    statuses: list[str] = []
+    list(featurize(iter([batch(red(), b"")]), MeanColour(), DecodeOptions(), statuses.append))
+    assert statuses == ["ok", "empty"]
 
 
 def test_the_pixel_limit_is_an_option() -> None:

@@ -320,10 +320,10 @@ def test_json_of_both_commands_is_one_object(
     capfd: pytest.CaptureFixture[str], fruit: Path, tmp_path: Path
 ) -> None:
     _, out, _ = run(capfd, "train", fruit / "t", "-o", tmp_path / "c", "--json")
-    told = json.loads(out)
-    assert told["evaluation"]["confusion"] == [[2, 0], [0, 2]]
-    assert told["classes"] == ["tall", "wide"]
-    assert told["learnt"] == 12
+    output = json.loads(out)
+    assert output["evaluation"]["confusion"] == [[2, 0], [0, 2]]
+    assert output["classes"] == ["tall", "wide"]
+    assert output["learnt"] == 12
     _, out, _ = run(capfd, "classify", tmp_path / "c", fruit / "t", "--json")
     answers = json.loads(out)["images"]
     assert len(answers) == 17

@@ -112,8 +112,8 @@ def test_empty_files_are_not_duplicates(folder: Path) -> None:
 
 
 def test_different_labels_within_a_group_are_detected(folder: Path) -> None:
-    told = find_duplicates(FeatureTable(folder), 0.99).to_json()
-    assert [group["labels_differ"] for group in told["near"]] == [False, True]
+    result = find_duplicates(FeatureTable(folder), 0.99).to_json()
+    assert [group["labels_differ"] for group in result["near"]] == [False, True]
 
 
 def test_a_near_copy_joins_the_group_with_identical_bytes(folder: Path) -> None:
@@ -185,9 +185,9 @@ def test_a_higher_threshold_is_suggested_only_if_one_exists(
 
 def test_json_contains_every_group(capfd: pytest.CaptureFixture[str], folder: Path) -> None:
     _, out, _ = run(capfd, "duplicates", folder, "--threshold", "0.99", "--groups", 0, "--json")
-    told = json.loads(out)
-    assert [len(told["exact"]), len(told["near"])] == [1, 2]
-    assert told["near"][0]["members"][0] == {
+    result = json.loads(out)
+    assert [len(result["exact"]), len(result["near"])] == [1, 2]
+    assert result["near"][0]["members"][0] == {
         "path": "file:/pictures/a/1.jpg",
         "label": "a",
         "similarity": 1.0,

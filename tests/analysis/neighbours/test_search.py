@@ -225,16 +225,16 @@ def test_a_different_network_file_is_refused_by_its_layers(
 
 
 def test_weights_from_a_file_must_be_given(photos: FeatureTable) -> None:
-    told = photos.provenance() | {"weights": "fruit.weights.h5", "fingerprint": "0" * 64}
+    provenance = photos.provenance() | {"weights": "fruit.weights.h5", "fingerprint": "0" * 64}
     with pytest.raises(EncoderError, match="no weights: give the file as `weights`"):
-        encoder_of_table(told)
+        encoder_of_table(provenance)
 
 
 def test_a_network_from_a_file_must_be_given(photos: FeatureTable) -> None:
-    told = photos.provenance() | {"model": "fruit.keras", "weights": "fruit.keras"}
-    told["fingerprint"] = "f" * 64  # not in any cache
+    provenance = photos.provenance() | {"model": "fruit.keras", "weights": "fruit.keras"}
+    provenance["fingerprint"] = "f" * 64  # not in any cache
     with pytest.raises(EncoderError, match="no weights: give the file as `model`, or the encoder"):
-        encoder_of_table(told)
+        encoder_of_table(provenance)
 
 
 def test_weights_default_to_the_tables_if_only_the_network_is_given(
@@ -385,11 +385,11 @@ def test_without_faiss_the_error_names_the_extra(
 
 def test_the_command_prints_json(capfd: pytest.CaptureFixture[str], table: FeatureTable) -> None:
     code, out, err = run(capfd, "search", table.folder, path_of(3), "d/11.jpg", "-k", 2, "--json")
-    told = json.loads(out)
+    output = json.loads(out)
     assert (code, err) == (0, "")
-    assert (told["method"], told["k"]) == ("exact", 2)
-    assert [result["path"] for result in told["results"]] == [path_of(3), path_of(11)]
-    assert {len(result["matches"]) for result in told["results"]} == {2}
+    assert (output["method"], output["k"]) == ("exact", 2)
+    assert [result["path"] for result in output["results"]] == [path_of(3), path_of(11)]
+    assert {len(result["matches"]) for result in output["results"]} == {2}
 
 
 def test_the_command_shows_label_path_and_similarity(

@@ -163,9 +163,9 @@ def test_the_page_names_the_method_of_its_map(tmp_path: Path, rows: int, method:
     pytest.importorskip("sklearn", reason="t-SNE needs pip install '.[analysis]'")
     folder = tables.write(tmp_path / "t", clustered(rows, 2), ["a"] * rows)
     write_report(FeatureTable(folder), tmp_path / "r.html", ReportOptions(map="tsne"))
-    said = (tmp_path / "r.html").read_text().partition('id="map-said"')[2].partition("</p>")[0]
-    assert method in said
-    assert ("t-SNE" in said) != ("PCA" in said)
+    caption = (tmp_path / "r.html").read_text().partition('id="map-said"')[2].partition("</p>")[0]
+    assert method in caption
+    assert ("t-SNE" in caption) != ("PCA" in caption)
 
 
 # The page ----------------------------------------------------------------------------------------
@@ -211,15 +211,17 @@ def test_labels_and_paths_are_displayed_as_text(page: Path) -> None:
     assert HOSTILE in read.text
     assert "file:/x/Kiwi/<i>.jpg" in read.text
     assert [tag for tag, _ in read.tags].count("script") == 2  # data, and the page's own
-    assert {"i", "b"} & {tag for tag, told in read.tags if "<" in str(told.get("class"))} == set()
+    assert {"i", "b"} & {
+        tag for tag, attributes in read.tags if "<" in str(attributes.get("class"))
+    } == set()
 
 
 def test_the_page_requests_nothing_from_outside(page: Path) -> None:
     read = Read(page.read_text())
     targets = [
         value
-        for _, told in read.tags
-        for name, value in told.items()
+        for _, attributes in read.tags
+        for name, value in attributes.items()
         if name in {"src", "href", "action", "data", "poster", "srcset"}
     ]
     assert all(value and value.startswith(("#", "data:image/webp")) for value in targets)
@@ -228,9 +230,9 @@ def test_the_page_requests_nothing_from_outside(page: Path) -> None:
 
 def test_every_image_has_a_text_and_every_link_a_target(page: Path) -> None:
     read = Read(page.read_text())
-    assert all(told.get("alt") for tag, told in read.tags if tag == "img")
-    names = {told.get("id") for _, told in read.tags}
-    assert all(told["href"][1:] in names for tag, told in read.tags if tag == "a")  # type: ignore[index]
+    assert all(attrs.get("alt") for tag, attrs in read.tags if tag == "img")
+    names = {attrs.get("id") for _, attrs in read.tags}
+    assert all(attrs["href"][1:] in names for tag, attrs in read.tags if tag == "a")  # type: ignore[index]
 
 
 def test_a_deleted_image_is_reported_as_such(page: Path) -> None:
@@ -277,7 +279,11 @@ def test_no_name_label_or_path_becomes_markup(found: Findings, text: str) -> Non
     assert tags(page) == tags(render(with_text(found, "plain"), Pictures(), NOW))
     read = Read(page)
     assert read.text.count(text) >= 20
-    titles = [told["title"] for tag, told in read.tags if tag == "span" and "title" in told]
+    titles = [
+        attributes["title"]
+        for tag, attributes in read.tags
+        if tag == "span" and "title" in attributes
+    ]
     assert titles
     assert set(titles) == {text}
     assert json.loads(read.data)["labels"] == [text]
@@ -332,10 +338,10 @@ def test_json_contains_the_findings(
 ) -> None:
     file = tmp_path / "r.html"
     _, out, _ = run(capfd, "report", folder, "-o", file, "--map", "pca", "--json")
-    told = json.loads(out)
-    assert told["bytes"] == file.stat().st_size
-    assert (told["rows"], told["suspected_mislabels"], told["pictures_missing"]) == (62, 1, 1)
-    assert set(told["seconds"]) == {
+    result = json.loads(out)
+    assert result["bytes"] == file.stat().st_size
+    assert (result["rows"], result["suspected_mislabels"], result["pictures_missing"]) == (62, 1, 1)
+    assert set(result["seconds"]) == {
         "reading the table", "comparing the images", "drawing the map", "reading pictures",
     }  # fmt: skip
 
@@ -357,7 +363,7 @@ def test_a_threshold_that_is_not_a_cosine_is_refused(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def shown(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Page]:
+def browser_page(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Page]:
     if browser.CHROMIUM is None:
         pytest.skip("no Chromium on this machine")
     with browser.chromium(tmp_path_factory.mktemp("profile")) as opened:
@@ -365,9 +371,9 @@ def shown(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[brow
         yield opened
 
 
-def stage(shown: browser.Page) -> list[float]:
+def stage(browser_page: browser.Page) -> list[float]:
     """Left, top, width and height of the map."""
-    box: list[float] = shown.value(
+    box: list[float] = browser_page.value(
         "(() => { scrollTo({top: 0, behavior: 'instant'});"
         " const b = canvas.getBoundingClientRect();"
         " return [b.x, b.y, b.width, b.height] })()"
@@ -376,66 +382,66 @@ def stage(shown: browser.Page) -> list[float]:
 
 
 def test_the_page_loads_without_errors_and_hovering_shows_the_image(
-    shown: browser.Page,
+    browser_page: browser.Page,
 ) -> None:
-    left, top, width, height = stage(shown)
+    left, top, width, height = stage(browser_page)
     for x, y in ((x, y) for y in range(4, int(height), 12) for x in range(4, int(width), 12)):
-        shown.mouse("mouseMoved", left + x, min(top + y, 895))
-        if not shown.value("tip.hidden"):
+        browser_page.mouse("mouseMoved", left + x, min(top + y, 895))
+        if not browser_page.value("tip.hidden"):
             break
-    assert shown.value("tip.querySelector('img, .none') !== null")
+    assert browser_page.value("tip.querySelector('img, .none') !== null")
     assert (
-        shown.value("tip.textContent")
+        browser_page.value("tip.textContent")
         .removeprefix("no picture")
         .startswith(("Kiwi", "Pêche", HOSTILE, "(no label)"))
     )
-    assert shown.complaints == []
-    assert all(request.startswith(("file:", "data:")) for request in shown.requests)
+    assert browser_page.complaints == []
+    assert all(request.startswith(("file:", "data:")) for request in browser_page.requests)
 
 
-def test_the_map_has_keyboard_navigation_and_announcements(shown: browser.Page) -> None:
-    shown.value("canvas.focus({preventScroll: true})")
-    shown.key("ArrowRight")
-    first = shown.value("said.textContent")
-    shown.key("ArrowLeft")
+def test_the_map_has_keyboard_navigation_and_announcements(browser_page: browser.Page) -> None:
+    browser_page.value("canvas.focus({preventScroll: true})")
+    browser_page.key("ArrowRight")
+    first = browser_page.value("said.textContent")
+    browser_page.key("ArrowLeft")
     assert first
-    assert shown.value("said.textContent") != first
-    shown.key("Enter")
-    assert shown.value("document.getElementById('chosen-paths').value").startswith("file:/")
-    shown.key("Escape")
-    assert shown.value("chosen.hidden")
-    assert shown.complaints == []
+    assert browser_page.value("said.textContent") != first
+    browser_page.key("Enter")
+    assert browser_page.value("document.getElementById('chosen-paths').value").startswith("file:/")
+    browser_page.key("Escape")
+    assert browser_page.value("chosen.hidden")
+    assert browser_page.complaints == []
 
 
-def test_the_lasso_selects_the_enclosed_points(shown: browser.Page) -> None:
-    left, top, width, height = stage(shown)
+def test_the_lasso_selects_the_enclosed_points(browser_page: browser.Page) -> None:
+    left, top, width, height = stage(browser_page)
     bottom = min(top + height, 895)
-    shown.value("lasso.click()")
+    browser_page.value("lasso.click()")
     # Not in its corners, which are round.
     near, far, up, down = left + 15, left + width - 15, top + 15, bottom - 15
     corners = [(near, up), (far, up), (far, down), (near, down)]
-    shown.drag(corners)
-    paths = shown.value("document.getElementById('chosen-paths').value").splitlines()
+    browser_page.drag(corners)
+    paths = browser_page.value("document.getElementById('chosen-paths').value").splitlines()
     assert 10 < len(paths) <= 60
     assert len(set(paths)) == len(paths)
-    shown.value("lasso.click()")
+    browser_page.value("lasso.click()")
 
 
-def test_a_button_hides_its_class(shown: browser.Page) -> None:
-    shown.value("document.querySelector('#legend button').click()")
+def test_a_button_hides_its_class(browser_page: browser.Page) -> None:
+    browser_page.value("document.querySelector('#legend button').click()")
     pressed = "document.querySelector('#legend button').getAttribute('aria-pressed')"
-    assert shown.value(pressed) == "false"
-    shown.value("document.querySelector('#legend button').click()")
-    assert shown.value(pressed) == "true"
+    assert browser_page.value(pressed) == "false"
+    browser_page.value("document.querySelector('#legend button').click()")
+    assert browser_page.value(pressed) == "true"
 
 
 def test_dark_mode_is_dark_and_a_narrow_page_does_not_scroll_sideways(
-    shown: browser.Page, page: Path
+    browser_page: browser.Page, page: Path
 ) -> None:
     paper = "getComputedStyle(document.body).backgroundColor"
-    light = shown.value(paper)
-    shown.scheme("dark")
-    assert shown.value(paper) != light
-    shown.open(page, width=380)
-    assert shown.value("document.documentElement.scrollWidth <= innerWidth")
-    assert shown.complaints == []
+    light = browser_page.value(paper)
+    browser_page.scheme("dark")
+    assert browser_page.value(paper) != light
+    browser_page.open(page, width=380)
+    assert browser_page.value("document.documentElement.scrollWidth <= innerWidth")
+    assert browser_page.complaints == []

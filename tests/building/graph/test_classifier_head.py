@@ -124,6 +124,6 @@ def test_an_output_that_does_not_depend_on_the_image_is_refused(tmp_path: Path) 
         helper.make_node("ReduceMean", ["image"], ["mean"], axes=[2, 3], keepdims=0),
         helper.make_node("Add", ["mean", "ones"], ["vector"]),
     )
-    told = UNIT.over(NetworkSettings(layer="ones"))
+    settings = UNIT.over(NetworkSettings(layer="ones"))
     with pytest.raises(EncoderError, match="computes 'ones' without the image"):
-        encoder_from(path, told, runtime="onnxruntime")
+        encoder_from(path, settings, runtime="onnxruntime")

@@ -55,8 +55,8 @@ def test_an_onnx_network_that_ends_in_a_feature_map_is_refused_unless_the_map_is
     (convolution,) = [node.output[0] for node in model.graph.node if node.op_type == "Conv"][:1]
     del model.graph.output[:]
     shape = ["n", "c", "h", "w"]
-    told = onnx.helper.make_tensor_value_info(convolution, onnx.TensorProto.FLOAT, shape)
-    model.graph.output.append(told)
+    value_info = onnx.helper.make_tensor_value_info(convolution, onnx.TensorProto.FLOAT, shape)
+    model.graph.output.append(value_info)
     onnx.save(model, tmp_path / "map.onnx")
     with pytest.raises(EncoderError, match="for one image, expected one vector: choose a layer"):
         encoder_from(tmp_path / "map.onnx", SCALED, runtime=runtime)
@@ -67,8 +67,8 @@ def test_an_onnx_network_that_ends_in_a_feature_map_is_refused_unless_the_map_is
 @RUNTIMES
 def test_bgr_swaps_the_channels_of_any_network(tmp_path: Path, runtime: str) -> None:
     onnx_network(tmp_path / "fruit.onnx")
-    told = NetworkSettings(scale=1 / 255, mean=[0.1, 0.2, 0.3], channel_order="BGR")
-    swapped = encoder_from(tmp_path / "fruit.onnx", told, runtime=runtime)
+    settings = NetworkSettings(scale=1 / 255, mean=[0.1, 0.2, 0.3], channel_order="BGR")
+    swapped = encoder_from(tmp_path / "fruit.onnx", settings, runtime=runtime)
     mirrored = VECTORS["images"][..., ::-1].copy()
     plain = encoder_from(
         tmp_path / "fruit.onnx",
@@ -315,10 +315,10 @@ def test_a_layout_that_contradicts_the_input_is_refused(tmp_path: Path, runtime:
         helper.make_node("ReduceMean", ["image"], ["vector"], axes=[2, 3], keepdims=0),
         shape=("n", 3, "h", "w"),
     )
-    told = NetworkSettings(scale=1, size=32)
-    assert encoder_from(path, told, runtime=runtime).dimension == 3
+    settings = NetworkSettings(scale=1, size=32)
+    assert encoder_from(path, settings, runtime=runtime).dimension == 3
     with pytest.raises(EncoderError, match=r"\[None, 3, None, None\]: not NHWC"):
-        encoder_from(path, told.over(NetworkSettings(layout="NHWC")), runtime=runtime)
+        encoder_from(path, settings.over(NetworkSettings(layout="NHWC")), runtime=runtime)
 
 
 def test_an_output_without_a_declared_shape_is_accepted(tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ def with_strings(path: Path, *, floats: bool = True) -> Path:
     assert isinstance(graph, bytes)
     # TensorInfo: field 1 is the name, 2 the type (7 is a string), 3 a shape, here (unknown,)
     unknown = _message(2, b"\x08" + b"\xff" * 9 + b"\x01")
-    told = _message(1, b"serving_default_image:0") + b"\x10\x07" + _message(3, unknown)
-    taken = _message(1, _message(1, b"image_bytes") + _message(2, told))
+    tensor_info = _message(1, b"serving_default_image:0") + b"\x10\x07" + _message(3, unknown)
+    taken = _message(1, _message(1, b"image_bytes") + _message(2, tensor_info))
     strings = _message(5, _message(1, b"serving_default") + _message(2, taken))
     parts = [strings]
     for field in _fields(graph):

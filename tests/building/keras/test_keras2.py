@@ -81,11 +81,11 @@ def test_an_unknown_function_is_refused_by_its_name(tmp_path: Path, function: st
 
 def test_calls_of_a_nested_model_are_counted_from_zero() -> None:
     config = readable(translated(FILES / "keras2_functional.h5"), "2.15.0")
-    told_of = {layer["name"]: layer for layer in config["config"]["layers"]}
-    (pooling,) = (n for n in told_of if n.startswith("global_average"))
-    (node,) = told_of[pooling]["inbound_nodes"]
+    layers = {layer["name"]: layer for layer in config["config"]["layers"]}
+    (pooling,) = (n for n in layers if n.startswith("global_average"))
+    (node,) = layers[pooling]["inbound_nodes"]
     assert node["args"][0]["config"]["keras_history"] == ["half_frozen", 0, 0]
-    assert told_of["half_frozen"]["inbound_nodes"][0]["kwargs"] == {"training": False}
+    assert layers["half_frozen"]["inbound_nodes"][0]["kwargs"] == {"training": False}
 
 
 @pytest.mark.parametrize("kind", ["CustomScaleLayer", "LayerScale"])
@@ -167,10 +167,10 @@ def test_any_changed_configuration_gives_a_model_or_one_clear_error(
     with h5py.File(path, "r+") as file:
         config = changed(choose.choice(PLACES), choose.choice(values))
         file.attrs["model_config"] = json.dumps(config)
-    said = ""
+    message = ""
     try:
         load_model(path, trust=False)
     except EncoderError as error:
-        said = str(error)
-    assert "\n" not in said
-    assert not said or str(path) in said
+        message = str(error)
+    assert "\n" not in message
+    assert not message or str(path) in message

@@ -325,13 +325,13 @@ def test_a_custom_layer_is_refused_by_its_name(tmp_path: Path) -> None:
         for name in before.namelist():
             content = before.read(name)
             if name == "config.json":
-                told = json.loads(content)
-                told["config"]["layers"][1] |= {
+                config = json.loads(content)
+                config["config"]["layers"][1] |= {
                     "module": "subprocess",
                     "class_name": "Popen",
                     "registered_name": None,
                 }
-                content = json.dumps(told).encode()
+                content = json.dumps(config).encode()
             after.writestr(name, content)
     with pytest.raises(EncoderError, match="uses 'Popen' of subprocess, which Keras does not have"):
         encoder_from(path, SCALED)

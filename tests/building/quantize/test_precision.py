@@ -93,10 +93,10 @@ def test_precision_is_part_of_the_fingerprint_and_the_provenance(
     encoder: Encoder, lowered: Encoder
 ) -> None:
     assert lowered.fingerprint != encoder.fingerprint
-    told, before = lowered.provenance(), encoder.provenance()
+    provenance, before = lowered.provenance(), encoder.provenance()
     new = {"fingerprint", "precision", "calibration", "quantized_sha256"}
-    assert {key for key in told if told[key] != before.get(key)} <= new
-    assert told["precision"] == lowered.precision
+    assert {key for key in provenance if provenance[key] != before.get(key)} <= new
+    assert provenance["precision"] == lowered.precision
 
 
 def test_features_are_close_to_float32_but_not_equal(
@@ -244,13 +244,15 @@ def test_an_encoder_of_lower_precision_cannot_be_converted_again(lowered: Encode
         convert_encoder(lowered, "bf16")
 
 
-@pytest.mark.parametrize("asked", ["bf16", "int8"])
-def test_only_openvino_supports_lower_precision(encoder: Encoder, photos: Path, asked: str) -> None:
-    if asked == "int8":
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_only_openvino_supports_lower_precision(
+    encoder: Encoder, photos: Path, precision: str
+) -> None:
+    if precision == "int8":
         need_nncf()
     onnx = replace(encoder, runtime="onnxruntime")
-    with pytest.raises(EncoderError, match=f"only OpenVINO computes in {asked}: build it with"):
-        convert_encoder(onnx, asked, photos if asked == "int8" else None)
+    with pytest.raises(EncoderError, match=f"only OpenVINO computes in {precision}: build it with"):
+        convert_encoder(onnx, precision, photos if precision == "int8" else None)
 
 
 # Calibration of int8 ----------------------------------------------------------------------------
@@ -258,9 +260,9 @@ def test_only_openvino_supports_lower_precision(encoder: Encoder, photos: Path, 
 
 def test_a_sample_equals_what_workers_pass_to_the_network(photos: Path) -> None:
     sample = sample_pixels(photos, SPEC)
-    wanted = {resize_to(decode(p.read_bytes()), 20, 24).tobytes() for p in photos.iterdir()}
+    expected = {resize_to(decode(p.read_bytes()), 20, 24).tobytes() for p in photos.iterdir()}
     assert sample.shape == (40, 20, 24, 3)
-    assert {pixels.tobytes() for pixels in sample} == wanted
+    assert {pixels.tobytes() for pixels in sample} == expected
 
 
 def test_a_sample_is_deterministic(photos: Path) -> None:
@@ -305,7 +307,7 @@ def test_images_that_are_not_on_this_machine_are_one_clear_error(images: str) ->
 
 
 @pytest.mark.parametrize(
-    ("asked", "calibrate", "said"),
+    ("name", "calibrate", "message"),
     [
         ("f16", None, "`precision` is 'f16': expected f32, bf16, int8"),
         ("int8", None, "needs images for calibration.*`calibrate`"),
@@ -313,10 +315,10 @@ def test_images_that_are_not_on_this_machine_are_one_clear_error(images: str) ->
     ],
 )
 def test_an_unavailable_precision_is_reported_before_anything_is_built(
-    asked: str, calibrate: str | None, said: str
+    name: str, calibrate: str | None, message: str
 ) -> None:
-    with pytest.raises(EncoderError, match=said):
-        precision.check_precision(asked, calibrate)
+    with pytest.raises(EncoderError, match=message):
+        precision.check_precision(name, calibrate)
 
 
 def test_without_nncf_the_error_says_what_to_install(
