@@ -41,12 +41,12 @@ def drawn(number: int, count: int) -> bytes:
 def seconds(content: bytes, spec: Preprocessing, fast: bool, repeats: int) -> float:
     """The median time of decoding and resizing."""
     draft = (spec.width, spec.height) if fast else None
-    found = []
+    result = []
     for _ in range(repeats):
         started = time.perf_counter()
         resize_to(decode(content, draft=draft), spec.height, spec.width, spec.resize)
-        found.append(time.perf_counter() - started)
-    return statistics.median(found)
+        result.append(time.perf_counter() - started)
+    return statistics.median(result)
 
 
 def main() -> None:

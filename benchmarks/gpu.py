@@ -78,10 +78,10 @@ class Bench:
 
     def save(self) -> None:
         """Write both files."""
-        found = {"machine": self.machine, "rates": self.rates, "checks": self.checks}
+        result = {"machine": self.machine, "rates": self.rates, "checks": self.checks}
         self.out.mkdir(parents=True, exist_ok=True)
-        (self.out / "gpu.json").write_text(json.dumps(found, indent=1) + "\n")
-        (self.out / "gpu.md").write_text(page([found]))
+        (self.out / "gpu.json").write_text(json.dumps(result, indent=1) + "\n")
+        (self.out / "gpu.md").write_text(page([result]))
 
     # ---- measurements
 
@@ -161,9 +161,9 @@ class Bench:
             options = ["--network", network, "--processes", str(self.cores), *more]
             command = [sys.executable, str(HERE / "gpu_loops.py"), "torch", str(folder), *options]
             started = time.monotonic()
-            found = json.loads(run(command).splitlines()[-1])
+            result = json.loads(run(command).splitlines()[-1])
             what = "PyTorch, float16" if more else "PyTorch"
-            rate, seconds = found["images_per_s"], time.monotonic() - started
+            rate, seconds = result["images_per_s"], time.monotonic() - started
             self.rate(
                 what, network, images, processes=self.cores, loop_images_per_s=rate, seconds=seconds
             )  # fmt: skip
@@ -225,9 +225,9 @@ class Bench:
         command += ["--processes", str(processes)]
         for name, value in options.items():
             command += [f"--{name}", str(value)]
-        found = json.loads(run(command).splitlines()[-1])
+        result = json.loads(run(command).splitlines()[-1])
         what = {"bare": "bare CUDA loop", "decode": "decoding alone"}[kind]
-        rate = found["images_per_s"]
+        rate = result["images_per_s"]
         self.rate(what, network, images, processes=processes, loop_images_per_s=rate, **options)
 
     def table(self) -> Path:
@@ -281,10 +281,10 @@ _HEAD = (
 def page(runs: list[dict[str, Any]]) -> str:
     """The tables and checks of one or more runs."""
     parts = []
-    for found in runs:
-        about = "; ".join(f"{name} {value}" for name, value in found["machine"].items())
-        rates = "\n".join(line(row) for row in found["rates"])
-        checks = "\n".join(f"- {row['check']}: {row['result']}" for row in found["checks"])
+    for result in runs:
+        about = "; ".join(f"{name} {value}" for name, value in result["machine"].items())
+        rates = "\n".join(line(row) for row in result["rates"])
+        checks = "\n".join(f"- {row['check']}: {row['result']}" for row in result["checks"])
         parts.append(f"{about}.\n\n{_HEAD}\n{rates}\n\n{checks}\n")
     return "\n".join(parts)
 
@@ -368,11 +368,11 @@ def _cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def compare(found: Path, expected: Path) -> str:
+def compare(actual: Path, expected: Path) -> str:
     """Describe the differences in rows and vectors of two tables of the same images."""
     from pomona import read_features
 
-    ours, theirs = read_features(found), read_features(expected)
+    ours, theirs = read_features(actual), read_features(expected)
     place = {path: at for at, path in enumerate(ours.paths)}
     lost = sum(path not in place for path in theirs.paths)
     doubled = len(ours.paths) - len(place)

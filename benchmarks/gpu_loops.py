@@ -75,10 +75,10 @@ def side_by_side(given: argparse.Namespace) -> dict[str, Any]:
             worker = context.Process(target=_decode, args=(given, number, ready, results))
         worker.start()
         workers.append(worker)
-    found = [results.get() for _ in workers]
+    result = [results.get() for _ in workers]
     for worker in workers:
         worker.join()
-    images, seconds = sum(n for n, _ in found), max(s for _, s in found)
+    images, seconds = sum(n for n, _ in result), max(s for _, s in result)
     return {"images": images, "seconds": seconds, "images_per_s": images / seconds}
 
 

@@ -107,10 +107,10 @@ def line(one: Measured, first: Measured, labels: np.ndarray | None) -> str:
     agreement = "- | - | -"
     if labels is not None:
         cosine = (one.features * first.features).sum(axis=1)
-        found, exact = nearest(one.features), nearest(first.features)
+        result, exact = nearest(one.features), nearest(first.features)
         agreement = (
-            f"{cosine.mean():.4f}, {cosine.min():.4f} | {(labels[found] == labels).mean():.4f} "
-            f"| {(found == exact).mean():.3f}"
+            f"{cosine.mean():.4f}, {cosine.min():.4f} | {(labels[result] == labels).mean():.4f} "
+            f"| {(result == exact).mean():.3f}"
         )
     return (
         f"| {encoder.model} | {encoder.precision} | {len(encoder.constants) / 1e6:.1f} MB "

@@ -90,10 +90,10 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict[tuple[str, int],
                 timed([*command[:5], f"{command[5]}-warm{before}", *command[6:]])
         for turn in range(options.repeats):
             for name, command in commands(images, scratch, options, turn).items():
-                found = results.setdefault((name, count), Measured())
+                result = results.setdefault((name, count), Measured())
                 if turn and name.startswith("reference") and not options.repeat_reference:
                     continue
-                take(command, found)
+                take(command, result)
     return results
 
 
@@ -106,16 +106,16 @@ def table(results: dict[tuple[str, int], Measured], counts: list[int]) -> str:
     for count in counts:
         notebook = results.get(("reference notebook, Spark local[2]", count))
         bare = results["bare loop, 2 processes", count]
-        for (name, images), found in results.items():
+        for (name, images), result in results.items():
             if images != count:
                 continue
-            spread = ", ".join(f"{seconds:.1f}" for seconds in found.seconds)
+            spread = ", ".join(f"{seconds:.1f}" for seconds in result.seconds)
             lines.append(
-                f"| {name} | {count:,} | {found.median:.1f} ({spread}) "
-                f"| {count / found.median:.0f} "
-                f"| {f'{notebook.median / found.median:.1f} times' if notebook else '-'} "
-                f"| {100 * bare.median / found.median:.0f} % "
-                f"| {memory(found)} |"
+                f"| {name} | {count:,} | {result.median:.1f} ({spread}) "
+                f"| {count / result.median:.0f} "
+                f"| {f'{notebook.median / result.median:.1f} times' if notebook else '-'} "
+                f"| {100 * bare.median / result.median:.0f} % "
+                f"| {memory(result)} |"
             )
         loop = bare.told["loop_seconds"]
         lines.append(
@@ -125,8 +125,10 @@ def table(results: dict[tuple[str, int], Measured], counts: list[int]) -> str:
     return "\n".join(lines)
 
 
-def memory(found: Measured) -> str:
-    return f"{found.worker_mb:.0f} MB, {found.parent_mb:.0f} MB" if found.worker_mb else "-"
+def memory(measured: Measured) -> str:
+    if not measured.worker_mb:
+        return "-"
+    return f"{measured.worker_mb:.0f} MB, {measured.parent_mb:.0f} MB"
 
 
 def machine() -> str:

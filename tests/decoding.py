@@ -52,9 +52,9 @@ any_file = st.sampled_from(sorted(FILES)).map(FILES.__getitem__)
 quick = settings(deadline=None, max_examples=150)
 
 
-def pixels(found: Picture) -> np.ndarray:
-    assert found.image.mode == "RGB"
-    return np.asarray(found.image)
+def pixels(picture: Picture) -> np.ndarray:
+    assert picture.image.mode == "RGB"
+    return np.asarray(picture.image)
 
 
 def failure(content: bytes, **options: object) -> ImageError:
@@ -71,11 +71,11 @@ def failure(content: bytes, **options: object) -> ImageError:
 def decoded_or_failed(content: bytes, **options: object) -> Picture | ImageError:
     with quiet_codecs():
         try:
-            found = decode(content, **options)
+            result = decode(content, **options)
         except ImageError:
             return failure(content, **options)
-    pixels(found)
-    return found
+    pixels(result)
+    return result
 
 
 def grey(levels: list[list[float]], mode: str) -> Image.Image:

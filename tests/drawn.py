@@ -42,8 +42,8 @@ def picture(width: int = 48, height: int = 32, seed: int = 0) -> Image.Image:
 def corners(image: Image.Image) -> str:
     """The letters of a `picture`'s corners, clockwise from the top left: `kryg` if upright."""
     right, bottom = image.width - 1, image.height - 1
-    found = (image.getpixel(at) for at in ((0, 0), (right, 0), (right, bottom), (0, bottom)))
-    return "".join("kgry"[2 * (red > 127) + (green > 127)] for red, green, _ in found)
+    result = (image.getpixel(at) for at in ((0, 0), (right, 0), (right, bottom), (0, bottom)))
+    return "".join("kgry"[2 * (red > 127) + (green > 127)] for red, green, _ in result)
 
 
 def encode(image: Image.Image, format: str, **options: Any) -> bytes:  # noqa: A002

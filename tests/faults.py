@@ -85,20 +85,20 @@ def kill_at(moment_s: float, what: str, command: Sequence[str], undo: Callable[[
 
 def assert_complete(table: Path, expected: pa.Table) -> None:
     """Assert one row per file, every vector correct, and no stray files."""
-    found = tables.read(table)
-    assert found["path"].to_pylist() == expected["path"].to_pylist()
-    assert found.equals(expected)
+    result = tables.read(table)
+    assert result["path"].to_pylist() == expected["path"].to_pylist()
+    assert result.equals(expected)
     assert {path.suffix for path in table.iterdir()} == {".parquet"}
 
 
 def assert_consistent(table: Path, expected: pa.Table) -> None:
     """Assert what a killed run may leave: complete part files, no duplicate row, correct rows."""
     if table.is_dir() and pomona.FeatureTable(table).exists():
-        found = tables.read(table)
-        paths = found["path"].to_pylist()
+        result = tables.read(table)
+        paths = result["path"].to_pylist()
         assert len(paths) == len(set(paths))
         right = {row["path"]: row for row in expected.to_pylist()}
-        assert all(row == right[row["path"]] for row in found.to_pylist())
+        assert all(row == right[row["path"]] for row in result.to_pylist())
 
 
 @contextmanager
@@ -124,10 +124,10 @@ class Process(NamedTuple):
 
 def processes() -> list[Process]:
     """All processes that currently run."""
-    found = subprocess.run(
+    result = subprocess.run(
         ["ps", "-eww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True
     )
-    lines = (line.split(None, 2) for line in found.stdout.splitlines())
+    lines = (line.split(None, 2) for line in result.stdout.splitlines())
     return [Process(int(words[0]), int(words[1]), words[2]) for words in lines if len(words) == 3]
 
 

@@ -43,8 +43,8 @@ class ObjectStore:
             key = path.removeprefix(f"/{bucket}/")
             if content is None or key == path or not key.startswith(prefix):
                 continue
-            inner, found, _ = key[len(prefix) :].partition(delimiter or "\0")
-            if found:
+            inner, result, _ = key[len(prefix) :].partition(delimiter or "\0")
+            if result:
                 folders.add(prefix + inner + delimiter)
             else:
                 keys.append((key, len(content)))

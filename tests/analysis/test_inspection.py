@@ -32,8 +32,8 @@ def test_rows_whose_files_no_longer_exist_are_counted(tmp_path: Path) -> None:
     (tmp_path / "here.png").touch()
     names = [f"file:{tmp_path}/{name}.png" for name in ("here", "gone", "away/gone")]
     tables.write(tmp_path / "t", [[1.0]] * 4, ["x"] * 4, [*names, "s3a://bucket/a.png"])
-    found = inspect(FeatureTable(tmp_path / "t"), look_at_files=True)
-    assert (found.missing_files, found.files_elsewhere) == (2, 1)
+    result = inspect(FeatureTable(tmp_path / "t"), look_at_files=True)
+    assert (result.missing_files, result.files_elsewhere) == (2, 1)
     assert inspect(FeatureTable(tmp_path / "t")).missing_files is None
 
 
@@ -49,10 +49,10 @@ def test_the_facts_of_an_inspection_are_in_one_column(
 
 
 def test_valid_vectors_pass(tmp_path: Path) -> None:
-    found = inspected(tmp_path, [1, 2, 3], [0, 0, 1])
-    assert found.check.passed
-    assert (found.rows, found.check.vectors) == (2, 2)
-    assert found.labels == {"x": 1, None: 1}
+    result = inspected(tmp_path, [1, 2, 3], [0, 0, 1])
+    assert result.check.passed
+    assert (result.rows, result.check.vectors) == (2, 2)
+    assert result.labels == {"x": 1, None: 1}
 
 
 def test_failed_rows_correctly_have_no_vector(tmp_path: Path) -> None:

@@ -37,19 +37,19 @@ def source(tmp_path: Path) -> FeatureTable:
 
 
 def test_the_components_equal_a_singular_value_decomposition(source: FeatureTable) -> None:
-    found = fit_projection(open_vectors(source), 4)
+    result = fit_projection(open_vectors(source), 4)
     centred = MATRIX.astype(np.float64) - MATRIX.astype(np.float64).mean(axis=0)
     _, sizes, directions = np.linalg.svd(centred, full_matrices=False)
-    np.testing.assert_allclose(found.explained, (sizes**2 / (sizes**2).sum())[:4], rtol=1e-6)
-    np.testing.assert_allclose(np.abs(found.components @ directions.T), np.eye(4, 6), atol=1e-6)
+    np.testing.assert_allclose(result.explained, (sizes**2 / (sizes**2).sum())[:4], rtol=1e-6)
+    np.testing.assert_allclose(np.abs(result.components @ directions.T), np.eye(4, 6), atol=1e-6)
 
 
 def test_it_agrees_with_scikit_learn(source: FeatureTable) -> None:
     decomposition = pytest.importorskip("sklearn.decomposition")
     theirs = decomposition.PCA(3, svd_solver="full").fit(MATRIX.astype(np.float64))
-    found = fit_projection(open_vectors(source), 3)
-    np.testing.assert_allclose(found.explained, theirs.explained_variance_ratio_, rtol=1e-6)
-    ours, other = found.apply(MATRIX), theirs.transform(MATRIX.astype(np.float64))
+    result = fit_projection(open_vectors(source), 3)
+    np.testing.assert_allclose(result.explained, theirs.explained_variance_ratio_, rtol=1e-6)
+    ours, other = result.apply(MATRIX), theirs.transform(MATRIX.astype(np.float64))
     np.testing.assert_allclose(np.abs(ours), np.abs(other), atol=1e-3)
 
 
@@ -251,7 +251,7 @@ def test_spark_writes_the_same_table(
     from pomona.spark.pca import project_on_spark
 
     project(source, FeatureTable(tmp_path / "here"), 3)
-    made = project_on_spark(str(source.folder), str(tmp_path / "there"), 3, spark=spark)
+    projection = project_on_spark(str(source.folder), str(tmp_path / "there"), 3, spark=spark)
     here, there = tables.read(tmp_path / "here"), tables.read(tmp_path / "there")
     assert there.drop_columns("features").equals(here.drop_columns("features"))
     ours = open_vectors(FeatureTable(tmp_path / "here")).matrix()
@@ -260,8 +260,8 @@ def test_spark_writes_the_same_table(
     np.testing.assert_allclose(theirs.vectors[order], ours.vectors, atol=1e-3)
     provenance = FeatureTable(tmp_path / "there").provenance()
     assert provenance["projection"] == "PCA, 3 of 6, by Spark ML"
-    assert provenance["fingerprint"] == made.fingerprint
-    assert (made.rows, len(made.points.labels)) == (91, 90)
+    assert provenance["fingerprint"] == projection.fingerprint
+    assert (projection.rows, len(projection.points.labels)) == (91, 90)
 
 
 @pytest.mark.spark

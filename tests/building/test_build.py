@@ -269,5 +269,5 @@ def test_features_agree_with_the_reference_on_real_fruits(shared_data: Path) -> 
     weights = shared_data / "weights" / "mobilenet_v2_imagenet_notop.weights.h5"
     golden = np.load(shared_data / "golden" / "fruits_mobilenet_v2_imagenet.npz")
     files = [(shared_data / "fruits" / path).read_bytes() for path in golden["path"]]
-    made = features_of(build.build_encoder("mobilenet_v2", str(weights)), files)
-    assert np.abs(made - golden["features"]).max() < 1e-4
+    computed = features_of(build.build_encoder("mobilenet_v2", str(weights)), files)
+    assert np.abs(computed - golden["features"]).max() < 1e-4

@@ -42,10 +42,10 @@ def test_features_agree_with_keras_on_tensorflow(name: str) -> None:
     picture = decode(np.load(GOLDENS / "mobilenet_v2_seed7.npz")[PICTURE].tobytes())
     size = card.preprocessing
     pixels = resize_to(picture, size.height, size.width, size.resize)[None]
-    made = np.empty((1, card.dimension), np.float32)
-    OpenVinoRuntime(encoder).predict(pixels, made)
+    computed = np.empty((1, card.dimension), np.float32)
+    OpenVinoRuntime(encoder).predict(pixels, computed)
     assert expected.shape == (card.dimension,)
-    assert np.abs(made[0] - expected).max() < 2e-5 * np.abs(expected).max()
+    assert np.abs(computed[0] - expected).max() < 2e-5 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -58,12 +58,12 @@ ARGUMENTS = {
 
 
 def test_no_library_message_names_an_option() -> None:
-    found = [
+    result = [
         (where, text)
         for where, text in strings_of_the_library()
         if set(OPTION.findall(text)) - OF_OTHERS
     ]
-    assert found == []
+    assert result == []
 
 
 def test_every_parameter_in_a_message_belongs_to_a_command() -> None:

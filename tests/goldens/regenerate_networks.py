@@ -72,13 +72,14 @@ def main() -> None:
     picture = Image.open(io.BytesIO(content)).convert("RGB")
     names = sys.argv[1:] or list(CARDS)
     stored = HERE / "networks_seed0.npz"
-    made = dict(np.load(stored)) if sys.argv[1:] else {}
+    vectors = dict(np.load(stored)) if sys.argv[1:] else {}
     for name in names:
-        made[name] = features(CARDS[name], picture)
+        vectors[name] = features(CARDS[name], picture)
         print(
-            f"{name:22} {made[name].shape[0]:5} numbers, largest {made[name].max():.3g}", flush=True
+            f"{name:22} {vectors[name].shape[0]:5} numbers, largest {vectors[name].max():.3g}",
+            flush=True,
         )
-    np.savez_compressed(stored, **made)
+    np.savez_compressed(stored, **vectors)
 
 
 if __name__ == "__main__":

@@ -55,8 +55,8 @@ def test_the_layout_is_the_documented_one() -> None:
     header = b'{"a": 1, "sections": {"one": 2, "two": 3}, "z": "\\u00e9"}'
     packed = FILE.pack({"z": "é", "a": 1}, {"two": b"345", "one": b"12"})
     assert packed == written(FILE.magic, header, b"12345")
-    found: Any = FILE.unpack(packed, "f", lambda *parts: parts)
-    assert found == ({"a": 1, "z": "é"}, {"one": b"12", "two": b"345"})
+    result: Any = FILE.unpack(packed, "f", lambda *parts: parts)
+    assert result == ({"a": 1, "z": "é"}, {"one": b"12", "two": b"345"})
 
 
 @given(st.binary(max_size=40), st.lists(st.binary(max_size=9), max_size=9))

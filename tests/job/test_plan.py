@@ -45,11 +45,13 @@ class Rows:
         builder = IndexBuilder()
         for part in PARTS:
             (paths,) = self.paths_in([part])
-            found = [
+            result = [
                 (size, modified * 1000, status)  # in microseconds
                 for size, modified, status in map(self.rows.__getitem__, paths)
             ]
-            columns = [paths, *zip(*found, strict=True), [None] * len(paths)] if paths else [[]] * 5
+            columns = (
+                [paths, *zip(*result, strict=True), [None] * len(paths)] if paths else [[]] * 5
+            )
             types = [FEATURE_SCHEMA.field(name).type for name in INDEX_COLUMNS]
             arrays = [pa.array(*column) for column in zip(columns, types, strict=True)]
             builder.add_rows(part, pa.table(arrays, INDEX_COLUMNS))
@@ -238,7 +240,7 @@ def test_steps_run_in_order() -> None:
         done.append("check")
 
     table: Any = Table()
-    made = plan(files, rows, prune=True)
-    for file in files_to_compute(made, table, check):
+    planned = plan(files, rows, prune=True)
+    for file in files_to_compute(planned, table, check):
         done.append(file.path)  # noqa: PERF401 - in the order of what is done in between
     assert done == ["/p/3.jpg", "check", "delete", "/p/2.jpg", "check", "delete"]

@@ -67,8 +67,8 @@ def test_rows_of_other_sources_keep_their_labels(
 ) -> None:
     extract(pictures / "Apple Red 1", tmp_path / "t")
     extract(pictures / "Poire d'été", tmp_path / "t", label="regex:(image .)")
-    found = labels(tmp_path / "t")
-    assert {found["image 1.png"], found["image 2.webp"]} == {"Apple Red 1", "image 2"}
+    result = labels(tmp_path / "t")
+    assert {result["image 1.png"], result["image 2.webp"]} == {"Apple Red 1", "image 2"}
 
 
 def test_labels_of_a_table_without_a_label_rule_are_kept_and_counted(
@@ -104,8 +104,8 @@ def test_many_labels_change_in_bounded_batches(
         engine=pomona.LocalEngine(workers=1),
     )
     assert done.changes.relabelled >= 14
-    found = labels(tmp_path / "t")
-    assert found == {name: name for name in found}
+    result = labels(tmp_path / "t")
+    assert result == {name: name for name in result}
 
 
 def test_modified_and_pruned_rows_and_new_labels_combine(

@@ -74,9 +74,9 @@ def run(
 
 
 def kept(output: str) -> int:
-    found = re.search(r"stopped: ([\d,]+) images? of this run (?:is|are) kept", output)
-    assert found, output
-    return int(found[1].replace(",", ""))
+    match = re.search(r"stopped: ([\d,]+) images? of this run (?:is|are) kept", output)
+    assert match, output
+    return int(match[1].replace(",", ""))
 
 
 @pytest.fixture(scope="module")

@@ -253,13 +253,13 @@ def test_images_in_progress_follow_from_the_state_of_a_process(
 
 def children(parent: int) -> list[int]:
     """The worker processes of a run."""
-    found = subprocess.run(
+    result = subprocess.run(
         ["ps", "-o", "pid=,args=", "--ppid", str(parent)],
         capture_output=True,
         text=True,
         check=True,
     )
-    lines = [line.split(None, 1) for line in found.stdout.splitlines()]
+    lines = [line.split(None, 1) for line in result.stdout.splitlines()]
     return [int(pid) for pid, command in lines if "pomona.processes.worker_main" in command]
 
 

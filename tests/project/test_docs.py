@@ -49,7 +49,7 @@ class Block:
 
 
 def blocks(language: str) -> list[Block]:
-    found = []
+    result = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for match in FENCED.finditer(text):
@@ -58,14 +58,16 @@ def blocks(language: str) -> list[Block]:
                 marker = NOT_RUN.search(before)
                 line = before.count("\n") + 2  # the line number of the block's first line
                 reason = marker["reason"] if marker else None
-                found.append(Block(page, line, match["text"], reason))
-    return found
+                result.append(Block(page, line, match["text"], reason))
+    return result
 
 
 def commands(name: str, command: click.Command) -> list[tuple[str, click.Command]]:
     """The full names of a command and of its subcommands: `pomona`, `pomona extract`, ..."""
     below = command.commands.items() if isinstance(command, click.Group) else ()
-    deeper = (found for last, made in below for found in commands(f"{name} {last}", made))
+    deeper = (
+        result for last, subcommand in below for result in commands(f"{name} {last}", subcommand)
+    )
     return [(name, command), *deeper]
 
 
@@ -118,9 +120,9 @@ def parse(line: str) -> None:
     command: click.Command = app
     context = click.Context(app, info_name=program, **app.context_settings)
     while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
-        name, found, rest = command.resolve_command(context, rest)
-        assert found is not None
-        command = found
+        name, result, rest = command.resolve_command(context, rest)
+        assert result is not None
+        command = result
         context = click.Context(command, context, info_name=name, **command.context_settings)
     with suppress(click.exceptions.Exit):  # --help and --version exit here
         command.make_context(context.info_name, rest, context.parent)
@@ -225,16 +227,16 @@ def strings_of_the_package() -> list[str]:
 
     `...` stands for each value of an f-string.
     """
-    found = []
+    result = []
     for path in (REPOSITORY / "src" / "pomona").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
                 parts = [getattr(part, "value", "") for part in node.values]
                 texts = [part if isinstance(part, str) else "..." for part in parts]
-                found.append("".join(texts))
+                result.append("".join(texts))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found.append(node.value)
-    return [in_options(text) for text in found]
+                result.append(node.value)
+    return [in_options(text) for text in result]
 
 
 def test_messages_on_the_errors_page_occur_in_the_program() -> None:
@@ -358,12 +360,12 @@ def test_the_site_requests_nothing_from_other_servers(site: Path) -> None:
         r"<(?:script|img|iframe|source)\b[^>]*\bsrc=[\"']?(?:https?:)?//"
         r"|<link\b[^>]*\bhref=[\"']?(?:https?:)?//|@import|url\([\"']?(?:https?:)?//"
     )
-    found = [
+    result = [
         f"{path.relative_to(site)}: {match[0]}"
         for path in [*site.rglob("*.html"), *site.rglob("*.css")]
         for match in loaded.finditer(path.read_text(encoding="utf-8"))
     ]
-    assert found == []
+    assert result == []
 
 
 def test_the_site_contains_every_public_name_and_command(site: Path) -> None:

@@ -81,10 +81,10 @@ def test_every_fruit_has_a_row_including_the_empty_file(
     )
     assert summary.by_status == {"ok": 489, "empty": 1}
     golden = np.load(shared_data / "golden" / "fruits_mobilenet_v2_imagenet.npz")
-    made = {row["path"]: row["features"] for row in tables.read(tmp_path / "t").to_pylist()}
+    features = {row["path"]: row["features"] for row in tables.read(tmp_path / "t").to_pylist()}
     compared = 0
     for path, expected in zip(golden["path"], golden["features"], strict=True):
-        vector = made.get(f"file:{shared_data}/fruits/{path}")
+        vector = features.get(f"file:{shared_data}/fruits/{path}")
         if vector is not None:
             assert np.abs(np.array(vector) - expected).max() < 1e-4
             compared += 1

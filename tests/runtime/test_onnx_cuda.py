@@ -107,9 +107,9 @@ def test_a_gpu_with_missing_libraries_is_an_error_and_not_a_slow_run(
     starts(monkeypatch, lambda _: Session(CPU))
     with pytest.raises(
         EncoderError, match=r"cannot start CUDA .*libcublasLt\.so\.13.*=-1"
-    ) as found:
+    ) as caught:
         new_session(b"", "it")
-    assert "onnxruntime-gpu[cuda,cudnn]" in str(found.value)
+    assert "onnxruntime-gpu[cuda,cudnn]" in str(caught.value)
 
 
 @pytest.mark.parametrize("version", ["1.19.0", "1.22.1"])
@@ -117,9 +117,9 @@ def test_an_onnx_runtime_that_would_fall_back_to_the_cpu_is_refused(
     monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
     monkeypatch.setattr(onnxruntime, "__version__", version)
-    with pytest.raises(EncoderError, match=r"needs ONNX Runtime 1\.23 or later.*upgrade") as found:
+    with pytest.raises(EncoderError, match=r"needs ONNX Runtime 1\.23 or later.*upgrade") as caught:
         new_session(b"", "fruit")
-    assert f"this is {version}" in str(found.value)
+    assert f"this is {version}" in str(caught.value)
 
 
 def test_the_oldest_supported_onnx_runtime_is_the_minimum_in_pyproject() -> None:
@@ -134,10 +134,10 @@ def test_a_full_gpu_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) ->
         raise RuntimeError(OUT_OF_MEMORY)
 
     starts(monkeypatch, start)
-    with pytest.raises(EncoderError) as found:
+    with pytest.raises(EncoderError) as caught:
         new_session(b"", "fruit")
     assert "cannot start CUDA for encoder fruit: CUDA failure 2: out of memory; " in str(
-        found.value
+        caught.value
     )
 
 

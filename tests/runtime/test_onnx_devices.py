@@ -57,10 +57,10 @@ def test_a_gpu_gets_batches_of_one_size(
     expected = onnx_network(tmp_path / "fruit.onnx")
     runtime, device = on_a_device(tmp_path / "fruit.onnx", monkeypatch, room=8)
     assert runtime.batch_size == 8
-    found = np.empty((images, 5), np.float32)
+    result = np.empty((images, 5), np.float32)
     which = np.arange(images) % 3
-    runtime.predict(VECTORS["images"][which], found)
-    assert np.abs(found - expected[which]).max() < 1e-5 * np.abs(expected).max()
+    runtime.predict(VECTORS["images"][which], result)
+    assert np.abs(result - expected[which]).max() < 1e-5 * np.abs(expected).max()
     assert device.sizes == [8] * -(-images // 8)
 
 
@@ -70,9 +70,9 @@ def test_a_batch_too_large_for_gpu_memory_is_halved(
     expected = onnx_network(tmp_path / "fruit.onnx")
     runtime, device = on_a_device(tmp_path / "fruit.onnx", monkeypatch, room=2)
     for _ in range(2):
-        found = np.empty((3, 5), np.float32)
-        runtime.predict(VECTORS["images"], found)
-        assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
+        result = np.empty((3, 5), np.float32)
+        runtime.predict(VECTORS["images"], result)
+        assert np.abs(result - expected).max() < 1e-5 * np.abs(expected).max()
     assert device.sizes == [8, 4, 2, 2, 2, 2]
 
 

@@ -151,8 +151,8 @@ def without_vnni(
     return np.load(folder / "vectors.npy"), Encoder.load(folder / "built.encoder")
 
 
-def difference(found: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.abs(found - expected).max() / np.abs(expected).max())
+def difference(actual: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.abs(actual - expected).max() / np.abs(expected).max())
 
 
 STYLES = pytest.mark.parametrize(

@@ -157,9 +157,9 @@ def test_every_command_refuses_a_location_that_is_not_local(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
-    found = CliRunner().invoke(app, [word.replace("{}", location) for word in command.split()])
-    assert isinstance(found.exception, UsageError), found.output
-    assert re.search("not on this machine: |is a Windows path", str(found.exception))
+    result = CliRunner().invoke(app, [word.replace("{}", location) for word in command.split()])
+    assert isinstance(result.exception, UsageError), result.output
+    assert re.search("not on this machine: |is a Windows path", str(result.exception))
     assert sorted(tmp_path.rglob("*")) == before
 
 

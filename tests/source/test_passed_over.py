@@ -106,9 +106,9 @@ def test_both_engines_list_the_same_files_and_count_the_same(
     for run in (here, there, far):
         assert run.passed_over.to_json() == expected
     rows = tables.read(tmp_path / "here")
-    found = {row["path"].removeprefix(f"file:{source}/"): row for row in rows.to_pylist()}
-    assert set(found) == set(TAKEN)
-    assert {row["status"] for name, row in found.items() if "empty" not in name} == {"ok"}
+    result = {row["path"].removeprefix(f"file:{source}/"): row for row in rows.to_pylist()}
+    assert set(result) == set(TAKEN)
+    assert {row["status"] for name, row in result.items() if "empty" not in name} == {"ok"}
     assert tables.read(tmp_path / "there").equals(rows)
     for name in ("label", "features", "status", "error", "size", "modified", "content_sha256"):
         assert tables.read(tmp_path / "far")[name].equals(rows[name]), name

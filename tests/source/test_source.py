@@ -145,8 +145,8 @@ def test_exclusion_works_by_name_by_path_and_by_pattern(tmp_path: Path) -> None:
     touch(tmp_path / "a.jpg", tmp_path / "b.png", tmp_path / "x" / "a.jpg", tmp_path / "x/y/c.jpg")
 
     def left(*patterns: str, source: str = "") -> set[str]:
-        found = listed(f"{tmp_path}{source}", exclude=patterns)
-        return {file.path.removeprefix(f"{tmp_path}/") for file in found}
+        result = listed(f"{tmp_path}{source}", exclude=patterns)
+        return {file.path.removeprefix(f"{tmp_path}/") for file in result}
 
     every = {"a.jpg", "b.png", "x/a.jpg", "x/y/c.jpg"}
     assert left() == left("A.JPG") == every
@@ -171,9 +171,9 @@ def test_exclusion_works_by_name_by_path_and_by_pattern(tmp_path: Path) -> None:
 def test_a_pattern_that_excludes_nothing_is_reported(tmp_path: Path) -> None:
     touch(tmp_path / "x" / "a.jpg", tmp_path / "b.mov")
     inside = f"{tmp_path}/x"  # a pattern with a slash is a path below the source
-    found = passed_over(tmp_path, exclude=[inside, "*.mov", "!kept", "raw/"])
-    assert found.to_json()["excluded"] == {"*.mov": 1, inside: 0, "raw/": 0}
-    assert found.in_words() == [
+    result = passed_over(tmp_path, exclude=[inside, "*.mov", "!kept", "raw/"])
+    assert result.to_json()["excluded"] == {"*.mov": 1, inside: 0, "raw/": 0}
+    assert result.in_words() == [
         "excluded: 1 *.mov",
         f"`exclude` {inside!r}, 'raw/' matches nothing; a path there starts below `source`",
     ]
@@ -192,10 +192,10 @@ def test_skipped_files_are_counted_by_extension_most_frequent_first(tmp_path: Pa
     touch(tmp_path / "a.jpg", *(tmp_path / f"{n}.MOV" for n in range(1_000)))
     touch(tmp_path / "b.mov", *(tmp_path / "x" / f"{n}.cr2" for n in range(3)), tmp_path / "README")
     touch(tmp_path / "Dr. No", tmp_path / "a.xmp", tmp_path / "b.gz.xmp", tmp_path / "end.")
-    found = passed_over(tmp_path)
-    assert found.by_extension == {".mov": 1_001, ".cr2": 3, ".xmp": 2, "without extension": 3}
-    assert found.in_words() == ["skipped: 1,001 .mov, 3 .cr2, 3 without extension, 2 .xmp"]
-    assert list(found.to_json()["passed_over"]) == [".mov", ".cr2", "without extension", ".xmp"]
+    result = passed_over(tmp_path)
+    assert result.by_extension == {".mov": 1_001, ".cr2": 3, ".xmp": 2, "without extension": 3}
+    assert result.in_words() == ["skipped: 1,001 .mov, 3 .cr2, 3 without extension, 2 .xmp"]
+    assert list(result.to_json()["passed_over"]) == [".mov", ".cr2", "without extension", ".xmp"]
     assert passed_over(tmp_path, "*.cr2").by_extension[".jpg"] == 1
 
 
@@ -212,9 +212,9 @@ def test_the_list_of_skipped_extensions_is_bounded_in_text_and_in_number() -> No
 
 @given(st.binary(min_size=1, max_size=30))
 def test_any_skipped_name_can_be_printed(name: bytes) -> None:
-    found = PassedOver()
-    found.file(os.fsdecode(name.replace(b"/", b"") or b"x"))
-    (line,) = found.in_words()
+    result = PassedOver()
+    result.file(os.fsdecode(name.replace(b"/", b"") or b"x"))
+    (line,) = result.in_words()
     assert line.isprintable()
     assert line.encode()
 
@@ -266,11 +266,11 @@ def test_a_time_outside_the_calendar_is_none(
     real = os.stat
 
     def stat(path: Any, **more: Any) -> Any:
-        found = real(path, **more)
+        result = real(path, **more)
         if not str(path).endswith("a.jpg"):
-            return found
+            return result
         times = {"st_mtime_ns": seconds * 10**9}
-        return SimpleNamespace(st_mode=found.st_mode, st_size=found.st_size, **times)
+        return SimpleNamespace(st_mode=result.st_mode, st_size=result.st_size, **times)
 
     monkeypatch.setattr(os, "stat", stat)
     (file,) = listed(tmp_path)

@@ -199,7 +199,7 @@ def merge(rows: HadoopTableStore, table: HeldTable) -> None:
 def relabel(rows: HadoopTableStore, table: HeldTable) -> None:
     """Give each row a different label."""
     paths = {part: next(rows.paths_in([part])) for part in table.sizes()}
-    table.relabel({part: dict.fromkeys(keys_of(found), "new") for part, found in paths.items()})
+    table.relabel({part: dict.fromkeys(keys_of(result), "new") for part, result in paths.items()})
 
 
 @pytest.mark.parametrize("moment", ["copies are written", "rows are gone", "rows are back"])
@@ -239,9 +239,9 @@ def test_a_kill_during_replacement_of_remote_part_files_neither_loses_nor_duplic
         engine=pomona.SparkEngine(spark=spark),
     )
     assert (again.skipped, again.changes.relabelled, again.model_loads) == (14, 14, 0)
-    found = tables.read(tmp_path / "far")
-    assert found["label"].null_count == 14
-    assert found.drop_columns("label").equals(before.drop_columns("label"))
+    result = tables.read(tmp_path / "far")
+    assert result["label"].null_count == 14
+    assert result.drop_columns("label").equals(before.drop_columns("label"))
     assert not list((tmp_path / "far").glob("_*"))
 
 
@@ -563,8 +563,8 @@ def test_fetching_many_listed_files_in_one_call_equals_fetching_them_one_by_one(
 
     def files() -> list[ImageFile]:
         folder = hadoop_path(spark, f"file:{pictures}")
-        found = hadoop_system(spark, folder).listFiles(folder, True)
-        return sorted(HadoopListing(spark).files(found))
+        result = hadoop_system(spark, folder).listFiles(folder, True)
+        return sorted(HadoopListing(spark).files(result))
 
     at_once = files()
     monkeypatch.setattr(listing, "_compiled", lambda _: None)

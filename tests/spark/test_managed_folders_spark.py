@@ -28,8 +28,8 @@ VECTORS = [[float(n), 1.0, 2.0] for n in range(len(LABELS))]
 
 
 def _by_vector(table: str | Path) -> dict[float, str | None]:
-    found = pomona.read_features(table)
-    return dict(zip(found.vectors[:, 0].tolist(), found.labels, strict=True))
+    result = pomona.read_features(table)
+    return dict(zip(result.vectors[:, 0].tolist(), result.labels, strict=True))
 
 
 def test_partitions_and_sinks_of_spark_are_readable_by_both_engines_and_not_appended_to(

@@ -47,8 +47,8 @@ def test_spark_connect_gives_the_rows_of_the_embedded_engine(
         assert ours[name].equals(theirs[name]), name
     assert ours.num_rows == 14
     assert (here.ok, here.failed, here.by_status) == (there.ok, there.failed, there.by_status)
-    made = pomona.FeatureTable(tmp_path / "there").provenance()
-    assert made == pomona.FeatureTable(tmp_path / "here").provenance()
+    provenance = pomona.FeatureTable(tmp_path / "there").provenance()
+    assert provenance == pomona.FeatureTable(tmp_path / "here").provenance()
 
 
 def test_glob_characters_are_literal_in_names(
@@ -162,15 +162,17 @@ def test_featurize_takes_a_spark_connect_dataframe(
     pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     expected = tables.rows(tmp_path / "t")
     images = connect.read.format("binaryFile").load(f"{pictures}/Apple Red 1")
-    made = pomona.featurize(images, encoder, path_column="PATH", keep=["length"])
-    assert made.columns == [*FEATURE_SCHEMA.names, "encoder", "length"]
-    rows = made.collect()
+    featurized = pomona.featurize(images, encoder, path_column="PATH", keep=["length"])
+    assert featurized.columns == [*FEATURE_SCHEMA.names, "encoder", "length"]
+    rows = featurized.collect()
     assert len(rows) == 5
     assert all(row["length"] == row["size"] for row in rows)
     other = dataclasses.replace(encoder, weights_sha256="0" * 64)
     with pytest.raises(EngineError, match="needs a column 'bytes'"):
         pomona.featurize(images, encoder, image_column="bytes")
-    made.drop("length").union(pomona.featurize(images, other)).write.parquet(str(tmp_path / "u"))
+    featurized.drop("length").union(pomona.featurize(images, other)).write.parquet(
+        str(tmp_path / "u")
+    )
     with pytest.raises(TableError, match="mixes rows of two encoders"):
         pomona.spark.read_features(connect, connect.read.parquet(str(tmp_path / "u")))
     for row in rows:

@@ -277,9 +277,9 @@ def test_featurize_turns_a_dataframe_of_images_into_rows(
 ) -> None:
     pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     expected = tables.rows(tmp_path / "t")
-    made = pomona.featurize(images(spark, pictures), encoder, label="parent")
-    assert made.columns == [*FEATURE_SCHEMA.names, "encoder"]
-    rows = made.collect()
+    featurized = pomona.featurize(images(spark, pictures), encoder, label="parent")
+    assert featurized.columns == [*FEATURE_SCHEMA.names, "encoder"]
+    rows = featurized.collect()
     assert len(rows) == 9  # without .webp, .JPG and the empty file, which binaryFile drops
     for row in rows:
         same = expected[row["path"].rpartition("/")[2]]

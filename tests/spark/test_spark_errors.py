@@ -86,9 +86,9 @@ def test_the_cause_is_extracted_from_sparks_stack_trace(story: str, cause: str) 
     ],
 )
 def test_a_known_cause_comes_with_advice(cause: str, advice: str) -> None:
-    found = cause_of(cause)
-    assert found.startswith(f"{cause}; ")
-    assert re.search(advice, found.removeprefix(cause))
+    result = cause_of(cause)
+    assert result.startswith(f"{cause}; ")
+    assert re.search(advice, result.removeprefix(cause))
 
 
 @pytest.mark.parametrize(

@@ -88,8 +88,8 @@ def test_every_api_gives_the_same_vectors(
         "ImageFeaturizer": pomona.ImageFeaturizer(encoder=encoder).transform(images),
     }
     for way, rows in ways.items():
-        found = rows.select("path", "features").collect()
-        assert {row["path"].rpartition("/")[2]: row["features"] for row in found} == vectors, way
+        result = rows.select("path", "features").collect()
+        assert {row["path"].rpartition("/")[2]: row["features"] for row in result} == vectors, way
     assert len(pomona.read_features(tmp_path / "f")) == 10
 
 
@@ -115,11 +115,11 @@ def test_a_pipeline_is_trained_saved_and_loaded(
 
 @pytest.mark.usefixtures("spark")
 def test_a_udf_created_in_another_thread_finds_the_session(encoder: Encoder) -> None:
-    made: list[object] = []
-    thread = threading.Thread(target=lambda: made.append(pomona.featurize_udf(encoder)))
+    udfs: list[object] = []
+    thread = threading.Thread(target=lambda: udfs.append(pomona.featurize_udf(encoder)))
     thread.start()
     thread.join()
-    assert len(made) == 1
+    assert len(udfs) == 1
 
 
 def test_each_image_is_computed_once_even_if_a_filter_follows(
@@ -156,12 +156,12 @@ def test_each_image_is_computed_once_even_if_a_filter_follows(
     spark.udf.register("counted", udf)
     images = spark.read.format("binaryFile").load(f"{photos}/wide")
     images.createOrReplaceTempView("wide")
-    made = images.select("path", udf("content").alias("features"))
+    featurized = images.select("path", udf("content").alias("features"))
     once = {
-        "where": made.where("features is not null"),
-        "where twice": made.where("features is not null").where("size(features) = 1280"),
+        "where": featurized.where("features is not null"),
+        "where twice": featurized.where("features is not null").where("size(features) = 1280"),
         "udf in where": images.where(udf("content").isNotNull()),
-        "two columns": made.selectExpr("features", "size(features) as length"),
+        "two columns": featurized.selectExpr("features", "size(features) as length"),
         "SQL": spark.sql(
             "select * from (select path, counted(content) as f from wide) where f is not null"
         ),

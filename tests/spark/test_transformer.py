@@ -68,13 +68,13 @@ def test_vectors_equal_those_of_extract_and_other_columns_stay(
     pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     expected = tables.rows(tmp_path / "t")
     featurizer = ImageFeaturizer(encoder=encoder, errorCol="error")
-    found = featurizer.transform(images(spark, pictures)).collect()
-    assert found[0].asDict().keys() == {
+    result = featurizer.transform(images(spark, pictures)).collect()
+    assert result[0].asDict().keys() == {
         "path", "modificationTime", "length", "content", "features", "error",
         "features_encoder",
     }  # fmt: skip
     good = 0
-    for row in found:
+    for row in result:
         reference = expected[row["path"].rpartition("/")[2]]
         assert row["features"] == reference["features"]
         if reference["status"] == "ok":
@@ -90,8 +90,8 @@ def test_ml_vectors_have_the_same_numbers_and_null_if_there_is_none(
 ) -> None:
     frame = images(spark, fruit)
     plain = ImageFeaturizer(encoder=encoder).transform(frame)
-    made = ImageFeaturizer(encoder=encoder, vectorOutput=True, outputCol="v").transform(plain)
-    rows = made.select("path", "features", "v").collect()
+    featurizer = ImageFeaturizer(encoder=encoder, vectorOutput=True, outputCol="v").transform(plain)
+    rows = featurizer.select("path", "features", "v").collect()
     assert len(rows) == 13
     for row in rows:
         if row["path"].endswith("page.png"):
@@ -101,9 +101,9 @@ def test_ml_vectors_have_the_same_numbers_and_null_if_there_is_none(
 
 
 def test_the_column_records_its_encoder(spark: SparkSession, encoder: Encoder, fruit: Path) -> None:
-    made = ImageFeaturizer(encoder=encoder).transform(images(spark, fruit))
-    assert pomona.spark.provenance(made)["fingerprint"] == encoder.fingerprint
-    assert made.schema["features"].metadata["ml_attr"] == {"num_attrs": 1280}
+    featurized = ImageFeaturizer(encoder=encoder).transform(images(spark, fruit))
+    assert pomona.spark.provenance(featurized)["fingerprint"] == encoder.fingerprint
+    assert featurized.schema["features"].metadata["ml_attr"] == {"num_attrs": 1280}
 
 
 def test_invalid_images_are_kept_skipped_or_an_error(
@@ -123,8 +123,8 @@ def test_invalid_images_are_kept_skipped_or_an_error(
 def test_each_image_is_computed_once_even_if_two_columns_derive_from_it(
     spark: SparkSession, encoder: Encoder, fruit: Path
 ) -> None:
-    made = ImageFeaturizer(encoder=encoder, errorCol="e").transform(images(spark, fruit))
-    plan = made.select("features", "e").where("e is null")
+    featurized = ImageFeaturizer(encoder=encoder, errorCol="e").transform(images(spark, fruit))
+    plan = featurized.select("features", "e").where("e is null")
     plan = plan._jdf.queryExecution().executedPlan().toString()
     assert plan.count("ArrowEvalPython") == 1
     assert plan.count("features(content") == 1

@@ -43,8 +43,8 @@ def test_a_table_of_an_earlier_version_is_continued_with_its_labels(
     done = pomona.extract(pictures, table, encoder=encoder, engine=pomona.LocalEngine(workers=1))
     assert (done.skipped, done.changes.new, done.changes.changed) == (4, 1, 0)
     assert done.changes.labels_kept == 4
-    found = {name: row["label"] for name, row in tables.rows(table).items()}
-    assert found == {
+    result = {name: row["label"] for name, row in tables.rows(table).items()}
+    assert result == {
         "a.png": "ripe",
         "b.png": None,
         "c.png": "green",

@@ -167,5 +167,5 @@ def test_these_tests_interrupt_every_step(kind: type[RenamingStore]) -> None:
             write(folder / "_staging-1", f"new-{n}", "a")
 
     swap = Swap([f"old-{n}.parquet" for n in range(3)], ["new-0.parquet", "new-1.parquet"])
-    found = steps_of(kind, lambda store: swap.do(store, "_staging-1"), prepare)
-    assert 7 <= found <= 30
+    result = steps_of(kind, lambda store: swap.do(store, "_staging-1"), prepare)
+    assert 7 <= result <= 30

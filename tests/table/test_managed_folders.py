@@ -198,12 +198,12 @@ def _partitioned(folder: Path, labels: list[str | None], *, outer: str = "") -> 
 def test_a_partitioned_table_is_read_like_arrows_dataset(tmp_path: Path, outer: str) -> None:
     labels = ["01", "a/b=c %41 'é'", None, "true"]
     table = _partitioned(tmp_path / "t", labels, outer=outer)
-    found = pomona.read_features(table)
+    result = pomona.read_features(table)
     hive = ds.partitioning(pa.schema([FEATURE_SCHEMA.field("label")]), flavor="hive")
     judged = ds.dataset(table, partitioning=hive).to_table(columns=["path", "label", "features"])
     by_arrow = {row["path"]: (row["label"], row["features"]) for row in judged.to_pylist()}
-    assert sorted(found.labels, key=str) == sorted(labels, key=str)
-    for path, label, vector in zip(found.paths, found.labels, found.vectors, strict=True):
+    assert sorted(result.labels, key=str) == sorted(labels, key=str)
+    for path, label, vector in zip(result.paths, result.labels, result.vectors, strict=True):
         assert (label, vector.tolist()) == by_arrow[path]
     inspected = inspect(FeatureTable(table))
     assert inspected.check.passed

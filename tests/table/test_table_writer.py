@@ -213,9 +213,9 @@ def test_an_interrupted_deletion_leaves_rows_to_redo_and_duplicates_none(
                     writer.delete_rows(doomed)
             else:
                 writer.delete_rows(doomed)
-    found = paths(tmp_path)
-    assert len(found) == len(set(found))
-    assert {"b", "d"} <= set(found)
+    result = paths(tmp_path)
+    assert len(result) == len(set(result))
+    assert {"b", "d"} <= set(result)
 
 
 # Every call made by setting three part files aside.

@@ -26,17 +26,17 @@ ODD = SHARED_DATA / "odd"
 
 @pytest.mark.parametrize("name", sorted(LOSSLESS))
 def test_lossless_file_gives_its_pixels_and_its_format(name):
-    found = decode(FILES[name])
-    assert np.array_equal(pixels(found), np.asarray(picture()))
-    assert (found.format, found.width, found.height) == (name, 48, 32)
-    assert found.orientation is None
+    decoded = decode(FILES[name])
+    assert np.array_equal(pixels(decoded), np.asarray(picture()))
+    assert (decoded.format, decoded.width, decoded.height) == (name, 48, 32)
+    assert decoded.orientation is None
 
 
 @pytest.mark.parametrize("name", ["JPEG", "GIF", AVIF])
 def test_lossy_file_gives_nearly_its_pixels_and_its_format(name):
-    found = decode(encode(picture(), name))
-    assert np.abs(pixels(found) - np.asarray(picture()).astype(int)).mean() < 10
-    assert (found.format, found.width, found.height) == (name, 48, 32)
+    decoded = decode(encode(picture(), name))
+    assert np.abs(pixels(decoded) - np.asarray(picture()).astype(int)).mean() < 10
+    assert (decoded.format, decoded.width, decoded.height) == (name, 48, 32)
 
 
 def test_memoryview_is_decoded_like_bytes():
@@ -46,9 +46,9 @@ def test_memoryview_is_decoded_like_bytes():
 
 def test_multi_picture_jpeg_is_a_jpeg():
     content = encode(picture(), "MPO", save_all=True, append_images=[picture(seed=1)])
-    found = decode(content)
-    assert found.format == "JPEG"
-    assert np.array_equal(pixels(found), np.asarray(Image.open(io.BytesIO(content))))
+    decoded = decode(content)
+    assert decoded.format == "JPEG"
+    assert np.array_equal(pixels(decoded), np.asarray(Image.open(io.BytesIO(content))))
 
 
 def test_broken_index_of_further_pictures_does_not_affect_the_first():
@@ -184,30 +184,30 @@ def test_first_frame_of_many_is_taken(name):
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", AVIF])
 def test_exif_orientation_is_returned_and_the_size_is_as_stored(name, orientation):
-    found = decode(turned(picture(), orientation, name))
-    assert (found.width, found.height) == ((32, 48) if orientation > 4 else (48, 32))
-    assert found.image.size == (found.width, found.height)
-    assert found.sideways == (orientation > 4)
-    assert (found.orientation is None) == (orientation == 1)
-    upright = found.image
-    if found.orientation is not None:
-        upright = upright.transpose(found.orientation)
+    decoded = decode(turned(picture(), orientation, name))
+    assert (decoded.width, decoded.height) == ((32, 48) if orientation > 4 else (48, 32))
+    assert decoded.image.size == (decoded.width, decoded.height)
+    assert decoded.sideways == (orientation > 4)
+    assert (decoded.orientation is None) == (orientation == 1)
+    upright = decoded.image
+    if decoded.orientation is not None:
+        upright = upright.transpose(decoded.orientation)
     assert corners(upright) == "kryg"
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("compression", [None, "tiff_lzw"])
 def test_tiff_is_returned_upright_and_not_rotated_again(orientation, compression):
-    found = decode(turned(picture(), orientation, "TIFF", compression=compression))
-    assert (found.width, found.height) == ((32, 48) if orientation > 4 else (48, 32))
-    assert found.orientation is None
-    assert np.array_equal(pixels(found), np.asarray(picture()))
+    decoded = decode(turned(picture(), orientation, "TIFF", compression=compression))
+    assert (decoded.width, decoded.height) == ((32, 48) if orientation > 4 else (48, 32))
+    assert decoded.orientation is None
+    assert np.array_equal(pixels(decoded), np.asarray(picture()))
 
 
 def test_orientation_after_the_pixels_of_a_png_is_found():
     exif = b"MM\0*\0\0\0\x08\0\1\x01\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0"
-    found = decode(png((1, 1), 8, 0, [b"\0"], after=[(b"eXIf", exif)]))
-    assert found.orientation is Image.Transpose.ROTATE_270
+    decoded = decode(png((1, 1), 8, 0, [b"\0"], after=[(b"eXIf", exif)]))
+    assert decoded.orientation is Image.Transpose.ROTATE_270
 
 
 @pytest.mark.parametrize("value", [0, 9, 65535])
@@ -229,9 +229,9 @@ def test_broken_exif_never_fails_the_image(blob, start):
 
 def test_draft_scales_a_jpeg_to_no_less_than_the_requested_size_and_reports_the_stored_size():
     content = encode(picture(800, 600), "JPEG")
-    found = decode(content, draft=(150, 150))
-    assert found.image.size == (200, 150)
-    assert (found.width, found.height) == (800, 600)
+    decoded = decode(content, draft=(150, 150))
+    assert decoded.image.size == (200, 150)
+    assert (decoded.width, decoded.height) == (800, 600)
     assert decode(content, draft=(500, 400)).image.size == (800, 600)
     assert decode(content, draft=(2000, 2000)).image.size == (800, 600)
 
@@ -263,9 +263,9 @@ def test_any_bytes_after_a_valid_start_become_a_picture_or_an_image_error(conten
 @quick
 @given(any_file, st.data())
 def test_file_cut_anywhere_is_an_image_error_or_the_complete_picture(content, data):
-    found = decoded_or_failed(content[: data.draw(st.integers(1, len(content) - 1))])
-    if isinstance(found, Picture):
-        assert np.array_equal(pixels(found), pixels(decode(content)))
+    result = decoded_or_failed(content[: data.draw(st.integers(1, len(content) - 1))])
+    if isinstance(result, Picture):
+        assert np.array_equal(pixels(result), pixels(decode(content)))
 
 
 @quick
@@ -285,8 +285,8 @@ def test_real_odd_images_fail_only_with_image_errors_and_silently(capfd):
     statuses = set()
     with quiet_codecs():
         for path in sorted(path for path in ODD.rglob("*") if path.is_file()):
-            found = decoded_or_failed(path.read_bytes())
-            statuses.add("ok" if isinstance(found, Picture) else found.status)
+            result = decoded_or_failed(path.read_bytes())
+            statuses.add("ok" if isinstance(result, Picture) else result.status)
     assert statuses == {"ok", *FAILURES}
     assert capfd.readouterr() == ("", "")
 
@@ -295,9 +295,9 @@ def test_real_odd_images_fail_only_with_image_errors_and_silently(capfd):
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_real_camera_orientations_agree_with_pillow(orientation):
     path = next((ODD / "exif-orientation").glob(f"*{orientation}.*"))
-    found = decode(path.read_bytes())
-    upright = found.image
-    if found.orientation is not None:
-        upright = upright.transpose(found.orientation)
+    decoded = decode(path.read_bytes())
+    upright = decoded.image
+    if decoded.orientation is not None:
+        upright = upright.transpose(decoded.orientation)
     expected = ImageOps.exif_transpose(Image.open(path))
     assert np.array_equal(np.asarray(upright), np.asarray(expected))

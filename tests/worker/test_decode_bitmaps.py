@@ -137,8 +137,8 @@ def test_alpha_of_a_bmp_with_a_nonzero_value_is_composited_over_white():
     some = bytearray(bmp(0))
     some[-1] = 1  # the last pixel in the file, at the top right
     expected = np.full_like(LEVELS, 255)
-    found = pixels(decode(bytes(some)))
-    assert np.abs(found.astype(int) - expected).max() <= 1
+    result = pixels(decode(bytes(some)))
+    assert np.abs(result.astype(int) - expected).max() <= 1
 
 
 def test_all_zero_alpha_of_an_icon_is_ignored_and_its_mask_applies():
@@ -186,9 +186,9 @@ def test_fully_transparent_picture_is_white_in_formats_with_deliberate_alpha(for
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "1"])
 def test_bitmap_without_a_file_header_is_read(mode):
     image = picture().convert(mode)
-    found = decode(encode(image, "DIB"))
-    assert (found.format, found.width, found.height) == ("DIB", 48, 32)
-    assert np.array_equal(pixels(found), pixels(decode(encode(image, "BMP"))))
+    decoded = decode(encode(image, "DIB"))
+    assert (decoded.format, decoded.width, decoded.height) == ("DIB", 48, 32)
+    assert np.array_equal(pixels(decoded), pixels(decode(encode(image, "BMP"))))
 
 
 @pytest.mark.parametrize("options", [{}, {"compression": "tga_rle"}])
@@ -196,9 +196,9 @@ def test_bitmap_without_a_file_header_is_read(mode):
 def test_tga_is_read(mode, options):
     image = picture().convert("L" if mode == "LA" else "RGB").convert(mode)
     content = encode(image, "TGA", **options)
-    for found in (decode(content), decode(without_footer(content))):
-        assert (found.format, found.width, found.height) == ("TGA", 48, 32)
-        assert np.array_equal(pixels(found), np.asarray(image.convert("RGB")))
+    for decoded in (decode(content), decode(without_footer(content))):
+        assert (decoded.format, decoded.width, decoded.height) == ("TGA", 48, 32)
+        assert np.array_equal(pixels(decoded), np.asarray(image.convert("RGB")))
 
 
 @pytest.mark.parametrize("options", [{}, {"compression": "tga_rle"}])
@@ -209,8 +209,8 @@ def test_unused_colour_map_of_a_tga_is_skipped(mode, options, bits):
     assert content[0] == content[1] == 0
     declared = b"\5\1" + content[2:3] + struct.pack("<HHB", 0, 7, bits) + content[8:18]
     with_map = declared + b"hello" + bytes(range(7 * -(-bits // 8))) + content[18:]
-    for found in (decode(with_map), decode(without_footer(with_map))):
-        assert np.array_equal(pixels(found), pixels(decode(content)))
+    for decoded in (decode(with_map), decode(without_footer(with_map))):
+        assert np.array_equal(pixels(decoded), pixels(decode(content)))
 
 
 def without_footer(content: bytes) -> bytes:
@@ -245,8 +245,8 @@ def test_text_is_not_mistaken_for_a_format_without_a_magic_number(text):
 )
 def test_changed_bytes_give_a_picture_or_an_image_error(form, changes):
     drawn = {"bmp": lambda: bmp(0), "icon": lambda: icon(0, np.zeros(LEVELS.shape[:2], bool))}
-    made = drawn[form]() if form in drawn else encode(picture(16, 16), form)
-    changed = bytearray(made)
+    valid = drawn[form]() if form in drawn else encode(picture(16, 16), form)
+    changed = bytearray(valid)
     for at, value in changes:
         changed[at % len(changed)] = value
     decoded_or_failed(bytes(changed), max_pixels=1_000_000)

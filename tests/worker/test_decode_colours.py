@@ -18,13 +18,13 @@ from pomona.worker.decode import decode
 
 def test_grey_jpeg_becomes_rgb():
     image = picture().convert("L")
-    found = pixels(decode(encode(image, "JPEG", quality=95)))
-    assert np.abs(found.astype(int) - np.asarray(image)[..., None]).max() < 8
+    result = pixels(decode(encode(image, "JPEG", quality=95)))
+    assert np.abs(result.astype(int) - np.asarray(image)[..., None]).max() < 8
 
 
 def test_black_and_white_becomes_rgb():
-    found = pixels(decode(encode(picture().convert("1"), "PNG")))
-    assert np.array_equal(found, np.asarray(picture().convert("1").convert("RGB")))
+    result = pixels(decode(encode(picture().convert("1"), "PNG")))
+    assert np.array_equal(result, np.asarray(picture().convert("1").convert("RGB")))
 
 
 def test_palette_becomes_rgb():
@@ -33,8 +33,8 @@ def test_palette_becomes_rgb():
 
 
 def test_cmyk_jpeg_keeps_its_colours_and_is_not_inverted():
-    found = pixels(decode(encode(picture().convert("CMYK"), "JPEG", quality=95)))
-    assert np.abs(found - np.asarray(picture()).astype(int)).mean() < 5
+    result = pixels(decode(encode(picture().convert("CMYK"), "JPEG", quality=95)))
+    assert np.abs(result - np.asarray(picture()).astype(int)).mean() < 5
 
 
 def test_cmyk_jpeg_marked_as_ycck_keeps_its_colours():
@@ -44,14 +44,14 @@ def test_cmyk_jpeg_marked_as_ycck_keeps_its_colours():
     ycck = encode(Image.merge("CMYK", [*bands, Image.new("L", picture().size)]), "JPEG", quality=95)
     marker = ycck.index(b"Adobe")  # its last byte, at offset 11: 0 for CMYK, 2 for YCCK
     assert ycck[marker + 11] == 0
-    found = pixels(decode(ycck[: marker + 11] + b"\2" + ycck[marker + 12 :]))
-    assert np.abs(found - np.asarray(picture()).astype(int)).mean() < 5
+    result = pixels(decode(ycck[: marker + 11] + b"\2" + ycck[marker + 12 :]))
+    assert np.abs(result - np.asarray(picture()).astype(int)).mean() < 5
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "RGBX"])
 def test_colour_space_of_a_tiff_is_converted_to_rgb(mode):
-    found = pixels(decode(encode(picture().convert(mode), "TIFF")))
-    assert np.abs(found - np.asarray(picture()).astype(int)).mean() < 3
+    result = pixels(decode(encode(picture().convert(mode), "TIFF")))
+    assert np.abs(result - np.asarray(picture()).astype(int)).mean() < 3
 
 
 def test_lab_is_converted_to_rgb():
@@ -87,25 +87,25 @@ def test_transparency_is_composited_over_white(name, mode):
     half = (0, 128) if mode == "LA" else (0, 0, 0, 128)
     image.paste(half, (8, 0, 16, 16))
     options = {"lossless": True} if name == "WEBP" else {}
-    found = pixels(decode(encode(image, name, **options)))
-    assert (found[:, :8] == 255).all()
-    assert (found[:, 8:] == 127).all()
+    result = pixels(decode(encode(image, name, **options)))
+    assert (result[:, :8] == 255).all()
+    assert (result[:, 8:] == 127).all()
 
 
 @pytest.mark.parametrize("mode", ["La", "RGBa"])
 def test_premultiplied_transparency_is_composited_over_white(mode):
     straight = Image.new("LA" if mode == "La" else "RGBA", (2, 2), 0)
     straight.putalpha(0)
-    found = to_rgb(straight.convert(mode), "")
-    assert (np.asarray(found) == 255).all()
+    result = to_rgb(straight.convert(mode), "")
+    assert (np.asarray(result) == 255).all()
 
 
 def test_transparent_palette_entry_is_composited_over_white():
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 40, 50, 60])
     image.putpixel((1, 0), 1)
-    found = pixels(decode(encode(image, "PNG", transparency=0)))
-    assert found.tolist() == [[[255, 255, 255], [40, 50, 60]]]
+    result = pixels(decode(encode(image, "PNG", transparency=0)))
+    assert result.tolist() == [[[255, 255, 255], [40, 50, 60]]]
     half = pixels(decode(encode(image, "PNG", transparency=b"\x80\xff")))
     assert half.tolist() == [[[132, 137, 142], [40, 50, 60]]]
 
@@ -114,8 +114,8 @@ def test_transparent_gif_pixel_is_composited_over_white():
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 40, 50, 60])
     image.putpixel((1, 0), 1)
-    found = pixels(decode(encode(image, "GIF", transparency=0)))
-    assert found.tolist() == [[[255, 255, 255], [40, 50, 60]]]
+    result = pixels(decode(encode(image, "GIF", transparency=0)))
+    assert result.tolist() == [[[255, 255, 255], [40, 50, 60]]]
 
 
 @pytest.mark.parametrize(
@@ -130,8 +130,8 @@ def test_transparent_gif_pixel_is_composited_over_white():
 )
 def test_grey_declared_transparent_by_a_png_is_composited_over_white(depth, row, colour, expected):
     chunk = (b"tRNS", struct.pack(">H", colour))
-    found = pixels(decode(png((2, 1), depth, 0, [row], before=[chunk])))
-    assert found[0, :, 0].tolist() == expected
+    result = pixels(decode(png((2, 1), depth, 0, [row], before=[chunk])))
+    assert result[0, :, 0].tolist() == expected
 
 
 @pytest.mark.parametrize(("depth", "unit"), [(8, 1), (16, 257)])
@@ -139,8 +139,8 @@ def test_colour_declared_transparent_by_a_png_is_composited_over_white(depth, un
     levels = [10, 20, 30, 40, 50, 60]
     row = b"".join(struct.pack(">B" if depth == 8 else ">H", level * unit) for level in levels)
     chunk = (b"tRNS", struct.pack(">3H", *(level * unit for level in levels[:3])))
-    found = pixels(decode(png((2, 1), depth, 2, [row], before=[chunk])))
-    assert found.tolist() == [[[255, 255, 255], [40, 50, 60]]]
+    result = pixels(decode(png((2, 1), depth, 2, [row], before=[chunk])))
+    assert result.tolist() == [[[255, 255, 255], [40, 50, 60]]]
 
 
 # Greys of more than 8 bits -----------------------------------------------------------------------
@@ -162,8 +162,8 @@ AS_8_BIT = np.rint(EVERY_16_BIT_GREY / 257).astype(np.uint8)
 )
 def test_16_bit_grey_is_scaled_by_its_full_range(name, order, options):
     image = Image.fromarray(EVERY_16_BIT_GREY.astype(f"{order}u2"))
-    found = pixels(decode(encode(image, name, **options)))
-    assert np.array_equal(found, np.stack([AS_8_BIT] * 3, axis=-1))
+    result = pixels(decode(encode(image, name, **options)))
+    assert np.array_equal(result, np.stack([AS_8_BIT] * 3, axis=-1))
 
 
 @pytest.mark.parametrize(
@@ -186,5 +186,5 @@ def test_16_bit_grey_is_scaled_by_its_full_range(name, order, options):
     ],
 )
 def test_32_bit_grey_is_scaled_and_not_clipped(mode, levels, expected):
-    found = pixels(decode(encode(grey([levels], mode), "TIFF")))
-    assert found[0].tolist() == [[level] * 3 for level in expected]
+    result = pixels(decode(encode(grey([levels], mode), "TIFF")))
+    assert result[0].tolist() == [[level] * 3 for level in expected]

@@ -37,14 +37,14 @@ def no_package(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_pixels_match_pillow_heif(name):
-    found = decode(FILES[name])
+    decoded = decode(FILES[name])
     expected = EXPECTED[name]
     if expected.shape[2] == 4:
-        white = Image.new("RGB", found.image.size, "white")
+        white = Image.new("RGB", decoded.image.size, "white")
         white.paste(Image.fromarray(expected), mask=Image.fromarray(expected[..., 3]))
         expected = np.asarray(white)
-    assert np.array_equal(pixels(found), expected)
-    assert (found.format, found.image.size) == ("HEIF", (found.width, found.height))
+    assert np.array_equal(pixels(decoded), expected)
+    assert (decoded.format, decoded.image.size) == ("HEIF", (decoded.width, decoded.height))
 
 
 def test_lossless_file_gives_nearly_the_drawn_pixels():
@@ -55,17 +55,17 @@ def test_lossless_file_gives_nearly_the_drawn_pixels():
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_picture_is_rotated_once(orientation):
     content = FILES[f"orientation_{orientation}"]
-    found = decode(content)
-    assert found.orientation is None
-    assert corners(found.image) == "kryg"
+    decoded = decode(content)
+    assert decoded.orientation is None
+    assert corners(decoded.image) == "kryg"
     if orientation > 1:
         assert b"irot" in content or b"imir" in content  # and EXIF has the same orientation
         assert b"Exif" in content
 
 
 def test_orientation_in_exif_only_is_ignored():
-    found = decode(FILES["exif_only"])  # only the container's own boxes count, and there are none
-    assert (found.orientation, found.width, found.height) == (None, 24, 32)
+    decoded = decode(FILES["exif_only"])  # only the container's own boxes count, and there are none
+    assert (decoded.orientation, decoded.width, decoded.height) == (None, 24, 32)
 
 
 def test_more_pixels_than_the_limit_are_refused_before_decoding(monkeypatch):
@@ -125,6 +125,6 @@ def test_files_with_every_listed_extension_are_read(extension):
     base = picture().convert("L" if mode == "F" else "RGB").convert(mode)
     options = {"save_all": True, "append_images": [base]} if extension == ".mpo" else {}
     content = FILES["colour"] if form == "HEIF" else encode(base, form, **options)
-    found = decode(content)
-    assert found.image.mode == "RGB"
-    assert found.format == ("JPEG" if form == "MPO" else form)
+    decoded = decode(content)
+    assert decoded.image.mode == "RGB"
+    assert decoded.format == ("JPEG" if form == "MPO" else form)

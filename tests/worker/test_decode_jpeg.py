@@ -153,8 +153,8 @@ def test_arithmetic_coded_data_followed_by_text_is_corrupt(name):
 @quick
 @given(st.sampled_from(sorted(HUFFMAN)), st.binary(max_size=60))
 def test_bytes_after_an_end_marker_are_ignored(name, trailer):
-    found = decode(HUFFMAN[name] + trailer)
-    assert np.array_equal(pixels(found), pixels(decode(HUFFMAN[name])))
+    decoded = decode(HUFFMAN[name] + trailer)
+    assert np.array_equal(pixels(decoded), pixels(decode(HUFFMAN[name])))
 
 
 @quick
@@ -274,9 +274,9 @@ def test_changed_bytes_give_a_picture_or_an_image_error(name, changes, draft):
     changed = bytearray(FILES[name])
     for share, value in changes:
         changed[int(share * len(changed))] = value
-    found = decoded_or_failed(bytes(changed), max_pixels=1_000_000, draft=draft)
-    if isinstance(found, Picture) and draft is None:
-        assert found.image.size == (found.width, found.height)
+    result = decoded_or_failed(bytes(changed), max_pixels=1_000_000, draft=draft)
+    if isinstance(result, Picture) and draft is None:
+        assert result.image.size == (result.width, result.height)
 
 
 @quick

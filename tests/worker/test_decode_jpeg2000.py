@@ -43,8 +43,8 @@ def test_opaque_alpha_with_more_than_8_bits_stays_opaque(channels, bits):
     samples = drawn(bits, channels)
     samples[..., -1] = 2**bits - 1
     right = samples[..., : channels - 1] / (2**bits - 1) * 255
-    found = pixels(decode(encoded(samples, bits, reversible=True)))
-    assert np.abs(found - right).max() <= 1
+    result = pixels(decode(encoded(samples, bits, reversible=True)))
+    assert np.abs(result - right).max() <= 1
 
 
 def test_ycbcr_with_more_than_8_bits_is_unsupported():

@@ -109,10 +109,10 @@ def by_pillow(content: bytes) -> np.ndarray:
 @pytest.mark.parametrize("name", sorted(ANCILLARY))
 def test_checksum_of_an_ancillary_chunk_is_ignored(name, place):
     whole = png((6, 4), 8, 2, ROWS, **{place: [(name, ANCILLARY[name])]})
-    found, expected = decode(with_wrong_checksum(whole, name)), decode(whole)
-    assert np.array_equal(pixels(found), by_pillow(PLAIN))
-    assert found.orientation == expected.orientation
-    assert (found.orientation is not None) == (name == b"eXIf")
+    decoded, expected = decode(with_wrong_checksum(whole, name)), decode(whole)
+    assert np.array_equal(pixels(decoded), by_pillow(PLAIN))
+    assert decoded.orientation == expected.orientation
+    assert (decoded.orientation is not None) == (name == b"eXIf")
 
 
 @quick
@@ -272,9 +272,9 @@ def test_changed_bytes_give_the_same_picture_or_an_image_error(name, changes):
     changed = bytearray(FILES[name])
     for share, value in changes:
         changed[int(share * len(changed))] = value
-    found = decoded_or_failed(bytes(changed), max_pixels=1_000_000)
-    if isinstance(found, Picture) and b"tRNS" not in bytes(changed):
-        assert np.array_equal(pixels(found), pixels(decode(FILES[name])))
+    result = decoded_or_failed(bytes(changed), max_pixels=1_000_000)
+    if isinstance(result, Picture) and b"tRNS" not in bytes(changed):
+        assert np.array_equal(pixels(result), pixels(decode(FILES[name])))
 
 
 # Reported files ----------------------------------------------------------------------------------

@@ -64,11 +64,11 @@ EVERY = 97  # a prime, so that each kind of samples meets each value of each lay
 def forms(photometric: int, extra: tuple[int, ...] | None) -> list[Form]:
     """A sample of all forms with these colours; each kind of samples gets a different sample."""
     kinds = KINDS[:7] if photometric == PALETTE else KINDS
-    found = []
+    result = []
     for number, kind in enumerate(kinds):
         possible = [Form(kind, photometric, extra, **layout) for layout in LAYOUTS]
-        found += [form for form in possible if is_sensible(form)][number::EVERY]
-    return found
+        result += [form for form in possible if is_sensible(form)][number::EVERY]
+    return result
 
 
 def is_decoded(form: Form) -> bool:
@@ -99,10 +99,10 @@ def test_no_layout_gives_wrong_pixels_with_status_ok(photometric, extra):
             assert "not decoded, convert the file" in str(refused)
             counts["unsupported"] += 1
             continue
-        found = pixels(decode(content)).astype(int)
+        result = pixels(decode(content)).astype(int)
         # Pillow rounds transparency differently.
         tolerance = 0 if extra is not None and not any(extra) else 1
-        assert np.abs(found - expected(form, samples)).max() <= tolerance, form
+        assert np.abs(result - expected(form, samples)).max() <= tolerance, form
         counts["ok and right"] += 1
     print(dict(counts))  # noqa: T201 - `pytest -rP` shows it
     assert sum(counts.values()) == len(forms(photometric, extra)) > 25
@@ -129,9 +129,9 @@ def test_floats_whose_zero_is_white_are_inverted_within_their_range(kind):
         black = black.astype(samples.dtype).clip(0, top)
         black[0, 0] = top
         right = pixels(decode(write(Form(kind), black)))
-        found = pixels(decode(write(Form(kind, WHITE), (top - black).astype(samples.dtype))))
-        assert np.abs(found.astype(int) - right).max() <= 1  # halves round to even in both
-        assert (found[0, 0] == 255).all()
+        result = pixels(decode(write(Form(kind, WHITE), (top - black).astype(samples.dtype))))
+        assert np.abs(result.astype(int) - right).max() <= 1  # halves round to even in both
+        assert (result[0, 0] == 255).all()
 
 
 @pytest.mark.parametrize(
@@ -144,8 +144,8 @@ def test_floats_whose_zero_is_white_are_inverted_within_their_range(kind):
 )
 def test_reported_file_equals_its_twin(shared_data: Path, wrong, right):
     folder = shared_data / "trials" / "tiff"
-    found, twin = (decode((folder / name).read_bytes()) for name in (wrong, right))
-    assert np.array_equal(pixels(found), pixels(twin))
+    decoded, twin = (decode((folder / name).read_bytes()) for name in (wrong, right))
+    assert np.array_equal(pixels(decoded), pixels(twin))
 
 
 # Lossy compressions, faxes, YCbCr, L*a*b* --------------------------------------------------------
@@ -193,8 +193,8 @@ def test_jpeg_in_a_tiff_gives_nearly_the_pixels_of_the_same_file_without_compres
     plain, packed = (encode(image, "TIFF", compression=name) for name in (None, "jpeg"))
     judge = tifffile.imread(io.BytesIO(packed)).astype(int)
     assert np.abs(judge - tifffile.imread(io.BytesIO(plain))).mean() < 3
-    found, right = (pixels(decode(content)).astype(int) for content in (packed, plain))
-    assert np.abs(found - right).mean() < 5
+    result, right = (pixels(decode(content)).astype(int) for content in (packed, plain))
+    assert np.abs(result - right).mean() < 5
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
@@ -226,8 +226,8 @@ def test_tiff_6_jpeg_with_separate_tables_is_unsupported():
 
 def test_tiff_6_jpeg_in_one_strip_gives_the_pixels_of_the_jpeg():
     jpeg = encode(picture(), "JPEG", quality=95, subsampling=0)
-    found = pixels(decode(write(Form("u8", YCBCR, compression=6), DRAWN, segments=[jpeg])))
-    assert np.abs(found.astype(int) - pixels(decode(jpeg))).max() <= 2
+    result = pixels(decode(write(Form("u8", YCBCR, compression=6), DRAWN, segments=[jpeg])))
+    assert np.abs(result.astype(int) - pixels(decode(jpeg))).max() <= 2
 
 
 @pytest.mark.parametrize("fill", [1, 2])
@@ -295,8 +295,8 @@ def test_subsampled_ycbcr_keeps_its_colours_or_is_refused(across_down, compressi
 def test_additional_sensor_bands_are_ignored(kind, photometric, extras, planar):
     form = Form(kind, photometric, (0,) * extras, compression=8, planar=planar)
     samples = draw(form, small=True)
-    found = pixels(decode(write(form, samples)))
-    assert np.array_equal(found, expected(form, samples))
+    result = pixels(decode(write(form, samples)))
+    assert np.array_equal(result, expected(form, samples))
 
 
 @pytest.mark.parametrize("extra", [(0,), (2,)])
@@ -304,8 +304,8 @@ def test_palette_with_an_extra_sample_keeps_its_colours(extra):
     samples = draw(Form("u8", PALETTE, extra))
     for order, compression, segments in itertools.product("<>", ENCODERS, SEGMENTS):
         form = Form("u8", PALETTE, extra, order, compression, **segments)
-        found = pixels(decode(write(form, samples))).astype(int)
-        assert np.abs(found - expected(form, samples)).max() <= 1, form
+        result = pixels(decode(write(form, samples))).astype(int)
+        assert np.abs(result - expected(form, samples)).max() <= 1, form
 
 
 def test_lab_gives_the_same_pixels_in_all_layouts():
@@ -323,8 +323,8 @@ def test_inks_of_a_jpeg_in_a_tiff_are_not_inverted():
     inks = picture().convert("CMYK")
     jpeg = encode(ImageChops.invert(inks), "JPEG", quality=95)  # Pillow inverts them on writing
     content = write(Form("u8", CMYK, compression=7), np.asarray(inks), segments=[jpeg])
-    found = pixels(decode(content)).astype(int)
-    assert np.abs(found - np.asarray(inks.convert("RGB"))).mean() < 3
+    result = pixels(decode(content)).astype(int)
+    assert np.abs(result - np.asarray(inks.convert("RGB"))).mean() < 3
 
 
 # Other layouts -----------------------------------------------------------------------------------
@@ -395,9 +395,9 @@ def test_ignored_plane_may_be_missing_from_the_file():
         absent = {
             tag: [*tags.numbers(tag)[:-each].tolist(), *[0] * each] for tag in (offsets, counts)
         }
-        found = pixels(decode(write(form, samples, absent)))
-        assert np.array_equal(found, pixels(decode(whole))), form
-        assert np.abs(found.astype(int) - expected(form, samples)).max() <= 1, form
+        result = pixels(decode(write(form, samples, absent)))
+        assert np.array_equal(result, pixels(decode(whole))), form
+        assert np.abs(result.astype(int) - expected(form, samples)).max() <= 1, form
 
 
 def test_cmyk_with_transparency_is_unsupported_and_the_error_says_so():
@@ -423,10 +423,10 @@ def test_orientation_is_applied_to_samples_of_any_depth(kind, orientation):
     scale = 257 if kind == "u16" else 1
     form = Form(kind, RGB, order=">", compression=5)
     samples = (np.asarray(stored).astype(int) * scale).astype(form.dtype)
-    found = decode(write(form, samples, {274: [orientation]}))
-    assert (found.width, found.height) == ((32, 48) if orientation > 4 else (48, 32))
-    assert found.orientation is None
-    assert np.array_equal(pixels(found), DRAWN)
+    decoded = decode(write(form, samples, {274: [orientation]}))
+    assert (decoded.width, decoded.height) == ((32, 48) if orientation > 4 else (48, 32))
+    assert decoded.orientation is None
+    assert np.array_equal(pixels(decoded), DRAWN)
 
 
 @pytest.mark.parametrize("kind", ["u16", "f32"])

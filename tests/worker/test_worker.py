@@ -205,8 +205,8 @@ def test_any_bytes_give_a_row_and_never_an_exception(contents: list[bytes]) -> N
 @given(st.lists(st.booleans(), max_size=20))
 def test_the_list_array_has_vectors_for_ok_rows_only(ok: list[bool]) -> None:
     vectors = np.arange(2 * sum(ok), dtype=np.float32).reshape(-1, 2)
-    found = iter(vectors.tolist())
-    assert vectors_array(ok, vectors).to_pylist() == [next(found) if good else None for good in ok]
+    result = iter(vectors.tolist())
+    assert vectors_array(ok, vectors).to_pylist() == [next(result) if good else None for good in ok]
 
 
 def test_identical_bytes_are_computed_once() -> None:

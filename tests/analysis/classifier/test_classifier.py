@@ -60,7 +60,7 @@ def test_probabilities_follow_the_formula() -> None:
 
 def test_the_encoder_is_embedded_in_the_classifier(encoder: Encoder) -> None:
     wide = np.ones(encoder.dimension, np.float32)
-    made = replace(
+    classifier = replace(
         MADE,
         mean=wide,
         scale=wide,
@@ -68,11 +68,11 @@ def test_the_encoder_is_embedded_in_the_classifier(encoder: Encoder) -> None:
         provenance=encoder.provenance(),
         encoder=encoder,
     )
-    again = Classifier.from_bytes(made.to_bytes())
+    again = Classifier.from_bytes(classifier.to_bytes())
     assert again.encoder is not None
     assert again.encoder.fingerprint == encoder.fingerprint
     with pytest.raises(ClassifierError, match="another encoder"):
-        replace(made, provenance=MADE.provenance)
+        replace(classifier, provenance=MADE.provenance)
 
 
 @given(st.binary(max_size=200))
@@ -156,12 +156,12 @@ def test_a_table_gives_an_answer_for_every_row(tmp_path: Path) -> None:
         ["Kiwi", "Plum", None],
         failed=[("file:/pictures/Kiwi/empty.jpg", "empty")],
     )
-    found = list(classify(MADE, table))
-    assert [answer.label for answer in found] == ["Kiwi", None, "Plum", "Kiwi"]
-    assert found[1] == Prediction(
+    result = list(classify(MADE, table))
+    assert [answer.label for answer in result] == ["Kiwi", None, "Plum", "Kiwi"]
+    assert result[1] == Prediction(
         "file:/pictures/Kiwi/empty.jpg", None, None, "empty", "drawn as empty"
     )
-    assert found[0].probability == pytest.approx(1, abs=1e-3)
+    assert result[0].probability == pytest.approx(1, abs=1e-3)
 
 
 def test_a_table_of_another_encoder_is_refused(tmp_path: Path) -> None:
@@ -297,15 +297,15 @@ def run(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str
 def test_a_table_becomes_labels_on_the_command_line(
     capfd: pytest.CaptureFixture[str], fruit: Path, tmp_path: Path
 ) -> None:
-    made, plot = tmp_path / "fruit.classifier", tmp_path / "c.png"
-    code, out, err = run(capfd, "train", fruit / "t", "-o", made, "--plot", plot)
+    classifier, plot = tmp_path / "fruit.classifier", tmp_path / "c.png"
+    code, out, err = run(capfd, "train", fruit / "t", "-o", classifier, "--plot", plot)
     assert code == 0
     assert out.startswith("trained on 12 images of 2 classes in ")
     assert "accuracy: 1.0000, 4 of 4 images right (95 % Wilson interval 0.5101 to 1.0000)" in out
-    assert f"next: pomona classify {made} IMAGES" in out
+    assert f"next: pomona classify {classifier} IMAGES" in out
     assert "skipped 1 image without a vector" in err
     assert plot.stat().st_size > 1000
-    code, out, err = run(capfd, "classify", made, fruit / "photos", "--workers", "1")
+    code, out, err = run(capfd, "classify", classifier, fruit / "photos", "--workers", "1")
     assert code == 0
     lines = [line.split("\t") for line in out.splitlines()]
     assert len(lines) == 17

@@ -68,9 +68,9 @@ def test_random_labels_cannot_be_learned(tmp_path: Path) -> None:
     vectors, labels, paths = clouds(60, seed=3)
     np.random.default_rng(1).shuffle(labels)
     tables.write(tmp_path, vectors, labels, paths)
-    found = training.train(tmp_path).evaluation
-    assert found is not None
-    assert found.accuracy < 0.6  # chance is a third
+    trained = training.train(tmp_path).evaluation
+    assert trained is not None
+    assert trained.accuracy < 0.6  # chance is a third
 
 
 def test_probabilities_equal_those_of_scikit_learn_on_standardised_vectors(
@@ -87,19 +87,19 @@ def test_probabilities_equal_those_of_scikit_learn_on_standardised_vectors(
     ).fit(np.array([r["features"] for r in learnt]), [r["label"] for r in learnt])
     vectors = np.array([row["features"] for row in rows], np.float32)
     expected = reference.predict_proba(vectors)
-    found = trained.classifier.probabilities(vectors)
-    np.testing.assert_allclose(found, expected, atol=2e-3)
-    np.testing.assert_allclose(found.sum(axis=1), 1)
+    result = trained.classifier.probabilities(vectors)
+    np.testing.assert_allclose(result, expected, atol=2e-3)
+    np.testing.assert_allclose(result.sum(axis=1), 1)
 
 
 def test_two_classes_have_a_row_of_coefficients_each(tmp_path: Path) -> None:
     vectors, labels, paths = clouds(20)
     two = [i for i, label in enumerate(labels) if label != "Plum"]
     tables.write(tmp_path, vectors[two], [labels[i] for i in two], [paths[i] for i in two])
-    found = training.train(tmp_path)
-    assert found.classifier.coefficients.shape == (2, 6)
-    assert found.evaluation is not None
-    assert found.evaluation.accuracy == 1
+    trained = training.train(tmp_path)
+    assert trained.classifier.coefficients.shape == (2, 6)
+    assert trained.evaluation is not None
+    assert trained.evaluation.accuracy == 1
 
 
 def test_a_table_larger_than_memory_gives_the_same_classifier(
@@ -177,29 +177,29 @@ def test_a_different_seed_selects_different_images() -> None:
 
 
 def test_without_a_test_set_nothing_is_tested(folder: Path) -> None:
-    found = training.train(folder, test_share=0)
-    assert found.evaluation is None
-    assert found.learnt == 120
+    trained = training.train(folder, test_share=0)
+    assert trained.evaluation is None
+    assert trained.learnt == 120
 
 
 def test_a_class_missing_from_training_counts_as_wrong(tmp_path: Path) -> None:
     vectors, labels, paths = clouds(20)
     paths = [p.replace("Training", "Testing") if "Plum" in p else p for p in paths]
     tables.write(tmp_path, vectors, labels, paths)
-    found = training.train(tmp_path, split="Training/Testing")
-    assert found.classifier.classes == ("Apple", "Kiwi")
-    assert found.evaluation is not None
-    plum = found.evaluation.per_class()[2]
+    trained = training.train(tmp_path, split="Training/Testing")
+    assert trained.classifier.classes == ("Apple", "Kiwi")
+    assert trained.evaluation is not None
+    plum = trained.evaluation.per_class()[2]
     assert (plum.label, plum.images, plum.precision, plum.recall) == ("Plum", 20, None, 0)
-    assert {mistake.label for mistake in found.evaluation.mistakes} == {"Plum"}
+    assert {mistake.label for mistake in trained.evaluation.mistakes} == {"Plum"}
 
 
 def test_a_class_with_one_image_is_trained_on_and_reported_as_untested(tmp_path: Path) -> None:
     vectors, labels, paths = clouds(12)
     tables.write(tmp_path, vectors[:25], [*labels[:24], "Rare"], paths[:25])
-    found = training.train(tmp_path)
-    assert "Rare" in found.classifier.classes
-    assert found.untested == ("Rare",)
+    trained = training.train(tmp_path)
+    assert "Rare" in trained.classifier.classes
+    assert trained.untested == ("Rare",)
 
 
 def test_images_without_a_label_or_outside_both_folders_are_counted(tmp_path: Path) -> None:
@@ -207,17 +207,17 @@ def test_images_without_a_label_or_outside_both_folders_are_counted(tmp_path: Pa
     labels[:3] = [None] * 3
     paths[-5:] = [f"file:/fruits/More/Plum/{i}.jpg" for i in range(5)]
     tables.write(tmp_path, vectors, labels, paths)
-    found = training.train(tmp_path, split="Training/Testing")
-    assert (found.unlabelled, found.outside) == (3, 5)
-    assert found.evaluation is not None
-    assert found.learnt + found.evaluation.images == 52
+    trained = training.train(tmp_path, split="Training/Testing")
+    assert (trained.unlabelled, trained.outside) == (3, 5)
+    assert trained.evaluation is not None
+    assert trained.learnt + trained.evaluation.images == 52
 
 
 def test_too_few_images_for_cross_validation_use_the_middle_regularization(tmp_path: Path) -> None:
     vectors, labels, paths = clouds(2)
     tables.write(tmp_path, vectors, labels, paths)
-    found = training.train(tmp_path, test_share=0)
-    assert found.strength.folds == 2
+    trained = training.train(tmp_path, test_share=0)
+    assert trained.strength.folds == 2
     with pytest.raises(TableError, match="too few images"):
         training.train(tmp_path)  # one image of each class remains for training
 
@@ -232,12 +232,12 @@ def test_precision_and_recall_equal_those_of_scikit_learn(pairs: list[tuple[int,
     have, given_labels = zip(*pairs, strict=True)
     confusion = np.zeros((3, 3), np.int64)
     np.add.at(confusion, (have, given_labels), 1)
-    found = Evaluation(tuple(CLASSES), confusion)
+    result = Evaluation(tuple(CLASSES), confusion)
     precision, recall, _, images = precision_recall_fscore_support(
         have, given_labels, labels=[0, 1, 2], zero_division=np.nan
     )
-    assert found.accuracy == pytest.approx(accuracy_score(have, given_labels))
-    scores = found.per_class()
+    assert result.accuracy == pytest.approx(accuracy_score(have, given_labels))
+    scores = result.per_class()
     assert [score.images for score in scores] == images.tolist()
     for score, p, r in zip(scores, precision, recall, strict=True):
         assert score.precision is None if np.isnan(p) else score.precision == pytest.approx(p)
@@ -245,8 +245,8 @@ def test_precision_and_recall_equal_those_of_scikit_learn(pairs: list[tuple[int,
 
 
 def test_the_interval_is_wilsons() -> None:
-    found = Evaluation(("a", "b"), np.array([[45, 5], [5, 45]]))
-    low, high = found.interval
+    result = Evaluation(("a", "b"), np.array([[45, 5], [5, 45]]))
+    low, high = result.interval
     z, n, p = 1.959964, 100, 0.9
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
@@ -333,9 +333,9 @@ def test_a_table_that_loses_rows_during_reading_is_an_error(
     split = training.split_rows
 
     def remove_one_afterwards(*given: Any) -> object:
-        found = split(*given)
+        result = split(*given)
         next(table.glob("*.parquet")).unlink()
-        return found
+        return result
 
     monkeypatch.setattr(training, "split_rows", remove_one_afterwards)
     with pytest.raises(RunError, match="changed while it was read"):

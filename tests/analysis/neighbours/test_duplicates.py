@@ -26,14 +26,14 @@ RANDOM = np.random.default_rng(3)
 
 def components(cosines: np.ndarray, threshold: float) -> list[set[int]]:
     """Connected components by brute force: grow each set until nothing can be added."""
-    left, found = set(range(len(cosines))), []
+    left, result = set(range(len(cosines))), []
     while left:
         group = {left.pop()}
         while joining := {b for a in group for b in left if cosines[a, b] >= threshold}:
             group |= joining
             left -= joining
-        found.append(group)
-    return found
+        result.append(group)
+    return result
 
 
 def cosines_of(matrix: np.ndarray) -> np.ndarray:
@@ -52,16 +52,16 @@ def test_groups_equal_brute_force_for_any_memory_limit(
 ) -> None:
     matrix = np.random.default_rng(rows).normal(size=(rows, 4)).astype(np.float32)
     folder = tables.write(tmp_path_factory.mktemp("pairs"), matrix, ["x"] * rows, parts=2)
-    found = compare_pairs(open_vectors(FeatureTable(folder)), threshold, held_rows=held)
+    result = compare_pairs(open_vectors(FeatureTable(folder)), threshold, held_rows=held)
     cosines = cosines_of(matrix)
     by_component: dict[int, set[int]] = {}
-    for row, component in enumerate(found.component):
+    for row, component in enumerate(result.component):
         by_component.setdefault(int(component), set()).add(row)
     assert sorted(map(sorted, by_component.values())) == sorted(
         map(sorted, components(cosines, threshold))
     )
     np.fill_diagonal(cosines, -np.inf)
-    np.testing.assert_allclose(found.nearest, cosines.max(axis=1), atol=1e-6)
+    np.testing.assert_allclose(result.nearest, cosines.max(axis=1), atol=1e-6)
 
 
 def test_tables_wider_than_a_tile_are_compared_completely(
@@ -72,8 +72,8 @@ def test_tables_wider_than_a_tile_are_compared_completely(
     monkeypatch.setattr("pomona.analysis.neighbours.groups._EDGES", 3)
     matrix = RANDOM.normal(size=(40, 3)).astype(np.float32)
     folder = tables.write(tmp_path / "t", matrix, ["x"] * 40)
-    found = compare_pairs(open_vectors(FeatureTable(folder)), 0.9, held_rows=17)
-    assert len(set(found.component)) == len(components(cosines_of(matrix), 0.9))
+    result = compare_pairs(open_vectors(FeatureTable(folder)), 0.9, held_rows=17)
+    assert len(set(result.component)) == len(components(cosines_of(matrix), 0.9))
 
 
 @pytest.fixture
@@ -100,15 +100,15 @@ def paths(groups: list) -> list[list[str]]:
 
 
 def test_identical_bytes_are_exact_duplicates_and_not_also_near_ones(folder: Path) -> None:
-    found = find_duplicates(FeatureTable(folder), 0.99)
-    assert paths(found.exact) == [["10.jpg", "11.jpg"]]
-    assert paths(found.near) == [["1.jpg", "3.jpg"], ["5.jpg", "8.jpg"]]
+    result = find_duplicates(FeatureTable(folder), 0.99)
+    assert paths(result.exact) == [["10.jpg", "11.jpg"]]
+    assert paths(result.near) == [["1.jpg", "3.jpg"], ["5.jpg", "8.jpg"]]
 
 
 def test_empty_files_are_not_duplicates(folder: Path) -> None:
-    found = find_duplicates(FeatureTable(folder), None)
-    assert not any(name.startswith("file:/e/") for group in paths(found.exact) for name in group)
-    assert found.near == []
+    result = find_duplicates(FeatureTable(folder), None)
+    assert not any(name.startswith("file:/e/") for group in paths(result.exact) for name in group)
+    assert result.near == []
 
 
 def test_different_labels_within_a_group_are_detected(folder: Path) -> None:
@@ -121,9 +121,9 @@ def test_a_near_copy_joins_the_group_with_identical_bytes(folder: Path) -> None:
     vector = dict(zip(matrix["path"].to_pylist(), matrix["features"].to_pylist(), strict=True))
     near = np.asarray(vector["file:/pictures/b/10.jpg"])[None] + 0.01
     tables.write(folder, near, ["c"], ["file:/pictures/c/near.jpg"])
-    found = find_duplicates(FeatureTable(folder), 0.99)
-    assert ["10.jpg", "11.jpg", "near.jpg"] in paths(found.near)
-    assert paths(found.exact) == [["10.jpg", "11.jpg"]]
+    result = find_duplicates(FeatureTable(folder), 0.99)
+    assert ["10.jpg", "11.jpg", "near.jpg"] in paths(result.near)
+    assert paths(result.exact) == [["10.jpg", "11.jpg"]]
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [1, 2, 0], [2, 0, 1]])
@@ -140,9 +140,9 @@ def test_similarity_is_measured_to_the_first_image_for_any_row_order(
 
 
 def test_shares_explain_the_threshold(folder: Path) -> None:
-    found = find_duplicates(FeatureTable(folder), 0.99)
-    assert found.share == 6 / 12
-    assert found.by_chance == 3 / 66  # all pairs of 12, because there are so few
+    result = find_duplicates(FeatureTable(folder), 0.99)
+    assert result.share == 6 / 12
+    assert result.by_chance == 3 / 66  # all pairs of 12, because there are so few
 
 
 @pytest.mark.parametrize("threshold", [1.5, -2, float("nan")])
@@ -155,8 +155,8 @@ def test_a_threshold_that_is_not_a_cosine_is_refused(folder: Path, threshold: fl
 def test_a_table_with_nothing_to_compare_has_no_duplicates(tmp_path: Path, rows: int) -> None:
     failed = [("file:/e/1.jpg", "empty")]
     folder = tables.write(tmp_path / "t", np.ones((rows, 3)), ["x"] * rows, failed=failed)
-    found = find_duplicates(FeatureTable(folder))
-    assert (found.exact, found.near, found.share, found.rows) == ([], [], 0, rows + 1)
+    result = find_duplicates(FeatureTable(folder))
+    assert (result.exact, result.near, result.share, result.rows) == ([], [], 0, rows + 1)
 
 
 # The command -------------------------------------------------------------------------------------

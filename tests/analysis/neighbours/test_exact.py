@@ -58,16 +58,16 @@ def agree(similarity: np.ndarray, rows: np.ndarray, judge: np.ndarray, all_of: n
 def test_neighbours_of_rows_equal_scikit_learns(kind: str, seed: int, rows: int, k: int) -> None:
     matrix = drawn(kind, seed, rows)
     k = min(k, rows - 1)
-    found = find_neighbours(unit(matrix), k)
+    result = find_neighbours(unit(matrix), k)
     cosines = unit(matrix).astype(np.float64) @ unit(matrix).T
     judge = np.stack(
         [judged(np.delete(matrix, row, 0), matrix[row : row + 1], k)[0][0] for row in range(rows)]
     )
-    agree(found.similarity, found.rows, judge, cosines)
-    assert not (found.rows == np.arange(rows)[:, None]).any()
+    agree(result.similarity, result.rows, judge, cosines)
+    assert not (result.rows == np.arange(rows)[:, None]).any()
     if kind == "distinct":
         _, judges = judged(matrix, matrix, k + 1)
-        np.testing.assert_array_equal(found.rows, judges[:, 1:])
+        np.testing.assert_array_equal(result.rows, judges[:, 1:])
 
 
 @given(KINDS, st.integers(0, 2**32), st.integers(1, 60), st.integers(1, 12), st.integers(1, 20))
@@ -76,12 +76,12 @@ def test_nearest_rows_of_queries_equal_scikit_learns_for_any_block_size(
 ) -> None:
     matrix, queries = drawn(kind, seed, rows), drawn(kind, seed + 1, 5)
     k = min(k, rows)
-    found = nearest_rows(blocks_of(matrix, size), unit(queries), k)
+    result = nearest_rows(blocks_of(matrix, size), unit(queries), k)
     judge, judges = judged(matrix, queries, k)
     cosines = unit(queries).astype(np.float64) @ unit(matrix).T
-    agree(found.similarity, found.paths.astype(int), judge, cosines)
+    agree(result.similarity, result.paths.astype(int), judge, cosines)
     if kind == "distinct":
-        np.testing.assert_array_equal(found.paths.astype(int), judges)
+        np.testing.assert_array_equal(result.paths.astype(int), judges)
 
 
 @given(KINDS, st.integers(0, 2**32), st.integers(2, 60), st.integers(1, 70))
@@ -92,14 +92,14 @@ def test_pairs_equal_scikit_learns_for_any_memory_limit(
     sparse = pytest.importorskip("scipy.sparse.csgraph")
     matrix = drawn(kind, seed, rows)
     folder = tables.write(tmp_path_factory.mktemp("t"), matrix, ["x"] * rows, parts=2)
-    found = compare_pairs(open_vectors(FeatureTable(folder)), 0.9, held_rows=held)
+    result = compare_pairs(open_vectors(FeatureTable(folder)), 0.9, held_rows=held)
     graph = neighbors.radius_neighbors_graph(
         matrix.astype(np.float64), 0.1, metric="cosine", mode="connectivity", include_self=False
     )
     _, component = sparse.connected_components(graph, directed=False)
-    assert members(found.component) == members(component)
+    assert members(result.component) == members(component)
     judge, _ = judged(matrix, matrix, 2)
-    np.testing.assert_allclose(found.nearest, judge[:, 1], atol=1e-6)
+    np.testing.assert_allclose(result.nearest, judge[:, 1], atol=1e-6)
 
 
 # Which tied rows a search returns, and their order, must not depend on its implementation.
@@ -129,10 +129,10 @@ def test_a_block_search_returns_the_rows_of_a_plain_search(
     itself: list[str | None] = ["0", None, None, str(rows - 1), None]
     scores = [queries @ unit(block.vectors).T for block in blocks]
     scores[0][0, 0] = scores[-1][3, -1] = -np.inf
-    found = nearest_rows(blocks, queries, k, itself)
+    result = nearest_rows(blocks, queries, k, itself)
     best, numbers = plain(scores, k)
-    np.testing.assert_array_equal(found.similarity, best)
-    for mine, theirs in zip(found.paths, numbers, strict=True):
+    np.testing.assert_array_equal(result.similarity, best)
+    for mine, theirs in zip(result.paths, numbers, strict=True):
         assert mine.tolist() == [None if row < 0 else str(row) for row in theirs]
 
 
@@ -143,19 +143,19 @@ def test_neighbours_equal_the_rows_of_a_plain_search(
     matrix, k = unit(drawn(kind, seed, rows)), min(k, rows - 1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exact, "_QUERIES", 7)
-        found = find_neighbours(matrix, k)
+        result = find_neighbours(matrix, k)
     for start in range(0, rows, 7):
         scores = matrix[start : start + 7] @ matrix.T
         scores[np.arange(len(scores)), np.arange(start, start + len(scores))] = -np.inf
         best, numbers = plain([scores], k)
-        np.testing.assert_array_equal(found.similarity[start : start + 7], best)
-        np.testing.assert_array_equal(found.rows[start : start + 7], numbers)
+        np.testing.assert_array_equal(result.similarity[start : start + 7], best)
+        np.testing.assert_array_equal(result.rows[start : start + 7], numbers)
 
 
 def test_a_single_row_has_no_neighbours() -> None:
-    found = find_neighbours(np.ones((1, 3), np.float32), 5)
-    assert isinstance(found, Neighbours)
-    assert found.rows.shape == found.similarity.shape == (1, 0)
+    result = find_neighbours(np.ones((1, 3), np.float32), 5)
+    assert isinstance(result, Neighbours)
+    assert result.rows.shape == result.similarity.shape == (1, 0)
 
 
 @given(st.integers(1, 40), st.integers(1, 50))

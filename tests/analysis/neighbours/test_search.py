@@ -60,13 +60,13 @@ def path_of(row: int) -> str:
 
 
 def test_nearest_rows_equal_brute_force_without_the_row_itself(table: FeatureTable) -> None:
-    (found,) = search_with(table, [path_of(17)], no_encoder, k=10)
+    (result,) = search_with(table, [path_of(17)], no_encoder, k=10)
     cosines = brute_force(MATRIX[17].astype(np.float64))
     cosines[17] = -1
     best = np.argsort(-cosines)[:10]
-    assert [match.path for match in found.matches] == [path_of(row) for row in best]
-    assert [match.similarity for match in found.matches] == pytest.approx(cosines[best], abs=1e-6)
-    assert [match.label for match in found.matches] == [LABELS[row] for row in best]
+    assert [match.path for match in result.matches] == [path_of(row) for row in best]
+    assert [match.similarity for match in result.matches] == pytest.approx(cosines[best], abs=1e-6)
+    assert [match.label for match in result.matches] == [LABELS[row] for row in best]
 
 
 @given(st.integers(1, 40), st.integers(1, 30), st.integers(1, 5))
@@ -81,13 +81,13 @@ def test_block_size_does_not_change_the_nearest_rows(rows: int, k: int, block: i
         for at in range(0, rows, block)
     ]
     queries = unit(MATRIX[50:53])
-    found = nearest_rows(blocks, queries, k)
+    result = nearest_rows(blocks, queries, k)
     scores = queries @ vectors.T
     for query in range(3):
         best = -np.sort(-scores[query])[:k]
-        np.testing.assert_allclose(found.similarity[query, : len(best)], best, atol=1e-6)
-        assert np.isneginf(found.similarity[query, len(best) :]).all()
-        paths = [path for path in found.paths[query] if path is not None]
+        np.testing.assert_allclose(result.similarity[query, : len(best)], best, atol=1e-6)
+        assert np.isneginf(result.similarity[query, len(best) :]).all()
+        paths = [path for path in result.paths[query] if path is not None]
         np.testing.assert_allclose(scores[query, list(map(int, paths))], best, atol=1e-6)
 
 
@@ -97,29 +97,29 @@ def test_a_zero_vector_has_no_neighbours() -> None:
 
 def test_k_larger_than_the_table_returns_all_rows(tmp_path: Path) -> None:
     small = FeatureTable(tables.write(tmp_path / "t", MATRIX[:4], LABELS[:4]))
-    (found,) = search_with(small, [path_of(0)], no_encoder, k=10)
-    assert len(found.matches) == 3
+    (result,) = search_with(small, [path_of(0)], no_encoder, k=10)
+    assert len(result.matches) == 3
 
 
 def test_a_unique_path_suffix_identifies_a_row(table: FeatureTable) -> None:
-    (found,) = search_with(table, ["b/17.jpg"], no_encoder, k=1)
-    assert found.query.path == path_of(17)
-    assert found.query.is_row
+    (result,) = search_with(table, ["b/17.jpg"], no_encoder, k=1)
+    assert result.query.path == path_of(17)
+    assert result.query.is_row
 
 
 def test_a_path_suffix_may_contain_a_colon(tmp_path: Path) -> None:
     paths = ["file:/x/10:30/1.jpg", "file:/x/10:31/1.jpg"]
     two = FeatureTable(tables.write(tmp_path / "t", MATRIX[:2], ["a", "a"], paths))
-    (found,) = search_with(two, ["10:31/1.jpg"], no_encoder)
-    assert found.query.path == "file:/x/10:31/1.jpg"
+    (result,) = search_with(two, ["10:31/1.jpg"], no_encoder)
+    assert result.query.path == "file:/x/10:31/1.jpg"
 
 
 def test_a_row_whose_file_name_is_not_utf8_is_found_by_its_path(tmp_path: Path) -> None:
     paths = ["file:///x/100%25 caf%E9.jpg", "file:/x/1.jpg"]
     two = FeatureTable(tables.write(tmp_path / "t", MATRIX[:2], ["a", "a"], paths))
-    (found,) = search_with(two, paths[:1], no_encoder)
-    assert found.query.is_row
-    assert [match.path for match in found.matches] == ["file:/x/1.jpg"]
+    (result,) = search_with(two, paths[:1], no_encoder)
+    assert result.query.is_row
+    assert [match.path for match in result.matches] == ["file:/x/1.jpg"]
 
 
 def test_an_ambiguous_path_suffix_is_refused_and_both_paths_are_shown(tmp_path: Path) -> None:
@@ -167,16 +167,18 @@ def test_a_copy_outside_the_table_finds_its_original(
     original = pictures / "Apple Red 1" / "image 3.jpg"
     copy = tmp_path / "copy.dat"
     copy.write_bytes(original.read_bytes())
-    (found,) = search_with(photos, [str(copy)], lambda _: encoder, k=2)
-    assert not found.query.is_row
-    assert found.matches[0].path == f"file:{original}"
-    assert found.matches[0].similarity == pytest.approx(1, abs=1e-5)
-    assert found.matches[1].similarity < found.matches[0].similarity
+    (result,) = search_with(photos, [str(copy)], lambda _: encoder, k=2)
+    assert not result.query.is_row
+    assert result.matches[0].path == f"file:{original}"
+    assert result.matches[0].similarity == pytest.approx(1, abs=1e-5)
+    assert result.matches[1].similarity < result.matches[0].similarity
 
 
 def test_a_file_with_a_row_is_read_from_the_table(photos: FeatureTable, pictures: Path) -> None:
-    (found,) = search_with(photos, [str(pictures / "Apple Red 1" / "image 3.jpg")], no_encoder, k=1)
-    assert found.query.is_row
+    (result,) = search_with(
+        photos, [str(pictures / "Apple Red 1" / "image 3.jpg")], no_encoder, k=1
+    )
+    assert result.query.is_row
 
 
 @pytest.mark.parametrize("folder", ["", "./", "file:", "../Apple Red 1/"])
@@ -184,9 +186,9 @@ def test_a_relative_path_with_a_row_is_read_from_the_table(
     photos: FeatureTable, pictures: Path, monkeypatch: pytest.MonkeyPatch, folder: str
 ) -> None:
     monkeypatch.chdir(pictures / "Apple Red 1")
-    (found,) = search_with(photos, [f"{folder}image 3.jpg"], no_encoder, k=1)
-    assert found.query.is_row
-    assert found.matches[0].path != found.query.path
+    (result,) = search_with(photos, [f"{folder}image 3.jpg"], no_encoder, k=1)
+    assert result.query.is_row
+    assert result.matches[0].path != result.query.path
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", drawn.encode(drawn.picture(), "PNG")[:99]])
@@ -240,8 +242,8 @@ def test_a_network_from_a_file_must_be_given(photos: FeatureTable) -> None:
 def test_weights_default_to_the_tables_if_only_the_network_is_given(
     photos: FeatureTable, encoder: Encoder
 ) -> None:
-    found = encoder_of_table(photos.provenance(), model="mobilenet_v2")
-    assert found.fingerprint == encoder.fingerprint
+    result = encoder_of_table(photos.provenance(), model="mobilenet_v2")
+    assert result.fingerprint == encoder.fingerprint
 
 
 def test_lines_are_not_wrapped_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
@@ -269,12 +271,12 @@ def test_an_index_finds_the_results_of_an_exact_search(
     queries = unit(MATRIX[:50])
     itself = [path_of(row) for row in range(50)]
     exact = nearest_rows(open_vectors(table).blocks(), queries, 5, list(itself))
-    found = index.search(queries, 5, itself)
-    same = np.mean([path in exact.paths[q] for q in range(50) for path in found.paths[q]])
+    result = index.search(queries, 5, itself)
+    same = np.mean([path in exact.paths[q] for q in range(50) for path in result.paths[q]])
     assert same == 1 if flat_rows == 400 else same >= 0.9
-    assert not any(itself[q] in found.paths[q] for q in range(50))
+    assert not any(itself[q] in result.paths[q] for q in range(50))
     known = {path_of(row): LABELS[row] for row in range(400)}
-    assert [known[path] for path in found.paths.flat] == found.labels.flatten().tolist()
+    assert [known[path] for path in result.paths.flat] == result.labels.flatten().tolist()
 
 
 def test_an_index_without_vectors_finds_nothing(tmp_path: Path) -> None:
@@ -396,11 +398,11 @@ def test_the_command_shows_label_path_and_similarity(
     capfd: pytest.CaptureFixture[str], table: FeatureTable
 ) -> None:
     _, out, _ = run(capfd, "search", table.folder, path_of(3), "-k", 1)
-    first, head, found = out.splitlines()
+    first, head, result = out.splitlines()
     assert first == f"{path_of(3)} (d)"
     assert head.split() == ["similarity", "label", "path"]
-    assert found.split()[1:] == ["d", found.split()[2]]
-    assert found.split()[2].startswith("file:/pictures/d/")
+    assert result.split()[1:] == ["d", result.split()[2]]
+    assert result.split()[2].startswith("file:/pictures/d/")
 
 
 def test_the_index_is_built_once_and_again_after_the_table_grows(

@@ -69,29 +69,29 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found(folder: Path) -> Findings:
+def findings(folder: Path) -> Findings:
     return collect("t", FeatureTable(folder), PCA)
 
 
 # Findings ----------------------------------------------------------------------------------------
 
 
-def test_only_the_wrong_label_is_suspected(found: Findings) -> None:
-    (suspect,) = found.suspects
+def test_only_the_wrong_label_is_suspected(findings: Findings) -> None:
+    (suspect,) = findings.suspects
     assert (suspect.row, suspect.other) == (7, "Pêche")
     assert suspect.votes >= 0.6 * suspect.of
 
 
 def test_separability_is_the_share_of_rows_whose_nearest_has_the_same_label(
-    found: Findings,
+    findings: Findings,
 ) -> None:
-    scores = {score.label: score for score in found.scores}
+    scores = {score.label: score for score in findings.scores}
     assert scores[HOSTILE].right == scores[HOSTILE].rows == 19  # one has no label
     kiwi = scores["Kiwi"]
     assert (kiwi.rows, kiwi.right, kiwi.confused_with, kiwi.confused) == (21, 20, "Pêche", 1)
-    asked = sum(score.rows for score in found.scores)
+    asked = sum(score.rows for score in findings.scores)
     assert asked == 59
-    assert found.accuracy == sum(score.right for score in found.scores) / asked
+    assert findings.accuracy == sum(score.right for score in findings.scores) / asked
 
 
 def test_rows_without_a_label_are_neither_queries_nor_neighbours() -> None:
@@ -102,8 +102,8 @@ def test_rows_without_a_label_are_neither_queries_nor_neighbours() -> None:
     assert suspects([None] * 4, near) == []
 
 
-def test_near_groups_are_chains(found: Findings) -> None:
-    assert [10, 13] in near_groups(found.neighbours, 0.9999)
+def test_near_groups_are_chains(findings: Findings) -> None:
+    assert [10, 13] in near_groups(findings.neighbours, 0.9999)
 
 
 def test_the_interval_is_wilsons() -> None:
@@ -112,10 +112,13 @@ def test_the_interval_is_wilsons() -> None:
     assert wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
 
 
-def test_counts_cover_the_whole_table_and_failures_have_reasons(found: Findings) -> None:
-    assert (found.rows, found.statuses["ok"]) == (62, 60)
-    assert found.failed_labels == {"Kiwi": 2}
-    assert [failure.error for failure in found.failures] == ["drawn as empty", "drawn as truncated"]
+def test_counts_cover_the_whole_table_and_failures_have_reasons(findings: Findings) -> None:
+    assert (findings.rows, findings.statuses["ok"]) == (62, 60)
+    assert findings.failed_labels == {"Kiwi": 2}
+    assert [failure.error for failure in findings.failures] == [
+        "drawn as empty",
+        "drawn as truncated",
+    ]
 
 
 def test_a_large_table_is_sampled_evenly(folder: Path) -> None:
@@ -239,20 +242,20 @@ def test_a_deleted_image_is_reported_as_such(page: Path) -> None:
     assert "1 file can no longer be read: it has no picture here" in Read(page.read_text()).text
 
 
-def with_text(found: Findings, text: str) -> Findings:
+def with_text(findings: Findings, text: str) -> Findings:
     """The same findings with a text in place of each name, label, path, reason and key."""
     groups = [
         Group(g.kind, tuple(Member(text, text, m.similarity) for m in g.members))
-        for g in [*found.exact, Group("exact", (Member("", None, 1), Member("", "", 1)))]
+        for g in [*findings.exact, Group("exact", (Member("", None, 1), Member("", "", 1)))]
     ]
     return replace(
-        found,
+        findings,
         name=text,
-        provenance=found.provenance | {"model": text, "weights": text, text: text},
+        provenance=findings.provenance | {"model": text, "weights": text, text: text},
         labels=Counter({text: 60, None: 2}),
         failures=[Failure(text, text, text)] * 2,
         statuses=Counter({"ok": 60, f"{text}.": 2}),
-        sample=replace(found.sample, paths=[text] * 60, labels=[text] * 60),
+        sample=replace(findings.sample, paths=[text] * 60, labels=[text] * 60),
         scores=[ClassSeparation(text, 60, 30, text, 7)],
         suspects=[Suspect(7, text, 9, 0, 10)],
         exact=groups,
@@ -274,9 +277,9 @@ def tags(page: str) -> list[tuple[str, list[str]]]:
         "javascript:alert(1)",
     ],
 )
-def test_no_name_label_or_path_becomes_markup(found: Findings, text: str) -> None:
-    page = render(with_text(found, text), Pictures(), NOW)
-    assert tags(page) == tags(render(with_text(found, "plain"), Pictures(), NOW))
+def test_no_name_label_or_path_becomes_markup(findings: Findings, text: str) -> None:
+    page = render(with_text(findings, text), Pictures(), NOW)
+    assert tags(page) == tags(render(with_text(findings, "plain"), Pictures(), NOW))
     read = Read(page)
     assert read.text.count(text) >= 20
     titles = [
@@ -291,9 +294,9 @@ def test_no_name_label_or_path_becomes_markup(found: Findings, text: str) -> Non
 
 @settings(max_examples=25, deadline=None)
 @given(st.text(min_size=1).filter(str.strip))
-def test_any_text_stays_text(found: Findings, text: str) -> None:
-    page = render(with_text(found, text), Pictures(), NOW)
-    assert tags(page) == tags(render(with_text(found, "plain"), Pictures(), NOW))
+def test_any_text_stays_text(findings: Findings, text: str) -> None:
+    page = render(with_text(findings, text), Pictures(), NOW)
+    assert tags(page) == tags(render(with_text(findings, "plain"), Pictures(), NOW))
     page.encode()  # no surrogates
     assert not re.search("[\0-\x08\x0b-\x1f]", page)
 

@@ -100,14 +100,17 @@ def test_an_encoder_does_not_overwrite_a_file_of_its_network(
     (tmp_path / "fruit.toml").write_text("mean = 127.5\nstd = 127.5\n")
     shutil.copytree(FILES / "bare_saved", tmp_path / "saved")
     parts = {"fruit.xml": ("fruit.xml", "fruit.bin", "fruit.toml"), "saved": ("saved_model.pb",)}
-    for given, names in parts.items():
+    for network_file, names in parts.items():
         for name in names:
-            part = tmp_path / name if given == "fruit.xml" else tmp_path / "saved" / name
+            part = tmp_path / name if network_file == "fruit.xml" else tmp_path / "saved" / name
             before = part.read_bytes()
             with pytest.raises(SystemExit) as stopped:
-                main(["encoder", "build", str(tmp_path / given), "-o", str(part)])
+                main(["encoder", "build", str(tmp_path / network_file), "-o", str(part)])
             assert stopped.value.code == 2
-            assert f"{part} would replace a file of {tmp_path / given}" in capfd.readouterr().err
+            assert (
+                f"{part} would replace a file of {tmp_path / network_file}"
+                in capfd.readouterr().err
+            )
             assert part.read_bytes() == before
 
 

@@ -226,9 +226,9 @@ def test_a_network_with_other_float_types_is_computed(
     tmp_path: Path, runtime: str, kind: str, tolerance: float
 ) -> None:
     expected = onnx_network(tmp_path / "fruit.onnx", kind=kind)
-    found = features(encoder_from(tmp_path / "fruit.onnx", UNIT, runtime=runtime))
-    assert found.shape == expected.shape
-    assert np.abs(found - expected).max() < tolerance * np.abs(expected).max()
+    result = features(encoder_from(tmp_path / "fruit.onnx", UNIT, runtime=runtime))
+    assert result.shape == expected.shape
+    assert np.abs(result - expected).max() < tolerance * np.abs(expected).max()
 
 
 @RUNTIMES

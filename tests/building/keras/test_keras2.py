@@ -126,13 +126,13 @@ JSON = st.recursive(
 
 def places(part: Any, so_far: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     items = part.items() if isinstance(part, dict) else enumerate(part)
-    found = [so_far] if so_far else []
+    result = [so_far] if so_far else []
     for key, value in items:
         if isinstance(value, dict | list):
-            found += places(value, (*so_far, key))
+            result += places(value, (*so_far, key))
         else:
-            found.append((*so_far, key))
-    return found
+            result.append((*so_far, key))
+    return result
 
 
 WHOLE = translated(FILES / "keras2_functional.h5")

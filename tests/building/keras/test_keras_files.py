@@ -127,12 +127,12 @@ def test_an_augmentation_layer_acts_as_in_keras_predict(tmp_path: Path, kind: st
     path = sequential(tmp_path / "m.keras", augments, *rest, layers.Dense(3), shape=shape)
     encoder = encoder_from(path)
     pixels = np.random.default_rng(0).integers(0, 256, (2, *shape), np.uint8)
-    found = np.empty((2, 8), np.float32)
-    runtime_for(encoder).predict(pixels, found)
+    result = np.empty((2, 8), np.float32)
+    runtime_for(encoder).predict(pixels, result)
     expected = np.concatenate(
         [import_keras().Sequential(rest)(one[None].astype(np.float32)) for one in pixels]
     )
-    assert np.abs(found - expected).max() < 1e-5
+    assert np.abs(result - expected).max() < 1e-5
 
 
 def test_a_score_function_of_keras_is_skipped(tmp_path: Path) -> None:
@@ -283,8 +283,8 @@ def test_a_normalization_adapted_to_the_training_images_is_computed(
 def test_objects_used_only_in_training_need_no_trust(tmp_path: Path) -> None:
     keras = import_keras()
 
-    def own_loss(expected: object, found: object) -> object:
-        return keras.ops.mean(keras.ops.square(expected - found))
+    def own_loss(expected: object, result: object) -> object:
+        return keras.ops.mean(keras.ops.square(expected - result))
 
     @keras.saving.register_keras_serializable("own")
     class OwnInitializer(keras.initializers.Zeros):

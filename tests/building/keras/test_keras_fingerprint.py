@@ -61,35 +61,35 @@ def test_both_formats_of_a_model_give_the_same_encoder(name: str) -> None:
 
 def test_the_fingerprint_includes_the_image_layout(tmp_path: Path) -> None:
     keras = import_keras()
-    found = set()
+    result = set()
     for shape in ((32, 32, 3), (3, 32, 32)):
         image = keras.Input(shape)
         model = keras.Model(image, keras.layers.Reshape((-1,))(image / 255))
-        found.add(encoder_of(tmp_path, model).fingerprint)
-    assert len(found) == 2
+        result.add(encoder_of(tmp_path, model).fingerprint)
+    assert len(result) == 2
 
 
 def test_the_fingerprint_ignores_the_source_file_of_a_lambda(tmp_path: Path) -> None:
     keras = import_keras()
-    found = {}
+    result = {}
     for number, written, file in ((1, "x / 255", "a"), (2, "x / 255", "b"), (3, "x / 254", "a")):
         function = eval(compile(f"lambda x: {written}", f"{file}/train.py", "eval"))  # noqa: S307
         image = keras.Input((32, 32, 3))
         x = keras.layers.GlobalAveragePooling2D()(keras.layers.Lambda(function)(image))
         path = saved(tmp_path / "m.keras", keras.Model(image, x))
-        found[number] = encoder_from(path, NetworkSettings(scale=1), trust=True).fingerprint
-    assert found[1] == found[2] != found[3]
+        result[number] = encoder_from(path, NetworkSettings(scale=1), trust=True).fingerprint
+    assert result[1] == result[2] != result[3]
 
 
 def test_the_fingerprint_ignores_seeds_that_keras_draws(tmp_path: Path) -> None:
     layers = import_keras().layers
-    found = set()
+    result = set()
     for seed in (1, 2):
         x = image = import_keras().Input((32, 32, 3))
         x = layers.RandomCrop(32, 32, seed=seed)(x)
         model = import_keras().Model(image, layers.GlobalAveragePooling2D()(x / 255))
-        found.add(encoder_of(tmp_path, model).fingerprint)
-    assert len(found) == 1
+        result.add(encoder_of(tmp_path, model).fingerprint)
+    assert len(result) == 1
 
 
 def test_the_fingerprint_ignores_names_that_keras_numbers(tmp_path: Path) -> None:
@@ -133,8 +133,8 @@ def test_the_fingerprint_includes_what_the_network_computes(tmp_path: Path) -> N
         network(join=lambda a, b: a + 2.0 * b),
         network(join=lambda a, b: a + 3.0 * b),
     ]
-    found = [encoder_of(tmp_path, model).fingerprint for model in several]
-    assert len(set(found)) == len(found)
+    result = [encoder_of(tmp_path, model).fingerprint for model in several]
+    assert len(set(result)) == len(result)
 
 
 def test_a_different_weight_gives_a_different_encoder(tmp_path: Path) -> None:
@@ -188,10 +188,10 @@ def test_the_fingerprint_ignores_training_settings(tmp_path: Path) -> None:
 
 def test_the_fingerprint_includes_the_number_type_of_the_graph(tmp_path: Path) -> None:
     keras = import_keras()
-    found = set()
+    result = set()
     for kind in ("int32", "float32"):
         image = keras.Input((32, 32, 3))
         cut = keras.ops.cast(keras.layers.Rescaling(1 / 25)(image), kind)
         pooled = keras.layers.GlobalMaxPooling2D()(keras.ops.cast(cut, "float32"))
-        found.add(encoder_of(tmp_path, keras.Model(image, pooled)).fingerprint)
-    assert len(found) == 2
+        result.add(encoder_of(tmp_path, keras.Model(image, pooled)).fingerprint)
+    assert len(result) == 2

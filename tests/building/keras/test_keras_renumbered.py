@@ -23,10 +23,10 @@ def save_with_old_numbering(path: Path, old: Path, *, on_windows: bool = False) 
     with zipfile.ZipFile(path) as before, zipfile.ZipFile(old, "w") as after:
         for name in ("metadata.json", "config.json"):
             after.writestr(name, before.read(name))
-        given = h5py.File(io.BytesIO(before.read("model.weights.h5")))
+        weights = h5py.File(io.BytesIO(before.read("model.weights.h5")))
         content = io.BytesIO()
         with h5py.File(content, "w") as file:
-            _copy(given, file)
+            _copy(weights, file)
             if on_windows:
                 arrays: dict[str, Any] = {}
                 file.visititems(
@@ -42,10 +42,10 @@ def save_with_old_numbering(path: Path, old: Path, *, on_windows: bool = False) 
         after.writestr("model.weights.h5", content.getvalue())
 
 
-def _copy(given: Any, there: Any) -> None:
-    for name, part in given.items():
+def _copy(source: Any, there: Any) -> None:
+    for name, part in source.items():
         if name != "layers":
-            given.copy(name, there)
+            source.copy(name, there)
             continue
         layers = there.create_group(OLD)
         counts: dict[str, int] = {}
@@ -65,11 +65,11 @@ def _place(name: str) -> tuple[str, int]:
 
 
 def _has_arrays(group: Any) -> bool:
-    found: list[str] = []
+    result: list[str] = []
     group.visititems(
-        lambda name, part: found.append(name) if isinstance(part, h5py.Dataset) else None
+        lambda name, part: result.append(name) if isinstance(part, h5py.Dataset) else None
     )
-    return bool(found)
+    return bool(result)
 
 
 @pytest.mark.parametrize("on_windows", [False, True])

@@ -56,8 +56,8 @@ TOP = [full((4, 7), 5), full((7,), 6)]
 
 
 def matched(path: Path, needed: list[LayerShape] = NETWORK) -> list[list[float]]:
-    found = match_weights(needed, read_weights(path), path.name, "tiny")
-    return [[float(array.flat[0]) for array in layer] for layer in found]
+    result = match_weights(needed, read_weights(path), path.name, "tiny")
+    return [[float(array.flat[0]) for array in layer] for layer in result]
 
 
 def test_keras_3_files_give_each_layer_its_arrays(tmp_path: Path) -> None:

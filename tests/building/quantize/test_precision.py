@@ -65,8 +65,8 @@ def int8(encoder: Encoder, photos: Path) -> Encoder:
 
 @pytest.fixture(params=["bf16", "int8"])
 def lowered(request: pytest.FixtureRequest) -> Encoder:
-    made: Encoder = request.getfixturevalue(request.param)
-    return made
+    converted: Encoder = request.getfixturevalue(request.param)
+    return converted
 
 
 def need_nncf() -> None:
