@@ -1,6 +1,6 @@
 # make demo   set up and run the main job on images that the repository draws
 # make test   set up and run everything that CI runs
-# make help   the rest
+# make help   list all targets
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -39,22 +39,22 @@ test: lint docs  ## Check style, types, imports and documentation, then run all 
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 	@$(MAKE) --no-print-directory test-spark-3.5
 
-test-spark-3.5: $(SPARKS)/3.5.stamp  ## Run the tests of supported PySparks on the oldest
-test-spark-4.0: $(SPARKS)/4.0.stamp  ## Run them on PySpark 4.0
-test-spark-4.1: $(SPARKS)/4.1.stamp  ## Run them on PySpark 4.1
+test-spark-3.5: $(SPARKS)/3.5.stamp  ## Run the tests of supported PySparks on 3.5, the oldest
+test-spark-4.0: $(SPARKS)/4.0.stamp  ## Run these tests on PySpark 4.0
+test-spark-4.1: $(SPARKS)/4.1.stamp  ## Run these tests on PySpark 4.1
 test-spark-3.5 test-spark-4.0 test-spark-4.1: test-spark-%:
 	PYTHONPATH="$(CURDIR)/$(SPARKS)/$*" POMONA_TEST_SPARK=$* $(BIN)/python -m pytest tests/spark/test_spark_versions.py
 
-test-formats: $(SPARKS)/4.0.stamp  ## Test tables of Delta and Iceberg, with their jars, on PySpark 4.0
+test-formats: $(SPARKS)/4.0.stamp  ## Test Delta and Iceberg tables, with their jars, on PySpark 4.0
 	PYTHONPATH="$(CURDIR)/$(SPARKS)/4.0" POMONA_TEST_FORMATS=$(FORMATS) $(BIN)/python -m pytest tests/spark/test_table_formats.py
 
-test-spark-newest: $(VENV)/dev.stamp  ## Run them on the newest PySpark
+test-spark-newest: $(VENV)/dev.stamp  ## Run these tests on the newest PySpark
 	$(BIN)/python -m pytest tests/spark/test_spark_versions.py
 
-test-networks: $(VENV)/dev.stamp  ## Build every known network and compare it with TensorFlow's vectors
+test-networks: $(VENV)/dev.stamp  ## Build every known network and compare its vectors with those of TensorFlow
 	$(BIN)/python -m pytest tests/building/test_networks.py -m "networks or not networks"
 
-test-faults: $(VENV)/dev.stamp  ## Kill runs at 20 random moments of each kind, and look at their tables
+test-faults: $(VENV)/dev.stamp  ## Kill runs at 20 random moments of each kind, and check their tables
 	POMONA_FAULTS=20 $(BIN)/python -m pytest tests/local/test_faults.py tests/spark/test_faults_spark.py -m "long or not long"
 	$(BIN)/python -m pytest -m long --ignore-glob='*/test_faults*.py'
 
@@ -62,13 +62,13 @@ test-oldest: $(VENV)-oldest/dev.stamp  ## Run the tests without Spark on the old
 	$(VENV)-oldest/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -W ignore::DeprecationWarning \
 		-W ignore::PendingDeprecationWarning -m "not long and not networks and not spark" --ignore-glob='*/test_faults*.py'
 
-lint: $(VENV)/dev.stamp  ## Check style, types and the direction of imports
+lint: $(VENV)/dev.stamp  ## Check style, types and import directions
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(VENV)/dev.stamp  ## Put the code into shape
+format: $(VENV)/dev.stamp  ## Format the code, and fix what ruff can fix
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
@@ -76,13 +76,13 @@ docs: $(VENV)/docs.stamp  ## Build the documentation in build/site, and check it
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	@echo "Open build/site/index.html in a browser."
 
-bench: $(VENV)/dev.stamp  ## Measure against the reference notebook: WEIGHTS=FILE REFERENCE_PYTHON=PYTHON
+bench: $(VENV)/dev.stamp  ## Compare with the reference notebook: WEIGHTS=FILE REFERENCE_PYTHON=PYTHON
 	$(BIN)/python benchmarks/run.py --write --weights "$(WEIGHTS)" $(if $(REFERENCE_PYTHON),--reference-python "$(REFERENCE_PYTHON)")
 
 fuzz: $(VENV)/fuzz.stamp  ## Feed the decoder mutated images for ten minutes: FUZZ_SECONDS=600
 	$(BIN)/python fuzzing/fuzz_decode.py -max_total_time=$(FUZZ_SECONDS)
 
-clean:  ## Remove what the other targets made
+clean:  ## Remove the files that the other targets created
 	rm -rf $(VENV) $(VENV)-oldest $(SPARKS) build/site demo
 
 $(VENV)/bin/python:
@@ -98,7 +98,7 @@ $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 		hatchling hypothesis imagecodecs import-linter mypy pytest pytest-xdist ruff tifffile
 	@touch $@ $(VENV)/demo.stamp
 
-# MkDocs imports the package, so it shares its environment.
+# MkDocs imports the package, so it is installed into the same environment.
 $(VENV)/docs.stamp: $(VENV)/dev.stamp
 	$(PIP) install -c constraints.txt mkdocs mkdocs-material 'mkdocstrings[python]'
 	@touch $@
@@ -109,13 +109,13 @@ $(VENV)-oldest/dev.stamp: pyproject.toml constraints-oldest.txt | $(VENV)/bin/py
 		-e '.[analysis,heif,int8,onnx]' hypothesis imagecodecs pytest pytest-xdist tifffile
 	@touch $@
 
-# PySpark alone, in a folder that comes before the environment's packages. It is 300 MB.
+# PySpark without dependencies, in a folder that precedes the environment's packages. It is 300 MB.
 $(SPARKS)/%.stamp: $(VENV)/dev.stamp
 	@if command -v java >/dev/null || [ -n "$$JAVA_HOME" ]; then \
 		echo "installing PySpark $*"; \
 		$(PIP) install --no-deps --upgrade --target $(SPARKS)/$* $(PYSPARK_$*); \
 	else \
-		echo "there is no Java, so PySpark $* is not installed and its tests are skipped"; \
+		echo "no Java found: PySpark $* is not installed, and its tests are skipped"; \
 	fi
 	@if [ -d $(SPARKS)/$* ]; then touch $@; fi
 

@@ -68,7 +68,7 @@ class Page:
     def wait_for(self, script: str) -> None:
         until = time.monotonic() + _WITHIN_S
         while not self.value(script):
-            assert time.monotonic() < until, f"never came true: {script}"
+            assert time.monotonic() < until, f"not true in time: {script}"
             time.sleep(0.02)
 
     def mouse(self, kind: str, x: float, y: float, **more: Any) -> None:

@@ -150,5 +150,5 @@ def wait_for(what: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait until the condition is true."""
     deadline = time.monotonic() + seconds
     while not what():
-        assert time.monotonic() < deadline, "it did not happen in time"
+        assert time.monotonic() < deadline, "the condition was not met in time"
         time.sleep(0.05)

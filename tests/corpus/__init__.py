@@ -39,7 +39,9 @@ class Case:
     suffix: str = ""
 
     def __post_init__(self) -> None:
-        assert (self.right is not None) == (self.status == "ok"), f"{self.name}: say what is right"
+        assert (self.right is not None) == (self.status == "ok"), (
+            f"{self.name}: give `right` if and only if the status is ok"
+        )
 
     @property
     def right_name(self) -> str:

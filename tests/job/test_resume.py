@@ -151,7 +151,7 @@ def test_pruning_keeps_the_rows_of_other_sources_and_other_globs(
     assert tables.read(tmp_path / "t").num_rows == 14
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may look into any folder")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can read any folder")
 def test_pruning_keeps_the_rows_of_folders_that_cannot_be_listed(
     extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:

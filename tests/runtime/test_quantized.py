@@ -293,7 +293,7 @@ def test_a_quantized_tflite_network_gives_the_vector_of_tflite(
     trials = shared_data / "trials"
     path = trials / "networks" / "quantized_add.tflite"
     if not path.exists():
-        pytest.skip("the trials are not on this machine")
+        pytest.skip("the shared data is not on this machine")
     from pomona.worker.decode import decode
 
     picture = decode((trials / "png-crc" / "0_whole.png").read_bytes())

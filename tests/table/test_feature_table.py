@@ -219,7 +219,7 @@ def test_a_file_where_the_folder_should_be_is_refused(tmp_path: Path) -> None:
         FeatureTable(tmp_path / "t").check()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can write anywhere")
 def test_a_folder_without_permission_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(TableError, match="no permission to write"):

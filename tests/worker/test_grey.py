@@ -154,5 +154,5 @@ def test_grey_and_colour_give_two_fingerprints(tmp_path: Path) -> None:
 def test_the_shared_network_with_one_channel_is_built(shared_data: Path) -> None:
     path = shared_data / "trials" / "networks" / "one_channel.h5"
     if not path.exists():
-        pytest.skip("the trials are not on this machine")
+        pytest.skip("the shared data is not on this machine")
     assert encoder_from(path).provenance()["channel_order"] == "grey (luma, before resizing)"

@@ -280,7 +280,7 @@ def test_a_network_that_lists_its_arrays_as_inputs_is_built(runtime: str) -> Non
     light = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
     path = light / "light_shufflenet.onnx"
     if not path.exists():
-        pytest.skip("this ONNX comes without its test data")
+        pytest.skip("this onnx package has no test data")
     with pytest.raises(EncoderError, match="ends in scores .*`layer` 'r200'"):
         encoder_from(path, UNIT, runtime=runtime)
     named = UNIT.over(NetworkSettings(layer="r200"))

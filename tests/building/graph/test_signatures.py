@@ -99,7 +99,7 @@ def test_any_bytes_give_signatures_or_one_clear_error(
 def test_the_shared_model_that_takes_jpeg_bytes_has_a_float_signature(shared_data: Path) -> None:
     path = shared_data / "trials" / "networks" / "takes_jpeg_bytes"
     if not path.exists():
-        pytest.skip("the trials are not on this machine")
+        pytest.skip("the shared data is not on this machine")
     with pytest.raises(EncoderError, match=r"it has floats \(x: float32 \[\?, 32, 32, 3\]\)"):
         encoder_from(path, NOTHING_SAID)
     assert encoder_from(path, NetworkSettings(scale=1 / 255, signature="floats")).dimension == 8

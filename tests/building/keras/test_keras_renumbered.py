@@ -100,7 +100,7 @@ def test_reading_weights_with_circular_links_terminates(tmp_path: Path) -> None:
 def test_a_keras_2_13_file_gives_the_features_of_its_h5(shared_data: Path) -> None:
     networks = shared_data / "trials" / "networks"
     if not networks.is_dir():
-        pytest.skip("the trials are not on this machine")
+        pytest.skip("the shared data is not on this machine")
     one, other = (
         encoder_from(networks / "two_convs_213.keras"),
         encoder_from(networks / "two_convs_213.h5"),
