@@ -60,7 +60,7 @@ class Bench:
         started = time.monotonic()
         try:
             what()
-        except Exception as error:  # noqa: BLE001 - the other parts are still worth their time
+        except Exception as error:  # noqa: BLE001 - one failure must not stop the other parts
             self.check(name, f"failed: {type(error).__name__}: {str(error)[-600:]}")
         print(f"# {name}: {time.monotonic() - started:.1f} s", flush=True)
         self.save()

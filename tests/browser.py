@@ -123,7 +123,7 @@ def chromium(profile: Path) -> Iterator[Page]:
          f"--user-data-dir={profile}", "--remote-debugging-pipe", "--no-first-run",
          "--disable-background-networking"],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        close_fds=False, preexec_fn=move_descriptors,  # noqa: PLW1509 - nothing but moving descriptors
+        close_fds=False, preexec_fn=move_descriptors,  # noqa: PLW1509 - it only moves descriptors
     )  # fmt: skip
     os.close(to_read)
     os.close(to_write)

@@ -33,7 +33,7 @@ settings.load_profile("pomona")
 TESTS = Path(__file__).resolve().parent
 REPOSITORY = TESTS.parent
 POISON = TESTS / "poison"
-"""Put on a worker's path, this makes some images deadly: its sitecustomize.py says which."""
+"""On a worker's PYTHONPATH, this folder makes some images fatal: see its sitecustomize.py."""
 Extract = Callable[..., Summary]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
@@ -229,18 +229,18 @@ def pytest_configure() -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Pass this worker's count of kills that hit a process to the main process."""
     if output := getattr(session.config, "workeroutput", None):
-        output["landed"] = dict(faults.LANDED)
+        output["landed"] = dict(faults.KILLS)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Add up the counts of the worker processes."""
-    faults.LANDED.update(node.workeroutput["landed"])
+    faults.KILLS.update(node.workeroutput["landed"])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print how many kills hit a running process."""
-    if faults.LANDED:
+    if faults.KILLS:
         terminalreporter.section("kills that met a process at work")
-        for what, times in sorted(faults.LANDED.items()):
+        for what, times in sorted(faults.KILLS.items()):
             terminalreporter.line(f"{times:4d}  {what}")

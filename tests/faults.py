@@ -1,7 +1,7 @@
 """Shared by the fault tests: pictures, the expected table, and seeded moments.
 
 `make test` takes one moment of most kinds; `make test-faults` takes 20 of all (POMONA_FAULTS). A
-kill counts only if it hits a running process. The tests count it in `LANDED`, and print the counts
+kill counts only if it hits a running process. The tests count it in `KILLS`, and print the counts
 at the end of their output. If the process ended earlier, the test retries at an earlier moment.
 """
 
@@ -29,8 +29,8 @@ from pomona.encoder.encoder import Encoder
 MOMENTS = int(os.environ.get("POMONA_FAULTS", "1"))
 PICTURES = 240
 
-LANDED: Counter[str] = Counter()
-"""Kills that met a process at work, by what was killed."""
+KILLS: Counter[str] = Counter()
+"""Kills that hit a running process, by what was killed."""
 
 # Part files are closed after a fraction of a second instead of a minute.
 _EAGER = "import pomona.local.supervisor as local; local._PART_SECONDS = 0.2; "
@@ -77,7 +77,7 @@ def kill_at(moment_s: float, what: str, command: Sequence[str], undo: Callable[[
                 process.wait(moment_s)
             except subprocess.TimeoutExpired:
                 process.kill()
-                LANDED[what] += 1
+                KILLS[what] += 1
                 return
         undo()
         moment_s *= 0.8
@@ -143,7 +143,7 @@ def below(*ancestors: int) -> list[Process]:
 def kill(pid: int, what: str) -> None:
     """Send SIGKILL to a process, and count it."""
     os.kill(pid, signal.SIGKILL)
-    LANDED[what] += 1
+    KILLS[what] += 1
 
 
 def wait_for(what: Callable[[], object], seconds: float = 60.0) -> None:

@@ -20,12 +20,12 @@ FUNCTIONAL = np.load(FILES / "functional.npz")  # of the same pictures
 UNUSUAL = np.load(FILES / "unusual.npz")  # of the same pictures
 SCALED = NetworkSettings(mean=127.5, std=127.5)
 UNIT = NetworkSettings(scale=1 / 255, mean=0.5)
-NOTHING_SAID = NetworkSettings()
+NO_SETTINGS = NetworkSettings()
 
 RUNTIMES = pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
 
 
-def encoder_from(path: Path, settings: NetworkSettings = NOTHING_SAID, **options: Any) -> Encoder:
+def encoder_from(path: Path, settings: NetworkSettings = NO_SETTINGS, **options: Any) -> Encoder:
     return network_files.build(path, settings, **options)
 
 

@@ -83,7 +83,7 @@ def test_the_checks_of_scikit_learn_that_need_no_numbers_pass(encoder: Encoder) 
             check(step)
         except SkipTest:  # it needs a missing package or setting
             continue
-        except Exception as error:  # noqa: BLE001 - each check raises what it likes
+        except Exception as error:  # noqa: BLE001 - checks raise any exception
             failed[check.func.__name__] = str(error)
         else:
             passed.add(check.func.__name__)

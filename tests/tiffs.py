@@ -25,7 +25,7 @@ ENCODERS = {
     34925: imagecodecs.lzma_encode,
     50000: imagecodecs.zstd_encode,
 }
-"""Compression -> what packs bytes; PackBits packs each row alone."""
+"""Compression -> function that packs bytes; PackBits packs each row separately."""
 
 _START = 16
 PREDICTED = (5, 8, 32946, 34925, 50000)

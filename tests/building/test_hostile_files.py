@@ -287,7 +287,7 @@ def test_any_bytes_named_onnx_have_a_digest_or_give_one_clear_error(
     try:
         assert len(content_digest(path)) == 64
     except EncoderError as error:
-        assert "a.onnx" in str(error)  # noqa: PT017 - either is right
+        assert "a.onnx" in str(error)  # noqa: PT017 - both outcomes are valid
 
 
 # Cards -------------------------------------------------------------------------------------------
@@ -321,7 +321,7 @@ def test_any_bytes_give_a_card_or_one_clear_error(
     try:
         NetworkSettings.from_toml(path)
     except EncoderError as error:
-        assert "a.toml" in str(error)  # noqa: PT017 - either is right
+        assert "a.toml" in str(error)  # noqa: PT017 - both outcomes are valid
 
 
 # Encoders: an attacker can also compute a valid digest --------------------------------------------
@@ -404,7 +404,7 @@ def test_any_changed_header_gives_an_encoder_or_one_clear_error(at: int, new: by
     try:
         Encoder.from_bytes(sealed(HEADER[:at] + new + HEADER[at + 1 :]))
     except EncoderError as error:
-        assert "header" in str(error)  # noqa: PT017 - either is right
+        assert "header" in str(error)  # noqa: PT017 - both outcomes are valid
 
 
 @given(
@@ -418,7 +418,7 @@ def test_any_value_in_a_header_gives_an_encoder_or_one_clear_error(value: Any, k
     try:
         Encoder.from_bytes(telling(**{key: value}))
     except EncoderError as error:
-        assert "header" in str(error)  # noqa: PT017 - either is right
+        assert "header" in str(error)  # noqa: PT017 - both outcomes are valid
 
 
 def test_a_change_of_any_bit_or_of_the_length_is_detected() -> None:

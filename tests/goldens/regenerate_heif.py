@@ -15,7 +15,7 @@ from PIL import Image
 FOLDER = Path(__file__).resolve().parent / "images" / "heif"
 sys.path.insert(0, str(FOLDER.parents[2]))
 
-from drawn import ORIENTATION, STORED, picture  # noqa: E402 - beside this folder
+from drawn import ORIENTATION, STORED, picture  # noqa: E402 - needs the path set above
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ import tables
 from pomona.encoder.encoder import Encoder
 
 PICTURE = drawn.encode(drawn.picture(9, 7), "PNG")
-HARD = [
+HOSTILE_NAMES = [
     b"new\nline",
     b"carriage\rreturn",
     b"tab\tand\x01control",
@@ -60,7 +60,7 @@ def uri(*parts: str | bytes) -> str:
 
 
 def write(root: Path, *parts: bytes) -> None:
-    path = os.path.join(os.fsencode(root), *parts)  # noqa: PTH118 - names of any bytes
+    path = os.path.join(os.fsencode(root), *parts)  # noqa: PTH118 - pathlib takes no bytes
     os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
     with open(path, "wb") as file:  # noqa: PTH123
         file.write(PICTURE)
@@ -78,19 +78,19 @@ def test_every_hostile_name_of_a_file_or_folder_gets_a_row(
 ) -> None:
     source = tmp_path / "source"
     expected = Counter()
-    for name in HARD:
+    for name in HOSTILE_NAMES:
         write(source, name, name + b".png")
         expected[uri(str(source), name, name + b".png"), as_label(name)] = 1
     summary = pomona.extract(
         source, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=2)
     )
-    assert (summary.ok, summary.failed) == (len(HARD), 0)
+    assert (summary.ok, summary.failed) == (len(HOSTILE_NAMES), 0)
     assert labels_by_path(tmp_path / "t") == expected
     assert sorted(os.listdir(tmp_path)) == ["source", "t"]  # noqa: PTH208
 
 
 def test_a_second_run_skips_every_hostile_name(encoder: Encoder, tmp_path: Path) -> None:
-    for name in HARD:
+    for name in HOSTILE_NAMES:
         write(tmp_path / "source", name, name + b".png")
     pomona.extract(
         tmp_path / "source", tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1)
@@ -98,8 +98,8 @@ def test_a_second_run_skips_every_hostile_name(encoder: Encoder, tmp_path: Path)
     summary = pomona.extract(
         tmp_path / "source", tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1)
     )
-    assert (summary.skipped, summary.ok) == (len(HARD), 0)
-    assert sum(labels_by_path(tmp_path / "t").values()) == len(HARD)
+    assert (summary.skipped, summary.ok) == (len(HOSTILE_NAMES), 0)
+    assert sum(labels_by_path(tmp_path / "t").values()) == len(HOSTILE_NAMES)
 
 
 @pytest.mark.parametrize("name", ["run:2", "hdfs:x", "C:x/t", "jar:file:/x", " hdfs:/x"])

@@ -242,5 +242,5 @@ def test_steps_run_in_order() -> None:
     table: Any = Table()
     planned = plan(files, rows, prune=True)
     for file in files_to_compute(planned, table, check):
-        done.append(file.path)  # noqa: PERF401 - in the order of what is done in between
+        done.append(file.path)  # noqa: PERF401 - the order relative to the other steps counts
     assert done == ["/p/3.jpg", "check", "delete", "/p/2.jpg", "check", "delete"]

@@ -361,7 +361,7 @@ def test_a_file_that_hangs_while_being_read_is_named(
     assert summary.model_loads == 3  # only this image was retried
 
 
-def poisonous_pictures(folder: Path, count: int) -> Path:
+def crashing_pictures(folder: Path, count: int) -> Path:
     folder.mkdir()
     for seed in range(count):
         content = drawn.encode(drawn.picture(20, 13, seed), "PNG")
@@ -373,7 +373,7 @@ def test_many_consecutive_images_that_crash_their_process_are_all_named(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(POISON))
-    source = poisonous_pictures(tmp_path / "pictures", ENDS_IN_A_ROW + 1)
+    source = crashing_pictures(tmp_path / "pictures", ENDS_IN_A_ROW + 1)
     (source / "z.png").write_bytes(drawn.encode(drawn.picture(20, 20), "PNG"))
     summary = pomona.extract(
         source, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=2)
@@ -387,7 +387,7 @@ def test_a_failure_of_every_image_ends_the_run_and_marks_none_as_crashed(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(POISON))
     monkeypatch.setenv("EVERY_IMAGE_IS_POISON", "1")
-    source = poisonous_pictures(tmp_path / "pictures", 30)
+    source = crashing_pictures(tmp_path / "pictures", 30)
     with pytest.raises(RunError, match="the last one over a picture that Pomona drew: .*SIGSEGV"):
         pomona.extract(
             source, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=2)

@@ -98,7 +98,7 @@ def test_python_on_the_pages_runs(
         pytest.skip(block.not_run)
     shutil.copytree(example, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    exec(code, {"__name__": "__main__"})  # noqa: S102 - the page's own code is what is tested
+    exec(code, {"__name__": "__main__"})  # noqa: S102 - the test runs the page's own code
 
 
 # Commands ----------------------------------------------------------------------------------------

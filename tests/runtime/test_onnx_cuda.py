@@ -81,7 +81,7 @@ def test_cuda_libraries_are_loaded_before_the_session_and_nothing_is_printed(
 
     def preload() -> None:
         order.append("libraries")
-        print("Failed to load libcudnn.so.9")  # noqa: T201 - as ONNX Runtime does
+        print("Failed to load libcudnn.so.9")  # noqa: T201 - ONNX Runtime prints this
 
     def start(_: Any) -> Session:
         order.append("session")
@@ -101,7 +101,7 @@ def test_a_gpu_with_missing_libraries_is_an_error_and_not_a_slow_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def preload() -> None:
-        print("Failed to load libcublasLt.so.13")  # noqa: T201 - as ONNX Runtime does
+        print("Failed to load libcublasLt.so.13")  # noqa: T201 - ONNX Runtime prints this
 
     monkeypatch.setattr(onnxruntime, "preload_dlls", preload, raising=False)
     starts(monkeypatch, lambda _: Session(CPU))

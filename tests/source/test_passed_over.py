@@ -18,16 +18,16 @@ from pomona.encoder.encoder import Encoder
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-TAKEN = [
+LISTED = [
     *("_DSC0001.JPG", "_MG_2345.JPG", "_export/a.jpg", "_export/_b.jpg", "__c/_d/_e=1.png"),
     *("a.jfif", "b.JPE", "[_x] {a,b}/_[1] {a,b}*.jpg", "_été/_50% #1?.jpg", "_empty.jpg"),
 ]
-LEFT_OUT = [
+SKIPPED = [
     *("clip.MOV", "x/clip.mov", "raw.cr2", "README", ".hidden.jpg", "x/._DSC0001.JPG"),
     *(".cache/a.jpg", "x/@eaDir/a.jpg", "x/@eaDir/b.jpg", "#recycle/a.jpg", "Thumbs.db"),
     *("_SUCCESS", "_delta_log/0.json", "_temporary/0/a.jpg", "drafts/a.jpg", "x/drafts/b.jpg"),
 ]
-TOLD = {
+EXPECTED_COUNTS = {
     "passed_over": {".mov": 2, ".cr2": 1, "without extension": 1},
     "excluded": {".*": 3, "drafts/": 2}
     | dict.fromkeys(
@@ -39,7 +39,7 @@ TOLD = {
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     """A folder with names that are listed, each a different picture, and names that are skipped."""
-    for number, name in enumerate(TAKEN + LEFT_OUT):
+    for number, name in enumerate(LISTED + SKIPPED):
         path = tmp_path / "source" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         picture = drawn.encode(drawn.picture(20, 20, number), "JPEG")
@@ -58,8 +58,8 @@ def test_the_command_reports_skipped_files_in_text_in_json_and_before_a_run(
         assert "skipped: 2 .mov, 1 .cr2, 1 without extension\n" in result.output
         assert "excluded: 3 hidden, 2 drafts/, 1 #recycle, 1 @eaDir, " in result.output
     found = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
-    assert {key: found[key] for key in TOLD} == TOLD
-    assert found["skipped"] == len(TAKEN)
+    assert {key: found[key] for key in EXPECTED_COUNTS} == EXPECTED_COUNTS
+    assert found["skipped"] == len(LISTED)
 
 
 def test_an_excluded_file_counts_as_deleted(source: Path, encoder: Encoder, tmp_path: Path) -> None:
@@ -102,12 +102,12 @@ def test_both_engines_list_the_same_files_and_count_the_same(
         exclude=patterns,
         engine=pomona.SparkEngine(spark=spark),
     )
-    expected = TOLD | {"excluded": TOLD["excluded"] | {"nothing/": 0}}
+    expected = EXPECTED_COUNTS | {"excluded": EXPECTED_COUNTS["excluded"] | {"nothing/": 0}}
     for run in (here, there, far):
         assert run.passed_over.to_json() == expected
     rows = tables.read(tmp_path / "here")
     result = {row["path"].removeprefix(f"file:{source}/"): row for row in rows.to_pylist()}
-    assert set(result) == set(TAKEN)
+    assert set(result) == set(LISTED)
     assert {row["status"] for name, row in result.items() if "empty" not in name} == {"ok"}
     assert tables.read(tmp_path / "there").equals(rows)
     for name in ("label", "features", "status", "error", "size", "modified", "content_sha256"):

@@ -425,7 +425,7 @@ def test_only_removed_and_excluded_files_count_as_deleted(
 
 
 @pytest.fixture
-def abyss(tmp_path: Path) -> Iterator[Path]:
+def deep_folder(tmp_path: Path) -> Iterator[Path]:
     """1,500 nested folders, with a picture in the last."""
     names = ["d"] * 1_500
     path = tmp_path
@@ -441,8 +441,8 @@ def abyss(tmp_path: Path) -> Iterator[Path]:
         path = path.parent
 
 
-def test_folders_may_be_deeper_than_pythons_stack(abyss: Path) -> None:
-    assert names(listed(abyss)) == ["a.jpg"]
+def test_folders_may_be_deeper_than_pythons_stack(deep_folder: Path) -> None:
+    assert names(listed(deep_folder)) == ["a.jpg"]
 
 
 @pytest.mark.parametrize("slashes", ["//", "///", "file:/", "file://", "file:///"])

@@ -43,7 +43,7 @@ def test_a_run_names_up_to_five_of_its_failed_files(
 
 @pytest.mark.spark
 def test_extract_prints_the_failed_files_of_a_remote_table(
-    spark: SparkSession,  # noqa: ARG001 - which the command finds
+    spark: SparkSession,  # noqa: ARG001 - the command uses the active session
     remote: str,
     pictures: Path,
     tmp_path: Path,

@@ -165,14 +165,14 @@ def leave_staging_of_a_killed_run(folder: Path) -> Path:
 
 
 # Every call made by a merge of four part files.
-MERGING = [
+MERGE_CALLS = [
     ("open", 0),
     *(("replace", n) for n in range(2)),
     *(("unlink", n) for n in range(5)),
 ]
 
 
-@pytest.mark.parametrize(("call", "after"), MERGING)
+@pytest.mark.parametrize(("call", "after"), MERGE_CALLS)
 def test_an_interrupted_merge_is_completed_by_the_next_writer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, after: int
 ) -> None:
@@ -219,7 +219,7 @@ def test_an_interrupted_deletion_leaves_rows_to_redo_and_duplicates_none(
 
 
 # Every call made by setting three part files aside.
-PUTTING_AWAY = [("mkdir", 0), ("open", 0), *(("replace", n) for n in range(4))]
+SET_ASIDE_CALLS = [("mkdir", 0), ("open", 0), *(("replace", n) for n in range(4))]
 
 
 def table_of_three_parts(folder: Path) -> pa.Table:
@@ -230,7 +230,7 @@ def table_of_three_parts(folder: Path) -> pa.Table:
     return tables.read(folder)
 
 
-@pytest.mark.parametrize(("call", "after"), PUTTING_AWAY)
+@pytest.mark.parametrize(("call", "after"), SET_ASIDE_CALLS)
 def test_rows_that_a_killed_overwrite_set_aside_come_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, after: int
 ) -> None:

@@ -80,7 +80,7 @@ def is_decoded(form: Form) -> bool:
     return form.photometric != WHITE or form.kind[0] != "i"
 
 
-def judged(content: bytes) -> np.ndarray:
+def read_with_tifffile(content: bytes) -> np.ndarray:
     """The samples as tifffile reads them, flat, in file order."""
     return tifffile.imread(io.BytesIO(content)).ravel()
 
@@ -92,7 +92,7 @@ def test_no_layout_gives_wrong_pixels_with_status_ok(photometric, extra):
         samples = draw(form, number, small=number % 2 == 0)
         content = write(form, samples)
         stored = samples if form.planar == 1 else np.moveaxis(samples, -1, 0)
-        assert np.array_equal(judged(content), stored.ravel()), form
+        assert np.array_equal(read_with_tifffile(content), stored.ravel()), form
         if not is_decoded(form):
             refused = failure(content)
             assert refused.status == "unsupported", form

@@ -11,7 +11,7 @@ import pytest
 
 import pomona
 import tables
-from network_files import FILES, NOTHING_SAID, SCALED, VECTORS, assert_gives, encoder_from
+from network_files import FILES, NO_SETTINGS, SCALED, VECTORS, assert_gives, encoder_from
 from pomona.building import build
 from pomona.building.network_settings import NetworkSettings
 from pomona.cli.main import main
@@ -33,7 +33,7 @@ def test_unknown_preprocessing_must_be_specified(file: str) -> None:
 
 
 def test_the_fingerprint_does_not_depend_on_names_or_folders(tmp_path: Path) -> None:
-    for file, settings in (("transfer.keras", NOTHING_SAID), ("bare.tflite", SCALED)):
+    for file, settings in (("transfer.keras", NO_SETTINGS), ("bare.tflite", SCALED)):
         other = tmp_path / f"other{Path(file).suffix}"
         shutil.copy(FILES / file, other)
         assert (

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from network_files import FILES, NOTHING_SAID, SCALED, VECTORS, assert_gives, encoder_from
+from network_files import FILES, NO_SETTINGS, SCALED, VECTORS, assert_gives, encoder_from
 from pomona.building.graph import signatures
 from pomona.building.graph.signatures import _fields, _message, read_signatures
 from pomona.building.network_settings import NetworkSettings
@@ -63,7 +63,7 @@ def test_a_signature_that_takes_strings_is_refused_and_the_others_are_listed(
 ) -> None:
     path = with_strings(tmp_path / "model")
     with pytest.raises(EncoderError, match="takes strings, such as the bytes of image") as caught:
-        encoder_from(path, NOTHING_SAID)
+        encoder_from(path, NO_SETTINGS)
     assert "floats (" in str(caught.value)
     assert "float32 [?, 32, 32, 3]" in str(caught.value)
     assert "serving_default (image_bytes: string [?])" in str(caught.value)
@@ -101,5 +101,5 @@ def test_the_shared_model_that_takes_jpeg_bytes_has_a_float_signature(shared_dat
     if not path.exists():
         pytest.skip("the shared data is not on this machine")
     with pytest.raises(EncoderError, match=r"it has floats \(x: float32 \[\?, 32, 32, 3\]\)"):
-        encoder_from(path, NOTHING_SAID)
+        encoder_from(path, NO_SETTINGS)
     assert encoder_from(path, NetworkSettings(scale=1 / 255, signature="floats")).dimension == 8

@@ -12,7 +12,7 @@ import pytest
 from network_files import (
     FILES,
     FUNCTIONAL,
-    NOTHING_SAID,
+    NO_SETTINGS,
     SCALED,
     UNUSUAL,
     VECTORS,
@@ -31,10 +31,10 @@ from pomona.runtime.registry import runtime_for
 @pytest.mark.parametrize(
     ("file", "settings", "expected"),
     [
-        ("transfer.keras", NOTHING_SAID, "hidden"),
-        ("transfer.h5", NOTHING_SAID, "hidden"),
-        ("keras2.keras", NOTHING_SAID, "keras2_hidden"),
-        ("keras2.h5", NOTHING_SAID, "keras2_hidden"),
+        ("transfer.keras", NO_SETTINGS, "hidden"),
+        ("transfer.h5", NO_SETTINGS, "hidden"),
+        ("keras2.keras", NO_SETTINGS, "keras2_hidden"),
+        ("keras2.h5", NO_SETTINGS, "keras2_hidden"),
         ("bare.keras", SCALED, "backbone"),
         ("bare.tflite", SCALED, "backbone"),
         ("bare_saved", SCALED, "backbone"),

@@ -301,4 +301,4 @@ def test_any_bytes_give_weights_or_one_clear_error(
     try:
         matched(path)
     except EncoderError as error:
-        assert "\n" not in str(error)  # noqa: PT017 - either outcome is right
+        assert "\n" not in str(error)  # noqa: PT017 - both outcomes are valid
