@@ -202,15 +202,16 @@ class Bench:
                 left = json.loads(hog.stdout.readline())["free_mb"]
                 table = self.table()
                 command = self.command("few", _NETWORKS[0], table, 2)
-                done = subprocess.run(
+                completed = subprocess.run(
                     command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
                 )
             finally:
                 hog.communicate("")
-            if done.returncode == 0:
+            if completed.returncode == 0:
                 result = f"done; {compare(table, whole)}"
             else:
-                result = f"code {done.returncode}: {done.stderr.strip().splitlines()[-1][:400]}"
+                last_line = completed.stderr.strip().splitlines()[-1]
+                result = f"code {completed.returncode}: {last_line[:400]}"
             self.check(f"{left} MB left on the GPU, 2 processes", result)
         again = self.command("few", _NETWORKS[0], table, 2)
         run(again)
@@ -312,13 +313,15 @@ def line(row: dict[str, Any]) -> str:
 
 def run(command: list[str], environment: dict[str, str] | None = None, **options: Any) -> str:
     """Return what a command prints; an error contains the end of its stderr."""
-    done = subprocess.run(
+    completed = subprocess.run(
         command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False,
         env={**os.environ, **(environment or {})}, **options,
     )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command[1:4])}: {(done.stderr or done.stdout)[-800:]}")
-    return done.stdout
+    if completed.returncode:
+        raise RuntimeError(
+            f"{' '.join(command[1:4])}: {(completed.stderr or completed.stdout)[-800:]}"
+        )
+    return completed.stdout
 
 
 def run_process(

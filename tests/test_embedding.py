@@ -103,9 +103,9 @@ def test_one_image_gives_one_row_and_no_images_give_no_rows(encoder: Encoder) ->
 def test_an_image_that_fails_is_identified_by_its_position(
     encoder: Encoder, tmp_path: Path
 ) -> None:
-    with pytest.raises(ImageError, match=r"^images\[1\]: unsupported: ") as refused:
+    with pytest.raises(ImageError, match=r"^images\[1\]: unsupported: ") as error:
         pomona.embed([drawn.picture(), b"<html>404</html>"], encoder)
-    assert refused.value.status == "unsupported"
+    assert error.value.status == "unsupported"
     missing = tmp_path / "missing.jpg"
     with pytest.raises(ImageError, match=r"images\[0\] \('.*missing.jpg'\): unreadable: .*No such"):
         pomona.embed(missing, encoder)

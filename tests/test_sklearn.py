@@ -54,9 +54,9 @@ def test_the_featurizer_can_be_cloned_pickled_and_printed(
     assert step.get_params()["errors"] == "nan"
     with pytest.raises(NotFittedError):
         step.transform(paths)
-    again = pickle.loads(pickle.dumps(step.fit(paths)))
-    assert (again.transform(paths) == pomona.embed(paths, encoder)).all()
-    names = again.get_feature_names_out()
+    restored = pickle.loads(pickle.dumps(step.fit(paths)))
+    assert (restored.transform(paths) == pomona.embed(paths, encoder)).all()
+    names = restored.get_feature_names_out()
     assert (len(names), names[0]) == (encoder.dimension, "feature0")
     assert np.isnan(step.transform([b"no image"])).all()
 

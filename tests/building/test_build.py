@@ -241,7 +241,7 @@ def test_a_failed_imagenet_download_names_two_alternatives(tmp_path: Path) -> No
         "from pomona.building.__main__ import answer, reply\n"
         "reply(answer)"
     )
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", script],
         env={**os.environ, "KERAS_HOME": str(tmp_path)},
         input=json.dumps(request),
@@ -249,7 +249,7 @@ def test_a_failed_imagenet_download_names_two_alternatives(tmp_path: Path) -> No
         text=True,
         check=True,
     )
-    answer = json.loads(done.stdout)["error"]
+    answer = json.loads(completed.stdout)["error"]
     assert "could not be downloaded" in answer
     assert "a Keras weights file as `weights`" in answer
     assert "`weights` drawn" in answer

@@ -85,8 +85,8 @@ def test_the_encoder_holds_the_numbers_of_the_file(drawn_encoder: Encoder) -> No
         stored = file["layers/conv2d/vars/0"][()]
     assert stored.dtype == np.float16
     np.testing.assert_array_equal(network.get_layer("Conv1").get_weights()[0], stored)
-    again = applications.build("mobilenet_v2", "drawn")
-    assert again.fingerprint == drawn_encoder.fingerprint
+    restored = applications.build("mobilenet_v2", "drawn")
+    assert restored.fingerprint == drawn_encoder.fingerprint
 
 
 def test_the_path_of_the_file_gives_the_same_vectors(drawn_encoder: Encoder) -> None:

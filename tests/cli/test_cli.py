@@ -269,11 +269,11 @@ def test_a_closed_pipe_ends_the_program_silently(
 ) -> None:
     extract(capfd, pictures, tmp_path / "t")
     command = f"{sys.executable} -m pomona inspect {tmp_path / 't'} --json | head -c 1"
-    done = subprocess.run(
+    completed = subprocess.run(
         ["bash", "-c", f"{command}; exit ${{PIPESTATUS[0]}}"], capture_output=True, check=False
     )
-    assert done.returncode in (0, 141)  # 0 if the pipe took all output
-    assert done.stderr == b""
+    assert completed.returncode in (0, 141)  # 0 if the pipe took all output
+    assert completed.stderr == b""
 
 
 @pytest.mark.parametrize("closed", ["2>&-", ">&-", ">&- 2>&-"])
@@ -283,8 +283,8 @@ def test_a_run_completes_if_its_caller_has_closed_the_streams(
     command = (
         f"{sys.executable} -m pomona extract {pictures} {tmp_path / 't'} --weights untrained:7"
     )
-    done = subprocess.run(["bash", "-c", f"exec {command} --json {closed}"], check=False)
-    assert done.returncode == 0
+    completed = subprocess.run(["bash", "-c", f"exec {command} --json {closed}"], check=False)
+    assert completed.returncode == 0
     assert len(tables.rows(tmp_path / "t")) == 14
 
 
@@ -292,13 +292,13 @@ def test_names_are_shown_as_far_as_the_terminal_can_encode_them(
     capfd: pytest.CaptureFixture[str], pictures: Path, tmp_path: Path
 ) -> None:
     extract(capfd, pictures, tmp_path / "t")
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "pomona", "inspect", str(tmp_path / "t")],
         env={**os.environ, "PYTHONIOENCODING": "ascii"},
         capture_output=True,
         check=True,
     )
-    assert b"Poire d'\\xe9t\\xe9" in done.stdout
+    assert b"Poire d'\\xe9t\\xe9" in completed.stdout
 
 
 def test_a_file_name_sends_no_control_sequences_to_a_terminal(
@@ -332,10 +332,10 @@ def test_signal_handlers_are_restored_after_a_command(
 
 
 def test_the_module_runs_as_a_program() -> None:
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "pomona", "--version"], capture_output=True, text=True, check=True
     )
-    assert done.stdout.startswith("pomona 0.")
+    assert completed.stdout.startswith("pomona 0.")
 
 
 @pytest.mark.parametrize("option", ["--missing", "--gone=/x"])

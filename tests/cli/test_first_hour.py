@@ -36,10 +36,10 @@ from pomona.table.feature_table import FeatureTable
 
 
 def run(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[object, str, str]:
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as exit_info:
         main([str(argument) for argument in arguments])
     out, err = capfd.readouterr()
-    return ended.value.code, out, err
+    return exit_info.value.code, out, err
 
 
 @pytest.fixture
@@ -156,16 +156,16 @@ def test_completion_works_for_an_empty_command_line(shell: str, before: str) -> 
         # fish passes the current word, the other shells its position
         "COMP_CWORD": "" if shell == "fish" else str(len(before.split())),
     }
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", "from pomona.cli.main import main; main()"],
         capture_output=True,
         text=True,
         check=False,
         env={**os.environ, **words, "_POMONA_COMPLETE": f"{shell}_complete"},
     )
-    assert done.stderr == ""
+    assert completed.stderr == ""
     expected = {"pomona": "extract", "pomona encoder": "build", "pomona extract": ""}[before]
-    assert expected in done.stdout
+    assert expected in completed.stdout
 
 
 # Failed files ------------------------------------------------------------------------------------
@@ -402,11 +402,11 @@ def test_a_glob_expanded_by_the_shell_gets_the_advice_to_quote_it(
     line = f"{sys.executable} -m pomona {command} {glob} features/"
     if command == "classify":
         line = f"{sys.executable} -m pomona classify some.classifier {glob}"
-    ended = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)  # noqa: S602
-    assert ended.returncode == 2
+    completed = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)  # noqa: S602
+    assert completed.returncode == 2
     right = {"*/?/*.png": "photos/*/*.png", "*/[ab]/*.png": "photos/*/*.png"}.get(glob, glob)
-    assert f"quote it: '{right.removeprefix('./')}'" in ended.stderr
-    assert ended.stderr.count("\n") == 1
+    assert f"quote it: '{right.removeprefix('./')}'" in completed.stderr
+    assert completed.stderr.count("\n") == 1
 
 
 # Encoders ----------------------------------------------------------------------------------------

@@ -91,10 +91,10 @@ def test_python_warns_with_its_own_category(drawn_table: Path) -> None:
         "warnings.simplefilter('ignore', pomona.DrawnWeightsWarning)\n"
         "pomona.read_features(sys.argv[1])\n"
     )
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", script, drawn_table], capture_output=True, text=True, check=True
     )
-    assert done.stderr == ""
+    assert completed.stderr == ""
 
 
 def test_other_weights_do_not_warn(

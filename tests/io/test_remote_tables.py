@@ -39,10 +39,10 @@ def near(tmp_path: Path) -> Path:
 
 
 def _told(capfd: pytest.CaptureFixture[str], *arguments: str) -> Any:
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as exit_info:
         cli.main([*arguments, "--json"])
     out, err = capfd.readouterr()
-    assert not ended.value.code, err
+    assert not exit_info.value.code, err
     return json.loads(out)
 
 
@@ -121,7 +121,7 @@ def test_an_unreachable_google_storage_is_reported_quickly(
 def test_writing_a_table_to_a_store_needs_spark(
     near: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as exit_info:
         cli.main(["project", str(near), "-k", "2", "-o", "s3a://bucket/small"])
-    assert ended.value.code == 2
+    assert exit_info.value.code == 2
     assert "write it on Spark, with --master" in capfd.readouterr().err

@@ -41,10 +41,10 @@ def test_a_moved_folder_is_reused_and_its_old_rows_are_deleted(
         os.utime(file, (1e9, 1e9))  # a copy has a different time
     planned = extract(moved, table, dry_run=True, resume=pomona.Resume(prune=True, missing=True))
     assert tables.read(table).num_rows == 4
-    done = extract(moved, table, resume=pomona.Resume(prune=True, missing=True))
-    assert planned.changes == done.changes
-    assert (done.changes.taken_over, done.changes.new, done.changes.missing) == (3, 1, 3)
-    assert (done.ok, done.failed) == (0, 1)
+    summary = extract(moved, table, resume=pomona.Resume(prune=True, missing=True))
+    assert planned.changes == summary.changes
+    assert (summary.changes.taken_over, summary.changes.new, summary.changes.missing) == (3, 1, 3)
+    assert (summary.ok, summary.failed) == (0, 1)
     # This run computed the file without a vector again, so the next run knows its digest.
     assert (
         extract(moved, table, resume=pomona.Resume(prune=True, missing=True)).changes.missing == 1
@@ -59,8 +59,8 @@ def test_the_network_is_not_loaded_if_all_rows_are_reused(
     (folder / "broken.png").unlink()
     pomona.extract(folder, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     moved = folder.rename(tmp_path / "new")
-    done = extract(moved, tmp_path / "t")
-    assert (done.changes.taken_over, done.model_loads, done.ok) == (3, 0, 0)
+    summary = extract(moved, tmp_path / "t")
+    assert (summary.changes.taken_over, summary.model_loads, summary.ok) == (3, 0, 0)
     assert tables.read(tmp_path / "t").num_rows == 6  # without --prune the old rows stay
 
 
@@ -73,10 +73,10 @@ def test_files_of_the_same_size_with_other_bytes_are_computed(
     pomona.extract(
         tmp_path / "old", tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1)
     )
-    done = pomona.extract(
+    summary = pomona.extract(
         tmp_path / "new", tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1)
     )
-    assert (done.changes.taken_over, done.changes.new, done.ok) == (0, 1, 1)
+    assert (summary.changes.taken_over, summary.changes.new, summary.ok) == (0, 1, 1)
 
 
 def test_a_vector_is_not_reused_for_an_image_that_is_now_too_large(
@@ -85,10 +85,10 @@ def test_a_vector_is_not_reused_for_an_image_that_is_now_too_large(
     pomona.extract(folder, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     moved = folder.rename(tmp_path / "new")
     small = DecodeOptions(max_pixels=12 * 9)
-    done = pomona.extract(
+    summary = pomona.extract(
         moved, tmp_path / "t", encoder=encoder, decode=small, engine=pomona.LocalEngine(workers=1)
     )
-    assert (done.changes.taken_over, done.by_status["too_large"]) == (1, 2)
+    assert (summary.changes.taken_over, summary.by_status["too_large"]) == (1, 2)
 
 
 def test_rows_below_an_absent_folder_stay_unless_you_name_it(
@@ -130,15 +130,15 @@ def test_rows_of_existing_files_stay_for_any_source(
 ) -> None:
     pomona.extract(folder, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     before = tables.read(tmp_path / "t").num_rows
-    done = pomona.extract(
+    summary = pomona.extract(
         pictures,
         tmp_path / "t",
         encoder=encoder,
         resume=pomona.Resume(prune=True, missing=True),
         engine=pomona.LocalEngine(workers=1),
     )
-    assert (done.changes.missing, done.changes.pruned) == (0, 0)
-    assert tables.read(tmp_path / "t").num_rows == before + done.files
+    assert (summary.changes.missing, summary.changes.pruned) == (0, 0)
+    assert tables.read(tmp_path / "t").num_rows == before + summary.files
 
 
 def test_an_empty_name_is_not_an_absent_folder(
@@ -171,9 +171,9 @@ def test_a_kept_row_is_reported_with_its_folder_and_without_advice_to_prune(
     command = ["extract", str(folder), str(tmp_path / "t"), "--encoder", str(tmp_path / "e")]
     outputs = []
     for more in ([], ["--prune"]):
-        with pytest.raises(SystemExit) as ended:
+        with pytest.raises(SystemExit) as exit_info:
             main([*command, *more])
-        assert not ended.value.code
+        assert not exit_info.value.code
         outputs.append(capfd.readouterr().out)
         (folder / "a disk" / "0.png").unlink(missing_ok=True)
     assert "kept: 1 row whose folder does not exist or is empty" in outputs[1]

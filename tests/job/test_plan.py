@@ -227,20 +227,20 @@ def test_a_run_lists_its_source_once_and_reads_each_footer_once(
 
 
 def test_steps_run_in_order() -> None:
-    done: list[str] = []
+    steps: list[str] = []
 
     class Table:
         def delete_rows(self, _: object) -> None:
-            done.append("delete")
+            steps.append("delete")
 
     rows = Rows({"file:/p/1.jpg": (1, 1, "ok"), "file:/p/2.jpg": (1, 1, "ok")})
     files = [ImageFile("/p/2.jpg", 9, 1), ImageFile("/p/3.jpg", 8, 1)]
 
     def check() -> None:
-        done.append("check")
+        steps.append("check")
 
     table: Any = Table()
     planned = plan(files, rows, prune=True)
     for file in files_to_compute(planned, table, check):
-        done.append(file.path)  # noqa: PERF401 - the order relative to the other steps counts
-    assert done == ["/p/3.jpg", "check", "delete", "/p/2.jpg", "check", "delete"]
+        steps.append(file.path)  # noqa: PERF401 - the order relative to the other steps counts
+    assert steps == ["/p/3.jpg", "check", "delete", "/p/2.jpg", "check", "delete"]

@@ -34,10 +34,10 @@ def test_labels_change_in_place_without_the_network_and_later_runs_keep_them(
     csv.write_text("file;class\nimage 3;ripe\nimage 1.png;green\nempty.jpg;green\n")
     planned = extract(pictures, table, label=f"csv:{csv}", dry_run=True)
     assert labels(table)["image 3.jpg"] == "Apple Red 1"
-    done = extract(pictures, table, label=f"csv:{csv}")
-    assert planned.changes == done.changes
-    assert (done.changes.relabelled, done.changes.labelled, done.model_loads) == (14, 3, 0)
-    assert (done.ok, done.skipped) == (0, 14)
+    summary = extract(pictures, table, label=f"csv:{csv}")
+    assert planned.changes == summary.changes
+    assert (summary.changes.relabelled, summary.changes.labelled, summary.model_loads) == (14, 3, 0)
+    assert (summary.ok, summary.skipped) == (0, 14)
     named = {name: label for name, label in labels(table).items() if label}
     assert named == {"image 3.jpg": "ripe", "image 1.png": "green", "empty.jpg": "green"}
     assert without_labels(table).equals(before)
@@ -96,14 +96,14 @@ def test_many_labels_change_in_bounded_batches(
             pomona.extract(
                 folder, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1)
             )
-    done = pomona.extract(
+    summary = pomona.extract(
         pictures,
         tmp_path / "t",
         encoder=encoder,
         label="regex:/([^/]+)$",
         engine=pomona.LocalEngine(workers=1),
     )
-    assert done.changes.relabelled >= 14
+    assert summary.changes.relabelled >= 14
     result = labels(tmp_path / "t")
     assert result == {name: name for name in result}
 
@@ -116,8 +116,12 @@ def test_modified_and_pruned_rows_and_new_labels_combine(
     picture.write_bytes(drawn.encode(drawn.picture(20, 20, 8), "JPEG"))
     (pictures / "Apple Red 1" / "image 1.png").unlink()
     rule = "regex:/([^/]+)$"
-    done = extract(pictures, tmp_path / "t", label=rule, resume=pomona.Resume(prune=True))
-    assert (done.changes.changed, done.changes.pruned, done.changes.relabelled) == (1, 1, 12)
+    summary = extract(pictures, tmp_path / "t", label=rule, resume=pomona.Resume(prune=True))
+    assert (summary.changes.changed, summary.changes.pruned, summary.changes.relabelled) == (
+        1,
+        1,
+        12,
+    )
     pomona.extract(
         pictures,
         tmp_path / "fresh",
@@ -143,9 +147,9 @@ def test_the_command_line_reports_label_changes(
 ) -> None:
     def run(*more: str, code: int = 0) -> str:
         words = ["extract", str(pictures), str(tmp_path / "t"), "--encoder", str(encoder_file)]
-        with pytest.raises(SystemExit) as ended:
+        with pytest.raises(SystemExit) as exit_info:
             cli.main([*words, *more])
-        assert int(ended.value.code or 0) == code
+        assert int(exit_info.value.code or 0) == code
         return "".join(capfd.readouterr())
 
     run()

@@ -59,9 +59,9 @@ def test_only_new_and_modified_files_are_computed(
     draw(pictures / "new.png", 1)
     draw(pictures / "Apple Red 1" / "image 3.jpg", 2)
     os.utime(pictures / "Apple Red 1" / "image 5.webp", (1e9, 1e9))
-    again = extract(pictures, tmp_path / "t")
-    assert (again.changes.new, again.changes.changed, again.skipped) == (1, 2, 12)
-    assert (again.ok, again.failed, again.files) == (3, 0, 15)
+    rerun = extract(pictures, tmp_path / "t")
+    assert (rerun.changes.new, rerun.changes.changed, rerun.skipped) == (1, 2, 12)
+    assert (rerun.ok, rerun.failed, rerun.files) == (3, 0, 15)
     assert_equals_one_run(tmp_path / "t", pictures, encoder)
 
 
@@ -83,8 +83,8 @@ def test_failed_files_are_retried_only_on_request(
 ) -> None:
     pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     assert extract(pictures, tmp_path / "t").ok == 0
-    again = extract(pictures, tmp_path / "t", resume=pomona.Resume(retry_failed=True))
-    assert (again.changes.retried, again.failed, again.skipped) == (3, 3, 11)
+    rerun = extract(pictures, tmp_path / "t", resume=pomona.Resume(retry_failed=True))
+    assert (rerun.changes.retried, rerun.failed, rerun.skipped) == (3, 3, 11)
     assert_equals_one_run(tmp_path / "t", pictures, encoder)
 
 
@@ -176,10 +176,10 @@ def test_a_dry_run_reports_the_work_and_changes_nothing(
     resume = pomona.Resume(retry_failed=True, prune=True)
     planned = extract(pictures, tmp_path / "t", dry_run=True, resume=resume)
     assert {path: path.read_bytes() for path in (tmp_path / "t").iterdir()} == before
-    done = extract(pictures, tmp_path / "t", resume=resume)
-    assert planned.changes == done.changes
+    summary = extract(pictures, tmp_path / "t", resume=resume)
+    assert planned.changes == summary.changes
     assert (planned.ok, planned.failed, planned.dry_run) == (0, 0, True)
-    assert (done.changes.new, done.changes.changed, done.changes.retried) == (1, 1, 3)
+    assert (summary.changes.new, summary.changes.changed, summary.changes.retried) == (1, 1, 3)
     assert_equals_one_run(tmp_path / "t", pictures, encoder)
 
 
@@ -223,10 +223,10 @@ def test_many_modified_files_are_set_aside_in_bounded_batches(
     pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     for path in pictures.rglob("*.*"):
         os.utime(path, (1e9, 1e9))
-    again = pomona.extract(
+    rerun = pomona.extract(
         pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1)
     )
-    assert (again.changes.changed, again.skipped) == (14, 0)
+    assert (rerun.changes.changed, rerun.skipped) == (14, 0)
     assert_equals_one_run(tmp_path / "t", pictures, encoder)
 
 
@@ -251,14 +251,14 @@ def test_workers_that_cannot_start_lose_no_row(
                 engine=pomona.LocalEngine(workers=1),
             )
     assert tables.read(tmp_path / "t").equals(before)
-    done = pomona.extract(
+    summary = pomona.extract(
         pictures,
         tmp_path / "t",
         encoder=encoder,
         resume=pomona.Resume(prune=True),
         engine=pomona.LocalEngine(workers=1),
     )
-    assert done.changes.to_do == 2
+    assert summary.changes.to_do == 2
     assert_equals_one_run(tmp_path / "t", pictures, encoder)
 
 
@@ -318,12 +318,12 @@ def test_a_file_replaced_between_listing_and_reading_is_redone_by_the_next_run(
     assert len(rows) == first.files == 14
     assert rows["image 5.webp"]["error"] == "cannot be read: No such file or directory"
     assert rows["image 1.png"]["status"] == "truncated"
-    again = pomona.extract(
+    rerun = pomona.extract(
         pictures,
         tmp_path / "t",
         encoder=encoder,
         resume=pomona.Resume(prune=True),
         engine=pomona.LocalEngine(workers=1),
     )
-    assert (again.changes.changed, again.changes.pruned) == (2, 1)
+    assert (rerun.changes.changed, rerun.changes.pruned) == (2, 1)
     assert_equals_one_run(tmp_path / "t", pictures, encoder)

@@ -102,8 +102,8 @@ def test_a_signal_in_the_first_minute_keeps_finished_rows(
 ) -> None:
     table = tmp_path / "t"
     options = ("--encoder", encoder_file, "--workers", "2")
-    ended, output = run(pictures, table, *options, number=number, done=20)
-    assert ended == code
+    completed, output = run(pictures, table, *options, number=number, done=20)
+    assert completed == code
     assert "a second Ctrl-C or SIGTERM stops at once" in output
     before = tables.read(table)
     assert 20 <= len(before) < 600
@@ -129,15 +129,15 @@ def test_a_signal_while_the_run_waits_for_its_workers_keeps_finished_rows(
     script = SCRIPT.replace(now, f"threading.Timer(0.02, lambda: {now}).start()")
     table = tmp_path / "t"
     command = ["extract", str(pictures), str(table), "--encoder", encoder_file, "--workers", "1"]
-    ended = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", "import threading\n" + script, "2", "20", "1", *command],
         capture_output=True,
         text=True,
         check=False,
         timeout=300,
     )
-    assert ended.returncode == 130, ended.stderr
-    assert len(tables.read(table)) == kept(ended.stderr) >= 20
+    assert completed.returncode == 130, completed.stderr
+    assert len(tables.read(table)) == kept(completed.stderr) >= 20
 
 
 def test_a_second_signal_stops_at_once_and_leaves_complete_files(
@@ -151,8 +151,8 @@ def test_a_second_signal_stops_at_once_and_leaves_complete_files(
     (source / "stuck.png").write_bytes(drawn.encode(drawn.picture(17, 17), "PNG"))
     monkeypatch.setenv("PYTHONPATH", str(POISON))
     options = ("--encoder", encoder_file, "--workers", "1", "--image-timeout", "10000")
-    ended, output = run(source, table, *options, done=1, times=2)
-    assert ended == 130
+    completed, output = run(source, table, *options, done=1, times=2)
+    assert completed == 130
     assert "stopped" in output
     assert not list(table.glob("_staging*"))
     assert all(path.suffix == ".parquet" for path in table.glob("*"))
@@ -164,8 +164,8 @@ def test_a_second_signal_stops_at_once_and_leaves_complete_files(
 def test_a_signal_before_the_first_image_reports_that_none_is_kept(
     pictures: Path, tmp_path: Path, encoder_file: str
 ) -> None:
-    ended, output = run(pictures, tmp_path / "t", "--encoder", encoder_file, done=0)
-    assert ended == 130
+    completed, output = run(pictures, tmp_path / "t", "--encoder", encoder_file, done=0)
+    assert completed == 130
     assert "no image of this run was done" in output
     assert not (tmp_path / "t").exists()
 
@@ -187,7 +187,7 @@ def test_a_signal_to_the_whole_process_group_loses_nothing(
         "    os.kill(os.getpid(), number)\n"
     ) + script
     command = ["extract", str(pictures), str(table), "--encoder", encoder_file, "--workers", "2"]
-    ended = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", script, str(int(signal.SIGTERM)), "20", "1", *command],
         capture_output=True,
         text=True,
@@ -195,16 +195,16 @@ def test_a_signal_to_the_whole_process_group_loses_nothing(
         env=dict(os.environ),
         timeout=300,
     )
-    assert ended.returncode == 143
-    assert len(tables.read(table)) == kept(ended.stderr) >= 20
+    assert completed.returncode == 143
+    assert len(tables.read(table)) == kept(completed.stderr) >= 20
 
 
 def test_a_single_image_is_reported_in_the_singular(tmp_path: Path, encoder_file: str) -> None:
     source = tmp_path / "one"
     source.mkdir()
     (source / "a.png").write_bytes(drawn.encode(drawn.picture(9, 9), "PNG"))
-    ended, output = run(source, tmp_path / "t", "--encoder", encoder_file, done=1)
-    assert ended == 130
+    completed, output = run(source, tmp_path / "t", "--encoder", encoder_file, done=1)
+    assert completed == 130
     assert "1 image of this run is kept in" in output
 
 
@@ -218,8 +218,8 @@ def test_spark_keeps_finished_rows_if_its_whole_process_group_gets_the_signal(
 ) -> None:
     """Terminals send Ctrl-C this way, and `timeout` SIGTERM."""
     to_all = "os.killpg(0, int(number))"
-    ended, output = run_on_spark(pictures, tmp_path / "t", encoder_file, to_all, number)
-    assert ended == code, output
+    completed, output = run_on_spark(pictures, tmp_path / "t", encoder_file, to_all, number)
+    assert completed == code, output
     assert "Traceback" not in output
     before = tables.read(tmp_path / "t")
     assert len(before) == kept(output) > 0
@@ -238,8 +238,10 @@ def test_kept_rows_are_reported_even_if_the_signal_ends_the_jvm_of_spark(
     """systemd sends the signal to every process of a service."""
     to_all = "end_the_jvm(); os.kill(os.getpid(), int(number))"
     table = tmp_path / "t"
-    ended, output = run_on_spark(pictures, table, encoder_file, to_all, signal.SIGTERM, done=250)
-    assert ended == 143, output
+    completed, output = run_on_spark(
+        pictures, table, encoder_file, to_all, signal.SIGTERM, done=250
+    )
+    assert completed == 143, output
     kept_rows = len(tables.read(table))
     assert kept_rows == kept(output) > 0
     summary = pomona.extract(pictures, table, encoder=encoder, engine=pomona.LocalEngine(workers=2))
@@ -258,7 +260,7 @@ def end_the_jvm():
     process.wait()
 """ + SCRIPT.replace("os.kill(os.getpid(), int(number))", how)
     options = ["--encoder", encoder_file, "--master", "local[2]", "--wave-files", "100"]
-    ended = subprocess.run(
+    completed = subprocess.run(
         [
             *(sys.executable, "-c", script, str(int(number)), str(done), "1"),
             *("extract", str(source), str(table), *options),
@@ -269,7 +271,7 @@ def end_the_jvm():
         timeout=400,
         start_new_session=True,
     )
-    return ended.returncode, ended.stderr
+    return completed.returncode, completed.stderr
 
 
 def test_a_worker_stopped_within_a_batch_returns_its_finished_rows(

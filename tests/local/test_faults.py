@@ -227,14 +227,14 @@ def test_a_read_only_target_is_refused_in_one_line(
     faulty_pictures: Path, small_disk: Path, encoder_file: Path
 ) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    done = subprocess.run(
+    completed = subprocess.run(
         command(faulty_pictures, small_disk / "t", encoder_file),
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "no permission to write" in done.stderr
+    assert (completed.returncode, completed.stderr.count("\n")) == (2, 1)
+    assert "no permission to write" in completed.stderr
 
 
 def test_an_unreadable_folder_is_named_and_keeps_its_rows(
@@ -251,7 +251,7 @@ def test_an_unreadable_folder_is_named_and_keeps_its_rows(
     (pictures / "class 1" / "picture 1.png").unlink()
     secret.chmod(0)
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             [*prefix, *command(pictures, tmp_path / "t", encoder_file), "--prune", "--json"],
             capture_output=True,
             text=True,
@@ -259,7 +259,7 @@ def test_an_unreadable_folder_is_named_and_keeps_its_rows(
         )
     finally:
         secret.chmod(0o755)
-    assert f"cannot list {secret}: Permission denied" in done.stderr
-    assert f'"unlisted": ["{secret}: Permission denied"]' in done.stdout
-    assert '"pruned": 1' in done.stdout
+    assert f"cannot list {secret}: Permission denied" in completed.stderr
+    assert f'"unlisted": ["{secret}: Permission denied"]' in completed.stdout
+    assert '"pruned": 1' in completed.stdout
     assert tables.read(tmp_path / "t").num_rows == right.num_rows - 1

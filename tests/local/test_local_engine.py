@@ -120,8 +120,8 @@ def test_a_second_run_does_only_missing_work(
 ) -> None:
     pomona.extract(pictures, tmp_path / "t", encoder=encoder)
     (pictures / "new.png").write_bytes(drawn.encode(drawn.picture(), "PNG"))
-    again = pomona.extract(pictures, tmp_path / "t", encoder=encoder)
-    assert (again.files, again.ok, again.skipped) == (15, 1, 14)
+    rerun = pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    assert (rerun.files, rerun.ok, rerun.skipped) == (15, 1, 14)
     assert len(tables.rows(tmp_path / "t")) == 15
 
 
@@ -130,8 +130,8 @@ def test_a_run_with_nothing_to_do_changes_nothing(
 ) -> None:
     pomona.extract(pictures, tmp_path / "t", encoder=encoder)
     before = sorted((tmp_path / "t").iterdir())
-    again = pomona.extract(pictures, tmp_path / "t", encoder=encoder)
-    assert (again.ok, again.skipped, sorted((tmp_path / "t").iterdir())) == (0, 14, before)
+    rerun = pomona.extract(pictures, tmp_path / "t", encoder=encoder)
+    assert (rerun.ok, rerun.skipped, sorted((tmp_path / "t").iterdir())) == (0, 14, before)
 
 
 def test_a_single_pattern_needs_no_list(encoder: Encoder, pictures: Path, tmp_path: Path) -> None:
@@ -163,8 +163,8 @@ def test_a_failure_after_a_stop_does_not_hide_the_stop(
 def test_the_table_may_be_inside_the_source(encoder: Encoder, pictures: Path) -> None:
     table = pictures / "features"
     pomona.extract(pictures, table, encoder=encoder, globs=["*"])
-    again = pomona.extract(pictures, table, encoder=encoder, globs=["*"])
-    assert (again.files, again.ok) == (15, 0)
+    rerun = pomona.extract(pictures, table, encoder=encoder, globs=["*"])
+    assert (rerun.files, rerun.ok) == (15, 0)
 
 
 @pytest.mark.parametrize("at_once", [1, 4])
@@ -423,15 +423,15 @@ def test_an_overwrite_without_new_rows_restores_the_old_rows(
 
 
 def test_progress_ends_at_the_total(encoder: Encoder, pictures: Path, tmp_path: Path) -> None:
-    seen: list[Snapshot] = []
+    snapshots: list[Snapshot] = []
     pomona.extract(
         pictures,
         tmp_path / "t",
         encoder=encoder,
-        progress=seen.append,
+        progress=snapshots.append,
         engine=pomona.LocalEngine(workers=2),
     )
-    assert seen[-1] == Snapshot("extracting", done=14, total=14, failed=3)
+    assert snapshots[-1] == Snapshot("extracting", done=14, total=14, failed=3)
 
 
 def test_ctrl_c_leaves_only_complete_files_and_no_process(pictures: Path, tmp_path: Path) -> None:
@@ -471,8 +471,10 @@ def test_a_script_without_a_main_guard_works(
         f"encoder = pomona.Encoder.load({str(tmp_path / 'e')!r})\n"
         f"print(pomona.extract({str(pictures)!r}, {str(tmp_path / 't')!r}, encoder=encoder).ok)\n"
     )
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
-    assert done.stdout == "11\n"
+    completed = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=True
+    )
+    assert completed.stdout == "11\n"
 
 
 def test_a_missing_source_leaves_no_table(encoder: Encoder, tmp_path: Path) -> None:
@@ -501,7 +503,7 @@ def test_local_folders_may_have_names_that_look_like_uris_or_drives(
             ).ok
             == 1
         )
-        again = pomona.extract(
+        rerun = pomona.extract(
             f"./{name}", f"./{name} table", encoder=encoder, engine=pomona.LocalEngine(workers=1)
         )
-        assert again.skipped == 1
+        assert rerun.skipped == 1

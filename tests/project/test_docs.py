@@ -161,7 +161,7 @@ def test_the_commands_of_getting_started_run_as_printed(tmp_path: Path) -> None:
     assert len(lines) == 8
     shutil.copytree(REPOSITORY / "examples", tmp_path / "examples")
     programs = Path(sys.executable).parent
-    done = subprocess.run(
+    completed = subprocess.run(
         ["bash", "-e", "-u", "-c", "\n".join(lines)],
         cwd=tmp_path,
         env=os.environ | {"PATH": f"{programs}:{os.environ['PATH']}"},
@@ -169,10 +169,10 @@ def test_the_commands_of_getting_started_run_as_printed(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert "200 ok, 3 failed" in done.stdout
-    assert "nothing to do: 203 images already done" in done.stdout
-    assert "accuracy: 1.0000, 40 of 40 images right" in done.stdout
+    assert completed.returncode == 0, completed.stderr
+    assert "200 ok, 3 failed" in completed.stdout
+    assert "nothing to do: 203 images already done" in completed.stdout
+    assert "accuracy: 1.0000, 40 of 40 images right" in completed.stdout
     assert (tmp_path / "report.html").stat().st_size > 100_000
 
 
@@ -269,14 +269,14 @@ def test_every_command_and_option_is_on_the_cli_page(name: str, command: click.C
 
 
 def test_help_on_the_cli_page_equals_that_of_an_80_column_terminal() -> None:
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "pomona", "extract", "--help"],
         env=os.environ | {"COLUMNS": "80"},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert f"```text\n{done.stdout}```" in expanded_cli_page()
+    assert f"```text\n{completed.stdout}```" in expanded_cli_page()
 
 
 def test_a_command_missing_from_the_cli_page_is_an_error() -> None:
@@ -343,7 +343,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built site, as `make docs` builds it."""
     pytest.importorskip("mkdocs", reason="make docs installs MkDocs")
     folder = tmp_path_factory.mktemp("site")
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(folder)],
         cwd=REPOSITORY,
         env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
@@ -351,7 +351,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert completed.returncode == 0, completed.stdout + completed.stderr
     return folder
 
 

@@ -17,5 +17,5 @@ def test_all_exceptions_have_one_root() -> None:
 
 def test_an_image_error_survives_pickling() -> None:
     error = ImageError("corrupt", "bad marker", width=3, height=4, format="JPEG")
-    again = pickle.loads(pickle.dumps(error))
-    assert (again.args, vars(again)) == (error.args, vars(error))
+    restored = pickle.loads(pickle.dumps(error))
+    assert (restored.args, vars(restored)) == (error.args, vars(error))

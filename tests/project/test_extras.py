@@ -147,9 +147,9 @@ def test_a_missing_package_is_reported_before_the_table_is_read(
         f"import sys; sys.modules[{module!r}] = None; from pomona.cli.main import main; "
         f"main({list(arguments)!r})"
     )
-    ended = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert (ended.returncode, ended.stdout) == (2, ""), ended.stderr
-    assert ended.stderr.count("\n") == 1
-    assert "pip install '.[" in ended.stderr
+    assert (completed.returncode, completed.stdout) == (2, ""), completed.stderr
+    assert completed.stderr.count("\n") == 1
+    assert "pip install '.[" in completed.stderr

@@ -40,10 +40,10 @@ def test_a_missing_name_is_an_attribute_error() -> None:
 @pytest.mark.parametrize("module", ["pomona", "pomona.errors", "pomona.source.labels"])
 def test_importing_pomona_loads_no_heavy_library(module: str) -> None:
     script = f"import sys, {module}; print(*(m for m in {HEAVY} if m in sys.modules))"
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() == []
+    assert completed.stdout.split() == []
 
 
 @pytest.mark.parametrize(
@@ -52,10 +52,10 @@ def test_importing_pomona_loads_no_heavy_library(module: str) -> None:
 def test_other_modules_import_neither_keras_nor_openvino_nor_spark(module: str) -> None:
     heavy = ("keras", "openvino", "pyspark", "tensorflow")
     script = f"import sys, {module}; print(*(m for m in {heavy} if m in sys.modules))"
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() == []
+    assert completed.stdout.split() == []
 
 
 def test_the_changelog_has_an_entry_for_this_version() -> None:

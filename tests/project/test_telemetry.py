@@ -109,7 +109,7 @@ if os.path.isdir("/proc/self/net"):
 
 
 def loaded_after(code: str) -> str:
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", ASK.format(code=code)],
         env={
             **os.environ,
@@ -119,7 +119,7 @@ def loaded_after(code: str) -> str:
         text=True,
         check=True,
     )
-    return done.stdout.splitlines()[-1]
+    return completed.stdout.splitlines()[-1]
 
 
 def run_at_home(home: Path, code: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -167,9 +167,9 @@ def test_no_import_of_pomona_writes_an_id_or_connects(
         pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
     code, may_write = LIBRARIES[name]
     home = tmp_path / "home"
-    done = run_at_home(home, code.format(onnx=str(onnx_file), encoder=str(encoder_file)))
+    completed = run_at_home(home, code.format(onnx=str(onnx_file), encoder=str(encoder_file)))
     assert [file for file in files_in(home) if not file.startswith(may_write)] == []
-    assert "REACHED" not in done.stderr
+    assert "REACHED" not in completed.stderr
 
 
 def test_the_monitor_detects_connections_of_python_and_of_native_code(tmp_path: Path) -> None:

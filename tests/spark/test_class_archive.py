@@ -101,8 +101,10 @@ with session(None, "local[1]") as spark:
 
     def archive_is_mapped() -> str:
         command = [sys.executable, "-c", program]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
+        completed = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True
+        )
+        return completed.stdout.strip()
 
     assert archive_is_mapped() == "False"
     # No run waits for its JVM to exit.

@@ -54,7 +54,7 @@ def test_images_and_table_may_be_on_a_hadoop_file_system(
     monkeypatch.setattr(binary_files, "_LEAST_LOOKS", 3)  # so that several threads check them
     source, table = f"{remote}/{pictures.name}", f"{remote}/far"
     summary = pomona.extract(source, table, encoder=encoder, engine=pomona.SparkEngine(spark=spark))
-    again = pomona.extract(source, table, encoder=encoder, engine=pomona.SparkEngine(spark=spark))
+    rerun = pomona.extract(source, table, encoder=encoder, engine=pomona.SparkEngine(spark=spark))
     pomona.extract(
         pictures, tmp_path / "near", encoder=encoder, engine=pomona.LocalEngine(workers=1)
     )
@@ -64,7 +64,7 @@ def test_images_and_table_may_be_on_a_hadoop_file_system(
     assert {p.as_py() for p in far["path"]} == {
         p.as_py().replace(f"file:{pictures}", source) for p in near["path"]
     }
-    assert (summary.files, again.skipped, again.ok) == (14, 14, 0)
+    assert (summary.files, rerun.skipped, rerun.ok) == (14, 14, 0)
 
 
 def test_a_uri_with_one_slash_is_a_hadoop_uri_and_writes_nothing_to_the_drivers_disk(
@@ -82,13 +82,13 @@ def test_a_uri_with_one_slash_is_a_hadoop_uri_and_writes_nothing_to_the_drivers_
     monkeypatch.chdir(here)
     source, table = f"viewfs:/data/{pictures.name}", "VIEWFS:/data/far"
     first = pomona.extract(source, table, encoder=encoder, engine=pomona.SparkEngine(spark=spark))
-    again = pomona.extract(
+    rerun = pomona.extract(
         f"viewfs:///data/{pictures.name}",
         table,
         encoder=encoder,
         engine=pomona.SparkEngine(spark=spark),
     )
-    assert (first.files, again.skipped, len(tables.rows(tmp_path / "far"))) == (14, 14, 14)
+    assert (first.files, rerun.skipped, len(tables.rows(tmp_path / "far"))) == (14, 14, 14)
     for location, message in (
         ("dbfs:/x", "dbfs|cannot reach"),
         ("C:/x", "a Windows path"),
@@ -159,10 +159,10 @@ def test_a_remote_table_is_resumed_like_a_local_one(
     planned = pomona.extract(
         source, table, encoder=encoder, dry_run=True, **more, engine=pomona.SparkEngine(spark=spark)
     )
-    again = pomona.extract(
+    rerun = pomona.extract(
         source, table, encoder=encoder, **more, engine=pomona.SparkEngine(spark=spark)
     )
-    assert planned.changes == again.changes == Changes(1, 1, 3, 9, 1, 1, labelled=14)
+    assert planned.changes == rerun.changes == Changes(1, 1, 3, 9, 1, 1, labelled=14)
     pomona.extract(
         source, f"{remote}/fresh", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
     )
@@ -231,14 +231,14 @@ def test_a_kill_during_replacement_of_remote_part_files_neither_loses_nor_duplic
         patched.setattr(HadoopStore, "delete" if moment == "copies are written" else "move", killed)
         with pytest.raises(Killed):
             work(rows, table)
-    again = pomona.extract(
+    rerun = pomona.extract(
         pictures,
         f"{remote}/far",
         encoder=encoder,
         label="none",
         engine=pomona.SparkEngine(spark=spark),
     )
-    assert (again.skipped, again.changes.relabelled, again.model_loads) == (14, 14, 0)
+    assert (rerun.skipped, rerun.changes.relabelled, rerun.model_loads) == (14, 14, 0)
     result = tables.read(tmp_path / "far")
     assert result["label"].null_count == 14
     assert result.drop_columns("label").equals(before.drop_columns("label"))
@@ -262,10 +262,10 @@ def test_an_interrupted_rename_by_copy_does_not_block_later_writers(
         file.unlink()
         file.with_name(f".{file.name}.crc").unlink(missing_ok=True)
     (tmp_path / "far" / copies[0].name).write_bytes(copies[0].read_bytes()[:100])
-    again = pomona.extract(
+    rerun = pomona.extract(
         pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
     )
-    assert (again.skipped, again.ok) == (14, 0)
+    assert (rerun.skipped, rerun.ok) == (14, 0)
     assert tables.read(tmp_path / "far").equals(before)
 
 
@@ -347,8 +347,8 @@ def test_a_swap_journal_with_paths_outside_the_remote_table_is_refused(
     pomona.extract(
         pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
     )
-    precious = tmp_path / "precious.parquet"
-    precious.touch()
+    outside_file = tmp_path / "precious.parquet"
+    outside_file.touch()
     swap = tmp_path / "far" / "_staging-of-a-stranger" / "swap-1"
     swap.mkdir(parents=True)
     (swap / "swap.json").write_text('{"old": ["../precious.parquet"], "new": []}')
@@ -356,7 +356,7 @@ def test_a_swap_journal_with_paths_outside_the_remote_table_is_refused(
         pomona.extract(
             pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
         )
-    assert precious.exists()
+    assert outside_file.exists()
 
 
 def test_a_second_writer_of_a_remote_table_is_refused_and_a_stale_lease_does_not_block(
@@ -551,8 +551,8 @@ def test_glob_characters_may_be_in_a_remote_tables_name(
     table = f"{remote}/run [1] {{a,b}}"
     first = pomona.extract(pictures, table, encoder=encoder, engine=pomona.SparkEngine(spark=spark))
     os.utime(pictures / "Apple Red 1" / "image 3.jpg", (1e9, 1e9))
-    again = pomona.extract(pictures, table, encoder=encoder, engine=pomona.SparkEngine(spark=spark))
-    assert (first.files, again.skipped, again.ok) == (14, 13, 1)
+    rerun = pomona.extract(pictures, table, encoder=encoder, engine=pomona.SparkEngine(spark=spark))
+    assert (first.files, rerun.skipped, rerun.ok) == (14, 13, 1)
     assert len(tables.rows(tmp_path / "run [1] {a,b}")) == 14
 
 
@@ -599,7 +599,7 @@ def test_hidden_folders_that_a_glob_matches_and_the_table_itself_are_not_images(
     first = pomona.extract(
         every, table, encoder=encoder, globs=globs, engine=pomona.SparkEngine(spark=spark)
     )
-    again = pomona.extract(
+    rerun = pomona.extract(
         every, table, encoder=encoder, globs=globs, engine=pomona.SparkEngine(spark=spark)
     )
     near = pomona.extract(
@@ -609,7 +609,7 @@ def test_hidden_folders_that_a_glob_matches_and_the_table_itself_are_not_images(
         globs=["*.png"],
         engine=pomona.LocalEngine(workers=1),
     )
-    assert first.files == again.files == near.files > 0
+    assert first.files == rerun.files == near.files > 0
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -652,14 +652,14 @@ def test_files_deleted_truncated_or_replaced_after_the_listing_get_rows_that_say
     assert "cannot be read: " in rows["image 1.png"]["error"]
     assert rows["image 3.jpg"]["status"] != "ok"
     monkeypatch.undo()
-    again = pomona.extract(
+    rerun = pomona.extract(
         source,
         table,
         encoder=encoder,
         engine=pomona.SparkEngine(spark=spark),
         resume=pomona.Resume(prune=True),
     )
-    assert (again.changes.pruned, again.files) == (1, 13)
+    assert (rerun.changes.pruned, rerun.files) == (1, 13)
     pomona.extract(
         source, f"{remote}/fresh", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
     )

@@ -86,15 +86,15 @@ def test_every_reader_refuses_a_union_and_an_append(
                 read(path)
         with pytest.raises(TableError, match=both):
             pomona.FeatureTable.at(path).provenance()
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "pomona", "inspect", str(tmp_path / "union")],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert MIXES in done.stderr
-    assert done.stderr.endswith("; give each encoder a table of its own\n")
+    assert (completed.returncode, len(completed.stderr.splitlines())) == (2, 1)
+    assert MIXES in completed.stderr
+    assert completed.stderr.endswith("; give each encoder a table of its own\n")
 
 
 @pytest.mark.spark

@@ -85,8 +85,8 @@ from pomona.spark.session.session import session
 with session(None, None) as spark:
     print(spark.sparkContext._jvm.System.getProperty("of.the.user"), spark.range(3).count())
 """
-    done = run(program, SPARK_CONF_DIR=str(defaults.parent), TMPDIR=str(temporary))
-    assert done.stdout == "kept 3\n", done.stderr
+    completed = run(program, SPARK_CONF_DIR=str(defaults.parent), TMPDIR=str(temporary))
+    assert completed.stdout == "kept 3\n", completed.stderr
     assert not list(temporary.glob("*.log"))
 
 
@@ -112,10 +112,10 @@ try:
 except RunError as error:
     print(error)
 """
-    done = run(program, TMPDIR=str(tmp_path))
-    assert done.stdout == "Spark could not go on\n", done.stderr
-    match = re.search("Spark's own log is in (.*)", done.stderr)
-    assert match, done.stderr
+    completed = run(program, TMPDIR=str(tmp_path))
+    assert completed.stdout == "Spark could not go on\n", completed.stderr
+    match = re.search("Spark's own log is in (.*)", completed.stderr)
+    assert match, completed.stderr
     assert Path(match[1]).exists()
 
 

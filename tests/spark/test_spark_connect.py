@@ -120,16 +120,16 @@ def test_the_callers_session_keeps_its_settings(
 def test_progress_ends_at_the_total(
     connect: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
-    seen: list[Snapshot] = []
+    snapshots: list[Snapshot] = []
     pomona.extract(
         pictures,
         tmp_path / "t",
         encoder=encoder,
-        progress=seen.append,
+        progress=snapshots.append,
         engine=pomona.SparkEngine(spark=connect),
     )
-    assert seen[-1] == Snapshot("extracting", done=14, total=14, failed=3)
-    assert all(0 <= snapshot.done <= 14 for snapshot in seen)
+    assert snapshots[-1] == Snapshot("extracting", done=14, total=14, failed=3)
+    assert all(0 <= snapshot.done <= 14 for snapshot in snapshots)
 
 
 def test_a_stopped_run_leaves_the_session_idle_and_can_be_continued(
@@ -339,7 +339,7 @@ def test_a_program_with_only_the_spark_connect_client_works(
     connect_server: str, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     encoder.save(tmp_path / "fruit.encoder")
-    done = subprocess.run(
+    completed = subprocess.run(
         [
             sys.executable,
             *("-c", PROGRAM, connect_server, tmp_path / "fruit.encoder", pictures, tmp_path / "t"),
@@ -348,14 +348,14 @@ def test_a_program_with_only_the_spark_connect_client_works(
         text=True,
         check=False,
     )
-    assert (done.stdout, done.returncode) == ("1280 11\n", 0), done.stderr
+    assert (completed.stdout, completed.returncode) == ("1280 11\n", 0), completed.stderr
 
 
 def test_the_command_line_accepts_a_server_address_as_master(
     connect_server: str, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     encoder.save(tmp_path / "fruit.encoder")
-    done = subprocess.run(
+    completed = subprocess.run(
         [
             *(sys.executable, "-m", "pomona", "extract", pictures, tmp_path / "t", "--json"),
             *("--encoder", tmp_path / "fruit.encoder", "--master", connect_server),
@@ -364,7 +364,7 @@ def test_the_command_line_accepts_a_server_address_as_master(
         text=True,
         check=False,
     )
-    assert '"ok": 11' in done.stdout, done.stderr
+    assert '"ok": 11' in completed.stdout, completed.stderr
 
 
 def test_an_address_without_a_server_is_reported_in_one_line(

@@ -205,11 +205,11 @@ def test_a_deleted_file_and_a_name_that_is_not_utf8_keep_their_rows(
 ) -> None:
     content = drawn.encode(drawn.picture(), "PNG")
     Path(os.fsdecode(os.fsencode(pictures) + b"/caf\xe9.png")).write_bytes(content)
-    gone = pictures / "Apple Red 1" / "image 3.jpg"
+    deleted_file = pictures / "Apple Red 1" / "image 3.jpg"
     real = LocalImageStore.present
 
     def present(self: LocalImageStore, files: Iterable[ImageFile]) -> list[ImageFile]:
-        gone.unlink(missing_ok=True)  # after it was listed
+        deleted_file.unlink(missing_ok=True)  # after it was listed
         return real(self, files)
 
     monkeypatch.setattr(LocalImageStore, "present", present)
@@ -225,15 +225,15 @@ def test_a_deleted_file_and_a_name_that_is_not_utf8_keep_their_rows(
 def test_progress_ends_at_the_total(
     spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
-    seen: list[Snapshot] = []
+    snapshots: list[Snapshot] = []
     pomona.extract(
         pictures,
         tmp_path / "t",
         encoder=encoder,
-        progress=seen.append,
+        progress=snapshots.append,
         engine=pomona.SparkEngine(spark=spark),
     )
-    assert seen[-1] == Snapshot("extracting", done=14, total=14, failed=3)
+    assert snapshots[-1] == Snapshot("extracting", done=14, total=14, failed=3)
 
 
 def test_a_file_that_spark_cannot_read_gets_a_row_with_the_reason(
@@ -375,7 +375,7 @@ def test_an_image_that_crashes_sparks_worker_fails_alone(
     command = [sys.executable, "-m", "pomona", "extract", str(pictures), str(tmp_path / "t")]
     encoder.save(tmp_path / "e")
     more = ["--encoder", str(tmp_path / "e"), "--master", "local[2]", "--image-timeout", "3"]
-    done = subprocess.run(
+    completed = subprocess.run(
         [*command, *more, "--json"],
         capture_output=True,
         text=True,
@@ -385,8 +385,8 @@ def test_an_image_that_crashes_sparks_worker_fails_alone(
             "PYTHONPATH": os.pathsep.join([str(POISON), os.environ.get("PYTHONPATH", "")]),
         },
     )
-    assert done.returncode == 0, done.stderr
-    assert "a Python worker of Spark ended" in done.stderr
+    assert completed.returncode == 0, completed.stderr
+    assert "a Python worker of Spark ended" in completed.stderr
     rows = tables.rows(tmp_path / "t")
     assert (rows["crashes.png"]["status"], rows["hangs.png"]["status"]) == ("crashed", "crashed")
     assert "SIGSEGV" in rows["crashes.png"]["error"]
@@ -481,8 +481,8 @@ def test_spark_is_not_started_if_there_is_nothing_to_do(
     planned = pomona.extract(pictures, tmp_path / "t", dry_run=True, **settings)
     assert (planned.changes.new, planned.dry_run) == (14, True)
     pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
-    again = pomona.extract(pictures, tmp_path / "t", **settings)
-    assert (again.skipped, again.ok, again.dry_run, started) == (14, 0, False, [])
+    rerun = pomona.extract(pictures, tmp_path / "t", **settings)
+    assert (rerun.skipped, rerun.ok, rerun.dry_run, started) == (14, 0, False, [])
     (pictures / "Apple Red 1" / "image 1.png").unlink()
     assert pomona.extract(pictures, tmp_path / "t", **settings).changes.gone == 1
     for more in ({"prune": True}, {"retry_failed": True}, {"overwrite": True}):

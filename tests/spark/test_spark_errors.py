@@ -228,9 +228,9 @@ try:
 except EncoderError as error:
     print(error)
 """
-    done = _run(program, HADOOP_CONF_DIR=str(tmp_path / "conf"))
-    first, second, third = done.stdout.splitlines()
-    assert first == f"{encoder.fingerprint} None", done.stderr  # None: sent to the workers
+    completed = _run(program, HADOOP_CONF_DIR=str(tmp_path / "conf"))
+    first, second, third = completed.stdout.splitlines()
+    assert first == f"{encoder.fingerprint} None", completed.stderr  # None: sent to the workers
     assert second == "3"
     assert third.startswith("cannot read the encoder viewfs://test/data/none")
     assert "FileNotFoundException" in third

@@ -109,8 +109,11 @@ def test_a_pipeline_is_trained_saved_and_loaded(
     assert [row["label"] == row["prediction"] for row in rows] == [True] * 10
     alone = pomona.ImageFeaturizer(encoder=encoder, outputCol="v")
     alone.write().overwrite().save(str(tmp_path / "stage"))
-    again = pomona.ImageFeaturizer.load(str(tmp_path / "stage"))
-    assert (again.getOutputCol(), again.getEncoder().fingerprint) == ("v", encoder.fingerprint)
+    restored = pomona.ImageFeaturizer.load(str(tmp_path / "stage"))
+    assert (restored.getOutputCol(), restored.getEncoder().fingerprint) == (
+        "v",
+        encoder.fingerprint,
+    )
 
 
 @pytest.mark.usefixtures("spark")

@@ -89,14 +89,16 @@ def test_a_task_with_two_cores_gives_the_same_rows(
     pytest.importorskip("pyspark", reason="Spark needs PySpark")
     if shutil.which("java") is None:
         pytest.skip("no Java on this machine")
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", PROGRAM, encoder_file, pictures, tmp_path / "far"],
         capture_output=True,
         text=True,
         check=False,
         env={**os.environ, "PYSPARK_PYTHON": sys.executable},
     )
-    assert (done.stdout.split(), done.returncode) == (["2", "11", "True"], 0), done.stderr
+    assert (completed.stdout.split(), completed.returncode) == (["2", "11", "True"], 0), (
+        completed.stderr
+    )
     pomona.extract(
         pictures, tmp_path / "near", encoder=encoder_file, engine=pomona.LocalEngine(workers=1)
     )

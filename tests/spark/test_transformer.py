@@ -144,11 +144,11 @@ def test_a_pipeline_with_spark_ml_is_trained_saved_and_loaded(
     ]
     model = Pipeline(stages=stages).fit(frame)
     model.write().overwrite().save(str(tmp_path / "a model"))
-    again = PipelineModel.load(str(tmp_path / "a model"))
-    rows = again.transform(frame).select("label", "prediction").collect()
+    restored = PipelineModel.load(str(tmp_path / "a model"))
+    rows = restored.transform(frame).select("label", "prediction").collect()
     assert len(rows) == 12
     assert all(row["label"] == row["prediction"] for row in rows)
-    loaded = again.stages[0]
+    loaded = restored.stages[0]
     assert isinstance(loaded, ImageFeaturizer)
     assert loaded.getEncoder().to_bytes() == encoder.to_bytes()
     assert loaded.uid == stages[0].uid
@@ -268,8 +268,8 @@ def test_the_featurizer_works_on_spark_connect(
 ) -> None:
     encoder.save(tmp_path / "fruit.encoder")
     arguments = [connect_server, str(tmp_path / "fruit.encoder"), str(fruit / "tall")]
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "6 {1280} {None}\n"
+    assert completed.returncode == 0, completed.stderr
+    assert completed.stdout == "6 {1280} {None}\n"

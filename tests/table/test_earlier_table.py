@@ -40,9 +40,9 @@ def test_a_table_of_an_earlier_version_is_continued_with_its_labels(
 ) -> None:
     pictures, table = earlier
     (pictures / "new.png").write_bytes(drawn.encode(drawn.picture(9, 9, 9), "PNG"))
-    done = pomona.extract(pictures, table, encoder=encoder, engine=pomona.LocalEngine(workers=1))
-    assert (done.skipped, done.changes.new, done.changes.changed) == (4, 1, 0)
-    assert done.changes.labels_kept == 4
+    summary = pomona.extract(pictures, table, encoder=encoder, engine=pomona.LocalEngine(workers=1))
+    assert (summary.skipped, summary.changes.new, summary.changes.changed) == (4, 1, 0)
+    assert summary.changes.labels_kept == 4
     result = {name: row["label"] for name, row in tables.rows(table).items()}
     assert result == {
         "a.png": "ripe",
@@ -51,10 +51,10 @@ def test_a_table_of_an_earlier_version_is_continued_with_its_labels(
         "empty.png": None,
         "new.png": "pictures",
     }
-    again = pomona.extract(
+    rerun = pomona.extract(
         pictures, table, encoder=encoder, label="parent", engine=pomona.LocalEngine(workers=1)
     )
-    assert (again.changes.relabelled, again.model_loads) == (4, 0)
+    assert (rerun.changes.relabelled, rerun.model_loads) == (4, 0)
     pomona.extract(
         pictures, tmp_path / "fresh", encoder=encoder, engine=pomona.LocalEngine(workers=1)
     )

@@ -53,9 +53,9 @@ def test_extract_prints_the_failed_files_of_a_remote_table(
     for number in range(4):
         (pictures / f"page {number}.png").write_bytes(b"<html>404</html>" + bytes([number]))
     command = ["extract", str(pictures), f"{remote}/far", "--encoder", str(encoder_file)]
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as exit_info:
         main([*command, "--engine", "spark"])
-    assert ended.value.code == 0
+    assert exit_info.value.code == 0
     lines = capfd.readouterr().out.splitlines()
     possible = {f"  {file.path}: {file.error}" for file in failed_in(tmp_path / "far")}
     assert len(possible) == 7

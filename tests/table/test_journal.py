@@ -93,25 +93,25 @@ def test_a_part_file_is_replaced_by_one_of_the_same_name_in_one_step(tmp_path: P
 
 
 def test_new_part_files_are_synced_to_disk_before_the_old_ones_are_deleted(tmp_path: Path) -> None:
-    done: list[str] = []
+    steps: list[str] = []
 
     class Recording(LocalStore):
         def sync(self, names: Iterable[str]) -> None:
-            done.extend(f"sync {name}" for name in names)
+            steps.extend(f"sync {name}" for name in names)
 
         def write(self, name: str, content: bytes) -> None:
-            done.append(f"write {name}")
+            steps.append(f"write {name}")
             super().write(name, content)
 
         def delete(self, names: Iterable[str]) -> None:
             names = list(names)
-            done.extend(f"delete {name}" for name in names)
+            steps.extend(f"delete {name}" for name in names)
             super().delete(names)
 
     old = [write(tmp_path, name, "a") for name in ("old-1", "old-2")]
     new = [write(tmp_path / "_staging-1", "new", "aa")]
     Swap(old, new).do(Recording(tmp_path), "_staging-1")
-    assert done == [
+    assert steps == [
         "sync _staging-1/new.parquet",
         "write _staging-1/swap.json",
         "delete old-1.parquet",

@@ -200,8 +200,8 @@ def test_a_partitioned_table_is_read_like_arrows_dataset(tmp_path: Path, outer: 
     table = _partitioned(tmp_path / "t", labels, outer=outer)
     result = pomona.read_features(table)
     hive = ds.partitioning(pa.schema([FEATURE_SCHEMA.field("label")]), flavor="hive")
-    judged = ds.dataset(table, partitioning=hive).to_table(columns=["path", "label", "features"])
-    by_arrow = {row["path"]: (row["label"], row["features"]) for row in judged.to_pylist()}
+    expected = ds.dataset(table, partitioning=hive).to_table(columns=["path", "label", "features"])
+    by_arrow = {row["path"]: (row["label"], row["features"]) for row in expected.to_pylist()}
     assert sorted(result.labels, key=str) == sorted(labels, key=str)
     for path, label, vector in zip(result.paths, result.labels, result.vectors, strict=True):
         assert (label, vector.tolist()) == by_arrow[path]

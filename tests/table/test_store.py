@@ -18,13 +18,13 @@ def test_every_store_satisfies_the_store_contract(kind: type[LocalStore], tmp_pa
 
 
 def test_a_link_in_place_of_a_draft_is_replaced_and_not_followed(tmp_path: Path) -> None:
-    precious = tmp_path / "precious"
-    precious.write_text("precious")
+    outside_file = tmp_path / "precious"
+    outside_file.write_text("precious")
     table = tmp_path / "table"
     table.mkdir()
-    (table / ".pomona-label.json.partial").symlink_to(precious)
+    (table / ".pomona-label.json.partial").symlink_to(outside_file)
     LocalStore(table).write(".pomona-label.json", b"{}")
-    assert precious.read_text() == "precious"
+    assert outside_file.read_text() == "precious"
     assert (table / ".pomona-label.json").read_bytes() == b"{}"
     assert not (table / ".pomona-label.json").is_symlink()
 
@@ -42,15 +42,15 @@ def test_a_link_in_place_of_a_draft_is_replaced_and_not_followed(tmp_path: Path)
     ],
 )
 def test_nothing_behind_a_link_is_read_or_changed(act: object, tmp_path: Path) -> None:
-    precious = tmp_path / "elsewhere" / "data.parquet"
-    precious.parent.mkdir()
-    precious.write_bytes(b"precious")
+    outside_file = tmp_path / "elsewhere" / "data.parquet"
+    outside_file.parent.mkdir()
+    outside_file.write_bytes(b"precious")
     table = tmp_path / "table"
     table.mkdir()
     (table / "part.parquet").touch()
-    (table / "_staging-1").symlink_to(precious.parent)
+    (table / "_staging-1").symlink_to(outside_file.parent)
     store: Store = LocalStore(table)
     with pytest.raises(TableError, match="_staging-1 is a link, which no run leaves"):
         act(store)  # type: ignore[operator]
-    assert precious.read_bytes() == b"precious"
+    assert outside_file.read_bytes() == b"precious"
     assert (table / "part.parquet").exists()

@@ -197,7 +197,7 @@ def test_an_interrupted_deletion_leaves_rows_to_redo_and_duplicates_none(
     with open_table(tmp_path) as writer:
         add(writer, "a", "b")
         add(writer, "c", "d")
-        doomed = writer.table.index().rows_of(["a", "c"])
+        rows = writer.table.index().rows_of(["a", "c"])
         real, calls = Path.replace, []
 
         def until_killed(self: Path, target: Path) -> Path:
@@ -210,9 +210,9 @@ def test_an_interrupted_deletion_leaves_rows_to_redo_and_duplicates_none(
             patched.setattr(Path, "replace", until_killed)
             if after < 2:
                 with pytest.raises(Killed):
-                    writer.delete_rows(doomed)
+                    writer.delete_rows(rows)
             else:
-                writer.delete_rows(doomed)
+                writer.delete_rows(rows)
     result = paths(tmp_path)
     assert len(result) == len(set(result))
     assert {"b", "d"} <= set(result)
@@ -281,8 +281,8 @@ def test_rows_come_back_even_if_restoring_them_is_interrupted_too(
 def test_a_journal_that_names_files_outside_the_table_is_refused(
     tmp_path: Path, file: str, written: str
 ) -> None:
-    precious = tmp_path / "precious.parquet"
-    precious.touch()
+    outside_file = tmp_path / "precious.parquet"
+    outside_file.touch()
     folder = tmp_path / "table"
     folder.mkdir()
     staging = leave_staging_of_a_killed_run(folder)
@@ -297,17 +297,17 @@ def test_a_journal_that_names_files_outside_the_table_is_refused(
 def test_a_link_in_a_foreign_staging_folder_moves_nothing_of_another_folder(
     tmp_path: Path,
 ) -> None:
-    precious = tmp_path / "datasets" / "data.parquet"
-    precious.parent.mkdir()
-    precious.touch()
+    outside_file = tmp_path / "datasets" / "data.parquet"
+    outside_file.parent.mkdir()
+    outside_file.touch()
     folder = tmp_path / "table"
     folder.mkdir()
     staging = leave_staging_of_a_killed_run(folder)
     (staging / "put-away.json").write_text('{"names": ["data.parquet"]}')
-    (staging / "replaced").symlink_to(precious.parent)
+    (staging / "replaced").symlink_to(outside_file.parent)
     with pytest.raises(TableError, match="replaced is a link, which no run leaves"):
         recover(LocalStore(folder))
-    assert precious.exists()
+    assert outside_file.exists()
 
 
 def test_a_link_in_place_of_a_staging_folder_is_not_part_of_a_table(tmp_path: Path) -> None:
@@ -334,12 +334,12 @@ def test_deleting_rows_from_a_damaged_part_file_names_the_file(tmp_path: Path) -
     with open_table(tmp_path) as writer:
         add(writer, "a", "b")
         (part,) = FeatureTable(tmp_path).parts()
-        doomed = writer.table.index().rows_of(["a"])
+        rows = writer.table.index().rows_of(["a"])
         content = bytearray(part.read_bytes())
         content[4:100] = b"\xff" * 96
         part.write_bytes(content)
         with pytest.raises(TableError, match=f"{part.name} is not a readable Parquet file"):
-            writer.delete_rows(doomed)
+            writer.delete_rows(rows)
         assert part.read_bytes() == content
 
 

@@ -85,10 +85,10 @@ def test_zero_bytes_have_status_empty():
 def test_a_file_that_is_not_an_image_is_unsupported_and_identified_by_its_first_bytes(
     content, words
 ):
-    refused = failure(content)
+    error = failure(content)
     if not content.startswith(b"P5"):  # the magic number of a grey PPM
-        assert refused.status == "unsupported"
-        assert words in str(refused)
+        assert error.status == "unsupported"
+        assert words in str(error)
 
 
 def test_postscript_is_never_run(monkeypatch):
@@ -100,9 +100,9 @@ def test_tiff_variant_that_pillow_cannot_read_is_unsupported():
     content = bytearray(encode(picture(), "TIFF"))
     at = content.index(struct.pack("<HHI", 259, 3, 1)) + 8  # the tag for the compression
     content[at : at + 2] = struct.pack("<H", 50002)
-    refused = failure(bytes(content))
-    assert (refused.status, refused.format) == ("unsupported", "TIFF")
-    assert "compression 50002" in str(refused)
+    error = failure(bytes(content))
+    assert (error.status, error.format) == ("unsupported", "TIFF")
+    assert "compression 50002" in str(error)
 
 
 def test_twelve_bit_jpeg_is_unsupported():
@@ -117,9 +117,9 @@ def test_twelve_bit_jpeg_is_unsupported():
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_part_of_a_file_is_truncated(name, share):
     with quiet_codecs():
-        refused = failure(FILES[name][: int(len(FILES[name]) * share)])
-    assert refused.status == "truncated"
-    assert refused.format is not None
+        error = failure(FILES[name][: int(len(FILES[name]) * share)])
+    assert error.status == "truncated"
+    assert error.format is not None
 
 
 def test_jpeg_2000_cut_between_tiles_is_truncated_although_pillow_accepts_it():
@@ -137,8 +137,8 @@ def test_jpeg_2000_codestream_needs_the_same_end_marker_as_a_file_with_boxes():
 
 
 def test_error_for_a_truncated_file_includes_the_size_of_the_picture():
-    refused = failure(FILES["JPEG"][:-100])
-    assert (refused.width, refused.height, refused.format) == (48, 32, "JPEG")
+    error = failure(FILES["JPEG"][:-100])
+    assert (error.width, error.height, error.format) == (48, 32, "JPEG")
 
 
 def test_pillows_load_truncated_images_is_ignored_and_unchanged(monkeypatch):
@@ -151,17 +151,17 @@ def test_pillows_load_truncated_images_is_ignored_and_unchanged(monkeypatch):
 def test_flipped_bit_in_a_png_header_is_corrupt():
     content = bytearray(FILES["PNG"])
     content[18] ^= 1
-    refused = failure(bytes(content))
-    assert (refused.status, refused.format) == ("corrupt", "PNG")
-    assert "checksum" in str(refused)
+    error = failure(bytes(content))
+    assert (error.status, error.format) == ("corrupt", "PNG")
+    assert "checksum" in str(error)
 
 
 def test_garbage_in_the_data_is_corrupt_and_not_truncated():
     content = bytearray(FILES["PNG"])
     at = content.index(b"IDAT") + 10
     content[at : at + 200] = bytes(200)
-    refused = failure(bytes(content))
-    assert (refused.status, refused.width, refused.height) == ("corrupt", 48, 32)
+    error = failure(bytes(content))
+    assert (error.status, error.width, error.height) == ("corrupt", 48, 32)
 
 
 def test_garbage_after_a_tiff_header_is_corrupt_and_not_truncated():

@@ -222,14 +222,14 @@ def without_footer(content: bytes) -> bytes:
 @pytest.mark.parametrize("share", [0.3, 0.9])
 def test_part_of_a_file_without_a_magic_number_is_truncated(form, share):
     content = without_footer(encode(picture(), form))
-    refused = failure(content[: int(len(content) * share)])
-    assert (refused.status, refused.format) == ("truncated", form)
+    error = failure(content[: int(len(content) * share)])
+    assert (error.status, error.format) == ("truncated", form)
 
 
 @pytest.mark.parametrize("form", ["TGA", "DIB"])
 def test_file_without_a_magic_number_is_too_large_before_decoding(form):
-    refused = failure(encode(picture(), form), max_pixels=48 * 32 - 1)
-    assert (refused.status, refused.width, refused.height) == ("too_large", 48, 32)
+    error = failure(encode(picture(), form), max_pixels=48 * 32 - 1)
+    assert (error.status, error.width, error.height) == ("too_large", 48, 32)
 
 
 @quick
@@ -264,6 +264,6 @@ def test_reported_bitmaps_equal_their_counterparts(shared_data):
 
 
 def test_failure_reason_is_never_an_internal_python_error() -> None:
-    refused = failure(b"\0\0\1\0\0\0" + bytes(16))  # an icon without entries
-    assert refused.status == "corrupt"
-    assert str(refused) == "ICO: the header is damaged: a number or a text in it is invalid"
+    error = failure(b"\0\0\1\0\0\0" + bytes(16))  # an icon without entries
+    assert error.status == "corrupt"
+    assert str(error) == "ICO: the header is damaged: a number or a text in it is invalid"

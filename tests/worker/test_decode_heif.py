@@ -70,16 +70,16 @@ def test_orientation_in_exif_only_is_ignored():
 
 def test_more_pixels_than_the_limit_are_refused_before_decoding(monkeypatch):
     monkeypatch.setattr(Image.Image, "frombytes", lambda *_: pytest.fail("was decoded"))
-    refused = failure(FILES["colour"], max_pixels=32 * 24 - 1)
-    assert (refused.status, refused.width, refused.height) == ("too_large", 32, 24)
+    error = failure(FILES["colour"], max_pixels=32 * 24 - 1)
+    assert (error.status, error.width, error.height) == ("too_large", 32, 24)
 
 
 @pytest.mark.parametrize("name", ["HEIF", AVIF])
 def test_file_cut_anywhere_is_truncated(name):
     content = FILES["colour"] if name == "HEIF" else encode(picture(), "AVIF")
     for size in range(32, len(content)):
-        refused = failure(content[:size])
-        assert (refused.status, refused.format) == ("truncated", name)
+        error = failure(content[:size])
+        assert (error.status, error.format) == ("truncated", name)
 
 
 def test_damaged_header_is_corrupt():
@@ -105,9 +105,9 @@ def test_changed_bytes_give_a_picture_or_an_image_error(name, changes):
 
 @pytest.mark.usefixtures("no_package")
 def test_without_the_extra_a_file_is_unsupported_and_the_error_names_the_extra():
-    refused = failure(FILES["colour"])
-    assert (refused.status, refused.format) == ("unsupported", "HEIF")
-    assert "install the extra 'heif'" in str(refused)
+    error = failure(FILES["colour"])
+    assert (error.status, error.format) == ("unsupported", "HEIF")
+    assert "install the extra 'heif'" in str(error)
 
 
 @pytest.mark.parametrize("brand", [b"heic", b"heix", b"hevc", b"mif1", b"msf1"])

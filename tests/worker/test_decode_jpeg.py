@@ -200,9 +200,9 @@ def test_progressive_file_without_its_last_scans_is_truncated(name):
     assert len(starts) > 3
     for start in starts[1:]:
         assert by_pillow(content[:start] + END).shape[2] == 3  # Pillow accepts it
-        refused = failure(content[:start] + END)
-        assert refused.status == "truncated"
-        assert "scans do not complete the picture" in str(refused)
+        error = failure(content[:start] + END)
+        assert error.status == "truncated"
+        assert "scans do not complete the picture" in str(error)
 
 
 @pytest.mark.parametrize("end", [b"", END])
@@ -231,9 +231,9 @@ def test_few_zeros_in_place_of_the_last_bytes_are_truncated(name, lost, end):
 def test_restart_markers_out_of_order_are_corrupt():
     content = HUFFMAN["restart markers"]
     swapped = content.replace(b"\xff\xd2", b"\xff\x01").replace(b"\xff\xd5", b"\xff\xd2")
-    refused = failure(swapped.replace(b"\xff\x01", b"\xff\xd5"))
-    assert refused.status == "corrupt"
-    assert "instead of RST" in str(refused)
+    error = failure(swapped.replace(b"\xff\x01", b"\xff\xd5"))
+    assert error.status == "corrupt"
+    assert "instead of RST" in str(error)
 
 
 def test_missing_data_inside_the_picture_is_corrupt():
@@ -251,9 +251,9 @@ def test_missing_data_of_a_restart_interval_is_truncated():
 def test_surplus_data_before_the_end_marker_is_corrupt():
     content = HUFFMAN["baseline"]
     at = scan_starts(content)[0] + 14
-    refused = failure(content[:-2] + content[at : at + 300].replace(b"\xff", b"\xfe") + END)
-    assert refused.status == "corrupt"
-    assert "extraneous bytes" in str(refused)
+    error = failure(content[:-2] + content[at : at + 300].replace(b"\xff", b"\xfe") + END)
+    assert error.status == "corrupt"
+    assert "extraneous bytes" in str(error)
 
 
 def test_scan_header_that_libjpeg_only_warns_about_is_accepted():

@@ -51,9 +51,9 @@ def test_ycbcr_with_more_than_8_bits_is_unsupported():
     content = encoded(drawn(12, 3), 12, reversible=True)
     rgb = _YCBCR[:-1] + b"\x10"
     assert rgb in content
-    refused = failure(content.replace(rgb, _YCBCR))
-    assert (refused.status, refused.width) == ("unsupported", 200)
-    assert "convert the file to RGB" in str(refused)
+    error = failure(content.replace(rgb, _YCBCR))
+    assert (error.status, error.width) == ("unsupported", 200)
+    assert "convert the file to RGB" in str(error)
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.uint16])
@@ -63,16 +63,16 @@ def test_signed_samples_with_more_than_8_bits_are_unsupported(dtype: type) -> No
     if dtype is np.uint16:
         assert pixels(decode(content)).max() > 0
     else:
-        refused = failure(content)
-        assert refused.status == "unsupported"
-        assert "signed samples" in str(refused)
+        error = failure(content)
+        assert error.status == "unsupported"
+        assert "signed samples" in str(error)
 
 
 def test_signed_8_bit_samples_are_unsupported() -> None:
     samples = np.linspace(-100, 100, 2000).reshape(40, 50).astype(np.int8)
-    refused = failure(imagecodecs.jpeg2k_encode(samples, reversible=True))
-    assert refused.status == "unsupported"
-    assert "signed samples" in str(refused)
+    error = failure(imagecodecs.jpeg2k_encode(samples, reversible=True))
+    assert error.status == "unsupported"
+    assert "signed samples" in str(error)
 
 
 @pytest.mark.parametrize("boxes", [False, True])
@@ -84,6 +84,6 @@ def test_file_without_its_end_marker_is_truncated_because_openjpeg_gives_no_pixe
     assert decode(whole).format == "JPEG2000"
     with pytest.raises(OSError, match="broken data stream"):
         Image.open(io.BytesIO(whole[:-2])).load()
-    refused = failure(whole[:-2])
-    assert refused.status == "truncated"
-    assert "no end of codestream" in str(refused)
+    error = failure(whole[:-2])
+    assert error.status == "truncated"
+    assert "no end of codestream" in str(error)

@@ -51,12 +51,12 @@ def tiff_with_large_tags() -> bytes:
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_more_pixels_than_the_limit_are_refused_before_decoding(name, monkeypatch):
     monkeypatch.setattr(pomona.worker.decode, "_picture", lambda *_: pytest.fail("was decoded"))
-    refused = failure(FILES[name], max_pixels=48 * 32 - 1)
-    assert refused.status == "too_large"
-    assert "1536 pixels, the limit is 1535: raise it with `max_pixels`" in str(refused)
+    error = failure(FILES[name], max_pixels=48 * 32 - 1)
+    assert error.status == "too_large"
+    assert "1536 pixels, the limit is 1535: raise it with `max_pixels`" in str(error)
     if name not in ("ICO", "WEBP"):  # Pillow itself refuses these before it reports their size
-        assert (refused.width, refused.height) == (48, 32)
-    assert refused.format == name.replace("progressive ", "").split()[0]
+        assert (error.width, error.height) == (48, 32)
+    assert error.format == name.replace("progressive ", "").split()[0]
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
@@ -87,8 +87,8 @@ def test_default_limit_is_178_million_pixels():
 def test_size_beyond_the_range_of_table_columns_is_omitted():
     chunk = b"IHDR" + struct.pack(">IIBBBBB", 2**32 - 1, 2, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    refused = failure(FILES["PNG"][:8] + chunk + FILES["PNG"][33:])
-    assert (refused.status, refused.width, refused.height) == ("too_large", None, None)
+    error = failure(FILES["PNG"][:8] + chunk + FILES["PNG"][33:])
+    assert (error.status, error.width, error.height) == ("too_large", None, None)
 
 
 @pytest.mark.parametrize("keyword", [b"Comment", b"Raw profile type exif"])

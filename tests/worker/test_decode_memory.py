@@ -96,10 +96,10 @@ SIDES = ((65_535, 65_535), (65_535, 1), (13_000, 13_000))
 )
 def test_memory_is_bounded_by_the_pixel_limit(content: bytes, statuses: set[str]) -> None:
     assert len(content) < 20 * 2**20
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", SCRIPT], input=content, capture_output=True, check=False
     )
-    assert done.returncode == 0, done.stderr.decode()
-    status, grown = json.loads(done.stdout)
+    assert completed.returncode == 0, completed.stderr.decode()
+    status, grown = json.loads(completed.stdout)
     assert status in statuses
     assert grown < LIMIT

@@ -26,12 +26,12 @@ HEADERS = {
 def test_an_invalid_number_in_a_header_is_quoted_with_the_expected_range(
     header: str, field: str, value: str
 ) -> None:
-    refused = failure(header.format(value).encode("latin-1") + bytes(64))
-    assert refused.status == "corrupt"
+    error = failure(header.format(value).encode("latin-1") + bytes(64))
+    assert error.status == "corrupt"
     quoted = value[:20].encode("latin-1")
-    assert str(refused).startswith(f"PPM: the {field} is {str(quoted)[1:]}")
+    assert str(error).startswith(f"PPM: the {field} is {str(quoted)[1:]}")
     expected = "a finite number other than 0" if field == "scale" else "a whole number from 1 to"
-    assert f"expected {expected}" in str(refused)
+    assert f"expected {expected}" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -46,10 +46,10 @@ def test_an_invalid_number_in_a_header_is_quoted_with_the_expected_range(
     ],
 )
 def test_an_invalid_sample_in_text_form_is_quoted(content: str, sample: str, highest: int) -> None:
-    refused = failure(content.encode())
-    assert refused.status == "corrupt"
+    error = failure(content.encode())
+    assert error.status == "corrupt"
     message = f"PPM: a sample is '{sample}', expected a whole number from 0 to {highest}"
-    assert str(refused) == message
+    assert str(error) == message
 
 
 @pytest.mark.parametrize("content", ["P5\n2 2\n", "P5\n2", "P5\n2 2\n255\n12", "P2\n2 2\n9\n1 2 3"])

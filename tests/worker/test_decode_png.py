@@ -177,9 +177,9 @@ def test_bytes_after_the_last_chunk_are_ignored(name):
 @pytest.mark.parametrize("chunk", [b"IHDR", b"IDAT", b"IEND"])
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_wrong_checksum_of_a_critical_chunk_is_corrupt(name, chunk):
-    refused = failure(with_wrong_checksum(FILES[name], chunk))
-    assert refused.status == "corrupt"
-    assert f"wrong checksum in chunk {chunk.decode()}" in str(refused)
+    error = failure(with_wrong_checksum(FILES[name], chunk))
+    assert error.status == "corrupt"
+    assert f"wrong checksum in chunk {chunk.decode()}" in str(error)
 
 
 def test_wrong_checksum_of_the_palette_is_corrupt():
@@ -198,8 +198,8 @@ def test_flipped_bit_anywhere_in_the_pixels_is_corrupt(name):
 
 @pytest.mark.parametrize(("depth", "colour_type"), [(8, 1), (8, 9), (0, 2), (99, 2)])
 def test_header_with_an_invalid_mode_is_corrupt_and_the_error_says_so(depth, colour_type):
-    refused = failure(png((6, 4), depth, colour_type, ROWS))
-    assert (refused.status, "colour mode in the header" in str(refused)) == ("corrupt", True)
+    error = failure(png((6, 4), depth, colour_type, ROWS))
+    assert (error.status, "colour mode in the header" in str(error)) == ("corrupt", True)
 
 
 def test_damaged_data_with_a_valid_checksum_is_corrupt():
@@ -258,9 +258,9 @@ def test_pixel_chunks_separated_by_other_chunks_are_corrupt():
 
 def test_unknown_critical_chunk_is_unsupported():
     content = PLAIN.replace(SIGNATURE, SIGNATURE + b"\0\0\0\4CgBI\x50\0\x20\2\x2b\xd5\xb3\x7f")
-    refused = failure(content)
-    assert refused.status == "unsupported"
-    assert "CgBI" in str(refused)
+    error = failure(content)
+    assert error.status == "unsupported"
+    assert "CgBI" in str(error)
 
 
 @quick

@@ -94,9 +94,9 @@ def test_no_layout_gives_wrong_pixels_with_status_ok(photometric, extra):
         stored = samples if form.planar == 1 else np.moveaxis(samples, -1, 0)
         assert np.array_equal(read_with_tifffile(content), stored.ravel()), form
         if not is_decoded(form):
-            refused = failure(content)
-            assert refused.status == "unsupported", form
-            assert "not decoded, convert the file" in str(refused)
+            error = failure(content)
+            assert error.status == "unsupported", form
+            assert "not decoded, convert the file" in str(error)
             counts["unsupported"] += 1
             continue
         result = pixels(decode(content)).astype(int)
@@ -191,8 +191,8 @@ def test_jpeg_in_a_tiff_gives_nearly_the_pixels_of_the_same_file_without_compres
     if mode == "RGBA":
         image.putalpha(image.getchannel("R"))
     plain, packed = (encode(image, "TIFF", compression=name) for name in (None, "jpeg"))
-    judge = tifffile.imread(io.BytesIO(packed)).astype(int)
-    assert np.abs(judge - tifffile.imread(io.BytesIO(plain))).mean() < 3
+    expected = tifffile.imread(io.BytesIO(packed)).astype(int)
+    assert np.abs(expected - tifffile.imread(io.BytesIO(plain))).mean() < 3
     result, right = (pixels(decode(content)).astype(int) for content in (packed, plain))
     assert np.abs(result - right).mean() < 5
 
@@ -212,16 +212,16 @@ def test_jpeg_in_a_tiff_with_missing_data_is_truncated_and_not_grey(share):
 @pytest.mark.parametrize("compression", [6, 7])
 def test_jpeg_in_a_tiff_with_a_size_other_than_its_strip_is_corrupt(compression, size):
     jpeg = with_size(encode(picture(), "JPEG", quality=95), *size)
-    refused = failure(write(Form("u8", YCBCR, compression=compression), DRAWN, segments=[jpeg]))
-    assert (refused.status, refused.width, refused.height) == ("corrupt", 48, 32)
-    assert f"{size[0]} x {size[1]}" in str(refused)
+    error = failure(write(Form("u8", YCBCR, compression=compression), DRAWN, segments=[jpeg]))
+    assert (error.status, error.width, error.height) == ("corrupt", 48, 32)
+    assert f"{size[0]} x {size[1]}" in str(error)
 
 
 def test_tiff_6_jpeg_with_separate_tables_is_unsupported():
     content = write(Form("u8", YCBCR, compression=6), DRAWN, segments=[bytes(999)])
-    refused = failure(content)
-    assert refused.status == "unsupported"
-    assert "tables are apart" in str(refused)
+    error = failure(content)
+    assert error.status == "unsupported"
+    assert "tables are apart" in str(error)
 
 
 def test_tiff_6_jpeg_in_one_strip_gives_the_pixels_of_the_jpeg():
@@ -280,9 +280,9 @@ def test_subsampled_ycbcr_keeps_its_colours_or_is_refused(across_down, compressi
     form = Form("u8", YCBCR, compression=compression)
     content = write(form, np.asarray(image), {530: across_down}, segments=[strip])
     if compression == 1:
-        refused = failure(content)
-        assert refused.status == "unsupported"
-        assert "YCbCr" in str(refused)
+        error = failure(content)
+        assert error.status == "unsupported"
+        assert "YCbCr" in str(error)
         return
     whole = chroma.repeat(down, 0).repeat(across, 1)[: size[1], : size[0]]
     right = Image.fromarray(np.dstack([bright, whole]), "YCbCr").convert("RGB")
@@ -359,17 +359,17 @@ def test_inks_of_a_jpeg_in_a_tiff_are_not_inverted():
     ],
 )
 def test_layout_that_could_be_misread_is_unsupported_and_named(form, more, words):
-    refused = failure(write(form, draw(form), more))
-    assert refused.status == "unsupported"
-    assert words in str(refused)
-    assert (refused.width, refused.height, refused.format) == (37, 21, "TIFF")
+    error = failure(write(form, draw(form), more))
+    assert error.status == "unsupported"
+    assert words in str(error)
+    assert (error.width, error.height, error.format) == (37, 21, "TIFF")
 
 
 @pytest.mark.parametrize("tag", [262, 273, 256])
 def test_missing_tag_that_determines_the_pixels_is_corrupt(tag):
-    refused = failure(write(Form("u16"), draw(Form("u16")), {tag: []}))
-    assert refused.status == "corrupt"
-    assert "missing" in str(refused) or "strips" in str(refused)
+    error = failure(write(Form("u16"), draw(Form("u16")), {tag: []}))
+    assert error.status == "corrupt"
+    assert "missing" in str(error) or "strips" in str(error)
 
 
 def test_sparse_file_is_unsupported():
@@ -377,8 +377,8 @@ def test_sparse_file_is_unsupported():
         offsets, counts = (324, 325) if form.tile else (273, 279)
         count = 6 if form.tile else 1
         content = write(form, draw(form), {offsets: [0] * count, counts: [0] * count})
-        refused = failure(content)
-        assert (refused.status, "sparse" in str(refused)) == ("unsupported", True)
+        error = failure(content)
+        assert (error.status, "sparse" in str(error)) == ("unsupported", True)
 
 
 def test_ignored_plane_may_be_missing_from_the_file():
@@ -404,8 +404,8 @@ def test_cmyk_with_transparency_is_unsupported_and_the_error_says_so():
     for kind in ("u8", "u16"):
         for extra in (1, 2):
             form = Form(kind, CMYK, (extra,))
-            refused = failure(write(form, draw(form)))
-            assert (refused.status, "transparency" in str(refused)) == ("unsupported", True)
+            error = failure(write(form, draw(form)))
+            assert (error.status, "transparency" in str(error)) == ("unsupported", True)
 
 
 def test_undeclared_fourth_sample_is_transparency_in_16_bits_as_in_8():
@@ -481,8 +481,8 @@ def test_offset_beyond_the_end_is_truncated():
 @pytest.mark.parametrize("name", sorted(NEW))
 def test_more_pixels_than_the_limit_are_refused_before_a_strip_is_decompressed(name, monkeypatch):
     monkeypatch.setattr(pomona.worker.formats.tiff, "bands", lambda *_: pytest.fail("was unpacked"))
-    refused = failure(NEW[name], max_pixels=37 * 21 - 1)
-    assert (refused.status, refused.width, refused.height) == ("too_large", 37, 21)
+    error = failure(NEW[name], max_pixels=37 * 21 - 1)
+    assert (error.status, error.width, error.height) == ("too_large", 37, 21)
 
 
 @pytest.mark.parametrize("name", sorted(NEW))

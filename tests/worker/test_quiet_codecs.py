@@ -87,10 +87,10 @@ except OSError:
 
 
 def quiet_process(content: bytes, how: str) -> tuple[list[str], str]:
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", QUIET_SCRIPT, how], input=content, capture_output=True, check=True
     )
-    return done.stdout.decode().split("\n")[:-1], done.stderr.decode()
+    return completed.stdout.decode().split("\n")[:-1], completed.stderr.decode()
 
 
 def test_quiet_codecs_works_with_a_closed_descriptor_2():

@@ -110,9 +110,9 @@ def test_integers_and_lists_give_an_equal_preprocessing():
     ],
 )
 def test_invalid_value_is_refused_and_its_field_is_named(field, value):
-    with pytest.raises(EncoderError, match=rf"{field}.*expected") as refused:
+    with pytest.raises(EncoderError, match=rf"{field}.*expected") as error:
         Preprocessing.from_json(SPEC.to_json() | {field: value})
-    assert "\n" not in str(refused.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("change", ["missing", "unknown"])

@@ -226,20 +226,20 @@ def test_copies_change_no_row_for_any_batch_size(batch_size: int, levels: list[i
 
 
 def test_the_dedup_cache_is_bounded() -> None:
-    seen = Seen()
+    cache = Seen()
     for n in range(10_000):
-        seen.add(Row(sha256=str(n), vector=np.zeros(1280, np.float32)))
-    assert seen.find("0") is None
-    assert seen.find("9999") is not None
-    assert len(seen._known) == 16 * 2**20 // (1280 * 4 + 1024)
+        cache.add(Row(sha256=str(n), vector=np.zeros(1280, np.float32)))
+    assert cache.find("0") is None
+    assert cache.find("9999") is not None
+    assert len(cache._known) == 16 * 2**20 // (1280 * 4 + 1024)
 
 
 def test_a_vector_larger_than_the_dedup_cache_is_not_cached() -> None:
-    seen = Seen()
-    seen.add(Row(sha256="huge", vector=np.zeros(16 * 2**18, np.float32)))
-    assert seen.find("huge") is None
-    seen.add(Row(sha256="small", vector=np.zeros(3, np.float32)))
-    assert seen.find("small") is not None
+    cache = Seen()
+    cache.add(Row(sha256="huge", vector=np.zeros(16 * 2**18, np.float32)))
+    assert cache.find("huge") is None
+    cache.add(Row(sha256="small", vector=np.zeros(3, np.float32)))
+    assert cache.find("small") is not None
 
 
 def test_broken_images_are_freed_immediately_without_the_garbage_collector() -> None:

@@ -41,9 +41,9 @@ CONTENT = MADE.to_bytes()
 
 def test_a_classifier_survives_a_round_trip_through_its_file(tmp_path: Path) -> None:
     MADE.save(tmp_path / "c")
-    again = Classifier.load(tmp_path / "c")
-    assert again.to_bytes() == CONTENT
-    assert (again.classes, again.provenance, again.training) == (
+    restored = Classifier.load(tmp_path / "c")
+    assert restored.to_bytes() == CONTENT
+    assert (restored.classes, restored.provenance, restored.training) == (
         MADE.classes,
         MADE.provenance,
         MADE.training,
@@ -68,9 +68,9 @@ def test_the_encoder_is_embedded_in_the_classifier(encoder: Encoder) -> None:
         provenance=encoder.provenance(),
         encoder=encoder,
     )
-    again = Classifier.from_bytes(classifier.to_bytes())
-    assert again.encoder is not None
-    assert again.encoder.fingerprint == encoder.fingerprint
+    restored = Classifier.from_bytes(classifier.to_bytes())
+    assert restored.encoder is not None
+    assert restored.encoder.fingerprint == encoder.fingerprint
     with pytest.raises(ClassifierError, match="another encoder"):
         replace(classifier, provenance=MADE.provenance)
 
@@ -288,10 +288,10 @@ def test_missing_images_are_refused(fruit: Path, encoder: Encoder) -> None:
 
 
 def run(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as exit_info:
         cli.main([str(argument) for argument in arguments])
     out, err = capfd.readouterr()
-    return int(ended.value.code or 0), out, err
+    return int(exit_info.value.code or 0), out, err
 
 
 def test_a_table_becomes_labels_on_the_command_line(

@@ -60,10 +60,10 @@ def test_neighbours_of_rows_equal_scikit_learns(kind: str, seed: int, rows: int,
     k = min(k, rows - 1)
     result = find_neighbours(unit(matrix), k)
     cosines = unit(matrix).astype(np.float64) @ unit(matrix).T
-    judge = np.stack(
+    expected = np.stack(
         [judged(np.delete(matrix, row, 0), matrix[row : row + 1], k)[0][0] for row in range(rows)]
     )
-    agree(result.similarity, result.rows, judge, cosines)
+    agree(result.similarity, result.rows, expected, cosines)
     assert not (result.rows == np.arange(rows)[:, None]).any()
     if kind == "distinct":
         _, judges = judged(matrix, matrix, k + 1)
@@ -77,9 +77,9 @@ def test_nearest_rows_of_queries_equal_scikit_learns_for_any_block_size(
     matrix, queries = drawn(kind, seed, rows), drawn(kind, seed + 1, 5)
     k = min(k, rows)
     result = nearest_rows(blocks_of(matrix, size), unit(queries), k)
-    judge, judges = judged(matrix, queries, k)
+    expected, judges = judged(matrix, queries, k)
     cosines = unit(queries).astype(np.float64) @ unit(matrix).T
-    agree(result.similarity, result.paths.astype(int), judge, cosines)
+    agree(result.similarity, result.paths.astype(int), expected, cosines)
     if kind == "distinct":
         np.testing.assert_array_equal(result.paths.astype(int), judges)
 
@@ -98,8 +98,8 @@ def test_pairs_equal_scikit_learns_for_any_memory_limit(
     )
     _, component = sparse.connected_components(graph, directed=False)
     assert members(result.component) == members(component)
-    judge, _ = judged(matrix, matrix, 2)
-    np.testing.assert_allclose(result.nearest, judge[:, 1], atol=1e-6)
+    expected, _ = judged(matrix, matrix, 2)
+    np.testing.assert_allclose(result.nearest, expected[:, 1], atol=1e-6)
 
 
 # Which tied rows a search returns, and their order, must not depend on its implementation.

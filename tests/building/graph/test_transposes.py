@@ -34,8 +34,8 @@ def turn(x: Any, axes: list[int]) -> Any:
 def convolution(x: Any, channels: int = 3) -> Any:
     """A convolution as Keras exports it in channels-last layout, between two transposes."""
     kernel = np.random.default_rng(1).random((channels, channels, 1, 1), np.float32)
-    done = ops.convolution(turn(x, FIRST), ops.constant(kernel), [1, 1], [0, 0], [0, 0], [1, 1])
-    return turn(done, LAST)
+    output = ops.convolution(turn(x, FIRST), ops.constant(kernel), [1, 1], [0, 0], [0, 0], [1, 1])
+    return turn(output, LAST)
 
 
 def batch_normalization(x: Any) -> Any:
@@ -43,8 +43,8 @@ def batch_normalization(x: Any) -> Any:
     vectors = np.random.default_rng(2).random((4, 3), np.float32) + 0.5
     swapped = turn(x, [0, 3, 2, 1])
     gamma, beta, mean, variance = map(ops.constant, vectors)
-    done = ops.batch_norm_inference(swapped, gamma, beta, mean, variance, 1e-3)
-    return turn(done, [0, 3, 2, 1])
+    output = ops.batch_norm_inference(swapped, gamma, beta, mean, variance, 1e-3)
+    return turn(output, [0, 3, 2, 1])
 
 
 def gate(x: Any) -> Any:
