@@ -55,13 +55,13 @@ def main() -> None:
     parser.add_argument("--weights", required=True, help="imagenet, a Keras file, untrained:SEED")
     parser.add_argument("--count", type=int, default=4, help="how many to draw")
     parser.add_argument("--repeats", type=int, default=7)
-    given = parser.parse_args()
-    if given.photos:
-        photos = {photo.name: photo.read_bytes() for photo in given.photos}
+    options = parser.parse_args()
+    if options.photos:
+        photos = {photo.name: photo.read_bytes() for photo in options.photos}
     else:
-        photos = {f"drawn {n + 1}": drawn(n, given.count) for n in range(given.count)}
+        photos = {f"drawn {n + 1}": drawn(n, options.count) for n in range(options.count)}
 
-    encoder = build_encoder(weights=given.weights)
+    encoder = build_encoder(weights=options.weights)
     runtime = load_once(encoder.fingerprint, lambda: encoder)
     contents = pa.array(photos.values(), pa.large_binary())
     rows, exact = encode_images(contents, None, runtime, DecodeOptions())
@@ -70,12 +70,12 @@ def main() -> None:
     cosines /= np.linalg.norm(fast, axis=1)
     distances = np.abs(exact - fast).max(axis=1)
 
-    print(f"{machine()}; weights {encoder.weights}; median of {given.repeats} runs\n")
+    print(f"{machine()}; weights {encoder.weights}; median of {options.repeats} runs\n")
     print("| photo | size | JPEG | exact | fast | times faster | cosine | max abs | largest |")
     print("|---|---|---|---|---|---|---|---|---|")
     for index, (name, content) in enumerate(photos.items()):
         row, spec = rows[index], runtime.preprocessing
-        slow, quick = (seconds(content, spec, how, given.repeats) for how in (False, True))
+        slow, quick = (seconds(content, spec, how, options.repeats) for how in (False, True))
         print(
             f"| {name} | {row.width}x{row.height} | {len(content) / 1e6:.1f} MB "
             f"| {1000 * slow:.1f} ms | {1000 * quick:.1f} ms | {slow / quick:.1f} "

@@ -129,12 +129,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--dimension", type=int, default=1280)
-    given = parser.parse_args()
+    args = parser.parse_args()
     pomona = ("-m", "pomona")
     with tempfile.TemporaryDirectory(prefix="pomona-explore-") as scratch:
         folder, index = Path(scratch, "table"), Path(scratch, "index")
-        draw(folder, given.rows, given.dimension)
-        print(f"{machine()}; {given.rows:,} rows of {given.dimension:,} numbers\n")
+        draw(folder, args.rows, args.dimension)
+        print(f"{machine()}; {args.rows:,} rows of {args.dimension:,} numbers\n")
         print("| what | seconds | on the processors | memory | |\n|---|---|---|---|---|")
 
         import pyarrow.parquet as pq

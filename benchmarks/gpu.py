@@ -39,10 +39,10 @@ _NETWORKS = ("mobilenet_v2", "resnet50")
 class Bench:
     """The measurements so far, and their folder."""
 
-    def __init__(self, given: argparse.Namespace, scratch: Path) -> None:
-        self.scratch, self.out = scratch, given.out
-        self.until = time.monotonic() + given.seconds
-        self.small = given.small
+    def __init__(self, args: argparse.Namespace, scratch: Path) -> None:
+        self.scratch, self.out = scratch, args.out
+        self.until = time.monotonic() + args.seconds
+        self.small = args.small
         self.machine = machine()
         self.cores = len(os.sched_getaffinity(0))
         self.rates: list[dict[str, Any]] = []
@@ -419,9 +419,9 @@ def main() -> None:
     parser.add_argument("--small", type=int, default=2000, help="images of the smallest set")
     parser.add_argument("--seconds", type=float, default=440)
     parser.add_argument("--only", nargs="+", help="parts by name, such as full_gpu")
-    given = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pomona-gpu-") as scratch:
-        bench = Bench(given, Path(scratch))
+        bench = Bench(args, Path(scratch))
         print("; ".join(f"{name} {value}" for name, value in bench.machine.items()))
         print(_HEAD, flush=True)
         for stage in (
@@ -429,7 +429,7 @@ def main() -> None:
             bench.whole_runs, bench.killed_worker, bench.decoding, bench.peer,
             bench.repeated_runs, bench.full_gpu,
         ):  # fmt: skip
-            if not given.only or stage.__name__ in {"images", "networks", *given.only}:
+            if not args.only or stage.__name__ in {"images", "networks", *args.only}:
                 bench.stage(stage)
 
 

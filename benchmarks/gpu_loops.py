@@ -26,53 +26,53 @@ import numpy as np
 _SECONDS = 3.0  # the duration of `bare`
 
 
-def _compute(given: argparse.Namespace, ready: Any, results: Any) -> None:
+def _compute(options: argparse.Namespace, ready: Any, results: Any) -> None:
     from pomona.encoder.encoder import Encoder
     from pomona.runtime.onnxruntime import new_session
 
-    session = new_session(Encoder.load(given.encoder).graph, "the encoder")
+    session = new_session(Encoder.load(options.encoder).graph, "the encoder")
     name = session.get_inputs()[0].name
-    pixels = np.random.default_rng(0).integers(0, 256, (given.batch, 224, 224, 3), np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (options.batch, 224, 224, 3), np.uint8)
     for _ in range(3):
         session.run(None, {name: pixels})
     ready.wait()
     started, images = time.perf_counter(), 0
     while time.perf_counter() - started < _SECONDS:
         session.run(None, {name: pixels})
-        images += given.batch
+        images += options.batch
     results.put((images, time.perf_counter() - started))
 
 
-def _decode(given: argparse.Namespace, number: int, ready: Any, results: Any) -> None:
+def _decode(options: argparse.Namespace, number: int, ready: Any, results: Any) -> None:
     import pyarrow as pa
 
     from pomona.encoder.encoder import Encoder
     from pomona.worker.prepare import EXACT, Preparer, Seen, ahead
 
-    spec = Encoder.load(given.encoder).preprocessing
-    paths = sorted(given.images.rglob("*.jpg"))[number :: given.processes]
+    spec = Encoder.load(options.encoder).preprocessing
+    paths = sorted(options.images.rglob("*.jpg"))[number :: options.processes]
     files = [(pa.py_buffer(path.read_bytes()), None) for path in paths]
     prepare = Preparer(spec, EXACT, Seen())
     prepare(files[0])
     ready.wait()
     started = time.perf_counter()
-    if given.threads == 1:
+    if options.threads == 1:
         done = sum(1 for _ in map(prepare, files))
     else:
-        done = sum(1 for _ in ahead(prepare, files, given.threads, 256))
+        done = sum(1 for _ in ahead(prepare, files, options.threads, 256))
     results.put((done, time.perf_counter() - started))
 
 
-def side_by_side(given: argparse.Namespace) -> dict[str, Any]:
+def side_by_side(options: argparse.Namespace) -> dict[str, Any]:
     """Run `bare` or `decode` in several processes at the same time."""
     context = multiprocessing.get_context("spawn")
-    ready, results = context.Barrier(given.processes), context.SimpleQueue()
+    ready, results = context.Barrier(options.processes), context.SimpleQueue()
     workers = []
-    for number in range(given.processes):
-        if given.loop == "bare":
-            worker = context.Process(target=_compute, args=(given, ready, results))
+    for number in range(options.processes):
+        if options.loop == "bare":
+            worker = context.Process(target=_compute, args=(options, ready, results))
         else:
-            worker = context.Process(target=_decode, args=(given, number, ready, results))
+            worker = context.Process(target=_decode, args=(options, number, ready, results))
         worker.start()
         workers.append(worker)
     result = [results.get() for _ in workers]
@@ -100,28 +100,28 @@ class _Pictures:
         return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def torch_loop(given: argparse.Namespace) -> dict[str, Any]:
+def torch_loop(options: argparse.Namespace) -> dict[str, Any]:
     """Compute all images in float32 without TensorFloat-32, or in half precision."""
     import torch
     import torchvision
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    kind = torch.float16 if given.half else torch.float32
-    network = getattr(torchvision.models, given.network)(weights=None)
+    kind = torch.float16 if options.half else torch.float32
+    network = getattr(torchvision.models, options.network)(weights=None)
     last = "classifier" if hasattr(network, "classifier") else "fc"
     setattr(network, last, torch.nn.Identity())
     network = network.eval().to(device, kind)
     loader = torch.utils.data.DataLoader(
-        _Pictures(sorted(given.images.rglob("*.jpg"))),
-        given.batch,
-        num_workers=given.processes,
+        _Pictures(sorted(options.images.rglob("*.jpg"))),
+        options.batch,
+        num_workers=options.processes,
         pin_memory=device == "cuda",
     )
     shift = torch.tensor([0.485, 0.456, 0.406], device=device).view(1, 3, 1, 1)
     scale = torch.tensor([0.229, 0.224, 0.225], device=device).view(1, 3, 1, 1)
     images, started, vectors = 0, 0.0, []
-    ahead = 2 * given.processes  # batches that the loader prefetches
+    ahead = 2 * options.processes  # batches that the loader prefetches
     with torch.inference_mode():
         for number, batch in enumerate(loader):
             pixels = batch.to(device, non_blocking=True).float() / 255
@@ -132,7 +132,7 @@ def torch_loop(given: argparse.Namespace) -> dict[str, Any]:
                 started = time.perf_counter()
     seconds = time.perf_counter() - started
     if not images:
-        raise SystemExit(f"too few images: more than {given.batch * (ahead + 1)} are needed")
+        raise SystemExit(f"too few images: more than {options.batch * (ahead + 1)} are needed")
     return {"images": images, "seconds": seconds, "images_per_s": images / seconds}
 
 
@@ -164,11 +164,11 @@ def main() -> None:
     for loop in (bare, decode, peer):
         loop.add_argument("--processes", type=int, default=1)
         loop.add_argument("--batch", type=int, default=128)
-    given = parser.parse_args()
-    if given.loop == "hog":
-        hog(given.leave_mb)
+    options = parser.parse_args()
+    if options.loop == "hog":
+        hog(options.leave_mb)
         return
-    print(json.dumps(torch_loop(given) if given.loop == "torch" else side_by_side(given)))
+    print(json.dumps(torch_loop(options) if options.loop == "torch" else side_by_side(options)))
 
 
 if __name__ == "__main__":

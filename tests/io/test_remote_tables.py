@@ -38,7 +38,7 @@ def near(tmp_path: Path) -> Path:
     return tables.write(tmp_path / "near", noise, ["apple", "pear"] * 20, parts=3)
 
 
-def _told(capfd: pytest.CaptureFixture[str], *arguments: str) -> Any:
+def _json_output(capfd: pytest.CaptureFixture[str], *arguments: str) -> Any:
     with pytest.raises(SystemExit) as exit_info:
         cli.main([*arguments, "--json"])
     out, err = capfd.readouterr()
@@ -64,8 +64,8 @@ def test_every_command_reads_a_table_in_an_object_store_like_a_local_one(
         ["project", "-k", "2", "--overwrite", "-o", str(tmp_path / "small")],
     ]
     for command, *rest in commands:
-        here = _told(capfd, command, str(near), *rest)
-        there = _told(capfd, command, far, *rest)
+        here = _json_output(capfd, command, str(near), *rest)
+        there = _json_output(capfd, command, far, *rest)
         for result in (here, there):
             for name in ("seconds", "bytes"):  # the page contains the table's name
                 result.pop(name, None)

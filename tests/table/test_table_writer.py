@@ -78,18 +78,18 @@ def test_deleted_rows_are_gone_and_all_others_are_unchanged(tmp_path: Path) -> N
 @settings(max_examples=30)
 @given(
     parts=st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=6), min_size=1, max_size=5),
-    doomed=st.sets(st.integers(0, 30)),
+    to_delete=st.sets(st.integers(0, 30)),
 )
 def test_only_the_rows_to_delete_are_deleted(
-    tmp_path_factory: pytest.TempPathFactory, parts: list[list[int]], doomed: set[int]
+    tmp_path_factory: pytest.TempPathFactory, parts: list[list[int]], to_delete: set[int]
 ) -> None:
     folder = tmp_path_factory.mktemp("t")
     with open_table(folder) as writer:
         for part in parts:
             add(writer, *(str(n) for n in part))
         index = writer.table.index()
-        writer.delete_rows(index.rows_of([str(n) for n in sorted(doomed)]))
-    left = [str(n) for part in parts for n in part if n not in doomed]
+        writer.delete_rows(index.rows_of([str(n) for n in sorted(to_delete)]))
+    left = [str(n) for part in parts for n in part if n not in to_delete]
     assert sorted(paths(folder)) == sorted(left)
 
 
