@@ -303,11 +303,11 @@ def test_a_file_replaced_between_listing_and_reading_is_redone_by_the_next_run(
     real = plan.Plan.steps
 
     def steps(self: plan.Plan) -> object:
-        result = list(real(self))
+        remaining = list(real(self))
         draw(pictures / "Apple Red 1" / "image 3.jpg", 9)  # replaced
         os.truncate(pictures / "Apple Red 1" / "image 1.png", 100)  # cut off
         (pictures / "Apple Red 1" / "image 5.webp").unlink()  # deleted
-        return iter(result)
+        return iter(remaining)
 
     with monkeypatch.context() as patched:
         patched.setattr(plan.Plan, "steps", steps)

@@ -30,8 +30,8 @@ def expected(
 ) -> tuple[pa.Table, float]:
     """The correct rows, and the duration of a run in seconds."""
     started = time.monotonic()
-    result = faults.expected_table(faulty_pictures, tmp_path_factory.mktemp("right") / "t", encoder)
-    return result, time.monotonic() - started
+    table = faults.expected_table(faulty_pictures, tmp_path_factory.mktemp("right") / "t", encoder)
+    return table, time.monotonic() - started
 
 
 def command(pictures: Path, table: Path, encoder_file: Path) -> list[str]:
@@ -83,8 +83,8 @@ def test_killed_workers_lose_no_row(
     def kill_one(after_s: float, killed: list[int]) -> None:
         faults.wait_for(workers)
         time.sleep(after_s)
-        if result := workers():
-            killed.append(rng.choice(result))
+        if candidates := workers():
+            killed.append(rng.choice(candidates))
             faults.kill(killed[0], "worker")
 
     for number, first_moment in enumerate(faults.moments(3, lasts_s)):
@@ -143,13 +143,13 @@ def test_a_kill_during_relabelling_neither_loses_nor_duplicates_rows(
 
         change = [*command(faulty_pictures, table, encoder_file), "--label", rule]
         faults.kill_at(moment, "parent that changes labels", change, undo=undo)
-        result = tables.read(table)
-        assert result.drop_columns("label").equals(right.drop_columns("label"))
+        rows = tables.read(table)
+        assert rows.drop_columns("label").equals(right.drop_columns("label"))
         subprocess.run(change, capture_output=True, check=True)
         rule_of = parse_label_rule(rule)
-        result = tables.read(table)
-        assert result["label"].to_pylist() == [rule_of(path) for path in result["path"].to_pylist()]
-        assert result.drop_columns("label").equals(right.drop_columns("label"))
+        rows = tables.read(table)
+        assert rows["label"].to_pylist() == [rule_of(path) for path in rows["path"].to_pylist()]
+        assert rows.drop_columns("label").equals(right.drop_columns("label"))
         assert {path.suffix for path in table.iterdir()} <= {".parquet", ".json"}
 
 

@@ -65,9 +65,7 @@ def blocks(language: str) -> list[Block]:
 def commands(name: str, command: click.Command) -> list[tuple[str, click.Command]]:
     """The full names of a command and of its subcommands: `pomona`, `pomona extract`, ..."""
     below = command.commands.items() if isinstance(command, click.Group) else ()
-    deeper = (
-        result for last, subcommand in below for result in commands(f"{name} {last}", subcommand)
-    )
+    deeper = (path for last, subcommand in below for path in commands(f"{name} {last}", subcommand))
     return [(name, command), *deeper]
 
 
@@ -120,9 +118,9 @@ def parse(line: str) -> None:
     command: click.Command = app
     context = click.Context(app, info_name=program, **app.context_settings)
     while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
-        name, result, rest = command.resolve_command(context, rest)
-        assert result is not None
-        command = result
+        name, subcommand, rest = command.resolve_command(context, rest)
+        assert subcommand is not None
+        command = subcommand
         context = click.Context(command, context, info_name=name, **command.context_settings)
     with suppress(click.exceptions.Exit):  # --help and --version exit here
         command.make_context(context.info_name, rest, context.parent)
@@ -360,12 +358,12 @@ def test_the_site_requests_nothing_from_other_servers(site: Path) -> None:
         r"<(?:script|img|iframe|source)\b[^>]*\bsrc=[\"']?(?:https?:)?//"
         r"|<link\b[^>]*\bhref=[\"']?(?:https?:)?//|@import|url\([\"']?(?:https?:)?//"
     )
-    result = [
+    external = [
         f"{path.relative_to(site)}: {match[0]}"
         for path in [*site.rglob("*.html"), *site.rglob("*.css")]
         for match in loaded.finditer(path.read_text(encoding="utf-8"))
     ]
-    assert result == []
+    assert external == []
 
 
 def test_the_site_contains_every_public_name_and_command(site: Path) -> None:

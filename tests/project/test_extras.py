@@ -112,7 +112,7 @@ def test_the_suggested_pip_belongs_to_this_python(
 def test_every_extra_has_packages_to_install() -> None:
     from importlib.metadata import requires
 
-    names = {result[1] for r in requires("pomona") or [] if (result := extras._EXTRA_OF.search(r))}
+    names = {match[1] for r in requires("pomona") or [] if (match := extras._EXTRA_OF.search(r))}
     assert names >= {"analysis", "connect", "int8", "onnx", "spark"}
 
 

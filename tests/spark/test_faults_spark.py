@@ -158,8 +158,8 @@ def kill_during(
         while process.poll() is None and not victims(process.pid):
             time.sleep(0.1)
         time.sleep(moment_s)
-        if process.poll() is None and (result := victims(process.pid)):
-            struck.append(random.Random(moment_s).choice(result))
+        if process.poll() is None and (candidates := victims(process.pid)):
+            struck.append(random.Random(moment_s).choice(candidates))
             for process_below in faults.below(struck[0]) if and_all_below else []:
                 os.kill(process_below.pid, signal.SIGKILL)
             faults.kill(struck[0], what)

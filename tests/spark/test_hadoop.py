@@ -199,7 +199,9 @@ def merge(rows: HadoopTableStore, table: HeldTable) -> None:
 def relabel(rows: HadoopTableStore, table: HeldTable) -> None:
     """Give each row a different label."""
     paths = {part: next(rows.paths_in([part])) for part in table.sizes()}
-    table.relabel({part: dict.fromkeys(keys_of(result), "new") for part, result in paths.items()})
+    table.relabel(
+        {part: dict.fromkeys(keys_of(part_paths), "new") for part, part_paths in paths.items()}
+    )
 
 
 @pytest.mark.parametrize("moment", ["copies are written", "rows are gone", "rows are back"])

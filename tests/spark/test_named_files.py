@@ -55,7 +55,7 @@ def test_both_readers_read_every_name_as_spark_reads_a_plain_one(
 ) -> None:
     gone = ImageFile(f"{files[0].path}.gone", 10, 10)
     by_list = contents(read_named(spark, [*files, gone], {"ignoreMissingFiles": "true"}, 2))
-    assert {path: bytes(result[2]) for path, result in by_list.items()} == {
+    assert {path: bytes(row[2]) for path, row in by_list.items()} == {
         file.uri: Path(file.path).read_bytes() for file in files
     }
     plain = spark.read.format("binaryFile").load(files[3].uri)
