@@ -97,8 +97,8 @@ def assert_consistent(table: Path, expected: pa.Table) -> None:
         result = tables.read(table)
         paths = result["path"].to_pylist()
         assert len(paths) == len(set(paths))
-        right = {row["path"]: row for row in expected.to_pylist()}
-        assert all(row == right[row["path"]] for row in result.to_pylist())
+        expected_rows = {row["path"]: row for row in expected.to_pylist()}
+        assert all(row == expected_rows[row["path"]] for row in result.to_pylist())
 
 
 @contextmanager

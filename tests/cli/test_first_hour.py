@@ -404,8 +404,8 @@ def test_a_glob_expanded_by_the_shell_gets_the_advice_to_quote_it(
         line = f"{sys.executable} -m pomona classify some.classifier {glob}"
     completed = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)  # noqa: S602
     assert completed.returncode == 2
-    right = {"*/?/*.png": "photos/*/*.png", "*/[ab]/*.png": "photos/*/*.png"}.get(glob, glob)
-    assert f"quote it: '{right.removeprefix('./')}'" in completed.stderr
+    suggested = {"*/?/*.png": "photos/*/*.png", "*/[ab]/*.png": "photos/*/*.png"}.get(glob, glob)
+    assert f"quote it: '{suggested.removeprefix('./')}'" in completed.stderr
     assert completed.stderr.count("\n") == 1
 
 

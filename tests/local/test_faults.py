@@ -46,34 +46,34 @@ def run(pictures: Path, table: Path, encoder_file: Path) -> None:
 def test_a_killed_parent_loses_no_row(
     expected: tuple[pa.Table, float], faulty_pictures: Path, tmp_path: Path, encoder_file: Path
 ) -> None:
-    right, lasts_s = expected
-    for number, moment in enumerate(faults.moments(1, 1.5 + lasts_s)):
+    correct_rows, duration_s = expected
+    for number, moment in enumerate(faults.moments(1, 1.5 + duration_s)):
         table = tmp_path / f"t{number}"
         fresh = command(faulty_pictures, table, encoder_file)
         faults.kill_at(moment, "parent", fresh, undo=lambda table=table: shutil.rmtree(table))
-        faults.assert_consistent(table, right)
+        faults.assert_consistent(table, correct_rows)
         # Its workers may still run: they must not disturb a run that follows at once.
         run(faulty_pictures, table, encoder_file)
-        faults.assert_complete(table, right)
+        faults.assert_complete(table, correct_rows)
 
 
 def test_a_run_killed_repeatedly_still_finishes(
     expected: tuple[pa.Table, float], faulty_pictures: Path, tmp_path: Path, encoder_file: Path
 ) -> None:
-    right, lasts_s = expected
+    correct_rows, duration_s = expected
     table = tmp_path / "t"
-    for moment in faults.moments(2, 1.5 + lasts_s):
+    for moment in faults.moments(2, 1.5 + duration_s):
         fresh = command(faulty_pictures, table, encoder_file)
         faults.kill_at(moment, "parent, again", fresh, undo=lambda: shutil.rmtree(table))
-        faults.assert_consistent(table, right)
+        faults.assert_consistent(table, correct_rows)
     run(faulty_pictures, table, encoder_file)
-    faults.assert_complete(table, right)
+    faults.assert_complete(table, correct_rows)
 
 
 def test_killed_workers_lose_no_row(
     expected: tuple[pa.Table, float], encoder: Encoder, faulty_pictures: Path, tmp_path: Path
 ) -> None:
-    right, lasts_s = expected
+    correct_rows, duration_s = expected
     rng = random.Random(3)
 
     def workers() -> list[int]:
@@ -87,7 +87,7 @@ def test_killed_workers_lose_no_row(
             killed.append(rng.choice(candidates))
             faults.kill(killed[0], "worker")
 
-    for number, first_moment in enumerate(faults.moments(3, lasts_s)):
+    for number, first_moment in enumerate(faults.moments(3, duration_s)):
         table, moment, killed = tmp_path / f"t{number}", first_moment, []
         while not killed:
             shutil.rmtree(table, ignore_errors=True)
@@ -99,7 +99,7 @@ def test_killed_workers_lose_no_row(
             striker.join()
             moment *= 0.8
         assert summary.by_status["crashed"] == 0
-        faults.assert_complete(table, right)
+        faults.assert_complete(table, correct_rows)
 
 
 def test_a_kill_during_replacement_of_changed_rows_loses_no_row(
@@ -114,7 +114,7 @@ def test_a_kill_during_replacement_of_changed_rows_loses_no_row(
             path = pictures / f"class {n % 3}" / f"picture {n}.png"
             path.write_bytes(drawn.encode(drawn.picture(24, 18, 1000 * number + n), "PNG"))
             os.utime(path, (1e9 + number, 1e9 + number))
-        right = faults.expected_table(pictures, tmp_path / f"right{number}", encoder)
+        correct_rows = faults.expected_table(pictures, tmp_path / f"right{number}", encoder)
 
         def undo(number: int = number) -> None:
             shutil.rmtree(table)
@@ -123,13 +123,13 @@ def test_a_kill_during_replacement_of_changed_rows_loses_no_row(
         fresh = command(pictures, table, encoder_file)
         faults.kill_at(moment, "parent that replaces rows", fresh, undo=undo)
         run(pictures, table, encoder_file)
-        faults.assert_complete(table, right)
+        faults.assert_complete(table, correct_rows)
 
 
 def test_a_kill_during_relabelling_neither_loses_nor_duplicates_rows(
     expected: tuple[pa.Table, float], faulty_pictures: Path, tmp_path: Path, encoder_file: Path
 ) -> None:
-    table, right = tmp_path / "t", expected[0]
+    table, correct_rows = tmp_path / "t", expected[0]
     run(faulty_pictures, table, encoder_file)
     rules = ["parent", r"regex:(\d+)"]
     for number, moment in enumerate(faults.moments(6, 1.5)):
@@ -144,12 +144,12 @@ def test_a_kill_during_relabelling_neither_loses_nor_duplicates_rows(
         change = [*command(faulty_pictures, table, encoder_file), "--label", rule]
         faults.kill_at(moment, "parent that changes labels", change, undo=undo)
         rows = tables.read(table)
-        assert rows.drop_columns("label").equals(right.drop_columns("label"))
+        assert rows.drop_columns("label").equals(correct_rows.drop_columns("label"))
         subprocess.run(change, capture_output=True, check=True)
         rule_of = parse_label_rule(rule)
         rows = tables.read(table)
         assert rows["label"].to_pylist() == [rule_of(path) for path in rows["path"].to_pylist()]
-        assert rows.drop_columns("label").equals(right.drop_columns("label"))
+        assert rows.drop_columns("label").equals(correct_rows.drop_columns("label"))
         assert {path.suffix for path in table.iterdir()} <= {".parquet", ".json"}
 
 
@@ -241,7 +241,7 @@ def test_an_unreadable_folder_is_named_and_keeps_its_rows(
     encoder: Encoder, tmp_path: Path, encoder_file: Path
 ) -> None:
     pictures = faults.draw(tmp_path / "pictures", 30)
-    right = faults.expected_table(pictures, tmp_path / "t", encoder)
+    correct_rows = faults.expected_table(pictures, tmp_path / "t", encoder)
     secret = pictures / "class 2"
     # Root can read any folder unless it drops this capability.
     plainly = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
@@ -262,4 +262,4 @@ def test_an_unreadable_folder_is_named_and_keeps_its_rows(
     assert f"cannot list {secret}: Permission denied" in completed.stderr
     assert f'"unlisted": ["{secret}: Permission denied"]' in completed.stdout
     assert '"pruned": 1' in completed.stdout
-    assert tables.read(tmp_path / "t").num_rows == right.num_rows - 1
+    assert tables.read(tmp_path / "t").num_rows == correct_rows.num_rows - 1

@@ -231,8 +231,8 @@ def test_an_encoder_with_overflowed_probes_is_refused_with_the_cause(
     tmp_path: Path,
 ) -> None:
     quantized_network(tmp_path / "quantized.onnx", "qdq")
-    right = encoder_from(tmp_path / "quantized.onnx", ZERO_TO_ONE)
-    overflowed = replace(right, probes=(np.frombuffer(right.probes, "<f4") * 0.7).tobytes())
+    valid = encoder_from(tmp_path / "quantized.onnx", ZERO_TO_ONE)
+    overflowed = replace(valid, probes=(np.frombuffer(valid.probes, "<f4") * 0.7).tobytes())
     with pytest.raises(EncoderError, match="built it where 8-bit sums overflow.* build it again"):
         check_parity(overflowed, runtime_for(overflowed))
 

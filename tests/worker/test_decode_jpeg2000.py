@@ -33,8 +33,8 @@ def encoded(samples: np.ndarray, bits: int, **options: object) -> bytes:
 def test_white_with_more_than_8_bits_stays_white(bits, options, form):
     content = encoded(drawn(bits, 3), bits, codecformat=form, **options)
     steps = 2 ** (bits - 8)
-    right = (imagecodecs.jpeg2k_decode(content).astype(int) + steps // 2) // steps
-    assert np.array_equal(pixels(decode(content)), right.clip(0, 255))
+    expected = (imagecodecs.jpeg2k_decode(content).astype(int) + steps // 2) // steps
+    assert np.array_equal(pixels(decode(content)), expected.clip(0, 255))
 
 
 @pytest.mark.parametrize("bits", [12, 16])
@@ -42,9 +42,9 @@ def test_white_with_more_than_8_bits_stays_white(bits, options, form):
 def test_opaque_alpha_with_more_than_8_bits_stays_opaque(channels, bits):
     samples = drawn(bits, channels)
     samples[..., -1] = 2**bits - 1
-    right = samples[..., : channels - 1] / (2**bits - 1) * 255
+    expected = samples[..., : channels - 1] / (2**bits - 1) * 255
     result = pixels(decode(encoded(samples, bits, reversible=True)))
-    assert np.abs(result - right).max() <= 1
+    assert np.abs(result - expected).max() <= 1
 
 
 def test_ycbcr_with_more_than_8_bits_is_unsupported():

@@ -114,11 +114,11 @@ def test_white_is_zero_equals_its_black_is_zero_twin(kind, compression):
     black = Form(kind, BLACK, compression=compression)
     samples = draw(black, small=True)
     negative = np.array(2**black.bits - 1, samples.dtype) - samples
-    right = pixels(decode(write(black, samples)))
+    correct = pixels(decode(write(black, samples)))
     for order, predictor, segments in itertools.product("<>", (1, 2), SEGMENTS):
         white = replace(black, photometric=WHITE, order=order, predictor=predictor, **segments)
         if is_sensible(white):
-            assert np.array_equal(pixels(decode(write(white, negative))), right), white
+            assert np.array_equal(pixels(decode(write(white, negative))), correct), white
 
 
 @pytest.mark.parametrize("kind", ["f16", "f32", "f64"])
@@ -128,23 +128,23 @@ def test_floats_whose_zero_is_white_are_inverted_within_their_range(kind):
         black = np.rint(samples * top * 64) / 64  # exact in 16 bits, as is the negative
         black = black.astype(samples.dtype).clip(0, top)
         black[0, 0] = top
-        right = pixels(decode(write(Form(kind), black)))
+        correct = pixels(decode(write(Form(kind), black)))
         result = pixels(decode(write(Form(kind, WHITE), (top - black).astype(samples.dtype))))
-        assert np.abs(result.astype(int) - right).max() <= 1  # halves round to even in both
+        assert np.abs(result.astype(int) - correct).max() <= 1  # halves round to even in both
         assert (result[0, 0] == 255).all()
 
 
 @pytest.mark.parametrize(
-    ("wrong", "right"),
+    ("wrong", "correct"),
     [
         ("1_u16_white_is_zero.tif", "0_u16_black_is_zero.tif"),
         ("4_f32_big_endian_deflate.tif", "5_f32_little_endian_deflate.tif"),
         ("6_rgb16_planar.tif", "7_rgb16_contiguous.tif"),
     ],
 )
-def test_reported_file_equals_its_twin(shared_data: Path, wrong, right):
+def test_reported_file_equals_its_twin(shared_data: Path, wrong, correct):
     folder = shared_data / "trials" / "tiff"
-    decoded, twin = (decode((folder / name).read_bytes()) for name in (wrong, right))
+    decoded, twin = (decode((folder / name).read_bytes()) for name in (wrong, correct))
     assert np.array_equal(pixels(decoded), pixels(twin))
 
 
@@ -165,14 +165,14 @@ def by_tifffile(samples: np.ndarray, **options: object) -> bytes:
 def test_jpeg_in_a_tiff_gives_nearly_its_pixels(colours, options, order):
     planar = {}
     if colours == "separate":
-        samples, right, planar = np.moveaxis(DRAWN, -1, 0), DRAWN, {"planarconfig": "separate"}
+        samples, correct, planar = np.moveaxis(DRAWN, -1, 0), DRAWN, {"planarconfig": "separate"}
     elif colours == "ycbcr":
-        samples, right = np.asarray(picture().convert("YCbCr")), DRAWN
+        samples, correct = np.asarray(picture().convert("YCbCr")), DRAWN
     elif colours == "rgb":
-        samples = right = DRAWN
+        samples = correct = DRAWN
     else:
         samples = DRAWN[..., 0]
-        right = (samples if colours == "minisblack" else 255 - samples)[..., None]
+        correct = (samples if colours == "minisblack" else 255 - samples)[..., None]
     content = by_tifffile(
         np.ascontiguousarray(samples),
         photometric="rgb" if planar else colours,
@@ -182,7 +182,7 @@ def test_jpeg_in_a_tiff_gives_nearly_its_pixels(colours, options, order):
         **planar,
         **options,
     )
-    assert np.abs(pixels(decode(content)).astype(int) - right).mean() < 3
+    assert np.abs(pixels(decode(content)).astype(int) - correct).mean() < 3
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "CMYK"])
@@ -193,8 +193,8 @@ def test_jpeg_in_a_tiff_gives_nearly_the_pixels_of_the_same_file_without_compres
     plain, packed = (encode(image, "TIFF", compression=name) for name in (None, "jpeg"))
     expected = tifffile.imread(io.BytesIO(packed)).astype(int)
     assert np.abs(expected - tifffile.imread(io.BytesIO(plain))).mean() < 3
-    result, right = (pixels(decode(content)).astype(int) for content in (packed, plain))
-    assert np.abs(result - right).mean() < 5
+    result, correct = (pixels(decode(content)).astype(int) for content in (packed, plain))
+    assert np.abs(result - correct).mean() < 5
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
@@ -249,8 +249,8 @@ def test_fax_gives_its_pixels(compression, photometric, fill):
         more = {292: [page.tags[292].value]} if 292 in page.tags else {}
         reverse = [strip.translate(REVERSED) for strip in data]
         content = write(form, np.asarray(image)[..., None], more, segments=reverse)
-    right = np.asarray(image.convert("RGB"))
-    assert np.array_equal(pixels(decode(content)), right)
+    correct = np.asarray(image.convert("RGB"))
+    assert np.array_equal(pixels(decode(content)), correct)
 
 
 @pytest.mark.parametrize("compression", ENCODERS)
@@ -285,8 +285,8 @@ def test_subsampled_ycbcr_keeps_its_colours_or_is_refused(across_down, compressi
         assert "YCbCr" in str(error)
         return
     whole = chroma.repeat(down, 0).repeat(across, 1)[: size[1], : size[0]]
-    right = Image.fromarray(np.dstack([bright, whole]), "YCbCr").convert("RGB")
-    assert np.abs(pixels(decode(content)).astype(int) - np.asarray(right)).max() <= 2
+    correct = Image.fromarray(np.dstack([bright, whole]), "YCbCr").convert("RGB")
+    assert np.abs(pixels(decode(content)).astype(int) - np.asarray(correct)).max() <= 2
 
 
 @pytest.mark.parametrize("planar", [1, 2])
@@ -310,13 +310,13 @@ def test_palette_with_an_extra_sample_keeps_its_colours(extra):
 
 def test_lab_gives_the_same_pixels_in_all_layouts():
     samples = draw(Form("u8", LAB))
-    right = pixels(decode(write(Form("u8", LAB), samples)))
+    correct = pixels(decode(write(Form("u8", LAB), samples)))
     for order, compression, predictor, segments in itertools.product(
         "<>", ENCODERS, (1, 2), SEGMENTS
     ):
         form = Form("u8", LAB, (), order, compression, predictor, **segments)
         if is_sensible(form):
-            assert np.array_equal(pixels(decode(write(form, samples))), right), form
+            assert np.array_equal(pixels(decode(write(form, samples))), correct), form
 
 
 def test_inks_of_a_jpeg_in_a_tiff_are_not_inverted():
