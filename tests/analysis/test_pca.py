@@ -279,7 +279,7 @@ def test_spark_replaces_a_table_only_on_request(
 
 
 @pytest.mark.spark
-def test_spark_writes_to_a_hadoop_file_system_and_replaces_only_a_table_and_only_on_request(
+def test_spark_on_hadoop_replaces_only_a_table_and_only_on_request(
     source: FeatureTable, tmp_path: Path, spark: SparkSession, remote: str
 ) -> None:
     from pomona.spark.pca import project_on_spark

@@ -23,7 +23,7 @@ def state_of(encoder: Encoder, writer: Any, folder: Path) -> RunState:
     return RunState(job, writer, workers=1)
 
 
-def test_an_image_that_ended_a_process_is_retried_alone_even_after_one_that_never_started(
+def test_a_suspect_is_retried_alone_even_after_a_process_that_never_started(
     encoder: Encoder, tmp_path: Path
 ) -> None:
     files = [ImageFile(f"/p/{number}.png", 1, 1) for number in range(3)]

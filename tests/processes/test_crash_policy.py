@@ -52,7 +52,7 @@ def test_a_process_that_ends_on_the_canary_is_included_in_the_reported_count():
     assert "SIGKILL" in message
 
 
-def test_processes_that_end_without_an_image_end_the_run_unless_rows_are_kept_in_between():
+def test_repeated_deaths_without_an_image_end_the_run_unless_rows_are_kept_in_between():
     policy = CrashPolicy(starts_in_a_row=3)
     for _ in range(2):
         policy.ended_over_no_image("memory is short")

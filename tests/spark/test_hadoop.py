@@ -206,7 +206,7 @@ def relabel(rows: HadoopTableStore, table: HeldTable) -> None:
 
 @pytest.mark.parametrize("moment", ["copies are written", "rows are gone", "rows are back"])
 @pytest.mark.parametrize("work", [merge, relabel])
-def test_a_kill_during_replacement_of_remote_part_files_neither_loses_nor_duplicates_rows(
+def test_a_kill_during_replacement_of_remote_part_files_keeps_each_row_once(
     spark: SparkSession,
     encoder: Encoder,
     pictures: Path,
@@ -271,7 +271,7 @@ def test_an_interrupted_rename_by_copy_does_not_block_later_writers(
     assert tables.read(tmp_path / "far").equals(before)
 
 
-def test_a_file_that_the_storage_fails_to_delete_stops_the_swap_before_rows_are_duplicated(
+def test_a_failed_delete_stops_the_swap_before_rows_are_duplicated(
     spark: SparkSession,
     encoder: Encoder,
     pictures: Path,

@@ -32,7 +32,7 @@ def _by_vector(table: str | Path) -> dict[float, str | None]:
     return dict(zip(result.vectors[:, 0].tolist(), result.labels, strict=True))
 
 
-def test_partitions_and_sinks_of_spark_are_readable_by_both_engines_and_not_appended_to(
+def test_both_engines_read_partitions_and_sinks_of_spark_but_do_not_append(
     spark: SparkSession, tmp_path: Path, remote: str, pictures: Path, encoder: Encoder
 ) -> None:
     flat = tables.write(tmp_path / "flat", VECTORS, LABELS, parts=5)

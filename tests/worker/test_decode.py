@@ -227,7 +227,7 @@ def test_broken_exif_never_fails_the_image(blob, start):
         assert decode(encode(picture(8, 8), "PNG", exif=exif)).width == 8
 
 
-def test_draft_scales_a_jpeg_to_no_less_than_the_requested_size_and_reports_the_stored_size():
+def test_draft_scales_a_jpeg_to_at_least_the_requested_size():
     content = encode(picture(800, 600), "JPEG")
     decoded = decode(content, draft=(150, 150))
     assert decoded.image.size == (200, 150)

@@ -238,7 +238,7 @@ def test_every_image_has_a_text_and_every_link_a_target(page: Path) -> None:
     assert all(attrs["href"][1:] in names for tag, attrs in read.tags if tag == "a")  # type: ignore[index]
 
 
-def test_a_deleted_image_is_reported_as_such(page: Path) -> None:
+def test_a_deleted_image_is_reported_as_missing(page: Path) -> None:
     assert "1 file can no longer be read: it has no picture here" in Read(page.read_text()).text
 
 
