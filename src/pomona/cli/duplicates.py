@@ -38,7 +38,7 @@ _SHEET_ROWS, _SHEET_COLUMNS = 100, 10
     show_default=True,
     help="Two images are near duplicates if the cosine of their vectors is this or more.",
 )
-@click.option("--exact", is_flag=True, help="Compare files only, not vectors.")
+@click.option("--exact", is_flag=True, help="Compare only files, not vectors.")
 @click.option(
     "--groups",
     type=click.IntRange(min=0),
@@ -89,7 +89,7 @@ def duplicates(
         check_picture(sheet)
     check_plot(plot)
     if exact and plot:
-        raise UsageError("--plot shows vectors, but --exact compares files only: leave one out")
+        raise UsageError("--plot needs vectors, but --exact compares only files: leave one out")
     with steps_bar() as step:
         found = find_duplicates(FeatureTable.at(table), None if exact else threshold, step)
     if plot:
@@ -115,7 +115,7 @@ def _write_sheet(file: Path, found: Duplicates, groups: int) -> None:
 
     shown = [*found.exact[:groups], *found.near[:groups]][:_SHEET_ROWS]
     if not shown:
-        say(f"no contact sheet: there are no groups to show ({file} is not written)")
+        say(f"note: there are no groups to show, so {file} is not written")
         return
     rows = []
     for group in shown:

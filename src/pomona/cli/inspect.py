@@ -62,7 +62,7 @@ def inspect(
     if as_csv and not failed:
         raise click.UsageError("--csv prints failed files: add --failed")
     if as_csv and as_json:
-        raise click.UsageError("--csv and --json are two output formats: leave one out")
+        raise click.UsageError("--csv and --json are both output formats: give one of them")
     results_follow()
     where = FeatureTable.at(table)
     if failed:

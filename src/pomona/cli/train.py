@@ -106,10 +106,10 @@ def train(
     from pomona.table.feature_table import check_output
 
     if split is not None and test_share is not None:
-        raise click.UsageError("--split says which images to test on: leave --test-share out")
+        raise click.UsageError("--split already chooses the test images: leave --test-share out")
     if plot is not None:
         if test_share == 0:
-            raise click.UsageError("--plot draws what a test finds: leave --test-share 0 out")
+            raise click.UsageError("--plot draws the result of a test: leave --test-share 0 out")
         check_plot(Path(plot))
     check_output(Path(output))
     with steps_bar() as progress:
