@@ -204,7 +204,7 @@ def test_a_file_that_is_both_zip_and_hdf5_is_inspected_as_keras_reads_it(tmp_pat
 @pytest.mark.parametrize("kind", ["TFSMLayer", "TorchModuleWrapper", "StringLookup"])
 def test_layers_that_read_other_files_are_refused(tmp_path: Path, kind: str) -> None:
     path = configured(tmp_path / "a.keras", class_name=kind)
-    with pytest.raises(EncoderError, match=f"'{kind}', which uses more than the file itself"):
+    with pytest.raises(EncoderError, match=f"'{kind}', which accesses things outside the file"):
         load_model(path, trust=False)
 
 

@@ -108,7 +108,7 @@ def encoder_for(encoder: Encoder | str | os.PathLike[str]) -> Encoder:
 
 
 def is_network(encoder: str | os.PathLike[str]) -> bool:
-    """Return whether this names a network, or its file, and not the file of an encoder."""
+    """Return whether this is the name or file of a network, not an encoder file."""
     name = os.fspath(encoder)
     path = Path(name)
     if name in CARDS or path.suffix.lower() in FORMATS or path.is_dir():
@@ -125,10 +125,10 @@ def is_network_file(model: str | os.PathLike[str]) -> bool:
 
 def is_part_of_network(path: Path, network: str | os.PathLike[str]) -> bool:
     """Return whether writing to `path` would replace a file of a network or of its weights."""
-    given = Path(local_path(os.fspath(network)))
-    if not (path.exists() and given.exists()):
+    network_path = Path(local_path(os.fspath(network)))
+    if not (path.exists() and network_path.exists()):
         return False
-    parts = (*network_files(given), *cards_beside(given))
+    parts = (*network_files(network_path), *cards_beside(network_path))
     return any(part.exists() and part.samefile(path) for part in parts)
 
 
@@ -139,11 +139,11 @@ def _request(
     trust: bool,
     runtime: str,
 ) -> dict[str, Any]:
-    """Return the request after a first check: no process is started for an unknown name."""
+    """Return the request after checking the name, so that an unknown one starts no process."""
     if not is_network_file(model):
         card = find_card(os.fspath(model))
         if runtime != "openvino":
-            raise EncoderError(f"`runtime` {runtime} is for .onnx files, which {model} is not")
+            raise EncoderError(f"`runtime` {runtime} requires an .onnx file, got {model}")
         check_here(weights or "", "`weights`", EncoderError)
         return {
             "model": card.name,
@@ -156,16 +156,16 @@ def _request(
         path = path.resolve()  # `.` and `..` are not names to show
     file_format(path)
     if weights is not None:
-        raise EncoderError(f"{path} is a network with weights of its own: leave `weights` out")
-    told = with_card(path, settings).to_json()
-    return {"file": str(path), "settings": told, "trust": trust, "runtime": runtime}
+        raise EncoderError(f"{path} contains its own weights: leave `weights` out")
+    known_settings = with_card(path, settings).to_json()
+    return {"file": str(path), "settings": known_settings, "trust": trust, "runtime": runtime}
 
 
 def _identity(request: dict[str, Any]) -> dict[str, Any]:
-    """Return everything that decides the encoder of a request."""
+    """Return everything that determines the encoder built for a request."""
     if "file" in request:
         content = {"file": _content(Path(request["file"])), "runtime": request["runtime"]}
-        content["trust"] = request["trust"]  # else the cache would serve it without `trust`
+        content["trust"] = request["trust"]  # otherwise the cache would return it without `trust`
     else:
         content = {"model": request["model"], "weights": _weights_identity(request)}
     return {
@@ -190,24 +190,24 @@ def _weights_identity(request: dict[str, Any]) -> str:
     if path.suffix == ".keras":
         raise EncoderError(f"{weights} is a whole network: give it instead of the network's name")
     if not path.is_file():
-        lacks = "it is a folder" if path.is_dir() else "no such file"
+        problem = "it is a folder" if path.is_dir() else "no such file"
         raise EncoderError(
-            f"cannot read weights {weights!r} ({lacks}): give 'imagenet', 'drawn', a "
+            f"cannot read weights {weights!r} ({problem}): give 'imagenet', 'drawn', a "
             "Keras weights file, or 'untrained:SEED'"
         )
     return _content(path)
 
 
 def _content(path: Path) -> str:
-    """Return name and SHA-256 of the files of a network or of its weights.
+    """Return the name and SHA-256 of the files of a network or of its weights.
 
     The table's provenance contains the name, so the name is part of the result.
     """
     try:
         return f"{as_text(path.name)} {content_digest(path)}"
     except OSError as error:
-        lacking = error.filename or path
-        raise EncoderError(f"cannot read {lacking}: {error.strerror or error}") from error
+        unreadable = error.filename or path
+        raise EncoderError(f"cannot read {unreadable}: {error.strerror or error}") from error
 
 
 def _ask(request: dict[str, Any]) -> dict[str, Any]:

@@ -62,8 +62,8 @@ def reply(answer: Callable[[Request], dict[str, Any]]) -> None:
     os.dup2(2, 1)
     warnings.simplefilter("ignore")
     try:
-        told = answer(request)
+        response = answer(request)
     except EncoderError as error:
-        told = {"error": str(error)}
-    json.dump(told, out)
+        response = {"error": str(error)}
+    json.dump(response, out)
     out.close()

@@ -1,7 +1,7 @@
 """Encoders that this machine has built: by request, and by fingerprint.
 
 encoders/<digest of a request>.encoder     the encoder that was built for the request
-encoders/made-<fingerprint>.encoder        the encoder that made a table; a link to the same file
+encoders/made-<fingerprint>.encoder        a link to it, for finding the encoder of a table
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
 
 def cached(name: str) -> Encoder | None:
-    """Return the cached encoder with this name; None if there is none that can be read."""
+    """Return the cached encoder with this name; None if it is missing or unreadable."""
     try:
         path = cache_folder("encoders") / name
         return Encoder.load(path) if path.is_file() else None
@@ -42,9 +42,9 @@ def cached_by_fingerprint(fingerprint: str) -> Encoder | None:
         return None  # a table from another source may contain anything
     with suppress(OSError):
         folder = cache_folder("encoders")
-        made = folder / _made(fingerprint)
-        others = (path for path in sorted(folder.glob("*.encoder")) if path != made)
-        for path in filter(Path.is_file, (made, *others)):
+        link = folder / _link_name(fingerprint)
+        others = (path for path in sorted(folder.glob("*.encoder")) if path != link)
+        for path in filter(Path.is_file, (link, *others)):
             with suppress(EncoderError):
                 found = Encoder.load(path)
                 if found.fingerprint == fingerprint:
@@ -62,16 +62,16 @@ def keep(encoder: Encoder, name: str | None = None) -> None:
     try:
         folder = cache_folder("encoders")
         folder.mkdir(parents=True, exist_ok=True)
-        made = folder / _made(encoder.fingerprint)
+        link = folder / _link_name(encoder.fingerprint)
         if name is None:
-            encoder.save(made)
+            encoder.save(link)
             return
         encoder.save(folder / name)
-        made.unlink(missing_ok=True)
-        os.link(folder / name, made)
+        link.unlink(missing_ok=True)
+        os.link(folder / name, link)
     except (OSError, EncoderError) as error:
         _log.info("cannot cache the encoder for the next time: %s", error)
 
 
-def _made(fingerprint: str) -> str:
+def _link_name(fingerprint: str) -> str:
     return f"made-{fingerprint}.encoder"

@@ -14,7 +14,7 @@ __all__ = ["as_text", "content_digest", "network_files", "varint"]
 _CHUNK_BYTES = 2**20
 _DEEPEST = 64  # graphs within graphs
 
-# Where an ONNX file has tensors: message -> number of a field -> message within (onnx.proto).
+# Paths to the tensors of an ONNX file: message -> field number -> nested message (onnx.proto).
 _MODEL, _GRAPH, _NODE, _ATTRIBUTE, _TENSOR, _SPARSE, _ENTRY, _FUNCTION, _TRAINING = range(9)
 _WITHIN: dict[int, dict[int, int]] = {
     _MODEL: {7: _GRAPH, 20: _TRAINING, 25: _FUNCTION},
@@ -37,7 +37,7 @@ def content_digest(path: Path) -> str:
     """Return the SHA-256 over the content of all files of a network.
 
     Raises:
-        OSError: a file cannot be read; the error has its name.
+        OSError: a file cannot be read; the error names it.
         EncoderError: an ONNX file is damaged, or refers to a file outside its folder.
     """
     digest = hashlib.sha256()
@@ -101,7 +101,7 @@ def _locations(message: memoryview, kind: int, depth: int = 0) -> Iterator[str]:
 
 
 def _parts_of(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Yield number and bytes of each field with a length in a protobuf message.
+    """Yield the number and bytes of each length-delimited field of a protobuf message.
 
     Raises:
         IndexError: the message is cut short.
@@ -121,11 +121,11 @@ def _parts_of(message: memoryview) -> Iterator[tuple[int, memoryview]]:
         elif tag & 7 in (1, 5):
             at += 8 if tag & 7 == 1 else 4
         else:
-            raise ValueError("a kind of field that ONNX does not have")
+            raise ValueError("a field type that ONNX does not use")
 
 
 def varint(message: memoryview, at: int) -> tuple[int, int]:
-    """Return a number in protobuf's encoding, and where it ends."""
+    """Return a number in protobuf's encoding, and the index after it."""
     value = 0
     for shift in range(0, 70, 7):
         byte = message[at]

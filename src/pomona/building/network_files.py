@@ -73,7 +73,7 @@ def build(
 
     if runtime == "onnxruntime":
         if file_format(path) != "onnx":
-            raise EncoderError(f"`runtime` onnxruntime is for .onnx files, which {path} is not")
+            raise EncoderError(f"`runtime` onnxruntime requires an .onnx file, got {path}")
         return onnx_files.build(path, settings)
     if file_format(path) == "keras":
         return model_files.build(path, settings, trust)

@@ -99,18 +99,18 @@ class NetworkSettings:
                 content = file.read(_LARGEST_CARD + 1)
             if len(content) > _LARGEST_CARD:
                 raise EncoderError(f"the card {path} is larger than {_LARGEST_CARD} bytes")
-            told = tomllib.loads(content.decode("utf-8-sig"))
+            values = tomllib.loads(content.decode("utf-8-sig"))
         except OSError as error:
             raise EncoderError(f"cannot read the card {path}: {error.strerror}") from error
         except (ValueError, RecursionError) as error:  # TOML's and UTF-8's; brackets in brackets
             raise EncoderError(f"the card {path} is not valid TOML: {error}") from error
-        known = [field.name for field in fields(cls)]
-        if unknown := sorted(set(told) - set(known)):
+        keys = [field.name for field in fields(cls)]
+        if unknown := sorted(set(values) - set(keys)):
             raise EncoderError(
-                f"the card {path} has the key {unknown[0]!r}, expected {', '.join(known)}"
+                f"the card {path} has the key {unknown[0]!r}, expected {', '.join(keys)}"
             )
         try:
-            return cls(**told)
+            return cls(**values)
         except EncoderError as error:
             raise EncoderError(f"the card {path}: {error}") from error
 
@@ -132,11 +132,11 @@ class NetworkSettings:
 
         Scale, mean and standard deviation belong together: they come from one of the two.
         """
-        base = replace(other, scale=None, mean=None, std=None) if self.tells_arithmetic else other
+        base = replace(other, scale=None, mean=None, std=None) if self.has_arithmetic else other
         return NetworkSettings(**{**base.to_json(), **self.to_json()})
 
     @property
-    def tells_arithmetic(self) -> bool:
+    def has_arithmetic(self) -> bool:
         """Return whether scale, mean or std is specified."""
         return any(value is not None for value in (self.scale, self.mean, self.std))
 
@@ -149,7 +149,7 @@ class NetworkSettings:
             changed["resize"] = self.resize
         if self.channel_order is not None:
             changed["channel_order"] = self.channel_order
-        if self.tells_arithmetic:
+        if self.has_arithmetic:
             scale = 1.0 if self.scale is None else self.scale
             changed["mean"] = tuple(value / scale for value in self.mean or (0.0,) * 3)
             changed["std"] = tuple(value / scale for value in self.std or (1.0,) * 3)

@@ -110,7 +110,7 @@ def test_a_quantized_network_is_recorded_as_quantized(tmp_path: Path, runtime: s
     encoder = encoder_from(path, UNIT, runtime=runtime)
     assert encoder.precision == "int8"
     assert convert_encoder(encoder, "f32") is encoder  # what a command without --precision requests
-    with pytest.raises(EncoderError, match="is of int8 already"):
+    with pytest.raises(EncoderError, match="already has precision int8"):
         convert_encoder(encoder, "bf16")
 
 

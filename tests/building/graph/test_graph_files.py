@@ -174,7 +174,7 @@ def test_a_file_that_is_not_a_network_is_refused(tmp_path: Path, name: str, mess
 
 
 def test_weights_for_a_whole_network_are_refused() -> None:
-    with pytest.raises(EncoderError, match="weights of its own"):
+    with pytest.raises(EncoderError, match="contains its own weights"):
         build.build_encoder(FILES / "transfer.keras", "imagenet")
 
 

@@ -200,7 +200,7 @@ def test_onnx_runtime_extracts_a_table(tmp_path: Path, pictures: Path) -> None:
 
 @pytest.mark.parametrize("model", ["mobilenet_v2", str(FILES / "transfer.keras")])
 def test_onnx_runtime_requires_an_onnx_file(model: str) -> None:
-    with pytest.raises(EncoderError, match="`runtime` onnxruntime is for .onnx files"):
+    with pytest.raises(EncoderError, match="`runtime` onnxruntime requires an .onnx file"):
         build.build_encoder(model, runtime="onnxruntime")
 
 
@@ -256,7 +256,7 @@ def test_a_network_whose_integer_type_cannot_hold_pixels_is_refused(
     tmp_path: Path, runtime: str
 ) -> None:
     network_with_integer_input(tmp_path / "fruit.onnx", "int8")
-    with pytest.raises(EncoderError, match="which does not hold pixels 0..255"):
+    with pytest.raises(EncoderError, match="which cannot represent pixels 0..255"):
         encoder_from(tmp_path / "fruit.onnx", NetworkSettings(scale=1), runtime=runtime)
 
 
@@ -317,7 +317,7 @@ def test_a_layout_that_contradicts_the_input_is_refused(tmp_path: Path, runtime:
     )
     settings = NetworkSettings(scale=1, size=32)
     assert encoder_from(path, settings, runtime=runtime).dimension == 3
-    with pytest.raises(EncoderError, match=r"\[None, 3, None, None\]: not NHWC"):
+    with pytest.raises(EncoderError, match=r"\[None, 3, None, None\], which is not NHWC"):
         encoder_from(path, settings.over(NetworkSettings(layout="NHWC")), runtime=runtime)
 
 
@@ -340,5 +340,5 @@ def test_an_opset_too_old_for_onnx_runtime_is_refused_and_openvino_is_suggested(
     model = onnx.load(tmp_path / "fruit.onnx")
     model.opset_import[0].version = 6
     onnx.save(model, tmp_path / "fruit.onnx")
-    with pytest.raises(EncoderError, match="is of opset 6, .*: use `runtime` openvino"):
+    with pytest.raises(EncoderError, match="uses opset 6, .*: use `runtime` openvino"):
         encoder_from(tmp_path / "fruit.onnx", UNIT, runtime="onnxruntime")

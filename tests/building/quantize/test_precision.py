@@ -225,7 +225,7 @@ def test_a_processor_that_would_compute_bf16_in_float32_is_refused(
 
 
 def test_a_precision_from_a_later_version_is_refused(encoder: Encoder) -> None:
-    with pytest.raises(EncoderError, match="precision 'f4', this Pomona computes f32, bf16, int8"):
+    with pytest.raises(EncoderError, match="precision 'f4', this version computes f32, bf16, int8"):
         OpenVinoRuntime(replace(encoder, precision="f4"))
 
 
@@ -240,7 +240,9 @@ def test_float32_vectors_do_not_pass_the_int8_gate(encoder: Encoder, int8: Encod
 
 
 def test_an_encoder_of_lower_precision_cannot_be_converted_again(lowered: Encoder) -> None:
-    with pytest.raises(EncoderError, match=f"is of {lowered.precision} already, expected f32"):
+    with pytest.raises(
+        EncoderError, match=f"already has precision {lowered.precision}, expected f32"
+    ):
         convert_encoder(lowered, "bf16")
 
 

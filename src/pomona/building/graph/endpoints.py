@@ -21,16 +21,16 @@ from pomona.runtime.registry import runtime_for
 
 __all__ = [
     "attach_probes",
+    "check_integer_types",
     "did_you_mean",
     "flattened",
     "prepend_preprocessing",
     "refuse_map",
-    "refuse_whole_numbers",
     "serialized",
     "with_output",
 ]
 
-# By OpenVINO's names and by ONNX'.
+# Number types, by their names in OpenVINO and in ONNX.
 _UNSIGNED = {"u8", "uint8", "u16", "uint16", "u32", "uint32", "u64", "uint64"}
 _SIGNED = {"i16", "int16", "i32", "int32", "i64", "int64"}
 
@@ -73,7 +73,7 @@ def prepend_preprocessing(model: Any, preprocessing: Preprocessing, layout: str)
 
 
 def _take_first_channel(model: Any, preprocessing: Preprocessing) -> None:
-    """Make a model of one channel take three."""
+    """Let a network of one channel take three."""
     openvino = import_openvino()
     from openvino import opset8
 
@@ -87,39 +87,40 @@ def _take_first_channel(model: Any, preprocessing: Preprocessing) -> None:
     model.validate_nodes_and_infer_types()
 
 
-def refuse_whole_numbers(
-    path: Path, taken: str | None, given: str | None, preprocessing: Preprocessing
+def check_integer_types(
+    path: Path, input_type: str | None, output_type: str | None, preprocessing: Preprocessing
 ) -> None:
-    """Refuse integers if pixels would be cut off, or if the output is quantized.
+    """Refuse an integer input that cannot represent the pixels, and a quantized output.
 
     Args:
         path: the name of the network, for errors.
-        taken: the number type of its input if that is an integer type: `u8`, `i64`.
-        given: the number type of its output if that is an integer type.
+        input_type: the type of its input if that is an integer type: `u8`, `i64`.
+        output_type: the type of its output if that is an integer type.
         preprocessing: the preprocessing of its input.
 
     Raises:
-        EncoderError: the type of the input does not hold the preprocessed pixels; or the output has
-            integers, which stand for other numbers by a scale and a zero point.
+        EncoderError: the input type cannot represent the preprocessed pixels; or the output has
+            integers, which need a scale and a zero point.
     """
-    if given:
+    if output_type:
         raise EncoderError(
-            f"{path} returns integers ({given}), as quantized networks do, and features are "
-            "floats: name another layer with `layer`, or convert it with float input and output"
+            f"{path} returns integers ({output_type}), as quantized networks do, and features are "
+            "floats: choose another layer with `layer`, or convert it with float input and output"
         )
-    if taken is None:
+    if input_type is None:
         return
-    if taken not in _UNSIGNED | _SIGNED:
+    if input_type not in _UNSIGNED | _SIGNED:
         raise EncoderError(
-            f"{path} takes {taken}, which does not hold pixels 0..255: convert it with uint8 or "
-            "float input"
+            f"{path} takes {input_type}, which cannot represent pixels 0..255: convert it with "
+            "uint8 or float input"
         )
-    below_zero = taken in _SIGNED  # unsigned numbers would wrap around
-    held = all(mean == (round(mean) if below_zero else 0) for mean in preprocessing.mean)
-    if not (held and all(std == 1 for std in preprocessing.std)):
+    is_signed = input_type in _SIGNED  # unsigned numbers would wrap around
+    fits = all(mean == (round(mean) if is_signed else 0) for mean in preprocessing.mean)
+    if not (fits and all(std == 1 for std in preprocessing.std)):
         raise EncoderError(
-            f"{path} takes integers ({taken}), which do not hold pixels after this preprocessing: "
-            f"give `scale` 1, no `std`, and {'an integer' if below_zero else 'no'} `mean`"
+            f"{path} takes integers ({input_type}), which cannot represent pixels after this "
+            f"preprocessing: give `scale` 1, no `std`, and "
+            f"{'an integer' if is_signed else 'no'} `mean`"
         )
 
 
@@ -194,10 +195,10 @@ def attach_probes(encoder: Encoder) -> Encoder:
     return replace(encoder, probes=vectors.astype("<f4").tobytes())
 
 
-def did_you_mean(name: str, known: Any) -> str:
+def did_you_mean(name: str, names: Any) -> str:
     """Return the end of a sentence that suggests similar names, or lists the last few."""
-    known = list(known)
-    close = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
+    names = list(names)
+    close = difflib.get_close_matches(name, names, n=4, cutoff=0.5)
     if close:
         return f": did you mean {', '.join(close)}?"
-    return f"; the last ones are {', '.join(known[-4:])}"
+    return f"; the last ones are {', '.join(names[-4:])}"

@@ -27,7 +27,7 @@ __all__ = [
 
 _CHANNELS = (3, 1)  # RGB, grey
 
-Sides = list[int | None]  # a shape: None for a side that is not fixed, empty if its rank is not
+Sides = list[int | None]  # a shape: None for a side that is not fixed; empty if its rank is not
 
 
 def needed_preprocessing(
@@ -49,7 +49,7 @@ def needed_preprocessing(
     Raises:
         EncoderError: the arithmetic is not specified; the message shows how to specify it.
     """
-    if not settings.tells_arithmetic:
+    if not settings.has_arithmetic:
         raise EncoderError(
             f"{path} does not record the preprocessing of its input: give `scale`, `mean` and "
             "`std` (input = (pixel * scale - mean) / std, pixels 0..255), or write them into "
@@ -92,12 +92,12 @@ _FORMAT_NAMES = {".onnx": "ONNX", ".tflite": "TensorFlow Lite", ".xml": "OpenVIN
 def architecture(path: Path, sides: Sides, layout: str, signature: str | None = None) -> str:
     """Return the format of a network, and its layout and signature if the user specified them.
 
-    The encoder records this beside the digest of the file.
+    The encoder records this next to the digest of the file.
     """
-    known = "TensorFlow SavedModel" if path.is_dir() else _FORMAT_NAMES[path.suffix.lower()]
+    text = "TensorFlow SavedModel" if path.is_dir() else _FORMAT_NAMES[path.suffix.lower()]
     if signature not in (None, DEFAULT):
-        known += f", signature {signature}"
-    return known if _layouts_shown(sides) == [layout] else f"{known}, {layout}"
+        text += f", signature {signature}"
+    return text if _layouts_shown(sides) == [layout] else f"{text}, {layout}"
 
 
 def refuse_signature(path: Path, signature: str | None) -> None:
@@ -117,7 +117,7 @@ def image_layout(sides: Sides, path: Path, settings: NetworkSettings) -> str:
     """Return the layout of a network's input, NCHW or NHWC, from its shape and the settings.
 
     Raises:
-        EncoderError: there are neither three channels nor one, or both layouts are possible.
+        EncoderError: the input has neither 3 channels nor 1, or both layouts are possible.
     """
     possible = [
         layout for layout in LAYOUTS if not sides or sides[layout.index("C")] in (*_CHANNELS, None)
@@ -127,7 +127,9 @@ def image_layout(sides: Sides, path: Path, settings: NetworkSettings) -> str:
     shown = _layouts_shown(sides)
     if settings.layout is not None:
         if settings.layout not in (shown or possible):
-            raise EncoderError(f"{path} takes an input of shape {sides}: not {settings.layout}")
+            raise EncoderError(
+                f"{path} takes an input of shape {sides}, which is not {settings.layout}"
+            )
         return settings.layout
     if len(shown) == 1:
         return shown[0]
@@ -138,7 +140,7 @@ def image_layout(sides: Sides, path: Path, settings: NetworkSettings) -> str:
 
 
 def refuse_channels(path: Path, sides: Sequence[int | None]) -> NoReturn:
-    """Refuse a network that takes other images than Pomona has.
+    """Refuse a network whose input is neither RGB nor grey.
 
     Raises:
         EncoderError: always.
@@ -162,7 +164,7 @@ def image_size(sides: Sides, layout: str, path: Path, settings: NetworkSettings)
     """Return height and width of a network's input, from its shape and the settings.
 
     Raises:
-        EncoderError: neither has them.
+        EncoderError: neither the shape nor the settings fix them.
     """
     height, width = ((sides or [None] * 4)[layout.index(axis)] for axis in "HW")
     if settings.size is not None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from pomona.building.file_digest import as_text, content_digest
 from pomona.building.graph.classifier_head import check_end, in_onnx
-from pomona.building.graph.endpoints import attach_probes, refuse_map, refuse_whole_numbers
+from pomona.building.graph.endpoints import attach_probes, check_integer_types, refuse_map
 from pomona.building.graph.image_input import (
     architecture,
     image_layout,
@@ -65,11 +65,11 @@ def build(path: Path, settings: NetworkSettings) -> Encoder:
     import onnx
 
     refuse_signature(path, settings.signature)
-    digest = content_digest(path)  # also checks where its arrays are
+    digest = content_digest(path)  # also checks that its arrays are in its folder
     try:
         model = onnx.load(path)
         _check(model)
-    except Exception as error:  # protobuf's, ONNX' and the system's
+    except Exception as error:  # protobuf, ONNX and the system raise different ones
         raise EncoderError(
             f"ONNX {onnx.__version__} cannot read {path}: {one_line(error)}; is the file complete?"
         ) from error
@@ -89,9 +89,9 @@ def build(path: Path, settings: NetworkSettings) -> Encoder:
     prepend_preprocessing(model, image, preprocessing, layout, only_one=only_one)
     if model.ByteSize() > _LARGEST:
         raise EncoderError(f"{path} is larger than 2 GB with its arrays: use `runtime` openvino")
-    given = _given_for_one_image(model, output, preprocessing, path)
-    refuse_whole_numbers(path, _whole(image), _whole_array(given), preprocessing)
-    refuse_map(given.shape, path, settings.layer)
+    sample = _output_for_one_image(model, output, preprocessing, path)
+    check_integer_types(path, _integer_type(image), _integer_type_of(sample), preprocessing)
+    refuse_map(sample.shape, path, settings.layer)
     encoder = attach_probes(
         Encoder(
             model=as_text(path.name),
@@ -100,7 +100,7 @@ def build(path: Path, settings: NetworkSettings) -> Encoder:
             weights_sha256=digest,
             preprocessing=preprocessing,
             output=output,
-            dimension=given.size,
+            dimension=sample.size,
             precision="int8" if _is_quantized(model) else "f32",
             runtime="onnxruntime",
             graph=model.SerializeToString(),
@@ -124,7 +124,7 @@ def _is_same_in_batches(encoder: Encoder) -> bool:
     images = {session.get_inputs()[0].name: probe_images(spec.height, spec.width)}
     try:
         together = session.run(None, images)[0]
-    except Exception:  # noqa: BLE001 - ONNX Runtime's are not of one kind, and each says no
+    except Exception:  # noqa: BLE001 - ONNX Runtime has no common base class
         return False
     if together.shape != alone.shape:
         return False
@@ -145,7 +145,7 @@ def _check_version(model: Any, path: Path) -> None:
     for used in model.opset_import:
         if used.domain in ("", "ai.onnx") and used.version < _OLDEST_OPSET:
             raise EncoderError(
-                f"{path} is of opset {used.version}, and ONNX Runtime needs {_OLDEST_OPSET} or "
+                f"{path} uses opset {used.version}, but ONNX Runtime needs {_OLDEST_OPSET} or "
                 "later: use `runtime` openvino"
             )
 
@@ -194,7 +194,7 @@ def _sides(value: Any) -> list[int | None]:
     return [side.dim_value or None for side in value.type.tensor_type.shape.dim]
 
 
-def _given_for_one_image(
+def _output_for_one_image(
     model: Any, output: str, preprocessing: Preprocessing, path: Path
 ) -> NDArray[Any]:
     """Return the network's own output, before it is flattened, by running it once."""
@@ -202,29 +202,29 @@ def _given_for_one_image(
 
     both = ModelProto()
     both.CopyFrom(model)
-    both.graph.output.append(ValueInfoProto(name=output))  # of whatever kind of number it is
+    both.graph.output.append(ValueInfoProto(name=output))  # of any number type
     session = new_session(both.SerializeToString(), f"of {path}")
     image = np.zeros((1, preprocessing.height, preprocessing.width, 3), np.uint8)
     try:
-        given: NDArray[Any] = session.run([output], {"pomona_pixels": image})[0]
-    except Exception as error:  # ONNX Runtime's are not of one kind
+        vector: NDArray[Any] = session.run([output], {"pomona_pixels": image})[0]
+    except Exception as error:  # ONNX Runtime has no common base class
         raise EncoderError(
             f"{path} cannot take one image of {preprocessing.height}x{preprocessing.width}: "
             f"{one_line(error)}"
         ) from error
-    if given.ndim < 1 or len(given) != 1:
+    if vector.ndim < 1 or len(vector) != 1:
         raise EncoderError(
-            f"{path} has an output of shape {given.shape} for one image, expected one vector: "
-            "name another layer with `layer`"
+            f"{path} has an output of shape {vector.shape} for one image, expected one vector: "
+            "choose another layer with `layer`"
         )
-    return given
+    return vector
 
 
 def _kind(image: Any) -> int:
     return int(image.type.tensor_type.elem_type)
 
 
-def _whole(image: Any) -> str | None:
+def _integer_type(image: Any) -> str | None:
     """Return the number type of an input if it is an integer type."""
     from onnx import TensorProto
 
@@ -239,5 +239,5 @@ def _is_quantized(model: Any) -> bool:
     )
 
 
-def _whole_array(given: NDArray[Any]) -> str | None:
-    return None if given.dtype.kind == "f" else str(given.dtype)
+def _integer_type_of(array: NDArray[Any]) -> str | None:
+    return None if array.dtype.kind == "f" else str(array.dtype)

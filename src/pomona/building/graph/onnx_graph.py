@@ -20,24 +20,24 @@ _ORDERS = {"RGB": [0, 1, 2], "BGR": [2, 1, 0], "grey": [0]}  # the three of grey
 def cut_at_output(model: Any, image: str, path: Path, settings: NetworkSettings) -> str:
     """Remove all outputs but one, and return its name."""
     outputs = [output.name for output in model.graph.output]
-    made = [name for node in model.graph.node for name in node.output if name]
+    names = [name for node in model.graph.node for name in node.output if name]
     name = settings.layer
     if name is None and len(outputs) > 1:
         raise EncoderError(
             f"{path} has {len(outputs)} outputs ({', '.join(outputs)}), expected one vector for "
             "each image: name one, or a layer, with `layer`"
         )
-    if name is not None and name not in made:
-        raise EncoderError(f"{path} has no layer {name!r}{did_you_mean(name, made)}")
+    if name is not None and name not in names:
+        raise EncoderError(f"{path} has no layer {name!r}{did_you_mean(name, names)}")
     output = name or outputs[0]
-    if image not in _keep_what_makes(model.graph, output):
+    if image not in _remove_unneeded(model.graph, output):
         raise EncoderError(
-            f"{path} computes {output!r} without the image: name another layer with `layer`"
+            f"{path} computes {output!r} without the image: choose another layer with `layer`"
         )
     return output
 
 
-def _keep_what_makes(graph: Any, output: str) -> set[str]:
+def _remove_unneeded(graph: Any, output: str) -> set[str]:
     """Remove nodes and arrays that an output does not need. Return the names that it needs."""
     needed, kept = {output}, []
     for node in reversed(graph.node):
@@ -53,7 +53,7 @@ def _keep_what_makes(graph: Any, output: str) -> set[str]:
 
 
 def _read_by(node: Any) -> set[str]:
-    """Return the names of what a node reads, also within its branches and loops."""
+    """Return the names that a node reads, including those in its branches and loops."""
     names = set(node.input)
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):

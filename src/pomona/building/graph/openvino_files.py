@@ -11,10 +11,10 @@ from pomona.building.file_digest import as_text, content_digest
 from pomona.building.graph.classifier_head import check_end, in_openvino, tensor_name
 from pomona.building.graph.endpoints import (
     attach_probes,
+    check_integer_types,
     flattened,
     prepend_preprocessing,
     refuse_map,
-    refuse_whole_numbers,
     serialized,
     with_output,
 )
@@ -62,8 +62,8 @@ def build(path: Path, settings: NetworkSettings) -> Encoder:
             "image: name one, or a layer, with `layer`"
         )
     (output,) = map(tensor_name, network.outputs)
-    taken, given = _whole(network.input()), _whole(network.output())
-    refuse_whole_numbers(path, taken, given, preprocessing)
+    input_type, output_type = _integer_type(network.input()), _integer_type(network.output())
+    check_integer_types(path, input_type, output_type, preprocessing)
     try:
         graph = prepend_preprocessing(network, preprocessing, layout)
         _check_vector(graph, path, settings)
@@ -177,7 +177,7 @@ def _check_vector(graph: Any, path: Path, settings: NetworkSettings) -> None:
     sides = [1 if side.is_dynamic else side.get_length() for side in shape]
     if shape.is_dynamic or not sides or sides[0] != 1:
         raise EncoderError(
-            f"{path} has an output of shape {shape} for one image, expected one vector: name "
+            f"{path} has an output of shape {shape} for one image, expected one vector: choose "
             "another layer with `layer`"
         )
     refuse_map(sides, path, settings.layer)
@@ -191,7 +191,7 @@ def _sides(output: Any) -> Sides:
     return [None if side.is_dynamic else side.get_length() for side in shape]
 
 
-def _whole(port: Any) -> str | None:
+def _integer_type(port: Any) -> str | None:
     """Return the number type of an input or output if it is an integer type."""
     kind = port.get_element_type()
     return str(kind.to_string()) if kind.is_integral() else None
@@ -208,5 +208,5 @@ def _is_quantized(network: Any) -> bool:
 
 def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
-    return one_line((telling or lines or ["no reason given"])[-1])
+    specific = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
+    return one_line((specific or lines or ["no reason given"])[-1])

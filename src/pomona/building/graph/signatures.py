@@ -58,28 +58,30 @@ def chosen(path: Path, name: str | None) -> Iterator[Path]:
         EncoderError: there is no such signature, or it takes strings, such as the bytes of JPEGs;
             the message lists all signatures with their inputs.
     """
-    known = read_signatures(path)
-    told = name or (DEFAULT if DEFAULT in known else next(iter(known), None))
-    if told is None:
+    signatures = read_signatures(path)
+    signature = name or (DEFAULT if DEFAULT in signatures else next(iter(signatures), None))
+    if signature is None:
         yield path
         return
-    listed = "; ".join(f"{key} ({', '.join(map(str, known[key]))})" for key in sorted(known))
-    if told not in known:
-        raise EncoderError(f"{path} has no signature {told!r}: it has {listed}")
-    if any(tensor.kind == _STRING for tensor in known[told]):
+    listed = "; ".join(
+        f"{key} ({', '.join(map(str, signatures[key]))})" for key in sorted(signatures)
+    )
+    if signature not in signatures:
+        raise EncoderError(f"{path} has no signature {signature!r}: it has {listed}")
+    if any(tensor.kind == _STRING for tensor in signatures[signature]):
         raise EncoderError(
-            f"the signature {told!r} of {path} takes strings, such as the bytes of image files, "
+            f"the signature {signature!r} of {path} takes strings, such as the bytes of images, "
             "but Pomona passes decoded pixels: choose one that takes an image with `signature`, or "
             f"export the model with one; it has {listed}"
         )
-    if told == DEFAULT or len(known) == 1:
+    if signature == DEFAULT or len(signatures) == 1:
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="pomona-") as folder:
         for part in path.resolve().iterdir():
             if part.name != _FILE:
                 Path(folder, part.name).symlink_to(part)
-        Path(folder, _FILE).write_bytes(_renamed(_content(path), told))
+        Path(folder, _FILE).write_bytes(_renamed(_content(path), signature))
         yield Path(folder)
 
 
@@ -90,17 +92,17 @@ def read_signatures(path: Path) -> dict[str, list[_Tensor]]:
         EncoderError: the file is damaged.
     """
     try:
-        known = {}
+        signatures = {}
         for graph in _all(_content(path), _META_GRAPH):
             for entry in _all(graph, _SIGNATURE):
                 name, value = _text(entry), _first(entry, _VALUE)
                 if not name.startswith("__"):  # TensorFlow's own, such as __saved_model_init_op
-                    known[name] = [_tensor(each) for each in _all(value, _INPUTS)]
+                    signatures[name] = [_tensor(each) for each in _all(value, _INPUTS)]
     except (IndexError, ValueError) as error:
         raise EncoderError(
             f"cannot read {path}: not a SavedModel ({error}); is it complete?"
         ) from error
-    return known
+    return signatures
 
 
 def _content(path: Path) -> bytes:
@@ -111,10 +113,10 @@ def _content(path: Path) -> bytes:
 
 
 def _tensor(entry: bytes) -> _Tensor:
-    told = _first(entry, _VALUE)
-    kind = next((f.value for f in _fields(told) if f.number == _TYPE), 0)
+    info = _first(entry, _VALUE)
+    kind = next((f.value for f in _fields(info) if f.number == _TYPE), 0)
     sides = []
-    for dimension in _all(_first(told, _SHAPE), _DIMENSION):
+    for dimension in _all(_first(info, _SHAPE), _DIMENSION):
         size = next((f.value for f in _fields(dimension) if f.number == _SIZE), 0)
         sides.append(-1 if not isinstance(size, int) or size >= 2**63 else size)
     return _Tensor(_text(entry), kind if isinstance(kind, int) else 0, tuple(sides))
@@ -182,7 +184,7 @@ def _fields(message: bytes) -> Iterator[_Field]:
             length = 8 if tag & 7 == 1 else 4
             value, at = message[at : at + length], at + length
         else:
-            raise ValueError("a field of an unknown kind")
+            raise ValueError("a field of an unknown type")
         if at > len(message):
             raise IndexError("a field continues after the end")
         yield _Field(tag >> 3, message[start:at], value)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["antialiased_matrix", "bicubic_matrix", "nearest_indices", "resize_as_tensorflow"]
 
-_TABLE = 1024  # steps between two pixels that TensorFlow's kernel is tabulated in
+_TABLE = 1024  # steps between two pixels in TensorFlow's table of the kernel
 _A = -0.5  # of Keys' cubic: Keys, Cubic convolution interpolation, IEEE TASSP 29(6), 1981
 
 
@@ -68,7 +68,7 @@ def nearest_indices(old: int, new: int) -> NDArray[np.int64]:
 
 
 def bicubic_matrix(old: int, new: int) -> NDArray[np.float32]:
-    """How much of `old` pixels is in each of `new` ones: (new, old) float32, rows sum up to 1.
+    """Return the weights of `old` pixels in each of `new` ones: (new, old) float32, rows sum to 1.
 
     TensorFlow's `ResizeBicubic` with `half_pixel_centers`: Keys' cubic, tabulated, without pixels
     beyond the border.
@@ -82,11 +82,11 @@ def bicubic_matrix(old: int, new: int) -> NDArray[np.float32]:
         inside = (pixel >= 0) & (pixel < old)
         rows = np.flatnonzero(inside)
         matrix[rows, pixel[rows]] += _keys(far - step)[rows]
-    return _whole(matrix)
+    return _normalized(matrix)
 
 
 def antialiased_matrix(old: int, new: int, *, cubic: bool) -> NDArray[np.float32]:
-    """How much of `old` pixels is in each of `new` ones: (new, old) float32, rows sum up to 1.
+    """Return the weights of `old` pixels in each of `new` ones: (new, old) float32, rows sum to 1.
 
     TensorFlow's `ScaleAndTranslate` with antialiasing: a triangle, or Keys' cubic. It is as wide as
     a new pixel if that is larger than an old one.
@@ -94,11 +94,11 @@ def antialiased_matrix(old: int, new: int, *, cubic: bool) -> NDArray[np.float32
     ratio = old / new
     centres = (np.arange(new)[:, None] + 0.5) * ratio
     away = (np.arange(old) + 0.5 - centres) / max(ratio, 1.0)
-    return _whole(_keys(away) if cubic else np.maximum(1 - np.abs(away), 0.0))
+    return _normalized(_keys(away) if cubic else np.maximum(1 - np.abs(away), 0.0))
 
 
 def _keys(distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Keys' cubic, of distances in pixels."""
+    """Return Keys' cubic for distances in pixels."""
     x = np.abs(distance)
     near = ((_A + 2) * x - (_A + 3)) * x * x + 1
     wide = ((_A * x - 5 * _A) * x + 8 * _A) * x - 4 * _A
@@ -106,8 +106,8 @@ def _keys(distance: NDArray[np.float64]) -> NDArray[np.float64]:
     return kernel
 
 
-def _whole(matrix: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Rows that sum up to 1."""
+def _normalized(matrix: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Scale the rows so that each sums to 1."""
     scaled: NDArray[np.float32] = (matrix / matrix.sum(axis=1, keepdims=True)).astype(np.float32)
     return scaled
 

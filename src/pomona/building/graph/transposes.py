@@ -114,11 +114,11 @@ def _sink_padding(operation: Any) -> None:
 def _sink(operation: Any, inputs: Sequence[int], after: Axes | None = None) -> None:
     """Move an operation before the transposes of its inputs, and transpose its output instead.
 
-    Do nothing if its inputs are transposed in different ways.
+    This does nothing if its inputs are transposed in different ways.
 
     Args:
-        operation: one for which the order of its input's axes does not matter any more.
-        inputs: which of its inputs are tensors of that order.
+        operation: an operation that no longer depends on the order of its input's axes.
+        inputs: indices of its inputs that are transposed tensors.
         after: the transpose of its output, if it differs from that of its inputs.
     """
     from openvino import opset8
@@ -148,11 +148,11 @@ def _above(source: Any, axes: Axes) -> Any | None:
     shape = source.get_partial_shape()
     if shape.is_dynamic or len(shape) > len(axes):
         return None
-    sides = [1] * (len(axes) - len(shape)) + list(shape.to_shape())  # as broadcasting has it
+    sides = [1] * (len(axes) - len(shape)) + list(shape.to_shape())  # as in broadcasting
     numbers = _numbers(source)
     if numbers is not None:
         return _constant(numbers.reshape(sides).transpose(_inverse(axes)))
-    if sum(side > 1 for side in sides) <= 1:  # a scale for each channel: nothing to move around
+    if sum(side > 1 for side in sides) <= 1:  # a scale for each channel: no axes to reorder
         turned = [sides[axis] for axis in _inverse(axes)]
         return opset8.reshape(source, _constant(turned), special_zero=False).output(0)
     return None

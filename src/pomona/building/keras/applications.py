@@ -49,7 +49,7 @@ def build(model: str, weights: str, settings: NetworkSettings | None = None) -> 
     """
     card, settings = find_card(model), settings or NetworkSettings()
     if settings.layout is not None:
-        raise EncoderError(f"the layout of {model} is known: leave `layout` {settings.layout} out")
+        raise EncoderError(f"{model} has a fixed layout: leave `layout` {settings.layout} out")
     if settings.signature is not None:
         raise EncoderError(f"`signature` is for TensorFlow SavedModels, which {model} is not")
     preprocessing = settings.preprocessing(card.preprocessing)
@@ -193,17 +193,17 @@ def _check_normalization(
     for shape, values in zip(shapes, arrays, strict=True):
         if [name for name, _ in shape.arrays] == ["mean", "variance", "count"]:
             mean, variance = values[0], values[1]
-            told = np.concatenate([mean * 255, variance * 255])
+            actual = np.concatenate([mean * 255, variance * 255])
             if not np.allclose(
-                told, [*card.preprocessing.mean, *card.preprocessing.std], rtol=1e-3
+                actual, [*card.preprocessing.mean, *card.preprocessing.std], rtol=1e-3
             ):
                 raise EncoderError(
-                    f"{file} normalizes its input in a way of its own (mean {mean}, variance "
-                    f"{variance}), and the card of {card.name} has ImageNet's: build the encoder "
-                    "from the whole model, with its file in place of the network's name"
+                    f"{file} normalizes its input with mean {mean} and variance {variance}, but "
+                    f"the card of {card.name} has ImageNet's: build the encoder from the file of "
+                    "the whole model instead of the network's name"
                 )
 
 
 def _weights_name(weights: str) -> str:
-    known = weights in ("imagenet", DRAWN) or weights.startswith("untrained:")
-    return weights if known else as_text(Path(weights).name)
+    is_name = weights in ("imagenet", DRAWN) or weights.startswith("untrained:")
+    return weights if is_name else as_text(Path(weights).name)

@@ -37,13 +37,15 @@ def feature_tensor(flat: FlatNetwork, path: Path, layer: str | None) -> Any:
 
 def _named(flat: FlatNetwork, name: str, path: Path) -> Any:
     """Return the output tensor of the layer of that name."""
-    made = [tensor for s in flat.steps if s.layer.name == name for tensor in tensors_in(s.made)]
-    if len(made) == 1:
-        return made[0]
-    if made:
+    outputs = [
+        tensor for s in flat.steps if s.layer.name == name for tensor in tensors_in(s.outputs)
+    ]
+    if len(outputs) == 1:
+        return outputs[0]
+    if outputs:
         raise EncoderError(
-            f"{path} has {len(made)} tensors of layer {name!r}, which is called more than once or "
-            "returns several: name a layer after them"
+            f"{path} has {len(outputs)} tensors of layer {name!r}, which is called more than once "
+            "or returns several: choose a layer after them"
         )
     close = did_you_mean(name, [step.layer.name for step in flat.steps])
     raise EncoderError(f"{path} has no layer {name!r}{close}")
@@ -70,11 +72,11 @@ def _before_classifier(flat: FlatNetwork, path: Path) -> Any:
         seen.add(id(tensor))
         step = flat.maker(tensor)
         if step and _is_classifier(step, is_score=is_score):
-            found[id(step.given)] = step.given
+            found[id(step.input)] = step.input
         elif step and is_score and (step.kind in _NORMALISING or not has_learned_weights(step)):
             waiting += tensors_in([step.args, step.kwargs])
-        elif step and step.given is not None and step.kind in _AFTER_DENSE:
-            waiting.append(step.given)
+        elif step and step.input is not None and step.kind in _AFTER_DENSE:
+            waiting.append(step.input)
         else:
             found[id(None)] = None  # something else, or the image
     features = list(found.values())
@@ -91,9 +93,9 @@ def _before_classifier(flat: FlatNetwork, path: Path) -> Any:
 
 def _is_classifier(step: Step, *, is_score: bool) -> bool:
     kind = type(_wrapped(step)).__name__
-    if step.given is None or kind not in ("Dense", "Conv2D", "EinsumDense"):
+    if step.input is None or kind not in ("Dense", "Conv2D", "EinsumDense"):
         return False
-    return (kind == "Dense" and not is_score) or _is_one_pixel(step.given)
+    return (kind == "Dense" and not is_score) or _is_one_pixel(step.input)
 
 
 def _wrapped(step: Step) -> Any:
@@ -101,17 +103,17 @@ def _wrapped(step: Step) -> Any:
     return getattr(step.layer, "layer", step.layer)
 
 
-def _is_score(flat: FlatNetwork, tensor: Any, known: dict[int, bool]) -> bool:
+def _is_score(flat: FlatNetwork, tensor: Any, results: dict[int, bool]) -> bool:
     """Return whether a tensor is a score, or depends only on scores without weights."""
-    if id(tensor) not in known:
-        known[id(tensor)] = False
+    if id(tensor) not in results:
+        results[id(tensor)] = False
         step = flat.maker(tensor)
         if step is not None and _scores(step):
-            known[id(tensor)] = True
+            results[id(tensor)] = True
         elif step is not None and not has_learned_weights(step):
-            given = list(tensors_in([step.args, step.kwargs]))
-            known[id(tensor)] = bool(given) and all(_is_score(flat, t, known) for t in given)
-    return known[id(tensor)]
+            inputs = list(tensors_in([step.args, step.kwargs]))
+            results[id(tensor)] = bool(inputs) and all(_is_score(flat, t, results) for t in inputs)
+    return results[id(tensor)]
 
 
 def _scores(step: Step) -> bool:

@@ -25,9 +25,9 @@ _TRAINING_ENDINGS = ("_initializer", "_regularizer", "_constraint")
 def architecture_digest(steps: Sequence[Step], layout: str) -> str:
     """Return the SHA-256 (hex) of the steps up to an output: classes, settings and connections.
 
-    Names do not count: Keras numbers them within a session, so that a second run of a program has
-    others. Settings for training and arguments with the default value of their class do not count
-    either, because a later Keras may have more of them.
+    Names do not count: Keras numbers them within a session, so a second run of a program gets
+    different ones. Settings for training and arguments with the default value of their class do not
+    count either, because a later Keras may have more of them.
 
     Args:
         steps: the result of `FlatNetwork.before` for the output; its own step is the last.
@@ -35,9 +35,9 @@ def architecture_digest(steps: Sequence[Step], layout: str) -> str:
     """
     numbers: dict[int, list[int]] = {}
     layers = {id(layer): number for number, layer in enumerate(layers_in_order(steps))}
-    told = []
+    entries = []
     for number, step in enumerate(steps):
-        told.append(
+        entries.append(
             {
                 "class": step.kind,
                 "layer": layers[id(step.layer)],
@@ -46,9 +46,9 @@ def architecture_digest(steps: Sequence[Step], layout: str) -> str:
                 "kwargs": _plain({k: v for k, v in step.kwargs.items() if v is not None}, numbers),
             }
         )
-        for index, tensor in enumerate(tensors_in(step.made)):
+        for index, tensor in enumerate(tensors_in(step.outputs)):
             numbers[id(tensor)] = [number, index]
-    return canonical_digest({"image": layout, "steps": told})
+    return canonical_digest({"image": layout, "steps": entries})
 
 
 def layers_in_order(steps: Sequence[Step]) -> list[Any]:
@@ -102,7 +102,7 @@ def _instructions(code: CodeType) -> list[Any]:
 
 
 def _plain(value: Any, numbers: dict[int, list[int]]) -> Any:
-    """Return a value as JSON. A tensor of the graph is the number of its step, or `image`."""
+    """Return a value as JSON. A tensor of the graph becomes the number of its step, or `image`."""
     if isinstance(value, import_keras().KerasTensor):
         return {"tensor": numbers.get(id(value), "image")}
     if isinstance(value, list | tuple):
@@ -121,4 +121,4 @@ def _in_words(value: Any) -> dict[str, Any]:
         array = np.asarray(value.numpy() if hasattr(value, "numpy") else value)
         content = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
         return {"array": [array.dtype.str, list(array.shape), content]}
-    return {"class": type(value).__name__}  # Ellipsis; the default of an argument that has none
+    return {"class": type(value).__name__}  # Ellipsis, or the marker for "no default"

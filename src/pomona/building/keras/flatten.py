@@ -32,17 +32,17 @@ class Step:
         layer: the `keras.Operation`.
         args: the arguments by position: tensors, numbers, and lists of them.
         kwargs: the arguments by name.
-        made: the tensor or the tensors that it returned.
+        outputs: the tensor or tensors that it returned.
     """
 
     layer: Any
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    made: Any
+    outputs: Any
 
     @property
-    def given(self) -> Any:
-        """The only tensor among its arguments; None if there is none, or there are several."""
+    def input(self) -> Any:
+        """The only tensor among its arguments; None if there are none or several."""
         tensors = list(tensors_in([self.args, self.kwargs]))
         return tensors[0] if len(tensors) == 1 else None
 
@@ -67,13 +67,13 @@ class FlatNetwork:
     results: list[Any]
 
     def maker(self, tensor: Any) -> Step | None:
-        """Return the step that made a tensor; None for the image."""
+        """Return the step that returned a tensor; None for the image."""
         return self._makers().get(id(tensor))
 
     def before(self, output: Any) -> list[Step]:
-        """Return the steps that an output needs, its own last, in an order that the graph decides.
+        """Return the steps that an output needs, its own last, in an order given by the graph.
 
-        Each step comes after those that it needs, and these come in the order of its arguments. The
+        Each step follows the steps that it needs, which are in the order of its arguments. The
         order in the file does not count, because it differs between formats and versions of Keras.
         """
         makers, ordered, seen = self._makers(), [], set()
@@ -92,7 +92,7 @@ class FlatNetwork:
         return ordered
 
     def _makers(self) -> dict[int, Step]:
-        return {id(tensor): step for step in self.steps for tensor in tensors_in(step.made)}
+        return {id(tensor): step for step in self.steps for tensor in tensors_in(step.outputs)}
 
 
 def flatten_model(network: Any, size: tuple[int, int], layout: str) -> FlatNetwork:
@@ -110,7 +110,7 @@ def flatten_model(network: Any, size: tuple[int, int], layout: str) -> FlatNetwo
         ValueError, TypeError: the network cannot take an image of this size.
     """
     keras = import_keras()
-    owners: dict[str, int] = {}  # name: which layer has it
+    owners: dict[str, int] = {}  # the layer that has each name
     steps: list[Step] = []
 
     def call(layer: Any, *args: Any, within: str, **kwargs: Any) -> Any:
@@ -126,19 +126,19 @@ def flatten_model(network: Any, size: tuple[int, int], layout: str) -> FlatNetwo
         steady = {}
         if getattr(layer, "_call_has_training_arg", False):
             steady["training"] = False  # some layers of Keras assume True: RandomCrop
-        made = layer(*args, **kwargs, **steady)
-        steps.append(Step(layer, args, kwargs, made))
-        return made
+        outputs = layer(*args, **kwargs, **steady)
+        steps.append(Step(layer, args, kwargs, outputs))
+        return outputs
 
-    def run(model: Any, given: Any) -> Any:
+    def run(model: Any, inputs: Any) -> Any:
         within = functools.partial(call, within=model.name)
         if isinstance(model, keras.Sequential):
             return functools.reduce(
-                lambda tensor, layer: within(layer, tensor), model.layers, given
+                lambda tensor, layer: within(layer, tensor), model.layers, inputs
             )
         # Keras' own function to walk a graph. `clone_model`, which is public, makes a model of each
         # part, and fails for parts in the middle.
-        return model._run_through_graph(given, operation_fn=lambda layer: layer, call_fn=within)
+        return model._run_through_graph(inputs, operation_fn=lambda layer: layer, call_fn=within)
 
     sides = network.inputs[0].shape
     channels = sides[3] if layout == "NHWC" else sides[1]
@@ -149,7 +149,7 @@ def flatten_model(network: Any, size: tuple[int, int], layout: str) -> FlatNetwo
 
 
 def tensors_in(value: Any) -> Iterator[Any]:
-    """Yield the tensors of a graph in a value, also within lists, tuples and dictionaries."""
+    """Yield the graph's tensors in a value, including nested lists, tuples and dictionaries."""
     if isinstance(value, import_keras().KerasTensor):
         yield value
     elif isinstance(value, list | tuple):
@@ -161,7 +161,7 @@ def tensors_in(value: Any) -> Iterator[Any]:
 
 
 def name_of(tensor: Any) -> str:
-    """Return the name of the layer that made a tensor."""
+    """Return the name of the layer that returned a tensor."""
     return str(tensor._keras_history.operation.name)
 
 
@@ -171,7 +171,7 @@ def _does_nothing(layer: Any) -> bool:
 
 
 def _changes_size(kind: str) -> bool:
-    return kind == "RandomCrop"  # it predicts with the middle of the picture
+    return kind == "RandomCrop"  # in prediction, it takes the centre of the picture
 
 
 def _settle(layer: Any) -> None:

@@ -1,6 +1,6 @@
 """Configuration of a model in Keras 2 -> in Keras 3: the same layers with the same connections.
 
-    configuration, as JSON has it -> layers that Keras 3 has -> calls in Keras 3's words
+    configuration, as JSON has it -> layers that Keras 3 has -> calls in Keras 3's form
 
 Keras 2 writes a call as `[[name, node, tensor, arguments], ...]`. It counts the calls of a model
 within a model from 1, because that model's own graph is its call 0. If the user or Keras' own
@@ -80,7 +80,7 @@ def _layer(part: Config, kind: str, config: Config) -> Config:
     elif kind == "ThresholdedReLU":
         part |= {"class_name": "ReLU"}
         config = part["config"] = {"name": config.get("name"), "threshold": config.get("theta")}
-    elif kind == "RandomCrop":  # it predicts with the middle of the picture
+    elif kind == "RandomCrop":  # in prediction, it takes the centre of the picture
         part |= {"class_name": "Resizing"}
         size = {"height": config.get("height"), "width": config.get("width")}
         config = part["config"] = {
@@ -95,7 +95,7 @@ def _layer(part: Config, kind: str, config: Config) -> Config:
     elif kind == "LeakyReLU" and "alpha" in config:
         config["negative_slope"] = config.pop("alpha")
     elif kind == "MultiHeadAttention":
-        part.pop("build_config", None)  # has one shape, of the three that Keras 3 asks for
+        part.pop("build_config", None)  # has one of the three shapes that Keras 3 expects
     elif kind in NETWORK_LAYERS and _last(part.get("module")) in ("", _last(NETWORK_LAYERS[kind])):
         part |= {"module": NETWORK_LAYERS[kind], "registered_name": kind}
     if isinstance(config.get("dtype"), dict):  # a policy; everything is computed in float32 here
@@ -115,8 +115,9 @@ def _with_input(part: Config) -> Config:
         return part
     first = layers[0].get("config", {})
     if layers[0].get("class_name") != "InputLayer" and "batch_input_shape" in first:
-        told = {"name": f"{first.get('name')}_input", "batch_shape": first["batch_input_shape"]}
-        layers = [{"class_name": "InputLayer", "config": told}, *layers]
+        shape = first["batch_input_shape"]
+        input_config = {"name": f"{first.get('name')}_input", "batch_shape": shape}
+        layers = [{"class_name": "InputLayer", "config": input_config}, *layers]
     return {**part, "config": {**config, "layers": layers}}
 
 
@@ -130,8 +131,9 @@ def _model(part: Config, kind: str, config: Config) -> Config:
     calls = _Calls(names)
     config["layers"] = [_called(layer, calls) for layer in layers]
     for ends in ("input_layers", "output_layers"):
-        told = calls.end(config[ends])
-        config[ends] = told[0] if isinstance(told, list) and len(told) == 1 else told
+        references = calls.end(config[ends])
+        is_single = isinstance(references, list) and len(references) == 1
+        config[ends] = references[0] if is_single else references
     return part
 
 
@@ -156,18 +158,18 @@ class _Calls:
         """Return a call's first argument, and its arguments by name."""
         entries = [node] if node and isinstance(node[0], str) else node
         first = [self._given(entry) for entry in entries]
-        told = entries[0][3] if entries and len(entries[0]) > 3 else {}
-        by_name = {key: self._argument(value) for key, value in told.items()}
+        keywords = entries[0][3] if entries and len(entries[0]) > 3 else {}
+        by_name = {key: self._argument(value) for key, value in keywords.items()}
         return (first[0] if len(first) == 1 else first), by_name
 
     def end(self, reference: Any) -> Any:
-        """Return references to inputs or outputs of a model, also within lists and dictionaries."""
+        """Convert references to inputs or outputs of a model, nested lists and dictionaries too."""
         if isinstance(reference, dict):
             return {key: self.end(each) for key, each in reference.items()}
         if not reference or not isinstance(reference[0], str):
             return [self.end(each) for each in reference]
         name, node, tensor = reference
-        # Keras 3 itself counts the calls of functional models from 1 here, and nowhere else.
+        # Here, and only here, Keras 3 also counts the calls of functional models from 1.
         counts = self._kinds.get(name) == "Sequential"
         return [fit_name(name), node - counts, tensor]
 
@@ -184,8 +186,8 @@ class _Calls:
 
     def _tensor(self, name: str, node: int, tensor: int) -> Config:
         history = [fit_name(name), node - (self._kinds.get(name) in _MODELS), tensor]
-        told = {"shape": [None], "dtype": "float32", "keras_history": history}
-        return {"class_name": "__keras_tensor__", "config": told}
+        tensor_config = {"shape": [None], "dtype": "float32", "keras_history": history}
+        return {"class_name": "__keras_tensor__", "config": tensor_config}
 
 
 def _last(module: Any) -> str:

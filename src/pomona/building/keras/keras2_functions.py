@@ -63,17 +63,18 @@ def as_operation(layer: Config, calls: Sequence[tuple[Any, Config]]) -> Config |
 
     Args:
         layer: of the class `TFOpLambda` or `SlicingOpLambda`.
-        calls: its first argument and those by name, in Keras 3's words, for each call.
+        calls: its first argument and those by name, in Keras 3's form, for each call.
 
     Returns:
         The layer in the form of Keras 3; None for an unknown function or unknown arguments.
     """
     function = str(layer["config"].get("function"))
-    made = [_made(function, first, named) for first, named in calls]
-    if not made or not all(made) or len({repr(each[:2]) for each in made if each}) > 1:
+    converted = [_converted(function, first, named) for first, named in calls]
+    kinds = {repr(each[:2]) for each in converted if each}
+    if not converted or not all(converted) or len(kinds) > 1:
         return None  # nothing calls it, or its calls are two operations
-    whole = [each for each in made if each]
-    where, config, _ = whole[0]
+    operations = [each for each in converted if each]
+    where, config, _ = operations[0]
     module, _, kind = where.rpartition(".")
     return {
         "module": module,
@@ -81,14 +82,13 @@ def as_operation(layer: Config, calls: Sequence[tuple[Any, Config]]) -> Config |
         "config": config,
         "registered_name": None if module == "keras.layers" else kind,
         "name": layer["name"],
-        "inbound_nodes": [{"args": args, "kwargs": {}} for _, _, args in whole],
+        "inbound_nodes": [{"args": args, "kwargs": {}} for _, _, args in operations],
     }
 
 
-def _made(function: str, first: Any, named: Config) -> Made | None:
+def _converted(function: str, first: Any, named: Config) -> Made | None:
     # None and False are TensorFlow's defaults.
-    said = {key: value for key, value in named.items() if value is not None and value is not False}
-    named = {key: value for key, value in said.items() if key != "name"}
+    named = {k: v for k, v in named.items() if k != "name" and v is not None and v is not False}
     if function in _BINARY and set(named) == {"y"}:
         return f"{_NUMPY}.{_BINARY[function]}", {}, [_constant(first), _constant(named["y"])]
     if function in _UNARY and not named:
@@ -201,12 +201,12 @@ def _getitem(value: Any, named: Config) -> Made | None:
 
 def turns_channels(keys: Any) -> bool:
     """Return whether a slice reverses only the last axis (of four, or after an ellipsis)."""
-    whole, backwards = ({"start": None, "stop": None, "step": step} for step in (None, -1))
+    full, backwards = ({"start": None, "stop": None, "step": step} for step in (None, -1))
     if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
         return False
-    told = [key.get("config") if key.get("class_name") == "__slice__" else None for key in keys]
+    slices = [key.get("config") if key.get("class_name") == "__slice__" else None for key in keys]
     before = [key.get("class_name") == "__ellipsis__" for key in keys[:-1]]
-    return told[-1:] == [backwards] and (before == [True] or told[:-1] == [whole] * 3)
+    return slices[-1:] == [backwards] and (before == [True] or slices[:-1] == [full] * 3)
 
 
 def _slice_of(spec: Any) -> Any:

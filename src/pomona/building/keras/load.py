@@ -26,7 +26,7 @@ __all__ = ["load_model", "read_config"]
 _LARGEST_JSON = 16 * 2**20  # bytes; NASNetLarge's is 1.5 MB
 
 # Parts of Keras whose classes and functions a configuration may use. `utils`, `saving` and `config`
-# are missing on purpose: versions of Keras called functions from there (CVE-2025-8747,
+# are omitted on purpose: versions of Keras called functions from there (CVE-2025-8747,
 # CVE-2025-9906), and the next such vulnerability should find nothing to call.
 _MODULES = (
     *("activations", "constraints", "dtype_policies", "initializers", "layers", "losses"),
@@ -52,9 +52,9 @@ def load_model(path: Path, *, trust: bool) -> Any:
     """
     keras = import_keras()
     keras.backend.clear_session()
-    told, version = read_config(path)
+    stored, version = read_config(path)
     with _readable(path):
-        config = readable(told, version)
+        config = readable(stored, version)
     if not trust:
         _refuse_code(path, config)
         _refuse_outside(path)
@@ -67,7 +67,7 @@ def load_model(path: Path, *, trust: bool) -> Any:
     if not isinstance(network, keras.Model) or not network.inputs:
         raise EncoderError(f"{path} holds a {type(network).__name__}, expected a built Keras model")
     with _readable(path):
-        restore(network, told, version)
+        restore(network, stored, version)
     return network
 
 
@@ -85,7 +85,7 @@ def read_config(path: Path) -> tuple[dict[str, Any], str]:
                 for name in ("config.json", "metadata.json"):
                     if archive.getinfo(name).file_size > _LARGEST_JSON:
                         raise EncoderError(f"{path} has a {name} that is too large: refused")
-                told = json.loads(archive.read("config.json"))
+                config = json.loads(archive.read("config.json"))
                 version = json.loads(archive.read("metadata.json"))["keras_version"]
         else:
             with h5py.File(path, "r") as file:
@@ -94,11 +94,11 @@ def read_config(path: Path) -> tuple[dict[str, Any], str]:
                         f"{path} holds weights without their network: name the network, as in "
                         f"'mobilenet_v2' with `weights` {path.name}"
                     )
-                told = json.loads(file.attrs["model_config"])
+                config = json.loads(file.attrs["model_config"])
                 version = _text(file.attrs.get("keras_version", "2.0"))
-    if not isinstance(told, dict):
+    if not isinstance(config, dict):
         raise EncoderError(f"{path} has a configuration that is not a Keras model's")
-    return told, str(version)
+    return config, str(version)
 
 
 def _is_archive(path: Path) -> bool:
@@ -124,8 +124,8 @@ def _copy(path: Path, config: dict[str, Any], folder: Path) -> Path:
         after.writestr("metadata.json", before.read("metadata.json"))
         after.writestr("config.json", text)
         weights = folder / "model.weights.h5"
-        with before.open(weights.name) as stored, weights.open("wb") as there:
-            shutil.copyfileobj(stored, there)
+        with before.open(weights.name) as stored, weights.open("wb") as target:
+            shutil.copyfileobj(stored, target)
         renumber(weights)
         after.write(weights, weights.name)
     return copy
@@ -136,8 +136,8 @@ def _refuse_code(path: Path, config: dict[str, Any]) -> None:
     for part in objects_in(config):
         kind, module = part["class_name"], part.get("module")
         if kind in ("Lambda", "__lambda__"):
-            told = part.get("config")
-            name = told.get("name", kind) if isinstance(told, dict) else "a function"
+            settings = part.get("config")
+            name = settings.get("name", kind) if isinstance(settings, dict) else "a function"
             raise EncoderError(
                 f"{path} holds a Lambda layer ({name}), which is code and would run here: add "
                 "`trust` if you know where the file comes from, or save the model without it"
@@ -152,13 +152,13 @@ def _refuse_code(path: Path, config: dict[str, Any]) -> None:
         custom = isinstance(package, str) and ">" in package and not package.startswith("keras")
         if kind in _OUTSIDE:
             raise EncoderError(
-                f"{path} has a layer {kind!r}, which uses more than the file itself: save the "
+                f"{path} has a layer {kind!r}, which accesses things outside the file: save the "
                 "model without it, or add `trust` if you know where the file comes from"
             )
         if custom or not _is_of_keras(kind, module, part.get("config")):
             raise EncoderError(
                 f"{path} uses {kind!r} of {module or package}, which Keras does not have: export "
-                "the model as ONNX or as a TensorFlow SavedModel, which need no code of yours"
+                "the model as ONNX or as a TensorFlow SavedModel, which need no custom code"
             )
 
 

@@ -99,7 +99,7 @@ def describe(path: Path, trust: bool = False) -> dict[str, Any]:
         EncoderError: it cannot be read, or contains code.
     """
     network = load_model(path, trust=trust)
-    is_sized = None not in network.inputs[0].shape[1:]  # it has inputs, or is not loaded
+    is_sized = None not in network.inputs[0].shape[1:]  # a loaded model has inputs
     settings = NetworkSettings() if is_sized else NetworkSettings(size=(224, 224))
     layout, size = _input(network, path, settings)
     steps = flatten_model(network, size, layout).steps
@@ -108,7 +108,7 @@ def describe(path: Path, trust: bool = False) -> dict[str, Any]:
             {
                 "name": step.layer.name,
                 "class": step.kind,
-                "shape": list(next(tensors_in(step.made)).shape[1:]),
+                "shape": list(next(tensors_in(step.outputs)).shape[1:]),
                 "parameters": step.layer.count_params() if hasattr(step.layer, "weights") else 0,
             }
             for step in steps
@@ -132,14 +132,16 @@ def _input(network: Any, path: Path, settings: NetworkSettings) -> tuple[str, tu
     channels = 3 if 3 in (sides[1], sides[3]) else 1
     layout = "NHWC" if sides[3] == channels else "NCHW"
     if settings.layout not in (None, layout):
-        raise EncoderError(f"{path} takes an input of shape {sides}: not {settings.layout}")
+        raise EncoderError(
+            f"{path} takes an input of shape {sides}, which is not {settings.layout}"
+        )
     return layout, image_size(list(sides), layout, path, settings)
 
 
 def _refuse_overflow(dtype: str, flat: FlatNetwork, steps: list[Step], path: Path) -> None:
     """Refuse sums of bytes, which wrap around in TensorFlow, but would be float32 here."""
     for step in steps:
-        if "int" in dtype and step.given is flat.image and step.kind in _OVERFLOWING:
+        if "int" in dtype and step.input is flat.image and step.kind in _OVERFLOWING:
             raise EncoderError(
                 f"{path} has {step.layer.name!r} compute in {dtype}, which overflows: cast the "
                 "image to float32 before it, and save the model again"
@@ -156,7 +158,7 @@ def _preprocessing(
     """Return the preprocessing; it need not be specified if the network scales pixels itself."""
     own = _own_range(flat, steps)
     channels = 3 if 3 in flat.image.shape[1::2] else 1
-    if settings.tells_arithmetic or (own and max(map(abs, own)) <= _LARGEST_SCALED):
+    if settings.has_arithmetic or (own and max(map(abs, own)) <= _LARGEST_SCALED):
         return with_channels(path, settings, size, channels)
     hint = _hint(path, own) if channels == 3 else ""
     return needed_preprocessing(path, settings, size, hint, channels)
@@ -171,7 +173,7 @@ def _own_range(flat: FlatNetwork, steps: list[Step]) -> tuple[float, float] | No
     before = list(itertools.takewhile(lambda step: not has_learned_weights(step), steps))
     if not any(step.kind in _ARITHMETIC for step in before):
         return None
-    front = import_keras().Model(flat.image, before[-1].made)
+    front = import_keras().Model(flat.image, before[-1].outputs)
     shape = flat.image.shape[1:]
     pixels = np.stack([np.zeros(shape, np.float32), np.full(shape, 255, np.float32)])
     numbers = np.asarray(import_keras().ops.convert_to_numpy(front(pixels)))
@@ -185,7 +187,7 @@ def _computable(path: Path, size: tuple[int, int]) -> Iterator[None]:
         yield
     except EncoderError:
         raise
-    except Exception as error:  # of whatever kind the layer, or the backend, has chosen
+    except Exception as error:  # layers and backends may raise anything
         raise EncoderError(
             f"{path} cannot take one image of {size[0]}x{size[1]}: {_one_line(error)}"
         ) from error

@@ -1,8 +1,8 @@
 """Layers in a `.keras` file of Keras 2.12 to 2.15 -> the places where Keras 3 looks for them.
 
-Keras 3 keeps a layer at `layers/conv2d_1`: its class, and how many of that class come before it.
-Keras 2 keeps it at `_layer_checkpoint_dependencies/conv2d_2`: it counts a layer with weights twice.
-The order of the numbers is that of the layers in both.
+Keras 3 stores a layer at `layers/conv2d_1`: its class, and how many of that class precede it. Keras
+2 stores it at `_layer_checkpoint_dependencies/conv2d_2`: it counts a layer with weights twice. In
+both, the numbers follow the order of the layers.
 """
 
 from __future__ import annotations

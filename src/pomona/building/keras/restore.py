@@ -22,17 +22,17 @@ def restore(network: Any, config: dict[str, Any], version: str) -> None:
     """
     layers = {layer.name: layer for layer in _layers_of(network)}
     for part in objects_in(config):
-        told = part.get("config")
-        if not isinstance(told, dict):
+        settings = part.get("config")
+        if not isinstance(settings, dict):
             continue
-        layer = layers.get(fit_name(str(part.get("name", told.get("name")))))
+        layer = layers.get(fit_name(str(part.get("name", settings.get("name")))))
         if layer is None:
             continue
-        axes = told.get("axis")
+        axes = settings.get("axis")
         # In an `.h5` file, Keras reads several axes of one layer as the default.
         if isinstance(axes, list) and len(axes) > 1 and hasattr(layer, "axis"):
             layer.axis = axes
-        if str(told.get("function")).endswith("l2_normalize") and not _says_axis(part):
+        if str(settings.get("function")).endswith("l2_normalize") and not _has_axis(part):
             layer.axis = list(range(1, len(layer.input.shape)))  # all, of the one image
     if not version.startswith("3."):
         for layer in network._flatten_layers():
@@ -46,9 +46,9 @@ def _layers_of(model: Any) -> Iterator[Any]:
         yield from _layers_of(layer)
 
 
-def _says_axis(part: dict[str, Any]) -> bool:
+def _has_axis(part: dict[str, Any]) -> bool:
     """Return whether a TensorFlow function is called with an axis."""
-    return any(given.get("axis") is not None for _, _, _, given in _entries(part))
+    return any(keywords.get("axis") is not None for _, _, _, keywords in _entries(part))
 
 
 def _entries(part: dict[str, Any]) -> list[Any]:
@@ -57,9 +57,9 @@ def _entries(part: dict[str, Any]) -> list[Any]:
 
 
 def _compute_as_keras2(layer: Any) -> None:
-    known = import_keras().activations.hard_sigmoid
+    keras3_function = import_keras().activations.hard_sigmoid
     for name in ("activation", "recurrent_activation"):
-        if getattr(layer, name, None) is known:
+        if getattr(layer, name, None) is keras3_function:
             setattr(layer, name, hard_sigmoid)
 
 

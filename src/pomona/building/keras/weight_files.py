@@ -1,9 +1,9 @@
 """Reading Keras weight files layer by layer, so that no layer keeps its random weights silently.
 
-If the file has no group of a layer's name, Keras' own `load_weights` leaves the layer at its random
-start with a warning. Features of such a network look plausible and are wrong. Here the file must
-have arrays of the right shapes for all layers, or an error names the layer. Two layouts are read,
-both HDF5 and as data only:
+If the file has no group with a layer's name, Keras' own `load_weights` only warns, and the layer
+keeps its random weights. Features of such a network look plausible and are wrong. Here the file
+must have arrays of the right shapes for all layers, or an error names the layer. Two layouts are
+read, both HDF5 and as data only:
 
 - Keras 3, `.weights.h5`: `layers/<class name in snake case>_<count>/vars/<index>`;
 - Keras 1 and 2, `.h5`, weights alone or within a whole model: groups in the order of the
@@ -93,7 +93,7 @@ def _read_keras3(layers: Any, within: str = "layers/") -> Iterator[LayerArrays]:
 def _read_legacy(group: Any) -> Iterator[LayerArrays]:
     for name in _long_attribute(group, "layer_names"):
         layer = group[name]
-        inner: dict[str, Arrays] = {}  # a layer within a layer keeps its name in its weights' names
+        inner: dict[str, Arrays] = {}  # a nested layer has its name in the names of its weights
         for weight in _long_attribute(layer, "weight_names"):
             inner.setdefault(weight.rpartition("/")[0], []).append(_float32(layer[weight]))
         for path, arrays in inner.items():
@@ -112,7 +112,7 @@ def _long_attribute(group: Any, name: str) -> list[str]:
 
 
 def _float32(dataset: Any) -> NDArray[np.float32]:
-    if dataset.attrs.get("dtype") == "bfloat16":  # of a float32 the upper half, which HDF5 has not
+    if dataset.attrs.get("dtype") == "bfloat16":  # 2 raw bytes: HDF5 has no such type
         upper = np.asarray(dataset[()]).view("<u2").astype("<u4")
         return (upper << 16).view("<f4")
     return np.asarray(dataset[()], dtype=np.float32)

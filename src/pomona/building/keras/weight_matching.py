@@ -69,13 +69,12 @@ def match_weights(
         candidate = by_key.pop(key, None)
         if candidate is None:
             raise EncoderError(
-                f"{file} does not fit {model}: {_shown(layer)}, the file has nothing there"
+                f"{file} does not fit {model}: {_shown(layer)}, which the file does not contain"
             )
         shapes = [array.shape for array in candidate.arrays]
         if shapes != [shape for _, shape in layer.arrays]:
             raise EncoderError(
-                f"{file} does not fit {model}: {_shown(layer)}, "
-                f"the file has {_shapes(shapes)} there"
+                f"{file} does not fit {model}: {_shown(layer)}, the file has {_shapes(shapes)}"
             )
         matched.append(candidate.arrays)
     for extra in by_key.values():
@@ -84,8 +83,7 @@ def match_weights(
             reason = "which the network does not have"
         elif _takes_images(shapes):
             reason = (
-                "which may stand before the network: give the whole model in place of the "
-                "network's name"
+                "which may precede the network: give the whole model instead of the network's name"
             )
         else:
             continue
@@ -97,14 +95,16 @@ def match_weights(
 
 
 def _places(needed: Sequence[LayerShape], found: Sequence[LayerArrays]) -> list[list[str]]:
-    """Return the keys of all layers of a network, for each time that the file contains it."""
+    """Return the keys of all layers of a network, once for each copy of it in the file."""
     if not _is_keras3(found):
         return _by_names(needed, found)
-    there = {layer.key for layer in found}
+    keys_in_file = {layer.key for layer in found}
     own = [layer.key for layer in needed]
-    models = sorted({key.removesuffix(own[0]) for key in there if f"/{key}".endswith(f"/{own[0]}")})
+    models = sorted(
+        {key.removesuffix(own[0]) for key in keys_in_file if f"/{key}".endswith(f"/{own[0]}")}
+    )
     places = [[f"{within}{key}" for key in own] for within in models]
-    return [keys for keys in places if there.issuperset(keys)]
+    return [keys for keys in places if keys_in_file.issuperset(keys)]
 
 
 def _first_places(needed: Sequence[LayerShape], found: Sequence[LayerArrays]) -> list[str]:
@@ -131,7 +131,7 @@ def _by_names(needed: Sequence[LayerShape], found: Sequence[LayerArrays]) -> lis
     Returns:
         The keys, for each nested model that has exactly these layers.
     """
-    wanted = _counted([layer.name for layer in needed])
+    needed_names = _counted([layer.name for layer in needed])
     groups: dict[str, list[LayerArrays]] = {}
     for layer in found:
         group, slash, _ = layer.key.partition("/")
@@ -142,9 +142,9 @@ def _by_names(needed: Sequence[LayerShape], found: Sequence[LayerArrays]) -> lis
         paths = [layer.name.partition("/")[2] for layer in layers]
         last, joined = [p.rpartition("/")[2] for p in paths], [p.replace("/", "_") for p in paths]
         for names in (last, joined):
-            there = dict(zip(_counted(names), layers, strict=True))
-            if set(there) == set(wanted):
-                places.append([there[each].key for each in wanted])
+            found_by_name = dict(zip(_counted(names), layers, strict=True))
+            if set(found_by_name) == set(needed_names):
+                places.append([found_by_name[each].key for each in needed_names])
                 break
     return places
 
@@ -186,14 +186,14 @@ def _padded(keys: list[str], length: int) -> list[str]:
 
 
 def _snake_case(class_name: str) -> str:
-    # The rule that Keras names saved layers by: Conv2D -> conv2d, ReLU -> re_lu.
+    # Keras' rule for the names of saved layers: Conv2D -> conv2d, ReLU -> re_lu.
     split = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", class_name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", split).lower()
 
 
 def _shown(layer: LayerShape) -> str:
-    wanted = ", ".join(f"{name} {shape}" for name, shape in layer.arrays)
-    return f"layer {layer.name!r} needs {wanted}"
+    arrays = ", ".join(f"{name} {shape}" for name, shape in layer.arrays)
+    return f"layer {layer.name!r} needs {arrays}"
 
 
 def _shapes(shapes: Iterable[tuple[int, ...]]) -> str:

@@ -53,11 +53,11 @@ def sample_pixels(
         SourceError: there are no images, or they are on another file system.
         EncoderError: fewer than `FEWEST` can be read.
     """
-    given = os.fspath(images)
-    check_spelling(given, "`calibrate`", SourceError)
-    if is_remote(given):
-        raise SourceError(f"`calibrate` {given} is not on this machine: copy a few hundred here")
-    source = Source(given)
+    folder = os.fspath(images)
+    check_spelling(folder, "`calibrate`", SourceError)
+    if is_remote(folder):
+        raise SourceError(f"`calibrate` {folder} is not on this machine: copy a few hundred here")
+    source = Source(folder)
     source.check()
     files = list(source.files(lambda error: _log.warning("cannot list %s", error)))
     random = np.random.default_rng(0)
@@ -69,9 +69,9 @@ def sample_pixels(
             break
     if len(sample.kept) < FEWEST:
         raise EncoderError(
-            f"`calibrate` {given} has {len(sample.kept)} different images that can be "
-            f"read, in {len(files)} files; expected {FEWEST} or more, and {MOST} are better: name "
-            "more of those that the encoder will see"
+            f"`calibrate` {folder} has {len(sample.kept)} different images that can be "
+            f"read, in {len(files)} files; expected {FEWEST} or more, better {MOST}: add images "
+            "like those that the encoder will see"
         )
     return random.permutation(np.stack(sample.kept[:MOST]))
 

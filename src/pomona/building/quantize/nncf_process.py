@@ -44,7 +44,7 @@ def quantize(encoder: Encoder, pixels: NDArray[np.uint8]) -> Encoder:
     constants = openvino.Tensor(np.frombuffer(encoder.constants, np.uint8))
     model = openvino.Core().read_model(encoder.graph, constants)
     # Fold batch normalisation into the convolutions, which Keras' export does not do. Otherwise
-    # NNCF quantizes between the two, and corrects no bias: cosine 0.72 instead of 0.98.
+    # NNCF quantizes between the two and corrects no bias: cosine 0.72 instead of 0.98.
     apply_moc_transformations(model, cf=False)
     try:
         quantized = nncf.quantize(
@@ -60,7 +60,7 @@ def quantize(encoder: Encoder, pixels: NDArray[np.uint8]) -> Encoder:
                 overflow_fix=nncf.OverflowFix.ENABLE,
             ),
         )
-    except Exception as error:  # NNCF's own have no common base
+    except Exception as error:  # NNCF has no common base class
         raise EncoderError(
             f"NNCF {nncf.__version__} cannot quantize {encoder.model}: "
             f"{one_line(error)}; use `precision` f32 or bf16"
@@ -91,7 +91,7 @@ def _is_worth_care(model: Any) -> bool:
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Carry out a request."""
     # Like OpenVINO, NNCF sends usage data to Google Analytics if it can.
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # makes an ImportError
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # importing it fails
     encoder = Encoder.load(request["encoder"])
     quantized = quantize(encoder, np.load(request["pixels"]))
     quantized.save(request["quantized"])

@@ -28,7 +28,7 @@ __all__ = ["check_precision", "convert_encoder", "quantize"]
 
 
 def check_precision(precision: str, calibrate: str | os.PathLike[str] | None = None) -> None:
-    """Check that a precision is possible, before anything is built for it.
+    """Check that a precision is possible before anything is built.
 
     Raises:
         EncoderError: the precision is unknown; int8 without images or without NNCF; images for
@@ -75,14 +75,13 @@ def convert_encoder(
         return encoder
     if encoder.precision != "f32":
         raise EncoderError(
-            f"encoder {encoder.fingerprint[:12]} ({encoder.model}) is of {encoder.precision} "
-            "already, expected f32: begin with the float32 encoder"
+            f"encoder {encoder.fingerprint[:12]} ({encoder.model}) already has precision "
+            f"{encoder.precision}, expected f32: convert the float32 encoder"
         )
     if encoder.runtime != "openvino":
         raise EncoderError(
-            f"encoder {encoder.fingerprint[:12]} ({encoder.model}) is computed by "
-            f"{encoder.runtime}, and only OpenVINO computes in {precision}: build it with "
-            "`runtime` openvino"
+            f"encoder {encoder.fingerprint[:12]} ({encoder.model}) runs on {encoder.runtime}, "
+            f"but only OpenVINO computes in {precision}: build it with `runtime` openvino"
         )
     if precision == "bf16":
         lowered = attach_probes(replace(encoder, precision="bf16"))
