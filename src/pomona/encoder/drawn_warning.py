@@ -1,4 +1,4 @@
-"""The warning if vectors of the drawn weights are made or used."""
+"""The warning that vectors come from the drawn weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `Encoder.embed` calls: set by the package, since encoders know no runtime."""
+"""The function that `Encoder.embed` calls. The package sets it: encoders import no runtime."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _embedders: list[Callable[..., Any]] = []
 
 
 def embed_by(embed: Callable[..., Any]) -> None:
-    """Use a function with the parameters of `pomona.embed`."""
+    """Set the function; it has the parameters of `pomona.embed`."""
     _embedders[:] = [embed]
 
 

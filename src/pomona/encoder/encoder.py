@@ -86,15 +86,15 @@ class Encoder:
         preprocessing: input size, resize filter, channel order, mean and standard deviation.
         output: name of the layer whose output is the feature vector.
         ends_at_output: True if `architecture` is a digest of the network up to that layer. The
-            name of the layer, which Keras may have counted, then adds nothing.
+            name of the layer, which Keras may have numbered, then adds nothing.
         dimension: length of the feature vector.
         precision: arithmetic of the network, one of `PRECISIONS`.
         graph: OpenVINO's intermediate representation, XML; or an ONNX model.
         constants: the numbers that OpenVINO's graph refers to.
         runtime: what computes it, one of `RUNTIMES`.
-        probes: (K, dimension) float32, little-endian: the vectors of `pomona.runtime.parity` as
-            they were when the encoder was built. A worker computes them again before its first
-            image.
+        probes: (K, dimension) float32, little-endian: the vectors of the images of
+            `pomona.runtime.parity`, computed when the encoder was built. A worker computes them
+            again before its first image.
         calibration: for int8, the calibration images and the tool, for display; else empty.
         quantized_sha256: for int8, digest of the quantized constants; else empty.
     """
@@ -117,7 +117,7 @@ class Encoder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Identity of the features: two encoders with the same one give the same vectors.
+        """Identity of the features: two encoders with the same one compute the same vectors.
 
         64 hex digits, a SHA-256 over architecture, weights, preprocessing, output, dimension,
         precision and runtime. It does not cover file names, or when, where and by which version

@@ -87,7 +87,7 @@ class NetworkCard:
 
 
 def _scaled(level: float) -> dict[str, Any]:
-    """`mode="tf"` of `preprocess_input`: x / 127.5 - 1, and its like."""
+    """`mode="tf"` of `preprocess_input`, x / 127.5 - 1, and similar scalings."""
     return {"mean": (level,) * 3, "std": (level,) * 3}
 
 
@@ -267,6 +267,6 @@ def find_card(name: str) -> NetworkCard:
     """
     if card := CARDS.get(name):
         return card
-    near = difflib.get_close_matches(name, CARDS, n=3)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    similar = difflib.get_close_matches(name, CARDS, n=3)
+    hint = f"did you mean {' or '.join(similar)}? " if similar else ""
     raise EncoderError(f"unknown model {name!r}: {hint}'pomona models' lists the known ones")

@@ -37,7 +37,7 @@ _CPU = "CPUExecutionProvider"
 _DRIVER = (
     Path("/proc/driver/nvidia/version"),
     Path("/dev/nvidiactl"),  # gVisor shows no /proc/driver
-    Path("/dev/dxg"),  # Windows' Subsystem for Linux
+    Path("/dev/dxg"),  # Windows Subsystem for Linux
 )
 _CUDA_FAILURE = re.compile(r"CU\w* failure \d+: [^;]*|Failed to allocate memory.*")
 _NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
@@ -101,7 +101,7 @@ class OnnxRuntime:
         """Return the vectors; None if the GPU's memory is too small for the batch."""
         try:
             vectors: NDArray[np.float32] = self._session.run(None, {self._name: images})[0]
-        except Exception as error:  # ONNX Runtime's are not of one kind
+        except Exception as error:  # ONNX Runtime has no common base class
             if self._at_once == 1:
                 raise EncoderError(
                     f"ONNX Runtime cannot compute encoder {self._label}: {_reason(error)}"
@@ -111,7 +111,7 @@ class OnnxRuntime:
         expected = (len(images), self.dimension)
         if vectors.shape != expected:  # NumPy would silently repeat one vector for all images
             raise EncoderError(
-                f"encoder {self._label} gives vectors of shape {vectors.shape}, expected "
+                f"encoder {self._label} returns vectors of shape {vectors.shape}, expected "
                 f"{expected}: build the encoder again"
             )
         return vectors
@@ -154,8 +154,8 @@ def new_session(graph: bytes, name: str) -> Any:
     version = onnxruntime.__version__
     if tuple(map(int, version.split(".")[:2])) < _OLDEST:
         raise EncoderError(
-            f"encoder {name} needs ONNX Runtime {'.'.join(map(str, _OLDEST))} or later, and this "
-            f"is {version}: upgrade onnxruntime or onnxruntime-gpu on every worker"
+            f"encoder {name} needs ONNX Runtime {'.'.join(map(str, _OLDEST))} or later, found "
+            f"{version}: upgrade onnxruntime or onnxruntime-gpu on every worker"
         )
     on_gpu = gpu_is_here()
     providers: list[Any] = [_CUDA, _CPU] if on_gpu else [_CPU]
@@ -170,7 +170,7 @@ def new_session(graph: bytes, name: str) -> Any:
         try:
             # Otherwise, if CUDA fails, a session prints this and continues on the CPU.
             session = onnxruntime.InferenceSession(graph, options, providers, enable_fallback=0)
-        except Exception as error:  # noqa: BLE001 - ONNX Runtime's are not of one kind
+        except Exception as error:  # noqa: BLE001 - ONNX Runtime has no common base class
             failed = failed or error
             continue
         if on_gpu and session.get_providers()[0] != _CUDA[0]:
@@ -189,10 +189,10 @@ def _load_cuda(onnxruntime: Any) -> str:
     Returns:
         The first library that could not be loaded, in ONNX Runtime's words; "" if all were loaded.
     """
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
         onnxruntime.preload_dlls()
-    return said.getvalue().partition("\n")[0]
+    return output.getvalue().partition("\n")[0]
 
 
 def _reason(error: object) -> str:

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenVinoRuntime", "import_openvino"]
 
-# Each was measured (docs/architecture.md). One thread per process: processes scale better. Without
-# the second, all processes of a machine pin themselves to core 0, and half of the cores are idle.
-# The third keeps a dense layer with 8-bit weights in float32: by default, and if the processor can,
-# OpenVINO rounds the input of such a layer to 8 bits, which changes a vector by 0.006 of its
-# largest number.
+# Each setting was measured (docs/architecture.md). The first is one thread per process, because
+# processes scale better. Without the second, all processes of a machine pin themselves to core 0,
+# and half of the cores are idle. The third keeps a dense layer with 8-bit weights in float32: by
+# default, and if the processor can, OpenVINO rounds the input of such a layer to 8 bits, which
+# changes a vector by 0.006 of its largest number.
 _CONFIG = {
     "INFERENCE_NUM_THREADS": 1,
     "ENABLE_CPU_PINNING": False,
@@ -49,7 +49,7 @@ class OpenVinoRuntime:
         hint = _HINTS.get(encoder.precision)
         if hint is None:
             raise EncoderError(
-                f"{_name(encoder)} has precision {encoder.precision!r}, this Pomona computes "
+                f"{_name(encoder)} has precision {encoder.precision!r}, this version computes "
                 f"{', '.join(_HINTS)}: build the encoder again with this version"
             )
         core = openvino.Core()
@@ -67,11 +67,11 @@ class OpenVinoRuntime:
                 f"OpenVINO {openvino.__version__} cannot load {_name(encoder)}: {reason}"
             ) from error
         # OpenVINO silently uses float32 if a CPU has neither bf16 nor AVX-512.
-        taken = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        if taken != hint:
+        actual = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        if actual != hint:
             raise EncoderError(
                 f"{_name(encoder)} computes in {hint}, which this processor cannot: OpenVINO would "
-                f"use {taken}, with other features; use an encoder of `precision` f32 or int8"
+                f"use {actual}, with other features; use an encoder of `precision` f32 or int8"
             )
         shape = (1, self.preprocessing.height, self.preprocessing.width, 3)
         _check_shapes(encoder, compiled, shape)
@@ -106,20 +106,20 @@ def _check_shapes(encoder: Encoder, compiled: Any, shape: tuple[int, ...]) -> No
 
     NumPy would silently repeat one number in a whole row.
     """
-    taken = [
+    inputs = [
         tuple(port.get_partial_shape().to_shape())
         for port in compiled.inputs
         if port.get_partial_shape().is_static
     ]
-    given = [
+    outputs = [
         tuple(port.get_partial_shape().to_shape())
         for port in compiled.outputs
         if port.get_partial_shape().is_static
     ]
-    if taken != [shape] or given != [(1, encoder.dimension)]:
+    if inputs != [shape] or outputs != [(1, encoder.dimension)]:
         raise EncoderError(
-            f"{_name(encoder)} holds a graph from {taken} to {given}, expected one from {shape} "
-            f"to {(1, encoder.dimension)}: build the encoder again"
+            f"{_name(encoder)} contains a graph from {inputs} to {outputs}, expected one from "
+            f"{shape} to {(1, encoder.dimension)}: build the encoder again"
         )
 
 

@@ -103,7 +103,7 @@ class SideBySide:
         self._threads = ThreadPoolExecutor(len(copies))
 
     def predict(self, images: NDArray[np.uint8], features: NDArray[np.float32]) -> None:
-        """Fill `features` as `Runtime.predict` does."""
+        """Fill `features` (N, D) float32 from `images` (N, height, width, 3) uint8 RGB."""
         waiting = queue.SimpleQueue[int]()
         for number in range(len(images)):
             waiting.put(number)
@@ -129,12 +129,12 @@ class LazyRuntime:
         self._encoder = encoder
 
     def predict(self, images: NDArray[np.uint8], features: NDArray[np.float32]) -> None:
-        """Fill `features` as `Runtime.predict` does."""
+        """Fill `features` (N, D) float32 from `images` (N, height, width, 3) uint8 RGB."""
         load_once(self._encoder.fingerprint, lambda: self._encoder).predict(images, features)
 
 
 def loads_since() -> int:
-    """Return how many models this process loaded since the last call: each is reported once."""
+    """Return how many models this process has loaded since the last call."""
     global _reported
     with _lock:
         fresh, _reported = _loads - _reported, _loads

@@ -36,10 +36,10 @@ FAILURES = ("empty", "unsupported", "corrupt", "truncated", "too_large")
 MAX_PIXELS = 178_000_000
 """The default limit: about Pillow's own limit, 0.7 GB as RGB."""
 
-_SAYS_TRUNCATED = re.compile(
+_TRUNCATED = re.compile(
     r"(?i)truncat|not enough|unexpected end|reached eof|only got|\(chunk b'\w{0,3}'\)"
 )
-_SAYS_UNSUPPORTED = re.compile(
+_UNSUPPORTED = re.compile(
     r"(?i)unsupported (?!operand)|not (yet )?supported(?! between)|not installed|cannot handle"
     r"|unknown pixel mode"
 )
@@ -47,7 +47,7 @@ _PLAINER = {
     "not identified by this driver": "no valid size or colour mode in the header",
     "decoder error -2": "libtiff cannot decode the data",
 }
-# What Python itself raises if a plugin trusts a wrong number or text in a header.
+# Errors that Python itself raises if a plugin trusts a wrong number or text in a header.
 _OF_PYTHON = (ArithmeticError, AttributeError, LookupError, TypeError, UnicodeError, struct.error)
 _ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -115,9 +115,9 @@ def decode(
             opened = read_layout(content) if name == "TIFF" else _open(name, content)
             width, height = size = opened.size
             if width * height > max_pixels:
-                said = f"{width} x {height} = {width * height} pixels"
-                said += f", the limit is {max_pixels}: raise it with `max_pixels`"
-                raise _error("too_large", name, said, size)
+                reason = f"{width} x {height} = {width * height} pixels"
+                reason += f", the limit is {max_pixels}: raise it with `max_pixels`"
+                raise _error("too_large", name, reason, size)
             if isinstance(opened, Layout):
                 pixels = to_rgb(read_pixels(opened, content, max_pixels), "")
                 return Picture(pixels, None, width, height, name)
@@ -143,9 +143,9 @@ def picture_of(image: Image.Image) -> Picture:
     try:
         pixels = to_rgb(image.copy(), "")
     except Exception as error:
-        said = " ".join(str(error).split()) or type(error).__name__
-        status = "truncated" if _SAYS_TRUNCATED.search(said) else "corrupt"
-        raise _error(status, image.format or image.mode, said, image.size) from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        status = "truncated" if _TRUNCATED.search(reason) else "corrupt"
+        raise _error(status, image.format or image.mode, reason, image.size) from error
     return Picture(pixels, _orientation(image), width, height, image.format or image.mode)
 
 
@@ -174,9 +174,10 @@ def _open(name: str, content: bytes) -> ImageFile.ImageFile:
         raise
 
 
-def _error(status: str, name: str, said: str, size: tuple[int, int] | None) -> ImageError:
+def _error(status: str, name: str, reason: str, size: tuple[int, int] | None) -> ImageError:
     """Return the error. Its message is one printable line of at most 200 characters."""
-    message = "".join(letter if letter.isprintable() else "?" for letter in f"{name}: {said}")[:200]
+    letters = (letter if letter.isprintable() else "?" for letter in f"{name}: {reason}")
+    message = "".join(letters)[:200]
     # A header may claim a size beyond 31 bits, which does not fit into the table's columns.
     width, height = size if size and max(size) < 2**31 else (None, None)
     return ImageError(status, message, width=width, height=height, format=name)
@@ -219,27 +220,29 @@ def _failure(
     error: Exception, size: tuple[int, int] | None, name: str, content: bytes, max_pixels: int
 ) -> ImageError:
     """Return the class of failure and one line about it, for an exception of Pillow."""
-    said = " ".join(str(error).split()) or type(error).__name__
+    reason = " ".join(str(error).split()) or type(error).__name__
     status = "corrupt"
     if isinstance(error, Image.DecompressionBombError):
         status = "too_large"
-        pixels = "".join(re.findall(r"\((\d+) pixels", said)[:1])
-        said = f"a frame of {pixels} pixels, the limit is {max_pixels}: raise it with `max_pixels`"
+        pixels = "".join(re.findall(r"\((\d+) pixels", reason)[:1])
+        reason = (
+            f"a frame of {pixels} pixels, the limit is {max_pixels}: raise it with `max_pixels`"
+        )
     elif isinstance(error, MemoryError):
-        status, said = "too_large", "its pixels do not fit into memory"
+        status, reason = "too_large", "its pixels do not fit into memory"
     elif name == "PPM" and (fault := netpbm.fault(content)):
-        said = fault
+        reason = fault
     elif _ends_in_header(name, content):
-        status, said = "truncated", f"the header continues after the last of {len(content)} bytes"
-    elif _SAYS_TRUNCATED.search(said):
+        status, reason = "truncated", f"the header continues after the last of {len(content)} bytes"
+    elif _TRUNCATED.search(reason):
         status = "truncated"
     elif _ends_in_data(name, content):
-        status, said = "truncated", f"the data continues after the last of {len(content)} bytes"
-    elif _SAYS_UNSUPPORTED.search(said):
+        status, reason = "truncated", f"the data continues after the last of {len(content)} bytes"
+    elif _UNSUPPORTED.search(reason):
         status = "unsupported"
     elif _is_of_python(error):
-        said = "the header is damaged: a number or a text in it is invalid"
-    return _error(status, name, _PLAINER.get(said, said), size)
+        reason = "the header is damaged: a number or a text in it is invalid"
+    return _error(status, name, _PLAINER.get(reason, reason), size)
 
 
 def _is_of_python(error: Exception) -> bool:

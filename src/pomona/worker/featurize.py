@@ -16,7 +16,16 @@ import pyarrow as pa
 
 from pomona.schema import FEATURE_SCHEMA
 from pomona.worker.pillow_limits import quiet_codecs
-from pomona.worker.prepare import EXACT, DecodeOptions, File, Preparer, Row, Seen, ahead
+from pomona.worker.prepare import (
+    EXACT,
+    DecodeOptions,
+    File,
+    Prepared,
+    Preparer,
+    Row,
+    Seen,
+    prefetch,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -121,7 +130,7 @@ def _files(contents: pa.Array, read_errors: pa.Array | None) -> Iterator[File]:
         yield content.as_buffer(), reason
 
 
-def _encoded(  # noqa: PLR0913, PLR0917 - what `featurize` was given
+def _encoded(  # noqa: PLR0913, PLR0917 - the parameters of `featurize`
     files: Iterable[File],
     runtime: Runtime,
     options: DecodeOptions,
@@ -142,26 +151,28 @@ def _encoded(  # noqa: PLR0913, PLR0917 - what `featurize` was given
             seen.add(row)
         unseen.clear()
 
-    def whole() -> Iterator[Row]:
+    def finished() -> Iterator[Row]:
         for row in rows:
             on_image(row.status)
             yield row
         rows.clear()
 
     prepare = Preparer(spec, options, seen)
-    alone = size == 1  # if so, this thread also decodes
-    ready = map(prepare, files) if alone else ahead(prepare, files, threads, size * _BATCHES_AHEAD)
+    if size == 1:  # this thread also decodes
+        ready: Iterator[Prepared] = map(prepare, files)
+    else:
+        ready = prefetch(prepare, files, threads, size * _BATCHES_AHEAD)
     for row, image in ready:
         rows.append(row)
         if image is not None:
             unseen.append((row, image))
-        if unseen and len(rows) >= size:  # those that failed count too: no row waits for long
+        if unseen and len(rows) >= size:  # failed images count too, so that no row waits long
             predict()
         if not unseen:
-            yield from whole()
+            yield from finished()
     if unseen:
         predict()
-    yield from whole()
+    yield from finished()
 
 
 def _stacked(images: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:

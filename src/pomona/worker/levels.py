@@ -13,26 +13,26 @@ _ROWS = 64  # at once: float64 takes 8 bytes for each pixel
 
 
 def finite_range(values: npt.NDArray[Any]) -> tuple[float, float] | None:
-    """Return the least and the greatest of the finite values; None if there are none."""
-    known = values[np.isfinite(values)] if values.dtype.kind == "f" else values
-    return (float(known.min()), float(known.max())) if known.size else None
+    """Return the smallest and the largest finite value; None if there are none."""
+    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    return (float(finite.min()), float(finite.max())) if finite.size else None
 
 
 def displayed_range(
-    found: tuple[float, float] | None, kind: str, full: float = 65535.0
+    extremes: tuple[float, float] | None, kind: str, full: float = 65535.0
 ) -> tuple[float, float]:
     """Return the values that become black and white.
 
     Args:
-        found: the least and the greatest value of the picture.
+        extremes: the smallest and the largest value of the picture; None if there are none.
         kind: NumPy's kind: `f` for floats; all others are whole numbers.
         full: the range of whole numbers is 0 to `full` if all of them lie within it.
 
     Returns:
         For floats, 0 and 1 if all lie within that range, or else 0 and 255. If values lie outside
-        all of these ranges, the least and the greatest value.
+        all of these ranges, the smallest and the largest value.
     """
-    low, high = found or (0.0, 0.0)
+    low, high = extremes or (0.0, 0.0)
     if kind == "f":
         full = 1.0 if high <= 1 else 255.0
     return (0.0, full) if low >= 0 and high <= full else (low, high)

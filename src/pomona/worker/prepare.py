@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["EXACT", "DecodeOptions", "File", "Preparer", "Row", "Seen", "ahead"]
+__all__ = ["EXACT", "DecodeOptions", "File", "Preparer", "Row", "Seen", "prefetch"]
 
 File = tuple[Any, str | None]
 """A file's bytes as an Arrow buffer; or None, and the reason why it could not be read."""
@@ -125,8 +125,8 @@ class Preparer:
         if buffer is None:
             return Row("unreadable", reason or "no content"), None
         digest = hashlib.sha256(buffer).hexdigest()
-        if known := self.seen.find(digest):
-            return known, None
+        if seen_row := self.seen.find(digest):
+            return seen_row, None
         row, spec, options = Row(sha256=digest), self.spec, self.options
         draft = (spec.width, spec.height) if options.fast else None
         pixels = None
@@ -142,20 +142,20 @@ class Preparer:
         except MemoryError:
             row.status, row.error = "too_large", "takes more memory than this process has"
         if pixels is None:
-            self.seen.add(row)  # it is done
+            self.seen.add(row)  # a failed row is complete
         return row, pixels
 
 
-def ahead(
+def prefetch(
     prepare: Preparer, files: Iterable[File], threads: int, at_once: int
 ) -> Iterator[Prepared]:
-    """Yield the results of `map` in its order. Threads compute them in advance.
+    """Yield the results of `map(prepare, files)` in order; threads compute them in advance.
 
     Args:
         prepare: the function that the threads call.
-        files: read only as far in advance as there is room.
+        files: read only while fewer than `at_once` images wait.
         threads: number of threads.
-        at_once: most images that may be in progress or waiting to be read.
+        at_once: largest number of images that are in progress or not yet consumed.
     """
 
     def quietly(file: File) -> Prepared:
@@ -172,4 +172,4 @@ def ahead(
         while waiting:
             yield waiting.popleft().result()
     finally:
-        pool.shutdown(cancel_futures=True)  # after an error the rest is not needed
+        pool.shutdown(cancel_futures=True)  # after an error, the other results are not needed

@@ -1,7 +1,7 @@
 """Bitmaps whose header has masks for the red, green, blue and alpha bits of a pixel.
 
 After Microsoft's BITMAPV5HEADER. Pillow knows some orders of 8-bit channels and two of 16-bit
-pixels, whose alpha it ignores. Other bitmaps are rewritten in an order that it knows.
+pixels, whose alpha it ignores. Other bitmaps are rewritten in an order that Pillow knows.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ def heif_plugin() -> Callable[[io.BytesIO], ImageFile.ImageFile]:
     try:
         plugin = import_module("pillow_heif").HeifImageFile
     except ImportError as error:
-        said = "HEIF: to read HEIC and HEIF, install the extra 'heif' (the package pillow-heif)"
-        raise ImageError("unsupported", said, format="HEIF") from error
+        reason = "HEIF: to read HEIC and HEIF, install the extra 'heif' (the package pillow-heif)"
+        raise ImageError("unsupported", reason, format="HEIF") from error
     return cast("Callable[[io.BytesIO], ImageFile.ImageFile]", plugin)
 
 

@@ -258,5 +258,5 @@ def _warning(data: JpegData, followed_by: bytes = b"", dropped: int = 0) -> str:
     return ""
 
 
-def _truncated(said: str) -> OSError:
-    return OSError(f"image file is truncated: {said}")
+def _truncated(reason: str) -> OSError:
+    return OSError(f"image file is truncated: {reason}")

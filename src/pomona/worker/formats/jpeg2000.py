@@ -61,7 +61,7 @@ def load(image: ImageFile.ImageFile, content: bytes) -> Image.Image:
 
 
 def _unsupported(image: ImageFile.ImageFile, what: str) -> ImageError:
-    said = f"JPEG2000: {what}: not decoded, convert the file to RGB"
+    reason = f"JPEG2000: {what}: not decoded, convert the file to RGB"
     return ImageError(
-        "unsupported", said, width=image.width, height=image.height, format="JPEG2000"
+        "unsupported", reason, width=image.width, height=image.height, format="JPEG2000"
     )

@@ -1,7 +1,7 @@
 """The chunks of a PNG: which ones make up the picture, and whether those are complete.
 
 After the PNG specification, third edition. Pillow reads all chunks: the picture fails if a text has
-a wrong checksum, or if a colour profile is over 1 MiB. Yet it skips the checksums of the pixels.
+a wrong checksum, or if a colour profile is over 1 MiB. But it skips the checksums of the pixels.
 `check` examines the chunks of the picture, and `essential` removes all others.
 """
 
@@ -165,7 +165,7 @@ def _chunks(content: bytes) -> Iterator[_Chunk]:
     """Yield the chunks up to the last one, IEND.
 
     Raises:
-        OSError: there is no IEND, or other bytes are in place of a chunk.
+        OSError: there is no IEND, or bytes that are not a chunk.
     """
     at = len(_SIGNATURE)
     name = b""
@@ -186,7 +186,7 @@ def _is_read(chunk: _Chunk) -> bool:
     pixel = [(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)), chunk[:2]]
     try:
         PngImagePlugin.PngImageFile(io.BytesIO(_png([*pixel, (b"IDAT", zlib.compress(b"\0\0"))])))
-    except Exception:  # noqa: BLE001 - whatever Pillow's code comes to
+    except Exception:  # noqa: BLE001 - Pillow's code may raise anything
         return False
     return True
 

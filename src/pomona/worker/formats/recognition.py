@@ -1,4 +1,4 @@
-"""Which format the bytes of a file have, and the Pillow plugin that reads it."""
+"""The format of a file's bytes, and the Pillow plugin that reads it."""
 
 from __future__ import annotations
 

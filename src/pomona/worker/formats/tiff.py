@@ -63,8 +63,8 @@ def read_pixels(layout: Layout, content: bytes, max_pixels: int) -> Image.Image:
     band = layout.row_bytes * layout.segments_across * layout.segment[1]
     limit = max(_BYTES_PER_PIXEL * max_pixels, _LARGEST_BAND)
     if band > limit and (layout.is_tiled or layout.compression != tiff.NONE):
-        said = f"a strip or a row of tiles expands to {band} bytes, the limit is {limit}"
-        raise refusal("too_large", f"{said}: raise it with `max_pixels`", layout.size)
+        reason = f"a strip or a row of tiles expands to {band} bytes, the limit is {limit}"
+        raise refusal("too_large", f"{reason}: raise it with `max_pixels`", layout.size)
     if _pillow_decodes(layout):
         if layout.compression in (tiff.JPEG, tiff.OLD_JPEG):
             _check_jpegs(layout, content)
@@ -99,7 +99,7 @@ def _pillow_decodes(layout: Layout) -> bool:  # noqa: PLR0911 - one rule for eac
     if compression == tiff.JPEG:
         is_known = layout.extra == () or (photometric, layout.extra) == (tiff.RGB, (2,))
         planar = layout.planar == 1 or (layout.planar == 2 and not is_ycbcr)
-        is_stored = photometric not in (tiff.PALETTE, tiff.LAB)  # of L*a*b*, readers disagree
+        is_stored = photometric not in (tiff.PALETTE, tiff.LAB)  # readers of L*a*b* disagree
         return layout.bits == 8 and is_stored and is_known and planar
     if layout.planar != 1:
         return False
@@ -117,7 +117,7 @@ def _pillow_decodes(layout: Layout) -> bool:  # noqa: PLR0911 - one rule for eac
 
 
 def _check_decoded(layout: Layout) -> None:
-    """Refuse what `_levels` does not decode."""
+    """Refuse layouts that `_levels` does not decode."""
     kind, bits, extra, predictor = layout.kind, layout.bits, layout.extra, layout.predictor
     photometric, compression, alpha = layout.photometric, layout.compression, layout.alpha
     colours = tiff.PHOTOMETRIC_NAMES[photometric]
@@ -180,16 +180,16 @@ def _check_segments(layout: Layout, content: bytes) -> None:
         if ((counts == 0) | (offsets == 0)).any():
             raise refusal("unsupported", "sparse: strips or tiles without data", layout.size)
         if (counts < needed).any():
-            said = "a strip or tile has fewer bytes than its pixels need"
-            raise refusal("corrupt", said, layout.size)
+            reason = "a strip or tile has fewer bytes than its pixels need"
+            raise refusal("corrupt", reason, layout.size)
     elif layout.compression != tiff.NONE:
-        said = "the compressed strips or tiles have no byte counts"
-        raise refusal("corrupt", said, layout.size)
+        reason = "the compressed strips or tiles have no byte counts"
+        raise refusal("corrupt", reason, layout.size)
     if layout.compression != tiff.NONE:
         needed = counts
     if (offsets > len(content) - needed).any():
-        said = f"the data continues after the last of {len(content)} bytes"
-        raise refusal("truncated", said, layout.size)
+        reason = f"the data continues after the last of {len(content)} bytes"
+        raise refusal("truncated", reason, layout.size)
 
 
 def _check_jpegs(layout: Layout, content: bytes) -> None:
@@ -199,7 +199,7 @@ def _check_jpegs(layout: Layout, content: bytes) -> None:
         ImageError: a segment is not a JPEG of its size.
         OSError: data is missing or damaged.
     """
-    assert layout.counts is not None  # noqa: S101 - `_check_segments` saw that they are there
+    assert layout.counts is not None  # noqa: S101 - `_check_segments` refuses None
     wide, tall = layout.segment
     each_plane = layout.segments_across * layout.segments_down
     for number, (at, count) in enumerate(zip(layout.offsets, layout.counts, strict=False)):
@@ -207,14 +207,14 @@ def _check_jpegs(layout: Layout, content: bytes) -> None:
         if layout.jpeg_tables:
             stream = layout.jpeg_tables.removesuffix(jpeg_data.END) + stream[2:]
         elif layout.compression == tiff.OLD_JPEG and not stream.startswith(b"\xff\xd8"):
-            said = "JPEG of TIFF 6.0 whose tables are apart from its data"
-            raise refusal("unsupported", f"{said}: not decoded, {tiff.ADVICE}", layout.size)
+            reason = "JPEG of TIFF 6.0 whose tables are apart from its data"
+            raise refusal("unsupported", f"{reason}: not decoded, {tiff.ADVICE}", layout.size)
         image = plugin("JPEG")(io.BytesIO(stream))
         top = number % each_plane // layout.segments_across * tall
         rows = tall if layout.is_tiled else min(tall, layout.size[1] - top)
         if image.width != wide or not rows <= image.height <= tall:
-            said = f"a strip or tile of {wide} x {rows} pixels holds a JPEG of "
-            raise refusal("corrupt", f"{said}{image.width} x {image.height}", layout.size)
+            reason = f"a strip or tile of {wide} x {rows} pixels holds a JPEG of "
+            raise refusal("corrupt", f"{reason}{image.width} x {image.height}", layout.size)
         jpeg.load(image, stream, None)
 
 

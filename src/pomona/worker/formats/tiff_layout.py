@@ -66,7 +66,7 @@ _OTHER_COMPRESSIONS = {
 _COEFFICIENTS = (0.299, 0.587, 0.114)
 _FULL_RANGE = (0.0, 255.0, 128.0, 255.0, 128.0, 255.0)
 _KINDS = {1: "u", 2: "i", 3: "f"}
-"""SampleFormat -> numpy's kind."""
+"""SampleFormat -> NumPy's kind."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +90,7 @@ class Layout:
         is_tiled: whether segments are tiles; otherwise they are strips.
         segment: (width, height) of a tile, or of a strip.
         offsets: where each segment starts in the file, int64.
-        counts: the bytes of each segment, int64; None if the file does not have them.
+        counts: the bytes of each segment, int64; None if the file does not state them.
         subsampling: YCbCrSubSampling.
         is_plain_ycbcr: whether YCbCr has the coefficients and the range of JFIF files.
         palette: the colours of a palette, (colours, 3) uint8; None for another interpretation.
@@ -236,8 +236,8 @@ def _compression(value: int, size: tuple[int, int]) -> int:
     if value in (*LOSSLESS, *FAX, OLD_JPEG, JPEG):
         return value
     what = _OTHER_COMPRESSIONS.get(value, "unknown")
-    said = f"compression {value} ({what}): not decoded, save it with another, such as deflate"
-    raise refusal("unsupported", said, size)
+    reason = f"compression {value} ({what}): not decoded, save it with another, such as deflate"
+    raise refusal("unsupported", reason, size)
 
 
 def _same(tags: Tags, tag: int, samples: int, default: int, size: tuple[int, int]) -> int:
@@ -272,7 +272,7 @@ def _extra(tags: Tags, extras: int, size: tuple[int, int]) -> tuple[int, ...] | 
         return None
     found = tags.numbers(338)
     if len(found) != extras:
-        what = f"{extras} samples that are no colours, and {len(found)} explained by ExtraSamples"
+        what = f"{extras} samples besides the colours, but {len(found)} in ExtraSamples"
         raise refusal("unsupported", what, size)
     return tuple(int(value) for value in found)
 

@@ -1,7 +1,7 @@
 """The samples of a TIFF's first page, as numbers.
 
-Pillow's libtiff unpacks strips and tiles to bytes; numpy undoes the predictor and makes samples of
-the bytes. libtiff is told that they are grey pixels of 8 bits, so that it changes none of them.
+Pillow's libtiff unpacks strips and tiles to bytes; NumPy undoes the predictor and converts the
+bytes to samples. The header for libtiff declares grey pixels of 8 bits, so that it changes none.
 """
 
 from __future__ import annotations
@@ -26,16 +26,15 @@ _HEADER = 16  # bytes of a BigTIFF's
 _REVERSED = np.packbits(
     np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)[:, ::-1], axis=1
 )[:, 0]
-"""Each byte with its bits in reverse."""
+"""Each byte with its bits in reverse order."""
 
 
 def bands(layout: Layout, content: bytes) -> Iterator[tuple[int, npt.NDArray[Any]]]:
     """Yield all pixels from top to bottom, a few rows at a time.
 
     Yields:
-        The first row's number, and (rows, W, samples) in the type of the samples, without planes
-        that are ignored. Unsigned numbers
-        of 32 and 64 bits are turned around if their zero is white.
+        The first row's number, and (rows, W, samples) in the type of the samples, without ignored
+        planes. Unsigned numbers of 32 and 64 bits are inverted if their zero is white.
     """
     width, height = layout.size
     row = layout.row_bytes * layout.segments_across
@@ -70,7 +69,7 @@ def _unpacked(
         with strict_limits(rows * across * layout.row_bytes):  # these are bytes, not pixels
             image.load()
         return np.asarray(image).reshape(rows, across, layout.row_bytes)
-    if down == across == 1:  # a strip may be the whole file: no copy of it
+    if down == across == 1:  # a strip may be the whole file: do not copy it
         found = np.frombuffer(content, np.uint8, rows * layout.row_bytes, layout.offsets[start])
         return found.reshape(rows, 1, layout.row_bytes)
     found = np.empty((rows, across, layout.row_bytes), np.uint8)
@@ -83,7 +82,7 @@ def _unpacked(
 
 def _bytes_as_grey(layout: Layout, content: bytes, segments: range, rows: int) -> io.BytesIO:
     """Write a TIFF of the same compressed segments, whose pixels are the segments' bytes."""
-    assert layout.counts is not None  # noqa: S101 - `pomona.worker.formats.tiff` saw that they are there
+    assert layout.counts is not None  # noqa: S101 - `pomona.worker.formats.tiff` refuses None
     counts = [int(layout.counts[segment]) for segment in segments]
     offsets = [int(layout.offsets[segment]) for segment in segments]
     data = [content[at : at + count] for at, count in zip(offsets, counts, strict=True)]
@@ -109,7 +108,7 @@ def _bytes_as_grey(layout: Layout, content: bytes, segments: range, rows: int) -
 
 
 def _big_page(tags: dict[int, Sequence[int]], start: int) -> bytes:
-    """The page of a BigTIFF, little-endian, all numbers of 64 bits."""
+    """Return the page of a little-endian BigTIFF with all numbers of 64 bits."""
     entries, arrays = [], b""
     behind = start + 8 + 20 * len(tags) + 8
     for tag, values in tags.items():
@@ -121,14 +120,14 @@ def _big_page(tags: dict[int, Sequence[int]], start: int) -> bytes:
 
 
 def _samples(layout: Layout, packed: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
-    """Make samples of bytes.
+    """Convert bytes to samples.
 
     Args:
-        layout: of the file.
+        layout: the layout of the file.
         packed: (rows, segments across, bytes of a segment's row).
 
     Returns:
-        (rows, pixels, samples together), right of the picture's edge too.
+        (rows, pixels, samples together), including those right of the picture's edge.
     """
     rows, across, _ = packed.shape
     wide, each = layout.segment[0], layout.samples_together

@@ -1,7 +1,7 @@
-"""The tags of a TIFF's first page.
+"""The tags of a TIFF's first page, after TIFF 6.0 and the BigTIFF design.
 
-After TIFF 6.0 and the BigTIFF design. Only the first page is read, so that a chain of pages that
-has no end does no harm, and a value is only read if it is asked for.
+Only the first page is read, so an endless chain of pages does no harm. A value is read only when it
+is needed.
 """
 
 from __future__ import annotations
@@ -42,23 +42,23 @@ _NAMES = {
     532: "ReferenceBlackWhite",
 }
 _INTEGERS = {1: "u1", 3: "u2", 4: "u4", 6: "i1", 8: "i2", 9: "i4", 13: "u4", 16: "u8", 17: "i8"}
-"""TIFF's types of whole numbers, as numpy names them."""
+"""TIFF's integer types, by their NumPy names."""
 
 _WIDTHS = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-"""Bytes of one value of each of TIFF's types that has more than one byte."""
+"""Bytes of one value, for TIFF's types of more than one byte."""
 
-_MOST_TAGS = 4096  # real files have some 20; a page of 65,535 is not one
+_MOST_TAGS = 4096  # real files have about 20
 _MOST_RATIOS = 6
 
 
-def refusal(status: str, said: str, size: tuple[int, int] | None = None) -> ImageError:
-    """Make the error for a TIFF that is not decoded."""
+def refusal(status: str, reason: str, size: tuple[int, int] | None = None) -> ImageError:
+    """Return the error for a TIFF that is not decoded."""
     width, height = size if size and max(size) < 2**31 else (None, None)
-    return ImageError(status, f"TIFF: {said}"[:200], width=width, height=height, format="TIFF")
+    return ImageError(status, f"TIFF: {reason}"[:200], width=width, height=height, format="TIFF")
 
 
 class Tags:
-    """The tags of the first page; the values of each are read when they are asked for."""
+    """The tags of the first page. Their values are read when needed."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -76,7 +76,7 @@ class Tags:
         for start in range(at, at + tags * (head + inline), head + inline):
             tag, kind, length = self._unpack(entry, start)
             if tag in self._entries and tag in _NAMES:
-                raise refusal("corrupt", f"tag {named(tag)} is there twice")
+                raise refusal("corrupt", f"tag {named(tag)} occurs twice")
             value = start + head
             if length * _WIDTHS.get(kind, 1) > inline:
                 (value,) = self._unpack(offset, value)
@@ -88,19 +88,19 @@ class Tags:
         return struct.unpack_from(f"{self.byte_order}{form}", self._content, at)
 
     def _ends(self) -> ImageError:
-        said = f"the header continues after the last of {len(self._content)} bytes"
-        return refusal("truncated", said)
+        reason = f"the header continues after the last of {len(self._content)} bytes"
+        return refusal("truncated", reason)
 
     def __contains__(self, tag: int) -> bool:
         return tag in self._entries
 
     def numbers(self, tag: int) -> npt.NDArray[np.int64]:
-        """All values of a tag that must be there: (N,) int64, N at least 1, none below 0."""
+        """Return all values of a required tag: (N,) int64, N at least 1, none below 0."""
         if tag not in self._entries:
             raise refusal("corrupt", f"tag {named(tag)} is missing")
         kind, length, at = self._entries[tag]
         if kind not in _INTEGERS or not length:
-            raise refusal("corrupt", f"tag {named(tag)} holds no whole numbers")
+            raise refusal("corrupt", f"tag {named(tag)} does not hold integers")
         dtype = np.dtype(f"{self.byte_order}{_INTEGERS[kind]}")
         if at + length * dtype.itemsize > len(self._content):
             raise self._ends()
@@ -110,13 +110,13 @@ class Tags:
         return found
 
     def number(self, tag: int, default: int | None = None) -> int:
-        """The first value of a tag."""
+        """Return the first value of a tag."""
         if default is not None and tag not in self:
             return default
         return int(self.numbers(tag)[0])
 
     def ratios(self, tag: int, default: tuple[float, ...]) -> tuple[float, ...]:
-        """The values of a tag that holds fractions; none if they are not all there."""
+        """Return the values of a tag of fractions; empty if some are missing."""
         if tag not in self._entries:
             return default
         _, length, at = self._entries[tag]
@@ -127,11 +127,11 @@ class Tags:
         return tuple(round(over / (under or 1), 4) for over, under in pairs)
 
     def bytes(self, tag: int) -> bytes:
-        """The bytes of a tag, nothing if they are not all there."""
+        """Return the bytes of a tag; empty if some are missing."""
         _, length, at = self._entries.get(tag, (1, 0, 0))
         return self._content[at : at + length]
 
 
 def named(tag: int) -> str:
-    """The number of a tag, with its name if it decides how pixels are read."""
+    """Return the number of a tag, with its name if it affects how pixels are read."""
     return f"{tag} ({_NAMES[tag]})" if tag in _NAMES else str(tag)
