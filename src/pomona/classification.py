@@ -1,4 +1,4 @@
-"""Images, or a table of their vectors, -> a label and its probability for each."""
+"""Images, or a table of their vectors -> a label and its probability for each image."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ _COLUMNS = ["path", "features", "status", "error"]
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a classifier says of one image.
+    """The prediction for one image.
 
     Attributes:
         path: absolute URI of the image, as in a feature table.
         label: the most probable class; None if there is no vector.
-        probability: of that class, 0 to 1; None likewise.
-        status: `ok`, or why there is no vector.
-        error: one line that says what was wrong; None if `ok`.
+        probability: probability of that class, 0 to 1; None if there is no vector.
+        status: `ok`, or the kind of failure.
+        error: the reason of a failure, in one line; None if `ok`.
     """
 
     path: str
@@ -60,7 +60,7 @@ class Prediction:
     error: str | None = None
 
 
-def classify(  # noqa: PLR0913 - as many as there are ways to the encoder
+def classify(  # noqa: PLR0913 - several ways to give the encoder
     classifier: Classifier | str | os.PathLike[str],
     source: FeatureTable | str | os.PathLike[str],
     *,
@@ -70,9 +70,9 @@ def classify(  # noqa: PLR0913 - as many as there are ways to the encoder
     max_pixels: int = MAX_PIXELS,
     progress: Progress = no_progress,
 ) -> Iterator[Prediction]:
-    """Yield a label for each image. Every image has an answer; bad images have a reason.
+    """Yield a prediction for each image. Bad images have a status and a reason instead of a label.
 
-    For a table, the answers come in its order; for images, in the order of their paths.
+    Predictions for a table are in its order; predictions for images in the order of their paths.
 
     Args:
         classifier: a classifier, or the path of its file.
@@ -104,7 +104,7 @@ def classify(  # noqa: PLR0913 - as many as there are ways to the encoder
         if encoder is not None or weights is not None:
             raise EncoderError(f"{given} is a table of vectors: leave `encoder` and `weights` out")
         return _classify_table(probe, FeatureTable.at(given))
-    Source(given).check()  # before an encoder is looked for, or built
+    Source(given).check()  # before an encoder is found or built
     found = _encoder_for(probe, encoder, weights)
     decode = DecodeOptions(max_pixels, fast=probe.provenance.get("decode") == "fast")
     return _classify_images(probe, given, found, decode, workers, progress)
@@ -123,14 +123,14 @@ def _classify_table(probe: Classifier, table: FeatureTable) -> Iterator[Predicti
     probe.check_same_encoder(provenance, str(table))
     if provenance.get("decode") != probe.provenance.get("decode"):
         raise ClassifierError(
-            f"{table} was made with `decode` {provenance.get('decode')}, and the classifier was "
+            f"{table} was made with `decode` {provenance.get('decode')}, but the classifier was "
             f"trained on vectors of `decode` {probe.provenance.get('decode')}: extract the table "
             "again in the same way"
         )
     return _predictions(probe, table)
 
 
-def _classify_images(  # noqa: PLR0913, PLR0917 - what an extraction takes
+def _classify_images(  # noqa: PLR0913, PLR0917 - the settings of an extraction
     probe: Classifier,
     source: str,
     encoder: Encoder,
@@ -152,9 +152,9 @@ def _classify_images(  # noqa: PLR0913, PLR0917 - what an extraction takes
             progress=progress,
         )
         table = FeatureTable(folder)
-        # Workers end in any order; answers come as the files are named.
+        # Workers finish in any order; predictions are sorted by path.
         found = sorted(_predictions(probe, table), key=attrgetter("path"))
-    yield from found  # a reader that goes away finds nothing of ours left to remove
+    yield from found  # a reader that stops early leaves no temporary files
 
 
 @contextmanager
@@ -181,38 +181,37 @@ def _labels(probe: Classifier, vectors: NDArray[np.float32]) -> Iterator[tuple[s
 
 
 def _encoder_for(
-    probe: Classifier, given: Encoder | str | os.PathLike[str] | None, weights: str | None
+    probe: Classifier, source: Encoder | str | os.PathLike[str] | None, weights: str | None
 ) -> Encoder:
-    """The encoder whose vectors the classifier takes."""
-    if given is not None and weights is not None:
-        raise EncoderError("`encoder` holds its weights: leave `weights` out")
+    """Return the encoder whose vectors the classifier takes."""
+    if source is not None and weights is not None:
+        raise EncoderError("`encoder` contains its weights: leave `weights` out")
     refuse_projected(
         probe.provenance,
-        "classify a table that is projected in the same way, or train on the table that it was "
-        "made from",
+        "classify a table with the same projection, or train on the table that was projected",
     )
-    if given is not None:
-        encoder = given if isinstance(given, Encoder) else Encoder.load(given)
-        probe.check_same_encoder(encoder.provenance(), "the encoder given")
+    if source is not None:
+        encoder = source if isinstance(source, Encoder) else Encoder.load(source)
+        probe.check_same_encoder(encoder.provenance(), "`encoder`")
         return encoder
     if weights is None and probe.encoder is not None:
         return probe.encoder
-    if weights is None and (here := from_cache(probe.provenance)):
-        return here
+    if weights is None and (cached := from_cache(probe.provenance)):
+        return cached
     return _built_again(probe, weights)
 
 
 def _built_again(probe: Classifier, weights: str | None) -> Encoder:
-    known = probe.provenance
-    model, had = known.get("model", ""), known.get("weights", "")
-    named = weights or has_named_weights(known)
-    if model not in CARDS or not named or known.get("precision") == "int8":
+    provenance = probe.provenance
+    model, original = provenance.get("model", ""), provenance.get("weights", "")
+    named = weights or has_named_weights(provenance)
+    if model not in CARDS or not named or provenance.get("precision") == "int8":
         raise EncoderError(
-            f"to classify images, the encoder is needed that made the table: {probe.encoder_name}; "
-            "it is not in this machine's cache: give its file as `encoder`"
-            + (f", or a file of its weights ({had}) as `weights`" if model in CARDS else "")
-            + ", or train the classifier again with `encoder`, which puts it into the file"
+            f"classifying images needs the encoder that made the table, {probe.encoder_name}, "
+            "which is not in this machine's cache: give its file as `encoder`"
+            + (f", or a file of its weights ({original}) as `weights`" if model in CARDS else "")
+            + ", or train the classifier again with `encoder`, which stores it in the file"
         )
-    encoder = built_as(known, model, weights or had)
-    probe.check_same_encoder(encoder.provenance(), f"{model} with weights {weights or had}")
+    encoder = built_as(provenance, model, weights or original)
+    probe.check_same_encoder(encoder.provenance(), f"{model} with weights {weights or original}")
     return encoder

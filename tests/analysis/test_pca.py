@@ -137,7 +137,7 @@ def test_too_many_components_are_refused(tmp_path: Path, rows: int, k: int, mess
 
 def test_identical_vectors_are_refused(tmp_path: Path) -> None:
     folder = tables.write(tmp_path / "t", np.ones((9, 3)), ["x"] * 9)
-    with pytest.raises(UsageError, match="all vectors are the same"):
+    with pytest.raises(UsageError, match="all vectors are equal"):
         project(FeatureTable(folder), FeatureTable(tmp_path / "small"), 1)
 
 

@@ -147,12 +147,12 @@ def read_features(table: FeatureTable | str | os.PathLike[str]) -> Features:
     """
     name, source = str(table), FeatureTable.of(table)
     vectors = open_vectors(source)
-    whole = vectors.matrix()
+    block = vectors.matrix()
     lists = pa.FixedSizeListArray.from_arrays(
-        pa.array(whole.vectors.reshape(-1)), vectors.dimension
+        pa.array(block.vectors.reshape(-1)), vectors.dimension
     )
-    rows = pa.table({"path": whole.paths, "label": whole.labels, "features": lists})
-    return Features(name, rows, whole.vectors, _failed(source), vectors.provenance)
+    rows = pa.table({"path": block.paths, "label": block.labels, "features": lists})
+    return Features(name, rows, block.vectors, _failed(source), vectors.provenance)
 
 
 def _failed(source: FeatureTable) -> pa.Table:

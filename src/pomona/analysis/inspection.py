@@ -1,4 +1,4 @@
-"""What is in a feature table: counts, checks of the vectors, provenance, first rows."""
+"""The content of a feature table: counts, checks of the vectors, provenance, first rows."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ _SHOWN_COMPONENTS = 4
 
 @dataclass(slots=True)
 class VectorCheck:
-    """Whether the vectors are what they should be.
+    """The checks of the vectors.
 
     Attributes:
         dimension: length that every vector should have, from the provenance.
-        vectors: rows with a vector.
-        wrong_length: vectors of another length.
-        not_finite: vectors with a NaN or an infinity.
-        all_zero: vectors of zeros only.
-        missing: rows with status `ok` and no vector.
+        vectors: number of rows with a vector.
+        wrong_length: number of vectors of another length.
+        not_finite: number of vectors with a NaN or an infinity.
+        all_zero: number of vectors of zeros only.
+        missing: number of rows with status `ok` and no vector.
     """
 
     dimension: int
@@ -55,23 +55,23 @@ class VectorCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether all checks passed."""
         return not (self.wrong_length or self.not_finite or self.all_zero or self.missing)
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What `inspect` found.
+    """The result of `inspect`.
 
     Attributes:
-        rows: all rows.
-        statuses: rows by status.
-        labels: rows by label; None stands for no label.
-        check: of the vectors.
-        provenance: which encoder made the table.
-        first_rows: a few rows, vectors cut to their first components.
-        missing_files: rows whose file no longer exists; None if nobody looked.
-        files_elsewhere: rows whose file is on another file system or cannot be looked at.
+        rows: number of rows.
+        statuses: number of rows by status.
+        labels: number of rows by label; None means no label.
+        check: the checks of the vectors.
+        provenance: the encoder that made the table, and how images were decoded.
+        first_rows: a few rows, with vectors cut to their first components.
+        missing_files: number of rows whose file no longer exists; None if that was not checked.
+        files_elsewhere: number of rows whose file is on another file system or cannot be checked.
         failed_files: the first few rows without a vector.
     """
 
@@ -86,7 +86,7 @@ class Inspection:
     failed_files: list[FailedFile] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
-        """The object that `pomona inspect --json` prints."""
+        """Return the object that `pomona inspect --json` prints."""
         return {
             "rows": self.rows,
             "statuses": dict(self.statuses),
@@ -107,12 +107,12 @@ def inspect(
     *,
     look_at_files: bool = False,
 ) -> Inspection:
-    """Read a table once, streaming, and say what is in it.
+    """Read a table once, streaming, and return its content.
 
     Args:
         table: a feature table, its path or URI.
-        first_rows: how many rows to give.
-        look_at_files: count rows whose file no longer exists: a look at each path of this machine.
+        first_rows: number of first rows to return.
+        look_at_files: count rows whose file no longer exists; this checks each path.
 
     Raises:
         TableError: it is not a feature table, or mixes two encoders.
@@ -150,7 +150,7 @@ def inspect(
 
 
 def failed_files(table: FeatureTable) -> Iterator[FailedFile]:
-    """Return the rows without a vector, as they are read. Vectors are not read.
+    """Yield the rows without a vector while the table is read. Vectors are not read.
 
     Raises:
         TableError: it is not a feature table, or mixes two encoders.
@@ -161,7 +161,7 @@ def failed_files(table: FeatureTable) -> Iterator[FailedFile]:
 
 
 def sorted_labels(labels: Counter[str | None]) -> list[tuple[str | None, int]]:
-    """Labels and their counts in alphabetical order, no label last."""
+    """Return labels and their counts in alphabetical order; None comes last."""
     return sorted(labels.items(), key=lambda item: (item[0] is None, item[0] or ""))
 
 
@@ -175,8 +175,8 @@ def _check_vectors(batch: pa.RecordBatch, check: VectorCheck) -> None:
     ok = np.asarray(batch["status"].to_pylist()) == "ok"
     check.missing += int((ok & ~present.to_numpy(zero_copy_only=False)).sum())
     if wrong:
-        return  # no matrix to look at; the table has failed the check already
-    # `flatten` leaves out nulls: (vectors, dimension) float32
+        return  # vectors of different lengths form no matrix, and the check has failed already
+    # `flatten` drops nulls: (vectors, dimension) float32
     matrix = features.flatten().to_numpy(zero_copy_only=False).reshape(-1, check.dimension)
     check.not_finite += int((~np.isfinite(matrix)).any(axis=1).sum())
     check.all_zero += int((matrix == 0).all(axis=1).sum())
@@ -185,7 +185,7 @@ def _check_vectors(batch: pa.RecordBatch, check: VectorCheck) -> None:
 def _shorten(row: dict[str, Any]) -> dict[str, Any]:
     vector = row["features"]
     if vector is not None:
-        # JSON has no name for a NaN.
+        # JSON has no NaN.
         row["features"] = [
             round(value, 4) if value is not None and math.isfinite(value) else None
             for value in vector[:_SHOWN_COMPONENTS]

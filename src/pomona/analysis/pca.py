@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Projection", "check_size", "fit_projection", "orient", "principal_places"]
 
-_LARGEST_D = 16_384  # D x D in float64 is 2 GB there
+_LARGEST_D = 16_384  # D x D in float64 takes 2 GB
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Projection:
             number with the largest absolute value is positive: signs do not depend on the library.
         explained: (k,) float64, the share of the variance along each component.
         rows: the number of vectors that the components were computed from.
-        method: what computed them.
+        method: how they were computed, for display.
     """
 
     mean: NDArray[np.float64]
@@ -73,8 +73,8 @@ class Projection:
     def provenance(self, source: Mapping[str, str]) -> dict[str, str]:
         """Return the provenance of the projected table: the source's, and the projection.
 
-        The new fingerprint hashes the source's and the numbers of the projection. So readers tell
-        its rows from the encoder's own and from those of other projections.
+        The new fingerprint hashes the source's and the numbers of the projection. So readers can
+        distinguish its rows from the encoder's and from those of other projections.
         """
         numbers = hashlib.sha256(self.mean.tobytes() + self.components.tobytes()).hexdigest()
         size = len(self.components)
@@ -101,7 +101,7 @@ def fit_projection(vectors: Vectors, k: int, progress: Progress = no_progress) -
         progress: called with the progress.
 
     Raises:
-        UsageError: k is too large for the vectors, or they are too long, or all the same.
+        UsageError: k is too large for the vectors, or they are too long or all equal.
     """
     check_size(k, vectors.dimension, vectors.rows)
     dimension = vectors.dimension
@@ -117,14 +117,14 @@ def fit_projection(vectors: Vectors, k: int, progress: Progress = no_progress) -
         total += rows.sum(axis=0)
         products += rows.T @ rows  # (D, B) @ (B, D)
         done += len(block)
-        progress(Snapshot("adding up", done, vectors.rows))
-    assert shift is not None  # noqa: S101 - `check_size` has seen rows
+        progress(Snapshot("summing up", done, vectors.rows))
+    assert shift is not None  # noqa: S101 - `check_size` requires rows
     off = total / done
     covariance = (products - done * np.outer(off, off)) / (done - 1)
-    progress(Snapshot("taking apart", 0, 1))
+    progress(Snapshot("decomposing", 0, 1))
     total_variance = float(np.trace(covariance))
     if not total_variance > 0:
-        raise UsageError("all vectors are the same: there is nothing to project them onto")
+        raise UsageError("all vectors are equal: there are no directions to project them onto")
     variances, components = _strongest(covariance, k)
     explained = np.maximum(variances, 0) / total_variance  # rounding may give less than zero
     return Projection(shift + off, orient(components), explained, done, "covariance and eigh")
@@ -134,12 +134,12 @@ def check_size(k: int, dimension: int, rows: int) -> None:
     """Check that N vectors of length D have k components.
 
     Raises:
-        UsageError: they do not, or they are too long.
+        UsageError: they do not, or the vectors are too long.
     """
     if dimension > _LARGEST_D:
         raise UsageError(
             f"vectors of {dimension:,} numbers are too long for PCA here (at most {_LARGEST_D:,}): "
-            "take another `layer` when extracting"
+            "choose another `layer` when extracting"
         )
     if k > dimension:
         raise UsageError(
@@ -147,17 +147,17 @@ def check_size(k: int, dimension: int, rows: int) -> None:
         )
     if rows <= k:
         raise UsageError(
-            f"`k` {k}: the table has {count_of(rows, 'row')} with a vector, too few for so many "
-            f"components: give a number below {max(rows, 2):,}, or a larger table"
+            f"`k` {k}: the table has {count_of(rows, 'row')} with a vector, too few for that "
+            f"many components: give a number below {max(rows, 2):,}, or a larger table"
         )
 
 
 def principal_places(vectors: NDArray[np.float32], k: int) -> NDArray[np.float32]:
-    """Return where rows in memory lie along their k strongest components, whatever their length.
+    """Return the places of rows in memory along their k strongest components.
 
     Args:
         vectors: (N, D) float32.
-        k: number of components. Those beyond the ones that N vectors of length D have are 0.
+        k: number of components; 0 in those that N vectors of length D do not have.
 
     Returns:
         (N, k) float32, relative to the mean of the rows.
@@ -165,7 +165,7 @@ def principal_places(vectors: NDArray[np.float32], k: int) -> NDArray[np.float32
     centred = vectors - vectors.mean(axis=0)
     count = min(k, *centred.shape)
     if centred.shape[0] < centred.shape[1]:
-        # N x N numbers in place of D x D: the same variances, and the places themselves.
+        # N x N numbers instead of D x D: the same variances, and the places themselves.
         values, along = _strongest(centred @ centred.T, count)  # (count, N)
         along *= np.sqrt(np.maximum(values, 0))[:, None]
     else:
@@ -176,14 +176,14 @@ def principal_places(vectors: NDArray[np.float32], k: int) -> NDArray[np.float32
 
 
 def orient(components: NDArray[np.floating]) -> NDArray[Any]:
-    """Make the number with the largest absolute value in each component positive: (k, D)."""
+    """Return components (k, D) in which the number of largest absolute value is positive."""
     largest = np.abs(components).argmax(axis=1)
     signs = np.sign(components[np.arange(len(components)), largest])
     return np.ascontiguousarray(components * signs[:, None])
 
 
 def _strongest(symmetric: NDArray[Any], k: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The k largest eigenvalues of a matrix (n, n), descending, and their vectors: (k,), (k, n)."""
+    """Return the k largest eigenvalues of (n, n), descending, and their vectors: (k,), (k, n)."""
     from scipy.linalg import eigh
 
     size = len(symmetric)

@@ -115,7 +115,7 @@ def project(
 
     Raises:
         TableError: the source is not a feature table, or the target cannot be written.
-        UsageError: k is too large for the vectors, or they are too long, or all the same.
+        UsageError: k is too large for the vectors, or they are too long or all equal.
     """
     source, target = FeatureTable.of(table), FeatureTable.of(target)
     vectors = open_vectors(source)
@@ -151,7 +151,7 @@ def check_target(source: FeatureTable | None, target: FeatureTable, *, overwrite
         overwrite: whether the new table may replace an existing one.
 
     Raises:
-        TableError: the target is the source, exists already, or is not a place for a table.
+        TableError: the target is the source, exists already, or cannot hold a table.
     """
     if source is not None and source.folder.resolve() == target.folder.resolve():
         raise TableError(f"{target.folder} is the table to project: give another `target`")
@@ -161,7 +161,7 @@ def check_target(source: FeatureTable | None, target: FeatureTable, *, overwrite
 
 
 def _parts(source: FeatureTable) -> Iterator[Iterator[pa.RecordBatch]]:
-    """The table's rows, one iterator of batches for each new part file."""
+    """Yield the table's rows, one iterator of batches for each new part file."""
     batches = source.batches()
     for first in batches:
 

@@ -1,4 +1,4 @@
-"""The encoder that made a table, to put further images beside its rows."""
+"""The encoder that made a table, for images that are not in the table."""
 
 from __future__ import annotations
 
@@ -26,37 +26,38 @@ def encoder_of_table(
     model: str | None = None,
     weights: str | None = None,
 ) -> Encoder:
-    """Get the encoder that made a table: read, found in the cache, or built again.
+    """Return the encoder that made a table: read, found in the cache, or built again.
 
-    The cache of this machine has it if it was built here. Otherwise it is built again by the names
-    in the provenance, if they are those of a known network and of weights that can be had by name.
+    The cache of this machine has the encoder if it was built here. Otherwise it is built again if
+    the provenance names a known network and weights that are available by name.
 
     Args:
-        provenance: the table's.
-        encoder: the encoder, its file or URI, in place of the other two.
-        model: the network's name or file; by default as the provenance says.
-        weights: likewise; a weights file must be given, since tables keep its name only.
+        provenance: the provenance of the table.
+        encoder: the encoder, its file or URI, instead of `model` and `weights`.
+        model: the network's name or file; by default the name in the provenance.
+        weights: the weights; by default the name in the provenance. A weights file must be given
+            by its path, because tables store only its name.
 
     Raises:
-        EncoderError: it cannot be had, or is another one: fingerprints differ.
+        EncoderError: the encoder is not available, or another encoder made the table.
     """
-    refuse_projected(provenance, "take an image that has a row, or the table that it was made from")
+    refuse_projected(provenance, "use an image that has a row, or the table that was projected")
     if encoder is not None:
         if model or weights:
             raise EncoderError(
-                "`encoder` holds its network and weights: leave `model` and `weights` out"
+                "`encoder` contains its network and weights: leave `model` and `weights` out"
             )
         found = encoder if isinstance(encoder, Encoder) else Encoder.load(encoder)
-    elif model is None and weights is None and (here := from_cache(provenance)):
-        return here
+    elif model is None and weights is None and (cached := from_cache(provenance)):
+        return cached
     else:
         found = _build(provenance, model, weights)
     if found.fingerprint != provenance["fingerprint"]:
         differ = differences(provenance, found.provenance())
         raise EncoderError(
-            f"the table was made by another encoder, and they differ in {differ}; "
-            "give the one that made the table as `encoder`, or its network as `model` and "
-            "`weights` if its preprocessing was not changed"
+            f"another encoder made the table, and they differ in {differ}; give the one that "
+            "made the table as `encoder`, or its network as `model` and `weights` if its "
+            "preprocessing was not changed"
         )
     return found
 
@@ -67,7 +68,7 @@ def from_cache(provenance: Mapping[str, str]) -> Encoder | None:
 
 
 def refuse_projected(provenance: Mapping[str, str], instead: str) -> None:
-    """Refuse to look for the encoder of a table that none has made.
+    """Check that a table is not a projection, whose vectors no encoder makes.
 
     Args:
         provenance: of a table, or of a classifier that was trained on it.
@@ -83,7 +84,7 @@ def refuse_projected(provenance: Mapping[str, str], instead: str) -> None:
 
 
 def has_named_weights(provenance: Mapping[str, str]) -> bool:
-    """Whether the weights that a provenance names can be had by that name."""
+    """Return whether the weights in a provenance are available by their name."""
     name = provenance.get("weights", "")
     return name in {"imagenet", "drawn"} or name.startswith("untrained:")
 
@@ -103,7 +104,7 @@ def _build(provenance: Mapping[str, str], model: str | None, weights: str | None
             file = "`weights`" if name in CARDS else "`model`"
             raise EncoderError(
                 f"the table was made by {_named(provenance)}, which is not in this machine's "
-                "cache, and tables hold no networks and no weights: give the file as "
+                "cache, and tables contain no networks or weights: give the file as "
                 f"{file}, or the encoder as `encoder`"
             )
         weights = provenance["weights"]

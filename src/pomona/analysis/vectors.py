@@ -74,7 +74,7 @@ class Vectors:
 
     @property
     def dimension(self) -> int:
-        """The length D of a vector."""
+        """Return the length D of a vector."""
         return int(self.provenance["dimension"])
 
     def _repr_html_(self) -> str:
@@ -97,10 +97,10 @@ class Vectors:
             waiting.append(block)
             count += len(block)
             while count >= size:
-                whole = _joined(waiting)
-                yield whole.slice(0, size)
+                joined = _joined(waiting)
+                yield joined.slice(0, size)
                 count -= size
-                waiting = [whole.slice(size, len(whole))] if count else []
+                waiting = [joined.slice(size, len(joined))] if count else []
         if waiting:
             yield _joined(waiting)
 
@@ -114,8 +114,10 @@ class Vectors:
         start = 0
         for block in self.blocks():
             low, high = np.searchsorted(numbers, [start, start + len(block)])
-            here = numbers[low:high] - start
-            yield Block(block.paths.take(here), block.labels.take(here), block.vectors[here])
+            indices = numbers[low:high] - start
+            yield Block(
+                block.paths.take(indices), block.labels.take(indices), block.vectors[indices]
+            )
             start += len(block)
 
     def matrix(self) -> Block:
@@ -150,7 +152,7 @@ class Vectors:
             yield Block(ok["path"], ok["label"], vectors_of(ok, self.dimension, self.table))
 
     def _ok(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        """The rows that have a vector, and a check that their number has not changed."""
+        """Yield the rows that have a vector, and check that their number has not changed."""
         rows = 0
         for batch in self.table.batches(columns):
             ok = batch.filter(pc.equal(batch["status"], "ok"))
@@ -180,7 +182,7 @@ def vectors_of(ok: pa.RecordBatch, dimension: int, table: FeatureTable) -> NDArr
         TableError: a row has no vector, or one of another length or with a NaN or infinity.
     """
     features = ok["features"]
-    values = features.flatten()  # leaves null vectors out
+    values = features.flatten()  # drops null vectors
     lengths = pc.fill_null(pc.list_value_length(features), 0).to_numpy(zero_copy_only=False)
     wrong = lengths != dimension
     if values.null_count:
@@ -215,7 +217,7 @@ def open_vectors(table: FeatureTable) -> Vectors:
 
 
 def evenly_spread(rows: int, most: int) -> NDArray[np.intp]:
-    """Return the numbers of at most so many rows, evenly spread: a table's order is arbitrary."""
+    """Return the numbers of at most `most` rows, evenly spread: a table's order is arbitrary."""
     return np.unique(np.linspace(0, rows - 1, min(most, rows)).round().astype(np.intp))
 
 

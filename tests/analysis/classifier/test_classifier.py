@@ -263,7 +263,7 @@ def test_no_encoder_is_searched_for_projected_vectors(
 
 def test_a_different_encoder_is_refused(fruit: Path, encoder: Encoder) -> None:
     other = replace(encoder, weights_sha256="0" * 64)
-    with pytest.raises(ClassifierError, match="the encoder given is of another"):
+    with pytest.raises(ClassifierError, match="`encoder` is of another"):
         list(classify(fruit / "c", fruit / "photos", encoder=other))
 
 

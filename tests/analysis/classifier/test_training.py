@@ -302,7 +302,7 @@ def test_a_table_without_labels_is_refused(tmp_path: Path) -> None:
 
 def test_a_table_with_one_class_is_refused(tmp_path: Path) -> None:
     tables.write(tmp_path, np.eye(4), ["Kiwi"] * 4)
-    with pytest.raises(TableError, match="one class to learn, 'Kiwi'"):
+    with pytest.raises(TableError, match="one class to train on, 'Kiwi'"):
         training.train(tmp_path)
 
 
@@ -318,7 +318,7 @@ def test_a_split_of_missing_folders_is_refused(folder: Path) -> None:
 
 
 def test_a_split_with_overlapping_names_is_refused(folder: Path) -> None:
-    with pytest.raises(TableError, match="both names fit folders of file:/fruits/Te"):
+    with pytest.raises(TableError, match="both names match folders of file:/fruits/Te"):
         training.train(folder, split="fruits/Testing")
 
 

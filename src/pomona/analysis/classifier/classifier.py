@@ -45,12 +45,12 @@ class Classifier:
     Attributes:
         classes: K names, sorted.
         mean: (D,) float32, of the training vectors.
-        scale: (D,) float32, standard deviation of the training vectors; 1 in place of 0.
+        scale: (D,) float32, standard deviation of the training vectors, with 1 instead of 0.
         coefficients: (K, D) float32.
         intercept: (K,) float32.
         provenance: of the training vectors: the encoder, and how images were decoded.
         training: settings of the training and result of the test, as JSON values.
-        encoder: turns images into such vectors; None if the file does not contain it.
+        encoder: the encoder of the vectors; None if the file does not contain it.
 
     Raises:
         ClassifierError: the shapes do not match, or a number is not finite.
@@ -70,11 +70,11 @@ class Classifier:
         expected = [(dimension,), (dimension,), (many, dimension), (many,)]
         arrays = [getattr(self, name) for name in _ARRAYS]
         if many < 2 or len(set(self.classes)) != many or [a.shape for a in arrays] != expected:
-            raise ClassifierError(f"{many} classes do not go with arrays of these shapes")
+            raise ClassifierError(f"arrays of these shapes do not fit {many} classes")
         if not all(np.isfinite(a).all() for a in arrays) or not (self.scale > 0).all():
-            raise ClassifierError("a classifier's numbers must be finite, its scale above 0")
+            raise ClassifierError("a classifier's numbers must be finite, and its scale above 0")
         if self.encoder is not None:
-            self.check_same_encoder(self.encoder.provenance(), "the encoder given with it")
+            self.check_same_encoder(self.encoder.provenance(), "its encoder")
 
     @property
     def fingerprint(self) -> str:
@@ -107,18 +107,18 @@ class Classifier:
         """
         if provenance["fingerprint"] != self.fingerprint:
             raise ClassifierError(
-                f"the classifier takes vectors of {self.encoder_name}, and {what} is of another "
+                f"the classifier takes vectors of {self.encoder_name}, but {what} is of another "
                 f"encoder ({provenance['fingerprint'][:12]}), which differs in "
-                f"{differences(self.provenance, provenance)}: give what that one made, or train "
-                "anew"
+                f"{differences(self.provenance, provenance)}: give vectors of the first one, or "
+                "train a classifier on the other"
             )
 
     @property
     def encoder_name(self) -> str:
         """Return the name of the encoder, for messages."""
-        known = self.provenance
+        source = self.provenance
         return (
-            f"{known.get('model', '?')} with weights {known.get('weights', '?')} "
+            f"{source.get('model', '?')} with weights {source.get('weights', '?')} "
             f"({self.fingerprint[:12]})"
         )
 
@@ -156,7 +156,7 @@ class Classifier:
         _check_words("classes", header["classes"])
         _check_words("provenance", [*header["provenance"], *header["provenance"].values()])
         if "fingerprint" not in header["provenance"] or not isinstance(header["training"], dict):
-            raise ValueError("no fingerprint, or no account of the training")
+            raise ValueError("no fingerprint, or no settings of the training")
         arrays = {name: np.frombuffer(sections[name], _FLOAT) for name in _ARRAYS}
         arrays["coefficients"] = arrays["coefficients"].reshape(-1, header["dimension"])
         return cls(
@@ -181,7 +181,7 @@ class Classifier:
         """Read a classifier from a file that `save` wrote.
 
         Raises:
-            ClassifierError: the file is missing, unreadable, or not a whole classifier.
+            ClassifierError: the file is missing, unreadable, or not a complete classifier.
         """
         try:
             content = read_file(os.fspath(path))
@@ -194,14 +194,14 @@ class Classifier:
 
     def _repr_html_(self) -> str:
         title = f"Classifier of {len(self.classes)} classes on {self.encoder_name}"
-        known = {
+        facts = {
             "classes": ", ".join(self.classes),
-            "encoder": "inside" if self.encoder else "not inside",
+            "encoder": "included" if self.encoder else "not included",
             **self.training,
         }
-        return html_card(title, html_pairs("training", known))
+        return html_card(title, html_pairs("training", facts))
 
 
 def _check_words(what: str, words: Any) -> None:
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise TypeError(f"{what} that are no texts")
+        raise TypeError(f"{what} are not a list of strings")

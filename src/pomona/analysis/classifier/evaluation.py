@@ -1,4 +1,4 @@
-"""How well a classifier does on images that it has not seen."""
+"""How well a classifier predicts the labels of images that it was not trained on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MISTAKES = 20
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """An image that was given another label than it has."""
+    """An image whose predicted label is wrong."""
 
     path: str
     label: str
@@ -34,13 +34,13 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True)
 class ClassScore:
-    """How one class fared.
+    """The scores of one class.
 
     Attributes:
-        label: its name.
-        images: of the class, that were tested.
-        precision: of those that were given this label, the share that has it; None if none was.
-        recall: of those that have this label, the share that was given it; None if none has.
+        label: name of the class.
+        images: number of tested images of the class.
+        precision: share of the images predicted as this class that are of it; None if none is.
+        recall: share of the images of this class that are predicted as it; None if none is tested.
     """
 
     label: str
@@ -51,12 +51,12 @@ class ClassScore:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What came of a test.
+    """The result of a test.
 
     Attributes:
         labels: L names, sorted.
-        confusion: (L, L) counts: rows by the label that images have, columns by the one given.
-        mistakes: the most confident ones.
+        confusion: (L, L) counts: rows by the label of the image, columns by the predicted label.
+        mistakes: the most confident mistakes.
     """
 
     labels: tuple[str, ...]
@@ -65,40 +65,40 @@ class Evaluation:
 
     @property
     def images(self) -> int:
-        """How many were tested."""
+        """Return the number of tested images."""
         return int(self.confusion.sum())
 
     @property
     def right(self) -> int:
-        """How many were given the label that they have."""
+        """Return the number of images whose predicted label is right."""
         return int(np.trace(self.confusion))
 
     @property
     def accuracy(self) -> float:
-        """The share that was given the label that it has."""
+        """Return the share of images whose predicted label is right."""
         return self.right / self.images
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval of the accuracy."""
+        """Return Wilson's 95 % interval of the accuracy."""
         return wilson(self.right, self.images)
 
     def per_class(self) -> list[ClassScore]:
-        """Precision and recall of each class."""
-        given, have = self.confusion.sum(axis=0), self.confusion.sum(axis=1)
+        """Return precision and recall of each class."""
+        predicted, actual = self.confusion.sum(axis=0), self.confusion.sum(axis=1)
         right = np.diagonal(self.confusion)
         return [
             ClassScore(
                 label,
-                int(have[i]),
-                float(right[i] / given[i]) if given[i] else None,
-                float(right[i] / have[i]) if have[i] else None,
+                int(actual[i]),
+                float(right[i] / predicted[i]) if predicted[i] else None,
+                float(right[i] / actual[i]) if actual[i] else None,
             )
             for i, label in enumerate(self.labels)
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """All of it, as JSON knows it."""
+        """Return the evaluation as JSON values."""
         from dataclasses import asdict
 
         return {
@@ -114,42 +114,42 @@ class Evaluation:
 
 
 def evaluate(classifier: Classifier, vectors: Vectors, rows: SplitRows) -> Evaluation:
-    """Classify the rows to test on, streaming, and count.
+    """Classify the test rows, streaming, and count right and wrong predictions.
 
     Images of classes that the classifier was not trained on count as wrong.
 
     Args:
-        classifier: what to test.
-        vectors: of the table.
-        rows: which of them to test on, and their labels.
+        classifier: the classifier to test.
+        vectors: the vectors of the table.
+        rows: the parts and the labels of the table's rows.
 
     Raises:
-        RunError: the table was changed in the meantime.
+        RunError: the table was changed during the test.
     """
     code_of = {label: code for code, label in enumerate(rows.labels)}
     code_of_class = np.array([code_of[name] for name in classifier.classes])
-    many = len(rows.labels)
-    confusion = np.zeros((many, many), np.int64)
+    count = len(rows.labels)
+    confusion = np.zeros((count, count), np.int64)
     mistakes: list[Mistake] = []
     start = 0
     for block in vectors.blocks():
-        here = slice(start, start + len(block))
-        start = here.stop
-        tested = np.flatnonzero(rows.parts[here] == TEST)
+        block_rows = slice(start, start + len(block))
+        start = block_rows.stop
+        tested = np.flatnonzero(rows.parts[block_rows] == TEST)
         if not len(tested):
             continue
         probabilities = classifier.probabilities(block.vectors[tested])
         best = probabilities.argmax(axis=1)
-        given, have = code_of_class[best], rows.codes[here][tested]
-        np.add.at(confusion, (have, given), 1)
+        predicted, actual = code_of_class[best], rows.codes[block_rows][tested]
+        np.add.at(confusion, (actual, predicted), 1)
         mistakes += [
             Mistake(
                 block.paths[int(tested[i])].as_py(),
-                rows.labels[have[i]],
-                rows.labels[given[i]],
+                rows.labels[actual[i]],
+                rows.labels[predicted[i]],
                 float(probabilities[i, best[i]]),
             )
-            for i in np.flatnonzero(have != given)
+            for i in np.flatnonzero(actual != predicted)
         ]
         mistakes = sorted(mistakes, key=lambda m: -m.probability)[:_MISTAKES]
     return Evaluation(rows.labels, confusion, tuple(mistakes))

@@ -1,4 +1,4 @@
-"""How strongly a classifier is regularised: by cross-validation, on log loss."""
+"""The strength of a classifier's regularisation: chosen by cross-validation, on log loss."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _MAX_ROWS = 5000  # a fold of 4,000 x 1280 takes a second or two; more rows hard
 
 @dataclass(frozen=True, slots=True)
 class Strength:
-    """What was chosen, and why.
+    """The chosen strength, and the losses that decided it.
 
     Attributes:
         value: scikit-learn's C: the smaller, the stronger the regularisation.
-        folds: of the cross-validation; 0 if there were too few images for one.
-        rows: images in it.
+        folds: number of folds of the cross-validation; 0 if there were too few images for one.
+        rows: number of images in the cross-validation.
         log_losses: mean over the folds for each C that was tried: the smaller, the better.
     """
 
@@ -39,7 +39,7 @@ class Strength:
     log_losses: dict[float, float]
 
     def to_json(self) -> dict[str, Any]:
-        """All of it, as JSON knows it."""
+        """Return the strength as JSON values."""
         losses = {f"{c:g}": loss for c, loss in self.log_losses.items()}
         return {"C": self.value, "folds": self.folds, "rows": self.rows, "log_losses": losses}
 
@@ -52,17 +52,17 @@ def choose_strength(
 ) -> Strength:
     """Choose C by stratified cross-validation, on at most 5,000 rows.
 
-    Log loss, not accuracy: good features separate the classes, and then many values of C are
-    equally right but not equally sure of themselves, and `classify` tells probabilities.
+    The criterion is log loss, not accuracy: if features separate the classes well, many values of C
+    predict the same labels but different probabilities, and `classify` returns probabilities.
 
-    The rows were standardised together. That lets a fold see mean and variance of the others, but
-    no label.
+    The rows were standardised together, so a fold depends on mean and variance of the other folds,
+    but not on their labels.
 
     Args:
         matrix: (N, D) float32, standardised.
         codes: (N,) classes.
-        seed: of the folds, and of the rows where there are more than 5,000.
-        progress: is called with how far it is.
+        seed: of the folds, and of the selection if there are more than 5,000 rows.
+        progress: called with the progress.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import log_loss
@@ -71,28 +71,29 @@ def choose_strength(
     chosen, folds = _rows(codes, seed)
     if not folds:
         return Strength(_DEFAULT, 0, 0, {})
-    few, answers = matrix[chosen], codes[chosen]  # a copy: at most 5,000 rows
+    sample, labels = matrix[chosen], codes[chosen]  # a copy: at most 5,000 rows
     losses = np.zeros((folds, len(GRID)))
     splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    for fold, (learn, test) in enumerate(splitter.split(few, answers)):
-        # Each fit begins where the last one, more strongly regularised, has ended.
+    for fold, (learn, test) in enumerate(splitter.split(sample, labels)):
+        # Each fit starts from the solution of the last one, which is more strongly regularised.
         solver = LogisticRegression(warm_start=True, max_iter=500, tol=1e-3)
-        trained, tested = few[learn], few[test]
+        trained, tested = sample[learn], sample[test]
         for at, value in enumerate(GRID):
             progress(Snapshot("choosing the strength", fold * len(GRID) + at, folds * len(GRID)))
-            solver.set_params(C=value).fit(trained, answers[learn])
-            found = solver.predict_proba(tested).astype(np.float64)
-            found /= found.sum(axis=1, keepdims=True)  # 1 in float32, not quite in float64
-            losses[fold, at] = log_loss(answers[test], found, labels=solver.classes_)
+            solver.set_params(C=value).fit(trained, labels[learn])
+            probabilities = solver.predict_proba(tested).astype(np.float64)
+            # The sums are 1 in float32, but not exactly in float64.
+            probabilities /= probabilities.sum(axis=1, keepdims=True)
+            losses[fold, at] = log_loss(labels[test], probabilities, labels=solver.classes_)
     means = losses.mean(axis=0)
-    told = {value: float(loss) for value, loss in zip(GRID, means, strict=True)}
-    return Strength(GRID[int(means.argmin())], folds, len(chosen), told)
+    losses_by_c = {value: float(loss) for value, loss in zip(GRID, means, strict=True)}
+    return Strength(GRID[int(means.argmin())], folds, len(chosen), losses_by_c)
 
 
 def _rows(codes: NDArray[np.int32], seed: int) -> tuple[NDArray[np.int64], int]:
-    """Which rows take part, and in how many folds; classes with fewer images than that do not.
+    """Return the rows to use and the number of folds; 0 folds if there are too few images.
 
-    Raises no error where there are too few: then there are 0 folds.
+    Classes with fewer images than folds are not used.
     """
     counts = np.bincount(codes)
     for folds in range(_FOLDS, 1, -1):

@@ -124,7 +124,7 @@ def train(  # noqa: PLR0913 - the training's settings, each with a sensible defa
 
     Args:
         table: a feature table, its path or URI.
-        split: names of the folders to learn from and to test on: `Training/Testing`. By default a
+        split: names of the folders to train and to test on: `Training/Testing`. By default a
             hash of the paths selects a share of each class to test on.
         test_share: share of each class to test on, 0 to below 1; 0 tests nothing.
         seed: of the random choices, 0 to 2**32 - 1.
@@ -219,9 +219,9 @@ def _open_encoder(
     if loaded.fingerprint != provenance["fingerprint"]:
         raise ClassifierError(
             f"{table} was made by another encoder "
-            f"({provenance['fingerprint'][:12]}) than the one given ({loaded.fingerprint[:12]}), "
-            f"and they differ in {differences(provenance, loaded.provenance())}: give the one that "
-            "made it, or none"
+            f"({provenance['fingerprint'][:12]}) than `encoder` ({loaded.fingerprint[:12]}), and "
+            f"they differ in {differences(provenance, loaded.provenance())}: give the one that "
+            "made the table, or none"
         )
     return loaded
 
@@ -239,7 +239,7 @@ def _ignore_convergence() -> None:
 
 
 def _for_softmax(solver: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """One row for each class: for two classes, scikit-learn has only that of the second."""
+    """Return a row for each class; for two classes, scikit-learn has a row of the second only."""
     coefficients = np.asarray(solver.coef_, np.float32)
     intercept = np.asarray(solver.intercept_, np.float32)
     if len(coefficients) == 1:

@@ -1,4 +1,4 @@
-"""The vectors to train on: standardised, held once, in memory or in a file that is paged."""
+"""The vectors to train on: standardised, stored once, in memory or in a memory-mapped file."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def standardise(
 def _training_blocks(
     vectors: Vectors, rows: SplitRows, what: str, progress: Progress
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """The vectors to train on in blocks, each with the number of its first row in the matrix."""
+    """Yield the vectors to train on in blocks, each with the index of its first row."""
     at = start = 0
     for block in vectors.blocks():
         progress(Snapshot(what, start, len(rows.parts)))
@@ -74,19 +74,19 @@ def _training_blocks(
 
 
 def _in_file(shape: tuple[int, int], dtype: type[np.float32]) -> NDArray[np.float32]:
-    """An array in a file without a name, which disappears when the process ends in any way."""
+    """Return an array in an unnamed file, which is deleted when the process ends for any reason."""
     size = shape[0] * shape[1] * np.dtype(dtype).itemsize
     folder = Path(tempfile.gettempdir())
     with tempfile.TemporaryFile(dir=folder) as file:
         try:
-            # Without space on the disk, writing a page would kill the process.
+            # If the disk were full, writing a page would kill the process.
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, size)
             else:  # macOS
                 file.truncate(size)
         except OSError as error:
             raise RunError(
-                f"the vectors to learn from take {size / _GIB:.1f} GiB, and {folder} cannot hold "
+                f"the vectors to train on take {size / _GIB:.1f} GiB, and {folder} cannot hold "
                 f"them ({error.strerror}): set TMPDIR to a larger disk, or raise `memory_gib`"
             ) from error
         return np.memmap(file, dtype, "r+", shape=shape)

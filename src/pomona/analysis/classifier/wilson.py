@@ -1,4 +1,4 @@
-"""How sure a share is that was counted."""
+"""The confidence interval of a share."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ __all__ = ["wilson"]
 
 
 def wilson(right: int, of: int) -> tuple[float, float]:
-    """95 % interval of a share, such as an accuracy (E. B. Wilson, J. Am. Stat. Assoc. 22, 1927).
+    """Return the 95 % interval of a share (E. B. Wilson, J. Am. Stat. Assoc. 22, 1927).
 
-    It keeps to 0 ... 1 and has a width also where every image is right. It takes the images as
-    independent: frames of one film are not, and make it too narrow.
+    It lies within 0 to 1, and its width is not zero even if all images are right. It assumes that
+    images are independent: for frames of one film it is too narrow.
+
+    Args:
+        right: number of right predictions.
+        of: number of predictions.
     """
     from scipy.stats import binomtest
 

@@ -1,1 +1,1 @@
-"""Plots, and sheets of images."""
+"""Plots and contact sheets."""

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_confusion"]
 
-_MOST_NUMBERS = 25  # classes up to which the counts can be read in their cells
+_MOST_NUMBERS = 25  # largest number of classes for which counts fit into the cells
 
 
 def plot_confusion(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
-    """Draw counts by label and by the label given; a cell's colour is its share of the row.
+    """Draw counts by label and predicted label; a cell's colour is its share of the row.
 
     Raises:
-        UsageError: as `pomona.analysis.figures.style.check_plot`, or the file cannot be written.
+        UsageError: the extension is unknown, matplotlib is missing, or the file cannot be written.
     """
     file = Path(path)
     check_plot(file)
@@ -53,7 +53,7 @@ def _name(axes: Any, labels: tuple[str, ...]) -> None:
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(labelsize=size)
-    axes.set_xlabel("label given")
+    axes.set_xlabel("predicted label")
     axes.set_ylabel("label of the image")
 
 

@@ -17,7 +17,7 @@ __all__ = ["Cell", "check_picture", "draw_sheet", "save_picture"]
 
 _SIDE, _GAP, _LINE = 112, 12, 15
 _PAPER, _INK, _FAINT, _EMPTY, _MARK = "#ffffff", "#1a1a1a", "#6b6b6b", "#ececec", "#0b6bcb"
-_LONGEST = 65_000  # pixels; a PNG may be larger, viewers give up
+_LONGEST = 65_000  # pixels; a PNG may be larger, but viewers fail
 _LONGEST_WEBP = 16_383
 
 
@@ -26,10 +26,10 @@ class Cell:
     """A picture of the sheet.
 
     Attributes:
-        path: where it lies.
-        above: the first line of its text.
-        below: the second one.
-        marked: framed, as what was asked for.
+        path: path or URI of the image.
+        above: first line of its text.
+        below: second line of its text.
+        marked: whether the picture is framed.
     """
 
     path: str
@@ -39,10 +39,10 @@ class Cell:
 
 
 def check_picture(file: Path) -> None:
-    """Find out, before the work, whether Pillow can write a picture of that name.
+    """Check before the work that Pillow can write a picture of that name.
 
     Raises:
-        UsageError: it cannot, or there is no such folder.
+        UsageError: the extension is unknown, or the file cannot be written.
     """
     kinds = Image.registered_extensions()
     if file.suffix.lower() not in {".png", ".jpg", ".jpeg", ".webp"} & kinds.keys():
@@ -51,10 +51,10 @@ def check_picture(file: Path) -> None:
 
 
 def draw_sheet(rows: Sequence[Sequence[Cell]]) -> Image.Image:
-    """Draw rows of pictures, white below them, grey where a picture is missing.
+    """Draw rows of pictures on white; a missing picture is grey.
 
     Raises:
-        UsageError: more rows or columns than a picture can have.
+        UsageError: there are more rows or columns than a picture can have.
     """
     width = _GAP + max(map(len, rows)) * (_SIDE + _GAP)
     height = _GAP + len(rows) * (_SIDE + 2 * _LINE + _GAP)
@@ -75,21 +75,21 @@ def draw_sheet(rows: Sequence[Sequence[Cell]]) -> Image.Image:
 
 
 def save_picture(image: Image.Image, file: Path) -> None:
-    """Write it: whole or not at all.
+    """Write a picture atomically.
 
     Raises:
-        UsageError: the file cannot be written, or not in that format.
+        UsageError: the file cannot be written, or the picture is too large for the format.
     """
     if file.suffix.lower() == ".webp" and max(image.size) > _LONGEST_WEBP:
         raise UsageError(
             f"{file}: {image.width} x {image.height} pixels are more than a .webp can have "
-            f"({_LONGEST_WEBP}): give the name of a .png, or ask for fewer images at once"
+            f"({_LONGEST_WEBP}): use a .png, or ask for fewer images at once"
         )
     with written_whole(file, UsageError) as draft:
         image.save(draft, optimize=True)
 
 
-def _draw_cell(  # noqa: PLR0913, PLR0917 - what there is to draw, and with what
+def _draw_cell(  # noqa: PLR0913, PLR0917 - the picture and the drawing tools
     sheet: Image.Image,
     draw: ImageDraw.ImageDraw,
     at: tuple[int, int],
@@ -102,7 +102,7 @@ def _draw_cell(  # noqa: PLR0913, PLR0917 - what there is to draw, and with what
         draw.rectangle((left, top, left + _SIDE - 1, top + _SIDE - 1), fill=_EMPTY)
         draw.text((left + _SIDE // 2, top + _SIDE // 2), "not found", _FAINT, font, anchor="mm")
     else:
-        # Each in the middle of its place, and small ones not blown up.
+        # Centred; small pictures are not enlarged.
         x, y = (_SIDE - picture.width) // 2, (_SIDE - picture.height) // 2
         sheet.paste(picture, (left + x, top + y))
     if cell.marked:
@@ -113,7 +113,7 @@ def _draw_cell(  # noqa: PLR0913, PLR0917 - what there is to draw, and with what
 
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """As much of the text as a cell is wide; control characters and the rest become dots."""
+    """Return the text cut to the width of a cell; control characters become dots."""
     text = "".join(c if c.isprintable() else "." for c in text)
     if font.getlength(text) <= _SIDE:
         return text

@@ -1,4 +1,4 @@
-"""The histogram that shows where a threshold for near duplicates lies."""
+"""The histogram that helps to choose a threshold for near duplicates."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _BINS = 120
 
 
 def draw_histogram(found: Duplicates) -> Figure:
-    """Draw how near images are to their nearest, and to any other, with the threshold."""
+    """Draw the cosines of nearest and of random pairs of images, with the threshold."""
     figure = new_figure(8, 4)
     axes = figure.subplots()
     low = float(min(np.quantile(found.random, 0.001, method="lower"), found.nearest.min()))
     bins = np.linspace(max(low, -1), 1.0, _BINS + 1)
     for values, colour, name in (
         (found.random, "#b4b4b4", "two images at random"),
-        (found.nearest, "#0072b2", "an image and the one nearest to it"),
+        (found.nearest, "#0072b2", "an image and its nearest"),
     ):
-        # A cosine of equal vectors may be a rounding above 1.
+        # Rounding may make the cosine of equal vectors larger than 1.
         share = np.histogram(np.clip(values, bins[0], 1), bins)[0] / len(values)
         axes.stairs(share, bins, fill=True, color=colour, alpha=0.75, label=name)
     threshold = found.threshold if found.threshold is not None else np.nan
     right = threshold > (bins[0] + 1) / 2
-    axes.set_ylim(0, 1.3 * axes.dataLim.ymax)  # room for words above the bars
+    axes.set_ylim(0, 1.3 * axes.dataLim.ymax)  # room for text above the bars
     axes.axvline(threshold, color="#d55e00", linewidth=1.5)
     axes.annotate(
         f"threshold {threshold:g}\n{found.share:.1%} of the images",

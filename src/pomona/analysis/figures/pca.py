@@ -1,4 +1,4 @@
-"""How much of the variance a projection keeps, and where its rows lie along two components."""
+"""Plots of a projection: the variance it keeps, and its rows along two components."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_projection"]
 
-_NAMED = 12  # labels with a colour of their own
+_NAMED = 12  # labels with their own colour
 
 
-def draw_projection(made: Projected) -> Figure:
-    """Draw the scree curve and, of two components or more, a map coloured by label."""
-    with_map = len(made.projection.components) > 1
+def draw_projection(projected: Projected) -> Figure:
+    """Draw the scree curve and, for two components or more, a map coloured by label."""
+    with_map = len(projected.projection.components) > 1
     figure = new_figure(12 if with_map else 6, 5)
     columns = 2 if with_map else 1
-    _draw_scree(figure.add_subplot(1, columns, 1), made)
+    _draw_scree(figure.add_subplot(1, columns, 1), projected)
     if with_map:
-        _draw_map(figure.add_subplot(1, columns, 2), made)
+        _draw_map(figure.add_subplot(1, columns, 2), projected)
     return figure
 
 
-def _draw_scree(axes: Any, made: Projected) -> None:
-    shares = made.projection.explained
+def _draw_scree(axes: Any, projected: Projected) -> None:
+    shares = projected.projection.explained
     numbers = np.arange(1, len(shares) + 1)
     axes.bar(numbers, shares, color="#0072b2", width=0.8, label="each component")
-    axes.plot(numbers, np.cumsum(shares), color="#d55e00", marker=".", label="all so far")
+    axes.plot(numbers, np.cumsum(shares), color="#d55e00", marker=".", label="cumulative")
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.xaxis.get_major_locator().set_params(integer=True)
     tidy(
         axes,
-        f"{len(shares)} of {count_of(len(made.projection.mean), 'component')}: {shares.sum():.1%} "
-        "of the variance",
+        f"{len(shares)} of {count_of(len(projected.projection.mean), 'component')}: "
+        f"{shares.sum():.1%} of the variance",
         "component",
         "share of the variance",
     )
     axes.legend(frameon=False, loc="center right")
 
 
-def _draw_map(axes: Any, made: Projected) -> None:
-    points, shares = made.points, made.projection.explained
+def _draw_map(axes: Any, projected: Projected) -> None:
+    points, shares = projected.points, projected.projection.explained
     places = np.concatenate(points.places)
     labels = np.array([label if label is not None else "" for label in points.labels], object)
     named = [label for label, _ in Counter(labels.tolist()).most_common(_NAMED)]
@@ -64,10 +64,10 @@ def _draw_map(axes: Any, made: Projected) -> None:
         mine = places[labels == label]
         name = plain(label) if label else "(no label)"
         axes.scatter(*mine.T, s=size, color=colour, alpha=0.7, linewidths=0, label=name)
-    shown = _told(points, len(places))
+    shown = _map_title(points, len(places))
     tidy(axes, shown, f"component 1 ({shares[0]:.1%})", f"component 2 ({shares[1]:.1%})")
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), markerscale=2, fontsize=9)
 
 
-def _told(points: MapPoints, shown: int) -> str:
+def _map_title(points: MapPoints, shown: int) -> str:
     return count_of(shown, "image") + (f", of {points.of:,}" if shown < points.of else "")

@@ -22,14 +22,14 @@ _COLOURS = (
     "#0072b2", "#e69f00", "#009e73", "#b8202e", "#cc79a7", "#56b4e9", "#3d5a80", "#4d9221",
     "#6b4fa1", "#8c6d31", "#d55e00", "#c2a5cf",
 )  # fmt: skip
-"""After Okabe and Ito (2008); two that are alike, to all or to the colour-blind, lie far apart."""
+"""After Okabe and Ito (2008). Similar colours, also for the colour-blind, are far apart."""
 
 
 def check_plot(file: Path | None) -> None:
-    """Find out, before the work, whether a figure of that name can be written.
+    """Check before the work that a figure of that name can be written.
 
     Raises:
-        UsageError: it cannot: its kind is unknown, the folder or matplotlib is missing.
+        UsageError: the extension is unknown, matplotlib is missing, or the file cannot be written.
     """
     if file is None:
         return
@@ -40,14 +40,14 @@ def check_plot(file: Path | None) -> None:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches. It knows no window, and changes nobody's settings."""
+    """Return an empty figure, sizes in inches, without a display or changes of global settings."""
     from matplotlib.figure import Figure as New
 
     return New(figsize=(width, height), layout="constrained", dpi=120)
 
 
 def tidy(axes: Any, title: str, x: str, y: str) -> None:
-    """Title, names of the axes, and no frame but two lines."""
+    """Set title and axis labels, and hide the top and right spines."""
     axes.set_title(title, fontsize=11, loc="left")
     axes.set_xlabel(x)
     axes.set_ylabel(y)
@@ -55,24 +55,24 @@ def tidy(axes: Any, title: str, x: str, y: str) -> None:
 
 
 def save_figure(figure: Figure, file: Path) -> None:
-    """Write it: whole or not at all.
+    """Write a figure atomically.
 
     Raises:
         UsageError: the file cannot be written.
     """
     with written_whole(file, UsageError) as draft, warnings.catch_warnings():
-        # A label in a script that the font does not have is drawn as boxes: no reason to fail.
+        # Characters that the font lacks are drawn as boxes, also if warnings are errors.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(draft)
 
 
 def plain(text: str, longest: int = 28) -> str:
-    """A label as matplotlib may show it: `$` is no formula, `_` in front hides nothing."""
+    """Return a label for matplotlib: `$` starts no formula, and a leading `_` does not hide it."""
     text = "".join(c if c.isprintable() else "." for c in text).replace("$", r"\$")
     shown = text if len(text) <= longest else text[: longest - 3] + "..."
     return f" {shown}" if shown.startswith("_") else shown
 
 
 def class_colours(count: int) -> list[str]:
-    """As many colours as there are classes to tell apart; from the 13th on they repeat."""
+    """Return a colour for each class; they repeat from the 13th on."""
     return [_COLOURS[i % len(_COLOURS)] for i in range(count)]

@@ -1,4 +1,4 @@
-"""Small pictures of a table's images, read from where they lie. A missing one is None, no error."""
+"""Thumbnails of a table's images, read from their files; None if a file cannot be read."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ def thumbnail(path: str, side: int) -> Image.Image | None:
 
     Args:
         path: a path or URI, as a feature table has it.
-        side: in pixels. A smaller image keeps its size.
+        side: longest side in pixels. A smaller image keeps its size.
 
     Returns:
-        The picture, or None if the file is not there any more, or is no image.
+        The picture; None if the file no longer exists or is not an image.
     """
     place = path_of_row(path)
     if not is_remote(place) and not Path(place).is_file():
-        return None  # nor a pipe, which would be waited for
+        return None  # also for a pipe, on which reading would block
     try:
         picture = decode(read_file(place), draft=(side, side))
     except (OSError, ValueError, ImageError):
         return None
     image = picture.image
-    # Without a copy of the whole: at most twice the side, and then the fine filter.
+    # Reduce to twice the side first, which is fast, and then filter.
     image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
     return image if picture.orientation is None else image.transpose(picture.orientation)
 
 
 def read_thumbnails(paths: Iterable[str], side: int) -> Iterator[Image.Image | None]:
-    """Read thumbnails, in the order of the paths: decoding uses all cores."""
+    """Read thumbnails in the order of the paths; decoding uses all cores."""
     with quiet_codecs(), ThreadPoolExecutor(available_cores()) as pool:
         yield from pool.map(lambda path: thumbnail(path, side), paths)
 
 
 def as_webp(image: Image.Image) -> bytes:
-    """The picture as a file: WebP, half of JPEG's size at 100 pixels, shown by every browser."""
+    """Return the picture as WebP, which has half of JPEG's size at 100 pixels."""
     file = io.BytesIO()
     image.save(file, "WEBP", quality=_QUALITY, method=4)
     return file.getvalue()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["THRESHOLD", "Duplicates", "Group", "Member", "find_duplicates", "same_bytes"]
 
 THRESHOLD = 0.98
-"""Two images are near from this cosine on by default: frames of one scene."""
+"""The default threshold: two images are near if their cosine is this or more."""
 
 _RANDOM_ROWS = 1500  # about a million pairs, which show how near images are by chance
 
@@ -53,7 +53,7 @@ class Group:
 
     @property
     def labels(self) -> set[str | None]:
-        """The labels of the members. More than one can mean a wrong label."""
+        """The labels of the members. Several labels can mean that one is wrong."""
         return {member.label for member in self.members}
 
     @property
@@ -80,7 +80,7 @@ class Duplicates:
 
     Attributes:
         rows: number of rows of the table.
-        threshold: a pair is near from this cosine on; None if vectors were not compared.
+        threshold: a pair is near if its cosine is this or more; None if vectors were not compared.
         exact: groups of files with the same bytes, the largest first.
         near: groups that chains of near pairs connect, the largest first. A group whose files all
             have the same bytes is only in `exact`.
@@ -133,7 +133,7 @@ def find_duplicates(
 
     Args:
         table: a feature table, its path or URI.
-        threshold: two images are near from this cosine on; None to compare bytes only.
+        threshold: two images are near if their cosine is this or more; None to compare only bytes.
         progress: called with the progress.
 
     Raises:
@@ -164,7 +164,7 @@ def find_duplicates(
 def same_bytes(table: FeatureTable) -> tuple[list[Group], dict[str, str]]:
     """Return groups of files with the same digest, and the digests of their members by path.
 
-    Empty files are left out: they are all the same, and are not images.
+    Empty files are omitted: they are all equal, and are not images.
     """
     columns = ["path", "label", "status", "content_sha256"]
     rows = pa.Table.from_batches(table.batches(columns))
@@ -182,7 +182,7 @@ def same_bytes(table: FeatureTable) -> tuple[list[Group], dict[str, str]]:
 
 
 def _connected(vectors: Vectors, component: NDArray[np.int32]) -> Iterator[tuple[Member, ...]]:
-    """The groups of two or more rows, each in the order of paths; the table is streamed again."""
+    """Yield the groups of two or more rows, each in the order of paths; this reads the table."""
     in_group = np.bincount(component)[component] > 1
     if not in_group.any():
         return
@@ -200,7 +200,7 @@ def _connected(vectors: Vectors, component: NDArray[np.int32]) -> Iterator[tuple
 
 
 def _cosines_to(vectors: Vectors, to: dict[int, int]) -> dict[int, float]:
-    """The cosine of each row with another, both by number; the table is streamed twice."""
+    """Return the cosine of each row with another, by row numbers; this reads the table twice."""
     others = dict(_vectors_of(vectors, set(to.values())))
     return {row: float(vector @ others[to[row]]) for row, vector in _vectors_of(vectors, to)}
 
@@ -208,7 +208,7 @@ def _cosines_to(vectors: Vectors, to: dict[int, int]) -> dict[int, float]:
 def _vectors_of(
     vectors: Vectors, rows: Collection[int]
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """The numbers and vectors of some rows, of length 1."""
+    """Yield numbers and vectors of some rows, scaled to length 1."""
     numbers = sorted(rows)
     start = 0
     for block in vectors.rows_at(np.array(numbers)):

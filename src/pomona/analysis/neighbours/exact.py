@@ -69,7 +69,7 @@ def unit_rows(vectors: Vectors, rows: NDArray[np.intp]) -> NDArray[np.float32]:
 
 
 def _largest(cosines: NDArray[np.float32], k: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """The columns of the k largest cosines of each row, the largest first, and these cosines."""
+    """Return columns and values of the k largest cosines of each row, the largest first."""
     least = max(cosines.shape[1] - k, 0)
     columns = np.argpartition(cosines, least, axis=1)[:, least:]
     values = np.take_along_axis(cosines, columns, 1)
@@ -257,7 +257,7 @@ def compare_pairs(
 def _rows_from(
     vectors: Vectors, first: int, held: NDArray[np.float32]
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """The rows from `first` on in blocks, each with its first number; held rows are not read."""
+    """Yield the rows from `first` on in blocks with their first numbers; held rows are not read."""
     for start in range(0, len(held), _TILE_ROWS):
         yield first + start, held[start : start + _TILE_ROWS]
     start, beyond = 0, first + len(held)
@@ -270,7 +270,7 @@ def _rows_from(
         start += len(block)
 
 
-def _add_tile(  # noqa: PLR0913, PLR0917 - a tile, where it begins, and what is kept of it
+def _add_tile(  # noqa: PLR0913, PLR0917 - a tile, its position, and the results
     cosines: NDArray[np.float32],
     top: int,
     left: int,

@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 FLAT_ROWS = 20_000
-"""A flat index of so many rows of 1280 numbers is read and searched within a second."""
+"""A flat index of this many rows of 1280 numbers is read and searched within a second."""
 
 AIMED_RECALL = 0.98
 _MEASURED_ROWS, _MEASURED_K = 200, 10
@@ -59,13 +59,13 @@ _FILE = Container(
     ("rows", "vectors"),
     UsageError,
     "a Pomona index",
-    "remove it: Pomona builds it again",
+    "delete it: Pomona builds it again",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What an index is.
+    """The header of an index.
 
     Attributes:
         kind: `flat` or `ivf`.
@@ -190,7 +190,7 @@ class NearestIndex:
         return cls(about, rows.select(["path", "label"]), index)
 
     def save(self, file: Path) -> None:
-        """Write the file: whole or not at all.
+        """Write the file atomically.
 
         Raises:
             UsageError: the file cannot be written.
@@ -236,7 +236,7 @@ class NearestIndex:
         return nearest
 
     def _tuned(self, vectors: Vectors, progress: Progress) -> NearestIndex:
-        """The same index with as many probes as it takes for `AIMED_RECALL`."""
+        """Return the same index with as many probes as `AIMED_RECALL` needs."""
         queries = unit_rows(vectors, evenly_spread(vectors.rows, _MEASURED_ROWS))
         progress(Snapshot("measuring recall", 0, 1))
         blocks = vectors.blocks(block_rows(len(queries)))
@@ -288,6 +288,6 @@ def _faiss() -> Any:
     check_faiss()
     import faiss
 
-    # FAISS has an OpenMP of its own: use as many threads as this process may.
+    # FAISS has its own OpenMP: use as many threads as this process may.
     faiss.omp_set_num_threads(available_cores())
     return faiss

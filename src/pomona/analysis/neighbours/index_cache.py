@@ -38,7 +38,7 @@ def open_index(file: Path, vectors: Vectors, progress: Progress = no_progress) -
         if index.about.fingerprint != fingerprint:
             raise UsageError(
                 f"{file} is the index of a table of another encoder: give another file, or "
-                "remove it"
+                "delete it"
             )
         _log.info("%s: the table has changed since the index was built: building it again", file)
     check_output(file)
@@ -49,7 +49,7 @@ def open_index(file: Path, vectors: Vectors, progress: Progress = no_progress) -
 
 
 def _has_earlier_layout(file: Path, fingerprint: str) -> bool:
-    """Whether the file is an index of this encoder in the layout before containers, a ZIP archive.
+    """Return whether a file is an index of this encoder in an earlier layout, a ZIP archive.
 
     Its first entry is `about.json`, which is not compressed and contains the fingerprint.
     """

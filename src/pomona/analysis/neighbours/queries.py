@@ -39,9 +39,9 @@ class Query:
     """An image to search with.
 
     Attributes:
-        given: the name that the user gave.
-        path: URI of the image: of its row, or of the file.
-        label: of its row.
+        given: the image as it was passed.
+        path: URI of the image.
+        label: label of its row; None without a row.
         is_row: whether the table has a row of the image.
         vector: (D,) float32.
     """
@@ -64,67 +64,67 @@ def find_queries(
     """Return the vectors of images: from their rows, or from the encoder if they have no row.
 
     An image is a row if it is the URI of the row or its path on this machine. If there is no such
-    file, it may also be the end of the row's path from a slash on (`Kiwi/000.jpg`).
+    file, it may also be the last part of the row's path after a slash (`Kiwi/000.jpg`).
 
     Raises:
-        SourceError: an image is neither a row nor a file, cannot be read, or ends several paths.
-        EncoderError: `encoder_for` raises it.
+        SourceError: an image is neither a row nor a file, cannot be read, or matches several rows.
+        EncoderError: the encoder is not available; `encoder_for` raises it.
     """
     rows = _rows_named(vectors.table, images)
     found = _vectors_of(vectors, {path for path, status in rows.values() if status == "ok"})
     queries: dict[str, Query] = {}
-    for given, (path, status) in rows.items():
+    for image, (path, status) in rows.items():
         if status != "ok":
             raise SourceError(
-                f"{given} has a row without a vector (status {status}): give another image"
+                f"{image} has a row without a vector (status {status}): give another image"
             )
         label, vector = found[path]
-        queries[given] = Query(given, path, label, True, vector)
-    others = [given for given in dict.fromkeys(images) if given not in queries]
-    contents = [_content(given, vectors) for given in others]
+        queries[image] = Query(image, path, label, True, vector)
+    others = [image for image in dict.fromkeys(images) if image not in queries]
+    contents = [_content(image, vectors) for image in others]
     if others:
         encoder = encoder_for(vectors.provenance)
         options = DecodeOptions(max_pixels, fast=vectors.provenance.get("decode") == "fast")
-        for number, (given, content) in enumerate(zip(others, contents, strict=True)):
+        for number, (image, content) in enumerate(zip(others, contents, strict=True)):
             progress(Snapshot("encoding", number, len(others)))
-            vector = _encode(given, content, encoder, options)
-            queries[given] = Query(given, _uri(given), None, False, vector)
-    return [queries[given] for given in dict.fromkeys(images)]
+            vector = _encode(image, content, encoder, options)
+            queries[image] = Query(image, _uri(image), None, False, vector)
+    return [queries[image] for image in dict.fromkeys(images)]
 
 
-def _uri(given: str) -> str:
-    """The value of the column `path` for an image."""
-    if is_remote(given):
-        return given
-    if given.startswith("file:") and ImageFile(path_of_row(given), None, None).uri == given:
-        return given  # as a row has it
-    return ImageFile(os.path.abspath(local_path(given)), None, None).uri  # noqa: PTH100
+def _uri(image: str) -> str:
+    """Return the value of the column `path` for an image."""
+    if is_remote(image):
+        return image
+    if image.startswith("file:") and ImageFile(path_of_row(image), None, None).uri == image:
+        return image  # as in a row
+    return ImageFile(os.path.abspath(local_path(image)), None, None).uri  # noqa: PTH100
 
 
 def _rows_named(table: FeatureTable, images: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Path and status of the row of each image that has one. Vectors are not read."""
+    """Return path and status of the row of each image that has one. Vectors are not read."""
     by_uri: dict[str, list[str]] = {}
-    for given in dict.fromkeys(images):  # `a.jpg` and `./a.jpg` are one row
-        by_uri.setdefault(_uri(given), []).append(given)
+    for image in dict.fromkeys(images):  # `a.jpg` and `./a.jpg` are one row
+        by_uri.setdefault(_uri(image), []).append(image)
     ends = {
-        given: "/" + given.removeprefix("./")
-        for given in images
-        if not (given.startswith(("/", "file:")) or is_remote(given) or Path(given).exists())
+        image: "/" + image.removeprefix("./")
+        for image in images
+        if not (image.startswith(("/", "file:")) or is_remote(image) or Path(image).exists())
     }
-    wanted = pa.array(list(by_uri), pa.string())
+    uris = pa.array(list(by_uri), pa.string())
     rows: dict[str, tuple[str, str]] = {}
     for batch in table.batches(["path", "status"]):
-        exact = batch.filter(pc.is_in(batch["path"], wanted))
+        exact = batch.filter(pc.is_in(batch["path"], uris))
         for row in exact.to_pylist():
             rows |= dict.fromkeys(by_uri[row["path"]], (row["path"], row["status"]))
-        for given, end in ends.items():
+        for image, end in ends.items():
             for row in batch.filter(pc.ends_with(batch["path"], end)).to_pylist():
-                if given in rows and rows[given][0] != row["path"]:
+                if image in rows and rows[image][0] != row["path"]:
                     raise SourceError(
-                        f"{given} is the end of several paths, {rows[given][0]} and "
+                        f"{image} matches several paths, {rows[image][0]} and "
                         f"{row['path']}: give more of the path"
                     )
-                rows[given] = (row["path"], row["status"])
+                rows[image] = (row["path"], row["status"])
     return rows
 
 
@@ -134,38 +134,38 @@ def _vectors_of(
     found: dict[str, tuple[str | None, NDArray[np.float32]]] = {}
     if not paths:
         return found
-    wanted = pa.array(sorted(paths), pa.string())
+    row_paths = pa.array(sorted(paths), pa.string())
     for block in vectors.blocks():
-        for at in np.flatnonzero(pc.is_in(block.paths, wanted).to_numpy(zero_copy_only=False)):
+        for at in np.flatnonzero(pc.is_in(block.paths, row_paths).to_numpy(zero_copy_only=False)):
             found[block.paths[at].as_py()] = (block.labels[at].as_py(), block.vectors[at].copy())
         if len(found) == len(paths):
             break
     return found
 
 
-def _content(given: str, vectors: Vectors) -> bytes:
-    check_spelling(given, "the image", SourceError)
-    place = local_path(given)
-    if not is_remote(given) and not Path(place).is_file():
-        what = (
+def _content(image: str, vectors: Vectors) -> bytes:
+    check_spelling(image, "the image", SourceError)
+    place = local_path(image)
+    if not is_remote(image) and not Path(place).is_file():
+        problem = (
             "is a folder: give its images"
             if Path(place).is_dir()
             else (f"is neither a row of {vectors.table} nor a file: give the path of an image")
         )
-        raise SourceError(f"{given} {what}")
+        raise SourceError(f"{image} {problem}")
     try:
-        return read_file(given)
+        return read_file(image)
     except OSError as error:
-        raise SourceError(f"cannot read {given}: {error.strerror or error}") from error
+        raise SourceError(f"cannot read {image}: {error.strerror or error}") from error
 
 
 def _encode(
-    given: str, content: bytes, encoder: Encoder, options: DecodeOptions
+    image: str, content: bytes, encoder: Encoder, options: DecodeOptions
 ) -> NDArray[np.float32]:
-    """(D,) float32."""
+    """Return the vector of an image: (D,) float32."""
     runtime = load_once(encoder.fingerprint, lambda: encoder)
     (row,), features = encode_images(pa.array([content], pa.large_binary()), None, runtime, options)
     if row.status != "ok":
-        raise SourceError(f"{given} is {row.status}: {row.error}; give another image")
+        raise SourceError(f"{image} is {row.status}: {row.error}; give another image")
     vector: NDArray[np.float32] = features[0]
     return vector

@@ -77,36 +77,36 @@ def search(  # noqa: PLR0913 - settings, each with a sensible default
 
     Args:
         table: a feature table, its path or URI.
-        images: one or several. Each is the path of a row, the end of that path from a slash on, or
-            an image file.
+        images: one or several. Each is the path of a row, the last part of such a path after a
+            slash, or an image file.
         k: number of images to find. A row is not among its own nearest.
         encoder: the table's encoder, its path or URI, for images without a row. By default it is
             found in the cache, or built again by the names in the table's provenance.
-        model: the name or file of the table's network, in place of `encoder`.
-        weights: the network's weights, in place of `encoder`.
+        model: the name or file of the table's network, instead of `encoder`.
+        weights: the network's weights, instead of `encoder`.
         index: an index file. It is built if it does not exist or if the table has changed. By
-            default the whole table is read and compared: exact.
+            default the search reads the whole table and is exact.
         max_pixels: images with more pixels are not decoded.
         progress: called with the progress.
 
     Returns:
-        A result for each image, in their order; an image given twice has one result.
+        A result for each image, in their order; an image that is given twice has one result.
 
     Raises:
         TableError: it is not a feature table.
         SourceError: an image is neither a row nor a file, or cannot be read.
-        EncoderError: the encoder cannot be built or read, or is another one.
+        EncoderError: the encoder cannot be built or read, or another one made the table.
         UsageError: the index belongs to a table of another encoder, or FAISS is not installed.
     """
     table = FeatureTable.of(table)
     names = [images] if isinstance(images, (str, os.PathLike)) else images
-    wanted = [os.fspath(image) for image in names]
+    paths = [os.fspath(image) for image in names]
 
     def encoder_for(provenance: Mapping[str, str]) -> Encoder:
         return encoder_of_table(provenance, encoder=encoder, model=model, weights=weights)
 
     at = None if index is None else Path(index)
-    return search_with(table, wanted, encoder_for, k, progress, index=at, max_pixels=max_pixels)
+    return search_with(table, paths, encoder_for, k, progress, index=at, max_pixels=max_pixels)
 
 
 def search_with(  # noqa: PLR0913 - settings, each with a sensible default
@@ -133,7 +133,7 @@ def search_with(  # noqa: PLR0913 - settings, each with a sensible default
     Raises:
         TableError: it is not a feature table.
         SourceError: an image is neither a row nor a file, or cannot be read.
-        EncoderError: the encoder is not available, or is another one.
+        EncoderError: the encoder is not available, or another one made the table.
         UsageError: the index belongs to a table of another encoder, or FAISS is not installed.
     """
     if index:

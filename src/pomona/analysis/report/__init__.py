@@ -1,1 +1,1 @@
-"""The report: one page that shows a feature table, its map, its doubtful labels and its twins."""
+"""The report: a page with a table's map, classes, suspected labels and duplicates."""

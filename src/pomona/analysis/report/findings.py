@@ -42,7 +42,7 @@ class ReportOptions:
     Attributes:
         points: largest number of images on the map, each with its picture in the page.
         compared: largest number of images whose neighbours are searched. A larger table is sampled.
-        threshold: two images are near duplicates from this cosine on.
+        threshold: two images are near duplicates if their cosine is this or more.
         map: `tsne` or `pca`.
     """
 
@@ -126,8 +126,8 @@ class Findings:
     @property
     def accuracy(self) -> float | None:
         """The share of labelled rows whose nearest row has their label; None without labels."""
-        asked = sum(score.rows for score in self.scores)
-        return sum(score.right for score in self.scores) / asked if asked else None
+        rows = sum(score.rows for score in self.scores)
+        return sum(score.right for score in self.scores) / rows if rows else None
 
 
 def collect(
@@ -186,7 +186,7 @@ def collect(
 
 
 class _Clock:
-    """Records how long each progress took."""
+    """Records the duration of each step."""
 
     def __init__(self, seconds: dict[str, float]) -> None:
         self._seconds = seconds

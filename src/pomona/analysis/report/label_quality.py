@@ -1,4 +1,4 @@
-"""What the neighbours of rows show: how separable classes are, wrong labels, near duplicates."""
+"""What the neighbours of rows show: separability of classes, wrong labels, near duplicates."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
     "suspects",
 ]
 
-_SURE = 0.6  # share of neighbours with one other label from which on a label is suspect
+_SURE = 0.6  # a label is suspect if at least this share of neighbours has one other label
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,23 +78,23 @@ def score_classes(labels: list[str | None], neighbours: Neighbours) -> list[Clas
 
     Rows without a label, and rows without a labelled neighbour, do not count.
     """
-    asked: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     right: Counter[str] = Counter()
     wrong: dict[str, Counter[str]] = {}
-    for label, near in zip(labels, neighbours.rows, strict=True):
-        answer = next((labels[row] for row in near if labels[row] is not None), None)
+    for label, neighbour_rows in zip(labels, neighbours.rows, strict=True):
+        answer = next((labels[row] for row in neighbour_rows if labels[row] is not None), None)
         if label is None or answer is None:
             continue
-        asked[label] += 1
+        counts[label] += 1
         if answer == label:
             right[label] += 1
         else:
             wrong.setdefault(label, Counter())[answer] += 1
     scores = []
-    for label, rows in asked.items():
-        answers = wrong.get(label, Counter())
-        other = max(answers, key=lambda answer: answers[answer], default=None)
-        times = answers[other] if other is not None else 0
+    for label, rows in counts.items():
+        others = wrong.get(label, Counter())
+        other = max(others, key=lambda answer: others[answer], default=None)
+        times = others[other] if other is not None else 0
         scores.append(ClassSeparation(label, rows, right[label], other, times))
     return sorted(scores, key=lambda score: (score.accuracy, score.label))
 
@@ -102,8 +102,8 @@ def score_classes(labels: list[str | None], neighbours: Neighbours) -> list[Clas
 def suspects(labels: list[str | None], neighbours: Neighbours) -> list[Suspect]:
     """Return the rows whose neighbours mostly have one other label, the clearest first."""
     found = []
-    for row, (label, near) in enumerate(zip(labels, neighbours.rows, strict=True)):
-        votes = Counter(other for n in near if (other := labels[n]) is not None)
+    for row, (label, neighbour_rows) in enumerate(zip(labels, neighbours.rows, strict=True)):
+        votes = Counter(other for n in neighbour_rows if (other := labels[n]) is not None)
         if label is None or not votes:
             continue
         other, most = votes.most_common(1)[0]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["check_map", "is_by_pca", "place_rows"]
 
 _FEW = 8  # fewer rows are placed by PCA: t-SNE finds no structure in them
-_PERPLEXITY = 30.0  # scikit-learn's own: neighbours that t-SNE keeps near to a row
+_PERPLEXITY = 30.0  # scikit-learn's default: about the number of neighbours of a row
 _STEPS = 500
 _BEFORE = 50  # components that t-SNE starts from, as its authors advise (van der Maaten, 2008)
 
@@ -32,7 +32,7 @@ def check_map(method: str) -> None:
 
 
 def is_by_pca(method: str, rows: int) -> bool:
-    """Return whether PCA places so many rows if this method is asked for."""
+    """Return whether PCA places this many rows with this method."""
     return method == "pca" or rows < _FEW
 
 
@@ -44,7 +44,7 @@ def place_rows(vectors: NDArray[np.float32], method: str) -> NDArray[np.float32]
         method: `tsne` or `pca`. Fewer than 8 rows are always placed by `pca`.
 
     Returns:
-        (N, 2) float32 between 0 and 1. The same vectors give the same map.
+        (N, 2) float32 between 0 and 1, the same for the same vectors.
 
     Raises:
         UsageError: `tsne` needs scikit-learn, which is not installed.
@@ -57,11 +57,11 @@ def place_rows(vectors: NDArray[np.float32], method: str) -> NDArray[np.float32]
     from threadpoolctl import threadpool_limits
 
     perplexity = min(_PERPLEXITY, (count - 1) / 3)
-    made: Any = TSNE(2, perplexity=perplexity, init="pca", random_state=0, max_iter=_STEPS)
+    tsne: Any = TSNE(2, perplexity=perplexity, init="pca", random_state=0, max_iter=_STEPS)
     # Its threads spin while they wait for each other: with other work on the machine, two threads
     # took 149 s for 3,245 images and one took 14 s.
     with threadpool_limits(1):
-        return _scaled(made.fit_transform(principal_places(vectors, _BEFORE)))
+        return _scaled(tsne.fit_transform(principal_places(vectors, _BEFORE)))
 
 
 def _scaled(places: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -44,21 +44,21 @@ def read_pictures(
         most_bytes: space for all of them in the page.
         progress: called with the progress.
     """
-    wanted = list(dict.fromkeys(paths))
+    unique = list(dict.fromkeys(paths))
     pictures = Pictures()
-    taken = 0
+    used = 0
     for number, (path, image) in enumerate(
-        zip(wanted, read_thumbnails(wanted, _SIDE), strict=True), start=1
+        zip(unique, read_thumbnails(unique, _SIDE), strict=True), start=1
     ):
         if image is None:
             pictures.missing.add(path)
         else:
             text = base64.b64encode(as_webp(image)).decode()
-            if taken + len(text) > most_bytes:
-                pictures.left_out.update(wanted[number - 1 :])
+            if used + len(text) > most_bytes:
+                pictures.left_out.update(unique[number - 1 :])
                 pictures.left_out -= pictures.missing
                 break
-            taken += len(text)
+            used += len(text)
             pictures.found[path] = text
-        progress(Snapshot("reading pictures", number, len(wanted)))
+        progress(Snapshot("reading pictures", number, len(unique)))
     return pictures

@@ -34,7 +34,7 @@ __all__ = ["render", "write_report"]
 
 _PICTURE_BYTES = 20_000_000  # of 30 MB that a page may have
 _DEFAULTS = ReportOptions()
-_SHOWN_TWICE = 3_000_000  # kept back for pictures on the map that a section shows too
+_SHOWN_TWICE = 3_000_000  # reserved for pictures that are on the map and in a section
 _INVALID = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff]")  # what HTML cannot contain
 
 
@@ -48,16 +48,16 @@ def write_report(
 
         pomona.write_report("features/", "report.html")
 
-    The page is written whole or not at all.
+    The page is written atomically.
 
     Args:
-        table: a feature table, its path or URI. The title of the page is what you give.
+        table: a feature table, its path or URI, which is the title of the page.
         file: where to write the page.
         options: what the page shows.
         progress: called with the progress.
 
     Returns:
-        What the page says, and its pictures.
+        The content of the page, and its pictures.
 
     Raises:
         TableError: it is not a feature table, or has no vectors.
@@ -131,7 +131,7 @@ def _source(environment: Environment, name: str) -> str:
 
 
 def _digest(content: str) -> str:
-    """The digest by which a content security policy allows a script or a style."""
+    """Return the digest that allows a script or a style in a content security policy."""
     return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
 
 
@@ -145,7 +145,7 @@ def _network(provenance: dict[str, str]) -> str:
 
 
 def _tiles(found: Findings) -> list[tuple[str, str, str]]:
-    """Number, text and target of the boxes at the top."""
+    """Return number, text and link target of the boxes at the top."""
     classes = len([label for label in found.labels if label is not None])
     suspects, groups = len(found.suspects), len(found.near) + len(found.exact)
     return [
@@ -167,7 +167,7 @@ def _tiles(found: Findings) -> list[tuple[str, str, str]]:
 
 
 def _data(found: Findings, pictures: Pictures) -> dict[str, Any]:
-    """What the map's script reads."""
+    """Return the data for the map's script."""
     paths = [found.sample.paths[row] for row in found.mapped]
     shared = paths[0].rpartition("/")[0]
     while shared and not all(path.startswith(f"{shared}/") for path in paths):

@@ -1,4 +1,4 @@
-"""Which rows the report's page shows with their pictures, besides the map."""
+"""The rows that the report's page shows with pictures, in addition to the map."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ShownGroup(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What the page shows one by one, of each kind the most important.
+    """The rows and groups that the page shows, the most important of each kind.
 
     Attributes:
         labels: of the table of classes, in its order.
@@ -61,8 +61,8 @@ class Selection:
         rows += [row for suspect in rows for row in found.neighbours.rows[suspect][:4]]
         rows += [row for sample in self.samples.values() for row in sample]
         rows += [row for group in self.near for row in group.shown]
-        for example, near in self.examples:
-            rows += [example, *(row for row, _ in near)]
+        for example, matches in self.examples:
+            rows += [example, *(row for row, _ in matches)]
         yield from (found.sample.paths[row] for row in rows)
         yield from (member.path for group in self.exact for member in group.shown)
         yield from (failure.path for failure in found.failures)
@@ -78,7 +78,7 @@ def select(found: Findings) -> Selection:
     samples = {label: _spread(by_label[label], _SAMPLES) for label in largest}
     examples = [samples[label][0] for label in largest[:_EXAMPLES]]
     if len(largest) < _EXAMPLES:
-        # Of few classes several rows each, from their middle on.
+        # If there are few classes, several rows of each, from the middle on.
         more = [row for label in largest for row in _spread(by_label[label], 5)[2:4]]
         examples = list(dict.fromkeys([*examples, *more]))[:_EXAMPLES]
     labels = [label for label, _ in found.labels.most_common(_CLASSES)]
@@ -99,5 +99,5 @@ def select(found: Findings) -> Selection:
 
 
 def _spread(rows: Sequence[int], most: int) -> list[int]:
-    """At most so many of the rows, evenly spread."""
+    """Return at most `most` of the rows, evenly spread."""
     return [rows[int(at)] for at in np.linspace(0, len(rows) - 1, min(most, len(rows)))]
