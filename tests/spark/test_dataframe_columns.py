@@ -121,7 +121,7 @@ def test_an_image_without_a_path_is_identified_by_its_bytes(
         (
             ["'a' as path", "array(image) as images"],
             {"image_column": "images.bytes"},
-            r"is of type array<binary>: give each of its elements a row first",
+            r"is of type array<binary>: make a row of each element first",
         ),
         (["image as path", "image.bytes as content"], {}, "path_column='path.path'"),
         (
@@ -134,7 +134,7 @@ def test_an_image_without_a_path_is_identified_by_its_bytes(
         (
             ["'a' as path", "image.bytes as content", "1 as Width"],
             {"keep": ["Width"]},
-            "two columns 'Width', since keep names 'Width': rename",
+            "two columns 'Width', since keep has 'Width': rename",
         ),
         (
             ["'a' as path", "image.bytes as content", "'mine' as encoder"],
@@ -160,7 +160,7 @@ def test_an_image_without_a_path_is_identified_by_its_bytes(
         (
             ["'a' as path", "image.bytes as content", "1 as kind"],
             {"label": "parent", "label_column": "kind"},
-            "was given label= and label_column='kind': give one",
+            "got label= and label_column='kind': give one",
         ),
         (
             ["'a' as path", "image.bytes as content", "'b' as path"],
@@ -186,7 +186,7 @@ def test_invalid_columns_are_refused_before_a_job_runs(
 
 
 def test_an_object_that_is_not_a_dataframe_is_refused(encoder: Encoder) -> None:
-    with pytest.raises(EngineError, match=r"takes a Spark DataFrame, and this is a list: make one"):
+    with pytest.raises(EngineError, match=r"takes a Spark DataFrame, got a list: make one"):
         pomona.featurize(PICTURES, encoder)
 
 

@@ -301,7 +301,7 @@ def test_a_failed_delete_stops_the_swap_before_rows_are_duplicated(
     monkeypatch.setattr(hadoop_store, "hadoop_system", lambda *args: Stubborn(real(*args)))
     rows = HadoopTableStore(f"{remote}/far", spark)
     with (
-        pytest.raises(TableError, match="cannot delete .*parquet: see whether it may be changed"),
+        pytest.raises(TableError, match="cannot delete .*parquet: check its permissions"),
         rows.held(encoder.provenance(), overwrite=False),
     ):
         merge(rows, rows._held)
@@ -446,7 +446,7 @@ def test_a_copy_that_lost_rows_does_not_replace_part_files(
         SparkCopier, "write", lambda self, some, place: write(self, some.limit(13), place)
     )
     with (
-        pytest.raises(RunError, match="of 14 rows that were copied .*, 13 came out"),
+        pytest.raises(RunError, match="copied 14 rows .*, but the copies have 13"),
         rows.held(encoder.provenance(), overwrite=True),
     ):
         merge(rows, rows._held)
@@ -543,7 +543,7 @@ def test_a_lease_that_could_not_be_renewed_for_long_stops_its_holder(
 ) -> None:
     with Lease(f"{remote}/far", spark) as held_lease:
         monkeypatch.setattr(held_lease, "_made_at", held_lease._made_at - 100)
-        with pytest.raises(RunError, match="last made 100 s ago, and holds for 60"):
+        with pytest.raises(RunError, match="last renewed its lease 100 s ago, and it expires after 60"):
             held_lease.check()
 
 

@@ -120,7 +120,7 @@ def test_a_delta_table_is_refused_by_its_name_by_every_reader_and_writer_of_spar
 def test_an_unreachable_file_system_is_reported_in_one_line(
     spark: SparkSession, tmp_path: Path
 ) -> None:
-    with pytest.raises(TableError, match=r"Spark cannot read s3://b/t: .*; write s3a:// in its"):
+    with pytest.raises(TableError, match=r"Spark cannot read s3://b/t: .*; write s3a:// instead"):
         pomona.spark.read_features(spark, "s3://b/t")
     with pytest.raises(
         TableError, match=r"Spark cannot read hdfs://no.host.invalid:1/t: .*no\.host"

@@ -94,7 +94,7 @@ def test_every_reader_refuses_a_union_and_an_append(
     )
     assert (completed.returncode, len(completed.stderr.splitlines())) == (2, 1)
     assert MIXES in completed.stderr
-    assert completed.stderr.endswith("; give each encoder a table of its own\n")
+    assert completed.stderr.endswith("; use one table for each encoder\n")
 
 
 @pytest.mark.spark

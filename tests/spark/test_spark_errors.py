@@ -117,7 +117,7 @@ def test_a_known_cause_comes_with_advice(cause: str, advice: str) -> None:
             "java.lang.UnsupportedClassVersionError: a/B has been compiled by a newer Java\n",
             "Error: LinkageError occurred while loading main class a.B "
             "java.lang.UnsupportedClassVersionError: a/B has been compiled by a newer Java; Spark "
-            "needs Java 17 or later: let JAVA_HOME name one",
+            "needs Java 17 or later: set JAVA_HOME to one",
         ),
     ],
 )

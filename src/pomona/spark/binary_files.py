@@ -19,30 +19,30 @@ if TYPE_CHECKING:
 __all__ = ["read_images", "read_settings"]
 
 _TASKS_PER_CORE = 4  # a few, so that one slow task does not hold up a core's share
-_TASKS_PER_CORE_BETWEEN = 2  # fewer, and so larger part files, where no core waits for them
-_SMALLEST_TASK = 64  # images: below that, starting a task costs more than it brings
+_TASKS_PER_CORE_BETWEEN = 2  # fewer, for larger part files, if the next query uses idle cores
+_SMALLEST_TASK = 64  # images: for fewer, starting a task costs more than it saves
 _SMALLEST_TASK_BYTES = 16 * 2**20  # a few photos take as long as many small images
-_OPEN_COST_BYTES = 64 * 1024  # an image costs its network run also: as much as decoding 64 kB
-_ARROW_BYTES = 16 * 2**20  # in an Arrow batch of images
-_LOOKS_AT_ONCE = 64  # at paths of another file system: fewer than the connections of `s3a`
-# An image that cannot be read is no reason to fail. Not as settings of the session: it reads part
-# files of the table too, and must not pass over any of them.
+_OPEN_COST_BYTES = 64 * 1024  # running the network on an image takes as long as decoding 64 kB
+_ARROW_BYTES = 16 * 2**20  # of images in an Arrow batch
+_LOOKS_AT_ONCE = 64  # checks of remote paths at once: fewer than the connections of `s3a`
+# Images that cannot be read are skipped. These are not settings of the session, because it also
+# reads part files of the table, and must not skip any of them.
 _OPTIONS = {"ignoreMissingFiles": "true", "ignoreCorruptFiles": "true"}
-_LEAST_LOOKS = 16  # that a thread is worth: a query of its own takes as long as one or two
+_LEAST_LOOKS = 16  # checks for each thread: its query takes as long as one or two of them
 
 
 def read_images(
     spark: SparkSession, files: list[ImageFile], cores: int, *, others_follow: bool = False
 ) -> DataFrame:
-    """Read just these files with `binaryFile`, in tasks of about equal work.
+    """Read exactly these files with `binaryFile`, in tasks of about equal work.
 
-    The session's settings are changed for it.
+    This changes settings of the session.
 
     Args:
         spark: a session whose settings may be changed.
-        files: what to read.
-        cores: tasks that run at the same time.
-        others_follow: whether cores that have no task left find some of another query.
+        files: the files to read.
+        cores: number of tasks that run at the same time.
+        others_follow: whether idle cores can run tasks of another query.
     """
     for key, value in read_settings(files, cores, others_follow=others_follow).items():
         spark.conf.set(key, str(value))
@@ -56,13 +56,13 @@ def read_images(
 
 
 def _seen(spark: SparkSession, files: list[ImageFile], most_tasks: int) -> DataFrame:
-    """Read files that Spark sees when it is given their paths."""
+    """Read files whose names Spark does not skip."""
     paths = [file.uri for file in files]
-    if is_connect(spark):  # where Spark 4.3 does not heed `__globPaths__`
+    if is_connect(spark):  # Spark 4.3 ignores `__globPaths__` there
         return _reader(spark).load([literal_glob(path) for path in paths])
     if not is_remote(paths[0]):
         return _load(spark, paths)
-    # Spark looks at one path after the other, and a store takes 25 ms and more for an answer.
+    # Spark checks the paths one after the other, and a store takes 25 ms or more for each.
     looks = min(_LOOKS_AT_ONCE, -(-len(paths) // _LEAST_LOOKS))
     with ThreadPoolExecutor(looks, "pomona-look") as threads:
         shares = [paths[first::looks] for first in range(looks)]
@@ -72,8 +72,8 @@ def _seen(spark: SparkSession, files: list[ImageFile], most_tasks: int) -> DataF
 
 def _reader(spark: SparkSession) -> DataFrameReader:
     reader = spark.read.format("binaryFile")
-    # A folder called `kind=odd` is a folder, no partition. Without this, Spark 4.3 also gives every
-    # other file twice as soon as one name has a brace in it.
+    # A folder called `kind=odd` is not a partition. Without this, Spark 4.3 also returns all other
+    # files twice if one name contains a brace.
     reader = reader.option("recursiveFileLookup", "true")
     return reader.options(**_OPTIONS)
 
@@ -89,7 +89,7 @@ def _union(some: DataFrame, others: DataFrame) -> DataFrame:
 
 
 def _java_strings(spark: SparkSession, paths: list[str]) -> Any:
-    """A Java array of strings, sent as one text: PySpark's way is a call for each, of 0.15 ms."""
+    """Return a Java array, sent as one string: PySpark makes a call of 0.15 ms for each element."""
     jvm: Any = spark.sparkContext._jvm
     return jvm.java.util.regex.Pattern.compile("\0").split("\0".join(paths))
 
@@ -97,7 +97,7 @@ def _java_strings(spark: SparkSession, paths: list[str]) -> Any:
 def read_settings(
     files: list[ImageFile], cores: int, *, others_follow: bool = False
 ) -> dict[str, object]:
-    """Spark's settings for reading some files: how they are packed into tasks and batches."""
+    """Return Spark's settings for reading files: how they are packed into tasks and batches."""
     sizes = [file.size or 0 for file in files]
     largest = max(sizes)
     weight = sum(sizes) + len(sizes) * _OPEN_COST_BYTES
@@ -105,13 +105,13 @@ def read_settings(
     return {
         "spark.sql.files.openCostInBytes": _OPEN_COST_BYTES,
         "spark.sql.files.maxPartitionBytes": weight // tasks + _OPEN_COST_BYTES,
-        # Up to this many explicit paths the driver's own threads look at. For more Spark has a job,
-        # with a task for each of them unless it is told how many.
+        # The driver's threads check up to this many explicit paths. For more, Spark runs a job with
+        # a task for each path, unless the number of tasks is set.
         "spark.sql.sources.parallelPartitionDiscovery.threshold": 20_000,
         "spark.sql.sources.parallelPartitionDiscovery.parallelism": 4 * cores,
-        # The list of files is used once: to keep it, Spark weighs it, for half a second of 8,000.
+        # The list of files is used once. To cache it, Spark measures its size: 0.5 s for 8,000.
         "spark.sql.hive.filesourcePartitionFileCacheSize": 0,
-        # By rows for Spark 3.5, by bytes where Spark knows that setting.
+        # Rows for Spark 3.5, bytes for versions that have that setting.
         "spark.sql.execution.arrow.maxRecordsPerBatch": max(1, _ARROW_BYTES // max(largest, 65536)),
         "spark.sql.execution.arrow.maxBytesPerBatch": _ARROW_BYTES,
     }

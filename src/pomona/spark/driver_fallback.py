@@ -1,7 +1,7 @@
-"""What Spark leaves out: empty files, names that are no text, files that it could not read.
+"""Images that Spark leaves out: empty files, names that are not text, files it could not read.
 
-They are few, and get their rows on the driver, each image apart from the others: the driver must
-survive what ends a worker.
+They are few. The driver computes their rows, each image in isolation: it must survive an image that
+ends a worker.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _ROWS = 4096  # in one commit: 20 MB of vectors
 
 
 class DriverFallback:
-    """Gives images their rows on the driver, for all waves of a run.
+    """Computes rows of images on the driver, for all waves of a run.
 
     Attributes:
         done: images done so far, by status.
-        failed_files: those of them without a vector.
+        failed_files: the images among them without a vector.
     """
 
     def __init__(self, job: Job, images: ImageStore, rows: TableStore) -> None:
@@ -49,10 +49,10 @@ class DriverFallback:
         self._stopped = False
 
     def do(self, files: list[ImageFile]) -> None:
-        """Write the rows of some images; of several waves one after the other.
+        """Write the rows of some images; waves wait for each other.
 
         Raises:
-            RunError: processes end over a known image as well: no image is the cause of that.
+            RunError: processes also end over a known image, so no image is the cause.
         """
         with self._one_at_a_time:
             for rows in _in_groups(self._featurized(files)):
@@ -62,7 +62,7 @@ class DriverFallback:
                     self.failed_files += failed_in(batch)
 
     def stop(self) -> None:
-        """Begin with no more images."""
+        """Start no further image."""
         self._stopped = True
 
     def close(self) -> None:
@@ -71,7 +71,7 @@ class DriverFallback:
 
     @property
     def model_loads(self) -> int:
-        """Models that the process has loaded."""
+        """Return the number of models that the process has loaded."""
         return self._worker.loads
 
     def _featurized(self, files: Iterable[ImageFile]) -> Iterator[pa.RecordBatch]:
@@ -81,7 +81,7 @@ class DriverFallback:
                 return
             has_bytes = pc.fill_null(pc.greater(pc.binary_length(batch["content"]), 0), False)
             without = batch.filter(pc.invert(has_bytes))
-            # What has no bytes needs no decoder, and so no process that may end over it.
+            # A row without bytes needs no decoder, and so no separate process.
             yield from chain(
                 featurize(iter([without]), network, self._job.decode),
                 self._worker.featurize(iter([batch.filter(has_bytes)])),
@@ -89,7 +89,7 @@ class DriverFallback:
 
 
 def _in_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
-    """Batches with rows, some thousand rows together."""
+    """Yield groups of batches, with some thousand rows each."""
     group: list[pa.RecordBatch] = []
     for batch in batches:
         if batch.num_rows:

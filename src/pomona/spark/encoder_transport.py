@@ -1,6 +1,6 @@
-"""How an encoder reaches the workers of Spark. However it does, a process loads it once.
+"""How an encoder reaches the workers of Spark. In either case, a process loads it once.
 
-broadcast   the driver sends it: a broadcast variable, or on Spark Connect a session's artifact
+broadcast   the driver sends it: a broadcast variable, or an artifact of a Spark Connect session
 file        each worker process reads it from storage that all machines reach
 """
 
@@ -36,37 +36,37 @@ __all__ = ["EncoderHandle", "encoder_handle", "open_encoder", "task_cpus"]
 
 @dataclass(frozen=True, slots=True)
 class EncoderHandle:
-    """An encoder on its way to the workers: what is pickled in place of the encoder itself."""
+    """A reference to an encoder, which is pickled for the workers instead of the encoder."""
 
     fingerprint: str
     provenance: dict[str, str]
     way: _Delivery
 
     def runtime(self) -> Runtime:
-        """This process's loaded network; the encoder is looked at the first time only.
+        """Return this process's loaded network. The encoder is fetched the first time only.
 
         Raises:
-            EncoderError: it cannot be had here, or is not the one that the driver saw.
+            EncoderError: it cannot be read here, or differs from the one that the driver read.
         """
         take_assigned_gpu()
         return load_once(self.fingerprint, self.way.fetch, copies=task_cpus())
 
     def encoder(self) -> Encoder:
-        """The encoder itself, fetched anew.
+        """Fetch the encoder, and return it.
 
         Raises:
-            EncoderError: as `runtime`.
+            EncoderError: it cannot be read here, or differs from the one that the driver read.
         """
-        take_assigned_gpu()  # which a child process of this one inherits
+        take_assigned_gpu()  # a child process inherits it
         return self.way.fetch()
 
     def release(self) -> None:
-        """Free on the driver what carried the encoder: it will not be fetched any more."""
+        """Free the encoder's memory on the driver; it cannot be fetched afterwards."""
         self.way.release()
 
 
 def task_cpus() -> int:
-    """How many cores Spark gives to the task that runs here: `spark.task.cpus`."""
+    """Return the number of cores of the running task: `spark.task.cpus`."""
     from pyspark import TaskContext
 
     context = TaskContext.get()
@@ -76,17 +76,18 @@ def task_cpus() -> int:
 def open_encoder(
     encoder: Encoder | str | os.PathLike[str], delivery: Delivery | None
 ) -> tuple[Encoder, str | None]:
-    """Load an encoder on the driver, and decide how it is to travel.
+    """Load an encoder on the driver, and choose how it reaches the workers.
 
     Args:
-        encoder: itself, or its path or URI.
-        delivery: how; by default `file` for a URI that Arrow reads, else `broadcast`.
+        encoder: an encoder, its path or URI.
+        delivery: `file` or `broadcast`; by default `file` for a URI that Arrow reads, else
+            `broadcast`.
 
     Returns:
-        The encoder, and the location from which workers read it: None where it is sent to them.
+        The encoder, and the location from which workers read it; None if it is sent to them.
 
     Raises:
-        EncoderError: it cannot be read, or is in no file and was to travel as one.
+        EncoderError: it cannot be read, or `delivery` is `file` and the encoder has no file.
     """
     if isinstance(encoder, Encoder):
         if delivery == "file":
@@ -96,23 +97,23 @@ def open_encoder(
             )
         warn_of_drawn(encoder.provenance())
         return encoder, None
-    given = os.fspath(encoder)
-    location = canonical(given) if is_remote(given) else str(Path(local_path(given)).absolute())
+    path = os.fspath(encoder)
+    location = canonical(path) if is_remote(path) else str(Path(local_path(path)).absolute())
     as_file = delivery == "file"
-    if delivery is None and is_remote(given):
-        as_file = not needs_jvm(given)  # which workers have not
-    loaded = Encoder.load(given)
+    if delivery is None and is_remote(path):
+        as_file = not needs_jvm(path)  # workers have none
+    loaded = Encoder.load(path)
     warn_of_drawn(loaded.provenance())
     return loaded, location if as_file else None
 
 
 def encoder_handle(spark: SparkSession, encoder: Encoder, location: str | None) -> EncoderHandle:
-    """Send an encoder on its way.
+    """Make an encoder available to workers.
 
     Args:
-        spark: the session whose workers are to have it.
-        encoder: itself.
-        location: from where workers read it; None to send it to them.
+        spark: the session of the workers.
+        encoder: the encoder.
+        location: where workers read it; None to send it to them.
     """
     way: _Delivery
     if location is not None:
@@ -126,15 +127,15 @@ def encoder_handle(spark: SparkSession, encoder: Encoder, location: str | None) 
 
 class _Delivery(Protocol):
     def fetch(self) -> Encoder:
-        """Get the encoder, on a worker."""
+        """Return the encoder, on a worker."""
 
     def release(self) -> None:
-        """Free what carried it, on the driver."""
+        """Free its memory, on the driver."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Broadcast:
-    """Spark keeps the bytes once on each executor."""
+    """Bytes that Spark stores once on each executor."""
 
     blob: Broadcast[bytes]
 
@@ -147,7 +148,7 @@ class _Broadcast:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A file that workers read themselves."""
+    """A file that workers read."""
 
     location: str
     fingerprint: str
@@ -176,10 +177,10 @@ class _File:
 
 @dataclass(frozen=True, slots=True)
 class _Artifact:
-    """A file of the session's, which Spark puts beside its workers.
+    """A file of the session, which Spark copies to its workers.
 
-    Measured on Spark 4.3: 100 MB take 2 s to send, once; 350 MB pass as well. In the closure of the
-    function they would be in every plan, and 60 MB end a server with Spark's default heap.
+    Measured on Spark 4.3: sending 100 MB takes 2 s, once; 350 MB also work. In the closure of the
+    function they would be in every plan, and 60 MB crash a server with Spark's default heap.
     """
 
     name: str
@@ -190,10 +191,10 @@ class _Artifact:
         return Encoder.load(SparkFiles.get(self.name))
 
     def release(self) -> None:
-        pass  # it goes with the session
+        pass  # it is deleted with the session
 
 
-_sent: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()  # session: names of its artifacts
+_sent: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()  # session -> names of its artifacts
 
 
 def _send_artifact(spark: SparkSession, blob: bytes) -> _Artifact:

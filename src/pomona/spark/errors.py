@@ -1,4 +1,4 @@
-"""What went wrong in Spark, in one line: the cause, and what to do if that is known."""
+"""The cause of an error in Spark, in one line, with advice if there is some."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 NAMES_IN_UTF8 = (
-    "set LC_ALL=C.UTF-8 where Spark's JVMs start, for Java to know the names that are not ASCII"
+    "set LC_ALL=C.UTF-8 where Spark's JVMs start, so that Java can read names that are not ASCII"
 )
 
 
 @contextmanager
 def spark_errors(kind: type[PomonaError], what: str) -> Iterator[None]:
-    """Turn Spark's exceptions into one of ours, with the cause in one line."""
+    """Convert Spark's exceptions to one of Pomona's, with the cause in one line."""
     from pyspark.errors import PySparkException
 
     try:
         from py4j.protocol import Py4JError
-    except ImportError:  # where PySpark is there for Spark Connect only
+    except ImportError:  # PySpark for Spark Connect only
         Py4JError = PySparkException  # noqa: N806
 
     try:
@@ -51,15 +51,15 @@ def ignore_lost_jvm() -> Iterator[None]:
     """Ignore errors of cleaning up: if the JVM has died, the run has already reported it."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - an interrupted call leaves its answer to the next
+    except Exception as error:  # noqa: BLE001 - an interrupted call leaves its answer to the next call
         _log.debug("Spark's JVM did not answer: %s", error)
 
 
 @contextmanager
 def quiet_analysis() -> Iterator[None]:
-    """Keep PySpark from logging errors of analysis that the caller turns into one of ours.
+    """Keep PySpark from logging analysis errors that the caller converts to its own.
 
-    PySpark 4 writes each of them to stderr as an object of JSON with its stack trace.
+    PySpark 4 writes each of them to stderr as a JSON object with its stack trace.
     """
     try:
         from pyspark.logger import PySparkLogger
@@ -74,65 +74,65 @@ def quiet_analysis() -> Iterator[None]:
         logger.disabled = before
 
 
-def cause_of(story: str) -> str:
+def cause_of(text: str) -> str:
     """Find the cause in the text of one of Spark's exceptions, which is mostly stack traces.
 
-    That is the last line of a Python traceback; else the innermost Java exception, or one further
-    out that says the same and more; else the first line. Advice follows if there is some.
+    The cause is the last line of a Python traceback; else the innermost Java exception, or an outer
+    one whose message contains its message; else the first line. Known advice is appended.
     """
-    cause = _in_traceback(story) or _in_stack_trace(story)
+    cause = _in_traceback(text) or _in_stack_trace(text)
     return f"{cause}{_advice(cause)}"
 
 
-# What `java`, and the script that starts it, say after `java` has said why it does not start.
-_SAYS_NO_MORE = re.compile(
+# Lines of `java` and of Spark's script that follow the reason why `java` does not start.
+_FOLLOWING = re.compile(
     r"Error: (Could not create the Java Virtual Machine|A fatal exception has occurred)"
     r"|\S*spark-class: line \d+: CMD: bad array subscript"
 )
 
 
 def cause_in_log(log: str) -> str:
-    """Find the cause in what a JVM wrote that did not start; empty if it wrote nothing.
+    """Find the cause in the output of a JVM that did not start; empty if there is no output.
 
-    That is the first line that speaks of an error, with the next one; or what its stack trace says.
+    The cause is the first line with an error and the line after it, or the cause in a stack trace.
     """
     lines = [line.rstrip() for line in log.splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith(("WARNING:", "NOTE:", "Picked up "))]
-    lines = [line for line in lines if not _SAYS_NO_MORE.match(line)] or lines
-    speaks = (n for n, line in enumerate(lines) if re.search(r"Error|Exception", line))
-    story = lines[next(speaks, max(len(lines) - 2, 0)) :]
-    if any(line.startswith("\tat ") for line in story):
-        return cause_of(re.sub(r"^Exception in thread \S+ ", "", "\n".join(story)))
-    cause = " ".join(line.strip() for line in story[:2])[:300]
+    lines = [line for line in lines if not _FOLLOWING.match(line)] or lines
+    starts = (n for n, line in enumerate(lines) if re.search(r"Error|Exception", line))
+    excerpt = lines[next(starts, max(len(lines) - 2, 0)) :]
+    if any(line.startswith("\tat ") for line in excerpt):
+        return cause_of(re.sub(r"^Exception in thread \S+ ", "", "\n".join(excerpt)))
+    cause = " ".join(line.strip() for line in excerpt[:2])[:300]
     return f"{cause}{_advice(cause)}"
 
 
-def _in_traceback(story: str) -> str:
-    lines = [line.rstrip() for line in story.splitlines() if line.strip()]
+def _in_traceback(text: str) -> str:
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
     starts = [n for n, line in enumerate(lines) if "Traceback (most recent call" in line]
     if not starts:
         return ""
     after = lines[starts[-1] + 1 :]
     cause = next((line for line in after if not line.startswith(" ")), lines[0])
-    # Our own errors say all that there is to say.
+    # Pomona's own errors need no class name.
     return re.sub(r"^pomona\.errors\.\w+: ", "", cause)[:400]
 
 
-def _in_stack_trace(story: str) -> str:
-    # py4j's own first line says which of its calls failed; the exception follows a colon.
-    story = re.sub(r"^An error occurred while calling \S+\n: ", "", story)
-    # Over Spark Connect the message comes first, and then the class again with its stack.
-    story = re.sub(r"\s*JVM stacktrace:\s*\S+(?=\n\tat )", "", story)
-    if "\n\tat " not in story:
-        return (story.strip().splitlines() or [""])[0][:300]
+def _in_stack_trace(text: str) -> str:
+    # The first line of py4j names the failed call; the exception follows a colon.
+    text = re.sub(r"^An error occurred while calling \S+\n: ", "", text)
+    # On Spark Connect the message comes first, then the class again with its stack.
+    text = re.sub(r"\s*JVM stacktrace:\s*\S+(?=\n\tat )", "", text)
+    if "\n\tat " not in text:
+        return (text.strip().splitlines() or [""])[0][:300]
     # The messages of the chain, the outermost first: each ends where its stack begins.
-    chain = re.split(r"^Caused by: ", story, flags=re.MULTILINE)
+    chain = re.split(r"^Caused by: ", text, flags=re.MULTILINE)
     messages = [" ".join(part.split("\n\tat ")[0].split()) for part in chain]
     cause = messages.pop()
     for outer in reversed(messages):
         if _without_class(cause) not in outer or len(outer) > 300:
             break
-        if _without_class(cause) != _without_class(outer):  # else it adds the name of a class
+        if _without_class(cause) != _without_class(outer):  # otherwise it only adds a class name
             cause = outer
     return cause[:300]
 
@@ -143,31 +143,31 @@ def _without_class(message: str) -> str:
 
 _RECIPES = "as docs/spark-recipes.md shows"
 _ADVICE = {
-    r'No FileSystem for scheme "?s3n?"?$': "write s3a:// in its place, and give Spark HADOOP_AWS",
+    r'No FileSystem for scheme "?s3n?"?$': "write s3a:// instead, and give Spark HADOOP_AWS",
     r"fs\.s3a\.S3AFileSystem not found": f"give Spark HADOOP_AWS, {_RECIPES}",
     r"No FileSystem for scheme|Class \S*(fs|gcs)\.\S+ not found": (
         "give Spark the package that has this file system, with --packages or --jars"
     ),
     r"ModuleNotFoundError|ImportError|PACKAGE_NOT_INSTALLED": (
-        "a worker's Python lacks it: let PYSPARK_PYTHON name one that has Pomona on every machine, "
+        "a worker's Python lacks it: set PYSPARK_PYTHON to one that has Pomona on every machine, "
         f"or send one with --archives, {_RECIPES}"
     ),
     r'PYTHON_VERSION_MISMATCH|Cannot run program "': (
-        "let PYSPARK_PYTHON name the same version of Python as here, on every machine, or send one "
+        "set PYSPARK_PYTHON to the same version of Python as here, on every machine, or send one "
         f"with --archives, {_RECIPES}"
     ),
-    "UnsupportedClassVersionError": "Spark needs Java 17 or later: let JAVA_HOME name one",
+    "UnsupportedClassVersionError": "Spark needs Java 17 or later: set JAVA_HOME to one",
 }
-"""What to do about some causes: pattern -> advice."""
+"""Pattern of a cause -> advice."""
 
 
 def _advice(cause: str) -> str:
-    advice = next((told for pattern, told in _ADVICE.items() if re.search(pattern, cause)), None)
+    advice = next((text for pattern, text in _ADVICE.items() if re.search(pattern, cause)), None)
     return f"; {advice.replace('HADOOP_AWS', _hadoop_aws())}" if advice else ""
 
 
 def _hadoop_aws() -> str:
-    """The package with S3, in the version of the Hadoop that this Spark has."""
+    """Return the option for the S3 package, in the Hadoop version of this Spark."""
     import pyspark
 
     home = Path(os.environ.get("SPARK_HOME") or Path(pyspark.__file__).parent)
@@ -177,20 +177,20 @@ def _hadoop_aws() -> str:
 
 
 def lost_a_worker(error: Exception) -> bool:
-    """Whether Spark gave up because a Python worker ended within a task, or was out of memory."""
-    told = str(error)
-    return "Python worker exited unexpectedly" in told or bool(re.search(r"\bMemoryError\b", told))
+    """Return whether Spark failed because a Python worker ended in a task, or ran out of memory."""
+    text = str(error)
+    return "Python worker exited unexpectedly" in text or bool(re.search(r"\bMemoryError\b", text))
 
 
 def names_a_missing_path(error: Exception) -> bool:
-    """Whether Spark refused a query because a file that it names is no more."""
+    """Return whether Spark refused a query because one of its files no longer exists."""
     return "PATH_NOT_FOUND" in str(error)
 
 
 def names_a_forbidden_file(error: Exception) -> bool:
-    """Whether Spark gave up on a file that may not be read, as it does on HDFS.
+    """Return whether Spark failed because a file may not be read, as on HDFS.
 
-    Asked to ignore files that cannot be read, it makes an exception for Hadoop's
-    `AccessControlException` (its `FileScanRDD`).
+    Even if it ignores unreadable files, Spark raises Hadoop's `AccessControlException`
+    (`FileScanRDD`).
     """
     return "AccessControlException" in str(error)

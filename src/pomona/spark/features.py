@@ -52,13 +52,13 @@ def read_features(
     names = [field.partition(" ")[0] for field in SPARK_SCHEMA.split(", ")]
     if missing := [name for name in names if name not in rows.columns]:
         raise TableError(
-            f"the table has no column {missing[0]!r}, but {', '.join(rows.columns)}: give all "
+            f"the table has no column {missing[0]!r}, found {', '.join(rows.columns)}: give all "
             "columns of a feature table"
         )
-    more = [name for name in rows.columns if name not in {*names, ENCODER_COLUMN}]
+    kept = [name for name in rows.columns if name not in {*names, ENCODER_COLUMN}]
     functions = functions_of(rows.sparkSession)
-    made = functions.lit(encoder_value(found)).alias(ENCODER_COLUMN)
-    rows = rows.select(*names, made, *(functions.col(f"`{name}`") for name in more))
+    maker = functions.lit(encoder_value(found)).alias(ENCODER_COLUMN)
+    rows = rows.select(*names, maker, *(functions.col(f"`{name}`") for name in kept))
     rows = rows.withMetadata("features", column_metadata(found))
     return rows.where("status = 'ok'") if ok_only else rows
 
@@ -79,8 +79,8 @@ def one_encoder(rows: DataFrame, column: str = ENCODER_COLUMN) -> dict[str, str]
     found = check_one_encoder(rows, column, "the DataFrame")
     if "fingerprint" not in found:
         raise TableError(
-            "the DataFrame does not say which encoder made its column features: give one with the "
-            f"column {column}, which featurize adds, or with the metadata of features"
+            "the DataFrame does not say which encoder made its column features: keep the column "
+            f"{column}, which featurize adds, or the metadata of features"
         )
     return found
 

@@ -1,7 +1,7 @@
-"""Which system manages a folder, found over Spark Connect, which lends no file system.
+"""Which system manages a folder, found over Spark Connect, which gives no access to file systems.
 
-Spark looks whether a path exists when it analyses a query that reads it. No task runs, and no
-file is read.
+Spark checks that a path exists when it analyses a query that reads it. No task runs, and no file is
+read.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def managed_over_connect(spark: SparkSession, table: str) -> Managed | None:
         table: the folder's URI, which the server reaches.
 
     Raises:
-        PySparkException: the server cannot look at the folder. One above it that it cannot look at
-            is passed over, since keys of an object store may be for a part of it only.
+        PySparkException: the server cannot check the folder. Folders above it that it cannot check
+            are skipped, because credentials of an object store may be for a part of it only.
     """
     from pyspark.errors import PySparkException
 
@@ -51,7 +51,7 @@ def _exists(spark: SparkSession, pattern: str) -> bool:
 
     try:
         with quiet_analysis():
-            # Of fixed columns: Spark need not open a file to know them.
+            # The columns are fixed, so that Spark opens no file to infer them.
             _ = spark.read.format("binaryFile").load(pattern).schema
     except AnalysisException as error:
         if names_a_missing_path(error):

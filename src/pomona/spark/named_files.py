@@ -1,9 +1,9 @@
 """Reading files of any name with Spark.
 
-Spark drops each file whose name begins with `_` or `.`, in silence, even if it is named: such names
-are its own (`InMemoryFileIndex`). Cameras give them to photos: `_DSC0001.JPG`. A classic session is
-given a list of files of our own in place of Spark's. Spark Connect lends no JVM, and reads files of
-this machine only: there the workers open them.
+Spark silently drops each file whose name begins with `_` or `.`, even if its path is given: it uses
+such names itself (`InMemoryFileIndex`). Cameras give them to photos: `_DSC0001.JPG`. In a classic
+session, Pomona replaces Spark's list of files. Spark Connect gives no access to the JVM: there the
+workers open the files, on this machine only.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ private %(seq)s directories;
 private long size;
 
 public Object apply(Object text, Object options) {
-    String[] told = ((String) text).split("\\0");
-    org.apache.hadoop.fs.FileStatus[] files = new org.apache.hadoop.fs.FileStatus[told.length / 3];
+    String[] parts = ((String) text).split("\\0");
+    org.apache.hadoop.fs.FileStatus[] files = new org.apache.hadoop.fs.FileStatus[parts.length / 3];
     for (int at = 0; at < files.length; at++) {
-        long size = Long.parseLong(told[3 * at + 1]);
-        long modified = Long.parseLong(told[3 * at + 2]);
-        org.apache.hadoop.fs.Path path = new org.apache.hadoop.fs.Path(told[3 * at]);
+        long size = Long.parseLong(parts[3 * at + 1]);
+        long modified = Long.parseLong(parts[3 * at + 2]);
+        org.apache.hadoop.fs.Path path = new org.apache.hadoop.fs.Path(parts[3 * at]);
         files[at] = new org.apache.hadoop.fs.FileStatus(size, false, 1, 1L << 27, modified, path);
         this.size += size;
     }
@@ -67,21 +67,21 @@ _ARROW = pa.schema(
 
 
 def can_read_any_name(spark: SparkSession) -> bool:
-    """Whether Spark can read files of other file systems whatever their names."""
+    """Return whether Spark can read files of any name on other file systems."""
     return _list_of_files(spark) is not None
 
 
 def read_named(
     spark: SparkSession, files: list[ImageFile], options: dict[str, str], tasks: int
 ) -> DataFrame:
-    """Read just these files, with the columns of `binaryFile`.
+    """Read exactly these files, with the columns of `binaryFile`.
 
     Args:
         spark: the session.
-        files: what to read, each with its size and time.
-        options: for `binaryFile`.
-        tasks: how many there are to be if the workers open the files themselves; else the
-            session's settings decide that.
+        files: the files to read, each with its size and time.
+        options: options of `binaryFile`.
+        tasks: number of tasks if the workers open the files; otherwise the session's settings
+            decide.
 
     Raises:
         RuntimeError: the files are of another file system, and `can_read_any_name` is false.
@@ -97,7 +97,7 @@ def read_named(
 
 
 def _list_of_files(spark: SparkSession) -> Any:
-    """An object whose `apply` makes a `FileIndex`, of a text with path, size and time of files."""
+    """Return an object whose `apply` makes a `FileIndex` from a text of paths, sizes and times."""
     jvm: Any = spark.sparkContext._jvm
     old = jvm.scala.util.Properties.versionNumberString().startswith("2.12.")
     seq = "scala.collection.Seq" if old else "scala.collection.immutable.Seq"
@@ -109,14 +109,14 @@ def _listed_by_us(
 ) -> DataFrame:
     from pyspark.sql import DataFrame as Frame
 
-    told = (str(part) for file in files for part in (file.uri, file.size, file.modified))
+    fields = (str(part) for file in files for part in (file.uri, file.size, file.modified))
     jvm: Any = spark.sparkContext._jvm
     sources: Any = jvm.org.apache.spark.sql.execution.datasources
     types: Any = jvm.org.apache.spark.sql.types
     form = sources.binaryfile.BinaryFileFormat()
     session = spark._jsparkSession
     relation = sources.HadoopFsRelation(
-        index.apply("\0".join(told), None),
+        index.apply("\0".join(fields), None),
         types.StructType(),
         types.StructType.fromDDL(_COLUMNS),
         jvm.scala.Option.empty(),
@@ -128,7 +128,7 @@ def _listed_by_us(
 
 
 def _opened(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Open files in a worker; one that cannot be read has no row, as with `ignoreCorruptFiles`."""
+    """Open files in a worker; an unreadable file has no row, as with `ignoreCorruptFiles`."""
     files = (
         ImageFile(path_of_row(row["path"]), row["size"], row["modified"])
         for batch in batches

@@ -1,4 +1,4 @@
-"""PCA by Spark ML: for tables that Spark reads, of any size. The rows are those of `projection`."""
+"""PCA by Spark ML, for tables of any size that Spark reads."""
 
 from __future__ import annotations
 
@@ -41,37 +41,38 @@ def project_on_spark(  # noqa: PLR0913 - as `project`, and on which Spark
 
     Args:
         source: path or URI of a feature table.
-        target: where to write the new one.
-        k: components to keep.
-        overwrite: replace a table that is there.
-        master: Spark's master.
-        spark: a session to use as it is; without one, the active one, or one made and stopped.
+        target: path or URI of the new table.
+        k: number of components to keep.
+        overwrite: replace the target if it exists.
+        master: Spark's master for a new session.
+        spark: a session to use. By default the active session, or a new one that is stopped at the
+            end.
 
     Raises:
         EngineError: Spark cannot run here, or is Spark Connect.
-        TableError: the source is no feature table, or the target cannot be written.
-        UsageError: more components than the vectors can have.
-        RunError: Spark could not go on.
+        TableError: the source is not a feature table, or the target cannot be written.
+        UsageError: the vectors have fewer components.
+        RunError: Spark could not continue.
     """
     check_spark(spark, master)
-    for given, what in ((source, "`table`"), (target, "`target`")):
-        check_spelling(given, what, TableError)
+    for location, what in ((source, "`table`"), (target, "`target`")):
+        check_spelling(location, what, TableError)
     source, target = canonical(source), canonical(target)
-    near = None if is_remote(source) else FeatureTable.at(source)
-    if near:
-        near.provenance()
+    local = None if is_remote(source) else FeatureTable.at(source)
+    if local:
+        local.provenance()
     if not is_remote(target):
-        check_target(near, FeatureTable.at(target), overwrite=overwrite)
+        check_target(local, FeatureTable.at(target), overwrite=overwrite)
     with session(spark, master) as active:
         if is_connect(active):
             raise EngineError(
-                "Spark ML's PCA needs a classic session, and this one is Spark Connect's: give "
+                "Spark ML's PCA needs a classic session, got one of Spark Connect: give "
                 "`master` local[4], spark://host:7077 or yarn"
             )
         rows, found = open_on_spark(active, source)
         if is_remote(target):
             _check_remote(source, target, active, overwrite=overwrite)
-        with spark_errors(RunError, "Spark could not go on"):
+        with spark_errors(RunError, "Spark could not continue"):
             projection = _fit(rows, k, int(found["dimension"]))
             provenance = projection.provenance(found)
             projected = rows.select(FEATURE_SCHEMA.names).mapInArrow(
@@ -86,7 +87,7 @@ def project_on_spark(  # noqa: PLR0913 - as `project`, and on which Spark
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """What runs in Spark's Python workers."""
+    """The task that runs in Spark's Python workers."""
 
     projection: Projection
 
@@ -98,7 +99,7 @@ class _Task:
 
 
 def _check_remote(source: str, target: str, spark: SparkSession, *, overwrite: bool) -> None:
-    """As `check_target`, on a Hadoop file system."""
+    """Check on a Hadoop file system that the new table may be written."""
     if source.rstrip("/") == target.rstrip("/"):
         raise TableError(f"{target} is the table to project: give another `target`")
     if not overwrite and HadoopTableStore(target, spark).exists():
@@ -125,9 +126,9 @@ def _fit(rows: DataFrame, k: int, dimension: int) -> Projection:
 
 def _write(rows: DataFrame, target: str, provenance: dict[str, str], *, overwrite: bool) -> None:
     if is_remote(target):
-        far = HadoopTableStore(target, rows.sparkSession)
-        with far.held(provenance, overwrite=overwrite):
-            far.replace_all(rows)
+        store = HadoopTableStore(target, rows.sparkSession)
+        with store.held(provenance, overwrite=overwrite):
+            store.replace_all(rows)
         return
     table = FeatureTable.at(target)
     with writing(table, provenance, overwrite=overwrite) as writer:

@@ -1,4 +1,4 @@
-"""Which encoder made the rows of a DataFrame."""
+"""The encoder that made the rows of a DataFrame."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = ["one_encoder"]
 
 
 def one_encoder(rows: DataFrame, column: str, name: str) -> dict[str, str]:
-    """Make sure that one encoder made all rows of a DataFrame.
+    """Check that one encoder made all rows of a DataFrame.
 
     Args:
-        rows: a job reads their column `column`, if they have it.
-        column: what `featurize` calls `encoder`.
-        name: what to call the DataFrame in errors.
+        rows: the DataFrame. A job reads its column `column` if it exists.
+        column: name of the column that `featurize` calls `encoder`.
+        name: the name of the DataFrame, for errors.
 
     Returns:
-        What made them; empty if nothing says. A row without a value in `column` is one that the
-        metadata of `features` describes.
+        The provenance; empty if there is none. The metadata of `features` describes rows without a
+        value in `column`.
 
     Raises:
         TableError: two encoders made them.

@@ -77,11 +77,11 @@ def extract(  # noqa: PLR0913 - one job, and where it runs
     Raises:
         SourceError: the source cannot be read. Nothing was written.
         TableError: the table cannot be written. Nothing was written.
-        RunError: the run could not go on. Rows written so far stay.
+        RunError: the run could not continue. Rows written so far stay.
     """
     images.listing.check()
     table = job.paths.table
-    with spark_errors(RunError, "Spark could not go on"):
+    with spark_errors(RunError, "Spark could not continue"):
         if job.dry_run:
             rows.check(job)
             plan = job.plan(images.listing, rows)

@@ -1,4 +1,4 @@
-"""Signal handlers for a time, beside those that PySpark sets."""
+"""Temporary signal handlers, in addition to those of PySpark."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["delayed_signals", "signal_handlers"]
 def signal_handlers(handlers: Mapping[signal.Signals, Callable[..., Any]]) -> Iterator[None]:
     """Set signal handlers, and restore the former ones on exit.
 
-    Nothing happens in other threads than the main one, which alone gets signals.
+    This does nothing outside the main thread, which alone receives signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -30,7 +30,7 @@ def signal_handlers(handlers: Mapping[signal.Signals, Callable[..., Any]]) -> It
 
 @contextmanager
 def delayed_signals() -> Iterator[None]:
-    """Delay Ctrl-C and SIGTERM to the exit."""
+    """Delay Ctrl-C and SIGTERM until the exit."""
     came: list[int] = []
 
     def remember(number: int, _frame: object) -> None:

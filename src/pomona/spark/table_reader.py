@@ -1,4 +1,4 @@
-"""Feature tables that Spark reads, wherever they lie: checked first, then as a DataFrame."""
+"""Feature tables as Spark DataFrames, on any file system, after a check."""
 
 from __future__ import annotations
 
@@ -36,8 +36,7 @@ def open_on_spark(spark: SparkSession, table: str) -> tuple[DataFrame, dict[str,
         table: its path or URI.
 
     Returns:
-        Its rows, with the columns of the feature table and with those of its partitions; and what
-        made them.
+        Its rows, with the columns of the feature table and of its partitions; and their provenance.
 
     Raises:
         TableError: it is not a feature table, mixes rows of two encoders, or belongs to another
@@ -64,7 +63,7 @@ def open_on_spark(spark: SparkSession, table: str) -> tuple[DataFrame, dict[str,
 
 @contextmanager
 def _system_errors(what: str) -> Iterator[None]:
-    """Turn what a file system of Hadoop's raises into one of ours."""
+    """Convert errors of a Hadoop file system to a `TableError`."""
     try:
         yield
     except OSError as error:
@@ -72,10 +71,10 @@ def _system_errors(what: str) -> Iterator[None]:
 
 
 def _rows(spark: SparkSession, table: str) -> DataFrame:
-    """The rows, with columns of text as text.
+    """Return the rows, with string columns as strings.
 
-    Spark guesses the types of partitions: of `label=01` it would make the number 1. And it takes
-    the value of a partition from the path below `basePath` only.
+    Spark infers the types of partitions: `label=01` would become the number 1. It reads the value
+    of a partition only from the path below `basePath`.
     """
     from pyspark.sql.types import StringType, StructField, StructType
 
@@ -99,7 +98,7 @@ def _rows(spark: SparkSession, table: str) -> DataFrame:
 
 
 def _provenance(spark: SparkSession, table: str) -> dict[str, str]:
-    """Look at every part file's footer and rows: Spark itself takes one footer for all."""
+    """Return the provenance of all part files: Spark itself reads only one footer."""
     parts = sorted(spark.read.parquet(table).inputFiles())
     found = ((part, _of_part(spark, unquote(part))) for part in parts)
     provenance = one_provenance(table, found)

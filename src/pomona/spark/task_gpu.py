@@ -1,4 +1,4 @@
-"""The GPU that Spark gave to a task, where it schedules GPUs as resources."""
+"""The GPU that Spark assigned to a task, if it schedules GPUs as resources."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ __all__ = ["take_assigned_gpu"]
 def take_assigned_gpu() -> None:
     """Let this worker process see only the GPU that Spark assigned to its task.
 
-    Spark hands out addresses (`spark.task.resource.gpu.amount`) and leaves it to the task to keep
-    to them. Without such a resource, outside of a task, or if `CUDA_VISIBLE_DEVICES` is set,
-    nothing changes. CUDA reads the variable when the process first uses a GPU, so a process keeps
-    the first GPU that it was given.
+    Spark assigns addresses (`spark.task.resource.gpu.amount`), but does not enforce them. Without
+    such a resource, outside of a task, or if `CUDA_VISIBLE_DEVICES` is set, nothing changes. CUDA
+    reads the variable when the process first uses a GPU, so a process keeps its first GPU.
     """
     if "pyspark" not in sys.modules or "CUDA_VISIBLE_DEVICES" in os.environ:
         return

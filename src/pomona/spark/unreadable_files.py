@@ -1,6 +1,6 @@
 """Files that Spark cannot read although the driver has listed them.
 
-A few are left to the driver. If there are many, the cause is Spark's setup, and the run ends.
+The driver handles a few such files. If there are many, Spark's setup is the cause: the run ends.
 """
 
 from __future__ import annotations
@@ -19,41 +19,41 @@ if TYPE_CHECKING:
 
 __all__ = ["UnreadableFiles"]
 
-_MANY_FILES, _MANY_SHARE = 100, 0.1  # from here on, the cause is not in the files
-_SAMPLE = 16  # files of them that the driver tries to open
-_THREADS = 16  # that ask for one file each: a store answers in some 50 ms
+_MANY_FILES, _MANY_SHARE = 100, 0.1  # if there are more, the files are not the cause
+_SAMPLE = 16  # number of these files that the driver tries to open
+_THREADS = 16  # each checks one file at a time: a store answers in about 50 ms
 
 
 class UnreadableFiles:
-    """What a run knows of the files that Spark cannot read."""
+    """The files of a run that Spark cannot read."""
 
     def __init__(self, images: ImageStore) -> None:
         self._images = images
-        self._only_ascii = False  # whether Spark's JVM finds no other names
+        self._only_ascii = False  # whether Spark's JVM finds only such names
 
     def readable(self, files: list[ImageFile]) -> list[ImageFile]:
-        """Return the files whose names Spark's JVM can read, as far as it is known.
+        """Return the files whose names Spark's JVM can read, as far as known.
 
         Raises:
-            RunError: the others are too many to be left to the driver.
+            RunError: there are too many other files for the driver.
         """
         if not self._only_ascii:
             return files
         named = [file for file in files if file.path.isascii()]
         if _are_many(len(files) - len(named), len(files)):
             raise RunError(
-                f"Spark does not find {len(files) - len(named)} of {len(files)} files that are "
-                f"there: {NAMES_IN_UTF8}"
+                f"Spark does not find {len(files) - len(named)} of {len(files)} files that exist: "
+                f"{NAMES_IN_UTF8}"
             )
         return named
 
     def without_cause(self, files: list[ImageFile], error: Exception) -> list[ImageFile]:
         """Return files without those that made Spark fail.
 
-        The result has all of them if the error has another cause.
+        The result has all files if the error has another cause.
 
         Raises:
-            RunError: they are too many to be left to the driver.
+            RunError: there are too many such files for the driver.
         """
         if names_a_missing_path(error):
             is_good = self._images.exists
@@ -69,11 +69,11 @@ class UnreadableFiles:
         return good
 
     def check(self, unseen: Sequence[ImageFile], files: int) -> None:
-        """Check that files without a row are bad themselves, if they are many.
+        """Check that files without a row are bad themselves, if there are many.
 
         Args:
             unseen: files for which Spark wrote no row.
-            files: how many it was to read.
+            files: number of files that Spark had to read.
 
         Raises:
             RunError: the driver can read some of them, so the workers do not see the storage.

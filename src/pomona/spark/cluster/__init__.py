@@ -1,1 +1,1 @@
-"""What counts and cancels the tasks of a run."""
+"""Counting and cancelling the tasks of a run."""

@@ -1,4 +1,4 @@
-"""The cluster behind a classic Spark session."""
+"""The cluster of a classic Spark session."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["ClassicCluster"]
 class ClassicCluster:
     """Counts with an accumulator, cancels by job group."""
 
-    largest_wave = 200_000  # Spark looks at each for 0.14 ms before the first task (docs/scale.md)
+    largest_wave = 200_000  # Spark checks each for 0.14 ms before the first task (docs/scale.md)
 
     def __init__(self, spark: SparkSession) -> None:
         self._spark = spark
@@ -35,19 +35,19 @@ class ClassicCluster:
         self._tally: Accumulator[Counter[str]] = self._context.accumulator(Counter(), _Sum())
 
     def cores(self) -> int:
-        """Spark's default parallelism."""
+        """Return Spark's default parallelism."""
         return self._context.defaultParallelism
 
     def sessions(self) -> list[SparkSession]:
-        """Two: the tasks of one query fill the cores that the last tasks of another leave idle."""
+        """Return two: tasks of one query use cores that the last tasks of the other leave idle."""
         return [self._spark, clone(self._spark)]
 
     def running(self) -> AbstractContextManager[object]:
-        """Nothing to be put back: threads of ours end with their job group."""
+        """Do nothing: there are no settings to restore."""
         return nullcontext()
 
     def claim_thread(self) -> None:
-        """Set the job group: the caller's, where there is one."""
+        """Set the job group: the caller's if there is one."""
         self._context.setJobGroup(self._group, "pomona extract", True)
 
     def cancel(self) -> None:
@@ -60,22 +60,22 @@ class ClassicCluster:
         return feature_rows(images, dataclasses.replace(task, tally=self._tally))
 
     def settle(self, written: Counter[str]) -> None:
-        """The tasks have told already."""
+        """Do nothing: tasks add their counts when they end."""
 
     def done(self) -> Counter[str]:
-        """Images of tasks that ended."""
-        done = self._tally.value.copy()  # a thread of PySpark's adds to it
+        """Return the images of tasks that have ended, by status."""
+        done = self._tally.value.copy()  # a PySpark thread adds to it
         del done[LOADS_COLUMN]
         return done
 
     def model_loads(self) -> int:
-        """Models loaded by tasks that ended."""
+        """Return the number of models loaded by tasks that have ended."""
         loads: int = self._tally.value[LOADS_COLUMN]
         return loads
 
 
 class _Sum(AccumulatorParam[Counter[str]]):
-    """Adds up counters of tasks; those of a task that was done twice count twice: for show only."""
+    """Adds up the counters of tasks, for display only: a task that ran twice counts twice."""
 
     def zero(self, value: Counter[str]) -> Counter[str]:  # noqa: ARG002 - PySpark's protocol
         return Counter()

@@ -1,6 +1,6 @@
-"""The cluster as a run sees it, beside its DataFrames.
+"""The interface of a cluster for a run: cores, progress and cancelling.
 
-`classic` has a SparkContext. `connect` has none, and so neither accumulators nor job groups.
+`classic` has a SparkContext. `connect` has none, so it has no accumulators and no job groups.
 """
 
 from __future__ import annotations
@@ -20,41 +20,41 @@ __all__ = ["Cluster", "cluster_of"]
 
 
 class Cluster(Protocol):
-    """What runs the tasks of a run and tells how far they are."""
+    """Runs the tasks of a run, and returns their progress."""
 
     largest_wave: int
-    """Files that may be named in one query."""
+    """The largest number of files in one query."""
 
     def cores(self) -> int:
-        """Tasks that run at the same time; executors come and go."""
+        """Return how many tasks run at the same time; executors come and go."""
 
     def sessions(self) -> list[SparkSession]:
-        """Sessions with settings of their own, each for one query at a time."""
+        """Return sessions with separate settings, each for one query at a time."""
 
     def running(self) -> AbstractContextManager[object]:
-        """For as long as the run lasts."""
+        """Return the context of the whole run."""
 
     def claim_thread(self) -> None:
-        """Make the queries of this thread those of the run, which `cancel` ends."""
+        """Let `cancel` end the queries of this thread."""
 
     def cancel(self) -> None:
-        """End the run's queries, from another thread."""
+        """Cancel the run's queries, from another thread."""
 
     def rows(self, images: DataFrame, task: Task, files: int) -> DataFrame:
-        """Run a task over so many images, to be counted."""
+        """Run a task over images, `files` of them, and count them."""
 
     def settle(self, written: Counter[str]) -> None:
-        """Take note that rows are in the table, by status."""
+        """Note that rows are in the table, by status."""
 
     def done(self) -> Counter[str]:
-        """Images done so far, by status: for show."""
+        """Return the images done so far, by status, for display."""
 
     def model_loads(self) -> int:
-        """Models loaded by the tasks, over all processes."""
+        """Return the number of models loaded by the tasks, in all processes."""
 
 
 def cluster_of(spark: SparkSession) -> Cluster:
-    """The cluster of a session, classic or Spark Connect's."""
+    """Return the cluster of a session, classic or of Spark Connect."""
     if is_connect(spark):
         from pomona.spark.cluster.connect import ConnectCluster
 

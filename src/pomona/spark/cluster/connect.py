@@ -1,4 +1,4 @@
-"""The cluster behind a Spark Connect session."""
+"""The cluster of a Spark Connect session."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ if TYPE_CHECKING:
 
 __all__ = ["ConnectCluster"]
 
-_MOST_CORES = 4096  # that are told apart
+_MOST_CORES = 4096  # the most that are counted
 
 
 class ConnectCluster:
-    """Counts loads with a column that is observed and dropped, cancels by tag."""
+    """Counts model loads with a column that is observed and dropped, cancels by tag."""
 
-    largest_wave = 100_000  # paths: some 10 MB of a message that may have 128
+    largest_wave = 100_000  # paths: about 10 MB of a message of at most 128
 
     def __init__(self, spark: SparkSession) -> None:
-        self._spark: Any = spark  # of another class than classic sessions, with more to it
+        self._spark: Any = spark  # its class has more methods than a classic session's
         self._callers_tags = self._spark.getTags()
         self._tag = f"pomona-{uuid.uuid4()}"
         self._written: Counter[str] = Counter()
         self._loads = 0
         self._observation: Observation | None = None
-        self._in_hand = 0  # images of the query that runs
-        self._share = 0.0  # of its tasks that have ended
+        self._in_hand = 0  # images of the running query
+        self._share = 0.0  # share of its tasks that have ended
         self._thread = 0
 
     def cores(self) -> int:
-        """Into how many partitions Spark divides what has no partitions of its own."""
+        """Return the number of partitions that Spark uses by default."""
         numbers = self._spark.range(_MOST_CORES).select(functions.spark_partition_id())
         return len(set(numbers.collect()))
 
     def sessions(self) -> list[SparkSession]:
-        """One: workers belong to a session, and those of another would load the network again."""
+        """Return one: workers belong to a session, and those of a second would load the network."""
         return [self._spark]
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Hear how far queries are."""
+        """Receive the progress of queries."""
         self._spark.registerProgressHandler(self._on_progress)
         try:
             yield
@@ -59,16 +59,16 @@ class ConnectCluster:
             self._spark.removeProgressHandler(self._on_progress)
 
     def claim_thread(self) -> None:
-        """Tag this thread's queries, with the caller's tags also."""
+        """Tag this thread's queries, and keep the caller's tags."""
         for tag in (*self._callers_tags, self._tag):
             self._spark.addTag(tag)
 
     def cancel(self) -> None:
-        """Interrupt what has the run's tag."""
+        """Interrupt the queries with the run's tag."""
         self._spark.interruptTag(self._tag)
 
     def rows(self, images: DataFrame, task: Task, files: int) -> DataFrame:
-        """Let the tasks show their loads in a column of its own, which is not written."""
+        """Let the tasks record their model loads in a column that is not written."""
         self._in_hand, self._share, self._thread = files, 0.0, threading.get_ident()
         rows: Any = feature_rows(images, dataclasses.replace(task, shows_loads=True))
         self._observation = Observation()
@@ -77,7 +77,7 @@ class ConnectCluster:
         return observed
 
     def settle(self, written: Counter[str]) -> None:
-        """Count the rows, and the loads behind them."""
+        """Count the rows, and the model loads of their tasks."""
         self._in_hand = 0
         self._written += written
         if self._observation is not None:
@@ -85,15 +85,15 @@ class ConnectCluster:
             self._observation = None
 
     def done(self) -> Counter[str]:
-        """Rows that were written, and a share of those in hand: that of the tasks that ended."""
+        """Return the written rows, and the share of the running query whose tasks have ended."""
         return self._written.copy() + Counter(ok=round(self._share * self._in_hand))
 
     def model_loads(self) -> int:
-        """Models loaded by tasks whose rows were written."""
+        """Return the number of models loaded by tasks whose rows were written."""
         return self._loads
 
     def _on_progress(self, stages: Any, **_: object) -> None:
-        """Spark tells of all queries of the session, each in the thread that waits for it."""
+        """Record progress. Spark calls this for each query, in the thread that waits for it."""
         if threading.get_ident() == self._thread and self._in_hand:
             tasks = sum(stage.num_tasks for stage in stages or ())
             ended = sum(stage.num_completed_tasks for stage in stages or ())

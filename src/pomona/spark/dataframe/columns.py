@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["KEPT_PREFIX", "select_images"]
 
 KEPT_PREFIX = "kept_"
-"""What the name of a kept column begins with on its way through the workers."""
+"""The prefix of kept columns on their way through the workers."""
 
 _OPTIONAL = {"size": ("size", "length"), "modified": ("modified", "modificationTime")}
 _INTEGERS = ("tinyint", "smallint", "int", "bigint")
@@ -34,31 +34,31 @@ def select_images(  # noqa: PLR0913 - the parameters of `featurize` about column
     *,
     has_rule: bool,
 ) -> tuple[DataFrame, list[StructField]]:
-    """Select the columns that the workers read, under the names that they know.
+    """Select the columns that the workers read, under the workers' names.
 
     Args:
         images: any DataFrame.
         image_column: binary, the bytes of images.
         path_column: string or an integer key.
-        label_column: any type that Spark writes as one word; None for `label` if it is there.
+        label_column: any type that Spark can cast to a string; None for `label` if it exists.
         keep: names of columns that pass through, or `all` (also `*`).
-        has_rule: whether a rule gives the labels, so that no column does.
+        has_rule: whether a rule makes the labels, so that no column is read for them.
 
     Returns:
         The DataFrame, and the fields of the kept columns under the caller's names.
 
     Raises:
-        EngineError: a column is missing, has a type that does not fit, or a name that is taken.
+        EngineError: a column is missing, has the wrong type, or has a name that is already used.
     """
     if not hasattr(images, "sparkSession"):
         raise EngineError(
-            f"featurize takes a Spark DataFrame, and this is a {type(images).__name__}: make one "
+            f"featurize takes a Spark DataFrame, got a {type(images).__name__}: make one "
             "with spark.createDataFrame, or read images with spark.read.format('binaryFile')"
         )
     found = _Columns(images)
     if has_rule and label_column is not None:
         raise EngineError(
-            f"featurize was given label= and label_column={label_column!r}: give one of them"
+            f"featurize got label= and label_column={label_column!r}: give one of them"
         )
     image = found.needed(image_column, "image_column", "the bytes of images")
     _check_image(image_column, image)
@@ -85,8 +85,8 @@ def select_images(  # noqa: PLR0913 - the parameters of `featurize` about column
             )
         chosen.append(found.column(label_column).cast("string").alias("label"))
         sources += [label_column] if label_column.lower() == "label" else []
-    for name, given in _OPTIONAL.items():
-        if source := next(filter(found.has, given), None):
+    for name, candidates in _OPTIONAL.items():
+        if source := next(filter(found.has, candidates), None):
             chosen.append(_optional(found, source, name))
             sources += [source] if source == name else []
     kept = found.kept(keep, image_column, sources)
@@ -96,7 +96,7 @@ def select_images(  # noqa: PLR0913 - the parameters of `featurize` about column
 
 
 class _Columns:
-    """The columns of a DataFrame, found as its session finds them."""
+    """The columns of a DataFrame, by the rules of its session."""
 
     def __init__(self, images: DataFrame) -> None:
         self._images = images
@@ -104,17 +104,17 @@ class _Columns:
         self._fold = str if setting == "true" else str.lower
 
     def has(self, name: str) -> bool:
-        """Whether there is such a column at the top."""
+        """Return whether there is a top-level column of that name."""
         return self._fold(name) in map(self._fold, self._images.columns)
 
     def column(self, name: str) -> Column:
-        """A column, or a field in one: `image.bytes`."""
+        """Return a column, or a field of one: `image.bytes`."""
         quoted = f"`{name}`" if "." in name and self.has(name) else name
         found: Column = functions_of(self._images.sparkSession).col(quoted)
         return found
 
     def needed(self, name: str, parameter: str, what: str) -> DataType:
-        """The type of a column that must be there."""
+        """Return the type of a required column."""
         from pyspark.errors import PySparkException
 
         try:
@@ -130,7 +130,7 @@ class _Columns:
     def kept(
         self, keep: Iterable[str] | str, image_column: str, sources: list[str]
     ) -> list[tuple[str, StructField]]:
-        """The columns to keep: what to select, and the field that comes of it."""
+        """Yield the columns to keep: the expression to select, and the resulting field."""
         from pyspark.sql.types import StructField
 
         names = [keep] if isinstance(keep, str) else list(keep)
@@ -140,21 +140,21 @@ class _Columns:
             left_out = {inside, *map(self._fold, sources)}
             names = [name for name in self._images.columns if self._fold(name) not in left_out]
             names = [f"`{name}`" if "." in name else name for name in names]
-        taken = {self._fold(name): name for name in (*FEATURE_SCHEMA.names, ENCODER_COLUMN)}
+        used = {self._fold(name): name for name in (*FEATURE_SCHEMA.names, ENCODER_COLUMN)}
         found = []
         for name in names:
-            kind = self.needed(name, "keep", "what is to be kept")
+            kind = self.needed(name, "keep", "the values to keep")
             last = name.strip("`") if self.has(name.strip("`")) else name.rpartition(".")[2]
-            if self._fold(last) in taken:
+            if self._fold(last) in used:
                 how = f"withColumnRenamed({last!r}, 'my_{last}')"
                 if not self.has(name.strip("`")):  # a field of a column
                     how = f"withColumn('my_{last}', col({name!r})), and keep that"
                 raise EngineError(
-                    f"featurize would give two columns {last!r}, since keep names {name!r}: rename "
-                    f"yours first, such as with {how}"
+                    f"featurize would return two columns {last!r}, since keep has {name!r}: rename "
+                    f"yours first, for example with {how}"
                 )
             _check_kept(name, kind)
-            taken[self._fold(last)] = last
+            used[self._fold(last)] = last
             found.append((name, StructField(last, kind)))
         return found
 
@@ -165,11 +165,11 @@ def _check_kept(name: str, kind: DataType) -> None:
 
     advice = "cast it to a string first"
     if isinstance(kind, UserDefinedType):
-        advice = "turn it into an array first, such as with vector_to_array"
+        advice = "convert it to an array first, for example with vector_to_array"
     else:
         try:
             to_arrow_type(kind)
-        except TypeError:  # such as an interval of months, which Arrow has in another form
+        except TypeError:  # for example an interval of months, which Arrow stores differently
             pass
         else:
             return
@@ -188,7 +188,7 @@ def _check_image(name: str, kind: DataType) -> None:
             "holds paths, read these files with spark.read.format('binaryFile').load(paths)"
         )
     elif kind.simpleString() == "array<binary>":
-        advice = f"give each of its elements a row first, with explode({name!r})"
+        advice = f"make a row of each element first, with explode({name!r})"
     elif fields := _fields(name, kind, "image_column", "binary"):
         advice = f"name the field that is{fields}"
     raise EngineError(
@@ -198,17 +198,17 @@ def _check_image(name: str, kind: DataType) -> None:
 
 def _optional(found: _Columns, source: str, name: str) -> Column:
     kind = found.needed(source, "", "one value").simpleString()
-    wanted, types, what = {
+    target, types, what = {
         "size": ("bigint", _INTEGERS, "the file's size in bytes, an integer"),
         "modified": ("timestamp", _TIMES, "the time of the file's last change, a timestamp"),
     }[name]
     if kind not in types:
         raise EngineError(
-            f"featurize takes column {source!r} for {what}, and here it is {kind[:60]}: rename the "
+            f"featurize reads column {source!r} as {what}, but its type is {kind[:60]}: rename the "
             "column if it is something else, or cast it"
         )
-    # A time without a zone is one of the session's zone, as everywhere in Spark.
-    return found.column(source).cast(wanted).alias(name)
+    # A time without a zone is in the session's zone, as everywhere in Spark.
+    return found.column(source).cast(target).alias(name)
 
 
 def _shown(kind: DataType) -> str:
@@ -216,7 +216,7 @@ def _shown(kind: DataType) -> str:
 
 
 def _fields(name: str, kind: DataType, parameter: str, only: str = "string") -> str:
-    """Advice that names fields of a struct; empty if there are none."""
+    """Return advice that names fields of a struct; empty if there are none."""
     from pyspark.sql.types import StructType
 
     if not isinstance(kind, StructType):

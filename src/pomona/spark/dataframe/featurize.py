@@ -81,9 +81,11 @@ def featurize(  # noqa: PLR0913 - settings, each with a sensible default
         handle, rule, decode, kept=names, isolated=isolated, image_timeout_s=image_timeout_s
     )
     functions = functions_of(images.sparkSession)
-    made = functions.lit(encoder_value(task.provenance())).alias(ENCODER_COLUMN)
+    maker = functions.lit(encoder_value(task.provenance())).alias(ENCODER_COLUMN)
     rows = feature_rows(chosen, task, kept)
-    return rows.select(*FEATURE_SCHEMA.names, made, *(functions.col(f"`{name}`") for name in names))
+    return rows.select(
+        *FEATURE_SCHEMA.names, maker, *(functions.col(f"`{name}`") for name in names)
+    )
 
 
 def featurize_udf(

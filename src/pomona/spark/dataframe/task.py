@@ -187,14 +187,14 @@ def _named_by_content(paths: pa.Array, contents: pa.Array) -> pa.Array:
 
 def _with_kept(rows: pa.RecordBatch, waiting: deque[pa.RecordBatch]) -> pa.RecordBatch:
     """Add the kept columns to rows, and remove these from the front of `waiting`."""
-    taken, missing = [waiting[0].slice(0, 0)], rows.num_rows
+    chunks, missing = [waiting[0].slice(0, 0)], rows.num_rows
     while missing:
         first = waiting.popleft()
-        taken.append(first.slice(0, missing))
+        chunks.append(first.slice(0, missing))
         if first.num_rows > missing:
             waiting.appendleft(first.slice(missing))
-        missing -= taken[-1].num_rows
-    kept = pa.concat_batches(taken) if len(taken) > 2 else taken[-1]
+        missing -= chunks[-1].num_rows
+    kept = pa.concat_batches(chunks) if len(chunks) > 2 else chunks[-1]
     fields = [*rows.schema, *kept.schema]
     return pa.RecordBatch.from_arrays([*rows.columns, *kept.columns], schema=pa.schema(fields))
 

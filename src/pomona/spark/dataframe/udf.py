@@ -65,6 +65,6 @@ def _check_bytes(contents: Any) -> None:
             break
     if wrong:
         raise EngineError(
-            f"featurize_udf takes the bytes of images (binary), and was given {wrong}: for base64, "
+            f"featurize_udf takes the bytes of images (binary), got {wrong}: for base64, "
             "give unbase64(column); for paths, read images with spark.read.format('binaryFile')"
         )

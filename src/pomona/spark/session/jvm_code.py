@@ -15,20 +15,20 @@ __all__ = ["compiled"]
 
 
 def compiled(spark: SparkSession, body: str, *interfaces: str) -> Any:
-    """An object with the methods of a class body; None where the JVM lets nobody compile.
+    """Return an object with the methods of a class body; None if the JVM forbids compiling.
 
     Args:
         spark: a classic session.
-        body: Java, as Janino knows it: without generics, with full names.
-        interfaces: what the class implements, beside `java.util.function.BiFunction`, whose
-            `apply(Object, Object)` is called from Python.
+        body: Java for Janino: without generics, with fully qualified names.
+        interfaces: interfaces that the class implements, in addition to
+            `java.util.function.BiFunction`, whose `apply(Object, Object)` is called from Python.
     """
     from py4j.protocol import Py4JError
 
     context: Any = spark.sparkContext
     jvm = context._jvm
     try:
-        # The loader that has Hadoop's and Spark's classes.
+        # The class loader with Hadoop's and Spark's classes.
         loader = spark._jsparkSession.getClass().getClassLoader()
         names = ["java.util.function.BiFunction", *interfaces]
         classes = context._gateway.new_array(jvm.java.lang.Class, len(names))
@@ -36,9 +36,9 @@ def compiled(spark: SparkSession, body: str, *interfaces: str) -> Any:
             classes[number] = loader.loadClass(name)
         compiler = jvm.org.codehaus.janino.ClassBodyEvaluator()
         compiler.setImplementedInterfaces(classes)
-        # Py4J knows a class by its name; one of the same name from before would be another.
+        # Py4J caches classes by name, so each class needs a new name.
         compiler.setClassName(f"pomona.Compiled_{uuid.uuid4().hex}")
         compiler.setParentClassLoader(loader)
         return compiler.createInstance(jvm.java.io.StringReader(body))
-    except (Py4JError, TypeError):  # not allowed to, or py4j knows no such class
+    except (Py4JError, TypeError):  # compiling is forbidden, or py4j finds no such class
         return None

@@ -30,13 +30,13 @@ _log = logging.getLogger(__name__)
 _CONFIG = {
     "spark.app.name": "pomona",
     "spark.ui.enabled": "false",
-    "spark.ui.showConsoleProgress": "false",  # our own bar shows images, not tasks
+    "spark.ui.showConsoleProgress": "false",  # Pomona's bar shows images, not tasks
     "spark.log.level": "ERROR",
 }
 
 # The JVM of local[...] only moves bytes, and shares its cores with the Python workers, which do the
-# work. Without the concurrent collector's threads 2,000 images on two cores take 23 s, not 26.
-# Without the optimizing compiler's the JVM uses 10 to 18 s less of the cores for 8,000.
+# work. Without threads of the concurrent collector, 2,000 images on two cores take 23 s, not 26.
+# Without threads of the optimizing compiler, the JVM uses 10 to 18 s less CPU time for 8,000.
 _LOCAL_JAVA = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 
 
@@ -132,7 +132,7 @@ def _start(master: str | None) -> SparkSession:
 def _start_jvm(config: dict[str, str]) -> None:
     """Start the JVM with its output in a file, unless an earlier session has left one running.
 
-    It gets a process group of its own: `timeout` and shells send SIGTERM to all of ours, and the
+    The JVM gets its own process group: `timeout` and shells send SIGTERM to all of ours, and the
     JVM must still commit finished work. It ends with this process, which holds its standard input.
     A signal that interrupts PySpark here would leave a JVM that waits for ever.
     """

@@ -51,35 +51,35 @@ class ImageStore(Protocol):
     listing: Listing
 
     def present(self, files: Iterable[ImageFile]) -> list[ImageFile]:
-        """Those that Spark can be asked to read: the others end its job."""
+        """Return the files that Spark can read; the others would end its job."""
 
     def exists(self, file: ImageFile) -> bool:
-        """Whether a file is not gone by now."""
+        """Return whether a file still exists."""
 
     def can_be_opened(self, file: ImageFile) -> bool:
-        """Whether the driver can open a file."""
+        """Return whether the driver can open a file."""
 
     def read(self, files: Iterable[ImageFile], label: LabelRule) -> Iterator[pa.RecordBatch]:
-        """Read on the driver what Spark left out; of `pomona.schema.INPUT_SCHEMA`."""
+        """Read files on the driver that Spark left out, as `pomona.schema.INPUT_SCHEMA`."""
 
 
 class TableStore(ReadableTable, ChangeableTable, Protocol):
-    """A feature table to add to."""
+    """A feature table to add rows to."""
 
     def check(self, job: Job) -> None:
-        """Find out whether the job may write it."""
+        """Check that the job may write it."""
 
     def read_label_rule(self) -> str | None:
-        """The label rule that was written down with the table."""
+        """Return the label rule that is stored with the table."""
 
     def keep_label_rule(self, rule: str) -> None:
-        """Write the label rule down with the table."""
+        """Store the label rule with the table."""
 
     def writing(self, job: Job) -> AbstractContextManager[object]:
         """Check the table and hold it for this run."""
 
     def stop_file(self) -> Path | None:
-        """A file that tells workers to stop, once it exists; None if they could not see it."""
+        """Return a file whose existence stops workers; None if they could not see it."""
 
     def append(self, rows: DataFrame) -> Written:
         """Write rows in one commit."""
@@ -95,7 +95,7 @@ class LocalImageStore:
         self.listing = local_listing(paths)
 
     def present(self, files: Iterable[ImageFile]) -> list[ImageFile]:
-        """Files that are still there, whose names are text, and that suit Spark."""
+        """Return files that still exist and that Spark can read."""
         return [
             file
             for file in files
@@ -103,11 +103,11 @@ class LocalImageStore:
         ]
 
     def exists(self, file: ImageFile) -> bool:
-        """Whether it is there."""
-        return os.path.exists(file.path)  # noqa: PTH110 - which never raises
+        """Return whether a file exists."""
+        return os.path.exists(file.path)  # noqa: PTH110 - it never raises
 
     def can_be_opened(self, file: ImageFile) -> bool:
-        """Whether the driver can open it."""
+        """Return whether the driver can open a file."""
         try:
             with Path(file.path).open("rb"):
                 return True
@@ -115,7 +115,7 @@ class LocalImageStore:
             return False
 
     def read(self, files: Iterable[ImageFile], label: LabelRule) -> Iterator[pa.RecordBatch]:
-        """Read them as the embedded engine does."""
+        """Read files as the embedded engine does."""
         return read_batches(files, label)
 
 
@@ -143,23 +143,23 @@ class LocalTableStore:
             yield
 
     def index(self) -> RowIndex:
-        """What has a row."""
+        """Return the index of the rows."""
         return self._table.index()
 
     def paths_in(self, parts: Iterable[str]) -> Iterator[list[str]]:
-        """The paths of all rows in some part files."""
+        """Yield the paths of all rows in some part files."""
         return self._table.paths_in(parts)
 
     def contents_in(self, parts: Iterable[str]) -> Iterator[Contents]:
-        """The paths of rows and the digests of their contents."""
+        """Yield the paths of rows and the digests of their contents."""
         return self._table.contents_in(parts)
 
     def rows_with(self, digests: Mapping[str, Sequence[str]]) -> Iterator[pa.RecordBatch]:
-        """Rows with a vector, by part file and digests."""
+        """Yield rows with a vector, by part file and digests."""
         return self._table.rows_with(digests)
 
     def delete_rows(self, rows: RowsToDelete) -> None:
-        """Take rows out."""
+        """Delete rows."""
         self._writer.delete_rows(rows)
 
     def relabel(self, labels: NewLabels) -> None:
@@ -167,19 +167,19 @@ class LocalTableStore:
         self._writer.relabel(labels)
 
     def read_label_rule(self) -> str | None:
-        """The label rule that was written down with the table."""
+        """Return the label rule that is stored with the table."""
         return read_label_rule(LocalStore(self._table.folder))
 
     def keep_label_rule(self, rule: str) -> None:
-        """Write the label rule down with the table."""
+        """Store the label rule with the table."""
         keep_label_rule(LocalStore(self._table.folder), rule)
 
     def stop_file(self) -> Path:
-        """Beside the table: the workers write there."""
+        """Return a path next to the table, where the workers write."""
         return self._writer.staging / "stop"
 
     def append(self, rows: DataFrame) -> Written:
-        """Write with Spark beside the table, look at what was written, and rename it in."""
+        """Write rows with Spark next to the table, check them, and rename their files into it."""
         wave = self._writer.staging / f"wave-{uuid.uuid4().hex[:12]}"
         write_parquet(rows, f"file:{wave}")
         parts = FeatureTable(wave).parts()
@@ -191,7 +191,7 @@ class LocalTableStore:
         return written
 
     def append_batches(self, rows: list[pa.RecordBatch], provenance: Mapping[str, str]) -> None:
-        """Write a part file beside Spark's."""
+        """Write a part file next to Spark's."""
         self._writer.append_batches(rows, provenance)
 
     def compact(self) -> None:
@@ -200,10 +200,10 @@ class LocalTableStore:
 
 
 def check_local(paths: JobPaths) -> None:
-    """Find out, before anything costs time, whether the paths on this machine can do.
+    """Check paths on this machine before anything takes time.
 
     Raises:
-        SourceError, TableError: they cannot; the message says why.
+        SourceError, TableError: images or table cannot be used there.
     """
     if not is_remote(paths.table):
         FeatureTable.at(paths.table).check()
@@ -212,7 +212,7 @@ def check_local(paths: JobPaths) -> None:
 
 
 def choose_stores(paths: JobPaths, spark: SparkSession) -> tuple[ImageStore, TableStore]:
-    """Choose by the paths between this machine's file system and Hadoop's.
+    """Choose this machine's file system or Hadoop's by the paths.
 
     Raises:
         SourceError, TableError: the source is missing, or on Spark Connect one of them is remote.
@@ -241,13 +241,15 @@ def _check_name(table: str, spark: SparkSession) -> None:
     jvm: Any = spark.sparkContext._jvm
     encoding = jvm.System.getProperty("sun.jnu.encoding")
     if encoding.upper() not in {"UTF-8", "UTF8"}:
-        raise TableError(f"{table}: Spark would write another name, in {encoding}: {NAMES_IN_UTF8}")
+        raise TableError(
+            f"{table}: Spark would write a different name, in {encoding}: {NAMES_IN_UTF8}"
+        )
 
 
 def _refuse_remote(paths: JobPaths) -> None:
     advice = (
-        "cannot be listed over Spark Connect, which lends no file systems: give a path that this "
-        "machine and the workers both see, or use a classic session"
+        "cannot be listed over Spark Connect, which gives no access to file systems: give a path "
+        "that this machine and the workers both see, or use a classic session"
     )
     if is_remote(paths.source):
         raise SourceError(f"SOURCE {paths.source} {advice}")

@@ -1,4 +1,4 @@
-"""Parquet files that Spark writes, and a look at what it wrote."""
+"""Parquet files that Spark writes, and a check of the written rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["WRITTEN_COLUMNS", "Written", "write_parquet", "written_once"]
 
 WRITTEN_COLUMNS = ["path", "status", "error"]
-"""What the driver reads back of the rows that Spark wrote."""
+"""The columns of written rows that the driver reads back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,8 @@ class Written:
     """Rows of one commit.
 
     Attributes:
-        statuses: of the rows, by path.
-        failed_files: the first few without a vector.
+        statuses: statuses of the rows, by path.
+        failed_files: the first few rows without a vector.
     """
 
     statuses: dict[str, str]
@@ -55,8 +55,8 @@ def written_once(rows: list[dict[str, str]]) -> Written:
 def write_parquet(rows: DataFrame, folder: str) -> None:
     """Write a DataFrame to a new Parquet folder.
 
-    Only the driver's commit makes the files of tasks appear, also if the cluster's default is
-    another one: a task that survives its driver must not add rows.
+    The files of tasks appear only when the driver commits, whatever the cluster's default: a task
+    that survives its driver must not add rows.
     """
     writer = rows.write.mode("append")
     writer.option("mapreduce.fileoutputcommitter.algorithm.version", "1").parquet(folder)

@@ -1,6 +1,6 @@
-"""Hadoop's file systems as one of Arrow's, to read: through the JVM that PySpark brings.
+"""Hadoop's file systems as a read-only Arrow file system, through the JVM of PySpark.
 
-Arrow reads HDFS through Hadoop's native library, which neither package brings. PySpark brings
+Arrow reads HDFS through Hadoop's native library, which neither package contains. PySpark contains
 Hadoop's Java classes, which read every file system that the cluster is configured for.
 """
 
@@ -42,7 +42,7 @@ class HadoopHandler(FileSystemHandler):  # type: ignore[misc]
             from pyspark import SparkContext
         except ImportError as error:
             raise OSError(
-                "PySpark, which brings Hadoop's classes, is not installed: "
+                "PySpark, which contains Hadoop's classes, is not installed: "
                 f"{install_command('spark')}"
             ) from error
         active: Any = SparkContext._active_spark_context
@@ -54,15 +54,15 @@ class HadoopHandler(FileSystemHandler):  # type: ignore[misc]
         return cls(hadoop_util.get().newConfiguration(settings), jvm)
 
     def get_type_name(self) -> str:
-        """The name that Arrow shows."""
+        """Return the name that Arrow shows."""
         return "hadoop"
 
     def get_file_info(self, paths: list[str]) -> list[FileInfo]:
-        """What is at some URIs."""
+        """Return the files or folders at some URIs."""
         return [self._info(path) for path in paths]
 
     def get_file_info_selector(self, selector: FileSelector) -> list[FileInfo]:
-        """What is in a folder, without what is below its folders."""
+        """Return the entries of a folder, without those of its subfolders."""
         with os_errors():
             system, path = self._of(selector.base_dir)
             if not system.exists(path):
@@ -72,7 +72,7 @@ class HadoopHandler(FileSystemHandler):  # type: ignore[misc]
             return [_as_info(s.getPath().toString(), s) for s in system.listStatus(path)]
 
     def open_input_file(self, path: str) -> pa.PythonFile:
-        """Open a file to read at any place."""
+        """Open a file for random access."""
         with os_errors():
             system, location = self._of(path)
             size = system.getFileStatus(location).getLen()
@@ -81,7 +81,7 @@ class HadoopHandler(FileSystemHandler):  # type: ignore[misc]
     open_input_stream = open_input_file
 
     def normalize_path(self, path: str) -> str:
-        """A URI is taken as it is."""
+        """Return the URI unchanged."""
         return path
 
     def _of(self, uri: str) -> tuple[Any, Any]:
@@ -96,14 +96,14 @@ class HadoopHandler(FileSystemHandler):  # type: ignore[misc]
             return _as_info(uri, system.getFileStatus(path))
 
     def _refused(self, *_: Any, **__: Any) -> Any:
-        raise OSError("this view of Hadoop's file systems is for reading only")
+        raise OSError("Hadoop's file systems are read-only here")
 
     create_dir = delete_dir = delete_dir_contents = delete_root_dir_contents = _refused
     delete_file = move = copy_file = open_output_stream = open_append_stream = _refused
 
 
 class _HadoopFile(io.RawIOBase):
-    """A file of Hadoop's, for `pyarrow.PythonFile`."""
+    """A file on a Hadoop file system, for `pyarrow.PythonFile`."""
 
     def __init__(self, stream: Any, size: int) -> None:
         self._stream = stream
@@ -126,12 +126,12 @@ class _HadoopFile(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         left = max(self._size - self._at, 0)
-        wanted = left if size < 0 else min(size, left)
-        if not wanted:
+        count = left if size < 0 else min(size, left)
+        if not count:
             return b""
         with os_errors():
             self._stream.seek(self._at)
-            content = bytes(self._stream.readNBytes(wanted))
+            content = bytes(self._stream.readNBytes(count))
         self._at += len(content)
         return content
 
@@ -151,7 +151,7 @@ def _as_info(uri: str, status: Any) -> FileInfo:
 
 @contextmanager
 def os_errors() -> Iterator[None]:
-    """Turn what Hadoop raises into `OSError`, with the innermost cause in one line."""
+    """Convert Hadoop's exceptions to `OSError`, with the innermost cause in one line."""
     from py4j.protocol import Py4JError, Py4JJavaError
     from pyspark.errors import PySparkException
 
@@ -168,22 +168,22 @@ def os_errors() -> Iterator[None]:
 
 @cache
 def _own_gateway() -> Any:
-    """The way to a JVM with Spark's classes and no Spark in it; both end with this process."""
+    """Return a gateway to a JVM with Spark's classes but no Spark; both end with this process."""
     from pyspark.java_gateway import launch_gateway
 
-    launch: Any = launch_gateway  # which has no types
+    launch: Any = launch_gateway  # it has no types
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     try:
         gateway = launch(popen_kwargs=quiet)
-    except Exception as error:  # PySpark and py4j raise what they like
-        raise OSError(f"no JVM starts here: {one_line(error)}") from error
+    except Exception as error:  # PySpark and py4j have no common base class
+        raise OSError(f"a JVM could not start: {one_line(error)}") from error
     atexit.register(_end, gateway)
     return gateway
 
 
 def _end(gateway: Any) -> None:
     process = getattr(gateway, "proc", None)
-    if process is not None:  # None within spark-submit, whose JVM it is
+    if process is not None:  # None in spark-submit, which owns the JVM
         gateway.shutdown()
-        process.stdin.close()  # at which the JVM ends
+        process.stdin.close()  # the JVM then ends
         process.wait()

@@ -20,18 +20,18 @@ __all__ = ["SparkCopier"]
 
 
 class SparkCopier:
-    """Copies rows by Spark jobs, many part files in one."""
+    """Copies rows with Spark jobs, many part files in one job."""
 
     def __init__(self, store: Store, spark: SparkSession) -> None:
         self._store = store
         self._spark = spark
 
     def groups(self, parts: list[str]) -> list[list[str]]:
-        """All in one: a job takes long to start."""
+        """Return one group with all: a job takes long to start."""
         return [parts] if parts else []
 
     def groups_to_merge(self, sizes: dict[str, int]) -> list[list[str]]:
-        """Choose small part files: all of a table have one provenance."""
+        """Choose small part files; all of a table have one provenance."""
         return groups_to_merge(sizes)
 
     def copy(
@@ -45,7 +45,7 @@ class SparkCopier:
         """Copy rows, and count them.
 
         Raises:
-            RunError: rows were lost on the way.
+            RunError: the copies have fewer or more rows.
         """
         before = self.read(parts)
         rows, count = before, before.count()
@@ -61,25 +61,25 @@ class SparkCopier:
         written = self.read(new, place).count() if new else 0
         if written != count:
             raise RunError(
-                f"of {count} rows that were copied within {self._store}, {written} came out: "
-                "nothing was changed; see whether its storage is sound"
+                f"Spark copied {count} rows within {self._store}, but the copies have {written}: "
+                "nothing was changed; check the storage"
             )
         return new
 
     def read(self, parts: Iterable[str], place: str = "") -> DataFrame:
-        """Read part files. One that cannot be read is an error, also in a lenient session."""
+        """Read part files. An unreadable one is an error, even if the session skips them."""
         reader = self._spark.read.option("ignoreMissingFiles", "false")
         reader = reader.option("ignoreCorruptFiles", "false")
         folder = f"{self._store}/{place}" if place else str(self._store)
         return reader.parquet(*(literal_glob(f"{folder}/{name}") for name in parts))
 
     def write(self, rows: DataFrame, place: str) -> list[str]:
-        """Write a new place; returns the names of its part files."""
+        """Write rows to a new place, and return the names of its part files."""
         write_parquet(rows, f"{self._store}/{place}")
         return sorted(filter(is_part_name, self._store.entries(place)))
 
     def _keys(self, keys: Collection[bytes]) -> tuple[DataFrame, Column]:
-        """Keys as a DataFrame that goes to every executor, and the condition to join it by."""
+        """Return keys as a DataFrame for all executors, and the condition to join it by."""
         from pyspark.sql.functions import broadcast, expr
 
         rows = [(bytearray(key),) for key in sorted(keys)]

@@ -1,6 +1,6 @@
-"""Images on a file system that Hadoop knows: `s3a://`, `hdfs://`, `abfss://`, ...
+"""Images on a Hadoop file system: `s3a://`, `hdfs://`, `abfss://`, ...
 
-All access goes through the JVM of the driver, so that the cluster's credentials and settings hold.
+All access goes through the driver's JVM, so that the cluster's credentials and settings apply.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HadoopImageStore", "hadoop_folder", "hadoop_path", "hadoop_system"]
 
-_LARGEST_READ = 256 * 2**20  # bytes of a file that come through the JVM into this process
+_LARGEST_READ = 256 * 2**20  # bytes of a file that are read into this process through the JVM
 
 
 class HadoopImageStore:
@@ -42,13 +42,13 @@ class HadoopImageStore:
     def __init__(self, paths: JobPaths, spark: SparkSession) -> None:
         self._paths = paths
         self._spark = spark
-        self._roots: set[str] = set()  # without a slash in the end
-        # A table that lies in the source is no image.
+        self._roots: set[str] = set()  # without a slash at the end
+        # Files of a table in the source are not images.
         self._table = f"{_qualified(spark, paths.table)}/" if is_remote(paths.table) else None
         self.listing = Listing(paths.source, self._files, self._is_gone, self._digest)
 
     def present(self, files: Iterable[ImageFile]) -> list[ImageFile]:
-        """Files that suit Spark; asking for each whether it is still there would take long."""
+        """Return files that Spark can read. Checking whether each still exists would take long."""
         return [
             file
             for file in files
@@ -60,20 +60,23 @@ class HadoopImageStore:
         return can_read_any_name(self._spark)
 
     def exists(self, file: ImageFile) -> bool:
-        """Whether it is there."""
+        """Return whether a file exists."""
         path = hadoop_path(self._spark, file.path)
         found: bool = hadoop_system(self._spark, path).exists(path)
         return found
 
     def can_be_opened(self, file: ImageFile) -> bool:
-        """Whether the driver can open it."""
-        return self._content(file, most=1)[1] is None  # a store answers when a byte is asked for
+        """Return whether the driver can open a file."""
+        return self._content(file, most=1)[1] is None  # a store answers only when a byte is read
 
     def read(self, files: Iterable[ImageFile], label: LabelRule) -> Iterator[pa.RecordBatch]:
-        """Read what Spark left out, through the driver's JVM, or find out why it cannot be."""
+        """Read files that Spark left out, through the driver's JVM; record why one is bad."""
         for file in files:
             if (file.size or 0) > _LARGEST_READ:
-                content, error = None, f"holds {file.size} bytes: too large for Spark, and for here"
+                content, error = (
+                    None,
+                    f"holds {file.size} bytes: too large for Spark and for the driver",
+                )
             elif file.size == 0:
                 content, error = b"", None
             else:
@@ -89,7 +92,7 @@ class HadoopImageStore:
             yield pa.RecordBatch.from_pylist([row], INPUT_SCHEMA)
 
     def _digest(self, file: ImageFile) -> str | None:
-        """SHA-256 of a file's bytes, computed in the driver's JVM; None if it cannot be read."""
+        """Return the SHA-256 of a file, computed in the driver's JVM; None if it is unreadable."""
         from py4j.protocol import Py4JJavaError
 
         jvm: Any = self._spark.sparkContext._jvm
@@ -105,7 +108,7 @@ class HadoopImageStore:
             return None
 
     def _content(self, file: ImageFile, most: int) -> tuple[bytes | None, str | None]:
-        """The bytes of a file, up to a number of them, or why it cannot be read."""
+        """Return the bytes of a file, at most `most`, or the reason why it cannot be read."""
         from py4j.protocol import Py4JJavaError
 
         try:
@@ -134,15 +137,15 @@ class HadoopImageStore:
         listing = HadoopListing(self._spark)
         passed_over.expect(self._paths.selection.exclude)
         for root, status in named:
-            if glob.has_open_dot(root):  # Hadoop's wildcards match it
+            if glob.has_open_dot(root):  # Hadoop's wildcards match a leading dot
                 continue
             if has_parent_in(root, self._roots):
-                continue  # a glob that matches a folder and what is in it
+                continue  # a glob can match a folder and its content
             self._roots.add(root.rstrip("/"))
             selected = Selected(self._paths.selection, glob, root, passed_over)
             if not selected.has_root(is_folder=status.isDirectory()):
                 continue
-            if status.isFile():  # named by the user: any name
+            if status.isFile():  # the user named it: its name does not matter
                 yield ImageFile(root, status.getLen(), status.getModificationTime())
                 continue
             for file in listing.files(system.listFiles(status.getPath(), True)):
@@ -153,9 +156,9 @@ class HadoopImageStore:
         return self._table is not None and path.startswith(self._table)
 
     def _is_gone(self, uri: str) -> bool:
-        """Whether the listing would have shown it; the listing raises if it cannot see.
+        """Return whether the file of a row is no longer an image of the source.
 
-        What is excluded counts as gone.
+        Excluded files count as gone. If the source cannot be read, the listing has raised already.
         """
         if uri in self._roots:
             return True
@@ -166,25 +169,25 @@ class HadoopImageStore:
 
 
 def hadoop_path(spark: SparkSession, uri: str) -> Any:
-    """Hadoop's `Path`."""
+    """Return Hadoop's `Path` of a URI."""
     return spark.sparkContext._jvm.org.apache.hadoop.fs.Path(uri)  # type: ignore[union-attr]
 
 
 def _qualified(spark: SparkSession, uri: str) -> str:
-    """A URI as Hadoop shows paths, with the file system's own scheme and authority."""
+    """Return a URI as Hadoop shows paths, with the file system's scheme and authority."""
     path = hadoop_path(spark, uri)
     shown: str = hadoop_system(spark, path).makeQualified(path).toString()
     return shown
 
 
 def hadoop_system(spark: SparkSession, path: Any) -> Any:
-    """Hadoop's `FileSystem` of a path."""
-    # The session's, not the context's: keys that a notebook sets with `spark.conf.set` are there.
+    """Return Hadoop's `FileSystem` of a path."""
+    # The session's settings, not the context's, contain keys that were set with `spark.conf.set`.
     return path.getFileSystem(spark._jsparkSession.sessionState().newHadoopConf())
 
 
 def hadoop_folder(spark: SparkSession, uri: str) -> ArrowFolder:
-    """A folder to look into, by the session's own settings and credentials."""
+    """Return a folder that is read with the session's settings and credentials."""
     from pyarrow.fs import PyFileSystem
 
     settings = spark._jsparkSession.sessionState().newHadoopConf()

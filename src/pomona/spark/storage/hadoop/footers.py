@@ -1,4 +1,4 @@
-"""The provenance and the columns of part files on a Hadoop file system, from their footers."""
+"""Provenance and columns of part files on a Hadoop file system, from their footers."""
 
 from __future__ import annotations
 

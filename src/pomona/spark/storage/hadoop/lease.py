@@ -1,4 +1,4 @@
-"""A writer's mark in a folder of a Hadoop file system, which has no locks."""
+"""A lease on a folder of a Hadoop file system, which has no locks."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _EVERY_S, _HOLDS_S = 10.0, 60.0
 
 
 class Lease:
-    """Holds a table by a mark that is renewed every ten seconds, and is stale after sixty.
+    """Holds a table by a mark file that is renewed every 10 seconds and expires after 60.
 
-    Both of two writers that start together may be refused; never do both go on.
+    If two writers start together, both may be refused, but never do both continue.
     """
 
     def __init__(self, table: str, spark: SparkSession) -> None:
@@ -38,10 +38,10 @@ class Lease:
         self._thread = threading.Thread(target=self._renew, daemon=True)
 
     def __enter__(self) -> Lease:
-        """Make the mark, and a folder for it if need be.
+        """Write the mark file, and create its folder if necessary.
 
         Raises:
-            TableError: there is another fresh one.
+            TableError: another run holds the table.
         """
         folder = self._path.getParent()
         self._made_folder = not self._system.exists(folder)
@@ -57,22 +57,22 @@ class Lease:
     def __exit__(
         self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
     ) -> None:
-        """Remove it, and the folder if it was made and nothing is in it."""
+        """Delete the mark file, and the folder if it was created here and is empty."""
         self._ended.set()
         self._thread.join()
         self._remove()
 
     def check(self) -> None:
-        """Make sure that the mark still holds, before files change their place.
+        """Check before files are moved that the lease has not expired.
 
         Raises:
-            RunError: it was removed, or not renewed for so long that another run may have begun.
+            RunError: the mark was deleted, or was not renewed in time: another run may be writing.
         """
         age_s = time.monotonic() - self._made_at
         if age_s > _HOLDS_S or not self._system.exists(self._path):
             raise RunError(
-                f"another run may be writing {self._table}: the mark of this one was last made "
-                f"{age_s:.0f} s ago, and holds for {_HOLDS_S:g}; run it again"
+                f"another run may be writing {self._table}: this run last renewed its lease "
+                f"{age_s:.0f} s ago, and it expires after {_HOLDS_S:g} s; run it again"
             )
 
     def _refuse_others(self) -> None:
@@ -96,13 +96,13 @@ class Lease:
     def _renew(self) -> None:
         while not self._ended.wait(_EVERY_S):
             try:
-                self.check()  # one that lapsed stays so: another run may have begun
+                self.check()  # do not renew an expired lease: another run may have begun
                 self._make()
             except RunError as error:
                 _log.warning("%s", error)
                 return
-            except Exception as error:  # noqa: BLE001 - a storage may recover from any error
-                _log.warning("cannot renew the mark in %s: %s", self._table, str(error)[:200])
+            except Exception as error:  # noqa: BLE001 - the storage may recover from any error
+                _log.warning("cannot renew the lease on %s: %s", self._table, str(error)[:200])
 
     def _remove(self) -> None:
         self._system.delete(self._path, False)

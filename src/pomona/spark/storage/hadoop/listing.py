@@ -1,8 +1,8 @@
 """Listing a Hadoop file system, thousands of files in one call to the JVM.
 
-Six calls for each file take 0.35 ms, three times as long as an object store takes to list it, and
-this way takes 0.016 (`benchmarks/hadoop_listing.py`). A few lines of Java draw the files from
-Hadoop's own listing.
+Six calls for each file take 0.35 ms, three times as long as an object store takes to list it. One
+call for many files takes 0.016 ms for each (`benchmarks/hadoop_listing.py`): a few lines of Java
+read the files from Hadoop's listing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HadoopListing"]
 
-_AT_ONCE = 4096  # an answer of more than some kilobytes takes 40 ms, of any length
+_AT_ONCE = 4096  # a reply of more than a few kilobytes takes 40 ms, whatever its length
 
 _JAVA = """
 public Object apply(Object source, Object most) {
@@ -46,13 +46,13 @@ _RECORD = struct.Struct(">iqq")
 
 
 class HadoopListing:
-    """Draws files from Hadoop's listings."""
+    """Reads files from Hadoop's listings."""
 
     def __init__(self, spark: SparkSession) -> None:
         self._drawing = _compiled(spark)
 
     def files(self, listing: Any) -> Iterator[ImageFile]:
-        """The files of a `RemoteIterator` of Hadoop's `FileStatus`, streaming."""
+        """Yield the files of a `RemoteIterator` of Hadoop's `FileStatus`."""
         if self._drawing is None:
             yield from _one_by_one(listing)
             return
@@ -61,7 +61,7 @@ class HadoopListing:
 
 
 def _compiled(spark: SparkSession) -> Any:
-    """An object with the method `apply` of `_JAVA`; None where the JVM lets nobody compile."""
+    """Return an object with the method `apply` of `_JAVA`; None if the JVM forbids compiling."""
     return compiled(spark, _JAVA)
 
 

@@ -1,4 +1,4 @@
-"""The files of a table on a file system that Hadoop knows, through the driver's JVM."""
+"""The files of a table on a Hadoop file system, through the driver's JVM."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["HadoopStore"]
 
 
 class HadoopStore:
-    """A folder of a Hadoop file system. Some of them move a file by copying and deleting it."""
+    """A folder of a Hadoop file system. Some systems move a file by copying and deleting it."""
 
     moves_whole: ClassVar[bool] = False
 
@@ -30,7 +30,7 @@ class HadoopStore:
         return self._table
 
     def entries(self, place: str = "") -> dict[str, Entry]:
-        """What is in a place."""
+        """Return the entries of a place, by name."""
         folder = self._path(place)
         with _as_table_error("list", folder):
             system = hadoop_system(self._spark, folder)
@@ -47,7 +47,7 @@ class HadoopStore:
         return {entry.name: entry for entry in sorted(entries)}
 
     def read(self, name: str) -> bytes:
-        """The content of a file."""
+        """Return the content of a file."""
         path = self._path(name)
         with _as_table_error("read", path):
             stream = hadoop_system(self._spark, path).open(path)
@@ -57,7 +57,7 @@ class HadoopStore:
                 stream.close()
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a draft and rename it. A file that exists is replaced in one step where it lies."""
+        """Write a draft and rename it. An existing file is overwritten in place."""
         path = self._path(name)
         with _as_table_error("write", path):
             system = hadoop_system(self._spark, path)
@@ -73,7 +73,7 @@ class HadoopStore:
             self._rename(draft, name)
 
     def sync(self, names: Iterable[str]) -> None:
-        """Do nothing: a file is on the storage when it is closed."""
+        """Do nothing: a closed file is on the storage."""
 
     def move(self, names: Iterable[str], source: str, target: str) -> None:
         """Rename files."""
@@ -84,7 +84,7 @@ class HadoopStore:
         """Delete files.
 
         Raises:
-            TableError: one is still there.
+            TableError: a file still exists.
         """
         for name in names:
             path = self._path(name)
@@ -92,31 +92,31 @@ class HadoopStore:
                 system = hadoop_system(self._spark, path)
                 is_there = not system.delete(path, False) and system.exists(path)
             if is_there:
-                raise TableError(f"cannot delete {path.toString()}: see whether it may be changed")
+                raise TableError(f"cannot delete {path.toString()}: check its permissions")
 
     def make_place(self, place: str) -> None:
         """Do nothing: writing a file creates its folders."""
 
     def remove_place(self, place: str) -> None:
-        """Delete a folder. If the storage does not, the next run finds it."""
+        """Delete a folder. If the storage fails, the next run deletes it."""
         path = self._path(place)
         with suppress(TableError), _as_table_error("delete", path):
             hadoop_system(self._spark, path).delete(path, True)
 
     def _rename(self, old: str, new: str) -> None:
-        """Rename a file, in place of another: Hadoop refuses names that are taken.
+        """Rename a file, replacing an existing one, which Hadoop refuses to do.
 
-        If a rename that copies was cut off, both names are there, and the new one may be cut off.
+        After an interrupted rename that copies, both names exist, and the new file may be cut off.
         """
         source, target = self._path(old), self._path(new)
         with _as_table_error("rename", source):
             system = hadoop_system(self._spark, source)
             if _renamed(system, source, target):
                 return
-            is_taken = system.exists(target)
-            if is_taken and not system.exists(source):
-                return  # it was renamed, and the answer was lost
-        if is_taken:
+            exists = system.exists(target)
+            if exists and not system.exists(source):
+                return  # it was renamed, but the reply was lost
+        if exists:
             self.delete([new])
             with _as_table_error("rename", source):
                 if _renamed(system, source, target):
@@ -128,7 +128,7 @@ class HadoopStore:
 
 
 def _renamed(system: Any, source: Any, target: Any) -> bool:
-    """Rename, and return whether it was done. If a name is taken, some systems raise."""
+    """Rename, and return whether it succeeded. If the name exists, some systems raise."""
     from py4j.protocol import Py4JJavaError
 
     try:
@@ -142,7 +142,7 @@ def _renamed(system: Any, source: Any, target: Any) -> bool:
 
 @contextmanager
 def _as_table_error(act: str, path: Any) -> Iterator[None]:
-    """Turn what a file system of Hadoop raises into a `TableError` with its reason."""
+    """Convert errors of a Hadoop file system to a `TableError` with the reason."""
     try:
         with os_errors():
             yield

@@ -1,7 +1,7 @@
-"""A feature table on a file system that Hadoop knows: `s3a://`, `hdfs://`, `abfss://`, ...
+"""A feature table on a Hadoop file system: `s3a://`, `hdfs://`, `abfss://`, ...
 
-Spark and the driver's JVM do here what `pomona.table.writer` does on this machine: they write part
-files beside the table and rename them into it. A journal records a replacement before it begins.
+As `pomona.table.writer` does on this machine, Spark and the driver's JVM write part files in a
+staging folder and rename them into the table. A journal records a replacement before it begins.
 """
 
 from __future__ import annotations
@@ -232,7 +232,7 @@ class HadoopTableStore:
         return self._stop_file
 
     def append(self, rows: DataFrame) -> Written:
-        """Write rows with Spark beside the table, check them, and rename their files into it."""
+        """Write rows with Spark next to the table, check them, and rename their files into it."""
         wave = f"{self._staging}/wave-{uuid.uuid4().hex[:12]}"
         names = self._copier.write(rows, wave)
         read = self._copier.read(names, wave).select(*WRITTEN_COLUMNS).collect() if names else []
@@ -241,7 +241,7 @@ class HadoopTableStore:
         return written
 
     def append_batches(self, rows: list[pa.RecordBatch], provenance: Mapping[str, str]) -> None:
-        """Write a part file beside the others."""
+        """Write a part file next to the others."""
         from pyspark.sql.functions import col
 
         # Plain rows, because Spark 3.5 accepts no Arrow table here. They are few.
