@@ -1,4 +1,4 @@
-"""How many cores this process may use: the machine's, its affinity's, its container's."""
+"""The number of cores that this process may use: by machine, affinity and container."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["available_cores", "quota"]
 
 
 def available_cores() -> int:
-    """Cores that this process may use, at least one.
+    """Return the number of cores that this process may use, at least one.
 
-    A share of 1.5 cores makes two: one process alone would leave half a core idle.
+    A quota of 1.5 cores counts as two: one process would leave half a core idle.
     """
     known = hasattr(os, "sched_getaffinity")
     cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
@@ -21,27 +21,27 @@ def available_cores() -> int:
 
 
 def quota(root: Path = Path("/")) -> float | None:
-    """The share of cores that Linux' control groups grant; None where there is no limit.
+    """Return the number of cores that Linux control groups allow; None if there is no limit.
 
-    It is the smallest of those of the group and of the groups above it, by version 2 (`cpu.max`) or
-    1 (`cpu.cfs_quota_us`), see the kernel's documentation of cgroups.
+    It is the smallest quota of the group and the groups above it, by version 2 (`cpu.max`) or 1
+    (`cpu.cfs_quota_us`); see the kernel's documentation of cgroups.
 
     Args:
-        root: what stands for `/`.
+        root: the folder to use as `/`.
     """
     shares = [share for group in _groups(root) if (share := _share(group)) is not None]
     return min(shares, default=None)
 
 
 def _groups(root: Path) -> Iterator[Path]:
-    """Where this process's groups may be: those that it names, then the ones above."""
+    """Yield the folders where this process's groups may be, each before its parents."""
     mount = root / "sys/fs/cgroup"
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, _, rest = line.partition(":")
         controllers, _, name = rest.partition(":")
         if controllers and "cpu" not in controllers.split(","):
             continue
-        # In a container the name is often the host's, and the mount already is the group.
+        # In a container, the name is often the host's, and the mount is the group itself.
         base = mount / "cpu" if controllers else mount
         group = base / name.strip().lstrip("/")
         yield from [each for each in (group, *group.parents) if each.is_relative_to(base)]
@@ -61,5 +61,5 @@ def _share(group: Path) -> float | None:
 def _read(path: Path) -> str:
     try:
         return path.read_text().strip()
-    except (OSError, ValueError):  # no such file, no text, no name
+    except (OSError, ValueError):  # no such file, or not valid text
         return ""

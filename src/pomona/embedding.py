@@ -44,7 +44,7 @@ def embed(
         vectors = pomona.embed(["a.jpg", "b.jpg"], "fruit.encoder")  # (2, D)
 
     The function works in this process, with one thread, and loads an encoder once. For many files,
-    `pomona.extract` uses all cores and keeps what it has computed.
+    `pomona.extract` uses all cores and stores the results.
 
     Args:
         images: one image or several. Each is a path, the bytes of an image file, a PIL image, or an
@@ -92,7 +92,7 @@ def embed(
 
 
 def _items(images: Any) -> Iterator[Any]:
-    """One image after the other, of one image or of several."""
+    """Yield the images of one image or of several."""
     if isinstance(images, np.ndarray):
         if images.ndim == 4:
             yield from images
@@ -111,7 +111,7 @@ def _items(images: Any) -> Iterator[Any]:
 
 
 def _prepared(image: Any, position: int, prepare: Preparer) -> tuple[Row, NDArray[np.uint8] | None]:
-    """What is known of an image, and its pixels (height, width, 3) uint8; None if it failed."""
+    """Return the row of an image, and its pixels (height, width, 3) uint8; None if it failed."""
     if isinstance(image, (str, os.PathLike)):
         content, error = read_content(look_at(os.path.abspath(os.fspath(image))))  # noqa: PTH100
         return _from_file(prepare, content, error)
@@ -151,7 +151,7 @@ def _picture(image: Any, position: int) -> Picture:
 
 
 def _unread_file(image: Any) -> bytes | None:
-    """The file of a PIL image whose pixels were not loaded yet: then Pomona decodes them."""
+    """Return the file of a PIL image whose pixels are not loaded yet: Pomona decodes it itself."""
     file = getattr(image, "fp", None)
     if not (_is_pil(image) and file and getattr(image, "tile", None) and image.tell() == 0):
         return None
@@ -170,7 +170,7 @@ def _is_pil(image: object) -> bool:
 
 
 def _predicted(images: list[NDArray[np.uint8] | None], runtime: Runtime) -> NDArray[np.float32]:
-    """The vectors of some images: (N, D) float32, `nan` for those that failed."""
+    """Return the vectors of images: (N, D) float32, `nan` for those that failed."""
     vectors = np.full((len(images), runtime.dimension), np.nan, np.float32)
     good = [number for number, pixels in enumerate(images) if pixels is not None]
     if good:

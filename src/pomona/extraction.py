@@ -137,7 +137,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     if not _is_far(paths) and engine.spark is None and active_session() is None:
         if dry_run:
             return rehearse(job)
-        early = EarlyPlan.of(job)  # a second for 70,000 files, and Spark takes eight to start
+        early = EarlyPlan.of(job)  # takes 1 s for 70,000 files; Spark takes 8 s to start
         if not early.has_work():
             return early.summary()
     with session(engine.spark, engine.master) as active:
@@ -151,7 +151,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
 def _encoder(
     encoder: Encoder | str | os.PathLike[str] | Callable[[], Encoder], delivery: Delivery | None
 ) -> tuple[Encoder, str | None]:
-    """The encoder, and the location from which Spark's workers read it, if they do."""
+    """Return the encoder, and the location where Spark's workers read it, or None."""
     if callable(encoder):
         encoder = encoder()
     if not isinstance(encoder, Encoder) and is_network(encoder):
@@ -159,18 +159,18 @@ def _encoder(
     return open_encoder(encoder, delivery)
 
 
-def _patterns(given: str | Sequence[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
+def _patterns(patterns: str | Sequence[str]) -> tuple[str, ...]:
+    return (patterns,) if isinstance(patterns, str) else tuple(patterns)
 
 
 def _at_home(path: str | os.PathLike[str]) -> str:
-    """A path or a URI, with a leading `~` replaced."""
-    return os.path.expanduser(os.fspath(path))  # noqa: PTH111 - a URI is no Path
+    """Return a path or a URI with a leading `~` replaced."""
+    return os.path.expanduser(os.fspath(path))  # noqa: PTH111 - a URI is not a Path
 
 
 @contextmanager
 def _system_errors() -> Iterator[None]:
-    """Turn what a full or broken disk raises into one of ours."""
+    """Convert errors of a full or broken disk to a `RunError`."""
     try:
         yield
     except OSError as error:
@@ -181,7 +181,7 @@ def _system_errors() -> Iterator[None]:
 
 
 def _stop_before(error: BaseException) -> BaseException | None:
-    """Ctrl-C or SIGTERM, where an error is only what came of cleaning up after it."""
+    """Return Ctrl-C or SIGTERM if an error occurred only while cleaning up after it."""
     earlier = error.__context__
     while earlier and not isinstance(earlier, (KeyboardInterrupt, SystemExit)):
         earlier = earlier.__context__
@@ -201,7 +201,7 @@ def _is_far(paths: JobPaths) -> bool:
 
 
 def _labelling(label: str | None, paths: JobPaths, *, overwrite: bool) -> Labelling:
-    """The label rule, checked as far as that can be done on this machine."""
+    """Return the label rule, checked as far as possible on this machine."""
     if label is None and overwrite:
         return Labelling.choose(None, lambda: "parent")
     table = None if is_remote(paths.table) else FeatureTable.at(paths.table).folder
@@ -210,7 +210,7 @@ def _labelling(label: str | None, paths: JobPaths, *, overwrite: bool) -> Labell
 
 
 def _labelled_far_away(job: Job, label: str | None, rows: TableStore, spark: SparkSession) -> Job:
-    """The job with its label rule, checked where images or table are on another file system."""
+    """Return the job with its label rule checked, for images or a table on other file systems."""
     if not _is_far(job.paths):
         return job
     chosen = Labelling(job.label, job.label_rule, was_asked=label is not None)
@@ -226,16 +226,19 @@ def _labelled_far_away(job: Job, label: str | None, rows: TableStore, spark: Spa
 
 
 def _paths(source: str, table: str, selection: Selection, *, on_spark: bool) -> JobPaths:
-    """From where to where, in one spelling.
+    """Return the paths of source and table in their canonical spelling.
 
     Raises:
-        SourceError, TableError: an engine cannot go there.
+        SourceError, TableError: the engine cannot use a path.
     """
-    for given, what, failure in ((source, "`source`", SourceError), (table, "`table`", TableError)):
-        check_spelling(given, what, failure)
+    for path, what, failure in (
+        (source, "`source`", SourceError),
+        (table, "`table`", TableError),
+    ):
+        check_spelling(path, what, failure)
         if on_spark:
-            check_unambiguous(given, what, failure)
-        elif is_remote(given):
-            told = elsewhere(given, "add `master` to go through Spark")
-            raise failure(f"{what} {without_password(given)} {told}")
+            check_unambiguous(path, what, failure)
+        elif is_remote(path):
+            reason = elsewhere(path, "add `master` to use Spark")
+            raise failure(f"{what} {without_password(path)} {reason}")
     return JobPaths(canonical(source), canonical(table), selection)

@@ -27,17 +27,17 @@ _EXTRA_OF = re.compile(r"""\bextra\s*==\s*["']([\w-]+)["']""")
 def check_extra(
     extra: str, what: str, *modules: str, error: type[UsageError] = UsageError, instead: str = ""
 ) -> None:
-    """Find out whether the modules of an extra are installed, without importing them.
+    """Check that the modules of an extra are installed, without importing them.
 
     Args:
         extra: the name of the extra in `pyproject.toml`.
-        what: what needs which package, as the start of the message: `a plot needs matplotlib`.
-        modules: the modules that must be there.
-        error: the class to raise.
-        instead: what else the user can do, appended to the message.
+        what: the start of the message, such as `a plot needs matplotlib`.
+        modules: the required modules.
+        error: the class of the exception.
+        instead: an alternative for the user, appended to the message.
 
     Raises:
-        UsageError: one is missing. The message says how to install it.
+        UsageError: a module is missing. The message has the command that installs it.
     """
     if not all(map(is_installed, modules)):
         raise error(f"{what}: {install_command(extra)}{instead}")
@@ -52,7 +52,7 @@ def is_installed(module: str) -> bool:
 
 
 def install_command(extra: str) -> str:
-    """Return the shell command that installs the packages of an extra beside this Pomona."""
+    """Return the shell command that installs the packages of an extra for this Pomona."""
     folder, requirements = _installed()
     if folder:
         here = "" if folder == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
@@ -67,7 +67,7 @@ def install_command(extra: str) -> str:
 
 
 def _installed() -> tuple[Path | None, list[str]]:
-    """The source folder that this Pomona was installed from, and what its metadata requires."""
+    """Return the source folder of this installation, if there is one, and its requirements."""
     checkout = Path(__file__).parents[2]
     try:
         about = distribution("pomona")
@@ -84,9 +84,9 @@ def _installed() -> tuple[Path | None, list[str]]:
 
 
 def _pip_install() -> str:
-    """How packages get into this Python: by `pip` alone only if the shell finds its own one.
+    """Return the command that installs into this Python: `pip` only if the shell finds this one's.
 
-    An environment that uv made has no pip, and uv installs into it.
+    An environment made by uv has no pip, so the command is uv's.
     """
     if not is_installed("pip") and shutil.which("uv"):
         return f"uv pip install --python {shlex.quote(sys.executable)}"

@@ -1,4 +1,4 @@
-"""What messages are made of: counts (`1 image`, `1,234 images`), and reasons in one line."""
+"""Parts of messages: counts (`1 image`, `1,234 images`), and reasons in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How objects show themselves in a notebook: a few lines of HTML, all text escaped.
+"""HTML of objects for notebooks; all text is escaped.
 
 No colours and no fonts of its own: notebooks have light and dark themes.
 """
@@ -22,7 +22,7 @@ def html_card(title: str, *parts: str) -> str:
 
 
 def html_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """A table of plain text; None shows as an empty cell."""
+    """Return a table of plain text; None becomes an empty cell."""
     head = "".join(f"<th scope='col'>{escape(column)}</th>" for column in columns)
     body = "".join(
         f"<tr>{''.join(f'<td>{_text(value)}</td>' for value in row)}</tr>" for row in rows
@@ -31,7 +31,7 @@ def html_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 
 
 def html_pairs(title: str, pairs: Mapping[str, object]) -> str:
-    """Names and values, folded under a title."""
+    """Return names and values, folded under a title."""
     rows = "".join(
         f"<tr><th scope='row'>{escape(key)}</th><td>{_text(value)}</td></tr>"
         for key, value in pairs.items()

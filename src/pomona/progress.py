@@ -1,4 +1,4 @@
-"""How far something is: one protocol for runs and for analyses."""
+"""Progress: one protocol for runs and for analyses."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ __all__ = ["Progress", "Snapshot", "no_progress"]
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """How far something is.
+    """The progress of some work.
 
     Attributes:
-        what: what is done now, such as `extracting` or `comparing`.
-        done: images or rows, or parts of the work.
-        total: how many there are; None until that is known.
-        failed: those of `done` without a result.
+        what: the current step, such as `extracting` or `comparing`.
+        done: number of images, rows or parts of the work that are done.
+        total: number of all; None until it is known.
+        failed: number of those in `done` without a result.
     """
 
     what: str
@@ -26,8 +26,8 @@ class Snapshot:
 
 
 Progress = Callable[[Snapshot], None]
-"""Is called with how far something is, from time to time."""
+"""A function that is called with the progress from time to time."""
 
 
 def no_progress(_: Snapshot) -> None:
-    """Show nothing."""
+    """Do nothing."""

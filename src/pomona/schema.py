@@ -1,8 +1,8 @@
-"""The columns: what the worker takes, what a feature table has, and how provenance is written down.
+"""The columns of the worker's input and of a feature table, and the format of provenance.
 
-Provenance is field metadata on the column `features`. Parquet itself has no such thing: Arrow keeps
-it in a footer entry of its own, Spark in another. Pomona writes and reads both, so that either
-library shows it.
+Provenance is field metadata of the column `features`. Parquet has no field metadata: Arrow and
+Spark store it in different footer entries. Pomona writes and reads both, so that either library
+shows it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ INPUT_SCHEMA = pa.schema(
         ("read_error", pa.string()),
     ]
 )
-"""What the worker takes. `read_error` says why `content` is null; it may be left out."""
+"""The worker's input. `read_error` is the reason why `content` is null; it is optional."""
 
 STATUSES = (
     "ok",
@@ -73,7 +73,7 @@ SPARK_SCHEMA = (
     "path string, label string, features array<float>, status string, error string, width int, "
     "height int, format string, size bigint, modified timestamp, content_sha256 string"
 )
-"""The same in Spark's words."""
+"""`FEATURE_SCHEMA` as a Spark schema."""
 
 ENCODER_COLUMN = "encoder"
 """Provenance in each row, as JSON. `featurize` adds it: Spark keeps the metadata of one side of a
@@ -81,7 +81,7 @@ union or an append, and some formats keep none."""
 
 _PREFIX = "pomona."
 SPARK_FOOTER_KEY = "org.apache.spark.sql.parquet.row.metadata"
-"""Where Spark keeps a schema, with the metadata of its columns, in a Parquet file's footer."""
+"""The key of Spark's schema, with the metadata of its columns, in a Parquet footer."""
 
 _SPARK_TYPES: dict[str, object] = {
     "string": "string",
@@ -93,17 +93,17 @@ _SPARK_TYPES: dict[str, object] = {
 
 
 def column_metadata(provenance: Mapping[str, str]) -> dict[str, str]:
-    """Provenance as the metadata of the column `features`, for Arrow and for Spark."""
+    """Return provenance as the metadata of the column `features`, for Arrow and for Spark."""
     return {_PREFIX + key: value for key, value in provenance.items()}
 
 
 def encoder_value(provenance: Mapping[str, str]) -> str:
-    """Provenance as a value of the column `encoder`."""
+    """Return provenance as a value of the column `encoder`."""
     return json.dumps(dict(provenance), sort_keys=True, ensure_ascii=False)
 
 
 def encoder_of_row(value: object) -> dict[str, str]:
-    """Provenance in a value of the column `encoder`; empty if it is none."""
+    """Return the provenance in a value of the column `encoder`; empty if there is none."""
     try:
         found = json.loads(value) if isinstance(value, str) else {}
     except (ValueError, RecursionError):
@@ -114,7 +114,7 @@ def encoder_of_row(value: object) -> dict[str, str]:
 
 
 def schema_with_provenance(provenance: Mapping[str, str]) -> pa.Schema:
-    """The table's schema with provenance on `features`, in Arrow's footer entry and in Spark's."""
+    """Return the table's schema with provenance on `features`, for Arrow's and Spark's entries."""
     metadata = column_metadata(provenance)
     index = FEATURE_SCHEMA.get_field_index("features")
     schema = FEATURE_SCHEMA.set(index, FEATURE_SCHEMA.field(index).with_metadata(metadata))
@@ -140,7 +140,7 @@ def failure_row(  # noqa: PLR0913 - the columns of a row
     status: str,
     error: str,
 ) -> pa.RecordBatch:
-    """A row for an image that never came back from a worker."""
+    """Return a row for an image without a result from a worker."""
     row = {"path": path, "label": label, "size": size, "status": status, "error": error}
     if modified_ms is not None:
         row["modified"] = modified_ms * 1000
@@ -148,7 +148,7 @@ def failure_row(  # noqa: PLR0913 - the columns of a row
 
 
 def read_provenance(schema: pa.Schema) -> dict[str, str]:
-    """Provenance in a Parquet file's schema, whether Arrow or Spark wrote it; else empty."""
+    """Return the provenance in a schema that Arrow or Spark wrote; empty if there is none."""
     if "features" not in schema.names:
         return {}
     metadata = {
@@ -161,26 +161,26 @@ def read_provenance(schema: pa.Schema) -> dict[str, str]:
 
 
 def provenance_of_footer(struct: str | None) -> dict[str, str]:
-    """Provenance in the footer entry `SPARK_FOOTER_KEY`; empty without it.
+    """Return the provenance in the footer entry `SPARK_FOOTER_KEY`; empty if there is none.
 
     Raises:
-        ValueError: the entry is not as Spark writes it.
+        ValueError: the entry is not a Spark schema.
     """
     try:
         fields = json.loads(struct)["fields"] if struct else []
         metadata = (field["metadata"] for field in fields if field["name"] == "features")
         return provenance_of_column(next(metadata, {}))
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"its footer's {SPARK_FOOTER_KEY} is not as Spark writes it") from error
+        raise ValueError(f"its footer's {SPARK_FOOTER_KEY} is not a Spark schema") from error
 
 
 def columns_of_footer(struct: str | None) -> list[str]:
-    """The columns in the footer entry `SPARK_FOOTER_KEY`, which `provenance_of_footer` checked."""
+    """Return the columns in the entry `SPARK_FOOTER_KEY`, after `provenance_of_footer`'s check."""
     return [field["name"] for field in json.loads(struct)["fields"]] if struct else []
 
 
 def provenance_of_column(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Provenance in the metadata of Spark's column `features`."""
+    """Return the provenance in the metadata of Spark's column `features`."""
     return {
         key.removeprefix(_PREFIX): str(value)
         for key, value in metadata.items()

@@ -484,9 +484,9 @@ def test_a_missing_source_leaves_no_table(encoder: Encoder, tmp_path: Path) -> N
 
 
 def test_a_remote_path_needs_spark(encoder: Encoder, pictures: Path, tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="add `master` to go through Spark"):
+    with pytest.raises(SourceError, match="add `master` to use Spark"):
         pomona.extract("s3a://bucket/photos", tmp_path / "t", encoder=encoder)
-    with pytest.raises(TableError, match="add `master` to go through Spark"):
+    with pytest.raises(TableError, match="add `master` to use Spark"):
         pomona.extract(pictures, "s3a://bucket/t", encoder=encoder)
 
 

@@ -123,10 +123,10 @@ def test_stems_suffixes_absolute_paths_and_uris_identify_an_image(tmp_path: Path
 
 def test_a_line_that_matches_two_images_is_an_error_before_any_work(tmp_path: Path) -> None:
     stems = rule(tmp_path, "0001,red\n")
-    with pytest.raises(UsageError, match=r"line 1 \('0001'\) stands for two images"):
+    with pytest.raises(UsageError, match=r"line 1 \('0001'\) matches two images"):
         check_label_rule(stems, lambda: ["file:/d/0001.jpg", "file:/d/0001.png"])
     names = rule(tmp_path, "path,label\na.jpg,red\n")
-    with pytest.raises(UsageError, match=r"line 2 \('a.jpg'\) stands for two images"):
+    with pytest.raises(UsageError, match=r"line 2 \('a.jpg'\) matches two images"):
         check_label_rule(names, lambda: ["file:/d/x/a.jpg", "file:/d/y/a.jpg"])
     longer = rule(tmp_path, "x/a.jpg,red\ny/a.jpg,green\n")
     check_label_rule(longer, lambda: ["file:/d/x/a.jpg", "file:/d/y/a.jpg"])
@@ -144,7 +144,7 @@ def test_a_csv_file_that_matches_no_image_is_refused_with_an_example_of_each_sid
     tmp_path: Path,
 ) -> None:
     labels = rule(tmp_path, "path,label\nIMG_7.JPG,red\n")
-    message = r"line 2 has 'IMG_7.JPG', an image is file:/data/x/0001.*: give that path, or its end"
+    message = r"line 2 has 'IMG_7.JPG', an image is file:/data/x/0001.*: give that path, or its last part"
     with pytest.raises(UsageError, match=message):
         check_label_rule(labels, lambda: IMAGES)
 

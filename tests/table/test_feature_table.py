@@ -73,7 +73,7 @@ def test_a_part_file_with_missing_columns_is_refused_by_name(tmp_path: Path, dro
     add(tmp_path / "t", A, "a.jpg")
     (part,) = FeatureTable(tmp_path / "t").parts()
     pq.write_table(pq.read_table(part).drop_columns([dropped]), part)
-    with pytest.raises(TableError, match=f"{part.name} is no part .* no column '{dropped}'"):
+    with pytest.raises(TableError, match=f"{part.name} is not part .* no column '{dropped}'"):
         list(FeatureTable(tmp_path / "t").batches())
 
 
@@ -119,7 +119,7 @@ def test_a_part_file_that_disappears_during_reading_is_named(tmp_path: Path) -> 
     add(tmp_path / "t", A, "a.jpg")
     (part,) = FeatureTable(tmp_path / "t").parts()
     part.unlink()
-    with pytest.raises(TableError, match=f"{part.name} went away"):
+    with pytest.raises(TableError, match=f"{part.name} disappeared"):
         list(FeatureTable(tmp_path / "t").paths_in([part.name]))
 
 
@@ -196,7 +196,7 @@ def test_files_that_desktops_and_notebooks_create_are_allowed(tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", ["", "a\nb", "\udce9"])
 def test_an_invalid_folder_name_is_refused(name: str) -> None:
-    with pytest.raises(TableError, match="is no name for a folder"):
+    with pytest.raises(TableError, match="is not a valid folder name"):
         FeatureTable.at(name)
 
 
@@ -227,7 +227,7 @@ def test_a_folder_without_permission_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_created_is_one_clear_error() -> None:
-    with pytest.raises(TableError, match="cannot make /proc/t"):
+    with pytest.raises(TableError, match="cannot create /proc/t"):
         add(Path("/proc/t"), A, "a.jpg")
 
 
@@ -235,11 +235,11 @@ def test_a_table_contains_no_other_table_and_no_other_file(tmp_path: Path) -> No
     add(tmp_path / "t", A, "a.jpg")
     with pytest.raises(TableError, match="is in a feature table"):
         add(tmp_path / "t" / "below", A, "a.jpg")
-    with pytest.raises(UsageError, match="is in a feature table, which holds rows only"):
+    with pytest.raises(UsageError, match="is in a feature table, which contains only rows"):
         check_output(tmp_path / "t" / "report.html")
     check_output(tmp_path / "report.html")
     (tmp_path / "t" / "near.index").touch()
-    with pytest.raises(TableError, match=r"is a feature table that holds 'near.index' also"):
+    with pytest.raises(TableError, match=r"is a feature table that also contains 'near.index'"):
         add(tmp_path / "t", A, "b.jpg")
 
 

@@ -123,7 +123,7 @@ def test_new_part_files_are_synced_to_disk_before_the_old_ones_are_deleted(tmp_p
 def test_a_swap_whose_new_part_files_disappeared_changes_nothing(tmp_path: Path) -> None:
     old = [write(tmp_path, "old", "ab")]
     (tmp_path / "_staging-1").mkdir()
-    with pytest.raises(RunError, match="_staging-1/new.parquet went away"):
+    with pytest.raises(RunError, match="_staging-1/new.parquet disappeared"):
         Swap(old, ["new.parquet"]).do(LocalStore(tmp_path), "_staging-1")
     assert rows(tmp_path) == {"a": 1, "b": 1}
     assert not list((tmp_path / "_staging-1").iterdir())

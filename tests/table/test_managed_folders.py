@@ -176,7 +176,7 @@ def test_an_unreadable_sink_log_is_an_error(tmp_path: Path, content: bytes) -> N
     table = tables.write(tmp_path / "sink", VECTORS, LABELS)
     _sink(table, {})
     (table / "_spark_metadata" / "0").write_bytes(content)
-    with pytest.raises(TableError, match="_spark_metadata/0 is not as Spark writes it"):
+    with pytest.raises(TableError, match="_spark_metadata/0 is not a log file of Spark"):
         pomona.read_features(table)
 
 
@@ -246,7 +246,7 @@ def test_partitions_of_two_encoders_are_refused(tmp_path: Path) -> None:
 def test_part_files_next_to_partitions_are_refused(tmp_path: Path) -> None:
     _partitioned(tmp_path / "t", ["a", "b"])
     tables.write(tmp_path / "t", VECTORS, LABELS)
-    with pytest.raises(TableError, match="holds part files and partitions"):
+    with pytest.raises(TableError, match="has part files and partitions"):
         pomona.read_features(tmp_path / "t")
 
 

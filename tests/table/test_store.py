@@ -50,7 +50,7 @@ def test_nothing_behind_a_link_is_read_or_changed(act: object, tmp_path: Path) -
     (table / "part.parquet").touch()
     (table / "_staging-1").symlink_to(outside_file.parent)
     store: Store = LocalStore(table)
-    with pytest.raises(TableError, match="_staging-1 is a link, which no run leaves"):
+    with pytest.raises(TableError, match="_staging-1 is a link, which no run creates"):
         act(store)  # type: ignore[operator]
     assert outside_file.read_bytes() == b"precious"
     assert (table / "part.parquet").exists()

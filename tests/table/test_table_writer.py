@@ -305,7 +305,7 @@ def test_a_link_in_a_foreign_staging_folder_moves_nothing_of_another_folder(
     staging = leave_staging_of_a_killed_run(folder)
     (staging / "put-away.json").write_text('{"names": ["data.parquet"]}')
     (staging / "replaced").symlink_to(outside_file.parent)
-    with pytest.raises(TableError, match="replaced is a link, which no run leaves"):
+    with pytest.raises(TableError, match="replaced is a link, which no run creates"):
         recover(LocalStore(folder))
     assert outside_file.exists()
 
@@ -391,7 +391,7 @@ def test_a_damaged_part_file_is_named_with_a_remedy(tmp_path: Path) -> None:
     (part,) = FeatureTable(tmp_path).parts()
     os.truncate(part, 20)
     with (
-        pytest.raises(Exception, match="remove it, and the next run does its images again"),
+        pytest.raises(Exception, match="delete it, and the next run computes its images again"),
         open_table(tmp_path),
     ):
         pass

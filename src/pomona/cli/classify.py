@@ -84,13 +84,13 @@ def classify(
         )
         first = next(found, None)  # the work on images is done when the first answer comes
     results_follow()
-    answers = _counted(first, found, counts)
+    predictions = _counted(first, found, counts)
     if as_json:
-        _print_json(classifier, answers)
+        _print_json(classifier, predictions)
     else:
-        for answer in answers:
+        for answer in predictions:
             click.echo("\t".join(_words(answer)))
-    _tell(counts)
+    _print_counts(counts)
 
 
 def _counted(
@@ -112,17 +112,17 @@ def _words(answer: Prediction) -> list[str]:
     return ["".join(c if c.isprintable() else "?" for c in field) for field in fields]
 
 
-def _print_json(classifier: str, answers: Iterator[Prediction]) -> None:
+def _print_json(classifier: str, predictions: Iterator[Prediction]) -> None:
     """Print one object piece by piece, so that a million images need not fit into memory."""
     click.echo(f'{{"classifier": {json.dumps(classifier, ensure_ascii=False)}, "images": [')
     ends = ""
-    for answer in answers:
+    for answer in predictions:
         click.echo(f"{ends}{json.dumps(asdict(answer), ensure_ascii=False)}", nl=False)
         ends = ",\n"
     click.echo("]}")
 
 
-def _tell(counts: Counter[str]) -> None:
+def _print_counts(counts: Counter[str]) -> None:
     failed = {status: n for status, n in sorted(counts.items()) if status != "ok"}
     bad = ", ".join(f"{n:,} {status}" for status, n in failed.items())
     say(f"classified {count_of(counts['ok'], 'image')}" + (f"; failed: {bad}" if bad else ""))

@@ -124,8 +124,8 @@ def _write_sheet(file: Path, found: Duplicates, groups: int) -> None:
         spread = np.linspace(0, len(group.members) - 1, min(_SHEET_COLUMNS, len(group.members)))
         for member in (group.members[int(at)] for at in spread):
             name = member.path.rpartition("/")[2]
-            said = name if group.kind == "exact" else f"{member.similarity:.3f} {name}"
-            row.append(Cell(member.path, member.label or "", said))
+            line = name if group.kind == "exact" else f"{member.similarity:.3f} {name}"
+            row.append(Cell(member.path, member.label or "", line))
         rows.append(row)
     save_picture(draw_sheet(rows), file)
     say(f"contact sheet: {file}")

@@ -259,7 +259,7 @@ def extract(
                 progress=progress,
             )
     except (KeyboardInterrupt, SystemExit) as stop:
-        _tell_stopped(stop, overwrite=overwrite)
+        _exit_stopped(stop, overwrite=overwrite)
     if summary.files and not summary.changes.labelled and summary.label_rule != "none":
         say(f"note: no image has a label: check --label {summary.label_rule}")
     results_follow()
@@ -296,7 +296,7 @@ def _refuse_beside_encoder(options: list[str]) -> None:
         )
 
 
-def _tell_stopped(stop: KeyboardInterrupt | SystemExit, *, overwrite: bool) -> NoReturn:
+def _exit_stopped(stop: KeyboardInterrupt | SystemExit, *, overwrite: bool) -> NoReturn:
     """End with the exit code of Ctrl-C or SIGTERM, and say what the run has kept."""
     code = 130 if isinstance(stop, KeyboardInterrupt) else 143
     kept = getattr(stop, "__notes__", [])
@@ -316,12 +316,12 @@ def _named(summary: Summary) -> Iterator[str]:
 def _in_words(summary: Summary) -> str:
     changes = summary.changes
     kinds = {"new": changes.new, "changed": changes.changed, "failed before": changes.retried}
-    told = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count)
+    counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count)
     changed_rows = changes.relabelled + changes.pruned + changes.taken_over
     if not (changes.to_do or summary.ok + summary.failed or changed_rows):
         lines = [f"nothing to do: {count_of(summary.skipped, 'image')} already done"]
     elif summary.dry_run:
-        lines = [f"would do {count_of(changes.to_do, 'image')}" + (f": {told}" if told else "")]
+        lines = [f"would do {count_of(changes.to_do, 'image')}" + (f": {counts}" if counts else "")]
         lines[0] += f"; {summary.skipped:,} already done"
     elif not (changes.to_do or summary.ok + summary.failed):  # only rows changed
         skipped = f": {count_of(summary.skipped, 'image')} already done" if summary.skipped else ""
@@ -334,11 +334,11 @@ def _in_words(summary: Summary) -> str:
             + (f", {summary.skipped:,} already done" if summary.skipped else "")
         ]
         if changes.to_do > changes.new:
-            lines.append(f"of these: {told}")
+            lines.append(f"of these: {counts}")
     failures = {k: v for k, v in sorted(summary.by_status.items()) if k != "ok"}
     if failures:
-        told = ", ".join(f"{count:,} {status}" for status, count in failures.items())
-        lines.append(f"failed: {told}")
+        counts = ", ".join(f"{count:,} {status}" for status, count in failures.items())
+        lines.append(f"failed: {counts}")
         lines += _named(summary)
     if summary.unlisted:
         lines.append(f"not listed: {'; '.join(summary.unlisted[:3])}")

@@ -1,4 +1,4 @@
-"""`pomona inspect`: what is in a feature table."""
+"""`pomona inspect`: the content of a feature table."""
 
 from __future__ import annotations
 

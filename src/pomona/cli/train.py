@@ -125,7 +125,7 @@ def train(
     done.classifier.save(output)
     if plot is not None and done.evaluation:
         plot_confusion(done.evaluation, plot)
-    _tell_notes(done)
+    _print_notes(done)
     results_follow()
     if as_json:
         written = {"classifier": output, "plot": plot}
@@ -134,7 +134,7 @@ def train(
         _show(done, output, plot)
 
 
-def _tell_notes(done: Training) -> None:
+def _print_notes(done: Training) -> None:
     notes = []
     if done.failed:
         notes.append(f"skipped {count_of(done.failed, 'image')} without a vector")

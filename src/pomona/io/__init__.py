@@ -1,1 +1,1 @@
-"""Files and folders, on this machine or behind a URI."""
+"""Files and folders, on this machine or at a URI."""

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["arrow_system", "needs_jvm", "open_system", "reach_hadoop_by"]
 
-_ARROW_SCHEMES = {"s3a": "s3", "s3n": "s3"}  # Hadoop's name of a file system: Arrow's
-_GCS_RETRY_S = 30  # Arrow's default is 15 minutes, in which it ignores Ctrl-C and SIGTERM
+_ARROW_SCHEMES = {"s3a": "s3", "s3n": "s3"}  # Hadoop's scheme -> Arrow's
+_GCS_RETRY_S = 30  # Arrow's default is 15 minutes, and it ignores Ctrl-C and SIGTERM meanwhile
 
 
 def _no_hadoop() -> FileSystemHandler:
@@ -96,7 +96,7 @@ def open_system(uri: str) -> tuple[FileSystem, str]:
         except OSError as arrow_error:
             mount = uri.removeprefix("dbfs:").lstrip("/")
             advice = f"; on Databricks, give /dbfs/{mount}" if uri.startswith("dbfs:") else ""
-            # A missing libhdfs is not the reason: with a JVM it is not needed.
+            # A missing libhdfs is not the reason: a JVM does not need it.
             by_arrow = "" if "libhdfs" in str(arrow_error) else f"{arrow_error}; through Hadoop: "
             raise OSError(f"{by_arrow}{jvm_error}{advice}") from jvm_error
     return PyFileSystem(handler), path

@@ -1,4 +1,4 @@
-"""A folder to read, on this machine or behind a URI: names, bytes, Parquet files."""
+"""A folder to read, on this machine or at a URI: names, bytes, Parquet files."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ class Folder(Protocol):
         """Its path or URI."""
 
     def parent(self) -> Folder | None:
-        """The folder above; None at the top."""
+        """Return the folder above; None at the top."""
 
     def child(self, name: str) -> Folder:
         """Return a folder in it."""
 
     def has(self, name: str) -> bool:
-        """Whether there is a file or folder of a name in it."""
+        """Return whether it contains a file or folder of that name."""
 
     def entries(self) -> Iterator[Entry]:
         """Return its entries in the order of their names; none if it is not a folder."""
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file in it."""
+        """Return the bytes of a file in it."""
 
     def opened(self, name: str) -> Path | pa.NativeFile:
         """Return a file in it, in a form that PyArrow's readers accept."""
@@ -68,7 +68,7 @@ class LocalFolder:
         return str(self.path)
 
     def parent(self) -> LocalFolder | None:
-        """The folder above."""
+        """Return the folder above."""
         above = self.path.absolute().parent
         return None if above == self.path.absolute() else LocalFolder(above)
 
@@ -77,7 +77,7 @@ class LocalFolder:
         return LocalFolder(self.path / name)
 
     def has(self, name: str) -> bool:
-        """Whether there is such a name."""
+        """Return whether a name exists in the folder."""
         return (self.path / name).exists()
 
     def entries(self) -> Iterator[Entry]:
@@ -94,7 +94,7 @@ class LocalFolder:
             yield Entry(entry.name, entry.is_dir(), status.st_size, status.st_mtime)
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file."""
+        """Return the bytes of a file."""
         return (self.path / name).read_bytes()
 
     def opened(self, name: str) -> Path:
@@ -120,7 +120,7 @@ class ArrowFolder:
         return self.uri
 
     def parent(self) -> ArrowFolder | None:
-        """The folder above, within the bucket or the host."""
+        """Return the folder above, within the bucket or the host."""
         above, _, name = self.path.rstrip("/").rpartition("/")
         if not name or not above or above.endswith(("/", ":")):
             return None
@@ -131,7 +131,7 @@ class ArrowFolder:
         return ArrowFolder(f"{self.uri}/{name}", self.system, f"{self.path}/{name}")
 
     def has(self, name: str) -> bool:
-        """Whether there is such a name."""
+        """Return whether a name exists in the folder."""
         from pyarrow.fs import FileType
 
         info: FileInfo = self.system.get_file_info(f"{self.path}/{name}")
@@ -148,7 +148,7 @@ class ArrowFolder:
             yield Entry(name, info.type == FileType.Directory, info.size or 0, modified)
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file."""
+        """Return the bytes of a file."""
         with self.system.open_input_file(f"{self.path}/{name}") as file:
             content: bytes = file.read()
         return content

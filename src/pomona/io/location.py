@@ -54,8 +54,8 @@ def cache_folder(kind: str) -> Path:
     Raises:
         OSError: the user has no home folder.
     """
-    if given := os.environ.get("POMONA_CACHE"):
-        return Path(given, kind)
+    if folder := os.environ.get("POMONA_CACHE"):
+        return Path(folder, kind)
     if base := os.environ.get("XDG_CACHE_HOME"):
         return Path(base, "pomona", kind)
     try:
@@ -81,38 +81,38 @@ def scheme_of(uri: str) -> str | None:
     return match["scheme"].lower() if match else None
 
 
-def canonical(given: str) -> str:
+def canonical(location: str) -> str:
     """Return a URI in the spelling that all libraries read; a path of this machine unchanged.
 
     Schemes become lower case. `hdfs:/x` becomes `hdfs:///x`. Object stores have no path without a
     bucket, so `s3a:/bucket/x`, as `pathlib` writes it, becomes `s3a://bucket/x`.
     """
-    if not is_remote(given):
-        return given
-    scheme, _, rest = given.partition(":")
+    if not is_remote(location):
+        return location
+    scheme, _, rest = location.partition(":")
     scheme = scheme.lower()
     if not rest.startswith("//"):
         rest = ("/" if scheme in _STORES else "//") + rest
     return f"{scheme}:{rest}"
 
 
-def check_spelling(given: str, what: str, failure: type[PomonaError]) -> None:
+def check_spelling(location: str, what: str, failure: type[PomonaError]) -> None:
     """Refuse a location that no engine can read or write.
 
     Args:
-        given: the location.
+        location: the path or URI.
         what: its name in the message, such as "`source`".
         failure: class of the exception.
 
     Raises:
         failure: it is a path of Windows, a `file:` URI with a host, or a web address.
     """
-    if reason := _misspelled(given):
-        raise failure(f"{what} {without_password(given)} {reason}")
+    if reason := _misspelled(location):
+        raise failure(f"{what} {without_password(location)} {reason}")
 
 
 def check_here(
-    given: str,
+    location: str,
     what: str,
     failure: type[PomonaError],
     advice: str = "copy it here, and give the copy",
@@ -120,7 +120,7 @@ def check_here(
     """Check that a location is on this machine.
 
     Args:
-        given: the location.
+        location: the path or URI.
         what: its name in the message, such as "`weights`".
         failure: class of the exception.
         advice: what to do if it is on another file system.
@@ -128,10 +128,10 @@ def check_here(
     Raises:
         failure: it is on another file system, or `check_spelling` refuses it.
     """
-    check_spelling(given, what, failure)
-    if is_remote(given):
-        told = elsewhere(given, advice)
-        raise failure(f"{what} {without_password(canonical(given))} {told}")
+    check_spelling(location, what, failure)
+    if is_remote(location):
+        reason = elsewhere(location, advice)
+        raise failure(f"{what} {without_password(canonical(location))} {reason}")
 
 
 def check_output_here(file: Path, failure: type[PomonaError]) -> Path:
@@ -144,26 +144,26 @@ def check_output_here(file: Path, failure: type[PomonaError]) -> Path:
     return Path(local_path(str(file)))
 
 
-def check_unambiguous(given: str, what: str, failure: type[PomonaError]) -> None:
+def check_unambiguous(location: str, what: str, failure: type[PomonaError]) -> None:
     """Check that a URI with one of Hadoop's known schemes is not also a path of this machine.
 
     Raises:
         failure: it is both.
     """
-    if scheme_of(given) in _HADOOP and not is_remote(given):
+    if scheme_of(location) in _HADOOP and not is_remote(location):
         raise failure(
-            f"{what} {given} is a path of this machine as well as a URI: write ./{given} for the "
-            f"path, or {given.replace(':/', ':///', 1)} for the URI"
+            f"{what} {location} is a path of this machine as well as a URI: write ./{location} for "
+            f"the path, or {location.replace(':/', ':///', 1)} for the URI"
         )
 
 
-def elsewhere(given: str, advice: str) -> str:
+def elsewhere(location: str, advice: str) -> str:
     """Return the end of a message: where a remote location is, and what to do."""
-    scheme = scheme_of(given)
+    scheme = scheme_of(location)
     if scheme == "dbfs":
-        advice += f"; on Databricks, give /dbfs/{given.partition(':')[2].lstrip('/')}"
+        advice += f"; on Databricks, give /dbfs/{location.partition(':')[2].lstrip('/')}"
     elif scheme not in _HADOOP:
-        advice += f"; for a path of that name on this machine, give ./{given}"
+        advice += f"; for a path of that name on this machine, give ./{location}"
     return f"is on the file system {scheme!r}, not on this machine: {advice}"
 
 
@@ -178,43 +178,43 @@ def local_path(uri: str) -> str:
     return "/" + rest.lstrip("/") if rest.startswith("/") else rest
 
 
-def _is_here(given: str) -> bool:
+def _is_here(location: str) -> bool:
     """Return whether a path like `x:/y`, or the base folder of such a glob, exists on this machine.
 
     A path with two slashes, such as `dbfs://`, is not looked up.
     """
-    if "://" in given:
+    if "://" in location:
         return False
-    if os.path.lexists(given):
+    if os.path.lexists(location):
         return True
-    folder = re.split(r"[*?\[]", given, maxsplit=1)[0].rpartition("/")[0]
-    return folder != "" and glob.has_magic(given) and os.path.isdir(folder)  # noqa: PTH112
+    folder = re.split(r"[*?\[]", location, maxsplit=1)[0].rpartition("/")[0]
+    return folder != "" and glob.has_magic(location) and os.path.isdir(folder)  # noqa: PTH112
 
 
-def _misspelled(given: str) -> str | None:
+def _misspelled(location: str) -> str | None:
     """Return the fault in the spelling of a location, and what to write; None if it is correct."""
-    drive = _WINDOWS.match(given)
+    drive = _WINDOWS.match(location)
     if drive and os.name != "nt":
-        first = given[:2] if drive["drive"] else given
-        if os.path.lexists(given) or (drive["drive"] and os.path.isdir(first)):  # noqa: PTH112
+        first = location[:2] if drive["drive"] else location
+        if os.path.lexists(location) or (drive["drive"] and os.path.isdir(first)):  # noqa: PTH112
             return None
-        rest = given[2:].replace("\\", "/").lstrip("/")
-        example = f"/mnt/{given[0].lower()}/{rest}" if drive["drive"] else "/mnt/share/photos"
+        rest = location[2:].replace("\\", "/").lstrip("/")
+        example = f"/mnt/{location[0].lower()}/{rest}" if drive["drive"] else "/mnt/share/photos"
         return (
             f"is a Windows path, which does not exist on this machine: give a path such as "
-            f"{example}, or ./{given} for a file of exactly that name"
+            f"{example}, or ./{location} for a file of exactly that name"
         )
-    scheme = scheme_of(given)
-    if scheme in _WEB and is_remote(given):
+    scheme = scheme_of(location)
+    if scheme in _WEB and is_remote(location):
         return (
             "is a web address, where files can be neither listed nor written: give a path of this "
             "machine, or a URI such as s3a://bucket/x"
         )
     if scheme == "file":
-        path = local_path(given)
+        path = local_path(location)
         if re.match("/[A-Za-z]:[/\\\\]", path) and os.name != "nt" and not os.path.lexists(path):
             return "is a Windows path, which does not exist here: give a path of this machine"
-        host = re.match("file://([^/]+)", given, re.IGNORECASE)
+        host = re.match("file://([^/]+)", location, re.IGNORECASE)
         known = host is None or host[1].lower() == "localhost"
         if host and not (known or os.path.isdir(f"/{host[1]}")):  # noqa: PTH112
             return f"names the host {host[1]}: write file:///… for a file of this machine"

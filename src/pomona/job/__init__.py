@@ -1,1 +1,1 @@
-"""What a run has to do: no engine is needed for that."""
+"""The work of a run, planned without an engine."""

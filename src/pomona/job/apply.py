@@ -1,4 +1,4 @@
-"""Doing the steps of a plan: rows change here, and the engines compute the images."""
+"""Carries out a plan: it changes rows here, and the engines compute the images."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["files_to_compute"]
 def files_to_compute(
     plan: Plan, table: ChangeableTable, check: Callable[[], None] = lambda: None
 ) -> Iterator[ImageFile]:
-    """Do the steps of a plan but for the computing, whose files are yielded in between.
+    """Carry out the steps of a plan, and yield the files to compute.
 
     A file that has a row is yielded after that row was deleted.
 
     Args:
-        plan: what to do.
-        table: held for this run.
+        plan: the plan.
+        table: the table, held for this run.
         check: called before rows are deleted if images are computed; raises if they cannot be.
     """
     for step in plan.steps():

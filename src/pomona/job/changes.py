@@ -1,4 +1,4 @@
-"""How a source differs from its table, in numbers."""
+"""The differences between a source and its table, in numbers."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ __all__ = ["Changes"]
 
 @dataclass(slots=True)
 class Changes:
-    """How a source differs from its table: numbers of files, or of rows.
+    """The differences between a source and its table: numbers of files or of rows.
 
     Attributes:
         new: files without a row.
-        changed: files that are not as they were when their row was made.
-        retried: files whose row has no vector, to be tried again.
-        unchanged: files that have their row.
+        changed: files that have changed since their row was made.
+        retried: files whose row has no vector and that are computed again.
+        unchanged: files with a current row.
         gone: rows whose file was in the source and no longer exists.
-        pruned: those of them that are removed.
-        relabelled: files that have their row, and whose label there is changed.
-        labels_kept: files whose row keeps a label that the default rule would not give.
-        taken_over: files without a row that got the vector of a row with the same bytes.
-        missing: rows whose file does not exist, of those that may be deleted for that.
-        missing_kept: rows whose file does not exist, and whose folder does not or is empty: they
-            stay.
-        absent_folders: such folders, each with its number of rows.
+        pruned: rows among `gone` that are deleted.
+        relabelled: files with a current row whose label changes.
+        labels_kept: files whose row keeps a label that differs from the default rule's.
+        taken_over: files without a row that get the vector of a row with the same bytes.
+        missing: rows whose file does not exist, among those that may be deleted for that reason.
+        missing_kept: rows that stay although their file does not exist, because its folder is
+            missing or empty.
+        absent_folders: these folders, each with its number of rows.
         labelled: files that have a label by the run's rule.
     """
 
@@ -45,5 +45,5 @@ class Changes:
 
     @property
     def to_do(self) -> int:
-        """Files to do."""
+        """The number of files to compute."""
         return self.new + self.changed + self.retried

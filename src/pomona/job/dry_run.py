@@ -1,4 +1,4 @@
-"""What a run would do on this machine's file system, found without an engine."""
+"""What a run would do on this machine's file system, determined without an engine."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class EarlyPlan:
     """A plan that was made before the table was locked.
 
     Attributes:
-        job: what is asked for.
-        table: as it was found.
-        plan: of what is missing there.
+        job: the job.
+        table: the table when the plan was made.
+        plan: the plan for that table.
         parts: part files of the table at that time, by name.
     """
 
@@ -34,10 +34,11 @@ class EarlyPlan:
 
     @classmethod
     def of(cls, job: Job) -> EarlyPlan:
-        """Check the source and the table, and plan. No engine is needed for that.
+        """Check the source and the table, and make a plan, without an engine.
 
         Raises:
-            SourceError, TableError: as a run would.
+            SourceError: the source cannot be read.
+            TableError: the table cannot be written.
         """
         table = FeatureTable.at(job.paths.table)
         listing = local_listing(job.paths)
@@ -46,7 +47,7 @@ class EarlyPlan:
         return cls(job, table, job.plan(listing, table), part_entries(LocalStore(table.folder)))
 
     def has_work(self) -> bool:
-        """Whether a run would change anything, which includes tidying up after a killed one."""
+        """Return whether a run would change anything, including leftovers of a killed run."""
         rule, folder = self.job.label_rule, self.table.folder
         has_rule = rule and needs_writing(rule, read_label_rule(LocalStore(folder)))
         return (
@@ -57,19 +58,20 @@ class EarlyPlan:
         )
 
     def holds(self) -> bool:
-        """Whether the plan may be carried out: nobody has changed the table since it was made."""
+        """Return whether the plan is still valid: the table has not changed since it was made."""
         return self.job.overwrite or part_entries(LocalStore(self.table.folder)) == self.parts
 
     def summary(self) -> Summary:
-        """What the run did, if it has nothing to do or is a dry run."""
+        """Return the summary of a run that has nothing to do or is a dry run."""
         return summarize(self.job, str(self.table.folder), self.plan)
 
 
 def rehearse(job: Job) -> Summary:
-    """Return what a run would do. Nothing changes.
+    """Return what a run would do, without changing anything.
 
     Raises:
-        SourceError, TableError: as a run would.
+        SourceError: the source cannot be read.
+        TableError: the table cannot be written.
     """
     early = EarlyPlan.of(job)
     early.plan.count()

@@ -1,7 +1,7 @@
 """Rows whose files no longer exist, and which of them may be deleted.
 
-A disk that is not mounted leaves an empty folder, or none. Such rows stay unless their folder is
-named.
+An unmounted disk leaves an empty folder, or none. Rows below such a folder stay unless the folder
+is named.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ __all__ = ["GoneRows", "Missing"]
 class Missing:
     """Which rows may be deleted because their files do not exist.
 
-    A disk that is not mounted leaves an empty folder, or none. So a row stays if its file lay below
-    a folder that is empty, unless the folder is named. A row of another source also stays if its
-    folder does not exist, unless a file with the same bytes was listed.
+    An unmounted disk leaves an empty folder, or none. So a row stays if its file was below a folder
+    that is empty now, unless the folder is named. A row of another source also stays if its folder
+    does not exist, unless a file with the same bytes was listed.
 
     Attributes:
-        of_other_sources: whether rows that were listed from elsewhere may be deleted.
-        gone: folders that are gone for good, with all below them.
+        of_other_sources: whether rows of other sources may be deleted.
+        gone: folders that are gone for good, including all below them.
     """
 
     of_other_sources: bool = False
     gone: tuple[str, ...] = ()
 
     def is_below_gone(self, path: str) -> bool:
-        """Whether a path is below a folder that is gone for good."""
+        """Return whether a path is below a folder that is gone for good."""
         return any(path.startswith(f"{folder.rstrip('/')}/") for folder in self.gone)
 
 
@@ -55,10 +55,10 @@ class GoneRows:
     def __init__(
         self, listing: Listing, missing: Missing, changes: Changes, *, prune: bool
     ) -> None:
-        """Look at nothing yet.
+        """Read nothing yet.
 
         Args:
-            listing: of the source.
+            listing: the listing of the source.
             missing: which of these rows stay, and whether those of other sources are deleted too.
             changes: where the rows are counted.
             prune: whether rows of this source are deleted.
@@ -74,9 +74,9 @@ class GoneRows:
         """Count the rows, and return the paths of those to delete.
 
         Args:
-            index: of the table; it knows which files were listed.
-            table: where the paths are read.
-            moved: keys of contents that rows of this run were made of without the network.
+            index: the index of the table, which records the listed files.
+            table: the table, for reading paths.
+            moved: keys of contents whose vectors this run took over from other rows.
         """
         absent_folder.cache_clear()  # a disk may be mounted between two runs of a process
         gone = [path for path in self._of_source(index, table) if self._prune]
@@ -95,7 +95,7 @@ class GoneRows:
     def _of_other_sources(
         self, index: RowIndex, table: ReadableTable, moved: Sequence[NDArray[np.uint64]]
     ) -> Iterator[str]:
-        """The paths of rows of other sources that `Missing` describes; counts those that stay."""
+        """Yield the paths of rows of other sources to delete; count those that stay."""
         listed = np.unique(np.concatenate([*moved, *_listed_contents(index, table)]))
         for _, paths, digests in table.contents_in(index.parts_with_unlisted()):
             contents = dict(zip(paths, digests, strict=True))
@@ -112,15 +112,15 @@ class GoneRows:
                     self._count_kept(folder)
 
     def _is_below_empty(self, path: str) -> bool:
-        """Whether a file lay below a folder that is empty now and not named; counts its row.
+        """Return whether a file was below a folder that is empty now and not named; count its row.
 
-        A folder in which a disk was mounted is empty without it.
+        The mount point of a disk is empty while the disk is not mounted.
         """
         place = path_of_row(path)
         if not place.startswith("/") or self._missing.is_below_gone(place):
             return False
         folder = absent_folder(place.rpartition("/")[0] or "/")
-        if folder is None or not os.path.isdir(folder):  # noqa: PTH112 - names may be no valid text
+        if folder is None or not os.path.isdir(folder):  # noqa: PTH112 - names may not be valid text
             return False
         self._count_kept(folder)
         return True
@@ -131,7 +131,7 @@ class GoneRows:
 
 
 def _listed_contents(index: RowIndex, table: ReadableTable) -> Iterator[NDArray[np.uint64]]:
-    """Keys of the contents of rows whose files were listed."""
+    """Yield keys of the contents of rows whose files were listed."""
     for _, paths, digests in table.contents_in(index.parts):
         listed = set(index.listed(paths))
         found = zip(paths, digests, strict=True)

@@ -1,4 +1,4 @@
-"""What a run is asked to do."""
+"""The description of a run."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class JobPaths:
-    """From where to where.
+    """The source and the table of a job.
 
     Attributes:
         source: folder, file or glob; a path of this machine or a URI.
-        table: folder of the feature table; a path or a URI too.
-        selection: which files below the source are taken.
+        table: folder of the feature table; a path of this machine or a URI.
+        selection: which files below the source are images of the run.
     """
 
     source: str
@@ -52,20 +52,20 @@ class Job:
     """One extraction.
 
     Attributes:
-        paths: from where to where.
-        encoder: what turns images into vectors.
+        paths: the source and the table.
+        encoder: the encoder.
         label: returns the label of an image.
-        label_rule: the same as it was asked for; None if nothing was asked for, now or before.
+        label_rule: the value of `label` for this rule; None if no run has set one.
         decode: how images become pixels.
-        overwrite: replace the table rather than continue it.
-        retry_failed: do images again whose row has no vector.
-        prune: remove rows whose file was in the source and no longer exists.
-        missing: which of these rows stay, and whether those of other sources are removed too.
-        dry_run: write nothing, find out what would be done.
-        image_timeout_s: seconds that one image may take before its process is ended.
-        wave_files: on Spark, the files of one commit; None for a number that suits the cores.
-        encoder_location: from where Spark's workers read the encoder; None to send it to them.
-        started: when the caller asked for it, on the monotonic clock.
+        overwrite: replace the table instead of continuing it.
+        retry_failed: compute images again whose row has no vector.
+        prune: delete rows whose file was in the source and no longer exists.
+        missing: which of these rows stay, and whether those of other sources are deleted too.
+        dry_run: write nothing, only determine what a run would do.
+        image_timeout_s: seconds that one image may take before its process is killed.
+        wave_files: on Spark, number of files in one commit; None to choose it by the cores.
+        encoder_location: where Spark's workers read the encoder; None to send it to them.
+        started: time of the call, on the monotonic clock.
     """
 
     paths: JobPaths
@@ -84,11 +84,11 @@ class Job:
     started: float = field(default_factory=time.monotonic)
 
     def provenance(self) -> dict[str, str]:
-        """What the table will say of how its rows were made."""
+        """Return the provenance of the rows."""
         return {**self.encoder.provenance(), **self.decode.provenance()}
 
     def plan(self, listing: Listing, table: ReadableTable) -> Plan:
-        """What the run has to do, for the rows that a table has now."""
+        """Return the plan of the run for the current rows of a table."""
         return Plan(
             listing,
             NO_ROWS if self.overwrite else table,
@@ -103,10 +103,10 @@ class Job:
 
 
 def local_listing(paths: JobPaths) -> Listing:
-    """Begin to list a source on this machine, but for a table that lies in it.
+    """Begin to list a source on this machine, without a table inside it.
 
     Raises:
-        SourceError: it is missing.
+        SourceError: the source does not exist.
     """
     table = os.path.abspath(local_path(paths.table))  # noqa: PTH100
     source = Source(paths.source, paths.selection, table)
@@ -115,7 +115,7 @@ def local_listing(paths: JobPaths) -> Listing:
 
 
 def local_uris(paths: JobPaths) -> Iterator[str]:
-    """The paths of all images of a source on this machine, as in the table."""
+    """Yield the paths of all images of a source on this machine, as in the table."""
     table = os.path.abspath(local_path(paths.table))  # noqa: PTH100
     source = Source(paths.source, paths.selection, table)
     for file in source.files(lambda _: None):

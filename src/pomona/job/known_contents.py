@@ -1,8 +1,8 @@
-"""Vectors that a table has already: rows for new paths whose files have the bytes of a row.
+"""Vectors that a table already has: rows for new paths whose files have the same bytes as a row.
 
-A moved or renamed file is read and hashed, and the network is not run. Only files that have the
-size of a row are hashed. Rows are found by the first 8 bytes of their digests, 12 bytes for each
-row, which are loaded if there is such a file.
+A moved or renamed file is read and hashed, but the network does not run. Only files with the size
+of a row are hashed. Rows are found by the first 8 bytes of their digests. These take 12 bytes for
+each row, and are loaded only if there is such a file.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ __all__ = ["KnownContents", "StoredContents", "content_keys", "rows_for"]
 
 
 class StoredContents(Protocol):
-    """What is asked of a table."""
+    """The interface of a table for finding contents."""
 
     def contents_in(self, parts: Iterable[str]) -> Iterator[Contents]:
-        """Part files' names, paths and digests of contents; some thousand rows at a time."""
+        """Yield names of part files, paths and digests, some thousand rows at a time."""
 
     def rows_with(self, digests: Mapping[str, Sequence[str]]) -> Iterator[pa.RecordBatch]:
-        """Rows `ok` that this version made, by part file and digests of contents."""
+        """Yield rows with status `ok` of this version, by part file and digests of contents."""
 
 
 class KnownContents:
@@ -40,9 +40,9 @@ class KnownContents:
         """Load the digests.
 
         Args:
-            table: has the rows.
+            table: the table with the rows.
             parts: names of its part files.
-            max_pixels: rows of larger images are not found.
+            max_pixels: rows of larger images are ignored.
         """
         self._table = table
         self._parts = parts
@@ -58,7 +58,7 @@ class KnownContents:
         self._keys, self._numbers = found[order], np.concatenate(numbers)[order]
 
     def find(self, digests: Iterable[str]) -> pa.Table:
-        """One row for each of some digests that the table has a vector of."""
+        """Return one row for each of these digests for which the table has a vector."""
         wanted: dict[str, list[str]] = defaultdict(list)
         several = sorted(set(digests))
         keys = content_keys(several)
@@ -86,13 +86,13 @@ class KnownContents:
 def rows_for(
     files: Sequence[ImageFile], labels: Sequence[str | None], digests: Sequence[str], rows: pa.Table
 ) -> pa.Table:
-    """Rows of the table for files with known contents: as if each had been computed.
+    """Return rows for files with known contents, the same as if each had been computed.
 
     Args:
-        files: N of them, as they were listed.
-        labels: N, of the same files.
-        digests: N, of their contents.
-        rows: has a row for each digest.
+        files: N listed files.
+        labels: labels of the N files.
+        digests: digests of the N contents.
+        rows: a table with a row for each digest.
     """
     at = {digest: i for i, digest in enumerate(rows["content_sha256"].to_pylist())}
     made = rows.take(pa.array([at[digest] for digest in digests]))
@@ -111,5 +111,5 @@ def rows_for(
 
 
 def content_keys(digests: Sequence[str]) -> NDArray[np.uint64]:
-    """The first 8 bytes of digests in hex: (N,) uint64."""
+    """Return the first 8 bytes of digests in hex: (N,) uint64."""
     return np.array([int(digest[:16], 16) for digest in digests], np.uint64)

@@ -1,15 +1,15 @@
-"""What a run has to do: the listing of the source, held against the rows of the table.
+"""The work of a run: the listing of the source, compared with the rows of the table.
 
     new       no row                                  computed
     moved     no row, but one has the same bytes      its vector is taken over
     changed   size or time differ from the row's      the row is deleted, then computed
-    failed    a row without a vector                  deleted and computed, if asked for
+    failed    a row without a vector                  deleted and computed, if requested
     label     the row has another label               the label is changed in place
-    gone      a row whose file no longer exists       the row stays, or is deleted if asked for
+    gone      a row whose file no longer exists       the row stays, or is deleted if requested
 
-A plan reads the source and the table, each once, and changes nothing. `pomona.job.apply` does its
-steps, in their order. A row is deleted before its image is computed again, not after: a kill in
-between leaves a row missing, which the next run makes, and never two rows or a wrong one.
+A plan reads the source and the table, each once, and changes nothing. `pomona.job.apply` carries
+out its steps in order. A row is deleted before its image is computed again, not after: a kill in
+between leaves a missing row, which the next run adds, and never two rows or a wrong one.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _SET_ASIDE = 100_000  # files whose rows are deleted at once: about 30 MB
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """Compute images, after rows that they have are deleted."""
+    """Compute images, after deleting their existing rows."""
 
     files: list[ImageFile]
     rows: RowsToDelete | None = None
@@ -71,7 +71,7 @@ class Delete:
     """Delete rows whose files no longer exist.
 
     Attributes:
-        rows: where they are.
+        rows: the rows by part file.
         follows_work: whether images are computed in this run.
     """
 
@@ -87,10 +87,10 @@ class Plan:
 
     Attributes:
         listing: the images, and folders that could not be listed.
-        changes: how they differ from the table, counted while `steps` is read.
+        changes: the differences to the table, counted while `steps` is read.
     """
 
-    def __init__(  # noqa: PLR0913 - what a run was asked for
+    def __init__(  # noqa: PLR0913 - the settings of a run
         self,
         listing: Listing,
         table: ReadableTable,
@@ -107,7 +107,7 @@ class Plan:
 
         Args:
             listing: the images.
-            table: what has rows.
+            table: the table with existing rows.
             label: returns the label of an image.
             relabel: whether existing rows get the label of this rule.
             retry_failed: whether images whose row has no vector are computed again.
@@ -127,16 +127,16 @@ class Plan:
         self._provenance = provenance
         self._max_pixels = max_pixels
         self._known: KnownContents | None = None  # until a file may be known
-        self._taken: list[pa.Table] = []  # rows that no step holds yet
+        self._taken: list[pa.Table] = []  # rows that are not in a step yet
         self._moved = [np.array([], np.uint64)]  # keys of contents that were taken over
         self._steps = self._found_steps()
 
     def steps(self) -> Iterator[Step]:
-        """The steps, streaming; each is given once."""
+        """Yield the steps, each once."""
         return self._steps
 
     def has_steps(self) -> bool:
-        """Whether there is a step that was not given yet. Lists the source up to there."""
+        """Return whether there is another step. This lists the source up to that step."""
         first = next(self._steps, None)
         if first is None:
             return False
@@ -144,7 +144,7 @@ class Plan:
         return True
 
     def count(self) -> None:
-        """Read the source to its end, so that `changes` has all numbers, and do no step."""
+        """List the whole source, so that `changes` has all numbers; carry out nothing."""
         for _ in self._steps:
             pass
 
@@ -182,7 +182,7 @@ class Plan:
             yield Delete(index.rows_of(gone), follows_work=self.changes.to_do > 0)
 
     def _count(self, state: FileState) -> bool:
-        """Count a file that has a row; returns whether it is computed again."""
+        """Count a file that has a row, and return whether it is computed again."""
         changes = self.changes
         if state is FileState.CHANGED:
             changes.changed += 1
@@ -196,7 +196,7 @@ class Plan:
     def _compare_labels(
         self, index: RowIndex, files: Sequence[ImageFile], states: Sequence[FileState]
     ) -> None:
-        """Count labels, and take note of the part files that have others."""
+        """Count labels, and record the part files with other labels."""
         uris = [file.uri for file in files]
         labels = list(map(self._label, uris))
         self.changes.labelled += sum(label is not None for label in labels)
@@ -212,7 +212,7 @@ class Plan:
             self.changes.labels_kept += len(others)
 
     def _new_labels(self, index: RowIndex) -> Iterator[Relabel]:
-        """The labels of part files that have others: some at once, in bounded memory."""
+        """Yield the new labels of part files with other labels, in bounded memory."""
         found: NewLabels = {}
         for part in sorted(self._to_relabel):
             found[part] = {}
@@ -226,7 +226,7 @@ class Plan:
             yield Relabel(found)
 
     def _take_over(self, index: RowIndex, files: Sequence[ImageFile]) -> Iterator[Step]:
-        """Make rows for files whose bytes have a row; the other files are computed."""
+        """Yield rows for files whose bytes have a row, and a step that computes the other files."""
         if self._known is None:
             self._known = KnownContents(self._table, index.parts, self._max_pixels)
         with ThreadPoolExecutor(_HASHING, "pomona-hash") as threads:

@@ -1,4 +1,4 @@
-"""What a run did."""
+"""The results of a run."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ STOPPING = "stopping after the images in hand; a second Ctrl-C or SIGTERM stops 
 
 
 def note_kept(stop: BaseException, images: int, table: str) -> None:
-    """Note on what stops a run how many of its images have their row in the table."""
+    """Add a note to the exception that stops a run: how many of its images are in the table."""
     kept = f"{count_of(images, 'image')} of this run {'is' if images == 1 else 'are'} kept"
     stop.add_note(f"{kept} in {table}" if images else "no image of this run was done")
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run has written.
+    """The rows that a run has written.
 
     Attributes:
-        counts: rows, by status.
+        counts: number of rows by status.
         failed_files: rows without a vector, or the first few of them.
         model_loads: how often the network was loaded, over all processes.
     """
@@ -51,7 +51,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a run did.
+    """The result of a run.
 
     Attributes:
         files: images that the source listed.
@@ -131,7 +131,7 @@ def summarize(
     plan: Plan,
     outcome: Outcome | None = None,
 ) -> Summary:
-    """Say what a run did that has just ended: either engine's last step."""
+    """Return the summary of a run that has just ended, for both engines."""
     outcome = outcome or Outcome()
     counts = outcome.counts
     return Summary(

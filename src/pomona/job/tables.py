@@ -1,4 +1,4 @@
-"""What a plan reads of a table, and what applying the plan changes there."""
+"""The interfaces of a table for a plan: reading it, and changing it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ __all__ = ["NO_ROWS", "ChangeableTable", "ReadableTable"]
 
 
 class ReadableTable(StoredContents, Protocol):
-    """A table, as a plan reads it."""
+    """A table that a plan reads."""
 
     def index(self) -> RowIndex:
-        """What has a row, and from which state of its file."""
+        """Return the index of the rows, with the states of their files."""
 
     def paths_in(self, parts: Iterable[str]) -> Iterator[list[str]]:
-        """The paths of all rows in some part files, some thousand at a time."""
+        """Yield the paths of all rows in some part files, some thousand at a time."""
 
 
 class ChangeableTable(Protocol):
     """A table that is held for a run."""
 
     def delete_rows(self, rows: RowsToDelete) -> None:
-        """Take rows out."""
+        """Delete rows."""
 
     def relabel(self, labels: NewLabels) -> None:
         """Change labels."""
@@ -57,4 +57,4 @@ class _NoRows:
 
 
 NO_ROWS: ReadableTable = _NoRows()
-"""What a table is that will be written, or overwritten."""
+"""The table of a run that creates or overwrites it."""

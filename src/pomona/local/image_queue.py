@@ -1,4 +1,4 @@
-"""The images still to do, shared by the threads that each look after one worker process."""
+"""The queue of images, shared by the threads that each supervise one worker process."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pomona.source.image_file import ImageFile
 
 __all__ = ["CHUNK", "ImageQueue"]
 
-_LISTED_AHEAD = 100_000  # images: about 30 MB; the listing waits when it is this far ahead
+_LISTED_AHEAD = 100_000  # images: about 30 MB; a listing that is this far ahead waits
 CHUNK = 64  # images that are handed out together: half a second of work
-_SMALLEST = 2  # near the end, so that no worker waits for another
+_SMALLEST = 2  # near the end of a run, so that no worker waits for another
 
 
 class ImageQueue:
     """Hands out chunks of images and takes back those whose process died.
 
-    It is empty only when every image that it handed out was settled: until then a chunk may come
-    back, so `take` waits.
+    It is empty only when all images that it handed out are settled. Until then a chunk may be
+    returned, so `take` waits.
     """
 
     def __init__(self, workers: int, largest: int = CHUNK) -> None:
@@ -35,7 +35,7 @@ class ImageQueue:
         self._changed = threading.Condition()
 
     def fill(self, files: Iterable[ImageFile]) -> None:
-        """Add what the source lists, and wait if the listing is far ahead."""
+        """Add the listed images, and wait if the listing is far ahead."""
         for file in files:
             with self._changed:
                 while len(self._waiting) >= _LISTED_AHEAD and not self._stopped:
@@ -51,18 +51,19 @@ class ImageQueue:
 
     @property
     def total(self) -> int | None:
-        """How many images were listed, once the listing has ended."""
+        """The number of listed images; None until the listing has ended."""
         return None if self._listing else self._listed
 
     def take(self, *, holds_work: bool) -> list[ImageFile] | None:
-        """Return the next chunk; a suspect comes alone.
+        """Return the next chunk; a suspect is alone in its chunk.
 
         Args:
-            holds_work: whether the caller still holds unsettled images. If so and nothing waits,
-                it gets an empty chunk: settle first, then ask again. So does one that is woken.
+            holds_work: whether the caller still holds unsettled images. If so and the queue is
+                empty, it gets an empty chunk: settle first, then call again. A caller that `wake`
+                wakes also gets an empty chunk.
 
         Returns:
-            Images, or None when all are settled or the run was stopped.
+            Images; None if all are settled or the run was stopped.
         """
         with self._changed:
             while not self._stopped:
@@ -82,19 +83,19 @@ class ImageQueue:
         return None
 
     def wake(self) -> None:
-        """Give an empty chunk to one caller of `take`, so that it gets ready."""
+        """Give an empty chunk to one caller of `take`, so that it starts its process."""
         with self._changed:
             self._woken = True
             self._changed.notify_all()
 
     def settle(self, images: int) -> None:
-        """Say that the rows of so many images are in the table."""
+        """Note that the rows of this many images are in the table."""
         with self._changed:
             self._unsettled -= images
             self._changed.notify_all()
 
     def give_back(self, files: Iterable[ImageFile], suspects: Sequence[ImageFile] = ()) -> None:
-        """Take back images whose process died; `suspects` are those that it had in hand."""
+        """Take back images whose process died; `suspects` were in progress."""
         blamed = set(map(id, suspects))
         with self._changed:
             for file in files:
@@ -106,7 +107,7 @@ class ImageQueue:
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Hand out nothing more."""
+        """Hand out no more images."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()

@@ -2,10 +2,10 @@
 
     source -> queue -> thread + worker process, one for each core -> part file -> table
 
-Each thread supervises one process. It sends chunks of images, has the part file closed if that is
-large or old enough, and renames the file into the table. The threads only wait, so the workers have
-the cores. If a process is killed, another one repeats the images of its open part file. An image
-that kills its process twice gets the row `crashed`.
+Each thread supervises one process. It sends chunks of images, requests to close the part file if
+that is large or old enough, and renames the file into the table. The threads only wait, so the
+workers have the cores. If a process is killed, another one repeats the images of its open part
+file. An image that kills its process twice gets the row `crashed`.
 """
 
 from __future__ import annotations
@@ -35,21 +35,24 @@ __all__ = ["extract"]
 _log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 0.1
-_CORES_FOR_A_GPU = 4  # of each process: its threads share Python's lock, processes GPU memory
+_CORES_FOR_A_GPU = (
+    4  # cores of each process: its threads share Python's lock, processes share GPU memory
+)
 
 
 def extract(job: Job, workers: int | None = None, progress: Progress = no_progress) -> Summary:
     """Run a job in worker processes on this machine.
 
     Args:
-        job: what to do.
+        job: the job.
         workers: number of processes; by default one for each core. On a GPU, one for each four
             cores, whose threads decode.
-        progress: called about ten times a second with how far the run is.
+        progress: called about ten times a second with the progress.
 
     Raises:
-        SourceError, TableError: before anything is written.
-        RunError: the run could not go on; the rows written so far stay.
+        SourceError: the source cannot be read; nothing was written.
+        TableError: the table cannot be written; nothing was written.
+        RunError: the run could not continue; rows written so far stay.
     """
     if job.dry_run:
         return rehearse(job)
@@ -74,7 +77,7 @@ def _workers_for(encoder: Encoder) -> int:
 
 
 class _Thread(threading.Thread):
-    """A thread of a run. It is waited for by its event, never joined.
+    """A thread of a run. Wait for its event; do not join it.
 
     Before Python 3.13, a thread counts as ended if a signal interrupts its `join`.
     """
@@ -85,7 +88,7 @@ class _Thread(threading.Thread):
         self._task = task
 
     def run(self) -> None:
-        """Do the task."""
+        """Run the task."""
         try:
             self._task()
         finally:
@@ -93,7 +96,7 @@ class _Thread(threading.Thread):
 
 
 class _Run:
-    """One run: the thread that lists, those that supervise, and the one that watches them."""
+    """One run: the listing thread, the supervising threads, and the thread that watches them."""
 
     def __init__(self, job: Job, state: RunState, plan: Plan, workers: int) -> None:
         self._job = job
@@ -103,7 +106,7 @@ class _Run:
         self._supervisors = [Supervisor(state, number) for number in range(workers)]
 
     def go(self, progress: Progress) -> None:
-        """Do everything."""
+        """Do the run."""
         tasks = [supervisor.keep for supervisor in self._supervisors]
         tasks.append(lambda: self._state.carry_out(self._plan))
         threads = [_Thread(partial(self._guard, task)) for task in tasks]
@@ -117,10 +120,10 @@ class _Run:
         self._state.finish()
 
     def _guard(self, task: Callable[[], None]) -> None:
-        """Run a thread's task; what it raises ends the run, and the main thread raises it."""
+        """Run a thread's task; its exception ends the run, and the main thread raises it."""
         try:
             task()
-        except BaseException as error:  # noqa: BLE001 - handed to the main thread, not dropped
+        except BaseException as error:  # noqa: BLE001 - the main thread raises it
             self._failure = self._failure or error
             self._state.stop()
 
@@ -139,13 +142,13 @@ class _Run:
             for supervisor in self._supervisors:
                 supervisor.stop("the run was stopped")
             for thread in threads:
-                if thread.ident is not None:  # else it never began
+                if thread.ident is not None:  # otherwise it never started
                     thread.ended.wait()
 
     def _finish(self, threads: list[_Thread], progress: Progress) -> None:
-        """Have the images in hand done and the open part files committed. Waits for that.
+        """Let the images in progress finish, and commit the open part files.
 
-        A second Ctrl-C or SIGTERM is raised from here, and then the processes are ended.
+        A second Ctrl-C or SIGTERM is raised here, and the processes are killed.
         """
         self._state.stop()
         for supervisor in self._supervisors:
@@ -153,7 +156,7 @@ class _Run:
         self._watch([thread for thread in threads if thread.ident is not None], progress)
 
     def _watch(self, threads: list[_Thread], progress: Progress) -> None:
-        """Show how far the run is and end processes that hang, until the threads are done."""
+        """Show the progress and kill processes that hang, until the threads are done."""
         while self._failure is None and (running := [t for t in threads if not t.ended.is_set()]):
             for supervisor in self._supervisors:
                 supervisor.look(self._job.image_timeout_s)

@@ -1,4 +1,4 @@
-"""What the threads of a run share: the queue, the counts, the open table and the crash policy."""
+"""The shared state of a run's threads: queue, counts, the open table and the crash policy."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ __all__ = ["RunState"]
 
 _log = logging.getLogger(__name__)
 
-_STARTS_IN_A_ROW = 4  # times that each worker may end over no image
-_CHUNK_FOR_A_GPU = 1024  # images: so that few batches are cut short by the end of a chunk
+_STARTS_IN_A_ROW = 4  # number of times that each worker may end without an image in progress
+_CHUNK_FOR_A_GPU = 1024  # images: so that few batches are incomplete at the end of a chunk
 
 
 class RunState:
-    """One run, as its threads see it.
+    """The state of a run that its threads share.
 
     Attributes:
-        queue: the images to do.
-        counts: rows that this run has in the table, by status.
-        failed_files: the first few of each part file.
+        queue: the images to compute.
+        counts: number of rows that this run has in the table, by status.
+        failed_files: the first few failed files of each part file.
         model_loads: how often the network was loaded.
-        crashes: whose fault it is if a process ends; used under this object's lock.
-        setup: what a worker process needs to start.
+        crashes: decides the cause if a process ends; used under this object's lock.
+        setup: the settings of a worker process.
     """
 
     def __init__(self, job: Job, writer: TableWriter, workers: int) -> None:
@@ -50,7 +50,7 @@ class RunState:
         self.crashes = CrashPolicy(max(ENDS_IN_A_ROW, _STARTS_IN_A_ROW * workers))
         self._job = job
         self._writer = writer
-        self._crashed: list[tuple[ImageFile, str]] = []  # they have no row yet
+        self._crashed: list[tuple[ImageFile, str]] = []  # images without a row yet
         self._tried = threading.Event()  # a process could load the encoder, or the run has ended
         self._lock = threading.Lock()
         encoder_path = writer.staging / "encoder"
@@ -59,20 +59,20 @@ class RunState:
         self.setup = Setup(encoder_path, writer.staging, job.label, job.decode, threads)
 
     def carry_out(self, plan: Plan) -> None:
-        """Do the steps of a plan; the files to compute fill the queue."""
+        """Carry out the steps of a plan; the files to compute fill the queue."""
         self.queue.fill(files_to_compute(plan, self._writer, self._wait_for_encoder))
 
     def stop(self) -> None:
-        """Hand out no more images, and let nobody wait for an encoder."""
+        """Hand out no more images, and wake threads that wait for an encoder."""
         self.queue.stop()
         self._tried.set()
 
     def _wait_for_encoder(self) -> None:
-        """Wait until a worker process has found that the encoder works on this machine."""
+        """Wait until a worker process has loaded the encoder on this machine."""
         self.queue.wake()
         self._tried.wait()
         if self.model_loads == 0:
-            raise RunError("the run was stopped before rows were removed")
+            raise RunError("the run was stopped before rows were deleted")
 
     def loaded(self, models: int) -> None:
         """Count models that a new process loaded."""
@@ -81,7 +81,7 @@ class RunState:
         self._tried.set()
 
     def commit(self, part: Part) -> None:
-        """Take a whole part file into the table."""
+        """Move a complete part file into the table."""
         self._writer.commit(part.path)
         with self._lock:
             self.crashes.kept()
@@ -91,33 +91,33 @@ class RunState:
         self.queue.settle(part.rows)
 
     def finish(self) -> None:
-        """Write the rows that are left after the last part file."""
+        """Write the remaining rows after the last part file."""
         with self._lock:
             self._write_crashed()
 
     def did_images(self) -> None:
-        """Take note that a process got images done."""
+        """Note that a process has computed images."""
         with self._lock:
             self.crashes.done()
 
     def worker_died(self, files: list[ImageFile], suspects: list[ImageFile], reason: str) -> bool:
-        """Decide what becomes of the images that a dead process held.
+        """Decide what happens to the images of a dead process.
 
         Args:
             files: the images whose rows are lost.
-            suspects: those of them that the process had in hand.
+            suspects: the images among them that were in progress.
             reason: how it ended.
 
         Returns:
-            Whether the next process must do the canary first.
+            Whether the next process must compute the canary first.
 
         Raises:
-            RunError: processes keep ending over no image.
+            RunError: too many processes in a row ended without an image in progress.
         """
         with self._lock:
             if not suspects:
                 if not self.model_loads:
-                    self.queue.wake()  # the one that was woken may be this one
+                    self.queue.wake()  # the caller that was woken may be this one
                 self.crashes.ended_over_no_image(reason)
             elif self.crashes.ended_over([suspect.path for suspect in suspects]):
                 (suspect,) = suspects
@@ -131,13 +131,13 @@ class RunState:
         return needs_canary
 
     def has_suspect(self, chunk: list[ImageFile]) -> bool:
-        """Whether a process has ended over an image of a chunk; it comes alone then."""
+        """Return whether a process has ended over an image of a chunk; that image is then alone."""
         return len(chunk) == 1 and self.crashes.is_suspect(chunk[0].path)
 
     def _write_crashed(self) -> None:
-        """Give the images that ended their processes their rows.
+        """Write the rows of images that ended their processes.
 
-        Called when something else has succeeded: were it not the images' fault, nothing would.
+        This is called after another image was computed: it shows that the images are the cause.
         """
         if not self._crashed:
             return

@@ -1,4 +1,4 @@
-"""The threads of a run that each look after one worker process."""
+"""The threads of a run that each supervise one worker process."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pomona.source.image_file import ImageFile
 __all__ = ["Supervisor"]
 
 _PART_BYTES = 64 * 2**20  # a part file is closed when its vectors take this much...
-_PART_SECONDS = 60.0  # ...or when it is this old: what a kill can cost
+_PART_SECONDS = 60.0  # ...or when it is this old, which limits the work lost by a kill
 
 
 class Supervisor:
-    """A thread's part of the run: it keeps one worker process at work."""
+    """Keeps one worker process at work, in a thread of the run."""
 
     def __init__(self, run: RunState, number: int) -> None:
         self._run = run
         self._number = number
         self._process: WorkerProcess | None = None
         self._in_hand: list[ImageFile] = []  # the chunk that the process works on
-        self._open: list[ImageFile] = []  # images whose rows are in the part file still open
+        self._open: list[ImageFile] = []  # images whose rows are in the open part file
         self._open_failed = 0
         self._opened_at = 0.0
         self._seen = (State(0, 0, 0), 0.0)
@@ -38,28 +38,28 @@ class Supervisor:
                 try:
                     self._do(chunk)
                 except WorkerDied as death:
-                    self._bury(death)
+                    self._on_death(death)
             if self._finishing and not self._stopped:
                 self._close_part()
         finally:
             self._drop_process()
 
     def finish(self) -> None:
-        """Have the images in hand done and no others, from another thread."""
+        """Let the images in progress finish and start no others; for another thread."""
         self._finishing = True
         if process := self._process:
             process.finish()
-            if not self._is_ready:  # it has no row yet: nobody waits for its encoder
+            if not self._is_ready:  # it has no row yet: do not wait for its encoder
                 process.kill("the run was stopped")
 
     def stop(self, reason: str) -> None:
-        """End the process, from another thread."""
+        """Kill the process; for another thread."""
         self._stopped = True
         if process := self._process:
             process.kill(reason)
 
     def look(self, timeout_s: float) -> None:
-        """End the process, from another thread, if it has been on one image for too long."""
+        """Kill the process if one image takes too long; for another thread."""
         process = self._process
         if process is None:
             return
@@ -70,18 +70,20 @@ class Supervisor:
             process.kill(f"one image took longer than {timeout_s:g} s")
 
     def uncommitted(self) -> tuple[int, int]:
-        """Rows, and failed ones among them, that are done and not yet in the table."""
+        """Return the numbers of rows and of failed rows that are done but not yet in the table."""
         process = self._process
         state = process.progress() if process else State(0, 0, 0)
         return len(self._open) + state.done, self._open_failed + state.failed
 
     def _do(self, chunk: list[ImageFile]) -> None:
-        """Have a chunk computed, and close the part file if it is large or old enough."""
-        self._in_hand = chunk  # from here on: whenever the process dies, nothing of it is lost
+        """Let the process compute a chunk; close the part file if it is large or old enough."""
+        self._in_hand = (
+            chunk  # before the process starts on it: nothing is lost if the process dies
+        )
         process = self._process or self._start()
         suspect = self._run.has_suspect(chunk)
         if suspect or not chunk:
-            self._close_part()  # a suspect must not take the others' rows with it
+            self._close_part()  # so that a suspect cannot destroy other rows
         if not self._open:
             self._opened_at = time.monotonic()
         if chunk:
@@ -115,7 +117,7 @@ class Supervisor:
             self._process.close()
         self._process = None
 
-    def _bury(self, death: WorkerDied) -> None:
+    def _on_death(self, death: WorkerDied) -> None:
         self._drop_process()
         held, suspects = self._open + self._in_hand, []
         if death.at and self._in_hand:
@@ -128,10 +130,10 @@ class Supervisor:
             self._do_canary()
 
     def _do_canary(self) -> None:
-        """Find out whether images are the cause of all these ends.
+        """Check with a known image whether images are the cause of the ends.
 
         Raises:
-            RunError: they are not.
+            RunError: images are not the cause.
         """
         path = self._run.setup.staging / f"canary-{self._number}.jpg"
         path.write_bytes(canary_image())

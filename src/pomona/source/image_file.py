@@ -30,7 +30,7 @@ BATCH_BYTES = 16 * 2**20
 _BATCH_ROWS = 256
 
 _MAX_FILE_BYTES = 2**31 - 1
-"""What fits into one value of Arrow's binary type, and into one of Java's byte arrays."""
+"""The limit of one value of Arrow's binary type, and of a byte array in Java."""
 
 _SPARK_FILE_BYTES = 128 * 2**20
 """The largest file that Spark reads. Each task holds its file up to three times on the JVM's heap,
@@ -38,7 +38,7 @@ which is 1 GiB by default."""
 
 _MODIFIED_MS = range(-62_135_596_800_000, 253_402_300_800_000)  # the years 1 to 9999
 
-_NO_TEXT = re.compile("[\udc80-\udcff]")  # bytes of a name that are no UTF-8, as Python shows them
+_NO_TEXT = re.compile("[\udc80-\udcff]")  # bytes of a name that are not UTF-8, as surrogates
 
 
 class ImageFile(NamedTuple):
@@ -84,7 +84,7 @@ class ImageFile(NamedTuple):
 
 
 def look_at(path: str) -> ImageFile:
-    """A file of this machine, as it is now."""
+    """Return the current state of a file on this machine."""
     try:
         status = os.stat(path)  # noqa: PTH116
     except OSError:  # a broken link still gets its row
@@ -137,7 +137,7 @@ def read_content(file: ImageFile) -> tuple[bytes | None, str | None]:
         Its bytes, or None and the reason why it cannot be read.
     """
     try:
-        # Not blocking: a named pipe called a.jpg must not hang the run.
+        # Do not block: a named pipe called a.jpg must not stop the run.
         descriptor = os.open(file.path, os.O_RDONLY | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as opened:
             found = os.fstat(descriptor)

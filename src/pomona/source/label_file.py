@@ -1,4 +1,4 @@
-"""A CSV file of labels: which column is the path, which is the label, and the lines themselves.
+"""A CSV file of labels: its columns of paths and labels, and its lines.
 
 `csv:FILE`, or `csv:FILE:path=COLUMN,label=COLUMN,sep=SEPARATOR` with any of the three. FILE may
 contain colons, and column names may contain commas, colons and equals signs: the choice of columns
@@ -48,8 +48,8 @@ class Line(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """The parts of the value of `label`: a file, and how to read it."""
+class _Request:
+    """The parts of the value of `label`: a file, and its columns and separator."""
 
     file: Path
     path: str | None = None
@@ -65,8 +65,8 @@ class LabelFile:
     """A CSV file of labels.
 
     Attributes:
-        file: where it is.
-        lines: by path, as `normal_path` gives it; one line for each.
+        file: path of the file.
+        lines: the line of each path, which has the form of `normal_path`.
     """
 
     file: Path
@@ -82,32 +82,32 @@ def read_label_file(text: str) -> LabelFile:
     Raises:
         UsageError: the file cannot be read, its columns are ambiguous, or two lines contradict.
     """
-    asked = _asked(text)
-    text = _text_of(asked)
+    request = _parse(text)
+    text = _text_of(request)
     first, _, rest = text.partition("\n")
-    separator = asked.separator
+    separator = request.separator
     skipped = 0
-    if told := re.fullmatch(r"sep=(.)\r?", first):  # a line that Excel understands
-        separator, text, skipped = separator or told[1], rest, 1
-    separator = separator or _separator(asked, text)
-    records = [(number + skipped, row) for number, row in _records(text, separator, asked)]
+    if separator_line := re.fullmatch(r"sep=(.)\r?", first):  # a line that Excel understands
+        separator, text, skipped = separator or separator_line[1], rest, 1
+    separator = separator or _separator(request, text)
+    records = [(number + skipped, row) for number, row in _records(text, separator, request)]
     lines: dict[str, Line] = {}
-    for line in _lines(records, asked):
+    for line in _lines(records, request):
         earlier = lines.setdefault(normal_path(line.path), line)
         if earlier.label != line.label:
-            raise asked.failure(
+            raise request.failure(
                 f"line {earlier.number} has {line.path!r} with the label {earlier.label!r}, line "
                 f"{line.number} has it with {line.label!r}: keep one of them"
             )
     if not lines:
-        raise asked.failure("it has no line with a path and a label")
-    return LabelFile(asked.file, lines)
+        raise request.failure("it has no line with a path and a label")
+    return LabelFile(request.file, lines)
 
 
 def normal_path(path: str) -> str:
     r"""Return a path of a CSV file in the form in which it is compared with paths of images.
 
-    `./a.jpg`, `../a.jpg` and `sub\a.jpg` are ends of paths; `file:` is left out.
+    `./a.jpg`, `../a.jpg` and `sub\a.jpg` are ends of paths; `file:` is removed.
     """
     if path.startswith("file://") and "%" in path:
         path = unquote(path, errors="surrogateescape")
@@ -122,54 +122,54 @@ def normal_path(path: str) -> str:
     return path
 
 
-def _asked(text: str) -> _Asked:
+def _parse(text: str) -> _Request:
     splits = [(text[: at.start()], text[at.end() :]) for at in _OPTIONS.finditer(text)]
     if not splits or Path(text).exists():
-        return _Asked(Path(text))
+        return _Request(Path(text))
     file, options = next((split for split in splits if Path(split[0]).exists()), splits[0])
     if not file.strip():
         raise UsageError(f"`label` {f'csv:{text}'!r} has no file: expected {EXPECTED}")
-    given = {}
+    choices = {}
     for option in re.split(r",(?=(?:path|label|sep)=)", options):
         name, _, value = option.partition("=")
-        if not value or name in given:
+        if not value or name in choices:
             raise UsageError(
                 f"`label` csv:{text}: expected csv:FILE:path=COLUMN,label=COLUMN,sep=SEPARATOR"
             )
-        given[name] = value
-    separator = given.get("sep")
+        choices[name] = value
+    separator = choices.get("sep")
     if separator is not None:
         separator = {"tab": "\t", "\\t": "\t"}.get(separator, separator)
         if len(separator) != 1:
             raise UsageError(f"`label` csv:{text}: invalid sep: expected one character, or 'tab'")
-    return _Asked(Path(file), given.get("path"), given.get("label"), separator)
+    return _Request(Path(file), choices.get("path"), choices.get("label"), separator)
 
 
-def _text_of(asked: _Asked) -> str:
+def _text_of(request: _Request) -> str:
     try:
-        content = asked.file.read_bytes()
+        content = request.file.read_bytes()
     except FileNotFoundError as error:
-        place = asked.file.absolute()
-        raise asked.failure(f"{place} does not exist: expected {EXPECTED}") from error
+        place = request.file.absolute()
+        raise request.failure(f"{place} does not exist: expected {EXPECTED}") from error
     except IsADirectoryError as error:
-        raise asked.failure(f"it is a folder: expected {EXPECTED}") from error
+        raise request.failure(f"it is a folder: expected {EXPECTED}") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise asked.failure(f"cannot be read ({reason})") from error
+        raise request.failure(f"cannot be read ({reason})") from error
     is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise asked.failure(
+        raise request.failure(
             f"cannot be read ({error}): save it as UTF-8, or as UTF-16 with a byte order mark"
         ) from error
     if "\0" in text:
-        raise asked.failure("cannot be read: it is not a text file, or UTF-16 without a mark")
+        raise request.failure("cannot be read: it is not a text file, or UTF-16 without a mark")
     return text
 
 
-def _records(text: str, separator: str, asked: _Asked) -> Iterator[tuple[int, list[str]]]:
-    """The lines that are not empty, each with its number."""
+def _records(text: str, separator: str, request: _Request) -> Iterator[tuple[int, list[str]]]:
+    """Yield the lines that are not empty, each with its number."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     number = 1
     try:
@@ -178,10 +178,10 @@ def _records(text: str, separator: str, asked: _Asked) -> Iterator[tuple[int, li
                 yield number, [field.strip() for field in row]
             number = reader.line_num + 1
     except csv.Error as error:
-        raise asked.failure(f"line {number} cannot be read ({error})") from error
+        raise request.failure(f"line {number} cannot be read ({error})") from error
 
 
-def _separator(asked: _Asked, text: str) -> str:
+def _separator(request: _Request, text: str) -> str:
     """Return the separator with which all lines have the same number of columns.
 
     If there are several, it is the one with which the first line names the columns, or else the one
@@ -196,7 +196,7 @@ def _separator(asked: _Asked, text: str) -> str:
     for separator in _SEPARATORS:
         rows: list[list[str]] = []
         try:
-            for _, row in _records(sample, separator, asked):
+            for _, row in _records(sample, separator, request):
                 rows.append(row)
         except UsageError:
             if not is_cut:  # the end of the sample may cut a quoted field, which is valid
@@ -204,9 +204,9 @@ def _separator(asked: _Asked, text: str) -> str:
         if rows and len(rows[0]) > 1 and len({len(row) for row in rows}) == 1:
             found[separator] = rows
     if len(found) > 1:
-        given = {name for name in (asked.path, asked.label) if name is not None}
-        names = given or _PATH_NAMES | _LABEL_NAMES
-        named = [s for s, rows in found.items() if sum(_known(n, names) for n in rows[0]) >= 1]
+        named_columns = {name for name in (request.path, request.label) if name is not None}
+        names = named_columns or _PATH_NAMES | _LABEL_NAMES
+        named = [s for s, rows in found.items() if sum(_is_known(n, names) for n in rows[0]) >= 1]
         named = named or [
             separator
             for separator, rows in found.items()
@@ -217,56 +217,56 @@ def _separator(asked: _Asked, text: str) -> str:
         return next(iter(found))
     if found:
         several = " or ".join(repr(_SEPARATORS[separator]) for separator in found)
-        raise asked.failure(
-            f"its separator can be {several}: specify it, as in csv:{asked.file}:sep=;"
+        raise request.failure(
+            f"its separator can be {several}: specify it, as in csv:{request.file}:sep=;"
         )
-    return _separator_of_most(asked, sample)
+    return _separator_of_most(request, sample)
 
 
-def _separator_of_most(asked: _Asked, sample: str) -> str:
-    """The separator of a file whose lines differ in their number of columns.
+def _separator_of_most(request: _Request, sample: str) -> str:
+    """Return the separator of a file whose lines differ in their number of columns.
 
     Raises:
-        UsageError: there is none.
+        UsageError: no separator fits.
     """
     lines = sample.splitlines()
     counts = {s: sum(s in line for line in lines) for s in _SEPARATORS}
     best = max(counts, key=lambda separator: counts[separator])
     if not counts[best]:
-        raise asked.failure(
+        raise request.failure(
             "found no separator: expected lines of path,label (comma, semicolon, tab or |)"
         )
     return best
 
 
-def _lines(records: Sequence[tuple[int, list[str]]], asked: _Asked) -> Iterator[Line]:
+def _lines(records: Sequence[tuple[int, list[str]]], request: _Request) -> Iterator[Line]:
     if not records:
         return
     first_number, first = records[0]
     for number, row in records:
         if len(row) != len(first):
-            raise asked.failure(
+            raise request.failure(
                 f"line {number} has {len(row)} fields, line {first_number} has {len(first)}: quote "
                 "fields that contain the separator"
             )
     used = [i for i in range(len(first)) if any(row[i] for _, row in records)]
-    path, label, has_header = _columns(first, used, asked)
+    path, label, has_header = _columns(first, used, request)
     for number, row in records[1:] if has_header else records:
         if row[path]:
             yield Line(number, row[path], row[label] or None)
 
 
-def _columns(first: list[str], used: list[int], asked: _Asked) -> tuple[int, int, bool]:
-    """Which column is the path, which is the label, and whether the first line names them."""
-    if asked.path is not None and asked.label is not None:
-        return _named(first, asked.path, asked), _named(first, asked.label, asked), True
-    paths = [i for i in used if _known(first[i], _PATH_NAMES)]
-    labels = [i for i in used if _known(first[i], _LABEL_NAMES)]
-    if asked.path is not None:
-        paths = [_named(first, asked.path, asked)]
+def _columns(first: list[str], used: list[int], request: _Request) -> tuple[int, int, bool]:
+    """Return the columns of paths and labels, and whether the first line names the columns."""
+    if request.path is not None and request.label is not None:
+        return _named(first, request.path, request), _named(first, request.label, request), True
+    paths = [i for i in used if _is_known(first[i], _PATH_NAMES)]
+    labels = [i for i in used if _is_known(first[i], _LABEL_NAMES)]
+    if request.path is not None:
+        paths = [_named(first, request.path, request)]
         labels = [i for i in labels if i not in paths]
-    if asked.label is not None:
-        labels = [_named(first, asked.label, asked)]
+    if request.label is not None:
+        labels = [_named(first, request.label, request)]
         paths = [i for i in paths if i not in labels]
     if len(used) == 2 and (paths or labels):
         # One known name determines the other column, unless the line is about an image.
@@ -276,14 +276,14 @@ def _columns(first: list[str], used: list[int], asked: _Asked) -> tuple[int, int
             paths = [i for i in used if i not in labels]
     if len(paths) == 1 and len(labels) == 1 and paths != labels:
         return paths[0], labels[0], True
-    if len(used) == 2 and not (paths and labels) and asked.path is asked.label is None:
+    if len(used) == 2 and not (paths and labels) and request.path is request.label is None:
         return used[0], used[1], False
     if len(used) < 2:
-        raise asked.failure("has one column: expected two, path and label")
-    raise asked.failure(
+        raise request.failure("has one column: expected two, path and label")
+    raise request.failure(
         f"cannot tell which of its columns {', '.join(map(repr, first))} are the path and the "
-        f"label: specify them, as in csv:{asked.file}:path=COLUMN,label=COLUMN; if its first line "
-        "does not name the columns, add a line that does"
+        f"label: specify them, as in csv:{request.file}:path=COLUMN,label=COLUMN; if its first "
+        "line does not name the columns, add a line that does"
     )
 
 
@@ -291,16 +291,16 @@ def _is_file_name(first: list[str], used: list[int], labels: list[int]) -> bool:
     return any("." in first[i] or "/" in first[i] for i in used if i not in labels)
 
 
-def _named(first: list[str], name: str, asked: _Asked) -> int:
+def _named(first: list[str], name: str, request: _Request) -> int:
     found = [i for i, column in enumerate(first) if column == name]
-    found = found or [i for i, column in enumerate(first) if _known(column, {name})]
+    found = found or [i for i, column in enumerate(first) if _is_known(column, {name})]
     if len(found) != 1:
         what = "no column" if not found else "several columns"
-        raise asked.failure(
+        raise request.failure(
             f"it has {what} {name!r}: its first line is {', '.join(map(repr, first))}"
         )
     return found[0]
 
 
-def _known(column: str, names: set[str]) -> bool:
+def _is_known(column: str, names: set[str]) -> bool:
     return column.casefold() in {name.casefold() for name in names}

@@ -1,4 +1,4 @@
-"""Which label rule a run follows: the given one, or the one recorded with its table."""
+"""The label rule of a run: its own, or the one recorded with the table."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Labelling:
     """A label rule.
 
     Attributes:
-        rule: itself.
-        text: the value of `label`, as it is recorded with the table. None if there is neither a
-            given nor a recorded value: then existing rows keep their labels.
+        rule: the rule.
+        text: the value of `label`, as it is recorded with the table. None if neither the run nor
+            the table has one: then existing rows keep their labels.
         was_asked: whether `label` was given for this run.
     """
 
@@ -51,14 +51,14 @@ class Labelling:
             ) from error
 
     def checked(self, paths: Callable[[], Iterable[str]]) -> Labelling:
-        """Make sure that a CSV file of labels and the images match, before any work.
+        """Check before any work that a CSV file of labels and the images match.
 
         Args:
             paths: returns the paths of all images, as in the table.
 
         Raises:
-            UsageError: a line stands for two images; or `label` was given for this run, and no
-                line stands for an image.
+            UsageError: a line matches two images; or `label` was given for this run, and no line
+                matches an image.
         """
         rule = check_label_rule(self.rule, paths, must_match=self.was_asked)
         return Labelling(rule, self.text, self.was_asked)

@@ -25,7 +25,7 @@ class LabelRule(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Parent:
-    """The name of the folder that the image lies in."""
+    """The name of the folder that contains the image."""
 
     def __call__(self, path: str) -> str | None:
         folders = path.rsplit("/", 2)
@@ -39,7 +39,7 @@ class _Parent:
 class _Nothing:
     """No labels."""
 
-    def __call__(self, path: str) -> str | None:  # noqa: ARG002 - the rule's shape
+    def __call__(self, path: str) -> str | None:  # noqa: ARG002 - the signature of a rule
         return None
 
 
@@ -62,9 +62,9 @@ class _Csv:
     extension.
 
     Attributes:
-        file: where it is.
-        lines: by path.
-        exact_only: paths that are a file's complete name: they stand for no other file.
+        file: path of the file.
+        lines: the lines by path.
+        exact_only: paths that are the complete name of a file, and match no other file.
     """
 
     file: Path
@@ -77,7 +77,7 @@ class _Csv:
 
     def checked(self, paths: Iterable[str], *, must_match: bool) -> _Csv:
         found: dict[str, tuple[str, bool]] = {}
-        twice: dict[str, str] = {}  # paths that stand for two files
+        twice: dict[str, str] = {}  # paths that match two files
         exact_only: set[str] = set()
         example = None
         for path in paths:
@@ -100,7 +100,7 @@ class _Csv:
             key, other = next(iter(twice.items()))
             line = self.lines[key]
             raise UsageError(
-                f"`label` csv:{self.file}: line {line.number} ({line.path!r}) stands for two "
+                f"`label` csv:{self.file}: line {line.number} ({line.path!r}) matches two "
                 f"images, {found[key][0]} and {other}: write more of the path there, or choose "
                 "images with `globs` or `exclude`"
             )
@@ -109,12 +109,12 @@ class _Csv:
             raise UsageError(
                 f"`label` csv:{self.file}: no path in it is an image of `source` "
                 f"({count_of(len(self.lines), 'path')}): line {line.number} has {line.path!r}, an "
-                f"image is {example}: give that path, or its end from a slash on"
+                f"image is {example}: give that path, or its last part after a slash"
             )
         return replace(self, exact_only=frozenset(exact_only))
 
     def _find(self, path: str) -> tuple[str, bool] | None:
-        """Return the line's path that stands for an image, and whether it has the extension."""
+        """Return the path in the file that matches an image, and whether it has the extension."""
         tails = list(_tails(normal_path(path)))
         for tail in tails:
             if tail in self.lines:
@@ -166,15 +166,15 @@ def check_label_rule(
     """Check that a CSV file of labels and the images match; other rules need no check.
 
     Args:
-        rule: any.
+        rule: a label rule.
         paths: returns the paths of all images, as in the table.
         must_match: whether a file that names no image is an error.
 
     Returns:
-        The rule to use: it knows which names are complete.
+        The rule to use, with the complete names.
 
     Raises:
-        UsageError: no line stands for an image, or one stands for two.
+        UsageError: no line matches an image, or one matches two.
     """
     return rule.checked(paths(), must_match=must_match) if isinstance(rule, _Csv) else rule
 

@@ -27,9 +27,9 @@ class Source:
     """A set of image files on this machine's file system.
 
     Attributes:
-        given: what the user wrote: a folder, a file, a glob, or a `file:` URI.
-        selection: which files below a folder are taken.
-        table: a folder below the source that is left out: the table, if it lies there.
+        given: the value of `source`: a folder, a file, a glob, or a `file:` URI.
+        selection: which files below a folder are images of the run.
+        table: a folder that is skipped: the table, if it is below the source.
     """
 
     given: str
@@ -40,7 +40,7 @@ class Source:
         """Check that there is something to list.
 
         Raises:
-            SourceError: missing, or a glob without matches.
+            SourceError: the source does not exist, or the glob matches nothing.
         """
         if next(self._found(lambda _: None, PassedOver()), None) is None:
             given = self.given or "''"
@@ -49,7 +49,7 @@ class Source:
     def _why_nothing(self) -> str:
         if has_magic(self.given):
             return "matches no file or folder: check the pattern, or give a folder or an image"
-        if os.path.isfile(self.given.rstrip("/")):  # noqa: PTH113 - which never raises
+        if os.path.isfile(self.given.rstrip("/")):  # noqa: PTH113 - it never raises
             return "is a file, not a folder: remove the slash at the end"
         return "does not exist: give a folder, an image or a glob"
 
@@ -62,7 +62,7 @@ class Source:
 
         Args:
             on_error: called with the error of each folder that could not be listed.
-            passed_over: counts what is not taken.
+            passed_over: counts what is skipped.
         """
         passed_over = passed_over or PassedOver()
         passed_over.expect(self.selection.exclude)
@@ -173,7 +173,7 @@ class Listing:
         """Begin the listing.
 
         Args:
-            given: what the user gave as the source.
+            given: the value of `source`.
             files: lists the images, reports folders that could not be listed, and counts what it
                 skips.
             is_gone: whether the file of a row was in the source and no longer is.
@@ -192,7 +192,7 @@ class Listing:
         """Check that there is an image.
 
         Raises:
-            SourceError: there is none.
+            SourceError: there is no image.
         """
         if self._first is None:
             found = "; ".join([*self.unlisted[:1], *self.passed_over.in_words()])
@@ -209,8 +209,8 @@ class Listing:
             yield file
 
     def _note(self, error: OSError) -> None:
-        told = f"{error.filename}: {error.strerror}"
-        if told in self.unlisted:  # the glob and the walk can both report it
+        line = f"{error.filename}: {error.strerror}"
+        if line in self.unlisted:  # the glob and the walk can both report it
             return
-        self.unlisted.append(told)
+        self.unlisted.append(line)
         _log.warning("cannot list %s: %s", error.filename, error.strerror)

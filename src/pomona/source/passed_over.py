@@ -66,12 +66,14 @@ class PassedOver:
         """Return a line for each count that is not empty, and one for patterns without effect."""
         lines = []
         if self.by_extension:
-            lines.append(f"skipped: {_told(self.by_extension)}")
+            lines.append(f"skipped: {_counts_in_words(self.by_extension)}")
         if named := Counter({_named(pattern): n for pattern, n in self.excluded.items() if n}):
-            lines.append(f"excluded: {_told(named)}")
+            lines.append(f"excluded: {_counts_in_words(named)}")
         if unused := [repr(pattern) for pattern, n in self.excluded.items() if not n]:
-            told = ", ".join(unused[:_SHOWN]) + ", ..." * (len(unused) > _SHOWN)
-            lines.append(f"`exclude` {told} matches nothing; a path there starts below `source`")
+            patterns = ", ".join(unused[:_SHOWN]) + ", ..." * (len(unused) > _SHOWN)
+            lines.append(
+                f"`exclude` {patterns} matches nothing; a path there starts below `source`"
+            )
         return lines
 
 
@@ -79,13 +81,13 @@ def _sorted(counts: Counter[str]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
-def _told(counts: Counter[str]) -> str:
+def _counts_in_words(counts: Counter[str]) -> str:
     kinds = _sorted(counts)
-    told = ", ".join(f"{count:,} {kind}" for kind, count in kinds[:_SHOWN])
+    text = ", ".join(f"{count:,} {kind}" for kind, count in kinds[:_SHOWN])
     if rest := kinds[_SHOWN:]:
         kinds_left = f"{len(rest):,} other kind" + "s" * (len(rest) > 1)
-        told += f", and {sum(count for _, count in rest):,} of {kinds_left}"
-    return told
+        text += f", and {sum(count for _, count in rest):,} of {kinds_left}"
+    return text
 
 
 def _named(pattern: str) -> str:

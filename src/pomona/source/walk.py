@@ -1,4 +1,4 @@
-"""Folders and all that lies below them; what a glob finds there."""
+"""Walks through folders, and expands globs."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ def tree(
     on_error: Callable[[OSError], None],
     excludes: Callable[[str, bool], bool],
 ) -> Iterator[tuple[str, bool]]:
-    """A folder and all below it, in a fixed order; whether each is a folder.
+    """Yield a folder and all paths below it, in a fixed order, and whether each is a folder.
 
-    Links are followed, but never round in a circle.
+    Links are followed, but not in a circle.
 
     Args:
         root: the folder.
-        on_error: is told of each folder that could not be listed.
-        excludes: whether to leave out a path, and all below it if it is a folder.
+        on_error: called with the error of each folder that could not be listed.
+        excludes: returns whether to skip a path, and all below it if it is a folder.
     """
-    # A stack of our own: folders may lie deeper than Python's goes.
+    # An explicit stack: folders may be nested deeper than Python's recursion limit.
     above: list[_Folder] = []
 
     def enter(path: str) -> bool:
@@ -50,7 +50,7 @@ def tree(
                 yield path, False
             elif enter(path):
                 yield path, True
-                break  # what it holds comes before the next name
+                break  # its content comes before the next name
         else:
             above.pop()
 
@@ -61,24 +61,24 @@ def expand(
     excludes: Callable[[str, bool], bool],
     folder: str = "",
 ) -> Iterator[str]:
-    """What a glob finds below a folder, by default the current one.
+    """Yield what a glob matches below a folder, by default the current one.
 
-    A wildcard matches no leading dot. Python's own `**` follows links round in circles; here `**`
-    goes through `tree`, which leaves out what `excludes` says.
+    A wildcard does not match a leading dot. Python's `**` follows links in circles; here `**` uses
+    `tree`, which skips what `excludes` selects.
     """
     parts = pattern.split("/")
     if "**" not in parts:
-        for match in glob.iglob(pattern, root_dir=folder or None):  # noqa: PTH207 - names may be no text
+        for match in glob.iglob(pattern, root_dir=folder or None):  # noqa: PTH207 - names may not be valid text
             yield os.path.join(folder, match)  # noqa: PTH118
         return
     at = parts.index("**")
-    top = "/".join(parts[:at]) or "/" * at  # nothing before it: the root, or the folder itself
+    top = "/".join(parts[:at]) or "/" * at  # if nothing precedes it: the root, or the folder itself
     rest = "/".join(itertools.dropwhile("**".__eq__, parts[at:]))
     for root in expand(top, on_error, excludes, folder) if top else [folder]:
         if not os.path.isdir(root or os.curdir):  # noqa: PTH112
             continue
         if not rest:
-            yield root  # and by that all below it
+            yield root  # and so all paths below it
             continue
         for below, is_folder in tree(root, on_error, excludes):
             if is_folder:
@@ -86,14 +86,14 @@ def expand(
 
 
 def folders_above(path: str) -> Iterator[str]:
-    """The folders that a path or a URI lies in, the nearest first; none ends with a slash."""
+    """Yield the folders above a path or a URI, the nearest first, without a slash at the end."""
     while path:
         path = path.rpartition("/")[0]
         yield path
 
 
 def has_parent_in(path: str, folders: Set[str]) -> bool:
-    """Whether a folder above a path is among these, none of which ends with a slash."""
+    """Return whether a folder above a path is in a set of folders without a slash at the end."""
     return any(above in folders for above in folders_above(path))
 
 
@@ -101,9 +101,9 @@ class _Folder(NamedTuple):
     """A folder that is being walked.
 
     Attributes:
-        path: as it was reached.
-        identity: the same for every path that leads to it.
-        names: what it holds and was not walked so far, in order, and whether each is a folder.
+        path: the path by which the walk reached it.
+        identity: device and inode, the same for every path to it.
+        names: entries that are not walked yet, in order, and whether each is a folder.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""What tells two encoders apart, in the words of their provenance."""
+"""The differences between two encoders, by their provenance."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _DEFAULTS = {"precision": "f32", "runtime": "openvino", "decode": "exact"}  # of
 def differences(first: Mapping[str, str], second: Mapping[str, str]) -> str:
     """Return the parts in which two provenances differ, each with its two values.
 
-    `layer: avg_pool and block_13; precision: f32 and bf16`. If they differ in nothing that a
-    provenance says, the fingerprints are named.
+    For example `layer: avg_pool and block_13; precision: f32 and bf16`. If no part of the
+    provenance differs, the result has the fingerprints.
     """
     found = []
     for part, keys in _PARTS.items():

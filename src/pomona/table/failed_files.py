@@ -1,4 +1,4 @@
-"""Files without a vector: a run names the first few of them, and `inspect --failed` lists all."""
+"""Files without a vector: a run lists the first few, and `inspect --failed` lists all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["NAMED_FAILURES", "FailedFile", "failed_in"]
 
 NAMED_FAILURES = 5
-"""Failed files that a summary names one by one."""
+"""The number of failed files that a summary lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +20,9 @@ class FailedFile:
     """A row without a vector.
 
     Attributes:
-        path: of the file, as the table has it.
-        status: why, in one word.
-        error: why, in one sentence.
+        path: path of the file, as in the table.
+        status: the kind of failure, in one word.
+        error: the reason, in one line.
     """
 
     path: str
@@ -31,7 +31,7 @@ class FailedFile:
 
 
 def failed_in(rows: pa.RecordBatch | pa.Table) -> Iterator[FailedFile]:
-    """The rows without a vector, from the columns `path`, `status` and `error`."""
+    """Yield the rows without a vector, from the columns `path`, `status` and `error`."""
     for number, status in enumerate(rows["status"].to_pylist()):
         if status != "ok":
             error = rows["error"][number].as_py()

@@ -1,7 +1,7 @@
-"""The feature table: what is in it, read without loading it. Writing: `pomona.table.writer`.
+"""Reading a feature table without loading it. Writing: `pomona.table.writer`.
 
 A table is a directory of Parquet part files with one schema, `pomona.schema.FEATURE_SCHEMA`. Rows
-join it by the renaming of a whole file, so a reader sees a part file whole or not at all.
+are added by renaming a complete file into it, so readers never see an incomplete part file.
 `pomona.table.parts` says which files are read.
 """
 
@@ -47,10 +47,10 @@ __all__ = [
 ]
 
 STAGING = "_staging-"
-"""What the name of a folder begins with in which a run writes; it goes when the run ends."""
+"""The prefix of the folder in which a run writes, and which is deleted when the run ends."""
 
 RUNNING = "_running-"
-"""What the name of a writer's mark begins with, on a Hadoop file system, which has no locks."""
+"""The prefix of a writer's lease file on a Hadoop file system, which has no locks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +75,9 @@ class FeatureTable:
         Raises:
             TableError: the path is not valid, or its file system cannot be reached.
         """
-        path = os.path.expanduser(os.fspath(path))  # noqa: PTH111 - a URI is no Path
+        path = os.path.expanduser(os.fspath(path))  # noqa: PTH111 - a URI is not a Path
         if not path or not path.isprintable():
-            raise TableError(f"TABLE {path!r} is no name for a folder: give another one")
+            raise TableError(f"TABLE {path!r} is not a valid folder name: give another one")
         check_spelling(path, "TABLE", TableError)
         if not is_remote(path):
             return cls(Path(local_path(path)))
@@ -90,7 +90,7 @@ class FeatureTable:
 
     @classmethod
     def of(cls, table: FeatureTable | str | os.PathLike[str]) -> FeatureTable:
-        """Return a table that is given as such, or by its path or URI.
+        """Return the table for a table object, a path or a URI.
 
         Raises:
             TableError: the path is not valid, or its file system cannot be reached.
@@ -107,14 +107,14 @@ class FeatureTable:
             return managed(place) is not None or next(stored_parts(place), None) is not None
 
     def parts(self) -> Iterator[Path]:
-        """The part files directly in the folder, which is all that a writer takes for rows."""
+        """Yield the part files directly in the folder. A writer uses only these."""
         if self.folder.is_dir():
             yield from sorted(
                 path for path in self.folder.glob("*.parquet") if is_part_name(path.name)
             )
 
     def stored_parts(self) -> Iterator[Part]:
-        """All part files to read, in partitions and on other file systems too.
+        """Yield all part files to read, including partitions and other file systems.
 
         Raises:
             TableError: another system, such as Delta, manages the folder; or it cannot be read.
@@ -137,7 +137,7 @@ class FeatureTable:
         """Check that the folder is a feature table, or can become one.
 
         Raises:
-            TableError: it cannot, or its part files come from two encoders.
+            TableError: it cannot, or two encoders made its part files.
         """
         self.check_folder()
         if self.exists():
@@ -167,8 +167,8 @@ class FeatureTable:
                 raise TableError(partitioned(self.folder, part.name))
             if strange and self._has_rows():
                 raise TableError(
-                    f"{self.folder} is a feature table that holds {strange!r} also: move that "
-                    "away, since readers take all that is in a table for rows"
+                    f"{self.folder} is a feature table that also contains {strange!r}: move that "
+                    "away, because readers expect only rows in a table"
                 )
             if strange:
                 raise TableError(
@@ -179,8 +179,8 @@ class FeatureTable:
             raise TableError(f"{self.folder} is a file: TABLE must be a new or existing folder")
         elif FeatureTable(self.folder.absolute().parent).is_table():
             raise TableError(
-                f"{self.folder} is in a feature table, whose readers would take it for rows of "
-                "theirs: give another TABLE"
+                f"{self.folder} is in a feature table, whose readers would read it as rows: give "
+                "another TABLE"
             )
         existing = next(p for p in (self.folder, *self.folder.absolute().parents) if p.exists())
         if not existing.is_dir():
@@ -197,9 +197,9 @@ class FeatureTable:
         )
 
     def _strange_names(self) -> Iterator[str]:
-        """Names in the folder that are no feature table's.
+        """Yield names in the folder that do not belong to a feature table.
 
-        Hidden names are allowed: desktops and notebooks leave theirs everywhere.
+        Hidden names are allowed: desktops and notebooks create them everywhere.
         """
         with os.scandir(self.folder) as entries:
             for entry in entries:
@@ -234,11 +234,11 @@ class FeatureTable:
         return found
 
     def check_continuable(self, provenance: Mapping[str, str]) -> None:
-        """Make sure that the rows lose nothing if this version copies or merges part files.
+        """Check that this version can copy and merge the part files without loss.
 
         Raises:
-            TableError: a part has columns of a caller's own, or no footer that says what its rows
-                say.
+            TableError: a part has additional columns, or its footer lacks the provenance of its
+                rows.
         """
         for part in self.parts():
             check_only_known_columns(part, provenance)
@@ -252,13 +252,13 @@ class FeatureTable:
         return builder.build()
 
     def paths_in(self, parts: Iterable[str]) -> Iterator[list[str]]:
-        """The paths of all rows in some part files, by their names; some thousand at a time."""
+        """Yield the paths of all rows in part files with these names, some thousand at a time."""
         for name in parts:
             for rows in rows_of_part(Part.of(self.folder / name), ["path"], INDEX_ROWS):
                 yield rows["path"].to_pylist()
 
     def contents_in(self, parts: Iterable[str]) -> Iterator[Contents]:
-        """The paths of rows and the digests of their contents; some thousand at a time."""
+        """Yield the paths of rows and the digests of their contents, some thousand at a time."""
         for name in parts:
             for rows in rows_of_part(
                 Part.of(self.folder / name), ["path", "content_sha256"], INDEX_ROWS
@@ -266,7 +266,7 @@ class FeatureTable:
                 yield name, rows["path"].to_pylist(), rows["content_sha256"].to_pylist()
 
     def rows_with(self, digests: Mapping[str, Sequence[str]]) -> Iterator[pa.RecordBatch]:
-        """Rows with a vector that this version of Pomona made, by part file and digests."""
+        """Yield rows with a vector that this version of Pomona made, by part file and digests."""
         for name, some in digests.items():
             part, wanted = self.folder / name, pa.array(some, pa.string())
             if not part.exists() or part_provenance(part).get("pomona_version") != __version__:
@@ -298,19 +298,19 @@ class FeatureTable:
 
 
 def partitioned(table: object, part: str) -> str:
-    """What to say to somebody who wants to write into a table with partitions."""
+    """Return the error for writing into a table with partitions."""
     return (
-        f"{table} is partitioned (it holds {part}): Pomona reads such a table and adds no "
-        "rows to it; give another TABLE, and write partitions from there with Spark"
+        f"{table} is partitioned (it contains {part}): Pomona reads such tables, but does not "
+        "write them; give another TABLE, and write partitions from there with Spark"
     )
 
 
 def check_output(file: Path) -> None:
-    """Find out, before anything costs time, whether a file can be written.
+    """Check before the work that a file can be written.
 
     Raises:
-        UsageError: it is a folder or a device, it is in no folder or in one that may not be
-            written, or it would be in a feature table.
+        UsageError: it is a folder or a device, its folder does not exist or is not writable, or it
+            would be in a feature table.
     """
     file = check_output_here(file, UsageError)
     folder = file.absolute().parent
@@ -323,11 +323,13 @@ def check_output(file: Path) -> None:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(f"{file}: no permission to write in {folder}")
     if FeatureTable(folder).is_table():
-        raise UsageError(f"{file} is in a feature table, which holds rows only: write it elsewhere")
+        raise UsageError(
+            f"{file} is in a feature table, which contains only rows: write it elsewhere"
+        )
 
 
 def is_table_file(name: str, *, is_folder: bool) -> bool:
-    """Whether a name is one that a feature table's folder may hold."""
+    """Return whether a name may be in the folder of a feature table."""
     if is_folder:
         return name.startswith((STAGING, "_temporary"))
     return (

@@ -1,7 +1,7 @@
-"""Rows that leave a table, get other labels or are merged: one way for every storage.
+"""Deleting, relabelling and merging rows of a table, the same way on every storage.
 
-The rows that stay are copied to new part files beside the table, which then take the place of the
-old ones (`pomona.table.journal`). A copier writes them: Arrow on this machine, Spark elsewhere.
+The remaining rows are copied to new part files in a staging folder, which then replace the old ones
+(`pomona.table.journal`). A copier writes them: Arrow on this machine, Spark elsewhere.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Copier(Protocol):
         """Divide part files into groups that are copied together."""
 
     def groups_to_merge(self, sizes: dict[str, int]) -> list[list[str]]:
-        """Choose part files that are better merged, by their sizes in bytes."""
+        """Choose part files to merge, by their sizes in bytes."""
 
     def copy(
         self,
@@ -38,16 +38,16 @@ class Copier(Protocol):
         """Copy the rows of part files into a new place.
 
         Args:
-            parts: their names.
+            parts: names of the part files.
             place: where the copies are written.
             without: keys of paths whose rows are left out, as `path_keys` makes them.
             labels: new labels by keys of paths; other rows keep theirs.
 
         Returns:
-            The names of the copies; none if no row is left.
+            The names of the copies; empty if no row is left.
 
         Raises:
-            RunError: rows were lost on the way.
+            RunError: the copies lack rows.
         """
 
 
@@ -60,17 +60,19 @@ class HeldTable:
         Args:
             store: the table's files.
             copier: copies rows of its part files.
-            hold: keeps other writers away.
+            hold: the lock that keeps other writers away.
             staging: the place where the run writes part files before they join the table.
         """
         self._staging = staging
         self._store = store
         self._copier = copier
         self._hold = hold
-        self._successors: dict[str, list[str]] = {}  # of part files that gave way to others
+        self._successors: dict[
+            str, list[str]
+        ] = {}  # part files that replaced others, by the old name
 
     def sizes(self) -> dict[str, int]:
-        """The part files in the table, by name, with their sizes in bytes."""
+        """Return the sizes in bytes of the table's part files, by name."""
         return {name: entry.size for name, entry in part_entries(self._store).items()}
 
     def new_place(self) -> str:
@@ -80,12 +82,12 @@ class HeldTable:
         return place
 
     def add(self, names: Iterable[str], place: str) -> None:
-        """Move whole part files into the table: from here on their rows count."""
+        """Move complete part files into the table; from then on, their rows count."""
         self._hold.check()
         self._store.move(names, place, "")
 
     def now(self, parts: Iterable[str]) -> list[str]:
-        """The part files that have now what some had when the index was made."""
+        """Return the current part files with the rows of part files of the index."""
         now: set[str] = set()
         for part in parts:
             successors = self._successors.get(part)
@@ -119,14 +121,14 @@ class HeldTable:
     def compact(self) -> None:
         """Merge part files if there are many small ones.
 
-        Between the removal of the small ones and the move of the merged one, milliseconds on a
-        disk, a reader misses their rows. It never sees them twice.
+        A reader does not see the rows between the deletion of the small files and the move of the
+        merged one, which takes milliseconds on a disk. It never sees them twice.
         """
         for group in self._copier.groups_to_merge(self.sizes()):
             self._rewrite(group)
 
     def swap(self, old: list[str], new: list[str], place: str) -> None:
-        """Let part files in a place take the place of others in the table."""
+        """Replace part files of the table with those in a place."""
         self._hold.check()
         Swap(old, new).do(self._store, place)
         self._successors.update(dict.fromkeys((name for name in old if name not in new), new))
@@ -137,7 +139,7 @@ class HeldTable:
         without: Collection[bytes] = (),
         labels: Mapping[bytes, str | None] | None = None,
     ) -> None:
-        """Let copies take the place of part files; the rest is as for `Copier.copy`."""
+        """Replace part files with copies; the other arguments are those of `Copier.copy`."""
         place = self.new_place()
         copies = self._copier.copy(parts, place, without=without, labels=labels)
         self.swap(parts, copies, place)

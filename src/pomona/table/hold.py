@@ -1,6 +1,6 @@
-"""Holding a table for one writer: what earlier writers left is completed, nothing stays behind.
+"""Holding a table for one writer, after completing what killed writers left.
 
-A lock of the kernel holds a folder of this machine. A lease holds one on a storage without locks
+A kernel lock holds a folder of this machine. A lease holds a folder on a storage without locks
 (`pomona.spark.storage.hadoop.lease`).
 """
 
@@ -24,10 +24,10 @@ __all__ = ["FolderLock", "Hold", "held"]
 
 
 class Hold(Protocol):
-    """What keeps other writers away from a table."""
+    """A lock that keeps other writers away from a table."""
 
     def check(self) -> None:
-        """Check that it still does, before files change their place.
+        """Check before files are moved that the lock still holds.
 
         Raises:
             RunError: another run may be writing.
@@ -41,10 +41,10 @@ def held(
     """Hold a table for one writer.
 
     Args:
-        store: its files.
-        lock: keeps other writers away while it is entered.
-        check: raises if the table may not be written. It is called after what a killed writer left
-            was completed.
+        store: the files of the table.
+        lock: a context that keeps other writers away.
+        check: raises if the table may not be written. It is called after completing the work of a
+            killed writer.
 
     Yields:
         The lock, and a new place in the table where part files are written before they join it.
@@ -58,9 +58,9 @@ def held(
         try:
             yield hold, staging
         finally:
-            if _still_holds(hold):  # else the folders may be those of another run
-                recover(store, hold.check)  # if this fails, the next writer does it
-                # And what orphans of a killed run have written since this one began.
+            if _still_holds(hold):  # otherwise the folders may belong to another run
+                recover(store, hold.check)  # if this fails, the next writer recovers
+                # Also delete what processes of a killed run have written since this run began.
                 _remove_leftovers(store, hold)
 
 
@@ -74,17 +74,17 @@ def _still_holds(hold: Hold) -> bool:
 
 def _remove_leftovers(store: Store, hold: Hold) -> None:
     for name, entry in store.entries().items():
-        # Ours, and Spark's.
+        # Pomona's, and Spark's.
         if entry.is_folder and (name.startswith(STAGING) or name == "_temporary"):
             hold.check()
             store.remove_place(name)
 
 
 class FolderLock:
-    """The kernel's lock on a folder of this machine, which is created if need be.
+    """The kernel's lock on a folder of this machine, which is created if necessary.
 
-    The lock ends with the process that holds it, also if that is killed, and leaves no file.
-    Folders that this object created are removed again if nothing was written into them.
+    The lock ends with its process, even if that is killed, and leaves no file. Folders that this
+    object created are deleted if nothing was written into them.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -106,9 +106,9 @@ class FolderLock:
                 descriptor = os.open(folder, os.O_RDONLY)
             except OSError as error:
                 _remove_empty(self._made)
-                raise TableError(f"cannot make {folder}: {error.strerror or error}") from error
+                raise TableError(f"cannot create {folder}: {error.strerror or error}") from error
             self._lock(descriptor)
-            # A run that wrote nothing removes the folder that it made: the lock may be on that one.
+            # A run that wrote nothing deletes its new folder: the lock may be on a deleted folder.
             if folder.is_dir() and os.path.samestat(os.fstat(descriptor), folder.stat()):
                 self._descriptor = descriptor
                 return self
@@ -117,7 +117,7 @@ class FolderLock:
     def __exit__(
         self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
     ) -> None:
-        """Remove folders that are empty, and unlock."""
+        """Delete empty folders, and unlock."""
         _remove_empty(self._made)
         os.close(self._descriptor)
 
@@ -137,13 +137,13 @@ class FolderLock:
             os.close(descriptor)
             _remove_empty(self._made)
             raise TableError(
-                f"cannot lock {self._folder} ({error.strerror or error}): its file system has no "
-                "locks, or is out of them; give a TABLE on another one"
+                f"cannot lock {self._folder} ({error.strerror or error}): its file system does not "
+                "support locks, or has no more; give a TABLE on another one"
             ) from error
 
 
 def _remove_empty(folders: Iterable[Path]) -> None:
-    """Remove folders, each below the next, up to the first that holds something."""
+    """Delete nested folders from the innermost on, up to the first that is not empty."""
     with suppress(OSError):
         for folder in filter(Path.exists, folders):
             folder.rmdir()

@@ -1,8 +1,8 @@
-"""What is written down in a table's staging folder before files change their place.
+"""The journal in a table's staging folder, which is written before files are moved.
 
-A move of one file is one step. A merge of part files, or putting a whole table away, takes several.
-So the names are written down first. Whoever comes after a run that was killed can tell how far it
-was, and completes it.
+Moving one file is one step. Merging part files, or putting a whole table away, takes several steps.
+So the names are recorded first. The run after a killed one reads how far that was, and completes
+its work.
 """
 
 from __future__ import annotations
@@ -20,35 +20,37 @@ __all__ = ["PutAway", "Swap", "recover"]
 
 _SWAP = "swap.json"
 _PUT_AWAY = "put-away.json"
-_REPLACED = "replaced"  # where the rows wait that the run replaces
+_REPLACED = "replaced"  # the folder for the rows that the run replaces
 
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """Part files that give way to others, which have all of their rows that stay.
+    """The replacement of part files by others, which contain the remaining rows.
 
     Attributes:
-        old: their names, in the table.
-        new: the names of the others, in a place of their own until they are moved to the table. A
-            part file may give way to one of the same name.
+        old: names of the old part files, in the table.
+        new: names of the new ones, in a separate place until they are moved to the table. A new
+            part file may have the name of an old one.
     """
 
     old: list[str]
     new: list[str]
 
     def do(self, store: Store, place: str) -> None:
-        """Carry it out, and write it down before if it takes more than one step.
+        """Carry out the replacement. If it takes more than one step, record it first.
 
         Raises:
-            RunError: a new part file is not in its place. Nothing was changed.
+            RunError: a new part file is missing. Nothing was changed.
         """
         there = store.entries(place)
         if missing := [name for name in self.new if name not in there]:
             raise RunError(
-                f"{store}/{place}/{missing[0]} went away before it could join the table: is "
-                "another run writing it? Run it again"
+                f"{store}/{place}/{missing[0]} disappeared before it was moved into the table: "
+                "is another run writing it? Run it again"
             )
-        store.sync(f"{place}/{name}" for name in self.new)  # the old ones go before they move
+        store.sync(
+            f"{place}/{name}" for name in self.new
+        )  # the old ones are deleted before these are moved
         steps = len({*self.old} - {*self.new}) + len(self.new)
         is_written_down = steps > 1 or not store.moves_whole
         if is_written_down:
@@ -58,35 +60,35 @@ class Swap:
             store.delete([f"{place}/{_SWAP}"])
 
     def finish(self, store: Store, place: str) -> None:
-        """Carry out what is written down, from wherever it was cut off."""
+        """Complete a recorded replacement after an interruption."""
         there = store.entries(place)
         self._carry_out(store, place, [name for name in self.new if name in there])
         store.delete([f"{place}/{_SWAP}"])
 
     def _carry_out(self, store: Store, place: str, left: list[str]) -> None:
-        """Delete the old part files, and move the new ones that are left in their place."""
-        if left == self.new:  # else the first was moved already, and the old ones had gone before
+        """Delete the old part files, and move the remaining new ones into the table."""
+        if left == self.new:  # otherwise one was moved already, after the old ones were deleted
             store.delete(name for name in self.old if name not in self.new)
         store.move(left, place, "")
 
 
 @dataclass(frozen=True, slots=True)
 class PutAway:
-    """A table's files, put away for the rows of a run that replaces them all.
+    """The files of a table, put away while a run replaces all of them.
 
-    The store must move whole files. Others delete the old rows, which saves a copy of them.
-    They are all away before that run writes anything. So a part file in the table that is none of
-    them says that the new rows have come. Until then, the old ones are given back.
+    The store must move files atomically. Other stores delete the old rows, which saves a copy. All
+    files are away before the run writes anything. So any other part file in the table shows that
+    the new rows have arrived. Until then, a recovery moves the old files back.
 
     Attributes:
-        names: of the files.
+        names: names of the files.
     """
 
     names: list[str]
 
     @classmethod
     def do(cls, store: Store, staging: str) -> None:
-        """Write the names down, and move the files."""
+        """Record the names, and move the files."""
         found = (entry.name for entry in store.entries().values() if not entry.is_folder)
         names = sorted(name for name in found if is_table_file(name, is_folder=False))
         store.make_place(f"{staging}/{_REPLACED}")
@@ -94,7 +96,7 @@ class PutAway:
         store.move(names, "", f"{staging}/{_REPLACED}")
 
     def give_back(self, store: Store, staging: str) -> None:
-        """Move the files back, unless others have come in their place."""
+        """Move the files back, unless new part files are in the table."""
         away = store.entries(f"{staging}/{_REPLACED}")
         if all(name in self.names for name in filter(is_part_name, store.entries())):
             back = (name for name in self.names if name in away)
@@ -103,14 +105,14 @@ class PutAway:
 
 
 def recover(store: Store, check: Callable[[], None] = lambda: None) -> None:
-    """Complete what a writer had begun and left, or give back what it had put away.
+    """Complete or undo the work of a killed writer.
 
     Args:
         store: the table's files, held by this run.
-        check: raises if they are no longer held; called before each change.
+        check: raises if this run no longer holds them; called before each change.
 
     Raises:
-        TableError: what is written down is nothing that a writer writes.
+        TableError: no writer writes such a journal.
     """
     for staging, entry in store.entries().items():
         if not (entry.is_folder and staging.startswith(STAGING)):
@@ -129,20 +131,20 @@ def recover(store: Store, check: Callable[[], None] = lambda: None) -> None:
 
 
 def _names_in(store: Store, file: str, keys: tuple[str, ...]) -> dict[str, list[str]] | None:
-    """Read names of a table's files that were written down as JSON.
+    """Read names of a table's files from a JSON file.
 
-    A table may come from anywhere: a name that leads out of it is never followed.
+    A table may come from an untrusted source: names that lead out of it are refused.
 
     Args:
-        store: has the file.
-        file: its name.
-        keys: what the names are of.
+        store: the files of the table.
+        file: name of the JSON file.
+        keys: the keys of the lists of names.
 
     Returns:
-        None if the file was cut off while it was written: nothing was moved then.
+        The names by key; None if the file is incomplete, because then nothing was moved.
 
     Raises:
-        TableError: it is something else.
+        TableError: the file has other content.
     """
     try:
         found = json.loads(store.read(file).decode(errors="replace"))
@@ -157,9 +159,9 @@ def _names_in(store: Store, file: str, keys: tuple[str, ...]) -> dict[str, list[
         and all(_is_file_of_table(name) for names in found.values() for name in names)
     ):
         raise TableError(
-            f"{store}/{file} does not say which of the table's files are to be moved, as a run "
-            "does that was cut off: see where the table comes from, and remove that file, or give "
-            "another TABLE"
+            f"{store}/{file} does not say which of the table's files to move, as the file of "
+            "an interrupted run does: check where the table comes from, and delete that file, or "
+            "give another TABLE"
         )
     return found
 

@@ -1,7 +1,7 @@
-"""The label rule of a table, written down beside its part files, so that later runs follow it.
+"""The label rule of a table, stored next to its part files, so that later runs follow it.
 
-The file is hidden: readers of Parquet folders pass over it. It exists if a rule other than the
-default was asked for.
+The file is hidden, so readers of Parquet folders skip it. It exists if a run was given a rule other
+than the default.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _DEFAULT = "parent"
 
 
 def read_label_rule(store: Store) -> str | None:
-    """Return the rule that was written down with a table, if any.
+    """Return the rule that is stored with a table; None if there is none.
 
     Raises:
         UsageError: the file is damaged.
@@ -38,15 +38,15 @@ def read_label_rule(store: Store) -> str | None:
 
 
 def keep_label_rule(store: Store, rule: str) -> None:
-    """Write a rule down with a table."""
+    """Store a rule with a table."""
     if needs_writing(rule, read_label_rule(store)):
         store.write(_LABEL_RULE, json.dumps({"label": rule}).encode())
 
 
 def needs_writing(rule: str, recorded: str | None) -> bool:
-    """Whether a rule that a run was given must be written down."""
+    """Return whether the rule of a run must be stored."""
     return rule != (recorded or _DEFAULT)
 
 
 def _damaged(file: object) -> str:
-    return f"{file} does not say how the table is labelled: say so with `label`"
+    return f"{file} does not contain a label rule: give one as `label`"

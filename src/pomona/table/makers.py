@@ -1,4 +1,4 @@
-"""What made the rows of a table: one encoder and one way of decoding, for all of them."""
+"""Checks that one encoder and one way of decoding made all rows of a table."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["check_same_maker", "one_provenance"]
 def one_provenance(
     table: object, parts: Iterable[tuple[str, Mapping[str, str]]]
 ) -> dict[str, str] | None:
-    """Return what made the rows of part files, which must agree on it; None without part files.
+    """Return the common provenance of part files; None without part files.
 
     Args:
-        table: its name, for errors.
+        table: name of the table, for errors.
         parts: names of part files, each with its provenance.
 
     Raises:
-        TableError: a part says nothing of its maker, or two say different things.
+        TableError: a part has no provenance, or two parts have different ones.
     """
     first: Mapping[str, str] | None = None
     for name, found in parts:
@@ -34,33 +34,33 @@ def one_provenance(
             raise TableError(
                 f"{table} mixes rows of two encoders, or of two ways of decoding: "
                 f"{_named(first)} and {_named(found)} in {name}, which differ in "
-                f"{differences(first, found)}; give each encoder a table of its own"
+                f"{differences(first, found)}; use one table for each encoder"
             )
     return None if first is None else dict(first)
 
 
-def check_same_maker(table: object, found: Mapping[str, str], wanted: Mapping[str, str]) -> None:
-    """Make sure that rows made in this way may join a table.
+def check_same_maker(table: object, found: Mapping[str, str], new: Mapping[str, str]) -> None:
+    """Check that rows may be added to a table.
 
     Args:
-        table: its name, for errors.
-        found: the table's provenance.
-        wanted: that of the rows to come.
+        table: name of the table, for errors.
+        found: provenance of the table.
+        new: provenance of the new rows.
 
     Raises:
         TableError: another encoder, or another way of decoding, made the table.
     """
-    if found["fingerprint"] != wanted["fingerprint"]:
+    if found["fingerprint"] != new["fingerprint"]:
         raise TableError(
             f"{table} was made by another encoder: it has {_named(found)}, this run has "
-            f"{_named(wanted)}, and they differ in {differences(found, wanted)}; give another "
+            f"{_named(new)}, and they differ in {differences(found, new)}; give another "
             "TABLE, or `overwrite` to replace it"
         )
-    (_, before), (_, now) = _maker(found), _maker(wanted)
+    (_, before), (_, now) = _maker(found), _maker(new)
     if before != now:
         raise TableError(
             f"{table} was made with `decode` {before}, this run has `decode` {now}, and their "
-            "features differ slightly; give the same, another TABLE, or `overwrite` to replace it"
+            "features differ slightly; use the same, another TABLE, or `overwrite` to replace it"
         )
 
 
@@ -77,5 +77,5 @@ def _named(provenance: Mapping[str, str]) -> str:
 
 
 def _maker(provenance: Mapping[str, str]) -> tuple[str, str]:
-    """What rows of one table must share: the encoder, and the way of decoding."""
+    """Return what the rows of one table share: the encoder, and the way of decoding."""
     return provenance["fingerprint"], provenance.get("decode", "exact")

@@ -1,7 +1,7 @@
 """Folders of Parquet files that belong to another system, whose log says which files count.
 
-A reader of plain Parquet would take deleted and replaced rows of such a table for rows, and files
-written beside its log are no rows of it.
+A reader of plain Parquet would also read deleted and replaced rows of such a table. Files that its
+log does not name are not part of it.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class _Kind:
     """A system that manages folders of Parquet files.
 
     Attributes:
-        name: with its article.
-        marker: a file or folder that each of its tables has; of the last part, a pattern.
-        reader: how Spark reads it.
+        name: the kind of table, with its article.
+        marker: a file or folder in each of its tables; the last part is a pattern.
+        reader: the call by which Spark reads it.
     """
 
     name: str
@@ -42,7 +42,7 @@ KINDS = (DELTA, SINK, _HUDI, _ICEBERG)
 
 @dataclass(frozen=True, slots=True)
 class Managed:
-    """What manages a folder.
+    """The system that manages a folder.
 
     Attributes:
         kind: the system.
@@ -53,7 +53,7 @@ class Managed:
     root: str
 
     def is_whole(self, folder: object) -> bool:
-        """Whether the folder is the whole table, not a part of it."""
+        """Return whether the folder is the whole table, not a part of it."""
         return self.root == str(folder)
 
     def _seen_from(self, folder: object) -> str:
@@ -63,11 +63,11 @@ class Managed:
 
 
 def managed(folder: Folder) -> Managed | None:
-    """The system that a folder of Parquet files belongs to; None for plain folders.
+    """Return the system that a folder of Parquet files belongs to; None for plain folders.
 
     Raises:
-        OSError: the folder cannot be looked at. One above it that cannot is passed over, since
-            keys of an object store may be for a part of it only.
+        OSError: the folder cannot be read. Unreadable folders above it are skipped, because
+            credentials of an object store may be for a part of it only.
     """
     at: Folder | None = folder
     while at is not None:
@@ -82,27 +82,27 @@ def managed(folder: Folder) -> Managed | None:
 
 
 def refuse_to_read(found: Managed, folder: object) -> TableError:
-    """What to say to somebody who wants to read a managed table."""
+    """Return the error for reading a managed table."""
     seen = found._seen_from(folder)
     if found.kind is SINK:
         return TableError(f"{seen}, whose log says which files count: give {found.root} as TABLE")
     return TableError(
-        f"{seen}, and Pomona reads plain Parquet: in Spark give {found.kind.reader} to "
+        f"{seen}, but Pomona reads plain Parquet: in Spark give {found.kind.reader} to "
         "pomona.spark.read_features, or write it to another folder with .write.parquet(...)"
     )
 
 
 def refuse_to_write(found: Managed, folder: object) -> TableError:
-    """What to say to somebody who wants to write into a managed table."""
+    """Return the error for writing into a managed table."""
     seen = found._seen_from(folder)
     if found.kind is SINK:
         return TableError(
-            f"{seen}: its readers take only files that the query wrote, so rows from here would "
-            "be missing for them; give another TABLE, or use pomona.featurize in the query"
+            f"{seen}: its readers read only files that the query wrote, so they would not see "
+            "rows from here; give another TABLE, or use pomona.featurize in the query"
         )
     return TableError(
-        f"{seen}: its readers take only files that its log names, so rows from here would be "
-        "missing for them; give another TABLE, and append from there with Spark"
+        f"{seen}: its readers read only files that its log names, so they would not see rows "
+        "from here; give another TABLE, and append from there with Spark"
     )
 
 

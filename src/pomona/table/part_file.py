@@ -1,4 +1,4 @@
-"""The part files of a feature table: written whole, copied without some rows, merged."""
+"""Writing, copying and merging part files of a feature table."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ __all__ = [
 ROW_GROUP_ROWS = 2048  # of 1280 float32: 10 MB held in memory by each writer
 
 MERGED_BYTES = 128 * 2**20
-"""What merged part files have: between the 64 and 256 MB that readers like."""
+"""The size of merged part files: readers work best with 64 to 256 MB."""
 
 _SMALL_BYTES = 48 * 2**20
-_SMALL_PARTS = 8  # so many are left alone: a copy of them all would be made for each new one
+_SMALL_PARTS = 8  # up to this many are not merged: otherwise each new one would cause a copy of all
 
 
 class PartWriter:
-    """Writes one part file, row group by row group; not to be seen before its parent renames it."""
+    """Writes one part file by row groups; readers see it only when the parent renames it."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.path = path
@@ -43,9 +43,9 @@ class PartWriter:
         self._schema = schema
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_rows = 0
-        # Dictionaries suit the words; vectors have none worth finding (measured: no smaller).
+        # Dictionaries suit strings. They do not make vectors smaller (measured).
         words = ["label", "status", "error", "format"]
-        # PyArrow takes a relative path such as `run:2/part` for a URI.
+        # PyArrow reads a relative path such as `run:2/part` as a URI.
         self._parquet = pq.ParquetWriter(
             path.absolute(),
             schema,
@@ -63,7 +63,7 @@ class PartWriter:
             self._flush()
 
     def close(self) -> None:
-        """Write what waits and the footer: from here on the file is whole."""
+        """Write the remaining rows and the footer, which completes the file."""
         self._flush()
         self._parquet.close()
 
@@ -88,13 +88,13 @@ def copy_rows(
     """Write the rows of some part files of one provenance into a new one.
 
     Args:
-        parts: what to read, row group by row group.
-        target: what to write.
-        without: keys of paths whose rows are left out, as `path_keys` makes them.
-        labels: new labels by keys of paths, as `keys_of` makes them; other rows keep theirs.
+        parts: the files to read, by row groups.
+        target: the file to write.
+        without: keys of paths whose rows are omitted, as `path_keys` returns them.
+        labels: new labels by keys of paths, as `keys_of` returns them; other rows keep theirs.
 
     Returns:
-        The number of rows written. Where it is 0, there is no file.
+        The number of rows written. If it is 0, there is no file.
     """
     doomed = np.array(list(without), KEY_TYPE)
     writer: PartWriter | None = None
@@ -126,10 +126,10 @@ def _relabelled(batch: pa.RecordBatch, labels: Mapping[bytes, str | None]) -> pa
 
 
 def damaged(part: object, reason: object) -> str:
-    """What to say of a part file that cannot be read."""
+    """Return the message about a part file that cannot be read."""
     return (
-        f"{part} is not a readable Parquet file ({reason}): remove it, and the next run does its "
-        "images again"
+        f"{part} is not a readable Parquet file ({reason}): delete it, and the next run computes "
+        "its images again"
     )
 
 
@@ -147,7 +147,7 @@ def _batches(file: pq.ParquetFile, part: Path) -> Iterator[pa.RecordBatch]:
 
 
 def groups_to_merge(sizes: dict[str, int]) -> list[list[str]]:
-    """Choose part files that are better merged: many small ones, in groups of about 128 MB.
+    """Choose part files to merge: many small ones, in groups of about 128 MB.
 
     Args:
         sizes: bytes of part files of one provenance, in the order in which to merge them.

@@ -17,7 +17,7 @@ __all__ = ["opened_part", "rows_of_part"]
 
 
 def rows_of_part(part: Part, columns: list[str], at_once: int) -> Iterator[pa.Table]:
-    """The rows of a part file, some at once, in the table's schema whichever engine wrote them."""
+    """Yield the rows of a part file in chunks, in the table's schema, for either engine's files."""
     schema = pa.schema([FEATURE_SCHEMA.field(name) for name in columns])
     with opened_part(part, columns) as file:
         stored = [name for name in columns if name in file.schema_arrow.names]
@@ -32,24 +32,24 @@ def rows_of_part(part: Part, columns: list[str], at_once: int) -> Iterator[pa.Ta
             if "path" in columns and rows["path"].null_count:
                 raise TableError(
                     f"{part} has a row without a path: write the table again with a path in each "
-                    "row, such as coalesce(path, concat('sha256:', content_sha256)) in Spark"
+                    "row, for example coalesce(path, concat('sha256:', content_sha256)) in Spark"
                 )
             yield rows
 
 
 @contextmanager
 def opened_part(part: Part, columns: Iterable[str]) -> Iterator[pq.ParquetFile]:
-    """A part file to read columns of; what Arrow raises on the way becomes a `TableError`."""
+    """Open a part file for reading columns; convert Arrow's errors to `TableError`."""
     try:
         with part.parquet() as file:
             found = [*file.schema_arrow.names, *part.values]
             if missing := [name for name in columns if name not in found]:
                 raise TableError(
-                    f"{part} is no part of a feature table: it has no column {missing[0]!r}, but "
+                    f"{part} is not part of a feature table: it has no column {missing[0]!r}, but "
                     f"{', '.join(found)}; give a TABLE that pomona wrote, with all its columns"
                 )
             yield file
     except FileNotFoundError as error:
-        raise TableError(f"{part} went away: is a run writing the table? Try again") from error
+        raise TableError(f"{part} disappeared: is a run writing the table? Try again") from error
     except (OSError, pa.ArrowException) as error:
         raise TableError(damaged(part, error)) from error

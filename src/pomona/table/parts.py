@@ -1,8 +1,8 @@
-"""Which Parquet files are a table's rows: in the folder, in its partitions, or named by a log.
+"""The Parquet files with a table's rows: in the folder, in its partitions, or named by a log.
 
-features/part-0.parquet                 what Pomona writes
-features/label=apple/part-0.parquet     what Spark's partitionBy("label") writes (Hive's layout)
-features/_spark_metadata/7              what a streaming query writes: a log names the files
+features/part-0.parquet                 written by Pomona
+features/label=apple/part-0.parquet     written by Spark's partitionBy("label") (Hive's layout)
+features/_spark_metadata/7              written by a streaming query: a log of the files
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Part", "is_part_name", "is_partition", "partition_values", "stored_parts"]
 
-_NULL = "__HIVE_DEFAULT_PARTITION__"  # Spark writes nulls and empty strings so
+_NULL = "__HIVE_DEFAULT_PARTITION__"  # Spark's name for nulls and empty strings
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,10 @@ class Part:
 
     Attributes:
         folder: the folder that contains it.
-        name: its path from the table's folder on.
-        size: bytes.
+        name: its path relative to the table's folder.
+        size: size in bytes.
         modified: in seconds since 1970.
-        values: of the columns that its folders' names hold, as strings.
+        values: values of partition columns, as strings.
     """
 
     folder: Folder
@@ -51,7 +51,7 @@ class Part:
         return f"{self.folder}/{self.name.rpartition('/')[2]}"
 
     def opened(self) -> Path | pa.NativeFile:
-        """As PyArrow's readers take it.
+        """Return the file in a form that PyArrow's readers accept.
 
         Raises:
             OSError: it cannot be opened.
@@ -59,13 +59,13 @@ class Part:
         return self.folder.opened(self.name.rpartition("/")[2])
 
     def parquet(self, *, read_dictionary: list[str] | None = None) -> pq.ParquetFile:
-        """Open it to read rows. A local footer is parsed once for as long as the file is the same.
+        """Open the file to read rows. The footer of an unchanged local file is parsed only once.
 
         Args:
             read_dictionary: columns to read as dictionaries.
 
         Raises:
-            OSError, pa.ArrowException: it cannot be opened, or is no Parquet file.
+            OSError, pa.ArrowException: it cannot be opened, or is not a Parquet file.
         """
         source = self.opened()
         if not isinstance(source, Path):
@@ -80,7 +80,7 @@ class Part:
 
     @classmethod
     def of(cls, file: Path) -> Part:
-        """A part file of this machine."""
+        """Return a part file on this machine."""
         return cls(LocalFolder(file.parent), file.name)
 
 
@@ -95,26 +95,26 @@ def _footer(file: Path, _: tuple[int, ...]) -> pq.FileMetaData:
 
 
 def is_part_name(name: str) -> bool:
-    """Whether a file of this name is a part file. Names with `_` or `.` in front are none."""
+    """Return whether a name is that of a part file: it does not begin with `_` or `.`."""
     return name.endswith(".parquet") and not name.startswith((".", "_"))
 
 
 def is_partition(name: str) -> bool:
-    """Whether a folder of this name is a partition: `label=apple`; as in Spark, also `_key=1`."""
+    """Return whether a name is that of a partition: `label=apple`; as in Spark, also `_key=1`."""
     return "=" in name[1:] and not name.startswith(".")
 
 
 def partition_values(names: list[str]) -> dict[str, str | None]:
-    """The columns that the names of partitions hold: `label=a%2Fb` -> `{"label": "a/b"}`."""
+    """Return the values in the names of partitions: `label=a%2Fb` -> `{"label": "a/b"}`."""
     pairs = (name.split("=", 1) for name in names)
     return {unquote(key): None if value == _NULL else unquote(value) for key, value in pairs}
 
 
 def stored_parts(folder: Folder) -> Iterator[Part]:
-    """The part files whose rows are a table's, in the order of their names.
+    """Yield the part files of a table, in the order of their names.
 
     Raises:
-        TableError: another system manages the folder; or it holds part files beside partitions.
+        TableError: another system manages the folder; or it has part files and partitions.
         OSError: the folder cannot be read.
     """
     found = managed(folder)
@@ -137,14 +137,14 @@ def _below(folder: Folder, partitions: list[str], prefix: str) -> Iterator[Part]
         for part in _below(folder.child(name), [*partitions, name], f"{prefix}{name}/"):
             if parts:
                 raise TableError(
-                    f"{folder} holds part files and partitions, {parts[0].name} and {part.name}: "
+                    f"{folder} has part files and partitions, {parts[0].name} and {part.name}: "
                     "rows may be in it twice; move one of the two kinds to another folder"
                 )
             yield part
 
 
 def _partitions_above(folder: Folder) -> list[str]:
-    """The names of the partitions that a folder is in, its own name last."""
+    """Return the names of the partitions that contain a folder, its own name last."""
     names: list[str] = []
     at: Folder | None = folder
     while at is not None and is_partition(name := str(at).rpartition("/")[2]):
@@ -154,15 +154,15 @@ def _partitions_above(folder: Folder) -> list[str]:
 
 
 def _in_log(folder: Folder) -> Iterator[Part]:
-    """The files that the log of a streaming query's sink names.
+    """Yield the files in the log of a streaming query's sink.
 
-    The log has a file for each batch, named by its number: `v1`, then one JSON object a line. Every
-    tenth is called `N.compact` and repeats what came before (Spark's `FileStreamSinkLog`).
+    The log has a file for each batch, named by its number: `v1`, then one JSON object per line.
+    Every tenth file is called `N.compact` and repeats the earlier ones (`FileStreamSinkLog`).
     """
     log = folder.child(SINK.marker)
     batches = dict(sorted(_batches(log.entries())))
     start = max((n for n, name in batches.items() if name.endswith(".compact")), default=-1)
-    named: dict[str, list[str]] = {}  # file: the partitions that it is in
+    named: dict[str, list[str]] = {}  # file -> the partitions that contain it
     for name in (name for n, name in batches.items() if n >= start):
         for file, partitions, is_there in _logged(log, name):
             if is_there:
@@ -180,10 +180,10 @@ def _batches(entries: Iterator[Entry]) -> Iterator[tuple[int, str]]:
 
 
 def _logged(log: Folder, name: str) -> Iterator[tuple[str, list[str], bool]]:
-    """Files that a batch of the log names, their partitions, and whether they are there now.
+    """Yield the files of a batch of the log, their partitions, and whether the batch adds them.
 
-    Paths in the log are absolute. What counts is their end, so a table that was moved, or is seen
-    through another mount, can be read as well.
+    Paths in the log are absolute. Only their end is used, so that a table can be read after it was
+    moved, or through another mount.
     """
     try:
         version, *lines = log.read(name).decode().splitlines()
@@ -198,7 +198,7 @@ def _logged(log: Folder, name: str) -> Iterator[tuple[str, list[str], bool]]:
             yield "/".join([*partitions, file]), partitions, entry.get("action", "add") == "add"
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TableError(
-            f"{log}/{name} is not as Spark writes it ({error}): read the table with Spark"
+            f"{log}/{name} is not a log file of Spark ({error}): read the table with Spark"
         ) from error
 
 

@@ -1,7 +1,7 @@
-"""Which encoders made the rows of a part file: by its column `encoder`, else by its footer.
+"""The encoders that made the rows of a part file: by its column `encoder`, else by its footer.
 
 Spark writes the metadata of one side for all rows of a union or an append, so a footer of Spark
-may describe some of the rows only. `featurize` therefore writes the provenance into each row too.
+may describe only some of the rows. `featurize` therefore writes the provenance into each row too.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pomona.table.parts import Part
 
 __all__ = ["check_only_known_columns", "part_provenance", "row_makers"]
 
-_ROWS = 65536  # at once: each is a number that stands for one of a few strings
+_ROWS = 65536  # at once: each is an index of one of a few strings
 
 
 def part_provenance(part: Part | Path) -> dict[str, str]:
-    """What the footer of one part file says made its rows; empty if it does not say.
+    """Return the provenance in the footer of a part file; empty if there is none.
 
     Raises:
-        TableError: it is damaged.
+        TableError: the file is damaged.
     """
     try:
         return read_provenance(_schema(part))
@@ -34,36 +34,36 @@ def part_provenance(part: Part | Path) -> dict[str, str]:
 
 
 def row_makers(part: Part | Path) -> list[dict[str, str]]:
-    """What made the rows of one part file, at least one; an empty one if nothing says.
+    """Return the provenances of the rows of a part file; one empty provenance if none is known.
 
     Raises:
-        TableError: it is damaged.
+        TableError: the file is damaged.
     """
     values: set[object] = set()
     try:
         schema = _schema(part)
         footer = read_provenance(schema)
-        # A column of another type is a caller's own, under the same name.
+        # A column of the same name but another type belongs to the caller.
         if ENCODER_COLUMN in schema.names and schema.field(ENCODER_COLUMN).type == pa.string():
             with _part(part).parquet(read_dictionary=[ENCODER_COLUMN]) as file:
                 for batch in file.iter_batches(columns=[ENCODER_COLUMN], batch_size=_ROWS):
                     values.update(batch.column(0).unique().to_pylist())
     except (OSError, pa.ArrowException, ValueError) as error:
         raise TableError(damaged(part, error)) from error
-    # A row without a value was written by an earlier version, which put all into the footer.
+    # Rows without a value are from an earlier version, which wrote only the footer.
     makers = [encoder_of_row(value) or footer for value in sorted(values, key=str)]
     return makers or [footer]
 
 
 def check_only_known_columns(part: Path, provenance: Mapping[str, str]) -> None:
-    """Make sure that a part file loses nothing if this version copies or merges it.
+    """Check that this version can copy or merge a part file without loss.
 
     Args:
-        part: a part file of this machine.
-        provenance: what made its rows.
+        part: a part file on this machine.
+        provenance: the provenance of its rows.
 
     Raises:
-        TableError: it has columns of a caller's own, or its rows say what its footer does not.
+        TableError: it has additional columns, or its footer lacks the provenance of its rows.
     """
     try:
         names = _schema(part).names
@@ -76,8 +76,7 @@ def check_only_known_columns(part: Path, provenance: Mapping[str, str]) -> None:
         )
     if part_provenance(part).get("fingerprint") != provenance["fingerprint"]:
         raise TableError(
-            f"{part} says in its rows which encoder made them, and not in its footer: give another "
-            "TABLE"
+            f"{part} records the encoder in its rows, but not in its footer: give another TABLE"
         )
 
 

@@ -1,6 +1,7 @@
-"""What a table knows of its rows, without their vectors: enough to see what a run must do.
+"""The index of a table's rows, without their vectors: enough to plan a run.
 
-About 48 bytes for each row, in arrays: a million rows are 48 MB, and a set of their paths is 200.
+It takes about 48 bytes for each row, in arrays: 48 MB for a million rows. A set of their paths
+would take 200 MB.
 """
 
 from __future__ import annotations
@@ -39,18 +40,18 @@ __all__ = [
 ]
 
 INDEX_COLUMNS = ["path", "size", "modified", "status", "label"]
-"""The columns that an index is made of."""
+"""The columns from which an index is built."""
 
 INDEX_ROWS = 65_536
-"""Rows that are read at once to make an index."""
+"""Number of rows that are read at once to build an index."""
 
-_KEY_BYTES = 16  # of SHA-256: two of a billion paths share them with a chance of 1 in 10^20
+_KEY_BYTES = 16  # of SHA-256: among a billion paths, two collide with probability 1e-20
 
 KEY_TYPE = f"S{_KEY_BYTES}"
 """NumPy's type of an array of keys."""
 
 KEY_IN_SQL = f"substring(unhex(sha2(path, 256)), 1, {_KEY_BYTES})"
-"""What makes a path's key in Spark SQL, as `path_keys` does."""
+"""The Spark SQL expression for a path's key, equal to `path_keys`."""
 
 _LABEL_BYTES = 8  # of SHA-256: only the old and the new label of one row are compared
 _LABEL_TYPE = f"S{_LABEL_BYTES}"
@@ -59,54 +60,54 @@ _NO_LABEL = b"\1" * _LABEL_BYTES
 LABEL_IN_SQL = (
     f"coalesce(substring(unhex(sha2(label, 256)), 1, {_LABEL_BYTES}), unhex('{_NO_LABEL.hex()}'))"
 )
-"""What makes a label's digest in Spark SQL, as in an index."""
+"""The Spark SQL expression for a label's digest, as in an index."""
 
 NO_SIZE = -1
-"""In an index, in place of a null size."""
+"""In an index, stands for a null size."""
 
 NEVER = int(np.iinfo(np.int64).min)
-"""In an index, in place of a null time."""
+"""In an index, stands for a null time."""
 
 RowsToDelete = dict[str, set[bytes]]
-"""Rows that are to leave a table: name of the part file -> keys of their paths."""
+"""Rows to delete: name of the part file -> keys of their paths."""
 
 
 Contents = tuple[str, list[str], list[str | None]]
 """Some rows of a part file: its name, their paths, and the digests of their contents."""
 
 NewLabels = dict[str, dict[bytes, str | None]]
-"""Labels that are to change: name of the part file -> key of the path -> its new label."""
+"""Labels to change: name of the part file -> key of the path -> its new label."""
 
 
 class FileState(IntEnum):
-    """What a table says of a listed file."""
+    """The state of a listed file compared with the table."""
 
     NEW = 0
-    """It has no row."""
+    """The file has no row."""
     DONE = 1
-    """It has one, made from the file as it is now."""
+    """The file has a current row."""
     CHANGED = 2
     """Size or time differ from the row's, or the path has several rows."""
     FAILED = 3
-    """Its row is right, and has no vector."""
+    """The file has a current row without a vector."""
 
 
 def path_keys(paths: Iterable[str]) -> NDArray[np.bytes_]:
-    """Keys of paths: the first 16 bytes of SHA-256 of each one's UTF-8, (N,) `S16`."""
+    """Return keys of paths: the first 16 bytes of the SHA-256 of their UTF-8, (N,) `S16`."""
     digests = [hashlib.sha256(path.encode()).digest()[:_KEY_BYTES] for path in paths]
     return np.array(digests, KEY_TYPE)
 
 
 def keys_of(paths: Iterable[str]) -> list[bytes]:
-    """Keys of paths, as `path_keys` makes them, with all of their bytes."""
+    """Return keys of paths as `path_keys` does, with all of their bytes."""
     return [hashlib.sha256(path.encode()).digest()[:_KEY_BYTES] for path in paths]
 
 
 class IndexColumns(NamedTuple):
-    """What an index holds of N rows.
+    """The columns of an index of N rows.
 
     Attributes:
-        keys: (N,) as `path_keys` makes them.
+        keys: (N,) as `path_keys` returns them.
         sizes: (N,) int64, bytes; -1 if the row has none.
         modified: (N,) int64, milliseconds since 1970; the smallest integer if it has none.
         ok: (N,) bool, whether the row has a vector.
@@ -121,7 +122,7 @@ class IndexColumns(NamedTuple):
 
 
 class IndexBuilder:
-    """Collects a table's rows, part file by part file."""
+    """Collects the rows of a table, one part file after the other."""
 
     def __init__(self) -> None:
         self._parts: list[str] = []
@@ -133,7 +134,7 @@ class IndexBuilder:
         ]
 
     def add_rows(self, part: str, rows: pa.Table) -> None:
-        """Add rows of a part file, its columns `INDEX_COLUMNS`."""
+        """Add rows of a part file, with the columns `INDEX_COLUMNS`."""
         columns = IndexColumns(
             path_keys(rows["path"].to_pylist()),
             _numbers(rows["size"], NO_SIZE),
@@ -144,14 +145,14 @@ class IndexBuilder:
         self.add(part, columns)
 
     def add(self, part: str, rows: IndexColumns) -> None:
-        """Add rows of a part file; those of one file one after the other."""
+        """Add rows of a part file. The rows of one file must be added consecutively."""
         if not self._parts or self._parts[-1] != part:
             self._parts.append(part)
         self._numbers.append(np.full(len(rows.keys), len(self._parts) - 1, np.int32))
         self._columns.append(rows)
 
     def build(self) -> RowIndex:
-        """The index of what was added."""
+        """Return the index of the added rows."""
         columns = [np.concatenate(column) for column in zip(*self._columns, strict=True)]
         numbers = np.concatenate([np.array([], np.int32), *self._numbers])
         order = np.argsort(columns[0], kind="stable")
@@ -165,11 +166,11 @@ class RowIndex:
     def __init__(
         self, parts: list[str], part_numbers: NDArray[np.int32], rows: IndexColumns
     ) -> None:
-        """Take N rows in the order of their keys: `IndexBuilder` makes this.
+        """Create an index of N rows in the order of their keys; use `IndexBuilder`.
 
         Args:
             parts: names of part files.
-            part_numbers: (N,) which of them has the row.
+            part_numbers: (N,) index of the part file of each row.
             rows: the rows.
         """
         self._parts = parts
@@ -180,7 +181,7 @@ class RowIndex:
         self._known_sizes: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
-        """The number of rows."""
+        """Return the number of rows."""
         return len(self._keys)
 
     def states(
@@ -189,7 +190,7 @@ class RowIndex:
         sizes: Sequence[int | None],
         modified: Sequence[int | None],
     ) -> list[FileState]:
-        """What the table says of some files, which count as listed from here on.
+        """Return the states of files, and count them as listed from now on.
 
         Args:
             paths: N paths, as in the table.
@@ -214,9 +215,9 @@ class RowIndex:
     def has_other_label(
         self, paths: Sequence[str], labels: Sequence[str | None]
     ) -> NDArray[np.bool_]:
-        """Whether the rows of some paths have another label than these: (N,) bool.
+        """Return whether the rows of paths have other labels than these: (N,) bool.
 
-        A path without a row has none.
+        A path without a row has no other label.
         """
         if not len(self):
             return np.zeros(len(paths), bool)
@@ -227,30 +228,30 @@ class RowIndex:
         return found
 
     def parts_of(self, paths: Sequence[str]) -> set[str]:
-        """The part files that have the rows of some paths."""
+        """Return the part files with the rows of these paths."""
         at = np.searchsorted(self._keys, path_keys(paths))
         return {self._parts[number] for number in np.unique(self._part_numbers[at])}
 
     def has_vector_of_size(self, sizes: Sequence[int | None]) -> NDArray[np.bool_]:
-        """Whether there are rows with a vector whose files have these sizes: (N,) bool."""
+        """Return whether there are rows with a vector for files of these sizes: (N,) bool."""
         if self._known_sizes is None:
             self._known_sizes = np.unique(self._sizes[self._ok])
         return np.isin([NEVER if size is None else size for size in sizes], self._known_sizes)
 
     @property
     def parts(self) -> list[str]:
-        """The names of all part files that have a row which is not deleted."""
+        """Return the names of all part files with a row that is not deleted."""
         return [self._parts[number] for number in np.unique(self._part_numbers[~self._deleted])]
 
     def listed(self, paths: Sequence[str]) -> Iterator[str]:
-        """Those of some paths that have a row, and whose files were listed so far."""
+        """Yield the paths among these that have a row and whose files were listed."""
         if len(self):
             keys = path_keys(paths)
             at = np.minimum(np.searchsorted(self._keys, keys), len(self) - 1)
             yield from compress(paths, (self._keys[at] == keys) & self._seen[at])
 
     def rows_of(self, paths: Sequence[str]) -> RowsToDelete:
-        """Where the rows of these paths are, which count as deleted from here on."""
+        """Return the rows of these paths by part file, and count them as deleted from now on."""
         keys = path_keys(paths)
         places: RowsToDelete = defaultdict(set)
         left = np.searchsorted(self._keys, keys, "left")
@@ -258,15 +259,15 @@ class RowIndex:
         for key, start, end in zip(keys, left, right, strict=True):
             self._deleted[start:end] = True
             for number in self._part_numbers[start:end]:
-                places[self._parts[number]].add(_whole(key))
+                places[self._parts[number]].add(_all_bytes(key))
         return dict(places)
 
     def parts_with_unlisted(self) -> list[str]:
-        """The part files with rows whose files were not listed so far."""
+        """Return the part files with rows whose files were not listed."""
         return [self._parts[number] for number in np.unique(self._part_numbers[~self._seen])]
 
     def unlisted(self, paths: Sequence[str]) -> Iterator[str]:
-        """Those of some paths that have a row, and whose files were not listed so far."""
+        """Yield the paths among these that have a row and whose files were not listed."""
         if len(self):
             keys = path_keys(paths)
             at = np.minimum(np.searchsorted(self._keys, keys), len(self) - 1)
@@ -274,7 +275,7 @@ class RowIndex:
 
 
 def _label_digests(labels: Sequence[str | None]) -> NDArray[np.bytes_]:
-    """Digests of labels, (N,) `S8`."""
+    """Return digests of labels, (N,) `S8`."""
     known: dict[str | None, bytes] = {None: _NO_LABEL}
     for label in set(labels) - {None}:
         assert label is not None  # noqa: S101 - for the type checker
@@ -282,13 +283,13 @@ def _label_digests(labels: Sequence[str | None]) -> NDArray[np.bytes_]:
     return np.array([known[label] for label in labels], _LABEL_TYPE)
 
 
-def _whole(key: np.bytes_) -> bytes:
-    """All bytes of a key: NumPy leaves zeros at the end out."""
+def _all_bytes(key: np.bytes_) -> bytes:
+    """Return all bytes of a key: NumPy drops zeros at the end."""
     return bytes(key).ljust(_KEY_BYTES, b"\0")
 
 
 def _milliseconds(times: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Whole milliseconds since 1970, whatever the unit that an engine wrote."""
+    """Return integer milliseconds since 1970, whatever unit an engine wrote."""
     return times.cast(pa.timestamp("ms", tz="UTC"), safe=False).cast(pa.int64())
 
 

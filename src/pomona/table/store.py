@@ -1,4 +1,4 @@
-"""The files of one table: what a writer asks of a storage, and its form for this machine's disk."""
+"""The files of one table: the interface of a storage, and its implementation for local disks."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ __all__ = ["LocalStore", "Store", "part_entries", "sync"]
 class Store(Protocol):
     """The files of one table.
 
-    A name is relative to the table's folder. A place is the folder itself, "", or one in it. What a
-    method has done is on the storage when it returns. All methods raise `OSError` or `TableError`
-    if the storage fails.
+    A name is relative to the table's folder. A place is the folder itself, "", or one in it. When a
+    method returns, its changes are on the storage. All methods raise `OSError` or `TableError` if
+    the storage fails.
 
     Attributes:
-        moves_whole: whether a file that is being moved is whole at one of its two names at every
-            moment. If not, a kill may leave it at both, and cut off at the new one.
+        moves_whole: whether moves are atomic. If not, a kill may leave a file at both names, and
+            incomplete at the new one.
     """
 
     moves_whole: ClassVar[bool]
@@ -35,32 +35,32 @@ class Store(Protocol):
         """The table's path or URI."""
 
     def entries(self, place: str = "") -> dict[str, Entry]:
-        """What is in a place, by name; nothing if there is no such place."""
+        """Return the entries of a place, by name; empty if the place does not exist."""
 
     def read(self, name: str) -> bytes:
-        """The content of a file."""
+        """Return the content of a file."""
 
     def write(self, name: str, content: bytes) -> None:
-        """Create a small file, or replace it: whole or, if `moves_whole`, not at all."""
+        """Create or replace a small file; atomically if `moves_whole`."""
 
     def sync(self, names: Iterable[str]) -> None:
-        """Have the content of files on the storage, and the files in their places."""
+        """Make sure that files and their names are on the storage."""
 
     def move(self, names: Iterable[str], source: str, target: str) -> None:
-        """Move files that exist to another place. They replace files of the same name there."""
+        """Move existing files to another place. They replace files of the same name there."""
 
     def delete(self, names: Iterable[str]) -> None:
-        """Delete files. Those that do not exist are passed over."""
+        """Delete files; missing files are skipped."""
 
     def make_place(self, place: str) -> None:
         """Create a folder."""
 
     def remove_place(self, place: str) -> None:
-        """Delete a folder and all in it, as far as that is possible now."""
+        """Delete a folder and its content, as far as possible now."""
 
 
 def part_entries(store: Store) -> dict[str, Entry]:
-    """The part files directly in a table's folder, by name."""
+    """Return the part files directly in a table's folder, by name."""
     return {
         name: entry
         for name, entry in store.entries().items()
@@ -79,11 +79,11 @@ class LocalStore:
         return str(self.folder)
 
     def entries(self, place: str = "") -> dict[str, Entry]:
-        """What is in a place."""
+        """Return the entries of a place, by name."""
         return {entry.name: entry for entry in LocalFolder(self._folder(place)).entries()}
 
     def read(self, name: str) -> bytes:
-        """The content of a file."""
+        """Return the content of a file."""
         path = self._file(name)
         if "/" in name:
             _refuse_link(path)
@@ -94,14 +94,14 @@ class LocalStore:
         path = self._file(name)
         draft = path.with_name(f"{path.name}.partial")
         draft.unlink(missing_ok=True)
-        with draft.open("xb") as file:  # a new file, not one behind a link
+        with draft.open("xb") as file:  # a new file, not the target of a link
             file.write(content)
         sync(draft)
         draft.replace(path)
         sync(path.parent)
 
     def sync(self, names: Iterable[str]) -> None:
-        """Have files on the disk."""
+        """Make sure that files are on the disk."""
         paths = [self._file(name) for name in names]
         for path in paths:
             sync(path)
@@ -109,10 +109,10 @@ class LocalStore:
             sync(folder)
 
     def move(self, names: Iterable[str], source: str, target: str) -> None:
-        """Rename files, after their content is on the disk.
+        """Rename files after their content is on the disk.
 
-        If the rename reached the disk first and the machine went down, the table would have an
-        empty file.
+        If the rename reached the disk first and the machine crashed, the table would have an empty
+        file.
         """
         names, old, new = list(names), self._folder(source), self._folder(target)
         for name in names:
@@ -125,7 +125,7 @@ class LocalStore:
             sync(old)
 
     def delete(self, names: Iterable[str]) -> None:
-        """Delete files, and the checksums that Hadoop may have left beside them."""
+        """Delete files, and the checksums that Hadoop may have left next to them."""
         paths = [self._file(name) for name in names]
         for path in paths:
             path.unlink(missing_ok=True)
@@ -140,14 +140,14 @@ class LocalStore:
         sync(folder.parent)
 
     def remove_place(self, place: str) -> None:
-        """Delete a folder. A killed run's orphans may still write there: the next run finds it."""
+        """Delete a folder. If a killed run still writes there, the next run deletes it."""
         shutil.rmtree(self._folder(place), ignore_errors=True)
 
     def _folder(self, place: str) -> Path:
-        """The path of a place.
+        """Return the path of a place.
 
         Raises:
-            TableError: a link leads there: behind one, files of another folder would change.
+            TableError: it is a link, so files of another folder would change.
         """
         path = self.folder
         for step in filter(None, place.split("/")):
@@ -163,23 +163,23 @@ class LocalStore:
 def _refuse_link(path: Path) -> None:
     if path.is_symlink():
         raise TableError(
-            f"{path} is a link, which no run leaves: see where the table comes from, and remove "
+            f"{path} is a link, which no run creates: check where the table comes from, and delete "
             "it, or give another TABLE"
         )
 
 
 def sync(path: Path) -> None:
-    """Have a file, or the names in a folder, on the disk."""
+    """Make sure that a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # a file system that does not do this for folders
+        if error.errno != errno.EINVAL:  # some file systems do not support this for folders
             raise
     finally:
         os.close(descriptor)
 
 
 def _remove_checksum(part: Path) -> None:
-    """Remove the checksum that Hadoop may have left: it would hold it against any other file."""
+    """Delete the checksum that Hadoop may have left: it would not fit a new file of that name."""
     part.with_name(f".{part.name}.crc").unlink(missing_ok=True)

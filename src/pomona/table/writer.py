@@ -1,4 +1,4 @@
-"""Writing a feature table on this machine: one writer at a time, whole part files only."""
+"""Writing a feature table on this machine: one writer at a time, complete part files only."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TableWriter(HeldTable):
     """A feature table on this machine, held for one run.
 
     Attributes:
-        table: itself.
+        table: the table.
         staging: a folder in it where part files are written before they join it.
     """
 
@@ -40,13 +40,13 @@ class TableWriter(HeldTable):
         self.staging = table.folder / staging
 
     def commit(self, part: Path) -> None:
-        """Move a whole part file from the staging folder into the table: now its rows count."""
+        """Move a complete part file from the staging folder into the table; then its rows count."""
         self.add([part.name], str(part.parent.relative_to(self.table.folder)))
 
     def append_batches(
         self, batches: Iterable[pa.RecordBatch], provenance: Mapping[str, str]
     ) -> None:
-        """Write rows as a part file of their own, and commit it."""
+        """Write rows as a new part file, and commit it."""
         part = PartWriter(self.staging / part_name(), schema_with_provenance(provenance))
         for batch in batches:
             part.write(batch)
@@ -61,13 +61,13 @@ class _Copier:
     folder: Path
 
     def groups(self, parts: list[str]) -> list[list[str]]:
-        """Each part file alone, so that its copy may have its name, and one move replaces it."""
+        """Return each part file alone: its copy has the same name, so one move replaces it."""
         return [[part] for part in parts]
 
     def groups_to_merge(self, sizes: dict[str, int]) -> list[list[str]]:
         """Choose among the part files of each provenance."""
         if not groups_to_merge(sizes):
-            return []  # and no footer was read
+            return []  # without reading footers
         by_maker: dict[str, dict[str, int]] = {}
         for part, size in sizes.items():
             maker = json.dumps(part_provenance(self.folder / part), sort_keys=True)
@@ -89,10 +89,10 @@ class _Copier:
 
 
 def check_writable(table: FeatureTable, provenance: Mapping[str, str], *, overwrite: bool) -> None:
-    """Find out whether `writing` would take the table, but for another run that holds it.
+    """Check that `writing` can hold the table, unless another run holds it.
 
     Raises:
-        TableError: the folder is no table, cannot be written, or has rows of another encoder.
+        TableError: the folder is not a table, is not writable, or has rows of another encoder.
     """
     table.check_folder()
     if table.exists():
@@ -109,12 +109,12 @@ def writing(
     """Hold a table for one writer.
 
     Args:
-        table: present or yet to be written.
-        provenance: of the encoder whose rows are to join.
-        overwrite: drop the rows that the table has; they come back if none take their place.
+        table: an existing or new table.
+        provenance: the provenance of the new rows.
+        overwrite: replace the existing rows; they are restored if no new rows arrive.
 
     Raises:
-        TableError: the folder is no table, cannot be written, has rows of another encoder, or
+        TableError: the folder is not a table, is not writable, has rows of another encoder, or
             another run is writing it.
     """
     table.check_folder()
