@@ -1,6 +1,6 @@
 """HTML of objects for notebooks; all text is escaped.
 
-No colours and no fonts of its own: notebooks have light and dark themes.
+It sets no colours and no fonts, because notebooks have light and dark themes.
 """
 
 from __future__ import annotations

@@ -144,7 +144,9 @@ def test_a_csv_file_that_matches_no_image_is_refused_with_an_example_of_each_sid
     tmp_path: Path,
 ) -> None:
     labels = rule(tmp_path, "path,label\nIMG_7.JPG,red\n")
-    message = r"line 2 has 'IMG_7.JPG', an image is file:/data/x/0001.*: give that path, or its last part"
+    message = (
+        r"line 2 has 'IMG_7.JPG', an image is file:/data/x/0001.*: give that path, or its last part"
+    )
     with pytest.raises(UsageError, match=message):
         check_label_rule(labels, lambda: IMAGES)
 

@@ -543,7 +543,9 @@ def test_a_lease_that_could_not_be_renewed_for_long_stops_its_holder(
 ) -> None:
     with Lease(f"{remote}/far", spark) as held_lease:
         monkeypatch.setattr(held_lease, "_made_at", held_lease._made_at - 100)
-        with pytest.raises(RunError, match="last renewed its lease 100 s ago, and it expires after 60"):
+        with pytest.raises(
+            RunError, match="last renewed its lease 100 s ago, and it expires after 60"
+        ):
             held_lease.check()
 
 

@@ -330,9 +330,7 @@ def test_the_udf_refuses_values_that_are_not_bytes(
     from pyspark.errors import PySparkException
 
     images = spark.sql("select X'00' as content").selectExpr(f"{column} as c")
-    message = (
-        rf"featurize_udf takes the bytes of images \(binary\), got {kind}: for base64"
-    )
+    message = rf"featurize_udf takes the bytes of images \(binary\), got {kind}: for base64"
     with pytest.raises(PySparkException, match=message):
         images.select(pomona.featurize_udf(encoder, spark)("c")).collect()
 

@@ -120,8 +120,10 @@ def build(
             raise click.UsageError(f"-o {output} would replace a file of {given}: change the name")
     warn_of_untrained(weights)
     check_precision(precision, calibrate)
-    told = NetworkSettings(**settings)
-    built = build_encoder(model, weights, settings=told, trust=trust, runtime=runtime or "openvino")
+    network = NetworkSettings(**settings)
+    built = build_encoder(
+        model, weights, settings=network, trust=trust, runtime=runtime or "openvino"
+    )
     built = convert_encoder(built, precision, calibrate)
     built.save(output)
     warn_of_drawn(built.provenance())

@@ -1,4 +1,4 @@
-"""Paths on the command line: `~` is the home folder, also in quotes or after an `=`."""
+"""Paths on the command line: `~` is the home folder, even in quotes or after an `=`."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def steps_bar() -> Iterator[Progress]:
     def show(snapshot: Snapshot) -> None:
         nonlocal current
         if snapshot.what != current:
-            bar.reset(task, description=snapshot.what)  # each step has a clock of its own
+            bar.reset(task, description=snapshot.what)  # each step has its own clock
             current = snapshot.what
         bar.update(task, completed=snapshot.done, total=max(snapshot.total or 0, 1))
 

@@ -135,8 +135,8 @@ def _checked(check: VectorCheck) -> str:
         "all zero": check.all_zero,
         "missing although the status is ok": check.missing,
     }
-    told = "; ".join(f"{count:,} {fault}" for fault, count in faults.items() if count)
-    return f"FAULTY, of {check.vectors:,}: {told}"
+    problems = "; ".join(f"{count:,} {fault}" for fault, count in faults.items() if count)
+    return f"FAULTY, of {check.vectors:,}: {problems}"
 
 
 def show_encoder(name: str, encoder: Encoder) -> None:
@@ -192,9 +192,9 @@ def show_duplicates(name: str, found: Duplicates, groups: int) -> None:
         spare = sum(len(group.members) - 1 for group in made)
         differ = sum(len(group.labels) > 1 for group in made)
         groups_of, images = count_of(len(made), "group"), "image" if spare == 1 else "images"
-        told = f"{name}: {kind} duplicates: {groups_of}, {spare:,} redundant {images}"
+        line = f"{name}: {kind} duplicates: {groups_of}, {spare:,} redundant {images}"
         in_groups = f"; labels differ in {count_of(differ, 'group')}" if differ else ""
-        console.print(Text(told + in_groups))
+        console.print(Text(line + in_groups))
         for number, group in enumerate(made[:groups], start=1):
             _print_group(console, number, group)
         if made[groups:]:

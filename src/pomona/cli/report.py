@@ -78,7 +78,7 @@ def report(
     gone = len(pictures.missing - {failure.path for failure in found.failures})
     results_follow()
     if as_json:
-        told = {
+        result = {
             "report": str(output),
             "bytes": size,
             "rows": found.rows,
@@ -92,7 +92,7 @@ def report(
             "pictures_missing": gone,
             "seconds": {what: round(seconds, 3) for what, seconds in found.seconds.items()},
         }
-        click.echo(json.dumps(told, ensure_ascii=False))
+        click.echo(json.dumps(result, ensure_ascii=False))
         return
     seconds = sum(found.seconds.values())
     click.echo(f"{output}: {count_of(found.rows, 'row')}, {size / 1e6:.1f} MB, in {seconds:.1f} s")

@@ -116,13 +116,13 @@ def search(
         _write_sheet(sheet, found)
     results_follow()
     if as_json:
-        told = {
+        result = {
             "table": table,
             "method": found[0].method,
             "k": k,
             "results": [f.to_json() for f in found],
         }
-        click.echo(json.dumps(told, ensure_ascii=False))
+        click.echo(json.dumps(result, ensure_ascii=False))
     else:
         _show(found)
 

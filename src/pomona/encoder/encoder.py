@@ -204,7 +204,7 @@ class Encoder:
         return encoder
 
     def check(self) -> None:
-        """Check the values. A digest only shows that nobody changed the file after it was written.
+        """Check the values. The digest only shows that the file was not changed later.
 
         Raises:
             ValueError: with the value.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyarrow.fs import FileInfo, FileSystem
 
-__all__ = ["ArrowFolder", "Entry", "Folder", "LocalFolder", "folder_behind"]
+__all__ = ["ArrowFolder", "Entry", "Folder", "LocalFolder", "folder_at"]
 
 
 class Entry(NamedTuple):
@@ -158,7 +158,7 @@ class ArrowFolder:
         return self.system.open_input_file(f"{self.path}/{name}")
 
 
-def folder_behind(uri: str, shown: str) -> ArrowFolder:
+def folder_at(uri: str, shown: str) -> ArrowFolder:
     """Return the folder of a URI on another file system.
 
     Args:

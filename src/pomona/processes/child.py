@@ -76,7 +76,7 @@ class ChildProcess:
         """
         orders, replies = self._process.stdin, self._process.stdout
         assert orders  # noqa: S101 - opened in __init__
-        assert replies  # noqa: S101 - likewise
+        assert replies  # noqa: S101 - opened in __init__
         try:
             pickle.dump(order, orders)
             orders.flush()
@@ -126,7 +126,7 @@ def serve(begin: Callable[[Any], tuple[Any, Callable[[Any], Any]]]) -> None:
         first, answer = begin(pickle.load(orders))  # noqa: S301 - from our own parent
         reply(first)
         while True:
-            reply(answer(pickle.load(orders)))  # noqa: S301 - likewise
+            reply(answer(pickle.load(orders)))  # noqa: S301 - from our own parent
     except EOFError:
         return
     except PomonaError as error:

@@ -1,7 +1,7 @@
 """The parity gate: a few drawn images whose vectors were stored when the encoder was built.
 
-A worker computes them again before its first image. If the numbers differ, the job stops: wrong
-features look like right ones, and later nobody notices them.
+A worker computes them again before its first image. If the numbers differ, the job stops, because
+wrong features look like right ones.
 """
 
 from __future__ import annotations

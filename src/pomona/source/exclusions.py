@@ -22,7 +22,7 @@ HIDDEN = ".*"
 """The default pattern for hidden files and folders."""
 
 _DEFAULTS = (
-    # Files that Spark and Databricks write beside data. A folder of such a name is a folder.
+    # Files that Spark and Databricks write next to data. Folders of such names are not excluded.
     *("_SUCCESS", "_metadata", "_common_metadata", "_committed_*[0-9][0-9]"),
     *("_started_*[0-9][0-9]", "!_*/", "_temporary/", "_spark_metadata/", "_delta_log/"),
     HIDDEN,

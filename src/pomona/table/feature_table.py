@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from pomona._version import __version__
 from pomona.errors import TableError, UsageError
-from pomona.io.folders import Folder, LocalFolder, folder_behind
+from pomona.io.folders import Folder, LocalFolder, folder_at
 from pomona.io.location import (
     canonical,
     check_output_here,
@@ -84,7 +84,7 @@ class FeatureTable:
         path = canonical(path)
         shown = without_password(path)
         try:
-            return cls(Path(shown), folder_behind(path, shown))
+            return cls(Path(shown), folder_at(path, shown))
         except OSError as error:
             raise TableError(f"cannot read TABLE {shown}: {error}") from error
 

@@ -138,7 +138,7 @@ class FolderLock:
             _remove_empty(self._made)
             raise TableError(
                 f"cannot lock {self._folder} ({error.strerror or error}): its file system does not "
-                "support locks, or has no more; give a TABLE on another one"
+                "support locks, or has none left; give a TABLE on another one"
             ) from error
 
 

@@ -46,7 +46,7 @@ def readable(config: dict[str, Any], version: str) -> dict[str, Any]:
 
 
 def objects_in(config: Any) -> Iterator[dict[str, Any]]:
-    """Yield all objects that a configuration makes Keras create, also nested ones."""
+    """Yield all objects that a configuration makes Keras create, including nested ones."""
     waiting = [config]
     while waiting:
         part = waiting.pop()

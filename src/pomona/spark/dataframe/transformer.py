@@ -270,7 +270,7 @@ class ImageFeaturizer(
 
 
 class _Writer(MLWriter):
-    """Saves the Params as stages of Spark do, and the encoder in a folder beside them."""
+    """Saves the Params as stages of Spark do, and the encoder in a folder next to them."""
 
     def __init__(self, instance: ImageFeaturizer) -> None:
         super().__init__()

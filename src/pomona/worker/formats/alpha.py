@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from PIL import Image, ImageFile
 
-from pomona.worker.formats.icon import mask_behind
+from pomona.worker.formats.icon import mask_after
 
 __all__ = ["without_unset_alpha"]
 
@@ -40,7 +40,7 @@ def without_unset_alpha(image: ImageFile.ImageFile, content: bytes) -> Image.Ima
         icon = content[place.offset : place.offset + place.size]
         if icon.startswith(b"\x89PNG") or place.bpp != 32:
             return image
-        mask = mask_behind(icon, image.size)
+        mask = mask_after(icon, image.size)
         if mask is not None:
             rgba.putalpha(mask)
             return rgba

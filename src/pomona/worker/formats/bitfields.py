@@ -46,8 +46,8 @@ def with_known_masks(content: bytes) -> bytes:
         masks = (*masks[:3], 0)
     if (compression == 3 and (bits, masks) in _KNOWN) or not _fit(masks, bits):
         return content
-    behind = start + header + (0 if header > 40 else 16 if compression == 6 else 12)
-    first = int.from_bytes(content[10:14], "little") if start else behind
+    header_end = start + header + (0 if header > 40 else 16 if compression == 6 else 12)
+    first = int.from_bytes(content[10:14], "little") if start else header_end
     stride = -(-width * bits // 32) * 4
     rows = max(0, len(content) - first) // stride
     data = content[first : first + rows * stride]

@@ -6,7 +6,7 @@ import struct
 
 from PIL import Image
 
-__all__ = ["mask_behind", "with_true_depths"]
+__all__ = ["mask_after", "with_true_depths"]
 
 
 def with_true_depths(content: bytes) -> bytes:
@@ -26,7 +26,7 @@ def with_true_depths(content: bytes) -> bytes:
     return bytes(changed)
 
 
-def mask_behind(icon: bytes, size: tuple[int, int]) -> Image.Image | None:
+def mask_after(icon: bytes, size: tuple[int, int]) -> Image.Image | None:
     """Return the mask after an icon's 32-bit pixels (bit 0 is opaque); None if it has none."""
     width, height = size
     start = int.from_bytes(icon[:4], "little") + 4 * width * height

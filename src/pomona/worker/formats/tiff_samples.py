@@ -110,11 +110,11 @@ def _bytes_as_grey(layout: Layout, content: bytes, segments: range, rows: int) -
 def _big_page(tags: dict[int, Sequence[int]], start: int) -> bytes:
     """Return the page of a little-endian BigTIFF with all numbers of 64 bits."""
     entries, arrays = [], b""
-    behind = start + 8 + 20 * len(tags) + 8
+    end = start + 8 + 20 * len(tags) + 8
     for tag, values in tags.items():
         packed = struct.pack(f"<{len(values)}Q", *values)
         if len(values) > 1:
-            packed, arrays = struct.pack("<Q", behind + len(arrays)), arrays + packed
+            packed, arrays = struct.pack("<Q", end + len(arrays)), arrays + packed
         entries.append(struct.pack("<HHQ", tag, 16, len(values)) + packed)
     return struct.pack("<Q", len(tags)) + b"".join(entries) + bytes(8) + arrays
 
