@@ -66,7 +66,9 @@ import pomona
 from pomona.spark.encoder_transport import task_cpus
 
 encoder, pictures, table = sys.argv[1:]
-spark = SparkSession.builder.master("local[2]").config("spark.task.cpus", "2").getOrCreate()
+java = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+builder = SparkSession.builder.master("local[2]").config("spark.task.cpus", "2")
+spark = builder.config("spark.driver.extraJavaOptions", java).getOrCreate()
 
 def cpus(batches):
     for batch in batches:
