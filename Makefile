@@ -5,7 +5,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 FUZZ_SECONDS ?= 600
-TEST_PROCESSES ?= 2
+TEST_PROCESSES ?= 3
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
@@ -43,13 +43,13 @@ test-spark-3.5: $(SPARKS)/3.5.stamp  ## Run the tests of supported PySparks on 3
 test-spark-4.0: $(SPARKS)/4.0.stamp  ## Run these tests on PySpark 4.0
 test-spark-4.1: $(SPARKS)/4.1.stamp  ## Run these tests on PySpark 4.1
 test-spark-3.5 test-spark-4.0 test-spark-4.1: test-spark-%:
-	PYTHONPATH="$(CURDIR)/$(SPARKS)/$*" POMONA_TEST_SPARK=$* $(BIN)/python -m pytest tests/spark/test_spark_versions.py
+	PYTHONPATH="$(CURDIR)/$(SPARKS)/$*" POMONA_TEST_SPARK=$* $(BIN)/python -m pytest -m versions tests/spark/test_spark_versions.py
 
 test-formats: $(SPARKS)/4.0.stamp  ## Test Delta and Iceberg tables, with their jars, on PySpark 4.0
 	PYTHONPATH="$(CURDIR)/$(SPARKS)/4.0" POMONA_TEST_FORMATS=$(FORMATS) $(BIN)/python -m pytest tests/spark/test_table_formats.py
 
 test-spark-newest: $(VENV)/dev.stamp  ## Run these tests on the newest PySpark
-	$(BIN)/python -m pytest tests/spark/test_spark_versions.py
+	$(BIN)/python -m pytest -m versions tests/spark/test_spark_versions.py
 
 test-networks: $(VENV)/dev.stamp  ## Build every known network and compare its vectors with those of TensorFlow
 	$(BIN)/python -m pytest tests/building/test_networks.py -m "networks or not networks"
@@ -60,7 +60,7 @@ test-faults: $(VENV)/dev.stamp  ## Kill runs at 20 random moments of each kind, 
 
 test-oldest: $(VENV)-oldest/dev.stamp  ## Run the tests without Spark on the oldest version of each dependency
 	$(VENV)-oldest/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -W ignore::DeprecationWarning \
-		-W ignore::PendingDeprecationWarning -m "not long and not networks and not spark" --ignore-glob='*/test_faults*.py'
+		-W ignore::PendingDeprecationWarning -m "not long and not networks and not spark and not versions" --ignore-glob='*/test_faults*.py'
 
 lint: $(VENV)/dev.stamp  ## Check style, types and import directions
 	$(BIN)/ruff check
@@ -90,17 +90,17 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/demo.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) install -c constraints.txt -e '.[analysis]'
+	$(PIP) install --no-compile -c constraints.txt -e '.[analysis]'
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) install -c constraints.txt -e '.[analysis,connect,heif,int8,onnx,spark]' \
+	$(PIP) install --no-compile -c constraints.txt -e '.[analysis,connect,heif,int8,onnx,spark]' \
 		hatchling hypothesis imagecodecs import-linter mypy pytest pytest-xdist ruff tifffile
 	@touch $@ $(VENV)/demo.stamp
 
 # MkDocs imports the package, so it is installed into the same environment.
 $(VENV)/docs.stamp: $(VENV)/dev.stamp
-	$(PIP) install -c constraints.txt mkdocs mkdocs-material 'mkdocstrings[python]'
+	$(PIP) install --no-compile -c constraints.txt mkdocs mkdocs-material 'mkdocstrings[python]'
 	@touch $@
 
 $(VENV)-oldest/dev.stamp: pyproject.toml constraints-oldest.txt | $(VENV)/bin/python
@@ -120,5 +120,5 @@ $(SPARKS)/%.stamp: $(VENV)/dev.stamp
 	@if [ -d $(SPARKS)/$* ]; then touch $@; fi
 
 $(VENV)/fuzz.stamp: $(VENV)/demo.stamp
-	$(PIP) install -c constraints.txt atheris
+	$(PIP) install --no-compile -c constraints.txt atheris
 	@touch $@

@@ -231,6 +231,7 @@ def test_spark_keeps_finished_rows_if_its_whole_process_group_gets_the_signal(
     assert len(tables.rows(tmp_path / "t")) == 600
 
 
+@pytest.mark.long
 @pytest.mark.spark
 def test_kept_rows_are_reported_even_if_the_signal_ends_the_jvm_of_spark(
     pictures: Path, tmp_path: Path, encoder: Encoder, encoder_file: str

@@ -60,6 +60,7 @@ def test_an_image_that_crashes_or_hangs_its_process_fails_alone(
     assert rows["modified"].cast(pa.int64()).to_pylist() == [1_700_000_000_123_000] * 4
 
 
+@pytest.mark.long
 def test_many_consecutive_images_that_crash_their_process_are_all_named(
     worker: IsolatedWorker, tmp_path: Path
 ) -> None:

@@ -119,7 +119,7 @@ def test_an_onnx_runtime_that_would_fall_back_to_the_cpu_is_refused(
     monkeypatch.setattr(onnxruntime, "__version__", version)
     with pytest.raises(EncoderError, match=r"needs ONNX Runtime 1\.23 or later.*upgrade") as caught:
         new_session(b"", "fruit")
-    assert f"this is {version}" in str(caught.value)
+    assert f"found {version}: upgrade" in str(caught.value)
 
 
 def test_the_oldest_supported_onnx_runtime_is_the_minimum_in_pyproject() -> None:

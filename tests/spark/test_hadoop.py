@@ -480,7 +480,7 @@ def test_a_damaged_part_file_is_named_with_a_remedy(
         pictures, tmp_path / "far", encoder=encoder, engine=pomona.LocalEngine(workers=1)
     )
     (tmp_path / "far" / "part-0.parquet").write_bytes(b"PAR1 cut off")
-    with pytest.raises(TableError, match="part-0.parquet is not a readable .*remove it"):
+    with pytest.raises(TableError, match="part-0.parquet is not a readable .*delete it"):
         pomona.extract(
             pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
         )

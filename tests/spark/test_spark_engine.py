@@ -365,6 +365,7 @@ def poison(pictures: Path, kind: str, size: tuple[int, int]) -> None:
     (pictures / "kind=bad" / f"{kind}.png").write_bytes(content)
 
 
+@pytest.mark.long
 def test_an_image_that_crashes_sparks_worker_fails_alone(
     encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:

@@ -1,6 +1,6 @@
 """What holds on each supported PySpark: `make test-spark-3.5`, `-4.0`, `-4.1` and `-newest`.
 
-`make test` runs this file on the newest and on the oldest PySpark.
+`make test` runs this file on the oldest PySpark, and all other Spark tests on the newest.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from pyspark.sql.functions import element_at, split
 
 pytestmark = [
     pytest.mark.spark,
+    pytest.mark.versions,
     # PySpark 3.5 uses distutils; setuptools provides it and warns.
     pytest.mark.filterwarnings("ignore:distutils Version classes:DeprecationWarning"),
     # PySpark 3.5's py4j leaves its sockets to the garbage collector.

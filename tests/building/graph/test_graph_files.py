@@ -134,7 +134,7 @@ def test_the_openvino_format_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", ["transfer.keras", "bare.tflite"])
 def test_a_layout_that_does_not_match_the_input_is_refused(file: str) -> None:
-    with pytest.raises(EncoderError, match=r"input of shape .*32, 32, 3.*: not NCHW"):
+    with pytest.raises(EncoderError, match=r"input of shape .*32, 32, 3.*, which is not NCHW"):
         encoder_from(FILES / file, NetworkSettings(layout="NCHW", scale=1))
 
 

@@ -165,6 +165,7 @@ def test_int8_records_its_calibration_and_is_a_third_of_the_size(
     assert Encoder.from_bytes(int8.to_bytes()) == int8
 
 
+@pytest.mark.long
 def test_the_same_images_give_the_same_int8_encoder_and_other_images_a_different_one(
     encoder: Encoder, int8: Encoder, photos: Path
 ) -> None:
