@@ -5,7 +5,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 FUZZ_SECONDS ?= 600
-TEST_PROCESSES ?= 3
+TEST_PROCESSES ?= 2
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
@@ -90,17 +90,17 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/demo.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) install --no-compile -c constraints.txt -e '.[analysis]'
+	$(PIP) install -c constraints.txt -e '.[analysis]'
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) install --no-compile -c constraints.txt -e '.[analysis,connect,heif,int8,onnx,spark]' \
+	$(PIP) install -c constraints.txt -e '.[analysis,connect,heif,int8,onnx,spark]' \
 		hatchling hypothesis imagecodecs import-linter mypy pytest pytest-xdist ruff tifffile
 	@touch $@ $(VENV)/demo.stamp
 
 # MkDocs imports the package, so it is installed into the same environment.
 $(VENV)/docs.stamp: $(VENV)/dev.stamp
-	$(PIP) install --no-compile -c constraints.txt mkdocs mkdocs-material 'mkdocstrings[python]'
+	$(PIP) install -c constraints.txt mkdocs mkdocs-material 'mkdocstrings[python]'
 	@touch $@
 
 $(VENV)-oldest/dev.stamp: pyproject.toml constraints-oldest.txt | $(VENV)/bin/python
@@ -120,5 +120,5 @@ $(SPARKS)/%.stamp: $(VENV)/dev.stamp
 	@if [ -d $(SPARKS)/$* ]; then touch $@; fi
 
 $(VENV)/fuzz.stamp: $(VENV)/demo.stamp
-	$(PIP) install --no-compile -c constraints.txt atheris
+	$(PIP) install -c constraints.txt atheris
 	@touch $@
