@@ -130,7 +130,11 @@ def build(folder: Path) -> dict[str, Path]:
 
     folder.mkdir(parents=True, exist_ok=True)
     settings = NetworkSettings(
-        scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), resize="bicubic"
+        resize_mode="squash",
+        scale=1 / 255,
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        resize="bicubic",
     )
     encoders = {}
     for name, write in (("mobilenet_v2", write_mobilenet_v2), ("resnet50", write_resnet50)):

@@ -18,8 +18,8 @@ FILES = Path(__file__).parent / "goldens" / "files"
 VECTORS = np.load(FILES / "vectors.npz")
 FUNCTIONAL = np.load(FILES / "functional.npz")  # of the same pictures
 UNUSUAL = np.load(FILES / "unusual.npz")  # of the same pictures
-SCALED = NetworkSettings(mean=127.5, std=127.5)
-UNIT = NetworkSettings(scale=1 / 255, mean=0.5)
+SCALED = NetworkSettings(resize_mode="squash", mean=127.5, std=127.5)
+UNIT = NetworkSettings(resize_mode="squash", scale=1 / 255, mean=0.5)
 NO_SETTINGS = NetworkSettings()
 
 RUNTIMES = pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])

@@ -19,12 +19,13 @@ from pomona.source.image_file import look_at, read_content
 from pomona.worker.decode import Picture, picture_of
 from pomona.worker.pillow_limits import quiet_codecs
 from pomona.worker.prepare import EXACT, DecodeOptions, Preparer, Row, Seen
-from pomona.worker.resize import resize_to
+from pomona.worker.resize import network_pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
+    from pomona.encoder.preprocessing import Pixels
     from pomona.runtime.runtime import Runtime
 
     AnyImage = str | os.PathLike[str] | bytes | Image | NDArray[np.uint8]
@@ -70,7 +71,7 @@ def embed(
     runtime = load_once(chosen.fingerprint, lambda: chosen)
     prepare = Preparer(runtime.preprocessing, decode, Seen())
     blocks: list[NDArray[np.float32]] = []
-    waiting: list[NDArray[np.uint8] | None] = []  # None is an image that failed
+    waiting: list[Pixels | None] = []  # None is an image that failed
     with quiet_codecs():
         for position, image in enumerate(_items(images)):
             row, pixels = _prepared(image, position, prepare)
@@ -110,8 +111,8 @@ def _items(images: Any) -> Iterator[Any]:
         yield images  # `_prepared` refuses it
 
 
-def _prepared(image: Any, position: int, prepare: Preparer) -> tuple[Row, NDArray[np.uint8] | None]:
-    """Return the row of an image, and its pixels (height, width, 3) uint8; None if it failed."""
+def _prepared(image: Any, position: int, prepare: Preparer) -> tuple[Row, Pixels | None]:
+    """Return the row of an image, and its pixels; None if it failed."""
     if isinstance(image, (str, os.PathLike)):
         content, error = read_content(look_at(os.path.abspath(os.fspath(image))))  # noqa: PTH100
         return _from_file(prepare, content, error)
@@ -124,12 +125,12 @@ def _prepared(image: Any, position: int, prepare: Preparer) -> tuple[Row, NDArra
         picture = _picture(image, position)
     except ImageError as failed:
         return Row(failed.status, str(failed)), None
-    return Row(), resize_to(picture, spec.height, spec.width, spec.resize, grey=spec.is_grey)
+    return Row(), network_pixels(picture, spec)
 
 
 def _from_file(
     prepare: Preparer, content: bytes | None, error: str | None = None
-) -> tuple[Row, NDArray[np.uint8] | None]:
+) -> tuple[Row, Pixels | None]:
     return prepare((None if content is None else pa.py_buffer(content), error))
 
 
@@ -169,7 +170,7 @@ def _is_pil(image: object) -> bool:
     return module is not None and isinstance(image, module.Image)
 
 
-def _predicted(images: list[NDArray[np.uint8] | None], runtime: Runtime) -> NDArray[np.float32]:
+def _predicted(images: list[Pixels | None], runtime: Runtime) -> NDArray[np.float32]:
     """Return the vectors of images: (N, D) float32, `nan` for those that failed."""
     vectors = np.full((len(images), runtime.dimension), np.nan, np.float32)
     good = [number for number, pixels in enumerate(images) if pixels is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -14,14 +15,20 @@ from hypothesis import strategies as st
 from network_files import FILES, VECTORS, assert_gives, encoder_from
 from pomona.building import build
 from pomona.building.network_settings import NetworkSettings
+from pomona.encoder.preprocessing import Preprocessing
 from pomona.errors import EncoderError
 
-KEYS = ("size", "resize", "channel_order", "scale", "mean", "std", "layout", "layer", "signature")
+KEYS = tuple(field.name for field in dataclasses.fields(NetworkSettings))
+
+
+ANY = Preprocessing(height=1, width=1, mean=(0.0,) * 3, std=(1.0,) * 3)
 
 
 def test_a_card_beside_the_file_replaces_options(tmp_path: Path) -> None:
     shutil.copy(FILES / "bare.tflite", tmp_path / "fruit.tflite")
-    card = "mean = [127.5, 127.5, 127.5]\nstd = 127.5\nresize = 'bilinear'\n"
+    card = (
+        "resize_mode = 'squash'\nmean = [127.5, 127.5, 127.5]\nstd = 127.5\nresize = 'bilinear'\n"
+    )
     (tmp_path / "fruit.toml").write_text(card)
     encoder = build.build_encoder(tmp_path / "fruit.tflite")
     assert encoder.preprocessing.resize == "bilinear"
@@ -38,7 +45,7 @@ def test_a_card_beside_the_file_replaces_options(tmp_path: Path) -> None:
 def test_a_card_that_could_belong_to_another_network_is_ignored(tmp_path: Path, other: str) -> None:
     shutil.copy(FILES / "bare.tflite", tmp_path / "fruit.tflite")
     (tmp_path / other).touch()
-    (tmp_path / "fruit.toml").write_text("mean = 127.5\nstd = 127.5\n")
+    (tmp_path / "fruit.toml").write_text("resize_mode = 'squash'\nmean = 127.5\nstd = 127.5\n")
     with pytest.raises(
         EncoderError, match=rf"can be for fruit.tflite or for {other}.*fruit.tflite.toml"
     ):
@@ -51,7 +58,7 @@ def test_a_folder_and_a_file_of_the_same_name_do_not_share_a_card(tmp_path: Path
     shutil.copy(FILES / "bare.tflite", tmp_path / "fruit.tflite")
     shutil.copytree(FILES / "bare_saved", tmp_path / "fruit")
     card = tmp_path / "fruit.toml"
-    card.write_text("mean = 127.5\nstd = 127.5\n")
+    card.write_text("resize_mode = 'squash'\nmean = 127.5\nstd = 127.5\n")
     for name, other in (("fruit", "fruit.tflite"), ("fruit.tflite", "fruit")):
         message = f"for {name} or for {other}, .*rename it to fruit.tflite.toml if"
         with pytest.raises(EncoderError, match=message):
@@ -68,13 +75,59 @@ def test_a_card_may_start_with_a_byte_order_mark(tmp_path: Path) -> None:
 
 def test_scale_mean_and_std_are_combined() -> None:
     settings = NetworkSettings(scale=1 / 255, mean=[0.5, 0.25, 0.0], std=0.5)
-    spec = encoder_from(FILES / "bare.tflite", settings).preprocessing
+    squashed = dataclasses.replace(settings, resize_mode="squash")
+    spec = encoder_from(FILES / "bare.tflite", squashed).preprocessing
     assert spec.mean == pytest.approx((127.5, 63.75, 0))
     assert spec.std == pytest.approx((127.5,) * 3)
     assert settings.over(NetworkSettings(mean=9.0, resize="box")) == NetworkSettings(
         scale=1 / 255, mean=[0.5, 0.25, 0.0], std=0.5, resize="box"
     )
     assert NetworkSettings(scale=2.0).over(settings) == NetworkSettings(scale=2.0)
+
+
+def test_crop_pct_becomes_a_size_with_the_rounding_of_timm() -> None:
+    spec = NetworkSettings(size=[224, 97], crop_pct=0.95).preprocessing(ANY)
+    assert spec.resize_size == (235, 102)  # floor of 235.8 and 102.1
+    assert spec.resize_mode == "shortest"
+    squashed = NetworkSettings(size=224, crop_pct=0.95, resize_mode="squash").preprocessing(ANY)
+    assert squashed.resize_mode == "squash"
+
+
+def test_the_size_of_the_crop_comes_from_the_caller_or_from_the_card() -> None:
+    card = NetworkSettings(size=224, crop_pct=0.875, resize_mode="shortest")
+    assert NetworkSettings(resize_size=232).over(card) == NetworkSettings(
+        size=224, resize_size=232, resize_mode="shortest"
+    )
+
+
+def test_settings_that_change_no_pixel_do_not_change_the_preprocessing() -> None:
+    plain = NetworkSettings(size=64).preprocessing(ANY)
+    same = NetworkSettings(size=64, resize_size=64, resize_mode="squash", fill=[9, 9, 9])
+    assert dataclasses.replace(same, centring="floor").preprocessing(ANY) == plain
+    assert "fill" not in NetworkSettings(crop_pct=0.9, fill=[9, 9, 9]).preprocessing(ANY).to_json()
+    assert (
+        "fill"
+        in NetworkSettings(resize_mode="longest", fill=[9, 9, 9]).preprocessing(ANY).to_json()
+    )
+
+
+@pytest.mark.parametrize("name", ["bare.tflite", "bare_saved"])
+def test_a_network_that_does_not_record_resizing_is_refused_until_it_is_specified(
+    name: str,
+) -> None:
+    arithmetic = NetworkSettings(mean=127.5, std=127.5)
+    with pytest.raises(EncoderError) as caught:
+        encoder_from(FILES / name, arithmetic)
+    assert "give `resize_mode` (squash; or shortest, of which the centre is cropped" in str(
+        caught.value
+    )
+    assert "`scale`" not in str(caught.value)
+    with pytest.raises(EncoderError, match=r"`resize_mode` .* and `scale`, `mean` and `std`"):
+        encoder_from(FILES / name, NetworkSettings())
+    squashed = dataclasses.replace(arithmetic, resize_mode="squash")
+    cropped = dataclasses.replace(arithmetic, crop_pct=0.875)
+    assert_gives(encoder_from(FILES / name, squashed), VECTORS["backbone"])
+    assert encoder_from(FILES / name, cropped).preprocessing.resize_mode == "shortest"
 
 
 @pytest.mark.parametrize(
@@ -91,6 +144,15 @@ def test_scale_mean_and_std_are_combined() -> None:
         ("size = ", "is not valid TOML"),
         ("std = 0", "std is"),
         ("resize = 'cubic'", "resize is 'cubic'"),
+        ("resize_mode = 'crop'", "resize_mode is 'crop', expected one of squash, shortest"),
+        ("resize_size = 0", "resize_size is 0"),
+        ("crop_pct = 1.5", "crop_pct is 1.5"),
+        ("crop_pct = 0.9\nresize_size = 256", "each decides the other"),
+        ("crop = 'none'", "crop is 'none'"),
+        ("crop = 'before'", "crop is 'before': give `crop_pct`"),
+        ("centring = 'ceil'", "centring is 'ceil'"),
+        ("fill = [0, 0, 256]", r"fill is \(0, 0, 256\)"),
+        ("pixel_type = 'int8'", "pixel_type is 'int8'"),
     ],
 )
 def test_an_invalid_card_is_refused(tmp_path: Path, card: str, message: str) -> None:

@@ -90,6 +90,7 @@ def test_an_encoder_is_built_shown_and_used(
     )
     assert code == 0
     assert encoder.fingerprint in built
+    assert "pixels: resize to 224 (bicubic) -> /127.5 - 1\n" in built
     _, shown, _ = run(capfd, "encoder", "show", file)
     assert shown == built
     _, as_json, _ = run(capfd, "encoder", "show", file, "--json")

@@ -44,7 +44,8 @@ LIBRARIES: dict[str, tuple[str, tuple[str, ...]]] = {
         "from pathlib import Path\n"
         "from pomona.building.network_files import build\n"
         "from pomona.building.network_settings import NetworkSettings\n"
-        "build(Path({onnx!r}), NetworkSettings(scale=1), runtime='onnxruntime')",
+        "settings = NetworkSettings(resize_mode='squash', scale=1)\n"
+        "build(Path({onnx!r}), settings, runtime='onnxruntime')",
         (FONTS, KERAS),
     ),
     "a builder with NNCF": (

@@ -27,7 +27,7 @@ from pomona.runtime.parity import check_parity
 from pomona.runtime.registry import runtime_for
 from pomona.worker.resize import resize_to
 
-ZERO_TO_ONE = NetworkSettings(scale=1 / 255)
+ZERO_TO_ONE = NetworkSettings(resize_mode="squash", scale=1 / 255)
 IMAGES = np.random.default_rng(5).integers(150, 256, (3, 32, 32, 3), np.uint8)
 NO_VNNI = ["AVX2", "AVX512_CORE"]
 
@@ -181,7 +181,9 @@ def test_openvino_gives_the_same_vectors_and_probes_without_vnni(
 ) -> None:
     path = tmp_path / "quantized.onnx"
     expected = quantized_network(path, style, signed=signed)
-    vectors, built = without_vnni(tmp_path / "a", path, "{'scale': 1 / 255}", IMAGES, instructions)
+    vectors, built = without_vnni(
+        tmp_path / "a", path, "{'resize_mode': 'squash', 'scale': 1 / 255}", IMAGES, instructions
+    )
     assert difference(vectors, expected) < 0.005
     here = encoder_from(path, ZERO_TO_ONE)
     assert built.fingerprint == here.fingerprint
@@ -266,7 +268,7 @@ def test_a_dense_layer_with_8_bit_weights_computes_in_float32(
     if instructions is None:
         vectors = features(encoder_from(path, UNIT))
     else:
-        settings = "{'scale': 1 / 255, 'mean': 0.5}"
+        settings = "{'resize_mode': 'squash', 'scale': 1 / 255, 'mean': 0.5}"
         vectors, _ = without_vnni(tmp_path / "a", path, settings, IMAGES, instructions)
     assert difference(vectors, expected) < 1e-5
 
@@ -297,7 +299,7 @@ def test_a_quantized_tflite_network_gives_the_vector_of_tflite(
     from pomona.worker.decode import decode
 
     picture = decode((trials / "png-crc" / "0_whole.png").read_bytes())
-    settings = "{'mean': 127.5, 'std': 127.5}"
+    settings = "{'resize_mode': 'squash', 'mean': 127.5, 'std': 127.5}"
     images = resize_to(picture, 96, 96, "bicubic")[None]
     (vector,), _ = without_vnni(tmp_path / "a", path, settings, images, instructions)
     expected = np.loadtxt(trials / "networks" / "quantized_add_by_tflite.txt")

@@ -20,12 +20,24 @@ from pomona.encoder.preprocessing import Preprocessing
 from pomona.errors import EncoderError
 from pomona.runtime.registry import runtime_for
 from pomona.worker.decode import decode
-from pomona.worker.resize import resize_to
+from pomona.worker.resize import network_pixels
 
 PICTURE = drawn.picture(50, 40, 3)
 WEIGHTS = np.linspace(-1, 1, 5, dtype=np.float32)
 
 KINDS = ["onnx", "onnx for ONNX Runtime", "h5", "keras", "xml"]
+
+
+def grey_pixels(content: bytes, height: int, width: int, resize: str = "bicubic") -> Any:
+    spec = Preprocessing(
+        height=height,
+        width=width,
+        resize=resize,
+        channel_order="grey",
+        mean=(0.0,) * 3,
+        std=(1.0,) * 3,
+    )
+    return network_pixels(decode(content), spec)
 
 
 def network(folder: Path, kind: str, channels: int = 1) -> tuple[Path, dict[str, Any]]:
@@ -66,7 +78,7 @@ def test_a_network_with_one_channel_gets_the_luma(tmp_path: Path, kind: str) -> 
     path, options = network(tmp_path, kind)
     encoder = encoder_from(path, UNIT, **options)
     luma = np.asarray(PICTURE.convert("L").resize((32, 32), Image.Resampling.BICUBIC))
-    pixels = resize_to(decode(drawn.encode(PICTURE, "PNG")), 32, 32, grey=True)[None]
+    pixels = grey_pixels(drawn.encode(PICTURE, "PNG"), 32, 32)[None]
     vectors = np.empty((1, 5), np.float32)
     runtime_for(encoder).predict(pixels, vectors)
     assert np.allclose(vectors, (luma / 255 - 0.5).mean() * WEIGHTS, atol=1e-5)
@@ -89,7 +101,7 @@ def test_a_channel_order_that_does_not_fit_the_network_is_refused(
     tmp_path: Path, kind: str, channels: int, order: str
 ) -> None:
     path, _ = network(tmp_path, kind, channels)
-    settings = NetworkSettings(scale=1, channel_order=order)
+    settings = NetworkSettings(resize_mode="squash", scale=1, channel_order=order)
     with pytest.raises(EncoderError, match=f"of {channels} channels?, and the .* is {order}"):
         encoder_from(path, settings)
 
@@ -102,7 +114,7 @@ def test_a_known_network_refuses_grey_pixels() -> None:
 
 @pytest.mark.parametrize("resize", ["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"])
 def test_grey_pixels_match_keras_and_pillow(resize: str) -> None:
-    pixels = resize_to(decode(drawn.encode(PICTURE, "PNG")), 24, 36, resize, grey=True)
+    pixels = grey_pixels(drawn.encode(PICTURE, "PNG"), 24, 36, resize)
     assert pixels.shape == (24, 36, 3)
     assert (pixels == pixels[..., :1]).all()
     loaded = import_keras().utils.load_img(
@@ -119,8 +131,8 @@ def test_grey_pixels_match_keras_and_pillow(resize: str) -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_grey_pixels_are_upright(orientation: int) -> None:
     stored = drawn.turned(PICTURE, orientation, "PNG")
-    pixels = resize_to(decode(stored), 20, 30, grey=True)
-    upright = resize_to(decode(drawn.encode(PICTURE, "PNG")), 20, 30, grey=True)
+    pixels = grey_pixels(stored, 20, 30)
+    upright = grey_pixels(drawn.encode(PICTURE, "PNG"), 20, 30)
     assert np.abs(pixels.astype(int) - upright).max() <= 1
 
 

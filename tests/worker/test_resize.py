@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,7 +76,7 @@ def test_extremely_long_picture_is_resized_without_gigabytes_of_filter_weights()
 
 def test_error_for_an_unknown_filter_lists_the_known_ones():
     with pytest.raises(EncoderError, match=r"'cubic'.*bilinear, bicubic"):
-        resize_to(upright(picture()), 8, 8, "cubic")
+        replace(SPEC, resize="cubic")
 
 
 def test_preprocessing_survives_a_json_round_trip():

@@ -4,6 +4,8 @@ They come from the caller, or from a card next to the file, in TOML:
 
     # fruit.toml, next to fruit.onnx
     size = 224                      # or [height, width]; if the network does not fix it
+    resize_mode = "shortest"        # or "squash", "longest"
+    crop_pct = 0.875                # or resize_size = 256: what is resized, before the centre crop
     resize = "bicubic"              # nearest, bilinear, bicubic, lanczos, box, hamming
     channel_order = "RGB"           # or "BGR"; "grey" for one channel, which its file shows
     scale = 0.00392156862745098     # pixels 0..255 are multiplied by this first,
@@ -48,6 +50,15 @@ class NetworkSettings:
     Attributes:
         size: height and width of the input, in pixels.
         resize: Pillow's filter.
+        resize_mode: `squash`; `shortest`, with a centre crop; or `longest`, with padding.
+        resize_size: height and width to resize to, in pixels, before the crop or the padding.
+        crop_pct: instead of `resize_size`: the input's size as a share of it. It is
+            floor(size / crop_pct), as in timm.
+        crop: `after` resizing; or `before`: then `crop_pct` is the side of a centred square as a
+            share of the image's shorter side, as in TensorFlow's EfficientNet.
+        centring: `round`, or `floor` as in transformers.
+        fill: red, green and blue of padding, 0..255.
+        pixel_type: `uint8`, or `float32` if the training did not round the resized pixels.
         channel_order: RGB, BGR or grey, as the network takes them.
         scale: factor for each pixel.
         mean: subtracted from each channel after scaling, in `channel_order`.
@@ -62,6 +73,13 @@ class NetworkSettings:
 
     size: tuple[int, int] | None = None
     resize: str | None = None
+    resize_mode: str | None = None
+    resize_size: tuple[int, int] | None = None
+    crop_pct: float | None = None
+    crop: str | None = None
+    centring: str | None = None
+    fill: tuple[int, int, int] | None = None
+    pixel_type: str | None = None
     channel_order: str | None = None
     scale: float | None = None
     mean: Triple | None = None
@@ -71,7 +89,8 @@ class NetworkSettings:
     signature: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "size", _size(self.size))
+        object.__setattr__(self, "size", _size("size", self.size))
+        object.__setattr__(self, "resize_size", _size("resize_size", self.resize_size))
         object.__setattr__(self, "mean", _triple("mean", self.mean))
         object.__setattr__(self, "std", _triple("std", self.std))
         if self.scale is not None and not (_is_number(self.scale) and self.scale > 0):
@@ -85,6 +104,9 @@ class NetworkSettings:
             raise EncoderError(f"layer is {self.layer!r}, expected a layer's name")
         if not isinstance(self.signature, str | None):
             raise EncoderError(f"signature is {self.signature!r}, expected a signature's name")
+        if isinstance(self.fill, list):
+            object.__setattr__(self, "fill", tuple(self.fill))
+        self._check_crop()
         self.preprocessing(_ANY)  # checks the other values
 
     @classmethod
@@ -130,10 +152,34 @@ class NetworkSettings:
     def over(self, other: NetworkSettings) -> NetworkSettings:
         """Return these settings, with the other's values in place of None.
 
-        Scale, mean and standard deviation belong together: they come from one of the two.
+        Scale, mean and standard deviation belong together: they come from one of the two. So do
+        `resize_size`, `crop_pct` and `crop`.
         """
         base = replace(other, scale=None, mean=None, std=None) if self.has_arithmetic else other
+        if any(value is not None for value in (self.resize_size, self.crop_pct, self.crop)):
+            base = replace(base, resize_size=None, crop_pct=None, crop=None)
         return NetworkSettings(**{**base.to_json(), **self.to_json()})
+
+    def _check_crop(self) -> None:
+        share = self.crop_pct
+        if share is not None and not (_is_number(share) and 0 < share <= 1):
+            raise EncoderError(
+                f"crop_pct is {share!r}, expected a share above 0, at most 1, such as 0.875"
+            )
+        if self.crop not in (None, "after", "before"):
+            raise EncoderError(f"crop is {self.crop!r}, expected after or before")
+        if share is not None and self.resize_size is not None and self.crop != "before":
+            raise EncoderError(
+                f"crop_pct is {share} and resize_size is {_shown(self.resize_size)}, and each "
+                "decides the other: give one of them"
+            )
+        if self.crop == "before" and share is None:
+            raise EncoderError("crop is 'before': give `crop_pct`, such as 0.875, too")
+
+    @property
+    def has_resizing(self) -> bool:
+        """Return whether the settings specify how images get the size of the input."""
+        return any(v is not None for v in (self.resize_mode, self.resize_size, self.crop_pct))
 
     @property
     def has_arithmetic(self) -> bool:
@@ -147,6 +193,17 @@ class NetworkSettings:
             changed |= {"height": self.size[0], "width": self.size[1]}
         if self.resize is not None:
             changed["resize"] = self.resize
+        for name in ("resize_mode", "resize_size", "centring", "fill", "pixel_type"):
+            if (value := getattr(self, name)) is not None:
+                changed[name] = value
+        if self.crop == "before":
+            changed["crop_before"] = self.crop_pct
+        elif self.crop_pct is not None:
+            size = self.size or (base.height, base.width)
+            changed["resize_size"] = tuple(math.floor(side / self.crop_pct) for side in size)
+            changed.setdefault("resize_mode", "shortest")
+        elif self.resize_size is not None:
+            changed.setdefault("resize_mode", "shortest")
         if self.channel_order is not None:
             changed["channel_order"] = self.channel_order
         if self.has_arithmetic:
@@ -156,7 +213,7 @@ class NetworkSettings:
         return replace(base, **changed)
 
 
-def _size(value: Any) -> tuple[int, int] | None:
+def _size(name: str, value: Any) -> tuple[int, int] | None:
     if value is None:
         return None
     sides = [value, value] if type(value) is int else value
@@ -166,10 +223,14 @@ def _size(value: Any) -> tuple[int, int] | None:
         or not all(type(side) is int and 0 < side <= _LARGEST_SIDE for side in sides)
     ):
         raise EncoderError(
-            f"size is {value!r}, expected pixels, no more than {_LARGEST_SIDE}: 224, or height "
+            f"{name} is {value!r}, expected pixels, no more than {_LARGEST_SIDE}: 224, or height "
             "and width"
         )
     return sides[0], sides[1]
+
+
+def _shown(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
 
 
 def _triple(name: str, value: Any) -> Triple | None:

@@ -17,6 +17,7 @@ from pomona.cli.options import (
     SIGNATURE,
     TRUST,
     WEIGHTS,
+    Colour,
     Numbers,
     Size,
     warn_of_untrained,
@@ -37,7 +38,8 @@ def encoder() -> None:
     cls=SectionedCommand,
     sections={
         "Network": "--weights --layer --signature --precision --calibrate --runtime --trust",
-        "Input of a network in a file": "--size --resize --channel-order --scale --mean --std "
+        "Input of a network in a file": "--size --resize-mode --resize-size --crop-pct "
+        "--crop --resize --centring --fill --pixel-type --channel-order --scale --mean --std "
         "--layout",
         "Output": "--output",
     },
@@ -49,6 +51,40 @@ def encoder() -> None:
 @LAYER
 @SIGNATURE
 @click.option("--size", type=Size(), help="Input size: 224, or height x width: 240x320.")
+@click.option(
+    "--resize-mode",
+    type=click.Choice(["squash", "shortest", "longest"]),
+    help="squash changes the aspect ratio; shortest fits the shorter side, and the centre is "
+    "cropped; longest fits the longer side, and the rest is padded.",
+)
+@click.option(
+    "--resize-size",
+    type=Size(),
+    help="Resize to this size, before the centre is cropped.  [default: the input size]",
+)
+@click.option(
+    "--crop-pct",
+    type=float,
+    metavar="SHARE",
+    help="Instead of --resize-size: input size / resized size, such as 0.875 (timm's crop_pct).",
+)
+@click.option(
+    "--crop",
+    type=click.Choice(["after", "before"]),
+    help="Crop after or before resizing; before, --crop-pct is a share of the shorter side.  "
+    "[default: after]",
+)
+@click.option(
+    "--centring",
+    type=click.Choice(["round", "floor"]),
+    help="Rounding of half a pixel: floor as in transformers, round elsewhere.  [default: round]",
+)
+@click.option("--fill", type=Colour(), metavar="R,G,B", help="Colour of padding.  [default: 0,0,0]")
+@click.option(
+    "--pixel-type",
+    type=click.Choice(["uint8", "float32"]),
+    help="float32 if the training did not round the resized pixels.  [default: uint8]",
+)
 @click.option(
     "--resize",
     type=click.Choice(["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]),
@@ -101,8 +137,7 @@ def build(
     MODEL is a name that 'pomona models' lists, with --weights, or the file of a whole network:
     .keras, .h5, .onnx, .tflite, OpenVINO's .xml, or a TensorFlow SavedModel folder. If such a file
     does not contain the preprocessing of its input, give it in options or in a card in the same
-    folder: fruit.toml for fruit.onnx, with size, resize, channel_order, scale, mean, std, layout,
-    layer and signature.
+    folder: fruit.toml for fruit.onnx, with the same names, such as size, resize_mode and scale.
 
     The encoder's file contains the network, its weights and its preprocessing. 'pomona extract
     --encoder' uses it on machines without Keras and without the weights.

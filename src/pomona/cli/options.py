@@ -18,6 +18,7 @@ __all__ = [
     "SIGNATURE",
     "TRUST",
     "WEIGHTS",
+    "Colour",
     "Numbers",
     "Size",
     "warn_of_untrained",
@@ -99,6 +100,19 @@ class Numbers(click.ParamType):  # type: ignore[type-arg] # generic only since c
                 "103.9,116.8,123.7"
             )
         return first, second, third
+
+
+class Colour(click.ParamType):  # type: ignore[type-arg] # generic only since click 8.4
+    """Red, green and blue, 0..255: 124,116,104."""
+
+    name = "colour"
+
+    def convert(self, value: Any, *_: Any) -> tuple[int, int, int]:
+        """Return red, green and blue."""
+        levels = str(value).split(",")
+        if len(levels) != 3 or not all(level.strip().isdecimal() for level in levels):
+            self.fail(f"invalid colour {value!r}: expected red, green and blue such as 124,116,104")
+        return int(levels[0]), int(levels[1]), int(levels[2])
 
 
 def warn_of_untrained(weights: str | None) -> None:

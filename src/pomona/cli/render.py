@@ -12,7 +12,7 @@ from rich.text import Text
 
 from pomona.analysis.inspection import sorted_labels
 from pomona.cli.parameters import in_options
-from pomona.encoder.encoder import describe_preprocessing
+from pomona.encoder.description import describe_preprocessing, pipeline
 from pomona.io.location import shell_word
 from pomona.messages import count_of
 
@@ -143,6 +143,7 @@ def show_encoder(name: str, encoder: Encoder) -> None:
     """Print the network and the preprocessing of an encoder."""
     size = len(encoder.graph) + len(encoder.constants)
     _console().print(Text(f"{name}: {encoder.model}, {size / 1e6:.1f} MB"))
+    _console().print(Text(f"pixels: {pipeline(encoder.preprocessing)}"))
     _print_pairs(_console(), "encoder", encoder.provenance().items())
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pomona._version import __version__
+from pomona.encoder.description import describe_preprocessing
 from pomona.encoder.embedder import embedder
 from pomona.encoder.preprocessing import Preprocessing
 from pomona.errors import EncoderError
@@ -35,7 +36,6 @@ __all__ = [
     "RUNTIMES",
     "Encoder",
     "canonical_digest",
-    "describe_preprocessing",
 ]
 
 LAYOUT_VERSION = 1
@@ -59,23 +59,11 @@ def canonical_digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def describe_preprocessing(preprocessing: Preprocessing) -> dict[str, str]:
-    """Return the preprocessing in words, for provenance and for people."""
-    return {
-        "input_size": f"{preprocessing.height}x{preprocessing.width}",
-        "resize": f"{preprocessing.resize}, squash",
-        "channel_order": preprocessing.channel_order
-        + (" (luma, before resizing)" if preprocessing.is_grey else ""),
-        "mean": ", ".join(f"{value:g}" for value in preprocessing.mean),
-        "std": ", ".join(f"{value:g}" for value in preprocessing.std),
-    }
-
-
 @dataclass(frozen=True)
 class Encoder:
     """A network without its last layer, with its weights and its preprocessing.
 
-    The graph takes (1, height, width, 3) uint8 RGB and returns (1, dimension) float32. The
+    The graph takes (1, height, width, 3) RGB pixels and returns (1, dimension) float32. The
     arithmetic of the preprocessing is part of the graph, so no worker can get it wrong.
 
     Attributes:
@@ -83,7 +71,7 @@ class Encoder:
         architecture: the network in words that do not change between versions of its library.
         weights: the source of the weights, for display: `imagenet`, `untrained:7`, a file's name.
         weights_sha256: digest of the weights' values, whatever file contained them.
-        preprocessing: input size, resize filter, channel order, mean and standard deviation.
+        preprocessing: input size, resizing, cropping, channel order, mean and standard deviation.
         output: name of the layer whose output is the feature vector.
         ends_at_output: True if `architecture` is a digest of the network up to that layer. The
             name of the layer, which Keras may have numbered, then adds nothing.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pomona.encoder.encoder import Encoder
+    from pomona.encoder.preprocessing import Pixels
 
 __all__ = ["OnnxRuntime", "gpu_is_here", "import_onnxruntime", "new_session"]
 
@@ -67,6 +68,7 @@ class OnnxRuntime:
     def __init__(self, encoder: Encoder) -> None:
         self.preprocessing = encoder.preprocessing
         self.dimension = encoder.dimension
+        self._pixel_type = encoder.preprocessing.pixel_type
         self._label = f"{encoder.fingerprint[:12]} ({encoder.model})"
         self._session = new_session(encoder.graph, self._label)
         pixels = self._session.get_inputs()[0]
@@ -75,11 +77,11 @@ class OnnxRuntime:
         self.batch_size = _GPU_BATCH if on_gpu and not isinstance(pixels.shape[0], int) else 1
         self._at_once = self.batch_size
 
-    def predict(self, images: NDArray[np.uint8], features: NDArray[np.float32]) -> None:
+    def predict(self, images: Pixels, features: NDArray[np.float32]) -> None:
         """Compute feature vectors.
 
         Args:
-            images: (N, height, width, 3) uint8, RGB.
+            images: (N, height, width, 3), RGB, of the `pixel_type` of the preprocessing.
             features: (N, dimension) float32, written in place.
 
         Raises:
@@ -90,17 +92,19 @@ class OnnxRuntime:
             part = images[start : start + self._at_once]
             full = part
             if len(part) < self._at_once:
-                full = np.zeros((self._at_once, *part.shape[1:]), np.uint8)
+                full = np.zeros((self._at_once, *part.shape[1:]), part.dtype)
                 full[: len(part)] = part
             vectors = self._computed(full)
             if vectors is not None:
                 features[start : start + len(part)] = vectors[: len(part)]
                 start += len(part)
 
-    def _computed(self, images: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+    def _computed(self, images: Pixels) -> NDArray[np.float32] | None:
         """Return the vectors; None if the GPU's memory is too small for the batch."""
         try:
-            vectors: NDArray[np.float32] = self._session.run(None, {self._name: images})[0]
+            vectors: NDArray[np.float32] = self._session.run(
+                None, {self._name: images.astype(self._pixel_type, copy=False)}
+            )[0]
         except Exception as error:  # ONNX Runtime has no common base class
             if self._at_once == 1:
                 raise EncoderError(

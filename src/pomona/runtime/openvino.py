@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pomona.encoder.encoder import Encoder
+    from pomona.encoder.preprocessing import Pixels
 
 __all__ = ["OpenVinoRuntime", "import_openvino"]
 
@@ -76,14 +77,14 @@ class OpenVinoRuntime:
         shape = (1, self.preprocessing.height, self.preprocessing.width, 3)
         _check_shapes(encoder, compiled, shape)
         self._request = compiled.create_infer_request()
-        self._input: NDArray[np.uint8] = np.zeros(shape, np.uint8)
+        self._input: Pixels = np.zeros(shape, encoder.preprocessing.pixel_type)
         self._request.set_input_tensor(openvino.Tensor(self._input, shared_memory=True))
 
-    def predict(self, images: NDArray[np.uint8], features: NDArray[np.float32]) -> None:
+    def predict(self, images: Pixels, features: NDArray[np.float32]) -> None:
         """Compute feature vectors.
 
         Args:
-            images: (N, height, width, 3) uint8, RGB.
+            images: (N, height, width, 3), RGB, of the `pixel_type` of the preprocessing.
             features: (N, dimension) float32, written in place.
 
         Raises:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pomona.encoder.encoder import Encoder
+    from pomona.encoder.preprocessing import Pixels
     from pomona.runtime.runtime import Runtime
 
 __all__ = [
@@ -102,8 +103,8 @@ class SideBySide:
         self._copies = copies
         self._threads = ThreadPoolExecutor(len(copies))
 
-    def predict(self, images: NDArray[np.uint8], features: NDArray[np.float32]) -> None:
-        """Fill `features` (N, D) float32 from `images` (N, height, width, 3) uint8 RGB."""
+    def predict(self, images: Pixels, features: NDArray[np.float32]) -> None:
+        """Fill `features` (N, D) float32 from `images` (N, height, width, 3) RGB."""
         waiting = queue.SimpleQueue[int]()
         for number in range(len(images)):
             waiting.put(number)
@@ -128,8 +129,8 @@ class LazyRuntime:
         self.dimension = encoder.dimension
         self._encoder = encoder
 
-    def predict(self, images: NDArray[np.uint8], features: NDArray[np.float32]) -> None:
-        """Fill `features` (N, D) float32 from `images` (N, height, width, 3) uint8 RGB."""
+    def predict(self, images: Pixels, features: NDArray[np.float32]) -> None:
+        """Fill `features` (N, D) float32 from `images` (N, height, width, 3) RGB."""
         load_once(self._encoder.fingerprint, lambda: self._encoder).predict(images, features)
 
 

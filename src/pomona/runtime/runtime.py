@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pomona.encoder.preprocessing import Preprocessing
+    from pomona.encoder.preprocessing import Pixels, Preprocessing
 
 __all__ = ["Runtime"]
 
@@ -26,5 +26,8 @@ class Runtime(Protocol):
     preprocessing: Preprocessing
     dimension: int
 
-    def predict(self, images: NDArray[np.uint8], features: NDArray[np.float32]) -> None:
-        """Fill `features` (N, D) float32 from `images` (N, height, width, 3) uint8 RGB."""
+    def predict(self, images: Pixels, features: NDArray[np.float32]) -> None:
+        """Fill `features` (N, D) float32 from `images` (N, height, width, 3), RGB.
+
+        The images are uint8, or float32 if that is the `pixel_type` of the preprocessing.
+        """

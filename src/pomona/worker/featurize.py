@@ -30,6 +30,7 @@ from pomona.worker.prepare import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from pomona.encoder.preprocessing import Pixels
     from pomona.runtime.runtime import Runtime
 
 __all__ = ["encode_images", "featurize", "images_at_once", "vectors_array"]
@@ -141,7 +142,7 @@ def _encoded(  # noqa: PLR0913, PLR0917 - the parameters of `featurize`
     """Yield the files' rows in their order, each as soon as it is complete."""
     spec, size = runtime.preprocessing, runtime.batch_size
     rows: list[Row] = []  # in progress
-    unseen: list[tuple[Row, NDArray[np.uint8]]] = []  # those of them to compute
+    unseen: list[tuple[Row, Pixels]] = []  # those of them to compute
 
     def predict() -> None:
         vectors = np.empty((len(unseen), runtime.dimension), np.float32)
@@ -175,7 +176,7 @@ def _encoded(  # noqa: PLR0913, PLR0917 - the parameters of `featurize`
     yield from finished()
 
 
-def _stacked(images: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+def _stacked(images: list[Pixels]) -> Pixels:
     return images[0][None] if len(images) == 1 else np.stack(images)  # one is not copied
 
 

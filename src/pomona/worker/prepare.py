@@ -18,19 +18,21 @@ from pomona.encoder.preprocessing import Preprocessing
 from pomona.errors import ImageError
 from pomona.worker.decode import MAX_PIXELS, decode
 from pomona.worker.pillow_limits import quiet_codecs
-from pomona.worker.resize import resize_to
+from pomona.worker.resize import network_pixels
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from pomona.encoder.preprocessing import Pixels
 
 __all__ = ["EXACT", "DecodeOptions", "File", "Preparer", "Row", "Seen", "prefetch"]
 
 File = tuple[Any, str | None]
 """A file's bytes as an Arrow buffer; or None, and the reason why it could not be read."""
 
-Prepared = tuple["Row", "NDArray[np.uint8] | None"]
-"""A row, and pixels (height, width, 3) uint8; None if it failed, or has its vector already."""
+Prepared = tuple["Row", "Pixels | None"]
+"""A row, and the pixels of its image; None if it failed, or has its vector already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +130,11 @@ class Preparer:
         if seen_row := self.seen.find(digest):
             return seen_row, None
         row, spec, options = Row(sha256=digest), self.spec, self.options
-        draft = (spec.width, spec.height) if options.fast else None
+        draft = spec.draft_size if options.fast else None
         pixels = None
         try:
             picture = decode(memoryview(buffer), max_pixels=options.max_pixels, draft=draft)
-            pixels = resize_to(picture, spec.height, spec.width, spec.resize, grey=spec.is_grey)
+            pixels = network_pixels(picture, spec)
             row.width, row.height, row.format = picture.width, picture.height, picture.format
         except ImageError as error:
             # Keep no reference to the error: its traceback refers to this frame, and so to the

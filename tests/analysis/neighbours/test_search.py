@@ -221,7 +221,9 @@ def test_a_different_network_file_is_refused_by_its_layers(
 ) -> None:
     file = tmp_path / "other.onnx"
     onnx_network(file)
-    (tmp_path / "other.onnx.toml").write_text("scale = 1\nlayer = 'embedding'\n")
+    (tmp_path / "other.onnx.toml").write_text(
+        "resize_mode = 'squash'\nscale = 1\nlayer = 'embedding'\n"
+    )
     with pytest.raises(EncoderError, match=r"made by mobilenet_v2 with .*, not by .*other.onnx"):
         encoder_of_table(photos.provenance(), model=str(file))
 

@@ -37,10 +37,12 @@ def test_an_onnx_network_gives_the_vectors_of_the_reference(tmp_path: Path, runt
 @RUNTIMES
 def test_an_inner_tensor_of_an_onnx_network_can_be_the_output(tmp_path: Path, runtime: str) -> None:
     onnx_network(tmp_path / "fruit.onnx")
-    settings = NetworkSettings(scale=1 / 255, mean=0.5, layer="embedding")
+    settings = NetworkSettings(resize_mode="squash", scale=1 / 255, mean=0.5, layer="embedding")
     assert encoder_from(tmp_path / "fruit.onnx", settings, runtime=runtime).dimension == 8
     maps = encoder_from(
-        tmp_path / "fruit.onnx", NetworkSettings(scale=1, layer="features"), runtime=runtime
+        tmp_path / "fruit.onnx",
+        NetworkSettings(resize_mode="squash", scale=1, layer="features"),
+        runtime=runtime,
     )
     assert maps.dimension == 8 * 15 * 15
 
@@ -60,19 +62,21 @@ def test_an_onnx_network_that_ends_in_a_feature_map_is_refused_unless_the_map_is
     onnx.save(model, tmp_path / "map.onnx")
     with pytest.raises(EncoderError, match="for one image, expected one vector: choose a layer"):
         encoder_from(tmp_path / "map.onnx", SCALED, runtime=runtime)
-    named = NetworkSettings(mean=127.5, std=127.5, layer=convolution)
+    named = NetworkSettings(resize_mode="squash", mean=127.5, std=127.5, layer=convolution)
     assert encoder_from(tmp_path / "map.onnx", named, runtime=runtime).dimension > 1000
 
 
 @RUNTIMES
 def test_bgr_swaps_the_channels_of_any_network(tmp_path: Path, runtime: str) -> None:
     onnx_network(tmp_path / "fruit.onnx")
-    settings = NetworkSettings(scale=1 / 255, mean=[0.1, 0.2, 0.3], channel_order="BGR")
+    settings = NetworkSettings(
+        resize_mode="squash", scale=1 / 255, mean=[0.1, 0.2, 0.3], channel_order="BGR"
+    )
     swapped = encoder_from(tmp_path / "fruit.onnx", settings, runtime=runtime)
     mirrored = VECTORS["images"][..., ::-1].copy()
     plain = encoder_from(
         tmp_path / "fruit.onnx",
-        NetworkSettings(scale=1 / 255, mean=[0.1, 0.2, 0.3]),
+        NetworkSettings(resize_mode="squash", scale=1 / 255, mean=[0.1, 0.2, 0.3]),
         runtime=runtime,
     )
     vectors = np.empty((3, 5), np.float32)
@@ -237,12 +241,16 @@ def test_a_network_with_integer_input_gets_integer_pixels(
     tmp_path: Path, runtime: str, kind: str
 ) -> None:
     network_with_integer_input(tmp_path / "fruit.onnx", kind)
-    encoder = encoder_from(tmp_path / "fruit.onnx", NetworkSettings(scale=1), runtime=runtime)
+    encoder = encoder_from(
+        tmp_path / "fruit.onnx", NetworkSettings(resize_mode="squash", scale=1), runtime=runtime
+    )
     expected = VECTORS["images"].mean(axis=(1, 2))
     assert np.abs(features(encoder) - expected).max() < 1e-3
     with pytest.raises(EncoderError, match=r"takes integers .*give `scale` 1"):
         encoder_from(tmp_path / "fruit.onnx", UNIT, runtime=runtime)
-    moved = NetworkSettings(scale=1, mean=120)  # unsigned bytes cannot be negative
+    moved = NetworkSettings(
+        resize_mode="squash", scale=1, mean=120
+    )  # unsigned bytes cannot be negative
     if kind == "uint8":
         with pytest.raises(EncoderError, match=r"give `scale` 1, no `std`, and no `mean`"):
             encoder_from(tmp_path / "fruit.onnx", moved, runtime=runtime)
@@ -257,7 +265,9 @@ def test_a_network_whose_integer_type_cannot_hold_pixels_is_refused(
 ) -> None:
     network_with_integer_input(tmp_path / "fruit.onnx", "int8")
     with pytest.raises(EncoderError, match="which cannot represent pixels 0..255"):
-        encoder_from(tmp_path / "fruit.onnx", NetworkSettings(scale=1), runtime=runtime)
+        encoder_from(
+            tmp_path / "fruit.onnx", NetworkSettings(resize_mode="squash", scale=1), runtime=runtime
+        )
 
 
 def network_with_integer_input(path: Path, kind: str) -> None:
@@ -299,7 +309,11 @@ def test_a_layout_given_by_the_user_gives_a_different_encoder(tmp_path: Path, ru
         dense=np.random.default_rng(0).normal(size=(32 * 32 * 3, 5)).astype(np.float32),
     )
     first, last = (
-        encoder_from(path, NetworkSettings(scale=1, size=32, layout=layout), runtime=runtime)
+        encoder_from(
+            path,
+            NetworkSettings(resize_mode="squash", scale=1, size=32, layout=layout),
+            runtime=runtime,
+        )
         for layout in ("NCHW", "NHWC")
     )
     assert np.abs(features(first) - features(last)).max() > 1
@@ -315,7 +329,7 @@ def test_a_layout_that_contradicts_the_input_is_refused(tmp_path: Path, runtime:
         helper.make_node("ReduceMean", ["image"], ["vector"], axes=[2, 3], keepdims=0),
         shape=("n", 3, "h", "w"),
     )
-    settings = NetworkSettings(scale=1, size=32)
+    settings = NetworkSettings(resize_mode="squash", scale=1, size=32)
     assert encoder_from(path, settings, runtime=runtime).dimension == 3
     with pytest.raises(EncoderError, match=r"\[None, 3, None, None\], which is not NHWC"):
         encoder_from(path, settings.over(NetworkSettings(layout="NHWC")), runtime=runtime)

@@ -16,7 +16,7 @@ from pomona.building.graph.signatures import _fields, _message, read_signatures
 from pomona.building.network_settings import NetworkSettings
 from pomona.errors import EncoderError
 
-CHOSEN = NetworkSettings(mean=127.5, std=127.5, signature="floats")
+CHOSEN = NetworkSettings(resize_mode="squash", mean=127.5, std=127.5, signature="floats")
 
 
 def with_strings(path: Path, *, floats: bool = True) -> Path:
@@ -50,7 +50,9 @@ def test_the_named_signature_is_computed(tmp_path: Path) -> None:
 
 
 def test_naming_the_default_changes_nothing() -> None:
-    named = NetworkSettings(mean=127.5, std=127.5, signature="serving_default")
+    named = NetworkSettings(
+        resize_mode="squash", mean=127.5, std=127.5, signature="serving_default"
+    )
     one, other = (
         encoder_from(FILES / "bare_saved", named),
         encoder_from(FILES / "bare_saved", SCALED),
@@ -77,7 +79,10 @@ def test_a_model_with_string_signatures_only_is_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_signature_is_refused_and_the_known_ones_are_listed(tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match=r"has no signature 'fruit': it has floats \(.*3\]\);"):
-        encoder_from(with_strings(tmp_path / "model"), NetworkSettings(scale=1, signature="fruit"))
+        encoder_from(
+            with_strings(tmp_path / "model"),
+            NetworkSettings(resize_mode="squash", scale=1, signature="fruit"),
+        )
 
 
 @pytest.mark.parametrize("file", ["bare.tflite", "bare.keras"])
@@ -102,4 +107,9 @@ def test_the_shared_model_that_takes_jpeg_bytes_has_a_float_signature(shared_dat
         pytest.skip("the shared data is not on this machine")
     with pytest.raises(EncoderError, match=r"it has floats \(x: float32 \[\?, 32, 32, 3\]\)"):
         encoder_from(path, NO_SETTINGS)
-    assert encoder_from(path, NetworkSettings(scale=1 / 255, signature="floats")).dimension == 8
+    assert (
+        encoder_from(
+            path, NetworkSettings(resize_mode="squash", scale=1 / 255, signature="floats")
+        ).dimension
+        == 8
+    )

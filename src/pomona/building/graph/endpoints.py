@@ -44,7 +44,7 @@ def prepend_preprocessing(model: Any, preprocessing: Preprocessing, layout: str)
         layout: layout of the input, NCHW or NHWC.
 
     Returns:
-        A model that takes (1, height, width, 3) uint8, RGB. For a grey network the three channels
+        A model that takes (1, height, width, 3) RGB pixels. For a grey network the three channels
         are equal, and the model uses the first.
     """
     openvino = import_openvino()
@@ -55,7 +55,7 @@ def prepend_preprocessing(model: Any, preprocessing: Preprocessing, layout: str)
     model.reshape([sides[axis] for axis in layout])
     processor = PrePostProcessor(model)
     pixels = processor.input()
-    pixels.tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
+    pixels.tensor().set_element_type(_pixel_type(preprocessing)).set_layout(openvino.Layout("NHWC"))
     pixels.model().set_layout(openvino.Layout(layout))
     steps = pixels.preprocess().convert_element_type(openvino.Type.f32)
     if preprocessing.channel_order == "BGR":
@@ -72,14 +72,18 @@ def prepend_preprocessing(model: Any, preprocessing: Preprocessing, layout: str)
     return ready
 
 
+def _pixel_type(preprocessing: Preprocessing) -> Any:
+    return import_openvino().Type(np.dtype(preprocessing.pixel_type))
+
+
 def _take_first_channel(model: Any, preprocessing: Preprocessing) -> None:
     """Let a network of one channel take three."""
-    openvino = import_openvino()
+    import_openvino()
     from openvino import opset8
 
     (one,) = model.get_parameters()
     shape = [1, preprocessing.height, preprocessing.width, 3]
-    three = opset8.parameter(shape, openvino.Type.u8, "pixels")
+    three = opset8.parameter(shape, _pixel_type(preprocessing), "pixels")
     first = opset8.gather(three, np.array([0]), np.array(3))
     one.output(0).replace(first.output(0))
     model.add_parameters([three])

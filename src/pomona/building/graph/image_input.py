@@ -25,6 +25,7 @@ __all__ = [
     "with_channels",
 ]
 
+_KERAS = {".keras", ".h5", ".hdf5"}
 _CHANNELS = (3, 1)  # RGB, grey
 
 Sides = list[int | None]  # a shape: None for a side that is not fixed; empty if its rank is not
@@ -39,6 +40,9 @@ def needed_preprocessing(
 ) -> Preprocessing:
     """Return the specified preprocessing; nothing is guessed.
 
+    Networks of Keras are resized as `keras.utils.image_dataset_from_directory` does, `squash`, if
+    the settings do not specify `resize_mode`.
+
     Args:
         path: the name of the network, for errors.
         settings: the settings of the network.
@@ -47,15 +51,24 @@ def needed_preprocessing(
         channels: channels of its input, 1 or 3; None if that is not fixed.
 
     Raises:
-        EncoderError: the arithmetic is not specified; the message shows how to specify it.
+        EncoderError: resizing or arithmetic is not specified; the message shows how to specify it.
     """
+    missing = []
+    if not settings.has_resizing and path.suffix.lower() not in _KERAS:
+        missing.append(
+            "`resize_mode` (squash; or shortest, of which the centre is cropped, with `crop_pct` "
+            "or `resize_size` if the training used one; or longest, which is padded)"
+        )
     if not settings.has_arithmetic:
+        missing.append(
+            "`scale`, `mean` and `std` (input = (pixel * scale - mean) / std, pixels 0..255; scale "
+            "= 1 for unchanged pixels, scale = 0.00392156862745098 for 0..1, mean = 127.5 and std "
+            "= 127.5 for -1..1)"
+        )
+    if missing:
         raise EncoderError(
-            f"{path} does not record the preprocessing of its input: give `scale`, `mean` and "
-            "`std` (input = (pixel * scale - mean) / std, pixels 0..255), or write them into "
-            f"{path.name}.toml next to it{hint}; for example scale = 1 for a network that takes "
-            "unchanged pixels, scale = 0.00392156862745098 for 0..1, mean = 127.5 and std = 127.5 "
-            "for -1..1"
+            f"{path} does not record the preprocessing of its input: give {' and '.join(missing)}, "
+            f"or write them into {path.name}.toml next to it{hint}"
         )
     return with_channels(path, settings, size, channels)
 

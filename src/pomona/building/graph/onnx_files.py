@@ -121,7 +121,8 @@ def _is_same_in_batches(encoder: Encoder) -> bool:
     spec = encoder.preprocessing
     alone = np.frombuffer(encoder.probes, "<f4").reshape(-1, encoder.dimension)
     session = new_session(encoder.graph, encoder.model)
-    images = {session.get_inputs()[0].name: probe_images(spec.height, spec.width)}
+    probes = probe_images(spec.height, spec.width).astype(spec.pixel_type)
+    images = {session.get_inputs()[0].name: probes}
     try:
         together = session.run(None, images)[0]
     except Exception:  # noqa: BLE001 - ONNX Runtime has no common base class
@@ -204,7 +205,8 @@ def _output_for_one_image(
     both.CopyFrom(model)
     both.graph.output.append(ValueInfoProto(name=output))  # of any number type
     session = new_session(both.SerializeToString(), f"of {path}")
-    image = np.zeros((1, preprocessing.height, preprocessing.width, 3), np.uint8)
+    shape = 1, preprocessing.height, preprocessing.width, 3
+    image = np.zeros(shape, preprocessing.pixel_type)
     try:
         vector: NDArray[Any] = session.run([output], {"pomona_pixels": image})[0]
     except Exception as error:  # ONNX Runtime has no common base class

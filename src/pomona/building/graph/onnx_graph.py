@@ -78,7 +78,7 @@ def flatten_output(model: Any, output: str) -> None:
 def prepend_preprocessing(
     model: Any, image: Any, preprocessing: Preprocessing, layout: str, *, only_one: bool
 ) -> None:
-    """Put the arithmetic in front: uint8 RGB (N, height, width, 3) -> input of the network."""
+    """Put the arithmetic in front: RGB pixels (N, height, width, 3) -> input of the network."""
     from onnx import TensorProto, helper, numpy_helper
 
     kind = image.type.tensor_type.elem_type
@@ -105,6 +105,7 @@ def prepend_preprocessing(
     rest = list(graph.node)
     del graph.node[:], graph.input[:]
     graph.node.extend([*nodes, *rest])
+    pixels = helper.np_dtype_to_tensor_dtype(np.dtype(preprocessing.pixel_type))
     shape = [1 if only_one else "N", preprocessing.height, preprocessing.width, 3]
-    graph.input.append(helper.make_tensor_value_info("pomona_pixels", TensorProto.UINT8, shape))
+    graph.input.append(helper.make_tensor_value_info("pomona_pixels", pixels, shape))
     graph.initializer.extend(numpy_helper.from_array(a, name) for name, a in arrays.items())

@@ -21,6 +21,8 @@ from pomona.worker.prepare import EXACT
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from pomona.encoder.preprocessing import Pixels
+
 __all__ = ["FEWEST", "MOST", "sample_pixels"]
 
 _log = logging.getLogger(__name__)
@@ -34,9 +36,7 @@ FEWEST = 30
 _TRIED = 20 * MOST  # files, if most of them cannot be decoded
 
 
-def sample_pixels(
-    images: str | os.PathLike[str], preprocessing: Preprocessing
-) -> NDArray[np.uint8]:
+def sample_pixels(images: str | os.PathLike[str], preprocessing: Preprocessing) -> Pixels:
     """Read a sample that is spread over all images, and is the same in each call.
 
     Images that cannot be decoded are skipped.
@@ -46,7 +46,7 @@ def sample_pixels(
         preprocessing: of the encoder that the sample is for.
 
     Returns:
-        (N, height, width, 3) uint8, RGB; N is at most `MOST`. The order is random, because NNCF
+        (N, height, width, 3), RGB; N is at most `MOST`. The order is random, because NNCF
         corrects biases on the first fifth only.
 
     Raises:
@@ -94,7 +94,7 @@ class _Pixels:
 
     def __init__(self, preprocessing: Preprocessing) -> None:
         self.preprocessing = preprocessing
-        self.kept: list[NDArray[np.uint8]] = []
+        self.kept: list[Pixels] = []
 
-    def predict(self, images: NDArray[np.uint8], features: NDArray[np.float32]) -> None:  # noqa: ARG002 - it has none
+    def predict(self, images: Pixels, features: NDArray[np.float32]) -> None:  # noqa: ARG002 - it has none
         self.kept.extend(images.copy())

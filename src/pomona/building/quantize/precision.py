@@ -22,7 +22,7 @@ from pomona.errors import EncoderError
 from pomona.extras import check_extra
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from pomona.encoder.preprocessing import Pixels
 
 __all__ = ["check_precision", "convert_encoder", "quantize"]
 
@@ -93,14 +93,14 @@ def convert_encoder(
     return lowered
 
 
-def quantize(encoder: Encoder, pixels: NDArray[np.uint8]) -> Encoder:
+def quantize(encoder: Encoder, pixels: Pixels) -> Encoder:
     """Return the int8 encoder, with ranges from these images.
 
     NNCF runs in a separate process: it prints a lot, and needs gigabytes for some networks.
 
     Args:
         encoder: a float32 encoder.
-        pixels: (N, height, width, 3) uint8, RGB, like the pixels from workers.
+        pixels: (N, height, width, 3), RGB, like the pixels from workers.
 
     Raises:
         EncoderError: NNCF cannot quantize this network.
