@@ -19,7 +19,7 @@ from PIL import Image
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1] / "src"))
 
-from pomona.building.keras.random_weights import seeded_weights  # noqa: E402 - needs the path set above
+from pomona.building.random_weights import seeded_weights  # noqa: E402 - needs the path set above
 
 SEED = 7
 INPUT = (224, 224)

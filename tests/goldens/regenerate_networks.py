@@ -25,7 +25,7 @@ from PIL import Image
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1] / "src"))
 
-from pomona.building.keras.random_weights import seeded_weights  # noqa: E402 - needs the path set above
+from pomona.building.random_weights import seeded_weights  # noqa: E402 - needs the path set above
 from pomona.encoder.networks import CARDS, NetworkCard  # noqa: E402
 
 PICTURE = "png_ball_in_the_dark"

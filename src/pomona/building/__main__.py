@@ -18,8 +18,9 @@ __all__ = ["answer"]
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Carry out a request."""
-    from pomona.building import network_files
+    from pomona.building import efficientnet_lite, network_files
     from pomona.building.keras import applications
+    from pomona.encoder.networks import find_card
 
     notes = _Notes()
     logging.getLogger("pomona").addHandler(notes)
@@ -29,10 +30,14 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     if request["do"] == "describe":
         if "file" in request:
             return network_files.describe(Path(request["file"]), trust=trust)
+        if find_card(request["model"]).keras_class is None:
+            return efficientnet_lite.describe()
         return applications.describe(request["model"])
     if "file" in request:
         path, runtime = Path(request["file"]), request["runtime"]
         encoder = network_files.build(path, settings, trust=trust, runtime=runtime)
+    elif (card := find_card(request["model"])).keras_class is None:
+        encoder = efficientnet_lite.build(card, request["weights"], settings)
     else:
         encoder = applications.build(request["model"], request["weights"], settings)
     encoder.save(request["path"])

@@ -13,9 +13,9 @@ from pomona.building.build_process import ask
 from pomona.building.cache import cached, keep
 from pomona.building.file_digest import as_text, content_digest, network_files
 from pomona.building.keras.drawn import DRAWN, drawn_weights
-from pomona.building.keras.random_weights import parse_seed
 from pomona.building.network_files import FORMATS, cards_beside, file_format, with_card
 from pomona.building.network_settings import NetworkSettings
+from pomona.building.random_weights import parse_seed
 from pomona.encoder.encoder import LAYOUT_VERSION, Encoder, canonical_digest
 from pomona.encoder.names import DEFAULT_MODEL
 from pomona.encoder.networks import CARDS, find_card

@@ -1,5 +1,7 @@
 """Known networks: one frozen card for each, with the settings of its training.
 
+All but EfficientNet-Lite0 are networks of `keras.applications`.
+
 Sizes, arithmetic and channel order are those of `preprocess_input` in the network's module of
 `keras.applications`; dimensions and parameter counts are measured on the network without its
 classification layer. Tests compare every card with Keras on TensorFlow (tests/goldens).
@@ -41,11 +43,12 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class NetworkCard:
-    """One network of `keras.applications`.
+    """One network.
 
     Attributes:
         name: the value of `model`.
-        keras_class: the function of `keras.applications` that builds it.
+        keras_class: the function of `keras.applications` that builds it; None for
+            EfficientNet-Lite0, which Pomona builds itself.
         preprocessing: input size and arithmetic that its ImageNet weights were trained with.
         dimension: length of the feature vector, the output of global average pooling.
         parameters: number of weights without the classification layer.
@@ -54,7 +57,7 @@ class NetworkCard:
     """
 
     name: str
-    keras_class: str
+    keras_class: str | None
     preprocessing: Preprocessing
     dimension: int
     parameters: int
@@ -64,6 +67,8 @@ class NetworkCard:
     @property
     def architecture(self) -> str:
         """The network's name in the fingerprint: the same in all versions of Keras."""
+        if self.keras_class is None:
+            return "EfficientNet-Lite0"
         width = "" if self.alpha == 1.0 else f"(alpha={self.alpha:g})"
         return f"keras.applications.{self.keras_class}{width}"
 
@@ -257,6 +262,24 @@ CARDS: dict[str, NetworkCard] = {
     )
     for name, keras_class, size, dimension, parameters, family, alpha in _NETWORKS
 }
+
+# Its training cropped 224/256 of the shorter side: `CROP_PADDING` in TensorFlow's EfficientNet.
+_LITE0 = NetworkCard(
+    name="efficientnet_lite0",
+    keras_class=None,
+    preprocessing=Preprocessing(
+        height=224, width=224, crop_before=224 / 256, mean=(127.0,) * 3, std=(128.0,) * 3
+    ),
+    dimension=1280,
+    parameters=3_413_024,
+    family=Family(
+        reference="Liu, Higher accuracy on vision models with EfficientNet-Lite, TensorFlow Blog, "
+        "2020",
+        licence="Apache-2.0",
+        arithmetic={},
+    ),
+)
+CARDS[_LITE0.name] = _LITE0
 
 
 def find_card(name: str) -> NetworkCard:

@@ -19,10 +19,10 @@ from pomona.building.graph.endpoints import (
 )
 from pomona.building.keras.backend import exported, import_keras, weights_digest
 from pomona.building.keras.drawn import DRAWN, drawn_weights
-from pomona.building.keras.random_weights import parse_seed, seeded_weights
 from pomona.building.keras.weight_files import Arrays, read_weights
 from pomona.building.keras.weight_matching import LayerShape, layer_shapes, match_weights
 from pomona.building.network_settings import NetworkSettings
+from pomona.building.random_weights import parse_seed, seeded_weights
 from pomona.encoder.encoder import Encoder
 from pomona.encoder.networks import NetworkCard, find_card
 from pomona.errors import EncoderError
@@ -107,7 +107,7 @@ def _without_top(card: NetworkCard, size: Size | None = None, weights: str | Non
     """
     keras = import_keras()
     keras.backend.clear_session()  # restarts the numbers in names at 1
-    function = getattr(keras.applications, card.keras_class)
+    function = getattr(keras.applications, str(card.keras_class))
     height, width = size or _own_size(card)
     try:
         return function(

@@ -205,7 +205,7 @@ def _hint(path: Path, own: tuple[float, float] | None) -> str:
     for name in sorted(name for name in names if isinstance(name, str)):
         for card in CARDS.values():
             plain = name.replace("_", "").replace("-", "").lower()
-            if plain.startswith(card.keras_class.lower()):
+            if card.keras_class and plain.startswith(card.keras_class.lower()):
                 spec = card.preprocessing
                 mean, std = (",".join(f"{v:g}" for v in values) for values in (spec.mean, spec.std))
                 return (

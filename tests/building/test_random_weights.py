@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from pomona.building.keras.random_weights import seeded_weights
+from pomona.building.random_weights import seeded_weights
 from pomona.errors import EncoderError
 
 SMALL_NETWORK = [
