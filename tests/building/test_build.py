@@ -251,8 +251,8 @@ def test_a_failed_imagenet_download_names_two_alternatives(tmp_path: Path) -> No
     )
     answer = json.loads(completed.stdout)["error"]
     assert "could not be downloaded" in answer
+    assert "give `model` efficientnet_lite0, whose weights come from a Python package, or" in answer
     assert "a Keras weights file as `weights`" in answer
-    assert "`weights` drawn" in answer
 
 
 @pytest.mark.parametrize("weights", ["untrained:", "untrained:x", "untrained:-1", "untrained:²"])

@@ -169,8 +169,8 @@ def _with_imagenet(card: NetworkCard, size: Size | None) -> Any:
     except Exception as error:  # Keras' download raises a bare Exception
         raise EncoderError(
             f"the ImageNet weights of {card.name} could not be downloaded "
-            f"({one_line(error, 160)}): give a Keras weights file as "
-            "`weights`, or try Pomona with `weights` drawn"
+            f"({one_line(error, 160)}): give `model` efficientnet_lite0, whose weights come from a "
+            "Python package, or a Keras weights file as `weights`"
         ) from error
 
 
