@@ -24,13 +24,13 @@ help:  ## List the targets
 
 demo: $(VENV)/demo.stamp  ## Draw pictures, extract their features, inspect the table, write a report
 	$(BIN)/python examples/draw_pictures.py demo/pictures
-	$(BIN)/pomona extract demo/pictures demo/features --weights drawn
+	$(BIN)/pomona extract demo/pictures demo/features --model efficientnet_lite0
 	$(BIN)/pomona inspect demo/features
 	$(BIN)/pomona report demo/features -o demo/report.html
 	@echo
 	@echo "Open demo/report.html in a browser. Then try:"
 	@echo "  $(BIN)/pomona search demo/features Kiwi/000.jpg -k 6 --sheet demo/near.png"
-	@echo "  $(BIN)/pomona duplicates demo/features --threshold 0.999"
+	@echo "  $(BIN)/pomona duplicates demo/features --threshold 0.97"
 	@echo "  $(BIN)/pomona project demo/features -k 50 --plot demo/pca.png"
 	@echo "  $(BIN)/pomona train demo/features -o demo/fruit.classifier"
 	@echo "  $(BIN)/pomona classify demo/fruit.classifier demo/pictures/Plum"
