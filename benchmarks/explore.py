@@ -71,7 +71,7 @@ def draw(folder: Path, count: int, dimension: int) -> None:
     random = np.random.default_rng(0)
     centres = random.gamma(0.6, 1.0, (CLASSES, dimension)).astype(np.float32)
     provenance = {
-        "fingerprint": "0" * 64, "model": "drawn", "weights": "drawn",
+        "fingerprint": "0" * 64, "model": "random numbers", "weights": "none",
         "dimension": str(dimension), "decode": "exact",
     }  # fmt: skip
     schema = schema_with_provenance(provenance)

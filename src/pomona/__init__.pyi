@@ -16,7 +16,6 @@ from .building.network_settings import NetworkSettings as NetworkSettings
 from .building.quantize.precision import convert_encoder as convert_encoder
 from .classification import classify as classify
 from .embedding import embed as embed
-from .encoder.drawn_warning import DrawnWeightsWarning as DrawnWeightsWarning
 from .encoder.encoder import Encoder as Encoder
 from .errors import ClassifierError as ClassifierError
 from .errors import EncoderError as EncoderError

@@ -19,7 +19,6 @@ from pomona.analysis.table_encoder import (
     refuse_projected,
 )
 from pomona.analysis.vectors import vectors_of
-from pomona.encoder.drawn_warning import warn_of_drawn
 from pomona.encoder.encoder import Encoder
 from pomona.encoder.networks import CARDS
 from pomona.errors import ClassifierError, EncoderError, SourceError
@@ -119,7 +118,6 @@ def _is_table(source: str) -> bool:
 
 def _classify_table(probe: Classifier, table: FeatureTable) -> Iterator[Prediction]:
     provenance = table.provenance()
-    warn_of_drawn(provenance)
     probe.check_same_encoder(provenance, str(table))
     if provenance.get("decode") != probe.provenance.get("decode"):
         raise ClassifierError(

@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 
 from pomona.building.build import encoder_for
-from pomona.encoder.drawn_warning import warn_of_drawn
 from pomona.encoder.encoder import Encoder
 from pomona.encoder.names import DEFAULT_MODEL
 from pomona.errors import ImageError, UsageError
@@ -67,7 +66,6 @@ def embed(
     if errors not in ("raise", "nan"):
         raise UsageError(f"errors is {errors!r}: give 'raise' or 'nan'")
     chosen = encoder_for(encoder)
-    warn_of_drawn(chosen.provenance())
     runtime = load_once(chosen.fingerprint, lambda: chosen)
     prepare = Preparer(runtime.preprocessing, decode, Seen())
     blocks: list[NDArray[np.float32]] = []

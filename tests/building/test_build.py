@@ -221,7 +221,7 @@ def test_the_error_for_an_unknown_model_suggests_similar_names() -> None:
         build.build_encoder("mobilenetv2", "untrained:0")
 
 
-@pytest.mark.parametrize("weights", ["imagenet", "drawn", "untrained:0"])
+@pytest.mark.parametrize("weights", ["imagenet", "untrained:0"])
 def test_an_unsupported_size_of_a_known_network_is_reported(weights: str) -> None:
     with pytest.raises(EncoderError, match="cannot be built for images of 16 x 16 pixels: Input"):
         applications.build("mobilenet_v2", weights, NetworkSettings(size=(16, 16)))

@@ -457,7 +457,7 @@ def test_a_built_encoder_is_found_by_its_fingerprint(
     ("change", "message"),
     [
         ({"model": "resnet50"}, "network: model mobilenet_v2 and resnet50"),
-        ({"weights": "drawn"}, "weights: untrained:7 and drawn"),
+        ({"weights": "imagenet"}, "weights: untrained:7 and imagenet"),
         ({"weights_sha256": "b" * 64}, f"weights: weights sha256 {'a' * 12} and {'b' * 12}"),
         ({"resize": "bilinear, squash"}, "preprocessing: resize bicubic and bilinear, squash"),
         ({"precision": "bf16"}, "precision: f32 and bf16"),

@@ -23,7 +23,7 @@ WRITTEN = {".md", ".py", ".toml", ".txt", ".ipynb", ".js", ".css", ".html", ".ym
 
 def test_no_message_names_the_unrelated_package_on_pypi() -> None:
     forbidden = re.compile(r"pomona\[\w|pip3? install [^\n`]*(?<![\w./-])['\"]?pomona\b(?![\w/-])")
-    tops = ("src", "tests", "docs", "examples", "benchmarks", "fuzzing", "pretraining", ".ci")
+    tops = ("src", "tests", "docs", "examples", "benchmarks", "fuzzing", ".ci")
     files = [f for f in ROOT.iterdir() if f.is_file()]
     files += [f for top in tops for f in (ROOT / top).rglob("*") if f.is_file()]
     texts = {f: f.read_text() for f in files if f.suffix in WRITTEN and not f.is_symlink()}

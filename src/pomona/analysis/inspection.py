@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pomona.encoder.drawn_warning import warn_of_drawn
 from pomona.source.missing_files import is_missing
 from pomona.table.failed_files import NAMED_FAILURES, FailedFile, failed_in
 from pomona.table.feature_table import FeatureTable
@@ -119,7 +118,6 @@ def inspect(
     """
     table = FeatureTable.of(table)
     provenance = table.provenance()
-    warn_of_drawn(provenance)
     check = VectorCheck(int(provenance["dimension"]))
     statuses: Counter[str] = Counter()
     labels: Counter[str | None] = Counter()

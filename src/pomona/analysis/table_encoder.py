@@ -86,7 +86,7 @@ def refuse_projected(provenance: Mapping[str, str], instead: str) -> None:
 def has_named_weights(provenance: Mapping[str, str]) -> bool:
     """Return whether the weights in a provenance are available by their name."""
     name = provenance.get("weights", "")
-    return name in {"imagenet", "drawn"} or name.startswith("untrained:")
+    return name == "imagenet" or name.startswith("untrained:")
 
 
 def _build(provenance: Mapping[str, str], model: str | None, weights: str | None) -> Encoder:

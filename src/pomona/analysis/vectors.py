@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pomona.encoder.drawn_warning import warn_of_drawn
 from pomona.errors import RunError, TableError
 from pomona.messages import count_of
 from pomona.notebook import html_card, html_pairs
@@ -208,7 +207,6 @@ def open_vectors(table: FeatureTable) -> Vectors:
         TableError: it is not a feature table, or mixes rows of two encoders.
     """
     provenance = table.provenance()
-    warn_of_drawn(provenance)
     rows = all_rows = 0
     for batch in table.batches(["status"]):
         all_rows += batch.num_rows

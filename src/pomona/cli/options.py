@@ -49,9 +49,8 @@ WEIGHTS = click.option(
     "--weights",
     type=as_path,
     metavar="WEIGHTS",
-    help="imagenet (downloaded once), drawn (in the package, for mobilenet_v2), a Keras weights "
-    "FILE, or untrained:SEED.  "
-    "[default: imagenet]",
+    help="imagenet (downloaded once, except for efficientnet_lite0), a Keras weights FILE, or "
+    "untrained:SEED.  [default: imagenet]",
 )
 PRECISIONS = click.Choice(["f32", "bf16", "int8"])
 CALIBRATE = click.option(

@@ -69,8 +69,7 @@ __all__ = ["search"]
     "--weights",
     type=as_path,
     metavar="WEIGHTS",
-    help="Its weights: imagenet, drawn, a FILE, untrained:SEED.  [default: from the table's "
-    "provenance]",
+    help="Its weights: imagenet, a FILE, untrained:SEED.  [default: from the table's provenance]",
 )
 @MAX_PIXELS
 @AS_JSON

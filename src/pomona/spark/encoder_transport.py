@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
-from pomona.encoder.drawn_warning import warn_of_drawn
 from pomona.encoder.encoder import Encoder
 from pomona.errors import EncoderError
 from pomona.io.file_systems import needs_jvm
@@ -95,16 +94,13 @@ def open_encoder(
                 "delivery 'file' needs an encoder's path or URI, not one in memory: save it to "
                 "storage that all workers reach, and give that path"
             )
-        warn_of_drawn(encoder.provenance())
         return encoder, None
     path = os.fspath(encoder)
     location = canonical(path) if is_remote(path) else str(Path(local_path(path)).absolute())
     as_file = delivery == "file"
     if delivery is None and is_remote(path):
         as_file = not needs_jvm(path)  # workers have none
-    loaded = Encoder.load(path)
-    warn_of_drawn(loaded.provenance())
-    return loaded, location if as_file else None
+    return Encoder.load(path), location if as_file else None
 
 
 def encoder_handle(spark: SparkSession, encoder: Encoder, location: str | None) -> EncoderHandle:

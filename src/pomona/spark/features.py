@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from pomona.encoder.drawn_warning import warn_of_drawn
 from pomona.errors import TableError
 from pomona.schema import (
     ENCODER_COLUMN,
@@ -48,7 +47,6 @@ def read_features(
         rows, found = open_on_spark(spark, os.fspath(table))
     else:
         rows, found = table, one_encoder(table)
-        warn_of_drawn(found)
     names = [field.partition(" ")[0] for field in SPARK_SCHEMA.split(", ")]
     if missing := [name for name in names if name not in rows.columns]:
         raise TableError(

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from pomona.encoder.drawn_warning import warn_of_drawn
 from pomona.errors import TableError
 from pomona.io.location import canonical, is_remote, local_path, spark_path, without_password
 from pomona.schema import ENCODER_COLUMN, FEATURE_SCHEMA
@@ -44,9 +43,7 @@ def open_on_spark(spark: SparkSession, table: str) -> tuple[DataFrame, dict[str,
     """
     table = canonical(table)
     if not is_remote(table):
-        found = FeatureTable.at(table).provenance()
-        warn_of_drawn(found)
-        return _rows(spark, table), found
+        return _rows(spark, table), FeatureTable.at(table).provenance()
     what = f"Spark cannot read {without_password(table)}"
     with _system_errors(what), spark_errors(TableError, what):
         folder = table.rstrip("/")
@@ -57,7 +54,6 @@ def open_on_spark(spark: SparkSession, table: str) -> tuple[DataFrame, dict[str,
         if manager and not (manager.kind is SINK and manager.is_whole(folder)):
             raise refuse_to_read(manager, folder)
         found = _provenance(spark, table)
-        warn_of_drawn(found)
         return _rows(spark, table), found
 
 

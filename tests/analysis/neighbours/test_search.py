@@ -207,8 +207,8 @@ def test_the_encoder_is_rebuilt_from_the_tables_provenance(
 
 
 def test_a_different_encoder_is_refused(photos: FeatureTable) -> None:
-    with pytest.raises(EncoderError, match="they differ in weights: untrained:7 and drawn"):
-        encoder_of_table(photos.provenance(), weights="drawn")
+    with pytest.raises(EncoderError, match="they differ in weights: untrained:7 and untrained:8"):
+        encoder_of_table(photos.provenance(), weights="untrained:8")
 
 
 def test_a_different_known_network_is_refused_before_it_is_built(photos: FeatureTable) -> None:

@@ -18,7 +18,6 @@ from pomona.building.graph.endpoints import (
     serialized,
 )
 from pomona.building.keras.backend import exported, import_keras, weights_digest
-from pomona.building.keras.drawn import DRAWN, drawn_weights
 from pomona.building.keras.weight_files import Arrays, read_weights
 from pomona.building.keras.weight_matching import LayerShape, layer_shapes, match_weights
 from pomona.building.network_settings import NetworkSettings
@@ -40,7 +39,7 @@ def build(model: str, weights: str, settings: NetworkSettings | None = None) -> 
 
     Args:
         model: a name of `pomona.encoder.networks`.
-        weights: `imagenet`, `drawn`, `untrained:SEED`, or the path of a Keras weights file.
+        weights: `imagenet`, `untrained:SEED`, or the path of a Keras weights file.
         settings: settings that differ from the card.
 
     Raises:
@@ -136,8 +135,7 @@ def _network(card: NetworkCard, weights: str, size: Size | None = None) -> Any:
         return _cut(_with_imagenet(card, size), card)
     network = _without_top(card, size)
     if not weights.startswith("untrained:"):
-        path = drawn_weights(card.name) if weights == DRAWN else Path(weights)
-        _fill(network, card, path)
+        _fill(network, card, Path(weights))
         return _cut(network, card)
     network = _cut(network, card)
     shapes = [(weight.path, tuple(weight.shape)) for weight in network.weights]
@@ -205,5 +203,5 @@ def _check_normalization(
 
 
 def _weights_name(weights: str) -> str:
-    is_name = weights in ("imagenet", DRAWN) or weights.startswith("untrained:")
+    is_name = weights == "imagenet" or weights.startswith("untrained:")
     return weights if is_name else as_text(Path(weights).name)

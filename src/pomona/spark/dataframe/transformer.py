@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pomona.encoder.drawn_warning import warn_of_drawn
 from pomona.encoder.encoder import Encoder
 from pomona.errors import EncoderError, EngineError
 from pomona.schema import column_metadata, encoder_value
@@ -215,7 +214,6 @@ class ImageFeaturizer(
         encoder = self.getEncoder()
         output, error, invalid = self.getOutputCol(), self.getErrorCol(), self.getHandleInvalid()
         self._check_columns(dataset)
-        warn_of_drawn(encoder.provenance())
         found = f"{self.uid}_found"
         udf = _udf(self._handle(dataset.sparkSession, encoder), fails=invalid == "error")
         rows = dataset.withColumn(found, udf(col(self.getInputCol())))
