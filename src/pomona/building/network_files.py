@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pomona.building.folders.kinds import is_network_folder, read_folder
 from pomona.building.network_settings import NetworkSettings
 from pomona.encoder.encoder import Encoder
 from pomona.errors import EncoderError
@@ -31,7 +32,12 @@ def file_format(path: Path) -> str:
     if path.is_dir():
         if (path / "saved_model.pb").is_file():
             return "savedmodel"
-        raise EncoderError(f"{path} is a folder, but not a SavedModel: it has no saved_model.pb")
+        if is_network_folder(path):
+            return "folder"
+        raise EncoderError(
+            f"{path} is a folder without a network: expected a SavedModel (saved_model.pb), "
+            "or a folder of Hugging Face (config.json) or Immich (visual/model.onnx)"
+        )
     if not path.exists():
         raise EncoderError(f"model file {path} does not exist")
     if path.name.endswith(".weights.h5"):
@@ -68,6 +74,7 @@ def build(
         EncoderError: it cannot be read; the network does not return one vector for an image; or its
             preprocessing is not specified.
     """
+    from pomona.building.folders import build as folders
     from pomona.building.graph import onnx_files, openvino_files
     from pomona.building.keras import model_files
 
@@ -75,6 +82,8 @@ def build(
         if file_format(path) != "onnx":
             raise EncoderError(f"`runtime` onnxruntime requires an .onnx file, got {path}")
         return onnx_files.build(path, settings)
+    if file_format(path) == "folder":
+        return folders.build(path, settings)
     if file_format(path) == "keras":
         return model_files.build(path, settings, trust)
     return openvino_files.build(path, settings)
@@ -91,6 +100,8 @@ def describe(path: Path, *, trust: bool = False) -> dict[str, Any]:
 
     if file_format(path) == "keras":
         return model_files.describe(path, trust)
+    if file_format(path) == "folder":
+        path = read_folder(path).graph
     return openvino_files.describe(path)
 
 

@@ -33,6 +33,7 @@ __all__ = ["LAYOUTS", "NetworkSettings"]
 LAYOUTS = ("NCHW", "NHWC")
 
 _LARGEST_CARD = 2**20  # bytes
+_MOST_PREFIX_TOKENS = 1024
 _LARGEST_SIDE = 2**14  # pixels
 
 _ANY = Preprocessing(height=1, width=1, mean=(0.0,) * 3, std=(1.0,) * 3)
@@ -65,7 +66,11 @@ class NetworkSettings:
         std: divisor of each channel after that.
         layout: NCHW or NHWC.
         layer: name of the layer, or of the output, that gives the feature vector.
+        pool: how tokens become one vector, for a network that ends in them: `cls` is the first
+            token; `mean` is that of the tokens after the first `prefix_tokens`.
+        prefix_tokens: number of tokens before those of the patches: class token and registers.
         signature: name of the function to use, for a TensorFlow SavedModel.
+        normalize: scale each vector to length 1 (L2).
 
     Raises:
         EncoderError: a value is not valid.
@@ -86,7 +91,10 @@ class NetworkSettings:
     std: Triple | None = None
     layout: str | None = None
     layer: str | None = None
+    pool: str | None = None
+    prefix_tokens: int | None = None
     signature: str | None = None
+    normalize: bool | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", _size("size", self.size))
@@ -102,6 +110,16 @@ class NetworkSettings:
             raise EncoderError(f"layout is {self.layout!r}, expected NCHW or NHWC")
         if not isinstance(self.layer, str | None):
             raise EncoderError(f"layer is {self.layer!r}, expected a layer's name")
+        if self.pool not in (None, "cls", "mean"):
+            raise EncoderError(f"pool is {self.pool!r}, expected cls or mean")
+        count = self.prefix_tokens
+        if count is not None and not (type(count) is int and 0 <= count <= _MOST_PREFIX_TOKENS):
+            raise EncoderError(
+                f"prefix_tokens is {count!r}, expected the number of class tokens and registers: 1 "
+                "for a ViT, 5 for DINOv2 with registers"
+            )
+        if not isinstance(self.normalize, bool | None):
+            raise EncoderError(f"normalize is {self.normalize!r}, expected true or false")
         if not isinstance(self.signature, str | None):
             raise EncoderError(f"signature is {self.signature!r}, expected a signature's name")
         if isinstance(self.fill, list):

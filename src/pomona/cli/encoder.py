@@ -37,7 +37,8 @@ def encoder() -> None:
     "build",
     cls=SectionedCommand,
     sections={
-        "Network": "--weights --layer --signature --precision --calibrate --runtime --trust",
+        "Network": "--weights --layer --pool --prefix-tokens --normalize "
+        "--signature --precision --calibrate --runtime --trust",
         "Input of a network in a file": "--size --resize-mode --resize-size --crop-pct "
         "--crop --resize --centring --fill --pixel-type --channel-order --scale --mean --std "
         "--layout",
@@ -49,6 +50,19 @@ def encoder() -> None:
 @click.argument("model", type=as_path)
 @WEIGHTS
 @LAYER
+@click.option(
+    "--pool",
+    type=click.Choice(["cls", "mean"]),
+    help="For a network that ends in tokens: use the first token, or the mean of those of the "
+    "patches.",
+)
+@click.option(
+    "--prefix-tokens",
+    type=int,
+    metavar="N",
+    help="Tokens before those of the patches: 1 for a ViT, 5 with four registers.",
+)
+@click.option("--normalize", is_flag=True, default=None, help="Scale each vector to length 1 (L2).")
 @SIGNATURE
 @click.option("--size", type=Size(), help="Input size: 224, or height x width: 240x320.")
 @click.option(
@@ -135,7 +149,8 @@ def build(
     """Build the encoder of the network MODEL, and write it to a file.
 
     MODEL is a name that 'pomona models' lists, with --weights, or the file of a whole network:
-    .keras, .h5, .onnx, .tflite, OpenVINO's .xml, or a TensorFlow SavedModel folder. If such a file
+    .keras, .h5, .onnx, .tflite, OpenVINO's .xml, or a TensorFlow SavedModel folder; or a folder of
+    Hugging Face or Immich with an ONNX graph, which contains the preprocessing. If another file
     does not contain the preprocessing of its input, give it in options or in a card in the same
     folder: fruit.toml for fruit.onnx, with the same names, such as size, resize_mode and scale.
 

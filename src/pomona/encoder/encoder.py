@@ -85,6 +85,7 @@ class Encoder:
             again before its first image.
         calibration: for int8, the calibration images and the tool, for display; else empty.
         quantized_sha256: for int8, digest of the quantized constants; else empty.
+        normalized: whether each vector has length 1 (L2).
     """
 
     model: str
@@ -102,6 +103,7 @@ class Encoder:
     calibration: str = ""
     quantized_sha256: str = ""
     ends_at_output: bool = False
+    normalized: bool = False
 
     @cached_property
     def fingerprint(self) -> str:
@@ -121,10 +123,13 @@ class Encoder:
             "precision": self.precision,
             "runtime": self.runtime,
         }
-        return canonical_digest(meant | self._quantization())
+        return canonical_digest(meant | self._quantization() | self._normalization())
 
     def _quantization(self) -> dict[str, str]:
         return {"quantized_sha256": self.quantized_sha256} if self.quantized_sha256 else {}
+
+    def _normalization(self) -> dict[str, str]:
+        return {"normalized": "L2"} if self.normalized else {}
 
     def provenance(self) -> dict[str, str]:
         """Return the provenance keys that describe the encoder, as a feature table stores them."""
@@ -140,6 +145,7 @@ class Encoder:
             "precision": self.precision,
             **({"calibration": self.calibration} if self.calibration else {}),
             **self._quantization(),
+            **self._normalization(),
             "runtime": self.runtime,
             "pomona_version": __version__,
         }
@@ -166,6 +172,7 @@ class Encoder:
                 "calibration": self.calibration,
                 "quantized_sha256": self.quantized_sha256,
                 "runtime": self.runtime,
+                **({"normalized": True} if self.normalized else {}),
             },
             {name: getattr(self, name) for name in _SECTIONS},
         )
@@ -200,10 +207,9 @@ class Encoder:
         for each in fields(self):
             if each.type == "str" and not isinstance(getattr(self, each.name), str):
                 raise ValueError(f"{each.name} is {getattr(self, each.name)!r:.80}, expected text")
-        if type(self.ends_at_output) is not bool:
-            raise ValueError(
-                f"ends_at_output is {self.ends_at_output!r:.80}, expected true or false"
-            )
+        for name in ("ends_at_output", "normalized"):
+            if type(value := getattr(self, name)) is not bool:
+                raise ValueError(f"{name} is {value!r:.80}, expected true or false")
         if type(self.dimension) is not int or not 0 < self.dimension <= _LARGEST_DIMENSION:
             raise ValueError(
                 f"dimension is {self.dimension!r:.80}, expected 1 to {_LARGEST_DIMENSION} numbers"

@@ -11,7 +11,7 @@ _PARTS = {
     "weights": ("weights", "weights_sha256"),
     "preprocessing": ("input_size", "resize", "channel_order", "scale", "mean", "std"),
     "precision": ("precision", "calibration"),
-    "layer": ("output", "dimension"),
+    "layer": ("output", "dimension", "normalized"),
     "runtime": ("runtime",),
     "decoding": ("decode",),
 }

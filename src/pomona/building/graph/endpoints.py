@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pomona.building.graph.transposes import sink_transposes
+from pomona.building.network_settings import NetworkSettings
 from pomona.encoder.encoder import Encoder
 from pomona.encoder.preprocessing import Preprocessing
 from pomona.errors import EncoderError
@@ -24,11 +25,15 @@ __all__ = [
     "check_integer_types",
     "did_you_mean",
     "flattened",
+    "pooled",
     "prepend_preprocessing",
     "refuse_map",
     "serialized",
     "with_output",
 ]
+
+# A vector is divided by its length, or by this if it is shorter, as by PyTorch's `normalize`.
+_SHORTEST = 1e-12
 
 # Number types, by their names in OpenVINO and in ONNX.
 _UNSIGNED = {"u8", "uint8", "u16", "uint16", "u32", "uint32", "u64", "uint64"}
@@ -137,7 +142,8 @@ def refuse_map(shape: Sequence[int], path: Path, layer: str | None) -> None:
     if layer is None and sum(side > 1 for side in shape) > 1:
         raise EncoderError(
             f"{path} has an output of shape {tuple(shape)} for one image, expected one vector: "
-            "choose a layer with `layer` (this one too, to flatten its numbers)"
+            "choose a layer with `layer` (this one too, to flatten its numbers), or turn tokens "
+            "into one vector with `pool`"
         )
 
 
@@ -160,13 +166,48 @@ def with_output(model: Any, name: str) -> Any:
     return openvino.Model([names[name]], model.get_parameters())
 
 
-def flattened(model: Any) -> Any:
-    """Reshape the only output of a graph to a vector: (1, D)."""
+def pooled(model: Any, settings: NetworkSettings) -> tuple[Any, str]:
+    """Turn tokens (1, N, D), or a map (1, D, height, width), into one vector (1, D).
+
+    Args:
+        model: an `openvino.Model` with one output of a static shape.
+        settings: with `pool`: `cls` is the first token, `mean` that of the tokens after the first
+            `prefix_tokens`, or of all pixels of a map.
+
+    Returns:
+        The model, and what was done, for the fingerprint. If the output is no map and no tokens, or
+        `pool` is None, the model is the same.
+    """
+    openvino = import_openvino()
+    from openvino import opset8 as ops
+
+    port = model.output(0).get_node().input_value(0)
+    rank = len(port.get_partial_shape())
+    if settings.pool is None or rank not in (3, 4):
+        return model, ""
+    if rank == 4:
+        vector = ops.reduce_mean(port, np.array([2, 3]), keep_dims=False)
+        return openvino.Model([vector.output(0)], model.get_parameters()), ", mean of the map"
+    if settings.pool == "cls":
+        vector = ops.gather(port, np.array(0), np.array(1))
+        return openvino.Model([vector.output(0)], model.get_parameters()), ", first token"
+    first = settings.prefix_tokens or 0
+    count = port.get_partial_shape()[1].get_length()
+    patches = ops.gather(port, np.arange(first, count), np.array(1))
+    vector = ops.reduce_mean(patches, np.array([1]), keep_dims=False)
+    how = f", mean of the tokens after the first {first}"
+    return openvino.Model([vector.output(0)], model.get_parameters()), how
+
+
+def flattened(model: Any, *, normalize: bool | None = False) -> Any:
+    """Reshape the only output of a graph to a vector, (1, D), and scale it to length 1 if asked."""
     openvino = import_openvino()
     from openvino import opset8
 
     output = model.output(0).get_node().input_value(0)
     vector = opset8.reshape(output, np.array([1, -1]), special_zero=False)
+    if normalize:
+        vector = opset8.normalize_l2(vector, np.array([1]), _SHORTEST**2, "max")
     return openvino.Model([vector.output(0)], model.get_parameters())
 
 

@@ -102,12 +102,21 @@ def with_channels(
 _FORMAT_NAMES = {".onnx": "ONNX", ".tflite": "TensorFlow Lite", ".xml": "OpenVINO"}
 
 
-def architecture(path: Path, sides: Sides, layout: str, signature: str | None = None) -> str:
+def architecture(
+    path: Path,
+    sides: Sides,
+    layout: str,
+    signature: str | None = None,
+    kind: str | None = None,
+) -> str:
     """Return the format of a network, and its layout and signature if the user specified them.
 
     The encoder records this next to the digest of the file.
     """
-    text = "TensorFlow SavedModel" if path.is_dir() else _FORMAT_NAMES[path.suffix.lower()]
+    if kind is not None:
+        text = kind
+    else:
+        text = "TensorFlow SavedModel" if path.is_dir() else _FORMAT_NAMES[path.suffix.lower()]
     if signature not in (None, DEFAULT):
         text += f", signature {signature}"
     return text if _layouts_shown(sides) == [layout] else f"{text}, {layout}"

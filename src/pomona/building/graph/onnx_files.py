@@ -84,7 +84,7 @@ def build(path: Path, settings: NetworkSettings) -> Encoder:
     output = cut_at_output(model, image.name, path, settings)
     if settings.layer is None:
         check_end(*in_onnx(model), path)
-    flatten_output(model, output)
+    flatten_output(model, output, normalize=bool(settings.normalize))
     only_one = sides[:1] == [1]
     prepend_preprocessing(model, image, preprocessing, layout, only_one=only_one)
     if model.ByteSize() > _LARGEST:
@@ -105,6 +105,7 @@ def build(path: Path, settings: NetworkSettings) -> Encoder:
             runtime="onnxruntime",
             graph=model.SerializeToString(),
             constants=b"",
+            normalized=bool(settings.normalize),
         )
     )
     if only_one or _is_same_in_batches(encoder):

@@ -62,13 +62,21 @@ def _read_by(node: Any) -> set[str]:
     return names
 
 
-def flatten_output(model: Any, output: str) -> None:
-    """Replace all outputs by a float32 vector for each image: (N, ...) -> (N, D)."""
+def flatten_output(model: Any, output: str, *, normalize: bool = False) -> None:
+    """Replace all outputs by a float32 vector for each image: (N, ...) -> (N, D).
+
+    If asked, scale it to length 1.
+    """
     from onnx import TensorProto, helper
 
-    to_float = helper.make_node("Cast", ["pomona_flat"], ["pomona_vector"], to=TensorProto.FLOAT)
     flat = helper.make_node("Flatten", [output], ["pomona_flat"], axis=1)
-    model.graph.node.extend([flat, to_float])
+    name = "pomona_floats" if normalize else "pomona_vector"
+    model.graph.node.extend(
+        [flat, helper.make_node("Cast", ["pomona_flat"], [name], to=TensorProto.FLOAT)]
+    )
+    if normalize:
+        unit = helper.make_node("LpNormalization", [name], ["pomona_vector"], axis=1, p=2)
+        model.graph.node.append(unit)  # ONNX Runtime returns zeros for a vector of zeros
     del model.graph.output[:]
     vector = helper.make_tensor_value_info("pomona_vector", TensorProto.FLOAT, None)
     model.graph.output.append(vector)

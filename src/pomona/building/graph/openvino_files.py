@@ -13,6 +13,7 @@ from pomona.building.graph.endpoints import (
     attach_probes,
     check_integer_types,
     flattened,
+    pooled,
     prepend_preprocessing,
     refuse_map,
     serialized,
@@ -33,7 +34,7 @@ from pomona.errors import EncoderError
 from pomona.messages import one_line
 from pomona.runtime.openvino import import_openvino
 
-__all__ = ["build", "describe"]
+__all__ = ["build", "describe", "encoder_of", "read_network"]
 
 
 def build(path: Path, settings: NetworkSettings) -> Encoder:
@@ -48,6 +49,25 @@ def build(path: Path, settings: NetworkSettings) -> Encoder:
             preprocessing is not specified.
     """
     network = _read(path, settings.signature)
+    return encoder_of(network, path, settings, content_digest(path))
+
+
+def encoder_of(
+    network: Any, path: Path, settings: NetworkSettings, digest: str, kind: str | None = None
+) -> Encoder:
+    """Build an encoder from a graph of OpenVINO that is in memory.
+
+    Args:
+        network: an `openvino.Model` with one input, the image.
+        path: the file or folder that it was read from, for names and errors.
+        settings: settings of the network that the file does not contain.
+        digest: SHA-256 (hex) of its files.
+        kind: kind of the folder, for the fingerprint; None for a file or a SavedModel.
+
+    Raises:
+        EncoderError: the network does not return one vector for an image; or its preprocessing is
+            not specified.
+    """
     sides = _sides(network.input())
     layout = image_layout(sides, path, settings)
     size = image_size(sides, layout, path, settings)
@@ -66,23 +86,25 @@ def build(path: Path, settings: NetworkSettings) -> Encoder:
     check_integer_types(path, input_type, output_type, preprocessing)
     try:
         graph = prepend_preprocessing(network, preprocessing, layout)
+        graph, how = pooled(graph, settings)
         _check_vector(graph, path, settings)
         if settings.layer is None:
             check_end(*in_openvino(graph), path)
-        graph = flattened(graph)
+        graph = flattened(graph, normalize=settings.normalize)
         content, constants = serialized(graph)
         return attach_probes(
             Encoder(
                 model=as_text(path.name),
-                architecture=architecture(path, sides, layout, settings.signature),
+                architecture=architecture(path, sides, layout, settings.signature, kind) + how,
                 weights=as_text(path.name),
-                weights_sha256=content_digest(path),
+                weights_sha256=digest,
                 preprocessing=preprocessing,
                 output=settings.layer or output,
                 dimension=graph.output(0).get_shape()[1],
                 precision="int8" if _is_quantized(network) else "f32",
                 graph=content,
                 constants=constants,
+                normalized=bool(settings.normalize),
             )
         )
     except RuntimeError as error:
@@ -119,23 +141,35 @@ def _read(path: Path, signature: str | None = None) -> Any:
     """Read a network with one input of rank 4; from a SavedModel, read one signature."""
     if not path.is_dir():
         refuse_signature(path, signature)
-        return _read_file(path, path)
+        return _with_one_image(read_network(path, path), path)
     with chosen(path, signature) as folder:
-        return _read_file(folder, path)
+        return _with_one_image(read_network(folder, path), path)
 
 
-def _read_file(place: Path, path: Path) -> Any:
+def read_network(place: Path, path: Path) -> Any:
+    """Read a network of any inputs and outputs.
+
+    Args:
+        place: the file, or a folder of a SavedModel.
+        path: its name for errors.
+
+    Raises:
+        EncoderError: OpenVINO cannot read it.
+    """
     if path.suffix.lower() == ".xml":
         _refuse_old_ir(path)
     openvino = import_openvino()
     try:
-        network = openvino.Core().read_model(place)
+        return openvino.Core().read_model(place)
     except (RuntimeError, UnicodeError) as error:
         other = ", and `runtime` onnxruntime may" if path.suffix.lower() == ".onnx" else ""
         raise EncoderError(
             f"OpenVINO {openvino.__version__.split('-')[0]} cannot read {path}: {_reason(error)}; "
             f"is the file complete? If so, OpenVINO does not know all of its operations{other}"
         ) from error
+
+
+def _with_one_image(network: Any, path: Path) -> Any:
     if len(network.inputs) != 1:
         names = ", ".join(map(tensor_name, network.inputs))
         signature = "; choose another signature with `signature`, if it has others"

@@ -58,7 +58,8 @@ def build(model: str, weights: str, settings: NetworkSettings | None = None) -> 
     output = network.layers[-1].name.rstrip("_0123456789")
     if settings.layer is not None:
         network, output = _up_to(network, settings.layer), settings.layer
-    graph = flattened(prepend_preprocessing(exported(network), preprocessing, "NHWC"))
+    graph = prepend_preprocessing(exported(network), preprocessing, "NHWC")
+    graph = flattened(graph, normalize=settings.normalize)
     content, constants = serialized(graph)
     return attach_probes(
         Encoder(
@@ -72,6 +73,7 @@ def build(model: str, weights: str, settings: NetworkSettings | None = None) -> 
             precision="f32",
             graph=content,
             constants=constants,
+            normalized=bool(settings.normalize),
         )
     )
 

@@ -72,7 +72,8 @@ def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder
         _refuse_overflow(network.inputs[0].dtype, flat, steps, path)
         preprocessing = _preprocessing(flat, steps, path, settings, size)
         cut = import_keras().Model(flat.image, output)
-        graph = flattened(prepend_preprocessing(exported(cut), preprocessing, layout))
+        graph = prepend_preprocessing(exported(cut), preprocessing, layout)
+        graph = flattened(graph, normalize=settings.normalize)
     content, constants = serialized(graph)
     weights = itertools.chain(*(getattr(e, "weights", ()) for e in layers_in_order(steps)))
     return attach_probes(
@@ -88,6 +89,7 @@ def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder
             precision="f32",
             graph=content,
             constants=constants,
+            normalized=bool(settings.normalize),
         )
     )
 

@@ -1,0 +1,1 @@
+"""Networks in folders as their libraries publish them: weights, preprocessing and conventions."""

@@ -1,0 +1,242 @@
+"""Folders of Hugging Face and Immich, with ONNX graphs, compared with transformers and open_clip.
+
+tests/goldens/regenerate_folders.py wrote them.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from command_line import run
+from conftest import TESTS
+from noise import noise
+from pomona.building.network_files import build
+from pomona.building.network_settings import NetworkSettings
+from pomona.encoder.description import pipeline
+from pomona.encoder.encoder import Encoder
+from pomona.errors import EncoderError
+
+FOLDERS = TESTS / "goldens" / "folders"
+FEATURES = np.load(FOLDERS / "features.npz")
+NAMES = sorted(path.name for path in FOLDERS.iterdir() if path.is_dir())
+NO_SETTINGS = NetworkSettings()
+
+
+def embedded(encoder: Encoder) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return encoder.embed([noise(*size) for size in FEATURES["sizes"]])
+
+
+def assert_same(encoder: Encoder, expected: Any) -> None:
+    assert np.abs(embedded(encoder) - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name in FEATURES])
+def test_features_agree_with_the_authors_library(name: str) -> None:
+    assert_same(build(FOLDERS / name, NO_SETTINGS), FEATURES[name])
+
+
+def test_each_family_is_tested() -> None:
+    assert {
+        *("clip", "clip_joint", "convnext", "dinov2", "dinov2_registers", "dinov3", "immich"),
+        *("resnet", "siglip", "swin", "vit"),
+    } <= set(FEATURES.files)
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        (
+            "dinov2",
+            "resize shorter side to 64 (bicubic) -> centre crop 56 (rounded down) -> /255 -> CLIP "
+            "mean/std",
+        ),
+        ("dinov3", "resize to 48 (bilinear, not rounded) -> /255 -> ImageNet mean/std"),
+        ("siglip", "resize to 48 (bicubic) -> /127.5 - 1"),
+        (
+            "immich",
+            "resize shorter side to 48 (bicubic) -> centre crop 48 -> /255 -> CLIP mean/std",
+        ),
+    ],
+)
+def test_the_preprocessing_is_that_of_the_folder(name: str, line: str) -> None:
+    assert pipeline(build(FOLDERS / name, NO_SETTINGS).preprocessing) == line
+
+
+def test_registers_and_the_class_token_are_not_part_of_the_mean() -> None:
+    encoder = build(FOLDERS / "dinov2_registers", NetworkSettings(pool="mean"))
+    assert_same(encoder, FEATURES["dinov2_registers, mean"])
+    assert "mean of the tokens after the first 5" in encoder.architecture
+
+
+def test_settings_of_the_caller_replace_those_of_the_folder() -> None:
+    encoder = build(FOLDERS / "vit", NetworkSettings(resize="box", resize_mode="longest"))
+    assert encoder.preprocessing.resize == "box"
+    assert encoder.preprocessing.resize_mode == "longest"
+    assert encoder.fingerprint != build(FOLDERS / "vit", NO_SETTINGS).fingerprint
+
+
+def test_clip_without_its_projection_is_refused_unless_the_layer_is_named() -> None:
+    folder = FOLDERS / "clip_unprojected"
+    with pytest.raises(EncoderError, match=r"ends before CLIP's projection, .*`layer`"):
+        build(folder, NO_SETTINGS)
+    assert build(folder, NetworkSettings(layer="pooler_output")).dimension == 24
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Callable[..., Path]:
+    """A copy of a folder, in whose processor some values differ."""
+
+    def copy(name: str, drop: tuple[str, ...] = (), **values: Any) -> Path:
+        shutil.copytree(FOLDERS / name, tmp_path / name)
+        file = tmp_path / name / "preprocessor_config.json"
+        data = json.loads(file.read_text()) | values
+        file.write_text(json.dumps({k: v for k, v in data.items() if k not in drop}))
+        return tmp_path / name
+
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"blur_radius": 3}, "has the key 'blur_radius', which may change pixels"),
+        ({"image_processor_type": "Flava"}, "is for Flava, expected one of BitImageProcessor"),
+        ({"auto_map": {"AutoImageProcessor": "x.Y"}}, "needs custom code"),
+        ({"do_resize": False}, "not fixed"),
+        ({"do_pad": True}, "not fixed"),
+        ({"do_center_crop": False}, "do_center_crop is false"),
+        ({"size": {"longest_edge": 9}}, "size is"),
+        ({"size": "big"}, "preprocessor_config.json"),
+        ({"resample": 9}, "preprocessor_config.json"),
+        ({"image_mean": [0.5]}, "mean is"),
+        ({"rescale_factor": 0}, "scale is 0"),
+    ],
+)
+def test_a_processor_that_pomona_does_not_know_is_refused_by_name(
+    folder: Callable[..., Path], values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(EncoderError, match=message):
+        build(folder("dinov2", **values), NO_SETTINGS)
+
+
+def test_missing_keys_have_the_defaults_of_the_class(folder: Callable[..., Path]) -> None:
+    drop = ("resample", "image_mean", "image_std", "do_center_crop", "do_rescale", "rescale_factor")
+    encoder = build(folder("dinov2", drop), NO_SETTINGS)
+    assert encoder.preprocessing == build(FOLDERS / "dinov2", NO_SETTINGS).preprocessing
+
+
+def test_names_of_fast_and_of_old_processors_are_known(folder: Callable[..., Path]) -> None:
+    plain = build(FOLDERS / "vit", NO_SETTINGS).fingerprint
+    path = folder("vit", image_processor_type="ViTImageProcessorFast")
+    assert (
+        build(path, NO_SETTINGS).preprocessing == build(FOLDERS / "vit", NO_SETTINGS).preprocessing
+    )
+    shutil.rmtree(path)
+    path = folder("vit", ("image_processor_type",), feature_extractor_type="ViTFeatureExtractor")
+    assert (
+        build(path, NO_SETTINGS).preprocessing == build(FOLDERS / "vit", NO_SETTINGS).preprocessing
+    )
+    assert build(path, NO_SETTINGS).fingerprint != plain  # its files differ
+
+
+def test_the_processor_of_transformers_5_is_read(folder: Callable[..., Path]) -> None:
+    path = folder("siglip")
+    file = path / "preprocessor_config.json"
+    (path / "processor_config.json").write_text(
+        json.dumps({"image_processor": json.loads(file.read_text())})
+    )
+    file.unlink()
+    assert_same(build(path, NO_SETTINGS), FEATURES["siglip"])
+
+
+def test_tokens_of_an_unknown_family_need_a_pool(folder: Callable[..., Path]) -> None:
+    path = folder("vit")
+    config = path / "config.json"
+    config.write_text(config.read_text().replace('"vit"', '"other"'))
+    with pytest.raises(EncoderError, match="ends in tokens .*give `pool` cls or mean"):
+        build(path, NO_SETTINGS)
+    assert_same(build(path, NetworkSettings(pool="cls")), FEATURES["vit"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda path: (path / "config.json").write_text("[1]"), "contains list, expected"),
+        (lambda path: (path / "config.json").write_text("{"), "is not valid JSON"),
+        (lambda path: (path / "config.json").write_text('{"a": 1}'), "has no model_type"),
+        (lambda path: (path / "config.json").write_text('{"x": "%s"}' % ("y" * 2**23)), "larger"),
+        (lambda path: (path / "preprocessor_config.json").unlink(), "has neither preprocessor_con"),
+        (lambda path: (path / "onnx" / "model.onnx").unlink(), "has no graph: expected onnx/model"),
+        (lambda path: (path / "onnx" / "model.onnx").write_bytes(b"x" * 99), "model.onnx"),
+        (
+            lambda path: (path / "config.json").write_text('{"architecture": "vit", "x": 1}'),
+            "is a folder of timm",
+        ),
+    ],
+)
+def test_an_incomplete_or_hostile_folder_is_refused(
+    folder: Callable[..., Path], change: Callable[[Path], Any], message: str
+) -> None:
+    path = folder("vit")
+    change(path)
+    with pytest.raises(EncoderError, match=message):
+        build(path, NO_SETTINGS)
+
+
+@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "onnx/model.onnx"])
+def test_a_link_out_of_the_folder_is_refused(
+    folder: Callable[..., Path], tmp_path: Path, name: str
+) -> None:
+    path = folder("vit")
+    (path / name).rename(tmp_path / "elsewhere")
+    (path / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(EncoderError, match="is a link out of its folder: refused"):
+        build(path, NO_SETTINGS)
+
+
+def test_the_cache_of_hugging_face_is_read_although_its_files_are_links(tmp_path: Path) -> None:
+    repository = tmp_path / "models--acme--vit"
+    snapshot = repository / "snapshots" / "0123"
+    shutil.copytree(FOLDERS / "vit", snapshot)
+    (repository / "blobs").mkdir()
+    files = [path for path in snapshot.rglob("*") if path.is_file()]
+    for number, file in enumerate(files):
+        file.rename(repository / "blobs" / str(number))
+        file.symlink_to(repository / "blobs" / str(number))
+    assert_same(build(snapshot, NO_SETTINGS), FEATURES["vit"])
+
+
+def test_a_file_that_ends_in_tokens_needs_a_pool(tmp_path: Path) -> None:
+    shutil.copy(FOLDERS / "dinov2_registers" / "onnx" / "model.onnx", tmp_path / "dinov2.onnx")
+    folder = build(FOLDERS / "dinov2_registers", NO_SETTINGS).preprocessing
+    settings = NetworkSettings(
+        resize_size=folder.resize_size, centring="floor", mean=folder.mean, std=folder.std
+    )
+    with pytest.raises(EncoderError, match=r"output of shape \(1, 21, 24\).*`pool`"):
+        build(tmp_path / "dinov2.onnx", settings)
+    chosen = replace(settings, pool="mean", prefix_tokens=5)
+    assert_same(build(tmp_path / "dinov2.onnx", chosen), FEATURES["dinov2_registers, mean"])
+
+
+def test_the_command_line_builds_a_folder(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "dinov2.encoder"
+    code, out, err = run(
+        capfd, "encoder", "build", FOLDERS / "dinov2_registers", "--pool", "mean", "-o", file
+    )
+    assert (code, "resize shorter side to 64" in out) == (0, True), err
+    assert_same(Encoder.load(file), FEATURES["dinov2_registers, mean"])
+    code, out, err = run(capfd, "models", FOLDERS / "dinov2")
+    assert (code, "last_hidden_state" in out) == (0, True), err
+    code, _, err = run(capfd, "encoder", "build", FOLDERS / "clip_unprojected", "-o", file)
+    assert code == 2
+    assert "choose this output with --layer" in err.splitlines()[-1]
