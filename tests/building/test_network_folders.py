@@ -191,6 +191,19 @@ def test_an_incomplete_or_hostile_folder_is_refused(
         build(path, NO_SETTINGS)
 
 
+def test_class_scores_are_refused(folder: Callable[..., Path]) -> None:
+    onnx = pytest.importorskip("onnx", reason="the extra onnx is missing")
+    path = folder("vit")
+    model = onnx.load(path / "onnx" / "model.onnx")
+    (before,) = (output.name for output in model.graph.output)
+    for node in model.graph.node:
+        node.output[:] = ["logits" if name == before else name for name in node.output]
+    model.graph.output[0].name = "logits"
+    onnx.save(model, path / "onnx" / "model.onnx")
+    with pytest.raises(EncoderError, match="ends in class scores .*feature-extraction"):
+        build(path, NO_SETTINGS)
+
+
 @pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "onnx/model.onnx"])
 def test_a_link_out_of_the_folder_is_refused(
     folder: Callable[..., Path], tmp_path: Path, name: str

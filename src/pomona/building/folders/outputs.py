@@ -50,6 +50,11 @@ def _best(network: Any, path: Path, names: list[str]) -> Any:
     for name in names:
         if name in outputs:
             return outputs[name]
+    if "logits" in outputs:
+        raise EncoderError(
+            f"{path} ends in class scores (logits), which are not features: export the network for "
+            "the task feature-extraction, or choose an inner layer with `layer`"
+        )
     if len(network.outputs) == 1:
         return network.output()
     raise EncoderError(
