@@ -83,6 +83,7 @@ def test_weights_with_a_top_give_the_encoder_of_weights_without(name: str, tmp_p
     assert with_top.fingerprint == without.fingerprint
 
 
+@pytest.mark.networks
 def test_an_efficientnet_with_its_own_normalization_is_refused(tmp_path: Path) -> None:
     network = keras_build._without_top(find_card("efficientnet_b0"))
     network.save_weights(tmp_path / "own.weights.h5")

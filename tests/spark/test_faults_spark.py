@@ -200,6 +200,7 @@ def kill_driver(run: list[str], table: Path, moment_s: float) -> None:
         moment_s *= 0.7
 
 
+@pytest.mark.long
 def test_a_killed_driver_loses_no_row_and_either_engine_continues(
     expected: pa.Table, encoder: Encoder, faulty_pictures: Path, tmp_path: Path, encoder_file: Path
 ) -> None:

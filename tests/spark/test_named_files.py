@@ -128,6 +128,7 @@ def test_without_a_compiler_the_driver_reads_files_of_other_file_systems(
     assert far.ok == len(tables.rows(tmp_path / "far")) == 6
 
 
+@pytest.mark.long
 def test_spark_connect_workers_open_camera_names(
     connect: SparkSession, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,6 +84,7 @@ print(rows.where("f <=> wanted").count() == rows.count() > 10)
 """
 
 
+@pytest.mark.long
 @pytest.mark.spark
 def test_a_task_with_two_cores_gives_the_same_rows(
     encoder_file: Path, pictures: Path, tmp_path: Path

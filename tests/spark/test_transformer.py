@@ -130,6 +130,7 @@ def test_each_image_is_computed_once_even_if_two_columns_derive_from_it(
     assert plan.count("features(content") == 1
 
 
+@pytest.mark.long
 def test_a_pipeline_with_spark_ml_is_trained_saved_and_loaded(
     spark: SparkSession, encoder: Encoder, fruit: Path, tmp_path: Path
 ) -> None:
