@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from network_files import FILES, VECTORS, assert_gives, encoder_from
 from pomona.building import build
 from pomona.building.network_settings import NetworkSettings
+from pomona.encoder.networks import find_card
 from pomona.encoder.preprocessing import Preprocessing
 from pomona.errors import EncoderError
 
@@ -98,6 +99,33 @@ def test_the_size_of_the_crop_comes_from_the_caller_or_from_the_card() -> None:
     assert NetworkSettings(resize_size=232).over(card) == NetworkSettings(
         size=224, resize_size=232, resize_mode="shortest"
     )
+
+
+def test_resizing_of_the_caller_replaces_all_resizing_of_the_card() -> None:
+    lite = find_card("efficientnet_lite0").preprocessing
+    assert lite.crop_before == 0.875
+    assert NetworkSettings(resize="box").preprocessing(lite).crop_before == 0.875
+    for settings in (
+        NetworkSettings(resize_mode="squash"),
+        NetworkSettings(crop_pct=0.9),
+        NetworkSettings(crop_pct=0.9, crop="after"),
+        NetworkSettings(resize_size=256),
+    ):
+        assert settings.preprocessing(lite).crop_before is None
+    card = NetworkSettings(size=224, resize_size=256, resize_mode="shortest")
+    squashed = NetworkSettings(resize_mode="squash").over(card)
+    assert squashed == NetworkSettings(size=224, resize_mode="squash")
+
+
+@pytest.mark.parametrize("network", ["mobilenet_v2", "efficientnet_lite0", "transfer.keras"])
+@pytest.mark.parametrize("name", ["pool", "prefix_tokens"])
+def test_a_setting_without_effect_is_refused(network: str, name: str) -> None:
+    model = FILES / network if "." in network else network
+    settings = NetworkSettings(**{name: "cls" if name == "pool" else 1})
+    with pytest.raises(
+        EncoderError, match=f"`{name}` .* has no effect on .*{network}: leave it out"
+    ):
+        build.build_encoder(model, settings=settings)
 
 
 def test_settings_that_change_no_pixel_do_not_change_the_preprocessing() -> None:

@@ -99,8 +99,13 @@ def build(card: NetworkCard, weights: str, settings: NetworkSettings) -> Encoder
         EncoderError: the package with the weights is missing or has other weights; or the weights
             or the layer are unknown.
     """
-    arrays = _arrays(card, weights)
+    settings.check_unused(card.name, "layout", "signature", "pool", "prefix_tokens")
     preprocessing = settings.preprocessing(card.preprocessing)
+    if preprocessing.is_grey:
+        raise EncoderError(
+            f"{card.name} takes images of 3 channels: give `channel_order` RGB or BGR"
+        )
+    arrays = _arrays(card, weights)
     network = _network(arrays)
     if settings.layer is not None:
         network = with_output(network, settings.layer)

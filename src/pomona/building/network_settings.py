@@ -170,11 +170,11 @@ class NetworkSettings:
     def over(self, other: NetworkSettings) -> NetworkSettings:
         """Return these settings, with the other's values in place of None.
 
-        Scale, mean and standard deviation belong together: they come from one of the two. So do
-        `resize_size`, `crop_pct` and `crop`.
+        Scale, mean and standard deviation belong together: they come from one of the two. If these
+        settings specify resizing, `resize_size`, `crop_pct` and `crop` of the other do not count.
         """
         base = replace(other, scale=None, mean=None, std=None) if self.has_arithmetic else other
-        if any(value is not None for value in (self.resize_size, self.crop_pct, self.crop)):
+        if self.has_resizing:
             base = replace(base, resize_size=None, crop_pct=None, crop=None)
         return NetworkSettings(**{**base.to_json(), **self.to_json()})
 
@@ -197,7 +197,22 @@ class NetworkSettings:
     @property
     def has_resizing(self) -> bool:
         """Return whether the settings specify how images get the size of the input."""
-        return any(v is not None for v in (self.resize_mode, self.resize_size, self.crop_pct))
+        values = (self.resize_mode, self.resize_size, self.crop_pct)
+        return any(value is not None for value in values)
+
+    def check_unused(self, network: str, *names: str) -> None:
+        """Refuse settings that a kind of network does not use.
+
+        Args:
+            network: its name, for errors.
+            names: of the settings.
+
+        Raises:
+            EncoderError: one of them is specified.
+        """
+        for name in names:
+            if (value := getattr(self, name)) is not None:
+                raise EncoderError(f"`{name}` {value} has no effect on {network}: leave it out")
 
     @property
     def has_arithmetic(self) -> bool:
@@ -211,9 +226,11 @@ class NetworkSettings:
             changed |= {"height": self.size[0], "width": self.size[1]}
         if self.resize is not None:
             changed["resize"] = self.resize
-        for name in ("resize_mode", "resize_size", "centring", "fill", "pixel_type"):
+        for name in ("resize_mode", "centring", "fill", "pixel_type"):
             if (value := getattr(self, name)) is not None:
                 changed[name] = value
+        if self.has_resizing:
+            changed |= {"resize_size": self.resize_size, "crop_before": None}
         if self.crop == "before":
             changed["crop_before"] = self.crop_pct
         elif self.crop_pct is not None:

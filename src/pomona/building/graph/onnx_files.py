@@ -65,6 +65,7 @@ def build(path: Path, settings: NetworkSettings) -> Encoder:
     import onnx
 
     refuse_signature(path, settings.signature)
+    settings.check_unused("`runtime` onnxruntime", "pool", "prefix_tokens")
     digest = content_digest(path)  # also checks that its arrays are in its folder
     try:
         model = onnx.load(path)

@@ -51,6 +51,7 @@ def build(model: str, weights: str, settings: NetworkSettings | None = None) -> 
         raise EncoderError(f"{model} has a fixed layout: leave `layout` {settings.layout} out")
     if settings.signature is not None:
         raise EncoderError(f"`signature` is for TensorFlow SavedModels, which {model} is not")
+    settings.check_unused(model, "pool", "prefix_tokens")
     preprocessing = settings.preprocessing(card.preprocessing)
     if preprocessing.is_grey:
         raise EncoderError(f"{model} takes images of 3 channels: give `channel_order` RGB or BGR")

@@ -63,6 +63,7 @@ def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder
             an image; or its preprocessing is not specified.
     """
     refuse_signature(path, settings.signature)
+    settings.check_unused(str(path), "pool", "prefix_tokens")
     network = load_model(path, trust=trust)
     layout, size = _input(network, path, settings)
     with _computable(path, size):
