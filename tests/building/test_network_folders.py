@@ -45,8 +45,8 @@ def test_features_agree_with_the_authors_library(name: str) -> None:
 
 def test_each_family_is_tested() -> None:
     assert {
-        *("clip", "clip_joint", "convnext", "dinov2", "dinov2_registers", "dinov3", "immich"),
-        *("resnet", "siglip", "swin", "vit"),
+        *("clip", "clip_joint", "convnext", "deit", "dinov2", "dinov2_registers", "dinov3"),
+        *("efficientnet", "immich", "resnet", "siglip", "swin", "vit"),
     } <= set(FEATURES.files)
 
 

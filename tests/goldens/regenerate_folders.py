@@ -149,6 +149,28 @@ def main() -> None:
     )
     clip()
     immich()
+    efficientnet = transformers.EfficientNetModel(
+        transformers.EfficientNetConfig(
+            image_size=64, width_coefficient=0.2, depth_coefficient=0.1, hidden_dim=256
+        )
+    )
+    for weight in efficientnet.parameters():
+        if weight.dim() > 1:  # its own initial weights give vectors of zeros
+            torch.nn.init.kaiming_normal_(weight)
+    with_top = processor(  # divides by the standard deviation twice
+        "EfficientNet",
+        size={"height": 64, "width": 64},
+        rescale_offset=True,
+        rescale_factor=1 / 127.5,
+        image_mean=[0.1, 0.0, -0.1],
+        image_std=[0.5, 0.6, 0.7],
+    )
+    write("efficientnet", efficientnet, with_top, last, pooler)
+    deit = transformers.DeiTModel(
+        transformers.DeiTConfig(**VIT, image_size=48, patch_size=16), add_pooling_layer=False
+    )
+    crop = processor("DeiT", size={"height": 56, "width": 60}, crop_size=48)
+    write("deit", deit, crop, last, lambda net, x: tokens(net, x)[:, 0])
     np.savez_compressed(FOLDER / "features.npz", sizes=np.array(SIZES), **features)
 
 

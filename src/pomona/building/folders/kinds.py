@@ -49,13 +49,14 @@ _POOLS = {
     "dinov2": "cls",
     "dinov2_with_registers": "cls",
     "dinov3_vit": "cls",
+    "efficientnet": "mean",
     "resnet": "mean",
     "swin": "mean",
     "vit": "cls",
 }
 # Their pooler is a dense layer that was never trained: the class token is used.
 _WITHOUT_POOLER = {"deit", "vit"}
-_NO_CLASS_TOKEN = {"resnet", "swin", "siglip", "siglip_vision_model"}
+_NO_CLASS_TOKEN = {"efficientnet", "resnet", "swin", "siglip", "siglip_vision_model"}
 
 
 def is_network_folder(path: Path) -> bool:
