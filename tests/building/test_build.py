@@ -299,3 +299,17 @@ def test_a_named_network_can_be_normalized() -> None:
     settings = NetworkSettings(normalize=True)
     encoder = build.build_encoder("mobilenet_v2", "untrained:7", settings=settings)
     assert np.linalg.norm(encoder.embed(drawn.picture(40, 30))) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_unrounded_pixels_reach_the_network(tmp_path: Path, runtime: str) -> None:
+    pytest.importorskip("onnx", reason="the extra onnx is missing")
+    onnx_network(tmp_path / "fruit.onnx")
+    rounded, unrounded = (
+        encoder_from(tmp_path / "fruit.onnx", replace(UNIT, pixel_type=kind), runtime=runtime)
+        for kind in (None, "float32")
+    )
+    image = drawn.picture(97, 61)
+    vectors = rounded.embed(image), unrounded.embed(image)
+    assert 0 < np.abs(vectors[0] - vectors[1]).max() < 0.01 * np.abs(vectors[0]).max()
+    assert unrounded.fingerprint != rounded.fingerprint

@@ -60,7 +60,7 @@ class Preprocessing:
     The steps are: crop a centred square (`crop_before`), resize (`resize_mode`, `resize_size`,
     `resize`), crop or pad around the centre to height x width (`centring`, `fill`), then
     network input = (pixel - mean) / std, with pixels 0..255. The last step and the channel order
-    are part of the encoder's graph: workers pass RGB pixels from `resize_for`.
+    are part of the encoder's graph: workers pass RGB pixels from `network_pixels`.
 
         Preprocessing(
             height=224, width=224,
