@@ -19,10 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pomona.building.graph.endpoints import (
-    attach_probes,
-    flattened,
+    encoder_of_graph,
     prepend_preprocessing,
-    serialized,
     with_output,
 )
 from pomona.building.legacy_pth import read_state_dict
@@ -99,33 +97,22 @@ def build(card: NetworkCard, weights: str, settings: NetworkSettings) -> Encoder
         EncoderError: the package with the weights is missing or has other weights; or the weights
             or the layer are unknown.
     """
-    settings.check_unused(card.name, "layout", "signature", "pool", "prefix_tokens")
-    preprocessing = settings.preprocessing(card.preprocessing)
-    if preprocessing.is_grey:
-        raise EncoderError(
-            f"{card.name} takes images of 3 channels: give `channel_order` RGB or BGR"
-        )
+    preprocessing = settings.for_named_network(card)
     arrays = _arrays(card, weights)
     network = _network(arrays)
     if settings.layer is not None:
         network = with_output(network, settings.layer)
     graph = prepend_preprocessing(network, preprocessing, "NCHW")
-    graph = flattened(graph, normalize=settings.normalize)
-    content, constants = serialized(graph)
-    return attach_probes(
-        Encoder(
-            model=card.name,
-            architecture=card.architecture,
-            weights=weights,
-            weights_sha256=_digest(arrays),
-            preprocessing=preprocessing,
-            output=settings.layer or _OUTPUT,
-            dimension=graph.output(0).get_shape()[1],
-            precision="f32",
-            graph=content,
-            constants=constants,
-            normalized=bool(settings.normalize),
-        )
+    return encoder_of_graph(
+        graph,
+        settings,
+        model=card.name,
+        architecture=card.architecture,
+        weights=weights,
+        weights_sha256=_digest(arrays),
+        preprocessing=preprocessing,
+        output=settings.layer or _OUTPUT,
+        precision="f32",
     )
 
 

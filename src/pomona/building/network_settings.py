@@ -25,6 +25,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from pomona.encoder.networks import NetworkCard
 from pomona.encoder.preprocessing import Preprocessing
 from pomona.errors import EncoderError
 
@@ -218,6 +219,26 @@ class NetworkSettings:
     def has_arithmetic(self) -> bool:
         """Return whether scale, mean or std is specified."""
         return any(value is not None for value in (self.scale, self.mean, self.std))
+
+    def for_named_network(self, card: NetworkCard) -> Preprocessing:
+        """Return the preprocessing of a network by name.
+
+        Raises:
+            EncoderError: a setting has no effect on such a network, or asks for grey pixels.
+        """
+        if self.layout is not None:
+            raise EncoderError(f"{card.name} has a fixed layout: leave `layout` {self.layout} out")
+        if self.signature is not None:
+            raise EncoderError(
+                f"`signature` is for TensorFlow SavedModels, which {card.name} is not"
+            )
+        self.check_unused(card.name, "pool", "prefix_tokens")
+        preprocessing = self.preprocessing(card.preprocessing)
+        if preprocessing.is_grey:
+            raise EncoderError(
+                f"{card.name} takes images of 3 channels: give `channel_order` RGB or BGR"
+            )
+        return preprocessing
 
     def preprocessing(self, base: Preprocessing) -> Preprocessing:
         """Return the preprocessing that results from these settings and the known one."""

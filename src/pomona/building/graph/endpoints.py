@@ -24,7 +24,7 @@ __all__ = [
     "attach_probes",
     "check_integer_types",
     "did_you_mean",
-    "flattened",
+    "encoder_of_graph",
     "pooled",
     "prepend_preprocessing",
     "refuse_map",
@@ -199,7 +199,31 @@ def pooled(model: Any, settings: NetworkSettings) -> tuple[Any, str]:
     return openvino.Model([vector.output(0)], model.get_parameters()), how
 
 
-def flattened(model: Any, *, normalize: bool | None = False) -> Any:
+def encoder_of_graph(graph: Any, settings: NetworkSettings, **facts: Any) -> Encoder:
+    """Flatten a graph, scale its vector if the settings ask for it, and make it an encoder.
+
+    Args:
+        graph: an `openvino.Model` from pixels to an output of a static shape.
+        settings: with `normalize`.
+        facts: the fields of the encoder that the graph does not show.
+
+    Raises:
+        EncoderError: as for `attach_probes`.
+    """
+    graph = _flattened(graph, normalize=bool(settings.normalize))
+    content, constants = serialized(graph)
+    return attach_probes(
+        Encoder(
+            dimension=graph.output(0).get_shape()[1],
+            graph=content,
+            constants=constants,
+            normalized=bool(settings.normalize),
+            **facts,
+        )
+    )
+
+
+def _flattened(model: Any, *, normalize: bool) -> Any:
     """Reshape the only output of a graph to a vector, (1, D), and scale it to length 1 if asked."""
     openvino = import_openvino()
     from openvino import opset8

@@ -10,13 +10,11 @@ from typing import Any
 from pomona.building.file_digest import as_text, content_digest
 from pomona.building.graph.classifier_head import check_end, in_openvino, tensor_name
 from pomona.building.graph.endpoints import (
-    attach_probes,
     check_integer_types,
-    flattened,
+    encoder_of_graph,
     pooled,
     prepend_preprocessing,
     refuse_map,
-    serialized,
     with_output,
 )
 from pomona.building.graph.image_input import (
@@ -90,22 +88,16 @@ def encoder_of(
         _check_vector(graph, path, settings)
         if settings.layer is None:
             check_end(*in_openvino(graph), path)
-        graph = flattened(graph, normalize=settings.normalize)
-        content, constants = serialized(graph)
-        return attach_probes(
-            Encoder(
-                model=as_text(path.name),
-                architecture=architecture(path, sides, layout, settings.signature, kind) + how,
-                weights=as_text(path.name),
-                weights_sha256=digest,
-                preprocessing=preprocessing,
-                output=settings.layer or output,
-                dimension=graph.output(0).get_shape()[1],
-                precision="int8" if _is_quantized(network) else "f32",
-                graph=content,
-                constants=constants,
-                normalized=bool(settings.normalize),
-            )
+        return encoder_of_graph(
+            graph,
+            settings,
+            model=as_text(path.name),
+            architecture=architecture(path, sides, layout, settings.signature, kind) + how,
+            weights=as_text(path.name),
+            weights_sha256=digest,
+            preprocessing=preprocessing,
+            output=settings.layer or output,
+            precision="int8" if _is_quantized(network) else "f32",
         )
     except RuntimeError as error:
         raise EncoderError(

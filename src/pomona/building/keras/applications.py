@@ -11,11 +11,9 @@ import numpy as np
 
 from pomona.building.file_digest import as_text
 from pomona.building.graph.endpoints import (
-    attach_probes,
     did_you_mean,
-    flattened,
+    encoder_of_graph,
     prepend_preprocessing,
-    serialized,
 )
 from pomona.building.keras.backend import exported, import_keras, weights_digest
 from pomona.building.keras.weight_files import Arrays, read_weights
@@ -47,35 +45,22 @@ def build(model: str, weights: str, settings: NetworkSettings | None = None) -> 
             fit.
     """
     card, settings = find_card(model), settings or NetworkSettings()
-    if settings.layout is not None:
-        raise EncoderError(f"{model} has a fixed layout: leave `layout` {settings.layout} out")
-    if settings.signature is not None:
-        raise EncoderError(f"`signature` is for TensorFlow SavedModels, which {model} is not")
-    settings.check_unused(model, "pool", "prefix_tokens")
-    preprocessing = settings.preprocessing(card.preprocessing)
-    if preprocessing.is_grey:
-        raise EncoderError(f"{model} takes images of 3 channels: give `channel_order` RGB or BGR")
+    preprocessing = settings.for_named_network(card)
     network = _network(card, weights, (preprocessing.height, preprocessing.width))
     output = network.layers[-1].name.rstrip("_0123456789")
     if settings.layer is not None:
         network, output = _up_to(network, settings.layer), settings.layer
     graph = prepend_preprocessing(exported(network), preprocessing, "NHWC")
-    graph = flattened(graph, normalize=settings.normalize)
-    content, constants = serialized(graph)
-    return attach_probes(
-        Encoder(
-            model=card.name,
-            architecture=card.architecture,
-            weights=_weights_name(weights),
-            weights_sha256=weights_digest(network.weights),
-            preprocessing=preprocessing,
-            output=output,
-            dimension=graph.output(0).get_shape()[1],
-            precision="f32",
-            graph=content,
-            constants=constants,
-            normalized=bool(settings.normalize),
-        )
+    return encoder_of_graph(
+        graph,
+        settings,
+        model=card.name,
+        architecture=card.architecture,
+        weights=_weights_name(weights),
+        weights_sha256=weights_digest(network.weights),
+        preprocessing=preprocessing,
+        output=output,
+        precision="f32",
     )
 
 

@@ -16,10 +16,8 @@ import numpy as np
 
 from pomona.building.file_digest import as_text
 from pomona.building.graph.endpoints import (
-    attach_probes,
-    flattened,
+    encoder_of_graph,
     prepend_preprocessing,
-    serialized,
 )
 from pomona.building.graph.image_input import (
     image_size,
@@ -74,24 +72,18 @@ def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder
         preprocessing = _preprocessing(flat, steps, path, settings, size)
         cut = import_keras().Model(flat.image, output)
         graph = prepend_preprocessing(exported(cut), preprocessing, layout)
-        graph = flattened(graph, normalize=settings.normalize)
-    content, constants = serialized(graph)
     weights = itertools.chain(*(getattr(e, "weights", ()) for e in layers_in_order(steps)))
-    return attach_probes(
-        Encoder(
-            model=as_text(path.name),
-            architecture=f"Keras model {architecture_digest(steps, layout)}",
-            weights=as_text(path.name),
-            weights_sha256=weights_digest(weights),
-            preprocessing=preprocessing,
-            output=name_of(output),
-            ends_at_output=True,
-            dimension=graph.output(0).get_shape()[1],
-            precision="f32",
-            graph=content,
-            constants=constants,
-            normalized=bool(settings.normalize),
-        )
+    return encoder_of_graph(
+        graph,
+        settings,
+        model=as_text(path.name),
+        architecture=f"Keras model {architecture_digest(steps, layout)}",
+        weights=as_text(path.name),
+        weights_sha256=weights_digest(weights),
+        preprocessing=preprocessing,
+        output=name_of(output),
+        ends_at_output=True,
+        precision="f32",
     )
 
 
