@@ -163,7 +163,7 @@ def _show(done: Training, output: str, plot: str | None) -> None:
         else "not chosen: too few images"
     )
     click.echo(
-        f"trained on {count_of(done.learnt, 'image')} of "
+        f"trained on {count_of(done.trained_on, 'image')} of "
         f"{count_of(len(done.classifier.classes), 'class', 'classes')} in "
         f"{done.seconds:.1f} s (C = {strength.value:g}, {how})"
     )

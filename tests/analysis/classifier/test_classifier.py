@@ -323,7 +323,7 @@ def test_json_of_both_commands_is_one_object(
     output = json.loads(out)
     assert output["evaluation"]["confusion"] == [[2, 0], [0, 2]]
     assert output["classes"] == ["tall", "wide"]
-    assert output["learnt"] == 12
+    assert output["trained_on"] == 12
     _, out, _ = run(capfd, "classify", tmp_path / "c", fruit / "t", "--json")
     answers = json.loads(out)["images"]
     assert len(answers) == 17

@@ -55,7 +55,7 @@ def trained(folder: Path) -> training.Training:
 def test_a_split_by_folders_trains_on_one_and_tests_on_the_other(
     trained: training.Training,
 ) -> None:
-    assert trained.learnt == 90
+    assert trained.trained_on == 90
     assert trained.evaluation is not None
     assert trained.evaluation.images == 30
     assert trained.evaluation.accuracy > 0.9
@@ -81,10 +81,10 @@ def test_probabilities_equal_those_of_scikit_learn_on_standardised_vectors(
     from sklearn.preprocessing import StandardScaler
 
     rows = [row for row in tables.read(folder).to_pylist() if row["status"] == "ok"]
-    learnt = [row for row in rows if "/Training/" in row["path"]]
+    training_rows = [row for row in rows if "/Training/" in row["path"]]
     reference = make_pipeline(
         StandardScaler(), LogisticRegression(C=trained.strength.value, max_iter=1000, tol=1e-6)
-    ).fit(np.array([r["features"] for r in learnt]), [r["label"] for r in learnt])
+    ).fit(np.array([r["features"] for r in training_rows]), [r["label"] for r in training_rows])
     vectors = np.array([row["features"] for row in rows], np.float32)
     expected = reference.predict_proba(vectors)
     result = trained.classifier.probabilities(vectors)
@@ -179,7 +179,7 @@ def test_a_different_seed_selects_different_images() -> None:
 def test_without_a_test_set_nothing_is_tested(folder: Path) -> None:
     trained = training.train(folder, test_share=0)
     assert trained.evaluation is None
-    assert trained.learnt == 120
+    assert trained.trained_on == 120
 
 
 def test_a_class_missing_from_training_counts_as_wrong(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_images_without_a_label_or_outside_both_folders_are_counted(tmp_path: Pa
     trained = training.train(tmp_path, split="Training/Testing")
     assert (trained.unlabelled, trained.outside) == (3, 5)
     assert trained.evaluation is not None
-    assert trained.learnt + trained.evaluation.images == 52
+    assert trained.trained_on + trained.evaluation.images == 52
 
 
 def test_too_few_images_for_cross_validation_use_the_middle_regularization(tmp_path: Path) -> None:
@@ -323,7 +323,7 @@ def test_a_split_with_overlapping_names_is_refused(folder: Path) -> None:
 
 
 def test_folders_may_be_given_as_patterns(folder: Path) -> None:
-    assert training.train(folder, split="Tr*/Te*").learnt == 90
+    assert training.train(folder, split="Tr*/Te*").trained_on == 90
 
 
 def test_a_table_that_loses_rows_during_reading_is_an_error(

@@ -50,7 +50,7 @@ class Training:
         classifier: the classifier, ready to save.
         evaluation: on the images to test on; None if there are none.
         strength: how the strength of the regularisation was chosen.
-        learnt: number of images that it was trained on.
+        trained_on: number of images that it was trained on.
         unlabelled: number of images with a vector and without a label.
         outside: number of images in neither folder of a split.
         failed: number of images without a vector.
@@ -63,7 +63,7 @@ class Training:
     classifier: Classifier
     evaluation: Evaluation | None
     strength: Strength
-    learnt: int
+    trained_on: int
     unlabelled: int
     outside: int
     failed: int
@@ -76,7 +76,7 @@ class Training:
         """Return the object that `pomona train --json` prints."""
         return {
             "classes": list(self.classifier.classes),
-            "learnt": self.learnt,
+            "trained_on": self.trained_on,
             "unlabelled": self.unlabelled,
             "outside": self.outside,
             "failed": self.failed,
@@ -92,7 +92,7 @@ class Training:
     def _repr_html_(self) -> str:
         facts = html_pairs("training", {**self.to_json(), "evaluation": None})
         if not self.evaluation:
-            return html_card(f"Trained on {count_of(self.learnt, 'image')}, not tested", facts)
+            return html_card(f"Trained on {count_of(self.trained_on, 'image')}, not tested", facts)
         low, high = self.evaluation.interval
         rows = (
             [score.label, score.images, _rounded(score.precision), _rounded(score.recall)]
@@ -100,7 +100,7 @@ class Training:
         )
         return html_card(
             f"Accuracy {self.evaluation.accuracy:.4f} (95 % Wilson {low:.4f} to {high:.4f}) on "
-            f"{count_of(self.evaluation.images, 'image')}, trained on {self.learnt:,}",
+            f"{count_of(self.evaluation.images, 'image')}, trained on {self.trained_on:,}",
             html_table(["class", "images", "precision", "recall"], rows),
             facts,
         )
@@ -192,7 +192,7 @@ def train(  # noqa: PLR0913 - the training's settings, each with a sensible defa
         ),
         evaluation,
         strength,
-        learnt=int(trained.sum()),
+        trained_on=int(trained.sum()),
         unlabelled=rows.unlabelled,
         outside=rows.outside,
         failed=vectors.all_rows - vectors.rows,
