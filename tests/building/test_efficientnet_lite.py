@@ -66,10 +66,10 @@ def test_another_input_size_is_possible(encoder: pomona.Encoder) -> None:
     assert not np.allclose(one, other)
 
 
-@pytest.mark.parametrize("weights", ["x.h5", "imagenet21k"])
-def test_unknown_weights_are_refused_with_the_known_ones(weights: str) -> None:
-    with pytest.raises(EncoderError, match="give imagenet or untrained:SEED"):
-        efficientnet_lite.build(CARD, weights, NetworkSettings())
+@pytest.mark.parametrize("weights", ["missing.h5", "imagenet21k", __file__])
+def test_other_weights_are_refused_with_those_that_it_takes(weights: str) -> None:
+    with pytest.raises(EncoderError, match="efficientnet_lite0: give imagenet or untrained:SEED$"):
+        build_encoder("efficientnet_lite0", weights)
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(

@@ -187,6 +187,8 @@ def _weights_identity(request: dict[str, Any]) -> str:
     path = Path(weights)
     if path.suffix == ".keras":
         raise EncoderError(f"{weights} is a whole network: give it instead of the network's name")
+    if find_card(request["model"]).keras_class is None:
+        return weights  # not a file: `efficientnet_lite` refuses it, and names what it takes
     if not path.is_file():
         problem = "it is a folder" if path.is_dir() else "no such file"
         raise EncoderError(
