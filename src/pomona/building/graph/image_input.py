@@ -25,7 +25,6 @@ __all__ = [
     "with_channels",
 ]
 
-_KERAS = {".keras", ".h5", ".hdf5"}
 _CHANNELS = (3, 1)  # RGB, grey
 
 Sides = list[int | None]  # a shape: None for a side that is not fixed; empty if its rank is not
@@ -40,9 +39,6 @@ def needed_preprocessing(
 ) -> Preprocessing:
     """Return the specified preprocessing; nothing is guessed.
 
-    Networks of Keras are resized as `keras.utils.image_dataset_from_directory` does, `squash`, if
-    the settings do not specify `resize_mode`.
-
     Args:
         path: the name of the network, for errors.
         settings: the settings of the network.
@@ -54,7 +50,7 @@ def needed_preprocessing(
         EncoderError: resizing or arithmetic is not specified; the message shows how to specify it.
     """
     missing = []
-    if not settings.has_resizing and path.suffix.lower() not in _KERAS:
+    if not settings.has_resizing:
         missing.append(
             "`resize_mode` (squash; or shortest, of which the centre is cropped, with `crop_pct` "
             "or `resize_size` if the training used one; or longest, which is padded)"

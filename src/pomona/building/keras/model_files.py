@@ -150,7 +150,11 @@ def _preprocessing(
     settings: NetworkSettings,
     size: tuple[int, int],
 ) -> Preprocessing:
-    """Return the preprocessing; it need not be specified if the network scales pixels itself."""
+    """Return the preprocessing; a network that scales pixels itself needs no arithmetic.
+
+    The default of `resize_mode` is that of `keras.utils.image_dataset_from_directory`.
+    """
+    settings = settings.over(NetworkSettings(resize_mode="squash"))
     own = _own_range(flat, steps)
     channels = 3 if 3 in flat.image.shape[1::2] else 1
     if settings.has_arithmetic or (own and max(map(abs, own)) <= _LARGEST_SCALED):
