@@ -17,6 +17,7 @@ import pytest
 
 from command_line import run
 from conftest import TESTS
+from network_files import RUNTIMES
 from noise import noise
 from pomona.building.network_files import build
 from pomona.building.network_settings import NetworkSettings
@@ -38,9 +39,12 @@ def assert_same(encoder: Encoder, expected: Any) -> None:
     assert np.abs(embedded(encoder) - expected).max() < 1e-4
 
 
+@RUNTIMES
 @pytest.mark.parametrize("name", [name for name in NAMES if name in FEATURES])
-def test_features_agree_with_the_authors_library(name: str) -> None:
-    assert_same(build(FOLDERS / name, NO_SETTINGS), FEATURES[name])
+def test_features_agree_with_the_authors_library(name: str, runtime: str) -> None:
+    encoder = build(FOLDERS / name, NO_SETTINGS, runtime=runtime)
+    assert encoder.runtime == runtime
+    assert_same(encoder, FEATURES[name])
 
 
 def test_each_family_is_tested() -> None:
@@ -70,8 +74,10 @@ def test_the_preprocessing_is_that_of_the_folder(name: str, line: str) -> None:
     assert pipeline(build(FOLDERS / name, NO_SETTINGS).preprocessing) == line
 
 
-def test_registers_and_the_class_token_are_not_part_of_the_mean() -> None:
-    encoder = build(FOLDERS / "dinov2_registers", NetworkSettings(pool="mean"))
+@RUNTIMES
+def test_registers_and_the_class_token_are_not_part_of_the_mean(runtime: str) -> None:
+    settings = NetworkSettings(pool="mean")
+    encoder = build(FOLDERS / "dinov2_registers", settings, runtime=runtime)
     assert_same(encoder, FEATURES["dinov2_registers, mean"])
     assert "mean of the tokens after the first 5" in encoder.architecture
 
@@ -83,11 +89,36 @@ def test_settings_of_the_caller_replace_those_of_the_folder() -> None:
     assert encoder.fingerprint != build(FOLDERS / "vit", NO_SETTINGS).fingerprint
 
 
-def test_clip_without_its_projection_is_refused_unless_the_layer_is_named() -> None:
+@RUNTIMES
+def test_clip_without_its_projection_is_refused_unless_the_layer_is_named(runtime: str) -> None:
     folder = FOLDERS / "clip_unprojected"
     with pytest.raises(EncoderError, match=r"ends before CLIP's projection, .*`layer`"):
-        build(folder, NO_SETTINGS)
-    assert build(folder, NetworkSettings(layer="pooler_output")).dimension == 24
+        build(folder, NO_SETTINGS, runtime=runtime)
+    named = NetworkSettings(layer="pooler_output")
+    assert build(folder, named, runtime=runtime).dimension == 24
+
+
+@RUNTIMES
+def test_an_output_that_needs_text_is_refused(runtime: str) -> None:
+    with pytest.raises(EncoderError, match="from more than the image: choose another .*`layer`"):
+        build(FOLDERS / "clip_joint", NetworkSettings(layer="text_embeds"), runtime=runtime)
+
+
+@RUNTIMES
+def test_vectors_of_a_folder_can_have_length_1(runtime: str) -> None:
+    settings = NetworkSettings(normalize=True)
+    expected = FEATURES["clip"] / np.linalg.norm(FEATURES["clip"], axis=1, keepdims=True)
+    assert_same(build(FOLDERS / "clip", settings, runtime=runtime), expected)
+
+
+@pytest.mark.parametrize("name", ["vit", "clip_joint", "efficientnet", "dinov2_registers"])
+def test_the_two_runtimes_differ_only_in_how_they_compute(name: str) -> None:
+    settings = NetworkSettings(pool="mean")
+    one = build(FOLDERS / name, settings)
+    other = build(FOLDERS / name, settings, runtime="onnxruntime")
+    assert one.fingerprint != other.fingerprint
+    for field in ("architecture", "weights_sha256", "preprocessing", "output", "dimension"):
+        assert getattr(one, field) == getattr(other, field)
 
 
 @pytest.fixture
@@ -157,15 +188,17 @@ def test_the_processor_of_transformers_5_is_read(folder: Callable[..., Path]) ->
     assert_same(build(path, NO_SETTINGS), FEATURES["siglip"])
 
 
-def test_tokens_of_an_unknown_family_need_a_pool(folder: Callable[..., Path]) -> None:
+@RUNTIMES
+def test_tokens_of_an_unknown_family_need_a_pool(folder: Callable[..., Path], runtime: str) -> None:
     path = folder("vit")
     config = path / "config.json"
     config.write_text(config.read_text().replace('"vit"', '"other"'))
     with pytest.raises(EncoderError, match="ends in tokens .*give `pool` cls or mean"):
-        build(path, NO_SETTINGS)
-    assert_same(build(path, NetworkSettings(pool="cls")), FEATURES["vit"])
+        build(path, NO_SETTINGS, runtime=runtime)
+    assert_same(build(path, NetworkSettings(pool="cls"), runtime=runtime), FEATURES["vit"])
 
 
+@RUNTIMES
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -183,15 +216,16 @@ def test_tokens_of_an_unknown_family_need_a_pool(folder: Callable[..., Path]) ->
     ],
 )
 def test_an_incomplete_or_hostile_folder_is_refused(
-    folder: Callable[..., Path], change: Callable[[Path], Any], message: str
+    folder: Callable[..., Path], change: Callable[[Path], Any], message: str, runtime: str
 ) -> None:
     path = folder("vit")
     change(path)
     with pytest.raises(EncoderError, match=message):
-        build(path, NO_SETTINGS)
+        build(path, NO_SETTINGS, runtime=runtime)
 
 
-def test_class_scores_are_refused(folder: Callable[..., Path]) -> None:
+@RUNTIMES
+def test_class_scores_are_refused(folder: Callable[..., Path], runtime: str) -> None:
     onnx = pytest.importorskip("onnx", reason="the extra onnx is missing")
     path = folder("vit")
     model = onnx.load(path / "onnx" / "model.onnx")
@@ -201,7 +235,32 @@ def test_class_scores_are_refused(folder: Callable[..., Path]) -> None:
     model.graph.output[0].name = "logits"
     onnx.save(model, path / "onnx" / "model.onnx")
     with pytest.raises(EncoderError, match="ends in class scores .*feature-extraction"):
-        build(path, NO_SETTINGS)
+        build(path, NO_SETTINGS, runtime=runtime)
+
+
+@pytest.mark.parametrize("name", ["resnet", "dinov2_registers"])
+def test_a_mean_is_the_same_since_opset_18(folder: Callable[..., Path], name: str) -> None:
+    onnx = pytest.importorskip("onnx", reason="the extra onnx is missing")
+    path = folder(name)
+    file = path / "onnx" / "model.onnx"
+    onnx.save(onnx.version_converter.convert_version(onnx.load(file), 18), file)
+    encoder = build(path, NetworkSettings(pool="mean"), runtime="onnxruntime")
+    assert_same(encoder, FEATURES[name if name == "resnet" else f"{name}, mean"])
+
+
+@RUNTIMES
+def test_arrays_in_a_file_of_their_own_are_read(folder: Callable[..., Path], runtime: str) -> None:
+    onnx = pytest.importorskip("onnx", reason="the extra onnx is missing")
+    path = folder("clip_joint")
+    file = path / "onnx" / "model.onnx"
+    onnx.save(
+        onnx.load(file), file, save_as_external_data=True, location="model.onnx_data",
+        size_threshold=0,
+    )  # fmt: skip
+    assert_same(build(path, NO_SETTINGS, runtime=runtime), FEATURES["clip_joint"])
+    (file.parent / "model.onnx_data").unlink()
+    with pytest.raises(EncoderError, match="cannot read .*model.onnx"):
+        build(path, NO_SETTINGS, runtime=runtime)
 
 
 @pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "onnx/model.onnx"])
@@ -227,29 +286,39 @@ def test_the_cache_of_hugging_face_is_read_although_its_files_are_links(tmp_path
     assert_same(build(snapshot, NO_SETTINGS), FEATURES["vit"])
 
 
-def test_a_file_that_ends_in_tokens_needs_a_pool(tmp_path: Path) -> None:
+@RUNTIMES
+def test_a_file_that_ends_in_tokens_needs_a_pool(tmp_path: Path, runtime: str) -> None:
     shutil.copy(FOLDERS / "dinov2_registers" / "onnx" / "model.onnx", tmp_path / "dinov2.onnx")
     folder = build(FOLDERS / "dinov2_registers", NO_SETTINGS).preprocessing
     settings = NetworkSettings(
         resize_size=folder.resize_size, centring="floor", mean=folder.mean, std=folder.std
     )
     with pytest.raises(EncoderError, match=r"output of shape \(1, 21, 24\).*`pool`"):
-        build(tmp_path / "dinov2.onnx", settings)
+        build(tmp_path / "dinov2.onnx", settings, runtime=runtime)
     chosen = replace(settings, pool="mean", prefix_tokens=5)
-    assert_same(build(tmp_path / "dinov2.onnx", chosen), FEATURES["dinov2_registers, mean"])
+    encoder = build(tmp_path / "dinov2.onnx", chosen, runtime=runtime)
+    assert_same(encoder, FEATURES["dinov2_registers, mean"])
 
 
+@RUNTIMES
 def test_the_command_line_builds_a_folder(
-    capfd: pytest.CaptureFixture[str], tmp_path: Path
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, runtime: str
 ) -> None:
     file = tmp_path / "dinov2.encoder"
-    code, out, err = run(
-        capfd, "encoder", "build", FOLDERS / "dinov2_registers", "--pool", "mean", "-o", file
-    )
+    options = ("--pool", "mean", "--runtime", runtime, "-o", file)
+    code, out, err = run(capfd, "encoder", "build", FOLDERS / "dinov2_registers", *options)
     assert (code, "resize shorter side to 64" in out) == (0, True), err
+    assert Encoder.load(file).runtime == runtime
     assert_same(Encoder.load(file), FEATURES["dinov2_registers, mean"])
+
+
+def test_the_command_line_describes_a_folder_and_refuses_one_in_its_own_terms(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     code, out, err = run(capfd, "models", FOLDERS / "dinov2")
     assert (code, "last_hidden_state" in out) == (0, True), err
-    code, _, err = run(capfd, "encoder", "build", FOLDERS / "clip_unprojected", "-o", file)
+    code, _, err = run(
+        capfd, "encoder", "build", FOLDERS / "clip_unprojected", "-o", tmp_path / "x"
+    )
     assert code == 2
     assert "choose this output with --layer" in err.splitlines()[-1]

@@ -56,7 +56,7 @@ def build_encoder(
             file of a whole network contains its weights.
         settings: settings of the network that its file and its card do not contain.
         trust: run code in a Keras file, such as a Lambda layer.
-        runtime: `openvino`, or `onnxruntime` for an ONNX file.
+        runtime: `openvino`, or `onnxruntime` for an ONNX file or a folder that has one.
 
     Raises:
         EncoderError: the model is unknown; the weights cannot be downloaded, read or assigned to
@@ -143,7 +143,10 @@ def _request(
     if not is_network_file(model):
         card = find_card(os.fspath(model))
         if runtime != "openvino":
-            raise EncoderError(f"`runtime` {runtime} requires an .onnx file, got {model}")
+            raise EncoderError(
+                f"`runtime` {runtime} requires an .onnx file, or a folder with one, of Hugging "
+                f"Face or Immich, got {model}"
+            )
         check_here(weights or "", "`weights`", EncoderError)
         return {
             "model": card.name,

@@ -68,7 +68,7 @@ def build(
         path: the file, or a SavedModel's folder.
         settings: settings from the caller and from the card.
         trust: run code in the file, such as a Lambda layer.
-        runtime: `openvino`, or `onnxruntime` for an ONNX file.
+        runtime: `openvino`, or `onnxruntime` for an ONNX file or a folder that has one.
 
     Raises:
         EncoderError: it cannot be read; the network does not return one vector for an image; or its
@@ -78,12 +78,15 @@ def build(
     from pomona.building.graph import onnx_files, openvino_files
     from pomona.building.keras import model_files
 
+    if file_format(path) == "folder":
+        return folders.build(path, settings, runtime)
     if runtime == "onnxruntime":
         if file_format(path) != "onnx":
-            raise EncoderError(f"`runtime` onnxruntime requires an .onnx file, got {path}")
+            raise EncoderError(
+                "`runtime` onnxruntime requires an .onnx file, or a folder with one, of Hugging "
+                f"Face or Immich, got {path}"
+            )
         return onnx_files.build(path, settings)
-    if file_format(path) == "folder":
-        return folders.build(path, settings)
     if file_format(path) == "keras":
         return model_files.build(path, settings, trust)
     return openvino_files.build(path, settings)

@@ -43,7 +43,7 @@ TRUST = click.option(
 RUNTIME = click.option(
     "--runtime",
     type=click.Choice(["openvino", "onnxruntime"]),
-    help="onnxruntime is for .onnx files, and uses NVIDIA GPUs.  [default: openvino]",
+    help="onnxruntime is for ONNX files and folders, and uses NVIDIA GPUs.  [default: openvino]",
 )
 WEIGHTS = click.option(
     "--weights",

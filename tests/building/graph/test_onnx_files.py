@@ -356,3 +356,12 @@ def test_an_opset_too_old_for_onnx_runtime_is_refused_and_openvino_is_suggested(
     onnx.save(model, tmp_path / "fruit.onnx")
     with pytest.raises(EncoderError, match="uses opset 6, .*: use `runtime` openvino"):
         encoder_from(tmp_path / "fruit.onnx", UNIT, runtime="onnxruntime")
+
+
+def test_a_network_too_large_for_one_protobuf_is_refused_and_openvino_is_suggested(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx_network(tmp_path / "fruit.onnx")
+    monkeypatch.setattr("pomona.building.graph.onnx_files._LARGEST", 1000)
+    with pytest.raises(EncoderError, match="larger than 2 GB with its arrays: use `runtime` openv"):
+        encoder_from(tmp_path / "fruit.onnx", UNIT, runtime="onnxruntime")

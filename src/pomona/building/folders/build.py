@@ -1,43 +1,83 @@
-"""Network in a folder -> encoder."""
+"""Network in a folder -> encoder, for either runtime."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pomona.building.file_digest import content_digest
-from pomona.building.folders.kinds import read_folder
-from pomona.building.folders.outputs import cut_to_image
-from pomona.building.graph.openvino_files import encoder_of, read_network
+from pomona.building.folders.kinds import NetworkFolder, read_folder
+from pomona.building.folders.outputs import image_input, vector_output
+from pomona.building.graph import onnx_files, onnx_graph, openvino_files
+from pomona.building.graph.classifier_head import tensor_name
+from pomona.building.graph.endpoints import with_output
 from pomona.building.network_settings import NetworkSettings
 from pomona.encoder.encoder import Encoder
 from pomona.errors import EncoderError
+from pomona.runtime.openvino import import_openvino
 
 __all__ = ["build"]
 
 
-def build(path: Path, settings: NetworkSettings) -> Encoder:
+def build(path: Path, settings: NetworkSettings, runtime: str = "openvino") -> Encoder:
     """Build an encoder.
 
     Args:
         path: the folder.
         settings: settings that differ from those of the folder.
+        runtime: `openvino` or `onnxruntime`.
 
     Raises:
         EncoderError: the folder is not one that Pomona knows, or is incomplete; or the network does
             not return one vector for an image.
     """
     folder = read_folder(path)
-    network = read_network(folder.graph, folder.graph)
-    network = cut_to_image(network, folder.graph, settings.layer, has_pooler=folder.has_pooler)
-    chosen, names = settings.over(folder.settings), network.output().get_names()
-    if settings.layer is None and folder.is_projected and "image_embeds" not in names:
-        raise EncoderError(
-            f"{folder.graph} ends before CLIP's projection, and no text matches its output: export "
-            "the model with its projection (image_embeds), or choose this output with `layer`"
-        )
-    if chosen.pool is None and "last_hidden_state" in names:
-        raise EncoderError(
-            f"{folder.graph} ends in tokens (last_hidden_state), and {folder.kind} has no known "
-            "convention for them: give `pool` cls or mean"
-        )
-    return encoder_of(network, path, chosen, content_digest(path), folder.kind)
+    chosen = settings.over(folder.settings)
+    if runtime == "onnxruntime":
+        model = _cut_onnx(onnx_files.read_network(folder.graph), folder, chosen)
+        return onnx_files.encoder_of(model, path, chosen, content_digest(path), folder.kind)
+    network = openvino_files.read_network(folder.graph, folder.graph)
+    network = _cut_openvino(network, folder, chosen)
+    return openvino_files.encoder_of(network, path, chosen, content_digest(path), folder.kind)
+
+
+def _cut_openvino(network: Any, folder: NetworkFolder, settings: NetworkSettings) -> Any:
+    """Cut an `openvino.Model` to one input and one output.
+
+    Raises:
+        EncoderError: there is no such output, or it depends on more than the image.
+    """
+    openvino = import_openvino()
+    inputs = {tensor_name(each.output(0)): each for each in network.get_parameters()}
+    ranks = {name: each.get_partial_shape().rank for name, each in inputs.items()}
+    image = image_input(
+        {name: rank.get_length() if rank.is_static else None for name, rank in ranks.items()},
+        folder.graph,
+    )
+    outputs = [name for port in network.outputs for name in port.get_names()]
+    port = with_output(network, vector_output(outputs, folder, settings)).output(0)
+    try:
+        return openvino.Model([port.get_node().input_value(0)], [inputs[image]])
+    except RuntimeError as error:
+        raise _needs_more(folder.graph) from error
+
+
+def _cut_onnx(model: Any, folder: NetworkFolder, settings: NetworkSettings) -> Any:
+    """Cut an `onnx.ModelProto`, in place, to one input and one output.
+
+    Raises:
+        EncoderError: there is no such output, or it depends on more than the image.
+    """
+    ranks = {each.name: len(onnx_graph.sides(each)) for each in onnx_graph.inputs(model)}
+    image = image_input(ranks, folder.graph)
+    outputs = [each.name for each in model.graph.output]
+    onnx_graph.cut(model, vector_output(outputs, folder, settings), folder.graph)
+    if {each.name for each in onnx_graph.inputs(model)} - {image}:
+        raise _needs_more(folder.graph)
+    return model
+
+
+def _needs_more(path: Path) -> EncoderError:
+    return EncoderError(
+        f"{path} computes this output from more than the image: choose another one with `layer`"
+    )

@@ -1,75 +1,79 @@
-"""Graphs with several inputs and outputs, cut to one input, the image, and one output."""
+"""Graphs with several inputs and outputs: which input is the image, and which output the vector."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-from pomona.building.graph.endpoints import with_output
+from pomona.building.folders.kinds import NetworkFolder
+from pomona.building.network_settings import NetworkSettings
 from pomona.errors import EncoderError
-from pomona.runtime.openvino import import_openvino
 
-__all__ = ["cut_to_image"]
+__all__ = ["image_input", "vector_output"]
 
 _OUTPUTS = ("image_embeds", "pooler_output", "last_hidden_state")  # the best first
 
 
-def cut_to_image(network: Any, path: Path, layer: str | None, *, has_pooler: bool) -> Any:
-    """Cut a graph at one output, and remove the inputs that this output does not need.
-
-    The output is `image_embeds`, or else `pooler_output`, or else `last_hidden_state`. A graph of
-    CLIP for images and text wants tokens of text, which `image_embeds` does not depend on.
+def image_input(ranks: Mapping[str, int | None], path: Path) -> str:
+    """Return the name of the only input of rank 4.
 
     Args:
-        network: an `openvino.Model`.
-        path: its file, for errors.
-        layer: name of another layer to cut at.
-        has_pooler: whether `pooler_output` has trained weights.
-
-    Returns:
-        An `openvino.Model` with one input and one output, which has the name of the output.
+        ranks: rank of each input; None if it is not fixed.
+        path: the file of the graph, for errors.
 
     Raises:
-        EncoderError: there is no such output, or it depends on more than the image.
+        EncoderError: there is none, or there are several.
     """
-    openvino = import_openvino()
-    if layer is not None:
-        port = with_output(network, layer).output(0)
-    else:
-        port = _best(network, path, [n for n in _OUTPUTS if has_pooler or n != "pooler_output"])
-    try:
-        return openvino.Model([port.get_node().input_value(0)], [_image(network, path)])
-    except RuntimeError as error:
+    images = [name for name, rank in ranks.items() if rank == 4]
+    if len(images) != 1:
         raise EncoderError(
-            f"{path} computes this output from more than the image: choose another one with `layer`"
-        ) from error
+            f"{path} has the inputs {', '.join(sorted(ranks))}, expected one of rank 4: the image"
+        )
+    return images[0]
 
 
-def _best(network: Any, path: Path, names: list[str]) -> Any:
-    outputs = {name: port for port in network.outputs for name in port.get_names()}
-    for name in names:
+def vector_output(outputs: Iterable[str], folder: NetworkFolder, settings: NetworkSettings) -> str:
+    """Return the name of the output that is the vector, or that has its tokens.
+
+    This is the layer in the settings, or else `image_embeds`, `pooler_output` or
+    `last_hidden_state`, or else the only output.
+
+    Args:
+        outputs: the names of all outputs of the graph.
+        folder: the folder of the graph.
+        settings: those of the caller over those of the folder.
+
+    Raises:
+        EncoderError: there is no such output; or it is not the vector that its authors compare; or
+            it has tokens, and nothing says how they become a vector.
+    """
+    name = settings.layer or _best(list(outputs), folder)
+    if settings.layer is None and folder.is_projected and name != "image_embeds":
+        raise EncoderError(
+            f"{folder.graph} ends before CLIP's projection, and no text matches its output: export "
+            "the model with its projection (image_embeds), or choose this output with `layer`"
+        )
+    if settings.pool is None and name == "last_hidden_state":
+        raise EncoderError(
+            f"{folder.graph} ends in tokens (last_hidden_state), and {folder.kind} has no known "
+            "convention for them: give `pool` cls or mean"
+        )
+    return name
+
+
+def _best(outputs: list[str], folder: NetworkFolder) -> str:
+    known = [name for name in _OUTPUTS if folder.has_pooler or name != "pooler_output"]
+    for name in known:
         if name in outputs:
-            return outputs[name]
+            return name
     if "logits" in outputs:
         raise EncoderError(
-            f"{path} ends in class scores (logits), which are not features: export the network for "
-            "the task feature-extraction, or choose an inner layer with `layer`"
+            f"{folder.graph} ends in class scores (logits), which are not features: export the "
+            "network for the task feature-extraction, or choose an inner layer with `layer`"
         )
-    if len(network.outputs) == 1:
-        return network.output()
+    if len(outputs) == 1:
+        return outputs[0]
     raise EncoderError(
-        f"{path} has the outputs {', '.join(sorted(outputs))}, expected one of {', '.join(names)}: "
-        "name one with `layer`"
+        f"{folder.graph} has the outputs {', '.join(sorted(outputs))}, expected one of "
+        f"{', '.join(known)}: name one with `layer`"
     )
-
-
-def _image(network: Any, path: Path) -> Any:
-    images = [
-        parameter
-        for parameter in network.get_parameters()
-        if (rank := parameter.get_partial_shape().rank).is_static and rank.get_length() == 4
-    ]
-    if len(images) != 1:
-        names = ", ".join(sorted(name for port in network.inputs for name in port.get_names()))
-        raise EncoderError(f"{path} has the inputs {names}, expected one of rank 4: the image")
-    return images[0]

@@ -26,6 +26,7 @@ __all__ = [
     "did_you_mean",
     "encoder_of_graph",
     "pooled",
+    "pooling",
     "prepend_preprocessing",
     "refuse_map",
     "serialized",
@@ -166,6 +167,17 @@ def with_output(model: Any, name: str) -> Any:
     return openvino.Model([names[name]], model.get_parameters())
 
 
+def pooling(settings: NetworkSettings, rank: int) -> str:
+    """Return what `pool` does to an output of a rank, for the fingerprint; "" if nothing."""
+    if settings.pool is None or rank not in (3, 4):
+        return ""
+    if rank == 4:
+        return ", mean of the map"
+    if settings.pool == "cls":
+        return ", first token"
+    return f", mean of the tokens after the first {settings.prefix_tokens or 0}"
+
+
 def pooled(model: Any, settings: NetworkSettings) -> tuple[Any, str]:
     """Turn tokens (1, N, D), or a map (1, D, height, width), into one vector (1, D).
 
@@ -183,19 +195,17 @@ def pooled(model: Any, settings: NetworkSettings) -> tuple[Any, str]:
 
     port = model.output(0).get_node().input_value(0)
     rank = len(port.get_partial_shape())
-    if settings.pool is None or rank not in (3, 4):
+    how = pooling(settings, rank)
+    if not how:
         return model, ""
     if rank == 4:
         vector = ops.reduce_mean(port, np.array([2, 3]), keep_dims=False)
-        return openvino.Model([vector.output(0)], model.get_parameters()), ", mean of the map"
-    if settings.pool == "cls":
+    elif settings.pool == "cls":
         vector = ops.gather(port, np.array(0), np.array(1))
-        return openvino.Model([vector.output(0)], model.get_parameters()), ", first token"
-    first = settings.prefix_tokens or 0
-    count = port.get_partial_shape()[1].get_length()
-    patches = ops.gather(port, np.arange(first, count), np.array(1))
-    vector = ops.reduce_mean(patches, np.array([1]), keep_dims=False)
-    how = f", mean of the tokens after the first {first}"
+    else:
+        count = port.get_partial_shape()[1].get_length()
+        patches = ops.gather(port, np.arange(settings.prefix_tokens or 0, count), np.array(1))
+        vector = ops.reduce_mean(patches, np.array([1]), keep_dims=False)
     return openvino.Model([vector.output(0)], model.get_parameters()), how
 
 

@@ -6,6 +6,7 @@ takes uint8 pixels, like encoders for OpenVINO.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,14 @@ from pomona.building.graph.image_input import (
     needed_preprocessing,
     refuse_signature,
 )
-from pomona.building.graph.onnx_graph import cut_at_output, flatten_output, prepend_preprocessing
+from pomona.building.graph.onnx_graph import (
+    cut_at_output,
+    flatten_output,
+    inputs,
+    pooled,
+    prepend_preprocessing,
+    sides,
+)
 from pomona.building.network_settings import NetworkSettings
 from pomona.encoder.encoder import Encoder
 from pomona.encoder.preprocessing import Preprocessing
@@ -35,7 +43,7 @@ from pomona.runtime.parity import TOLERANCE, probe_images
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["build"]
+__all__ = ["build", "encoder_of", "read_network"]
 
 _LARGEST = 2**31 - 1  # bytes, of any protobuf
 _OLDEST_OPSET = 7
@@ -60,48 +68,77 @@ def build(path: Path, settings: NetworkSettings) -> Encoder:
         EncoderError: ONNX is not installed; the file cannot be read; the network does not return
             one vector for an image; or its preprocessing is not specified.
     """
+    refuse_signature(path, settings.signature)
+    digest = content_digest(path)  # also checks that its arrays are in its folder
+    return encoder_of(read_network(path), path, settings, digest)
+
+
+def read_network(path: Path) -> Any:
+    """Read an `onnx.ModelProto` of any inputs and outputs, with its arrays.
+
+    Raises:
+        EncoderError: ONNX is not installed, or the file cannot be read.
+    """
     what = "`runtime` onnxruntime needs ONNX and ONNX Runtime"
     check_extra("onnx", what, "onnx", "onnxruntime", error=EncoderError)
     import onnx
 
-    refuse_signature(path, settings.signature)
-    settings.check_unused("`runtime` onnxruntime", "pool", "prefix_tokens")
-    digest = content_digest(path)  # also checks that its arrays are in its folder
     try:
         model = onnx.load(path)
-        _check(model)
+        if model.ByteSize() <= _LARGEST:  # ONNX checks no larger ones
+            _check(model)
     except Exception as error:  # protobuf, ONNX and the system raise different ones
         raise EncoderError(
             f"ONNX {onnx.__version__} cannot read {path}: {one_line(error)}; is the file complete?"
         ) from error
+    return model
+
+
+def encoder_of(
+    model: Any, path: Path, settings: NetworkSettings, digest: str, kind: str | None = None
+) -> Encoder:
+    """Build an encoder from a graph of ONNX that is in memory.
+
+    Args:
+        model: an `onnx.ModelProto` with one input, the image. It is changed.
+        path: the file or folder that it was read from, for names and errors.
+        settings: settings of the network that the file does not contain.
+        digest: SHA-256 (hex) of its files.
+        kind: kind of the folder, for the fingerprint; None for a file.
+
+    Raises:
+        EncoderError: the network does not return one vector for an image; or its preprocessing is
+            not specified.
+    """
     _check_version(model, path)
     _refuse_both_signs(model, path)
     image = _image(model, path)
-    sides = _sides(image)
-    layout = image_layout(sides, path, settings)
-    size = image_size(sides, layout, path, settings)
-    channels = sides[layout.index("C")]
+    image_sides = sides(image)
+    layout = image_layout(image_sides, path, settings)
+    size = image_size(image_sides, layout, path, settings)
+    channels = image_sides[layout.index("C")]
     preprocessing = needed_preprocessing(path, settings, size, channels=channels)
     output = cut_at_output(model, image.name, path, settings)
     if settings.layer is None:
         check_end(*in_onnx(model), path)
-    flatten_output(model, output, normalize=bool(settings.normalize))
-    only_one = sides[:1] == [1]
+    only_one = image_sides[:1] == [1]
     prepend_preprocessing(model, image, preprocessing, layout, only_one=only_one)
     if model.ByteSize() > _LARGEST:
         raise EncoderError(f"{path} is larger than 2 GB with its arrays: use `runtime` openvino")
-    sample = _output_for_one_image(model, output, preprocessing, path)
+    sample = _output_for_one_image(model, preprocessing, path)
     check_integer_types(path, _integer_type(image), _integer_type_of(sample), preprocessing)
-    refuse_map(sample.shape, path, settings.layer)
+    shape, how = pooled(model, sample.shape, settings)
+    refuse_map(shape, path, settings.layer)
+    flatten_output(model, normalize=bool(settings.normalize))
     encoder = attach_probes(
         Encoder(
             model=as_text(path.name),
-            architecture=architecture(path, sides, layout),
+            architecture=architecture(path, image_sides, layout, kind=kind) + how,
             weights=as_text(path.name),
             weights_sha256=digest,
             preprocessing=preprocessing,
             output=output,
-            dimension=sample.size,
+            dimension=math.prod(shape),
             precision="int8" if _is_quantized(model) else "f32",
             runtime="onnxruntime",
             graph=model.SerializeToString(),
@@ -180,37 +217,25 @@ def _refuse_both_signs(model: Any, path: Path) -> None:
 
 
 def _image(model: Any, path: Path) -> Any:
-    arrays = {array.name for array in model.graph.initializer}
-    inputs = [each for each in model.graph.input if each.name not in arrays]
-    if len(inputs) != 1:
-        names = ", ".join(each.name for each in inputs)
-        raise EncoderError(f"{path} has {len(inputs)} inputs ({names}), expected one: the image")
-    if (rank := len(inputs[0].type.tensor_type.shape.dim)) != 4:
+    found = inputs(model)
+    if len(found) != 1:
+        names = ", ".join(each.name for each in found)
+        raise EncoderError(f"{path} has {len(found)} inputs ({names}), expected one: the image")
+    if (rank := len(sides(found[0]))) != 4:
         raise EncoderError(
             f"{path} takes an input of {rank} dimensions, expected 4: number, height, width and "
             "channels, in the order of `layout`"
         )
-    return inputs[0]
+    return found[0]
 
 
-def _sides(value: Any) -> list[int | None]:
-    return [side.dim_value or None for side in value.type.tensor_type.shape.dim]
-
-
-def _output_for_one_image(
-    model: Any, output: str, preprocessing: Preprocessing, path: Path
-) -> NDArray[Any]:
+def _output_for_one_image(model: Any, preprocessing: Preprocessing, path: Path) -> NDArray[Any]:
     """Return the network's own output, before it is flattened, by running it once."""
-    from onnx import ModelProto, ValueInfoProto
-
-    both = ModelProto()
-    both.CopyFrom(model)
-    both.graph.output.append(ValueInfoProto(name=output))  # of any number type
-    session = new_session(both.SerializeToString(), f"of {path}")
+    session = new_session(model.SerializeToString(), f"of {path}")
     shape = 1, preprocessing.height, preprocessing.width, 3
     image = np.zeros(shape, preprocessing.pixel_type)
     try:
-        vector: NDArray[Any] = session.run([output], {"pomona_pixels": image})[0]
+        vector: NDArray[Any] = session.run(None, {"pomona_pixels": image})[0]
     except Exception as error:  # ONNX Runtime has no common base class
         raise EncoderError(
             f"{path} cannot take one image of {preprocessing.height}x{preprocessing.width}: "

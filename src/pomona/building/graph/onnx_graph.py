@@ -1,4 +1,4 @@
-"""Changes of an ONNX graph: one output, a flat vector, and uint8 pixels as input."""
+"""Changes of an ONNX graph: one output, tokens to a flat vector, and uint8 pixels as input."""
 
 from __future__ import annotations
 
@@ -7,34 +7,77 @@ from typing import Any
 
 import numpy as np
 
-from pomona.building.graph.endpoints import did_you_mean
+from pomona.building.graph.endpoints import did_you_mean, pooling
+from pomona.building.graph.image_input import Sides
 from pomona.building.network_settings import NetworkSettings
 from pomona.encoder.preprocessing import Preprocessing
 from pomona.errors import EncoderError
 
-__all__ = ["cut_at_output", "flatten_output", "prepend_preprocessing"]
+__all__ = [
+    "cut",
+    "cut_at_output",
+    "flatten_output",
+    "inputs",
+    "pooled",
+    "prepend_preprocessing",
+    "sides",
+]
 
 _ORDERS = {"RGB": [0, 1, 2], "BGR": [2, 1, 0], "grey": [0]}  # the three of grey are equal
+
+
+def inputs(model: Any) -> list[Any]:
+    """Return the inputs of a graph. Old files list their arrays among them: these are left out."""
+    arrays = {array.name for array in model.graph.initializer}
+    return [each for each in model.graph.input if each.name not in arrays]
+
+
+def sides(value: Any) -> Sides:
+    """Return the shape of an input."""
+    return [side.dim_value or None for side in value.type.tensor_type.shape.dim]
 
 
 def cut_at_output(model: Any, image: str, path: Path, settings: NetworkSettings) -> str:
     """Remove all outputs but one, and return its name."""
     outputs = [output.name for output in model.graph.output]
-    names = [name for node in model.graph.node for name in node.output if name]
-    name = settings.layer
-    if name is None and len(outputs) > 1:
+    if settings.layer is None and len(outputs) > 1:
         raise EncoderError(
             f"{path} has {len(outputs)} outputs ({', '.join(outputs)}), expected one vector for "
             "each image: name one, or a layer, with `layer`"
         )
-    if name is not None and name not in names:
-        raise EncoderError(f"{path} has no layer {name!r}{did_you_mean(name, names)}")
-    output = name or outputs[0]
-    if image not in _remove_unneeded(model.graph, output):
+    output = settings.layer or outputs[0]
+    cut(model, output, path)
+    if image not in {each.name for each in inputs(model)}:
         raise EncoderError(
             f"{path} computes {output!r} without the image: choose another layer with `layer`"
         )
     return output
+
+
+def cut(model: Any, output: str, path: Path) -> None:
+    """Cut a graph off after a tensor, and remove everything that it does not need.
+
+    `onnx.utils.Extractor` does not look into branches and loops, and needs the shape of the tensor.
+
+    Raises:
+        EncoderError: there is no such tensor; the message suggests similar ones.
+    """
+    graph = model.graph
+    names = [name for node in graph.node for name in node.output if name]
+    if output not in names and output not in {each.name for each in graph.output}:
+        raise EncoderError(f"{path} has no layer {output!r}{did_you_mean(output, names)}")
+    needed = _remove_unneeded(graph, output)
+    kept = [each for each in graph.input if each.name in needed]
+    del graph.input[:]
+    graph.input.extend(kept)
+    _set_output(graph, output)
+
+
+def _set_output(graph: Any, name: str) -> None:
+    from onnx import ValueInfoProto
+
+    del graph.output[:]
+    graph.output.append(ValueInfoProto(name=name))  # of any number type
 
 
 def _remove_unneeded(graph: Any, output: str) -> set[str]:
@@ -62,14 +105,59 @@ def _read_by(node: Any) -> set[str]:
     return names
 
 
-def flatten_output(model: Any, output: str, *, normalize: bool = False) -> None:
-    """Replace all outputs by a float32 vector for each image: (N, ...) -> (N, D).
+def pooled(
+    model: Any, shape: tuple[int, ...], settings: NetworkSettings
+) -> tuple[tuple[int, ...], str]:
+    """Turn tokens (N, T, D), or a map (N, D, height, width), into one vector (N, D), in place.
+
+    Args:
+        model: an `onnx.ModelProto` with one output.
+        shape: of this output, for one image.
+        settings: with `pool`, as for `endpoints.pooled`.
+
+    Returns:
+        The new shape for one image, and what was done, for the fingerprint.
+    """
+    from onnx import helper, numpy_helper
+
+    how = pooling(settings, len(shape))
+    if not how:
+        return shape, ""
+    graph, name = model.graph, model.graph.output[0].name
+    axes, width = ([2, 3], shape[1]) if len(shape) == 4 else ([1], shape[2])
+    if len(shape) == 3:
+        first = np.array(0)  # of rank 0: the result has no axis of tokens
+        mean = np.arange(settings.prefix_tokens or 0, shape[1])
+        tokens = numpy_helper.from_array(first if settings.pool == "cls" else mean, "pomona_tokens")
+        graph.initializer.append(tokens)
+        graph.node.append(helper.make_node("Gather", [name, tokens.name], ["pomona_taken"], axis=1))
+        name = "pomona_taken"
+    if len(shape) == 4 or settings.pool == "mean":
+        graph.node.append(_mean(model, name, axes))
+        name = "pomona_pooled"
+    _set_output(graph, name)
+    return (1, width), how
+
+
+def _mean(model: Any, name: str, axes: list[int]) -> Any:
+    """Return the node of a mean over axes, which are an input since opset 18."""
+    from onnx import helper, numpy_helper
+
+    if max(used.version for used in model.opset_import if used.domain in ("", "ai.onnx")) < 18:
+        return helper.make_node("ReduceMean", [name], ["pomona_pooled"], axes=axes, keepdims=0)
+    model.graph.initializer.append(numpy_helper.from_array(np.array(axes), "pomona_axes"))
+    return helper.make_node("ReduceMean", [name, "pomona_axes"], ["pomona_pooled"], keepdims=0)
+
+
+def flatten_output(model: Any, *, normalize: bool = False) -> None:
+    """Replace the output by a float32 vector for each image: (N, ...) -> (N, D).
 
     If asked, scale it to length 1.
     """
     from onnx import TensorProto, helper
 
-    flat = helper.make_node("Flatten", [output], ["pomona_flat"], axis=1)
+    (output,) = model.graph.output
+    flat = helper.make_node("Flatten", [output.name], ["pomona_flat"], axis=1)
     name = "pomona_floats" if normalize else "pomona_vector"
     model.graph.node.extend(
         [flat, helper.make_node("Cast", ["pomona_flat"], [name], to=TensorProto.FLOAT)]
@@ -80,7 +168,6 @@ def flatten_output(model: Any, output: str, *, normalize: bool = False) -> None:
     del model.graph.output[:]
     vector = helper.make_tensor_value_info("pomona_vector", TensorProto.FLOAT, None)
     model.graph.output.append(vector)
-    del model.graph.value_info[:]  # shapes of tensors that may no longer exist
 
 
 def prepend_preprocessing(
@@ -111,7 +198,7 @@ def prepend_preprocessing(
     ]
     graph = model.graph
     rest = list(graph.node)
-    del graph.node[:], graph.input[:]
+    del graph.node[:], graph.input[:], graph.value_info[:]  # of tensors that may no longer exist
     graph.node.extend([*nodes, *rest])
     pixels = helper.np_dtype_to_tensor_dtype(np.dtype(preprocessing.pixel_type))
     shape = [1 if only_one else "N", preprocessing.height, preprocessing.width, 3]
