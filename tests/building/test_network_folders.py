@@ -248,18 +248,34 @@ def test_a_mean_is_the_same_since_opset_18(folder: Callable[..., Path], name: st
     assert_same(encoder, FEATURES[name if name == "resnet" else f"{name}, mean"])
 
 
+def arrays_apart(file: Path) -> Path:
+    """Move the arrays of an ONNX file into a file beside it, as exporters do with large ones."""
+    onnx = pytest.importorskip("onnx", reason="the extra onnx is missing")
+    data = file.with_name(f"{file.name}_data")
+    model = onnx.load(file)
+    onnx.save(model, file, save_as_external_data=True, location=data.name, size_threshold=0)
+    return data
+
+
 @RUNTIMES
 def test_arrays_in_a_file_of_their_own_are_read(folder: Callable[..., Path], runtime: str) -> None:
-    onnx = pytest.importorskip("onnx", reason="the extra onnx is missing")
     path = folder("clip_joint")
-    file = path / "onnx" / "model.onnx"
-    onnx.save(
-        onnx.load(file), file, save_as_external_data=True, location="model.onnx_data",
-        size_threshold=0,
-    )  # fmt: skip
+    data = arrays_apart(path / "onnx" / "model.onnx")
     assert_same(build(path, NO_SETTINGS, runtime=runtime), FEATURES["clip_joint"])
-    (file.parent / "model.onnx_data").unlink()
+    data.unlink()
     with pytest.raises(EncoderError, match="cannot read .*model.onnx"):
+        build(path, NO_SETTINGS, runtime=runtime)
+
+
+@RUNTIMES
+def test_arrays_in_a_link_out_of_the_folder_are_refused(
+    folder: Callable[..., Path], tmp_path: Path, runtime: str
+) -> None:
+    path = folder("vit")
+    data = arrays_apart(path / "onnx" / "model.onnx")
+    data.rename(tmp_path / "elsewhere")
+    data.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(EncoderError, match="elsewhere, outside its own folder: refused"):
         build(path, NO_SETTINGS, runtime=runtime)
 
 
@@ -274,16 +290,24 @@ def test_a_link_out_of_the_folder_is_refused(
         build(path, NO_SETTINGS)
 
 
-def test_the_cache_of_hugging_face_is_read_although_its_files_are_links(tmp_path: Path) -> None:
+@RUNTIMES
+def test_the_cache_of_hugging_face_is_read_although_its_files_are_links(
+    tmp_path: Path, runtime: str
+) -> None:
     repository = tmp_path / "models--acme--vit"
     snapshot = repository / "snapshots" / "0123"
     shutil.copytree(FOLDERS / "vit", snapshot)
+    arrays_apart(snapshot / "onnx" / "model.onnx")
     (repository / "blobs").mkdir()
     files = [path for path in snapshot.rglob("*") if path.is_file()]
     for number, file in enumerate(files):
         file.rename(repository / "blobs" / str(number))
         file.symlink_to(repository / "blobs" / str(number))
-    assert_same(build(snapshot, NO_SETTINGS), FEATURES["vit"])
+    assert_same(build(snapshot, NO_SETTINGS, runtime=runtime), FEATURES["vit"])
+    graph = Path("onnx", "model.onnx")
+    settings = NetworkSettings(resize_mode="squash", mean=127.5, std=127.5, pool="cls")
+    from_cache = build(snapshot / graph, settings, runtime=runtime)
+    assert_same(from_cache, embedded(build(FOLDERS / "vit" / graph, settings)))
 
 
 @RUNTIMES

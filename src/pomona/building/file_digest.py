@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from pomona.errors import EncoderError
 
-__all__ = ["as_text", "content_digest", "graph_in", "network_files", "varint"]
+__all__ = [
+    "as_text",
+    "content_digest",
+    "graph_in",
+    "is_own_file",
+    "network_files",
+    "varint",
+    "without_links",
+]
 
 _GRAPHS = (
     *("onnx/vision_model.onnx", "onnx/model.onnx", "vision_model.onnx", "model.onnx"),
@@ -79,6 +90,43 @@ def network_files(path: Path) -> Iterator[Path]:
             yield from _external_data(path)
 
 
+def is_own_file(folder: Path, file: Path) -> bool:
+    """Return whether a file is in a folder, after following links.
+
+    In the cache of Hugging Face, `snapshots/REVISION/config.json` is a link to a file in `blobs`.
+    """
+    own, target = folder.resolve(), file.resolve()
+    revisions = [place for place in (own, *own.parents) if place.parent.name == "snapshots"]
+    places = own, *(revision.parents[1] / "blobs" for revision in revisions)
+    return any(target.is_relative_to(place) for place in places)
+
+
+@contextlib.contextmanager
+def without_links(path: Path) -> Iterator[Path]:
+    """Yield a path at which an ONNX file and its arrays are no links: a copy, if they are.
+
+    OpenVINO and ONNX refuse arrays in links, which all files in the cache of Hugging Face are, and
+    ONNX also refuses hard links.
+
+    Raises:
+        EncoderError: the ONNX file is damaged, or refers to a file outside its folder; or the disk
+            is full.
+    """
+    files = list(network_files(path))
+    if not any(file.is_symlink() for file in files[1:]):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="pomona-") as folder:
+        for file in files:
+            place = Path(folder, file.relative_to(path.parent))
+            try:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, place)
+            except OSError as error:
+                raise EncoderError(f"cannot copy {file} to {place}: {error.strerror}") from error
+        yield Path(folder, path.name)
+
+
 def graph_in(folder: Path) -> Path | None:
     """Return the ONNX file that a folder of Hugging Face or Immich has for images."""
     return next((folder / name for name in _GRAPHS if (folder / name).is_file()), None)
@@ -90,17 +138,18 @@ def _external_data(path: Path) -> list[Path]:
     Raises:
         EncoderError: a file would be outside the folder, or the ONNX file is damaged.
     """
-    folder = path.parent.resolve()
     try:
         names = set(_locations(memoryview(path.read_bytes()), _MODEL))
-        found = [(folder / name).resolve() for name in sorted(names)]
+        found = [path.parent / os.path.normpath(name) for name in sorted(names)]
+        for file in found:
+            if not (file.is_relative_to(path.parent) and is_own_file(path.parent, file)):
+                raise EncoderError(
+                    f"{path} refers to {file.resolve()}, outside its own folder: refused"
+                )
     except (IndexError, ValueError) as error:
         raise EncoderError(
             f"cannot read {path}: not ONNX ({error}); is the file complete?"
         ) from error
-    for file in found:
-        if not file.is_relative_to(folder):
-            raise EncoderError(f"{path} refers to {file}, outside its own folder: refused")
     return [file for file in found if file.is_file()]
 
 

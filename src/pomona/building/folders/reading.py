@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pomona.building.file_digest import is_own_file
 from pomona.errors import EncoderError
 
 __all__ = ["check_keys", "inside", "read_json"]
@@ -17,15 +18,11 @@ _LARGEST = 2**22  # bytes: a configuration has some thousand
 def inside(folder: Path, name: str) -> Path:
     """Return the path of a file in a folder.
 
-    In the cache of Hugging Face, `snapshots/REVISION/config.json` is a link to a file in `blobs`.
-
     Raises:
         EncoderError: it is a link to a file outside the folder.
     """
-    path, target, own = folder / name, (folder / name).resolve(), folder.resolve()
-    if not path.exists() or target.is_relative_to(own):
-        return path
-    if own.parent.name == "snapshots" and target.is_relative_to(own.parents[1] / "blobs"):
+    path = folder / name
+    if not path.exists() or is_own_file(folder, path):
         return path
     raise EncoderError(f"{path} is a link out of its folder: refused; copy the file here")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pomona.building.file_digest import as_text, content_digest
+from pomona.building.file_digest import as_text, content_digest, without_links
 from pomona.building.graph.classifier_head import check_end, in_onnx
 from pomona.building.graph.endpoints import attach_probes, check_integer_types, refuse_map
 from pomona.building.graph.image_input import (
@@ -84,9 +84,12 @@ def read_network(path: Path) -> Any:
     import onnx
 
     try:
-        model = onnx.load(path)
+        with without_links(path) as real:
+            model = onnx.load(real)
         if model.ByteSize() <= _LARGEST:  # ONNX checks no larger ones
             _check(model)
+    except EncoderError:
+        raise
     except Exception as error:  # protobuf, ONNX and the system raise different ones
         raise EncoderError(
             f"ONNX {onnx.__version__} cannot read {path}: {one_line(error)}; is the file complete?"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from pomona.building.file_digest import as_text, content_digest
+from pomona.building.file_digest import as_text, content_digest, without_links
 from pomona.building.graph.classifier_head import check_end, in_openvino, tensor_name
 from pomona.building.graph.endpoints import (
     check_integer_types,
@@ -151,10 +152,12 @@ def read_network(place: Path, path: Path) -> Any:
     if path.suffix.lower() == ".xml":
         _refuse_old_ir(path)
     openvino = import_openvino()
+    is_onnx = path.suffix.lower() == ".onnx"
     try:
-        return openvino.Core().read_model(place)
+        with without_links(place) if is_onnx else nullcontext(place) as real:
+            return openvino.Core().read_model(real)
     except (RuntimeError, UnicodeError) as error:
-        other = ", and `runtime` onnxruntime may" if path.suffix.lower() == ".onnx" else ""
+        other = ", and `runtime` onnxruntime may" if is_onnx else ""
         raise EncoderError(
             f"OpenVINO {openvino.__version__.split('-')[0]} cannot read {path}: {_reason(error)}; "
             f"is the file complete? If so, OpenVINO does not know all of its operations{other}"
