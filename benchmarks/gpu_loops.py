@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 _SECONDS = 3.0  # the duration of `bare`
+_START_S = 60.0  # a process that has not started by then has failed
 
 
 def _compute(options: argparse.Namespace, ready: Any, results: Any) -> None:
@@ -47,7 +48,7 @@ def _decode(options: argparse.Namespace, number: int, ready: Any, results: Any) 
     import pyarrow as pa
 
     from pomona.encoder.encoder import Encoder
-    from pomona.worker.prepare import EXACT, Preparer, Seen, ahead
+    from pomona.worker.prepare import EXACT, Preparer, Seen, prefetch
 
     spec = Encoder.load(options.encoder).preprocessing
     paths = sorted(options.images.rglob("*.jpg"))[number :: options.processes]
@@ -59,14 +60,15 @@ def _decode(options: argparse.Namespace, number: int, ready: Any, results: Any) 
     if options.threads == 1:
         done = sum(1 for _ in map(prepare, files))
     else:
-        done = sum(1 for _ in ahead(prepare, files, options.threads, 256))
+        done = sum(1 for _ in prefetch(prepare, files, options.threads, 256))
     results.put((done, time.perf_counter() - started))
 
 
 def side_by_side(options: argparse.Namespace) -> dict[str, Any]:
     """Run `bare` or `decode` in several processes at the same time."""
     context = multiprocessing.get_context("spawn")
-    ready, results = context.Barrier(options.processes), context.SimpleQueue()
+    ready = context.Barrier(options.processes, timeout=_START_S)
+    results = context.SimpleQueue()
     workers = []
     for number in range(options.processes):
         if options.loop == "bare":
@@ -75,9 +77,11 @@ def side_by_side(options: argparse.Namespace) -> dict[str, Any]:
             worker = context.Process(target=_decode, args=(options, number, ready, results))
         worker.start()
         workers.append(worker)
-    result = [results.get() for _ in workers]
     for worker in workers:
         worker.join()
+    if any(worker.exitcode for worker in workers):
+        raise SystemExit("a process failed")
+    result = [results.get() for _ in workers]
     images, seconds = sum(n for n, _ in result), max(s for _, s in result)
     return {"images": images, "seconds": seconds, "images_per_s": images / seconds}
 
