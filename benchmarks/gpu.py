@@ -1,12 +1,13 @@
 """Measures Pomona on an NVIDIA GPU, and checks its vectors and its runs there.
 
-    python benchmarks/gpu.py --out FOLDER [--small N] [--seconds 440]
+    python benchmarks/gpu.py --out FOLDER [--small N] [--seconds 440] [--networks NAME ...]
 
-It draws JPEGs of 100x100 and 448x448 and builds encoders of MobileNetV2 and ResNet50 with seeded
-weights. It runs whole `pomona extract` processes, the loops of gpu_loops.py for comparison, and
-runs that lose a worker or GPU memory. It prints a table as it goes and writes FOLDER/gpu.json and
-FOLDER/gpu.md. Without a GPU it says so and computes on the CPU. After `--seconds` it starts no new
-measurement. It needs Pomona, onnx, and onnxruntime-gpu; PyTorch and torchvision for the peer.
+It draws JPEGs of 100x100 and 448x448 and builds encoders of networks with seeded weights:
+MobileNetV2, ResNet50, and DINOv2-small from a folder of Hugging Face. It runs whole `pomona
+extract` processes, the loops of gpu_loops.py for comparison, and runs that lose a worker or GPU
+memory. It prints a table as it goes and writes FOLDER/gpu.json and FOLDER/gpu.md. Without a GPU it
+says so and computes on the CPU. After `--seconds` it starts no new measurement. It needs Pomona,
+onnx, and onnxruntime-gpu; PyTorch, torchvision and timm for the peer.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ from typing import Any
 
 import numpy as np
 
+from gpu_networks import NETWORKS
 from whole_process import HERE, POMONA, descendants, read
 
 _HIDDEN = {"CUDA_VISIBLE_DEVICES": "-1"}
 _TIMEOUT_S = 120
-_NETWORKS = ("mobilenet_v2", "resnet50")
 
 
 class Bench:
@@ -43,6 +44,7 @@ class Bench:
         self.scratch, self.out = scratch, args.out
         self.until = time.monotonic() + args.seconds
         self.small = args.small
+        self.names: list[str] = args.networks
         self.machine = machine()
         self.cores = len(os.sched_getaffinity(0))
         self.rates: list[dict[str, Any]] = []
@@ -100,29 +102,27 @@ class Bench:
 
     def networks(self) -> None:
         """Build the encoders on the CPU, as most users do."""
-        code = (
-            f"import gpu_networks, pathlib; gpu_networks.build(pathlib.Path({str(self.scratch)!r}))"
-        )
-        run([sys.executable, "-c", code], _HIDDEN, cwd=HERE)
-        self.encoders = {name: self.scratch / f"{name}.encoder" for name in _NETWORKS}
+        command = [sys.executable, str(HERE / "gpu_networks.py"), str(self.scratch), *self.names]
+        run(command, _HIDDEN)
+        self.encoders = {name: self.scratch / f"{name}.encoder" for name in self.names}
 
     def vectors_against_the_cpu(self) -> None:
         """The same encoder on both providers, on drawn images."""
-        for network in _NETWORKS:
+        for network in self.names:
             here = self.extract("few", network, note="vectors, GPU")
             there = self.extract("few", network, note="vectors, CPU", environment=_HIDDEN)
             self.check(f"{network}, GPU against CPU", compare(here, there))
 
     def repeated_runs(self) -> None:
         """Check that runs are bit-identical, also with a different number of processes."""
-        for network in _NETWORKS:
+        for network in self.names:
             one = self.extract("few", network, note="again")
             two = self.extract("few", network, note="again", workers=1)
             self.check(f"{network}, a run against one with one process", compare(one, two))
 
     def bare_loops(self) -> None:
         """Measure batches from memory."""
-        for network in _NETWORKS:
+        for network in self.names:
             for processes, batch in ((1, 1), (1, 32), (1, 128), (1, 512), (4, 128)):
                 self.loop("bare", network, "memory", processes, batch=batch)
 
@@ -131,16 +131,20 @@ class Bench:
         for images in ("100x100", "448x448"):
             for processes in sorted({1, max(1, self.cores // 4), self.cores}):
                 threads = max(1, self.cores // processes)
-                self.loop("decode", _NETWORKS[0], images, processes, threads=threads)
+                self.loop("decode", self.names[0], images, processes, threads=threads)
 
     def whole_runs(self) -> None:
         """Measure Pomona with more and fewer worker processes."""
         default = max(1, self.cores // 4)
         for network, images, workers in (
-            (_NETWORKS[0], "100x100", (default, self.cores // 2, self.cores, 1)),
-            (_NETWORKS[0], "448x448", (default, self.cores // 2, self.cores)),
-            (_NETWORKS[1], "100x100", (default, self.cores // 2)),
+            ("mobilenet_v2", "100x100", (default, self.cores // 2, self.cores, 1)),
+            ("mobilenet_v2", "448x448", (default, self.cores // 2, self.cores)),
+            ("resnet50", "100x100", (default, self.cores // 2)),
+            ("dinov2_small", "100x100", (default, self.cores // 2, 1)),
+            ("dinov2_small", "448x448", (default, self.cores // 2)),
         ):
+            if network not in self.names:
+                continue
             for number in workers:
                 self.extract(
                     images,
@@ -152,11 +156,14 @@ class Bench:
     def peer(self) -> None:
         """Measure a plain PyTorch loop."""
         for network, images, more in (
-            (_NETWORKS[0], "100x100", ()),
-            (_NETWORKS[0], "448x448", ()),
-            (_NETWORKS[1], "100x100", ()),
-            (_NETWORKS[0], "100x100", ("--half",)),
+            ("mobilenet_v2", "100x100", ()),
+            ("mobilenet_v2", "448x448", ()),
+            ("resnet50", "100x100", ()),
+            ("mobilenet_v2", "100x100", ("--half",)),
+            ("dinov2_small", "100x100", ()),
         ):
+            if network not in self.names:
+                continue
             folder, _ = self.sets[images]
             options = ["--network", network, "--processes", str(self.cores), *more]
             command = [sys.executable, str(HERE / "gpu_loops.py"), "torch", str(folder), *options]
@@ -171,7 +178,7 @@ class Bench:
     def killed_worker(self) -> None:
         """Kill one worker process during a run with SIGKILL."""
         started = time.monotonic()
-        whole = self.extract("448x448", _NETWORKS[0], note="before the kill")
+        whole = self.extract("448x448", self.names[0], note="before the kill")
         seconds = time.monotonic() - started
         killed: list[int] = []
 
@@ -186,13 +193,13 @@ class Bench:
                 os.kill(workers[0], signal.SIGKILL)
                 killed.append(workers[0])
 
-        table = self.extract("448x448", _NETWORKS[0], note="a worker killed", meanwhile=kill)
+        table = self.extract("448x448", self.names[0], note="a worker killed", meanwhile=kill)
         what = "a worker killed" if killed else "no worker was found to kill"
         self.check(what, compare(table, whole))
 
     def full_gpu(self) -> None:
         """Run while another process holds nearly all GPU memory."""
-        whole = self.extract("few", _NETWORKS[0], note="before")
+        whole = self.extract("few", self.names[0], note="before")
         for leave_mb in (6000, 3000, 1500, 200):
             hog = subprocess.Popen(
                 [sys.executable, str(HERE / "gpu_loops.py"), "hog", "--leave-mb", str(leave_mb)],
@@ -201,7 +208,7 @@ class Bench:
             try:
                 left = json.loads(hog.stdout.readline())["free_mb"]
                 table = self.table()
-                command = self.command("few", _NETWORKS[0], table, 2)
+                command = self.command("few", self.names[0], table, 2)
                 completed = subprocess.run(
                     command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
                 )
@@ -213,7 +220,7 @@ class Bench:
                 last_line = completed.stderr.strip().splitlines()[-1]
                 result = f"code {completed.returncode}: {last_line[:400]}"
             self.check(f"{left} MB left on the GPU, 2 processes", result)
-        again = self.command("few", _NETWORKS[0], table, 2)
+        again = self.command("few", self.names[0], table, 2)
         run(again)
         self.check("the same table continued, with the memory free again", compare(table, whole))
 
@@ -419,6 +426,7 @@ def main() -> None:
     parser.add_argument("--small", type=int, default=2000, help="images of the smallest set")
     parser.add_argument("--seconds", type=float, default=440)
     parser.add_argument("--only", nargs="+", help="parts by name, such as full_gpu")
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pomona-gpu-") as scratch:
         bench = Bench(args, Path(scratch))

@@ -6,9 +6,9 @@
     python gpu_loops.py hog --leave-mb 3000
 
 `bare` computes batches of pixels in memory: no file, no decoding, no table. `decode` does only
-what Pomona does before the network. `torch` is a plain PyTorch loop over torchvision's network,
-with a DataLoader: Pillow decodes and resizes. `hog` allocates the GPU's memory except for some MB,
-and holds it until its standard input ends.
+what Pomona does before the network. `torch` is a plain PyTorch loop over torchvision's or timm's
+network, with a DataLoader: Pillow decodes and resizes. `hog` allocates the GPU's memory except for
+some MB, and holds it until its standard input ends.
 """
 
 from __future__ import annotations
@@ -104,18 +104,29 @@ class _Pictures:
         return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
+def _network(name: str) -> Any:
+    """Return a network of torchvision or, for a transformer, of timm, without its last layer."""
+    import torch
+    import torchvision
+
+    if name == "dinov2_small":
+        import timm
+
+        return timm.create_model("vit_small_patch14_dinov2", img_size=224)
+    network = getattr(torchvision.models, name)(weights=None)
+    last = "classifier" if hasattr(network, "classifier") else "fc"
+    setattr(network, last, torch.nn.Identity())
+    return network
+
+
 def torch_loop(options: argparse.Namespace) -> dict[str, Any]:
     """Compute all images in float32 without TensorFloat-32, or in half precision."""
     import torch
-    import torchvision
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     device = "cuda" if torch.cuda.is_available() else "cpu"
     kind = torch.float16 if options.half else torch.float32
-    network = getattr(torchvision.models, options.network)(weights=None)
-    last = "classifier" if hasattr(network, "classifier") else "fc"
-    setattr(network, last, torch.nn.Identity())
-    network = network.eval().to(device, kind)
+    network = _network(options.network).eval().to(device, kind)
     loader = torch.utils.data.DataLoader(
         _Pictures(sorted(options.images.rglob("*.jpg"))),
         options.batch,
