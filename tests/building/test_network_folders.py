@@ -248,6 +248,24 @@ def test_a_mean_is_the_same_since_opset_18(folder: Callable[..., Path], name: st
     assert_same(encoder, FEATURES[name if name == "resnet" else f"{name}, mean"])
 
 
+@RUNTIMES
+@pytest.mark.parametrize("name", ["clip_joint", "siglip", "resnet", "dinov2_registers"])
+def test_sides_that_a_graph_leaves_open_come_from_its_processor(
+    folder: Callable[..., Path], name: str, runtime: str
+) -> None:
+    """As in the exports of optimum."""
+    onnx = pytest.importorskip("onnx", reason="the extra onnx is missing")
+    path = folder(name)
+    file = path / "onnx" / "model.onnx"
+    model = onnx.load(file)
+    (image,) = (each for each in model.graph.input if each.name == "pixel_values")
+    names = ("batch_size", "num_channels", "height", "width")
+    for side, text in zip(image.type.tensor_type.shape.dim, names, strict=True):
+        side.dim_param = text
+    onnx.save(model, file)
+    assert_same(build(path, NO_SETTINGS, runtime=runtime), FEATURES[name])
+
+
 def arrays_apart(file: Path) -> Path:
     """Move the arrays of an ONNX file into a file beside it, as exporters do with large ones."""
     onnx = pytest.importorskip("onnx", reason="the extra onnx is missing")
