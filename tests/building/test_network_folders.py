@@ -99,6 +99,26 @@ def test_clip_without_its_projection_is_refused_unless_the_layer_is_named(runtim
 
 
 @RUNTIMES
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (NetworkSettings(signature="x"), "`signature` x is for TensorFlow SavedModels"),
+        (
+            NetworkSettings(pool="mean", prefix_tokens=21),
+            "`prefix_tokens` 21 leaves no token of 21: give the number",
+        ),
+        (NetworkSettings(layer="nothing"), "has no layer 'nothing'"),
+        (NetworkSettings(size=40), "cannot take one image of 40x40"),
+    ],
+)
+def test_settings_that_do_not_fit_a_folder_are_refused(
+    settings: NetworkSettings, message: str, runtime: str
+) -> None:
+    with pytest.raises(EncoderError, match=message):
+        build(FOLDERS / "dinov2_registers", settings, runtime=runtime)
+
+
+@RUNTIMES
 def test_an_output_that_needs_text_is_refused(runtime: str) -> None:
     with pytest.raises(EncoderError, match="from more than the image: choose another .*`layer`"):
         build(FOLDERS / "clip_joint", NetworkSettings(layer="text_embeds"), runtime=runtime)

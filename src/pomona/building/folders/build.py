@@ -11,6 +11,7 @@ from pomona.building.folders.outputs import image_input, vector_output
 from pomona.building.graph import onnx_files, onnx_graph, openvino_files
 from pomona.building.graph.classifier_head import tensor_name
 from pomona.building.graph.endpoints import with_output
+from pomona.building.graph.image_input import refuse_signature
 from pomona.building.network_settings import NetworkSettings
 from pomona.encoder.encoder import Encoder
 from pomona.errors import EncoderError
@@ -31,6 +32,7 @@ def build(path: Path, settings: NetworkSettings, runtime: str = "openvino") -> E
         EncoderError: the folder is not one that Pomona knows, or is incomplete; or the network does
             not return one vector for an image.
     """
+    refuse_signature(path, settings.signature)
     folder = read_folder(path)
     chosen = settings.over(folder.settings)
     if runtime == "onnxruntime":

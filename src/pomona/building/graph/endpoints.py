@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,11 +20,15 @@ from pomona.runtime.openvino import import_openvino
 from pomona.runtime.parity import probe_vectors
 from pomona.runtime.registry import runtime_for
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 __all__ = [
     "attach_probes",
     "check_integer_types",
     "did_you_mean",
     "encoder_of_graph",
+    "patch_tokens",
     "pooled",
     "pooling",
     "prepend_preprocessing",
@@ -178,6 +182,21 @@ def pooling(settings: NetworkSettings, rank: int) -> str:
     return f", mean of the tokens after the first {settings.prefix_tokens or 0}"
 
 
+def patch_tokens(settings: NetworkSettings, count: int) -> NDArray[np.int64]:
+    """Return the indices of the tokens, of `count`, that are not prefix tokens.
+
+    Raises:
+        EncoderError: there are none.
+    """
+    first = settings.prefix_tokens or 0
+    if first >= count:
+        raise EncoderError(
+            f"`prefix_tokens` {first} leaves no token of {count}: give the number of class tokens "
+            "and registers, such as 1 for a ViT"
+        )
+    return np.arange(first, count)
+
+
 def pooled(model: Any, settings: NetworkSettings) -> tuple[Any, str]:
     """Turn tokens (1, N, D), or a map (1, D, height, width), into one vector (1, D).
 
@@ -204,7 +223,7 @@ def pooled(model: Any, settings: NetworkSettings) -> tuple[Any, str]:
         vector = ops.gather(port, np.array(0), np.array(1))
     else:
         count = port.get_partial_shape()[1].get_length()
-        patches = ops.gather(port, np.arange(settings.prefix_tokens or 0, count), np.array(1))
+        patches = ops.gather(port, patch_tokens(settings, count), np.array(1))
         vector = ops.reduce_mean(patches, np.array([1]), keep_dims=False)
     return openvino.Model([vector.output(0)], model.get_parameters()), how
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pomona.building.graph.endpoints import did_you_mean, pooling
+from pomona.building.graph.endpoints import did_you_mean, patch_tokens, pooling
 from pomona.building.graph.image_input import Sides
 from pomona.building.network_settings import NetworkSettings
 from pomona.encoder.preprocessing import Preprocessing
@@ -126,11 +126,11 @@ def pooled(
     graph, name = model.graph, model.graph.output[0].name
     axes, width = ([2, 3], shape[1]) if len(shape) == 4 else ([1], shape[2])
     if len(shape) == 3:
-        first = np.array(0)  # of rank 0: the result has no axis of tokens
-        mean = np.arange(settings.prefix_tokens or 0, shape[1])
-        tokens = numpy_helper.from_array(first if settings.pool == "cls" else mean, "pomona_tokens")
-        graph.initializer.append(tokens)
-        graph.node.append(helper.make_node("Gather", [name, tokens.name], ["pomona_taken"], axis=1))
+        is_first = settings.pool == "cls"  # the index has rank 0, so that the axis disappears
+        indices = np.array(0) if is_first else patch_tokens(settings, shape[1])
+        graph.initializer.append(numpy_helper.from_array(indices, "pomona_tokens"))
+        taken = helper.make_node("Gather", [name, "pomona_tokens"], ["pomona_taken"], axis=1)
+        graph.node.append(taken)
         name = "pomona_taken"
     if len(shape) == 4 or settings.pool == "mean":
         graph.node.append(_mean(model, name, axes))
