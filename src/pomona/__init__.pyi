@@ -2,6 +2,7 @@ from . import spark as spark
 from ._version import __version__ as __version__
 from .analysis.classifier.classifier import Classifier as Classifier
 from .analysis.classifier.training import train as train
+from .analysis.classifier.zero_shot import zero_shot as zero_shot
 from .analysis.features import Features as Features
 from .analysis.features import iter_features as iter_features
 from .analysis.features import read_features as read_features
@@ -16,6 +17,7 @@ from .building.network_settings import NetworkSettings as NetworkSettings
 from .building.quantize.precision import convert_encoder as convert_encoder
 from .classification import classify as classify
 from .embedding import embed as embed
+from .embedding import embed_text as embed_text
 from .encoder.encoder import Encoder as Encoder
 from .errors import ClassifierError as ClassifierError
 from .errors import EncoderError as EncoderError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import attrgetter
@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pomona.analysis.classifier.classifier import Classifier
+from pomona.analysis.classifier.zero_shot import zero_shot
 from pomona.analysis.table_encoder import (
     built_as,
+    encoder_of_table,
     from_cache,
     has_named_weights,
     refuse_projected,
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
     from pomona.progress import Progress
 
-__all__ = ["Prediction", "classify"]
+__all__ = ["Prediction", "classify", "zero_shot_for"]
 
 _COLUMNS = ["path", "features", "status", "error"]
 
@@ -109,6 +111,33 @@ def classify(  # noqa: PLR0913 - several ways to give the encoder
     return _classify_images(probe, given, found, decode, workers, progress)
 
 
+def zero_shot_for(
+    source: str, labels: Sequence[str], template: str, encoder: str | None = None
+) -> Classifier:
+    """Return a zero-shot classifier for images, or for a table by the encoder that made it.
+
+    Args:
+        source: a feature table, a folder of images, an image, or a glob.
+        labels: as for `pomona.zero_shot`.
+        template: as for `pomona.zero_shot`.
+        encoder: path of the encoder; by default that of the table, from the cache.
+
+    Raises:
+        EncoderError: no encoder was given for images, or another one made the table; or as for
+            `pomona.zero_shot`.
+        ClassifierError: as for `pomona.zero_shot`.
+    """
+    if not is_remote(source) and not _is_table(source):
+        Source(source).check()  # before an encoder is built
+        if encoder is None:
+            raise EncoderError(
+                "labels for images need an encoder with a text tower: give `encoder`"
+            )
+        return zero_shot(labels, encoder, template)
+    made_by = encoder_of_table(FeatureTable.at(source).provenance(), encoder)
+    return zero_shot(labels, made_by, template)
+
+
 def _is_table(source: str) -> bool:
     if is_remote(source):
         return True
@@ -119,7 +148,8 @@ def _is_table(source: str) -> bool:
 def _classify_table(probe: Classifier, table: FeatureTable) -> Iterator[Prediction]:
     provenance = table.provenance()
     probe.check_same_encoder(provenance, str(table))
-    if provenance.get("decode") != probe.provenance.get("decode"):
+    # Words were not trained on any vectors.
+    if provenance.get("decode") != probe.provenance.get("decode", provenance.get("decode")):
         raise ClassifierError(
             f"{table} was made with `decode` {provenance.get('decode')}, but the classifier was "
             f"trained on vectors of `decode` {probe.provenance.get('decode')}: extract the table "

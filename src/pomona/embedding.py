@@ -14,6 +14,7 @@ from pomona.encoder.encoder import Encoder
 from pomona.encoder.names import DEFAULT_MODEL
 from pomona.errors import ImageError, UsageError
 from pomona.runtime.registry import load_once
+from pomona.runtime.text import text_vectors
 from pomona.source.image_file import look_at, read_content
 from pomona.worker.decode import Picture, picture_of
 from pomona.worker.pillow_limits import quiet_codecs
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     AnyImage = str | os.PathLike[str] | bytes | Image | NDArray[np.uint8]
 
-__all__ = ["embed"]
+__all__ = ["embed", "embed_text"]
 
 
 def embed(
@@ -88,6 +89,34 @@ def embed(
         if waiting:
             blocks.append(_predicted(waiting, runtime))
     return np.concatenate(blocks) if blocks else np.empty((0, runtime.dimension), np.float32)
+
+
+def embed_text(
+    texts: str | Iterable[str], encoder: Encoder | str | os.PathLike[str]
+) -> NDArray[np.float32]:
+    """Compute the vectors of some texts, in the same space as those of images.
+
+        words = pomona.embed_text(["a red apple", "a kiwi"], "clip.encoder")  # (2, D)
+
+    The encoder needs a text tower: that of a folder of CLIP or SigLIP. Texts are cleaned, cut off
+    and padded as by the model's authors. To compare a text with an image, use the cosine.
+
+    Args:
+        texts: one text or several.
+        encoder: an encoder, its path or URI, or the folder of a network.
+
+    Returns:
+        (N, D) float32, one row for each text, in their order. One text gives one row.
+
+    Raises:
+        EncoderError: the encoder cannot be read, built or loaded, or it has no text tower.
+        UsageError: an item of `texts` is not text.
+    """
+    found = [texts] if isinstance(texts, str) else list(texts)
+    for position, text in enumerate(found):
+        if not isinstance(text, str):
+            raise UsageError(f"texts[{position}] is {type(text).__name__}, expected text")
+    return text_vectors(encoder_for(encoder), found)
 
 
 def _items(images: Any) -> Iterator[Any]:

@@ -222,12 +222,18 @@ def clip() -> None:
 
 
 def immich() -> None:
-    """Write an OpenCLIP network as Immich's exporter does."""
-    network = open_clip.CLIP(
-        embed_dim=20,
-        vision_cfg={"layers": 1, "width": 48, "image_size": 48, "patch_size": 16, "head_width": 24},
-        text_cfg={"context_length": 12, "vocab_size": 60, "width": 24, "heads": 2, "layers": 1},
-    ).eval()
+    text = {"context_length": 12, "vocab_size": 60, "width": 24, "heads": 2, "layers": 1}
+    config = {"embed_dim": 20}
+    features["immich"] = write_immich(immich_network(text), FOLDER / "immich", config).numpy()
+
+
+def immich_network(text: dict[str, int]) -> Any:
+    vision = {"layers": 1, "width": 48, "image_size": 48, "patch_size": 16, "head_width": 24}
+    return open_clip.CLIP(embed_dim=20, vision_cfg=vision, text_cfg=text).eval()
+
+
+def write_immich(network: Any, folder: Path, about: dict[str, Any]) -> Any:
+    """Write an OpenCLIP network as Immich's exporter does, and return the vectors of images."""
     config = {
         "size": [48, 48],
         "mode": "RGB",
@@ -237,16 +243,15 @@ def immich() -> None:
         "resize_mode": "shortest",
         "fill_color": 0,
     }
-    folder = FOLDER / "immich" / "visual"
-    folder.mkdir(parents=True)
-    (folder / "preprocess_cfg.json").write_text(json.dumps(config))
-    (folder.parent / "config.json").write_text('{"embed_dim": 20}')
+    (folder / "visual").mkdir(parents=True)
+    (folder / "visual" / "preprocess_cfg.json").write_text(json.dumps(config))
+    (folder / "config.json").write_text(json.dumps(about))
     prepare = image_transform_v2(PreprocessCfg(**config), is_train=False)
     pixels = torch.stack([prepare(noise(*size)) for size in SIZES])
     encode = Wrapped(network, lambda net, x: net.encode_image(x, normalize=True))
-    export(encode, (pixels[:1],), folder / "model.onnx", ["image"], ["embedding"])
+    export(encode, (pixels[:1],), folder / "visual" / "model.onnx", ["image"], ["embedding"])
     with torch.inference_mode():
-        features["immich"] = encode(pixels).numpy()
+        return encode(pixels)
 
 
 if __name__ == "__main__":

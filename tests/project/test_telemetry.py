@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import TESTS
 from network_files import small_network
 
 ASK = """
@@ -55,6 +56,12 @@ LIBRARIES: dict[str, tuple[str, tuple[str, ...]]] = {
         "    answer({{'encoder': '/nowhere'}})\n"
         "except EncoderError:\n"
         "    import nncf",
+        (),
+    ),
+    "the text tower": (
+        "from pomona.runtime.text import open_tokenizer\n"
+        "from pathlib import Path\n"
+        "open_tokenizer(Path({tokenizer!r}).read_bytes(), 'it').encode('a')",
         (),
     ),
     "the analyses": (
@@ -168,7 +175,9 @@ def test_no_import_of_pomona_writes_an_id_or_connects(
         pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
     code, may_write = LIBRARIES[name]
     home = tmp_path / "home"
-    completed = run_at_home(home, code.format(onnx=str(onnx_file), encoder=str(encoder_file)))
+    tokenizer = TESTS / "goldens" / "text" / "clip" / "tokenizer.json"
+    files = {"onnx": onnx_file, "encoder": encoder_file, "tokenizer": tokenizer}
+    completed = run_at_home(home, code.format(**{name: str(file) for name, file in files.items()}))
     assert [file for file in files_in(home) if not file.startswith(may_write)] == []
     assert "REACHED" not in completed.stderr
 

@@ -22,7 +22,9 @@ import pomona
 from pomona.encoder.encoder import Encoder
 from pomona.errors import EncoderError, RunError
 from pomona.spark import binary_files
+from pomona.spark.encoder_transport import encoder_handle
 from pomona.table import part_file
+from text_towers import encoder_in
 
 pytestmark = pytest.mark.spark
 
@@ -164,3 +166,10 @@ def test_an_encoder_in_memory_cannot_be_sent_as_a_file(
 ) -> None:
     with pytest.raises(EncoderError, match="needs an encoder's path or URI"):
         pomona.featurize_udf(encoder, spark, delivery="file")
+
+
+def test_spark_sends_the_encoder_without_its_text_tower(spark: SparkSession) -> None:
+    clip = encoder_in("clip")
+    sent = encoder_handle(spark, clip, None).encoder()
+    assert sent.text is None
+    assert sent.fingerprint == clip.fingerprint

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pomona.table.feature_table import FeatureTable
 
-__all__ = ["Block", "Vectors", "evenly_spread", "open_vectors", "vectors_of"]
+__all__ = ["Block", "Vectors", "evenly_spread", "open_vectors", "unit", "vectors_of"]
 
 _COLUMNS = ["path", "label", "features", "status"]
 
@@ -233,3 +233,18 @@ def _concatenated(arrays: list[pa.Array]) -> pa.Array:
     if not arrays:
         return pa.array([], FEATURE_SCHEMA.field("path").type)
     return pa.concat_arrays(arrays)
+
+
+def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Divide each vector by its length. A vector of zeros stays as it is: its cosines are 0.
+
+    Args:
+        vectors: (N, D) float32.
+
+    Returns:
+        (N, D) float32, a copy.
+    """
+    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
+    scale = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    scaled: NDArray[np.float32] = vectors * scale.astype(np.float32)[:, None]
+    return scaled

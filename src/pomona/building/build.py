@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from pomona.building.build_process import ask
 from pomona.building.cache import cached, keep
-from pomona.building.file_digest import as_text, content_digest, network_files
+from pomona.building.file_digest import as_text, digest_of, network_files, text_files
 from pomona.building.network_files import FORMATS, cards_beside, file_format, with_card
 from pomona.building.network_settings import NetworkSettings
 from pomona.building.random_weights import parse_seed
@@ -19,6 +20,7 @@ from pomona.encoder.encoder import LAYOUT_VERSION, Encoder, canonical_digest
 from pomona.encoder.names import DEFAULT_MODEL
 from pomona.encoder.networks import CARDS, find_card
 from pomona.errors import EncoderError
+from pomona.extras import is_installed
 from pomona.io.location import check_here, local_path
 
 __all__ = [
@@ -128,7 +130,8 @@ def is_part_of_network(path: Path, network: str | os.PathLike[str]) -> bool:
     network_path = Path(local_path(os.fspath(network)))
     if not (path.exists() and network_path.exists()):
         return False
-    parts = (*network_files(network_path), *cards_beside(network_path))
+    texts = text_files(network_path) if network_path.is_dir() else ()
+    parts = (*network_files(network_path), *texts, *cards_beside(network_path))
     return any(part.exists() and part.samefile(path) for part in parts)
 
 
@@ -169,6 +172,7 @@ def _identity(request: dict[str, Any]) -> dict[str, Any]:
     if "file" in request:
         content = {"file": _content(Path(request["file"])), "runtime": request["runtime"]}
         content["trust"] = request["trust"]  # otherwise the cache would return it without `trust`
+        content |= _text_identity(Path(request["file"]))
     else:
         content = {"model": request["model"], "weights": _weights_identity(request)}
     return {
@@ -179,6 +183,14 @@ def _identity(request: dict[str, Any]) -> dict[str, Any]:
         "keras": version("keras"),
         "openvino": version("openvino"),
     }
+
+
+def _text_identity(path: Path) -> dict[str, str]:
+    """Return what decides the text tower of a folder."""
+    if file_format(path) != "folder":
+        return {}
+    tokenizers = version("tokenizers") if is_installed("tokenizers") else ""
+    return {"text": _digest(path, text_files(path)), "tokenizers": tokenizers}
 
 
 def _weights_identity(request: dict[str, Any]) -> str:
@@ -206,8 +218,12 @@ def _content(path: Path) -> str:
 
     The table's provenance contains the name, so the name is part of the result.
     """
+    return f"{as_text(path.name)} {_digest(path, network_files(path))}"
+
+
+def _digest(path: Path, files: Iterable[Path]) -> str:
     try:
-        return f"{as_text(path.name)} {content_digest(path)}"
+        return digest_of(files)
     except OSError as error:
         unreadable = error.filename or path
         raise EncoderError(f"cannot read {unreadable}: {error.strerror or error}") from error

@@ -7,20 +7,35 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pomona.errors import EncoderError
 
 __all__ = [
+    "JOINT_GRAPHS",
+    "TEXT_GRAPHS",
+    "TOKENIZERS",
     "as_text",
     "content_digest",
+    "digest_of",
+    "first_file",
     "graph_in",
     "is_own_file",
     "network_files",
+    "text_files",
     "varint",
     "without_links",
 ]
+
+JOINT_GRAPHS = ("onnx/model.onnx", "model.onnx")
+"""Graphs of images, or of images and texts, in a folder of Hugging Face."""
+
+TEXT_GRAPHS = ("onnx/text_model.onnx", "text_model.onnx", "textual/model.onnx")
+"""Graphs of texts in a folder of Hugging Face or Immich."""
+
+TOKENIZERS = ("tokenizer.json", "textual/tokenizer.json")
+"""Tokenizers in such a folder."""
 
 _GRAPHS = (
     *("onnx/vision_model.onnx", "onnx/model.onnx", "vision_model.onnx", "model.onnx"),
@@ -60,8 +75,17 @@ def content_digest(path: Path) -> str:
         OSError: a file cannot be read; the error names it.
         EncoderError: an ONNX file is damaged, or refers to a file outside its folder.
     """
+    return digest_of(network_files(path))
+
+
+def digest_of(files: Iterable[Path]) -> str:
+    """Return the SHA-256 over the content of files.
+
+    Raises:
+        OSError: a file cannot be read; the error names it.
+    """
     digest = hashlib.sha256()
-    for part in network_files(path):
+    for part in files:
         digest.update(f"{part.stat().st_size}\n".encode())
         with part.open("rb") as file:
             while chunk := file.read(_CHUNK_BYTES):
@@ -127,9 +151,29 @@ def without_links(path: Path) -> Iterator[Path]:
         yield Path(folder, path.name)
 
 
+def text_files(folder: Path) -> Iterator[Path]:
+    """Return the files of a folder that decide its text tower only.
+
+    Raises:
+        EncoderError: an ONNX file is damaged, or refers to a file outside its folder.
+    """
+    if tokenizer := first_file(folder, TOKENIZERS):
+        yield tokenizer
+        if (file := tokenizer.with_name("tokenizer_config.json")).is_file():
+            yield file
+    for names in (TEXT_GRAPHS, JOINT_GRAPHS):
+        if found := first_file(folder, names):
+            yield from network_files(found)
+
+
 def graph_in(folder: Path) -> Path | None:
     """Return the ONNX file that a folder of Hugging Face or Immich has for images."""
-    return next((folder / name for name in _GRAPHS if (folder / name).is_file()), None)
+    return first_file(folder, _GRAPHS)
+
+
+def first_file(folder: Path, names: Iterable[str]) -> Path | None:
+    """Return the first of several files that exists."""
+    return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 def _external_data(path: Path) -> list[Path]:

@@ -75,11 +75,13 @@ def build(
             preprocessing is not specified.
     """
     from pomona.building.folders import build as folders
+    from pomona.building.folders.text import with_text_tower
     from pomona.building.graph import onnx_files, openvino_files
     from pomona.building.keras import model_files
 
     if file_format(path) == "folder":
-        return folders.build(path, settings, runtime)
+        return with_text_tower(folders.build(path, settings, runtime), path, settings)
+    settings.check_unused(f"{path}, which has no text tower", "logit_scale", "logit_bias")
     if runtime == "onnxruntime":
         if file_format(path) != "onnx":
             raise EncoderError(

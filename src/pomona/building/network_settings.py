@@ -72,6 +72,9 @@ class NetworkSettings:
         prefix_tokens: number of tokens before those of the patches: class token and registers.
         signature: name of the function to use, for a TensorFlow SavedModel.
         normalize: scale each vector to length 1 (L2).
+        logit_scale: for a text tower whose files do not contain it: probabilities come from
+            `logit_scale` * cosine + `logit_bias`.
+        logit_bias: for a text tower of SigLIP; 0 otherwise.
 
     Raises:
         EncoderError: a value is not valid.
@@ -96,6 +99,8 @@ class NetworkSettings:
     prefix_tokens: int | None = None
     signature: str | None = None
     normalize: bool | None = None
+    logit_scale: float | None = None
+    logit_bias: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", _size("size", self.size))
@@ -119,6 +124,9 @@ class NetworkSettings:
                 f"prefix_tokens is {count!r}, expected the number of class tokens and registers: 1 "
                 "for a ViT, 5 for DINOv2 with registers"
             )
+        for name in ("logit_scale", "logit_bias"):
+            if (number := getattr(self, name)) is not None and not _is_number(number):
+                raise EncoderError(f"{name} is {number!r}, expected a number")
         if not isinstance(self.normalize, bool | None):
             raise EncoderError(f"normalize is {self.normalize!r}, expected true or false")
         if not isinstance(self.signature, str | None):
@@ -232,7 +240,7 @@ class NetworkSettings:
             raise EncoderError(
                 f"`signature` is for TensorFlow SavedModels, which {card.name} is not"
             )
-        self.check_unused(card.name, "pool", "prefix_tokens")
+        self.check_unused(card.name, "pool", "prefix_tokens", "logit_scale", "logit_bias")
         preprocessing = self.preprocessing(card.preprocessing)
         if preprocessing.is_grey:
             raise EncoderError(

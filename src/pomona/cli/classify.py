@@ -19,6 +19,7 @@ from pomona.cli.sections import SectionedCommand
 from pomona.messages import count_of
 
 if TYPE_CHECKING:
+    from pomona.analysis.classifier.classifier import Classifier
     from pomona.classification import Prediction
 
 __all__ = ["classify"]
@@ -27,19 +28,31 @@ __all__ = ["classify"]
 @click.command(
     cls=SectionedCommand,
     sections={
+        "Labels in words, without a classifier": "--labels --template",
         "Images": "--encoder --weights --max-pixels --workers",
         "Output": "--json",
     },
     short_help="Predict the label of each image, with its probability.",
     epilog="Example: pomona classify fruit.classifier photos/ > labels.tsv",
 )
-@click.argument("classifier", type=as_path)
-@click.argument("source", type=as_path)
+@click.argument("given", nargs=-1, required=True, type=as_path, metavar="[CLASSIFIER] SOURCE")
+@click.option(
+    "--labels",
+    metavar="LABEL,LABEL...",
+    help="Choose among these words, in place of CLASSIFIER: apple,kiwi,quince. The encoder needs a "
+    "text tower.",
+)
+@click.option(
+    "--template",
+    metavar="SENTENCE",
+    help="The sentence for a label, with {}.  [default: This is a photo of {}.]",
+)
 @click.option(
     "--encoder",
     type=as_path,
     metavar="FILE",
-    help="For images: the encoder of the training table, if CLASSIFIER does not contain it.",
+    help="For images: the encoder of the training table, if CLASSIFIER does not contain it. With "
+    "--labels: the encoder for images and texts.",
 )
 @click.option(
     "--weights",
@@ -54,8 +67,9 @@ __all__ = ["classify"]
 @AS_JSON
 def classify(
     *,
-    classifier: str,
-    source: str,
+    given: tuple[str, ...],
+    labels: str | None,
+    template: str | None,
     encoder: str | None,
     weights: str | None,
     workers: int | None,
@@ -64,6 +78,9 @@ def classify(
 ) -> None:
     """Predict the label of each image of SOURCE, with the classifier in the file CLASSIFIER.
 
+    With --labels, no CLASSIFIER is needed: the encoder, such as CLIP, compares each image with a
+    sentence for each label (zero-shot).
+
     SOURCE is a folder, an image, a quoted glob, or a feature table of the same encoder. Each line
     has path, label, probability, status and error, separated by tabs. Images that cannot be read
     have no label: their status and error give the reason.
@@ -71,6 +88,9 @@ def classify(
     from pomona.classification import classify as run
     from pomona.cli.progress import progress_bar
 
+    classifier, source = _classifier_and_source(given, labels, template, encoder, weights)
+    if labels is not None:
+        encoder = None  # the classifier contains it
     counts: Counter[str] = Counter()
     with progress_bar() as progress:
         found = run(
@@ -86,11 +106,36 @@ def classify(
     results_follow()
     predictions = _counted(first, found, counts)
     if as_json:
-        _print_json(classifier, predictions)
+        _print_json(given[0] if labels is None else None, predictions)
     else:
         for answer in predictions:
             click.echo("\t".join(_words(answer)))
     _print_counts(counts)
+
+
+def _classifier_and_source(
+    given: tuple[str, ...],
+    labels: str | None,
+    template: str | None,
+    encoder: str | None,
+    weights: str | None,
+) -> tuple[Classifier | str, str]:
+    from pomona.analysis.classifier.zero_shot import TEMPLATE
+    from pomona.classification import zero_shot_for
+
+    count = count_of(len(given), "argument")
+    if labels is None:
+        if template is not None:
+            raise click.UsageError("--template is for --labels: leave it out")
+        if len(given) != 2:
+            raise click.UsageError(f"expected CLASSIFIER and SOURCE, got {count}")
+        return given[0], given[1]
+    if len(given) != 1:
+        raise click.UsageError(f"--labels replaces CLASSIFIER: expected SOURCE alone, got {count}")
+    if weights is not None:
+        raise click.UsageError("--weights has no effect with --labels: leave it out")
+    words = [word for label in labels.split(",") if (word := label.strip())]
+    return zero_shot_for(given[0], words, template or TEMPLATE, encoder), given[0]
 
 
 def _counted(
@@ -112,7 +157,7 @@ def _words(answer: Prediction) -> list[str]:
     return ["".join(c if c.isprintable() else "?" for c in field) for field in fields]
 
 
-def _print_json(classifier: str, predictions: Iterator[Prediction]) -> None:
+def _print_json(classifier: str | None, predictions: Iterator[Prediction]) -> None:
     """Print one object piece by piece, so that a million images need not fit into memory."""
     click.echo(f'{{"classifier": {json.dumps(classifier, ensure_ascii=False)}, "images": [')
     ends = ""

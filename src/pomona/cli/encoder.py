@@ -38,7 +38,7 @@ def encoder() -> None:
     cls=SectionedCommand,
     sections={
         "Network": "--weights --layer --pool --prefix-tokens --normalize "
-        "--signature --precision --calibrate --runtime --trust",
+        "--logit-scale --logit-bias --signature --precision --calibrate --runtime --trust",
         "Input of a network in a file": "--size --resize-mode --resize-size --crop-pct "
         "--crop --resize --centring --fill --pixel-type --channel-order --scale --mean --std "
         "--layout",
@@ -63,6 +63,15 @@ def encoder() -> None:
     help="Tokens before those of the patches: 1 for a ViT, 5 with four registers.",
 )
 @click.option("--normalize", is_flag=True, default=None, help="Scale each vector to length 1 (L2).")
+@click.option(
+    "--logit-scale",
+    type=float,
+    metavar="NUMBER",
+    help="For a text tower whose files do not have it: 100 for CLIP of OpenAI.",
+)
+@click.option(
+    "--logit-bias", type=float, metavar="NUMBER", help="Likewise, for SigLIP; CLIP has none."
+)
 @SIGNATURE
 @click.option("--size", type=Size(), help="Input size: 224, or height x width: 240x320.")
 @click.option(

@@ -1,7 +1,7 @@
 """The encoder: everything that decides a feature vector, in one self-contained file.
 
 The file's layout is that of `pomona.io.container`. Its sections are the OpenVINO graph (XML), its
-constants, and the probes' vectors.
+constants, and the probes' vectors. An encoder with a text tower has four more.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +18,8 @@ from pomona._version import __version__
 from pomona.encoder.description import describe_preprocessing
 from pomona.encoder.embedder import embedder
 from pomona.encoder.preprocessing import Preprocessing
+from pomona.encoder.text import SECTIONS as TEXT_SECTIONS
+from pomona.encoder.text import TextTower
 from pomona.errors import EncoderError
 from pomona.io.container import Container
 from pomona.io.location import read_file, without_password, written_whole
@@ -48,7 +50,9 @@ RUNTIMES = ("openvino", "onnxruntime")
 
 _MAGIC = b"POMONA\x00" + bytes([LAYOUT_VERSION])
 _SECTIONS = ("graph", "constants", "probes")
-_FILE = Container(_MAGIC, _SECTIONS, EncoderError, "a Pomona encoder", "build it again")
+_FILE = Container(
+    _MAGIC, _SECTIONS, EncoderError, "a Pomona encoder", "build it again", TEXT_SECTIONS
+)
 _LARGEST_DIMENSION = 2**24  # numbers: 64 MB for each row
 _LARGEST_INPUT = 2**24  # pixels: a worker draws the probes at this size before its first image
 
@@ -86,6 +90,8 @@ class Encoder:
         calibration: for int8, the calibration images and the tool, for display; else empty.
         quantized_sha256: for int8, digest of the quantized constants; else empty.
         normalized: whether each vector has length 1 (L2).
+        text: the network for texts, whose vectors are compared with those of images; None if the
+            encoder is for images only. The fingerprint does not cover it.
     """
 
     model: str
@@ -104,6 +110,7 @@ class Encoder:
     quantized_sha256: str = ""
     ends_at_output: bool = False
     normalized: bool = False
+    text: TextTower | None = field(repr=False, default=None)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -173,8 +180,10 @@ class Encoder:
                 "quantized_sha256": self.quantized_sha256,
                 "runtime": self.runtime,
                 **({"normalized": True} if self.normalized else {}),
+                **({"text": self.text.to_json()} if self.text else {}),
             },
-            {name: getattr(self, name) for name in _SECTIONS},
+            {name: getattr(self, name) for name in _SECTIONS}
+            | (self.text.sections() if self.text else {}),
         )
 
     @classmethod
@@ -193,8 +202,11 @@ class Encoder:
     @classmethod
     def _from_parts(cls, header: dict[str, Any], sections: dict[str, bytes]) -> Encoder:
         preprocessing = Preprocessing.from_json(header.pop("preprocessing"))
-        contents: dict[str, Any] = dict(sections)  # a header with one of these names is an error
-        encoder = cls(**header, preprocessing=preprocessing, **contents)
+        text = header.pop("text", None)
+        tower = None if text is None else TextTower.from_parts(text, sections)
+        # A header with one of these names is an error.
+        contents: dict[str, Any] = {name: sections[name] for name in _SECTIONS}
+        encoder = cls(**header, preprocessing=preprocessing, text=tower, **contents)
         encoder.check()
         return encoder
 
@@ -221,10 +233,15 @@ class Encoder:
             )
         if self.precision not in PRECISIONS or self.runtime not in RUNTIMES:
             raise ValueError(f"precision {self.precision:.80} on runtime {self.runtime:.80}")
-        if len(self.probes) % (4 * self.dimension):
-            raise ValueError(
-                f"{len(self.probes)} bytes of probes are not vectors of {self.dimension} numbers"
-            )
+        for probes in (self.probes, self.text.probes if self.text else b""):
+            if len(probes) % (4 * self.dimension):
+                raise ValueError(
+                    f"{len(probes)} bytes of probes are not vectors of {self.dimension} numbers"
+                )
+
+    def for_images(self) -> Encoder:
+        """Return the encoder without its text tower, which workers do not need."""
+        return self if self.text is None else replace(self, text=None)
 
     def embed(
         self,

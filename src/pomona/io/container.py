@@ -44,6 +44,7 @@ class Container:
     Attributes:
         magic: 8 bytes; the last one is the version.
         sections: their names, in the order of the file.
+        optional: names of the sections after these, which a file may lack.
         error: the exception that `unpack` raises.
         kind: what the file is, with its article, for errors.
         remedy: how to make the file again, for errors.
@@ -54,6 +55,7 @@ class Container:
     error: type[PomonaError]
     kind: str
     remedy: str
+    optional: tuple[str, ...] = ()
 
     def pack(self, header: Mapping[str, Any], sections: Mapping[str, bytes]) -> bytes:
         """Return the content of a file. The same values give the same bytes."""
@@ -71,7 +73,8 @@ class Container:
             header: values that JSON has.
             sections: bytes, or functions that write them: called twice, first to learn the length.
         """
-        lengths = {name: _length(sections[name]) for name in self.sections}
+        names = [*self.sections, *(name for name in self.optional if name in sections)]
+        lengths = {name: _length(sections[name]) for name in names}
         text = json.dumps({**header, "sections": lengths}, sort_keys=True).encode()
         digest = hashlib.sha256()
 
@@ -81,7 +84,7 @@ class Container:
 
         file.write(self.magic + bytes(digest.digest_size))
         put(_LENGTH.pack(len(text)) + text)
-        for name in self.sections:
+        for name in names:
             _put(sections[name], put)
         file.seek(_MAGIC_BYTES)
         file.write(digest.digest())
@@ -134,9 +137,9 @@ class Container:
         header = json.loads(bytes(blob[_HEADER:end]), object_pairs_hook=_each_once)
         if not isinstance(header, dict):
             raise TypeError(f"it is a {type(header).__name__}, expected an object")
-        lengths = header.pop("sections")
+        lengths: dict[str, Any] = header.pop("sections")
         found: dict[str, Content] = {}
-        for name in self.sections:
+        for name in (*self.sections, *(each for each in self.optional if each in lengths)):
             if type(lengths[name]) is not int or lengths[name] < 0:
                 raise ValueError(f"section {name} is {lengths[name]!r} bytes long")
             start, end = end, end + lengths[name]

@@ -54,7 +54,7 @@ class RunState:
         self._tried = threading.Event()  # a process could load the encoder, or the run has ended
         self._lock = threading.Lock()
         encoder_path = writer.staging / "encoder"
-        job.encoder.save(encoder_path)
+        job.encoder.for_images().save(encoder_path)
         threads = max(1, available_cores() // workers)
         self.setup = Setup(encoder_path, writer.staging, job.label, job.decode, threads)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pomona.encoder.encoder import Encoder
     from pomona.encoder.preprocessing import Pixels
 
-__all__ = ["OpenVinoRuntime", "import_openvino"]
+__all__ = ["OpenVinoRuntime", "compiled_on_cpu", "import_openvino"]
 
 # Each setting was measured (docs/architecture.md). The first is one thread per process, because
 # processes scale better. Without the second, all processes of a machine pin themselves to core 0,
@@ -100,6 +100,18 @@ class OpenVinoRuntime:
                     f"{self.dimension}: build the encoder again"
                 )
             features[row] = vector.reshape(-1)
+
+
+def compiled_on_cpu(graph: bytes, constants: bytes) -> Any:
+    """Return a float32 graph, compiled for one thread: an `openvino.CompiledModel`.
+
+    Raises:
+        RuntimeError: OpenVINO cannot read or compile it.
+    """
+    openvino = import_openvino()
+    core = openvino.Core()
+    model = core.read_model(graph, _constants_tensor(openvino, constants))
+    return core.compile_model(model, "CPU", {**_CONFIG, "INFERENCE_PRECISION_HINT": "f32"})
 
 
 def _check_shapes(encoder: Encoder, compiled: Any, shape: tuple[int, ...]) -> None:

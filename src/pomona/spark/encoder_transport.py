@@ -115,9 +115,9 @@ def encoder_handle(spark: SparkSession, encoder: Encoder, location: str | None) 
     if location is not None:
         way = _File(location, encoder.fingerprint)
     elif is_connect(spark):
-        way = _send_artifact(spark, encoder.to_bytes())
+        way = _send_artifact(spark, encoder.for_images().to_bytes())
     else:
-        way = _Broadcast(spark.sparkContext.broadcast(encoder.to_bytes()))
+        way = _Broadcast(spark.sparkContext.broadcast(encoder.for_images().to_bytes()))
     return EncoderHandle(encoder.fingerprint, encoder.provenance(), way)
 
 

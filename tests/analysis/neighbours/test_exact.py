@@ -15,11 +15,10 @@ from pomona.analysis.neighbours.exact import (
     compare_pairs,
     find_neighbours,
     nearest_rows,
-    unit,
     unit_rows,
 )
 from pomona.analysis.neighbours.groups import members
-from pomona.analysis.vectors import Block, evenly_spread, open_vectors
+from pomona.analysis.vectors import Block, evenly_spread, open_vectors, unit
 from pomona.table.feature_table import FeatureTable
 
 KINDS = st.sampled_from(["distinct", "tied"])

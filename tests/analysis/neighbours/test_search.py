@@ -21,12 +21,12 @@ import tables
 from command_line import run
 from network_files import onnx_network
 from pomona.analysis.figures.contact_sheet import Cell, draw_sheet, save_picture
-from pomona.analysis.neighbours.exact import Nearest, nearest_rows, unit
+from pomona.analysis.neighbours.exact import Nearest, nearest_rows
 from pomona.analysis.neighbours.faiss_index import _FILE, NearestIndex, table_state
 from pomona.analysis.neighbours.queries import Query
 from pomona.analysis.neighbours.search import Match, SearchResult, search_with
 from pomona.analysis.table_encoder import encoder_of_table
-from pomona.analysis.vectors import Block, open_vectors
+from pomona.analysis.vectors import Block, open_vectors, unit
 from pomona.cli.render import show_matches
 from pomona.encoder.encoder import Encoder
 from pomona.errors import EncoderError, SourceError, UsageError

@@ -22,7 +22,7 @@ import tables
 from command_line import run
 from pomona.analysis.classifier.wilson import wilson
 from pomona.analysis.neighbours.duplicates import Group, Member
-from pomona.analysis.neighbours.exact import find_neighbours, unit
+from pomona.analysis.neighbours.exact import find_neighbours
 from pomona.analysis.report.findings import Failure, Findings, ReportOptions, collect
 from pomona.analysis.report.label_quality import (
     ClassSeparation,
@@ -34,6 +34,7 @@ from pomona.analysis.report.label_quality import (
 from pomona.analysis.report.map_layout import place_rows
 from pomona.analysis.report.pictures import Pictures
 from pomona.analysis.report.render import render, write_report
+from pomona.analysis.vectors import unit
 from pomona.errors import TableError, UsageError
 from pomona.table.feature_table import FeatureTable
 

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pomona.analysis.vectors import unit
 from pomona.encoder.encoder import Encoder
+from pomona.encoder.text import PROBABILITIES
 from pomona.errors import ClassifierError
 from pomona.io.container import Container
 from pomona.io.location import read_file, written_whole
@@ -43,7 +45,7 @@ class Classifier:
         logits = (x - mean) / scale @ coefficients.T + intercept;  probabilities = softmax(logits)
 
     Attributes:
-        classes: K names, sorted.
+        classes: K names.
         mean: (D,) float32, of the training vectors.
         scale: (D,) float32, standard deviation of the training vectors, with 1 instead of 0.
         coefficients: (K, D) float32.
@@ -51,6 +53,8 @@ class Classifier:
         provenance: of the training vectors: the encoder, and how images were decoded.
         training: settings of the training and result of the test, as JSON values.
         encoder: the encoder of the vectors; None if the file does not contain it.
+        probability: `softmax`; or `sigmoid`, for each class alone, as in SigLIP.
+        unit_vectors: whether x is divided by its length (L2) first, as in CLIP and SigLIP.
 
     Raises:
         ClassifierError: the shapes do not match, or a number is not finite.
@@ -64,6 +68,8 @@ class Classifier:
     provenance: Mapping[str, str] = field(repr=False)
     training: Mapping[str, Any] = field(repr=False, default_factory=dict)
     encoder: Encoder | None = field(repr=False, default=None)
+    probability: str = "softmax"
+    unit_vectors: bool = False
 
     def __post_init__(self) -> None:
         many, dimension = len(self.classes), len(self.mean)
@@ -73,6 +79,11 @@ class Classifier:
             raise ClassifierError(f"arrays of these shapes do not fit {many} classes")
         if not all(np.isfinite(a).all() for a in arrays) or not (self.scale > 0).all():
             raise ClassifierError("a classifier's numbers must be finite, and its scale above 0")
+        if self.probability not in PROBABILITIES or type(self.unit_vectors) is not bool:
+            raise ClassifierError(
+                f"probability {self.probability!r:.80} or unit_vectors {self.unit_vectors!r:.80} "
+                "is unknown"
+            )
         if self.encoder is not None:
             self.check_same_encoder(self.encoder.provenance(), "its encoder")
 
@@ -87,12 +98,18 @@ class Classifier:
         return len(self.mean)
 
     def probabilities(self, vectors: Floats) -> NDArray[np.float64]:
-        """Return probabilities (B, K) for vectors (B, D) float32; each row sums to 1."""
-        from scipy.special import softmax
+        """Return probabilities (B, K) for vectors (B, D) float32.
 
+        With softmax, each row sums to 1.
+        """
+        from scipy.special import expit, softmax
+
+        if self.unit_vectors:
+            vectors = unit(vectors)
         standard = (vectors - self.mean) / self.scale  # (B, D) float32
-        logits = standard @ self.coefficients.T + self.intercept  # (B, K)
-        found: NDArray[np.float64] = softmax(logits.astype(np.float64), axis=1)
+        logits = (standard @ self.coefficients.T + self.intercept).astype(np.float64)  # (B, K)
+        is_softmax = self.probability == "softmax"
+        found: NDArray[np.float64] = softmax(logits, axis=1) if is_softmax else expit(logits)
         return found
 
     def check_same_encoder(self, provenance: Mapping[str, str], what: str) -> None:
@@ -134,6 +151,8 @@ class Classifier:
                 "dimension": self.dimension,
                 "provenance": dict(self.provenance),
                 "training": dict(self.training),
+                **({} if self.probability == "softmax" else {"probability": self.probability}),
+                **({"unit_vectors": True} if self.unit_vectors else {}),
             },
             sections,
         )
@@ -165,6 +184,8 @@ class Classifier:
             provenance=header["provenance"],
             training=header["training"],
             encoder=Encoder.from_bytes(sections["encoder"]) if sections["encoder"] else None,
+            probability=header.get("probability", "softmax"),
+            unit_vectors=header.get("unit_vectors", False),
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pomona.analysis.neighbours.exact import compare_pairs, unit, unit_rows
-from pomona.analysis.vectors import Vectors, evenly_spread, open_vectors
+from pomona.analysis.neighbours.exact import compare_pairs, unit_rows
+from pomona.analysis.vectors import Vectors, evenly_spread, open_vectors, unit
 from pomona.errors import UsageError
 from pomona.progress import Progress, no_progress
 from pomona.table.feature_table import FeatureTable

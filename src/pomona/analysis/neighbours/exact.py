@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from pomona.analysis.neighbours.groups import Groups
+from pomona.analysis.vectors import unit
 from pomona.progress import Progress, Snapshot, no_progress
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ __all__ = [
     "compare_pairs",
     "find_neighbours",
     "nearest_rows",
-    "unit",
     "unit_rows",
 ]
 
@@ -41,21 +41,6 @@ _COSINES = 2**25  # of all queries and one block: 128 MiB
 _QUERIES = 512  # rows of a matrix to compare with all rows at a time: 100 MB for 50,000 rows
 _HELD_BYTES = 2**30  # 200,000 rows of 1280 numbers: larger tables are read several times
 _TILE_ROWS, _TILE_COLUMNS = 2048, 8192  # a tile's cosines are 64 MiB
-
-
-def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Divide each vector by its length. A vector of zeros stays as it is: its cosines are 0.
-
-    Args:
-        vectors: (N, D) float32.
-
-    Returns:
-        (N, D) float32, a copy.
-    """
-    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
-    scale = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
-    scaled: NDArray[np.float32] = vectors * scale.astype(np.float32)[:, None]
-    return scaled
 
 
 def unit_rows(vectors: Vectors, rows: NDArray[np.intp]) -> NDArray[np.float32]:

@@ -22,8 +22,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pomona.analysis.neighbours.exact import Nearest, block_rows, nearest_rows, unit, unit_rows
-from pomona.analysis.vectors import evenly_spread
+from pomona.analysis.neighbours.exact import Nearest, block_rows, nearest_rows, unit_rows
+from pomona.analysis.vectors import evenly_spread, unit
 from pomona.cores import available_cores
 from pomona.encoder.encoder import canonical_digest
 from pomona.errors import UsageError

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pomona.analysis.neighbours.duplicates import THRESHOLD, Group, same_bytes
-from pomona.analysis.neighbours.exact import Neighbours, find_neighbours, unit
+from pomona.analysis.neighbours.exact import Neighbours, find_neighbours
 from pomona.analysis.report.label_quality import (
     ClassSeparation,
     Suspect,
@@ -20,7 +20,7 @@ from pomona.analysis.report.label_quality import (
     suspects,
 )
 from pomona.analysis.report.map_layout import place_rows
-from pomona.analysis.vectors import Vectors, evenly_spread, open_vectors
+from pomona.analysis.vectors import Vectors, evenly_spread, open_vectors, unit
 from pomona.errors import TableError, UsageError
 from pomona.progress import Progress, Snapshot, no_progress
 

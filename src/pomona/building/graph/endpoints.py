@@ -28,6 +28,7 @@ __all__ = [
     "check_integer_types",
     "did_you_mean",
     "encoder_of_graph",
+    "flattened",
     "patch_tokens",
     "pooled",
     "pooling",
@@ -239,7 +240,7 @@ def encoder_of_graph(graph: Any, settings: NetworkSettings, **facts: Any) -> Enc
     Raises:
         EncoderError: as for `attach_probes`.
     """
-    graph = _flattened(graph, normalize=bool(settings.normalize))
+    graph = flattened(graph, normalize=bool(settings.normalize))
     content, constants = serialized(graph)
     return attach_probes(
         Encoder(
@@ -252,7 +253,7 @@ def encoder_of_graph(graph: Any, settings: NetworkSettings, **facts: Any) -> Enc
     )
 
 
-def _flattened(model: Any, *, normalize: bool) -> Any:
+def flattened(model: Any, *, normalize: bool) -> Any:
     """Reshape the only output of a graph to a vector, (1, D), and scale it to length 1 if asked."""
     openvino = import_openvino()
     from openvino import opset8
