@@ -176,6 +176,35 @@ def test_the_commands_of_getting_started_run_as_printed(tmp_path: Path) -> None:
     assert (tmp_path / "report.html").stat().st_size > 100_000
 
 
+def test_the_commands_of_the_page_on_words_run_as_printed(
+    tmp_path: Path,
+    cache: Path,  # noqa: ARG001 - the commands use it
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    draw_tree(tmp_path / "photos")
+    clip = REPOSITORY / "tests" / "goldens" / "text" / "clip"
+    shutil.copytree(clip, tmp_path / "clip-vit-base-patch32")
+    page = [block for block in blocks("console") if block.page.name == "text-search.md"]
+    lines = [line for block in page if not block.not_run for line in typed(block)]
+    assert len(lines) == 7
+    programs = Path(sys.executable).parent
+    completed = subprocess.run(
+        ["bash", "-e", "-u", "-c", "\n".join(lines)],
+        cwd=tmp_path,
+        env=os.environ | {"PATH": f"{programs}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert completed.returncode == 0, completed.stderr
+    labels = {line.split("\t")[1] for line in (tmp_path / "labels.tsv").read_text().splitlines()}
+    assert labels <= {"apple", "kiwi", "quince", ""}
+    assert (tmp_path / "found.png").exists()
+    (code,) = (block for block in blocks("python") if block.page.name == "text-search.md")
+    monkeypatch.chdir(tmp_path)
+    exec(code.text, {"__name__": "__main__"})  # noqa: S102 - the test runs the page's own code
+
+
 # References --------------------------------------------------------------------------------------
 
 

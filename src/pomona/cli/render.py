@@ -144,6 +144,8 @@ def show_encoder(name: str, encoder: Encoder) -> None:
     size = len(encoder.graph) + len(encoder.constants)
     _console().print(Text(f"{name}: {encoder.model}, {size / 1e6:.1f} MB"))
     _console().print(Text(f"pixels: {pipeline(encoder.preprocessing)}"))
+    if encoder.text:
+        _console().print(Text(f"texts: {encoder.text.describe()}"))
     _print_pairs(_console(), "encoder", encoder.provenance().items())
 
 
@@ -235,12 +237,12 @@ def _print_group(console: Console, number: int, group: Group) -> None:
 
 
 def show_matches(found: Iterable[SearchResult]) -> None:
-    """Print what was found for each image of a search."""
+    """Print what was found for each image or text of a search."""
     console = _console()
     for number, result in enumerate(found):
         query = result.query
         label = f" ({query.label})" if query.label else ""
-        said = "" if query.is_row else ", not in the table"
+        said = "" if query.is_row or query.path is None else ", not in the table"
         console.print(Text(chr(10) * bool(number) + shown(f"{query.given}{label}{said}")))
         table = _table("similarity", "label", "path")
         for match in result.matches:

@@ -1,4 +1,4 @@
-"""`pomona search`: the nearest images of an image."""
+"""`pomona search`: the nearest images of an image or a text."""
 
 from __future__ import annotations
 
@@ -24,15 +24,23 @@ __all__ = ["search"]
 @click.command(
     cls=SectionedCommand,
     sections={
-        "Search": "-k --index",
-        "Images that are not in the table": "--encoder --model --weights --max-pixels",
+        "Search": "--text -k --index",
+        "Texts, and images that are not in the table": "--encoder --model --weights --max-pixels",
         "Output": "--sheet --json",
     },
-    short_help="Find the images that look most like an image.",
+    short_help="Find the images that look most like an image, or fit a text.",
     epilog="Example: pomona search features/ photos/Kiwi/000.jpg -k 5 --sheet near.png",
 )
 @click.argument("table", type=as_path)
-@click.argument("images", nargs=-1, required=True, type=as_path, metavar="IMAGE...")
+@click.argument("images", nargs=-1, type=as_path, metavar="[IMAGE]...")
+@click.option(
+    "--text",
+    "texts",
+    multiple=True,
+    metavar="TEXT",
+    help="Search with words, such as 'a red apple'; the encoder needs a text tower. Can be "
+    "repeated.",
+)
 @click.option(
     "-k",
     type=click.IntRange(min=1),
@@ -51,7 +59,8 @@ __all__ = ["search"]
     "--sheet",
     metavar="FILE",
     type=as_file,
-    help="Draw a contact sheet, .png, .jpg or .webp: a row for each IMAGE with its results.",
+    help="Draw a contact sheet, .png, .jpg or .webp: a row for each IMAGE or TEXT with its "
+    "results.",
 )
 @click.option(
     "--encoder",
@@ -77,6 +86,7 @@ def search(
     *,
     table: str,
     images: tuple[str, ...],
+    texts: tuple[str, ...],
     k: int,
     index: Path | None,
     sheet: Path | None,
@@ -86,17 +96,19 @@ def search(
     max_pixels: int,
     as_json: bool,
 ) -> None:
-    """Find the images of the feature table TABLE that are nearest to each IMAGE.
+    """Find the images of the feature table TABLE that are nearest to each IMAGE or TEXT.
 
     An IMAGE is a row or any image file. To name a row, give its path in the table, or the end of
-    that path after a slash. The table's encoder computes the vector of a file. The similarity is
-    the cosine of two vectors: 1 means the same direction.
+    that path after a slash. The table's encoder computes the vector of a file or a text. The
+    similarity is the cosine of two vectors: 1 means the same direction.
 
     Without --index, the search compares every row of the table, so it is exact.
     """
     from pomona.analysis.figures.contact_sheet import check_picture
     from pomona.analysis.neighbours.search import search as run
 
+    if not images and not texts:
+        raise click.UsageError("nothing to search with: give an IMAGE or --text")
     if sheet:
         check_picture(sheet)
     with steps_bar() as step:
@@ -104,6 +116,7 @@ def search(
             table,
             images,
             k,
+            text=texts,
             encoder=encoder,
             model=model,
             weights=weights,
@@ -138,7 +151,7 @@ def _write_sheet(file: Path, found: Sequence[SearchResult]) -> None:
     rows = []
     for result in found:
         query = result.query
-        name = _name(query.path)
+        name = query.given if query.path is None else _name(query.path)
         row = [Cell(query.path, query.label or name, name if query.label else "", marked=True)]
         row += [
             Cell(match.path, match.label or _name(match.path), f"{match.similarity:.3f}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,13 +27,13 @@ class Cell:
     """A picture of the sheet.
 
     Attributes:
-        path: path or URI of the image.
+        path: path or URI of the image; None to draw the first line in its place.
         above: first line of its text.
         below: second line of its text.
         marked: whether the picture is framed.
     """
 
-    path: str
+    path: str | None
     above: str
     below: str
     marked: bool = False
@@ -65,12 +66,15 @@ def draw_sheet(rows: Sequence[Sequence[Cell]]) -> Image.Image:
     sheet = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(12)
-    found = read_thumbnails((cell.path for row in rows for cell in row), _SIDE)
+    found = read_thumbnails((cell.path for row in rows for cell in row if cell.path), _SIDE)
     for y, row in enumerate(rows):
         top = _GAP + y * (_SIDE + 2 * _LINE + _GAP)
         for x, cell in enumerate(row):
             left = _GAP + x * (_SIDE + _GAP)
-            _draw_cell(sheet, draw, (left, top), cell, next(found), font)
+            if cell.path is None:
+                _draw_words(draw, (left, top), cell.above, font)
+            else:
+                _draw_cell(sheet, draw, (left, top), cell, next(found), font)
     return sheet
 
 
@@ -110,6 +114,20 @@ def _draw_cell(  # noqa: PLR0913, PLR0917 - the picture and the drawing tools
         draw.rectangle(frame, outline=_MARK, width=3)
     draw.text((left, top + _SIDE + 5), _shortened(cell.above, font), _INK, font)
     draw.text((left, top + _SIDE + 5 + _LINE), _shortened(cell.below, font), _FAINT, font)
+
+
+def _draw_words(
+    draw: ImageDraw.ImageDraw,
+    at: tuple[int, int],
+    text: str,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+) -> None:
+    """Draw a text in the frame of a picture."""
+    left, top = at
+    lines = textwrap.wrap(text, width=16, max_lines=6, placeholder="...")
+    middle = (left + _SIDE // 2, top + _SIDE // 2)
+    draw.multiline_text(middle, "\n".join(lines), _INK, font, anchor="mm", align="center")
+    draw.rectangle((left - 4, top - 4, left + _SIDE + 3, top + _SIDE + 3), outline=_MARK, width=3)
 
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:

@@ -1,4 +1,4 @@
-"""The images to search with: their vectors, from their rows or from the table's encoder."""
+"""What to search with: images and texts, with the vectors of their rows or of the encoder."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pomona.errors import SourceError
 from pomona.io.location import check_spelling, is_remote, local_path, path_of_row, read_file
 from pomona.progress import Progress, Snapshot, no_progress
 from pomona.runtime.registry import load_once
+from pomona.runtime.text import text_vectors
 from pomona.source.image_file import ImageFile
 from pomona.worker.decode import MAX_PIXELS
 from pomona.worker.featurize import encode_images
@@ -36,40 +37,45 @@ EncoderFor = Callable[[Mapping[str, str]], "Encoder"]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """An image to search with.
+    """An image or a text to search with.
 
     Attributes:
-        given: the image as it was passed.
-        path: URI of the image.
+        given: the image or text as it was passed.
+        path: URI of the image; None for a text.
         label: label of its row; None without a row.
         is_row: whether the table has a row of the image.
         vector: (D,) float32.
     """
 
     given: str
-    path: str
+    path: str | None
     label: str | None
     is_row: bool
     vector: NDArray[np.float32] = field(repr=False)
 
 
-def find_queries(
+def find_queries(  # noqa: PLR0913 - images, texts, and how to get their vectors
     vectors: Vectors,
     images: Sequence[str],
     encoder_for: EncoderFor,
     progress: Progress = no_progress,
     *,
+    texts: Sequence[str] = (),
     max_pixels: int = MAX_PIXELS,
 ) -> list[Query]:
     """Return the vectors of images: from their rows, or from the encoder if they have no row.
+
+    Vectors of texts come from the encoder's text tower, and follow those of images.
 
     An image is a row if it is the URI of the row or its path on this machine. If there is no such
     file, it may also be the last part of the row's path after a slash (`Kiwi/000.jpg`).
 
     Raises:
         SourceError: an image is neither a row nor a file, cannot be read, or matches several rows.
-        EncoderError: the encoder is not available; `encoder_for` raises it.
+        EncoderError: the encoder is not available (`encoder_for` raises it), or it has no text
+            tower.
     """
+    said = _texts(vectors, texts, encoder_for)
     rows = _rows_named(vectors.table, images)
     found = _vectors_of(vectors, {path for path, status in rows.values() if status == "ok"})
     queries: dict[str, Query] = {}
@@ -89,7 +95,17 @@ def find_queries(
             progress(Snapshot("encoding", number, len(others)))
             vector = _encode(image, content, encoder, options)
             queries[image] = Query(image, _uri(image), None, False, vector)
-    return [queries[image] for image in dict.fromkeys(images)]
+    return [queries[image] for image in dict.fromkeys(images)] + said
+
+
+def _texts(vectors: Vectors, texts: Sequence[str], encoder_for: EncoderFor) -> list[Query]:
+    if not texts:
+        return []
+    each = list(dict.fromkeys(texts))
+    found = text_vectors(encoder_for(vectors.provenance), each)
+    return [
+        Query(text, None, None, False, vector) for text, vector in zip(each, found, strict=True)
+    ]
 
 
 def _uri(image: str) -> str:

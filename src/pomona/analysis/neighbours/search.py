@@ -1,4 +1,4 @@
-"""Search: the images of a table that are nearest to some images, by the cosine of their vectors."""
+"""Search: the images of a table that are nearest to images or texts, by the cosine of vectors."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pomona.analysis.neighbours.exact import Nearest, block_rows, nearest_rows, unit
+from pomona.analysis.neighbours.exact import Nearest, block_rows, nearest_rows
 from pomona.analysis.neighbours.faiss_index import check_faiss
 from pomona.analysis.neighbours.index_cache import open_index
 from pomona.analysis.neighbours.queries import EncoderFor, Query, find_queries
 from pomona.analysis.table_encoder import encoder_of_table
-from pomona.analysis.vectors import open_vectors
+from pomona.analysis.vectors import open_vectors, unit
+from pomona.errors import UsageError
 from pomona.progress import Progress, Snapshot, no_progress
 from pomona.table.feature_table import FeatureTable
 from pomona.worker.decode import MAX_PIXELS
@@ -38,14 +39,14 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """The result for one image: the matches, the nearest first."""
+    """The result for one image or text: the matches, the nearest first."""
 
     query: Query
     matches: tuple[Match, ...]
     method: str = "exact"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the object that `pomona search --json` prints for each image."""
+        """Return the object that `pomona search --json` prints for each image or text."""
         return {
             "query": self.query.given,
             "path": self.query.path,
@@ -60,9 +61,10 @@ class SearchResult:
 
 def search(  # noqa: PLR0913 - settings, each with a sensible default
     table: FeatureTable | str | os.PathLike[str],
-    images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     k: int = 10,
     *,
+    text: str | Sequence[str] = (),
     encoder: Encoder | str | os.PathLike[str] | None = None,
     model: str | None = None,
     weights: str | None = None,
@@ -70,18 +72,20 @@ def search(  # noqa: PLR0913 - settings, each with a sensible default
     max_pixels: int = MAX_PIXELS,
     progress: Progress = no_progress,
 ) -> list[SearchResult]:
-    """Find the nearest images of each image, by the cosine of their vectors.
+    """Find the nearest images of each image or text, by the cosine of their vectors.
 
         for match in pomona.search("features/", "a.jpg", k=5)[0].matches:
             print(match.path, match.similarity)
+        pomona.search("features/", text="a red apple")
 
     Args:
         table: a feature table, its path or URI.
         images: one or several. Each is the path of a row, the last part of such a path after a
             slash, or an image file.
         k: number of images to find. A row is not among its own nearest.
-        encoder: the table's encoder, its path or URI, for images without a row. By default it is
-            found in the cache, or built again by the names in the table's provenance.
+        text: one or several texts; the table's encoder needs a text tower.
+        encoder: the table's encoder, its path or URI, for texts and for images without a row. By
+            default it is found in the cache, or built again by the names in the table's provenance.
         model: the name or file of the table's network, instead of `encoder`.
         weights: the network's weights, instead of `encoder`.
         index: an index file. It is built if it does not exist or if the table has changed. By
@@ -90,23 +94,31 @@ def search(  # noqa: PLR0913 - settings, each with a sensible default
         progress: called with the progress.
 
     Returns:
-        A result for each image, in their order; an image that is given twice has one result.
+        A result for each image, then for each text, in their order; one that is given twice has
+        one result.
 
     Raises:
         TableError: it is not a feature table.
         SourceError: an image is neither a row nor a file, or cannot be read.
-        EncoderError: the encoder cannot be built or read, or another one made the table.
-        UsageError: the index belongs to a table of another encoder, or FAISS is not installed.
+        EncoderError: the encoder cannot be built or read, has no text tower, or another one made
+            the table.
+        UsageError: there is nothing to search with; the index belongs to a table of another
+            encoder; or FAISS is not installed.
     """
     table = FeatureTable.of(table)
     names = [images] if isinstance(images, (str, os.PathLike)) else images
     paths = [os.fspath(image) for image in names]
+    texts = [text] if isinstance(text, str) else text
+    if not paths and not texts:
+        raise UsageError("there is nothing to search with: give an image or a text")
 
     def encoder_for(provenance: Mapping[str, str]) -> Encoder:
         return encoder_of_table(provenance, encoder=encoder, model=model, weights=weights)
 
     at = None if index is None else Path(index)
-    return search_with(table, paths, encoder_for, k, progress, index=at, max_pixels=max_pixels)
+    return search_with(
+        table, paths, encoder_for, k, progress, texts=texts, index=at, max_pixels=max_pixels
+    )
 
 
 def search_with(  # noqa: PLR0913 - settings, each with a sensible default
@@ -116,17 +128,19 @@ def search_with(  # noqa: PLR0913 - settings, each with a sensible default
     k: int = 10,
     progress: Progress = no_progress,
     *,
+    texts: Sequence[str] = (),
     index: Path | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> list[SearchResult]:
-    """Find the nearest images of each image, with a function that returns the table's encoder.
+    """Find the nearest images, with a function that returns the table's encoder.
 
     Args:
         table: the table to search.
         images: paths or URIs of rows, or image files.
-        encoder_for: called if an image has no row.
+        encoder_for: called for texts, and if an image has no row.
         k: number of images to find. A row is not among its own nearest.
         progress: called with the progress.
+        texts: texts to search with.
         index: an index file. Without one, the search is exact and streams the table.
         max_pixels: images with more pixels are not decoded.
 
@@ -140,7 +154,9 @@ def search_with(  # noqa: PLR0913 - settings, each with a sensible default
         check_faiss()
     vectors = open_vectors(table)
     # The queries come first: an index is not built for an image that does not exist.
-    queries = find_queries(vectors, images, encoder_for, progress, max_pixels=max_pixels)
+    queries = find_queries(
+        vectors, images, encoder_for, progress, texts=texts, max_pixels=max_pixels
+    )
     matrix = unit(np.stack([query.vector for query in queries]))
     itself = [query.path if query.is_row else None for query in queries]
     if index:
