@@ -16,7 +16,7 @@ PYSPARK_4.0 := pyspark==4.0.5 py4j==0.10.9.9
 PYSPARK_4.1 := pyspark==4.1.4 py4j==0.10.9.9
 FORMATS := io.delta:delta-spark_2.13:4.0.0,org.apache.iceberg:iceberg-spark-runtime-4.0_2.13:1.10.0
 
-.PHONY: help demo test test-faults test-networks lint format docs bench fuzz clean
+.PHONY: help demo test test-faults test-networks test-torch lint format docs bench fuzz clean
 .PHONY: test-spark-3.5 test-spark-4.0 test-spark-4.1 test-spark-newest test-formats
 
 help:  ## List the targets
@@ -58,6 +58,9 @@ test-faults: $(VENV)/dev.stamp  ## Kill runs at 20 random moments of each kind, 
 	POMONA_FAULTS=20 $(BIN)/python -m pytest tests/local/test_faults.py tests/spark/test_faults_spark.py -m "long or not long"
 	$(BIN)/python -m pytest -m long --ignore-glob='*/test_faults*.py'
 
+test-torch: $(VENV)-torch/dev.stamp  ## Compare networks with weights for PyTorch with the libraries that made them
+	$(VENV)-torch/bin/python -m pytest tests/building/test_torch_networks.py
+
 test-oldest: $(VENV)-oldest/dev.stamp  ## Run the tests without Spark on the oldest version of each dependency
 	$(VENV)-oldest/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -W ignore::DeprecationWarning \
 		-W ignore::PendingDeprecationWarning -m "not long and not networks and not spark and not versions" --ignore-glob='*/test_faults*.py'
@@ -83,7 +86,7 @@ fuzz: $(VENV)/fuzz.stamp  ## Feed the decoder mutated images for ten minutes: FU
 	$(BIN)/python fuzzing/fuzz_decode.py -max_total_time=$(FUZZ_SECONDS)
 
 clean:  ## Remove the files that the other targets created
-	rm -rf $(VENV) $(VENV)-oldest $(SPARKS) build/site demo
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-torch $(SPARKS) build/site demo
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Pomona needs Python 3.11 or later; this is " + sys.version.split()[0] + ": set PYTHON=python3.12, say" if sys.version_info < (3, 11) else 0)'
@@ -107,6 +110,13 @@ $(VENV)-oldest/dev.stamp: pyproject.toml constraints-oldest.txt | $(VENV)/bin/py
 	$(VENV)/bin/python -m venv $(VENV)-oldest
 	$(VENV)-oldest/bin/python -m pip --disable-pip-version-check --quiet install -c constraints-oldest.txt \
 		-e '.[analysis,heif,int8,onnx,text,weights]' hypothesis imagecodecs pytest pytest-xdist tifffile
+	@touch $@
+
+# PyTorch and what it brings for NVIDIA GPUs are 6 GB.
+$(VENV)-torch/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m venv $(VENV)-torch
+	$(VENV)-torch/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt \
+		-e '.[torch]' pytest
 	@touch $@
 
 # PySpark without dependencies, in a folder that precedes the environment's packages. It is 300 MB.

@@ -227,12 +227,11 @@ def test_tokens_of_an_unknown_family_need_a_pool(folder: Callable[..., Path], ru
         (lambda path: (path / "config.json").write_text('{"a": 1}'), "has no model_type"),
         (lambda path: (path / "config.json").write_text('{"x": "%s"}' % ("y" * 2**23)), "larger"),
         (lambda path: (path / "preprocessor_config.json").unlink(), "has neither preprocessor_con"),
-        (lambda path: (path / "onnx" / "model.onnx").unlink(), "has no graph: expected onnx/model"),
-        (lambda path: (path / "onnx" / "model.onnx").write_bytes(b"x" * 99), "model.onnx"),
         (
-            lambda path: (path / "config.json").write_text('{"architecture": "vit", "x": 1}'),
-            "is a folder of timm",
+            lambda path: (path / "onnx" / "model.onnx").unlink(),
+            "has neither a graph nor weights: expected onnx/",
         ),
+        (lambda path: (path / "onnx" / "model.onnx").write_bytes(b"x" * 99), "model.onnx"),
     ],
 )
 def test_an_incomplete_or_hostile_folder_is_refused(

@@ -29,7 +29,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     trust = request.get("trust", False)
     if request["do"] == "describe":
         if "file" in request:
-            return network_files.describe(Path(request["file"]), trust=trust)
+            return network_files.describe(Path(request["file"]), settings, trust=trust)
         if find_card(request["model"]).keras_class is None:
             return efficientnet_lite.describe()
         return applications.describe(request["model"])

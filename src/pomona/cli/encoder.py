@@ -158,10 +158,11 @@ def build(
     """Build the encoder of the network MODEL, and write it to a file.
 
     MODEL is a name that 'pomona models' lists, with --weights, or the file of a whole network:
-    .keras, .h5, .onnx, .tflite, OpenVINO's .xml, or a TensorFlow SavedModel folder; or a folder of
-    Hugging Face or Immich with an ONNX graph, which contains the preprocessing. If another file
-    does not contain the preprocessing of its input, give it in options or in a card in the same
-    folder: fruit.toml for fruit.onnx, with the same names, such as size, resize_mode and scale.
+    .keras, .h5, .onnx, .tflite, OpenVINO's .xml, PyTorch's .pt and .pt2, or a TensorFlow SavedModel
+    folder; or a folder of Hugging Face, timm, OpenCLIP or Immich, which contains the preprocessing.
+    If another file does not contain the preprocessing of its input, give it in options or in a card
+    in the same folder: fruit.toml for fruit.onnx, with the same names, such as size, resize_mode
+    and scale.
 
     The encoder's file contains the network, its weights and its preprocessing. 'pomona extract
     --encoder' uses it on machines without Keras and without the weights.

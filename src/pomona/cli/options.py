@@ -38,7 +38,8 @@ SIGNATURE = click.option(
 TRUST = click.option(
     "--trust",
     is_flag=True,
-    help="Run code in a Keras file, such as a Lambda layer. Only for files whose author you trust.",
+    help="Run code in a Keras file, such as a Lambda layer, and read pickles of PyTorch. Only for "
+    "files whose author you trust.",
 )
 RUNTIME = click.option(
     "--runtime",

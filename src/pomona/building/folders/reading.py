@@ -62,5 +62,5 @@ def check_keys(data: Mapping[str, Any], known: Iterable[str], file: str) -> None
     if unknown:
         raise EncoderError(
             f"{file} has the key {unknown[0]!r}, which may change pixels and which Pomona does not "
-            "know: build the encoder from the .onnx file, and give its preprocessing as options"
+            "know: build the encoder from an .onnx file, and give its preprocessing as options"
         )

@@ -95,7 +95,13 @@ def with_channels(
     return settings.preprocessing(raw)
 
 
-_FORMAT_NAMES = {".onnx": "ONNX", ".tflite": "TensorFlow Lite", ".xml": "OpenVINO"}
+_FORMAT_NAMES = {
+    ".onnx": "ONNX",
+    ".pt": "TorchScript",
+    ".pt2": "torch.export",
+    ".tflite": "TensorFlow Lite",
+    ".xml": "OpenVINO",
+}
 
 
 def architecture(

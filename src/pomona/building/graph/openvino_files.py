@@ -33,7 +33,7 @@ from pomona.errors import EncoderError
 from pomona.messages import one_line
 from pomona.runtime.openvino import import_openvino
 
-__all__ = ["build", "describe", "encoder_of", "read_network"]
+__all__ = ["build", "describe", "describe_graph", "encoder_of", "read_network"]
 
 
 def build(path: Path, settings: NetworkSettings) -> Encoder:
@@ -112,7 +112,15 @@ def describe(path: Path) -> dict[str, Any]:
     Raises:
         EncoderError: it cannot be read.
     """
-    network = _read(path)
+    return describe_graph(_read(path))
+
+
+def describe_graph(network: Any) -> dict[str, Any]:
+    """Return operations with their output shapes, and the number of constants.
+
+    Args:
+        network: an `openvino.Model`.
+    """
     operations = [o for o in network.get_ordered_ops() if o.get_type_name() != "Constant"]
     constants = [o for o in network.get_ordered_ops() if o.get_type_name() == "Constant"]
     return {

@@ -1,0 +1,58 @@
+"""Weights for PyTorch in a folder -> graph of OpenVINO."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pomona.building.folders.kinds import NetworkFolder
+from pomona.building.graph.image_input import image_size
+from pomona.building.network_settings import NetworkSettings
+from pomona.errors import EncoderError
+
+__all__ = ["network_of_weights"]
+
+
+def network_of_weights(
+    path: Path, folder: NetworkFolder, settings: NetworkSettings, *, trust: bool
+) -> tuple[Any, NetworkSettings]:
+    """Convert the network of a folder.
+
+    Args:
+        path: the folder.
+        folder: what it holds.
+        settings: settings that differ from those of the folder. If they have `pool`, the output is
+            the tokens.
+        trust: read weights that are pickles.
+
+    Returns:
+        An `openvino.Model`, and all settings.
+
+    Raises:
+        EncoderError: a library is missing; the weights are pickles and not trusted; or the library
+            cannot load the network.
+    """
+    from pomona.building.torch import from_open_clip, from_timm, from_transformers
+    from pomona.building.torch.convert import converted
+
+    weights, chosen, tokens = folder.graph, settings.over(folder.settings), bool(settings.pool)
+    pickled = weights.suffix == ".bin"
+    if pickled and not trust:
+        raise EncoderError(
+            f"{path} has only pickled weights ({weights.name}), a format that can contain code: "
+            "add `trust` if you trust its author, or convert them to safetensors"
+        )
+    size = image_size([1, 3, None, None], "NCHW", path, chosen)
+    if folder.library == "timm":
+        name = str(folder.config["architecture"])
+        module = from_timm.load(path, name, folder.config, weights, tokens=tokens)
+        prefix = NetworkSettings(prefix_tokens=getattr(module, "prefix_tokens", None))
+        return converted(module, size, path), chosen.over(prefix)
+    if folder.library == "open_clip":
+        settings.check_unused(f"{path}, a folder of OpenCLIP", "pool", "prefix_tokens")
+        other = size if size != folder.settings.size else None
+        return converted(from_open_clip.load(path, weights, other), size, path), chosen
+    module = from_transformers.load(
+        path, folder.config, has_pooler=folder.has_pooler, tokens=tokens, pickled=pickled
+    )
+    return converted(module, size, path), chosen
