@@ -23,7 +23,7 @@ from pomona.io.location import (
 )
 from pomona.job.dry_run import EarlyPlan, rehearse
 from pomona.job.gone_rows import Missing
-from pomona.job.job import IMAGE_TIMEOUT_S, Job, JobPaths, local_uris
+from pomona.job.job import IMAGE_TIMEOUT_S, Job, JobPaths, images_of
 from pomona.job.options import Delivery, LocalEngine, Resume, SparkEngine
 from pomona.job.summary import Summary
 from pomona.progress import Progress, no_progress
@@ -206,7 +206,9 @@ def _labelling(label: str | None, paths: JobPaths, *, overwrite: bool) -> Labell
         return Labelling.choose(None, lambda: "parent")
     table = None if is_remote(paths.table) else FeatureTable.at(paths.table).folder
     chosen = Labelling.choose(label, lambda: read_label_rule(LocalStore(table)) if table else None)
-    return chosen if _is_far(paths) else chosen.checked(lambda: local_uris(paths))
+    if _is_far(paths):
+        return chosen
+    return chosen.checked(lambda: (file.uri for file in images_of(paths).files(lambda _: None)))
 
 
 def _labelled_far_away(job: Job, label: str | None, rows: TableStore, spark: SparkSession) -> Job:

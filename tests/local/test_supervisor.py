@@ -12,6 +12,7 @@ from pomona.job.job import Job, JobPaths
 from pomona.local import supervisor
 from pomona.local.run_state import RunState
 from pomona.source.image_file import ImageFile
+from pomona.source.images import FileReader
 from pomona.source.labels import parse_label_rule
 from pomona.table.feature_table import FeatureTable
 from pomona.table.writer import writing
@@ -20,7 +21,7 @@ from pomona.worker.prepare import EXACT
 
 def state_of(encoder: Encoder, writer: Any, folder: Path) -> RunState:
     job = Job(JobPaths(str(folder), str(folder / "t")), encoder, parse_label_rule("parent"), EXACT)
-    return RunState(job, writer, workers=1)
+    return RunState(job, FileReader(), writer, workers=1)
 
 
 def test_a_suspect_is_retried_alone_even_after_a_process_that_never_started(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pomona.io.folders import Entry
-from pomona.job.job import Job, local_listing
+from pomona.job.job import Job, images_of
 from pomona.job.plan import Plan
 from pomona.job.summary import Summary, summarize
+from pomona.source.listing import Listing
 from pomona.table.feature_table import STAGING, FeatureTable
 from pomona.table.label_record import needs_writing, read_label_rule
 from pomona.table.store import LocalStore, part_entries
@@ -41,7 +42,7 @@ class EarlyPlan:
             TableError: the table cannot be written.
         """
         table = FeatureTable.at(job.paths.table)
-        listing = local_listing(job.paths)
+        listing = Listing.of(images_of(job.paths))
         listing.check()
         check_writable(table, job.provenance(), overwrite=job.overwrite)
         return cls(job, table, job.plan(listing, table), part_entries(LocalStore(table.folder)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from pomona.source.selection import KNOWN_IMAGES, Selection
 if TYPE_CHECKING:
     from pomona.encoder.encoder import Encoder
     from pomona.job.tables import ReadableTable
+    from pomona.source.images import Images
     from pomona.source.labels import LabelRule
     from pomona.worker.prepare import DecodeOptions
 
@@ -27,8 +27,7 @@ __all__ = [
     "IMAGE_TIMEOUT_S",
     "Job",
     "JobPaths",
-    "local_listing",
-    "local_uris",
+    "images_of",
 ]
 
 
@@ -102,21 +101,7 @@ class Job:
         )
 
 
-def local_listing(paths: JobPaths) -> Listing:
-    """Begin to list a source on this machine, without a table inside it.
-
-    Raises:
-        SourceError: the source does not exist.
-    """
+def images_of(paths: JobPaths) -> Images:
+    """Return the images of a source on this machine, without a table inside it."""
     table = os.path.abspath(local_path(paths.table))  # noqa: PTH100
-    source = Source(paths.source, paths.selection, table)
-    source.check()
-    return Listing(paths.source, source.files, source.is_gone)
-
-
-def local_uris(paths: JobPaths) -> Iterator[str]:
-    """Yield the paths of all images of a source on this machine, as in the table."""
-    table = os.path.abspath(local_path(paths.table))  # noqa: PTH100
-    source = Source(paths.source, paths.selection, table)
-    for file in source.files(lambda _: None):
-        yield file.uri
+    return Source(paths.source, paths.selection, table)

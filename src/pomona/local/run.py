@@ -18,13 +18,14 @@ from functools import partial
 from pomona.cores import available_cores
 from pomona.encoder.encoder import Encoder
 from pomona.job.dry_run import rehearse
-from pomona.job.job import Job, local_listing
+from pomona.job.job import Job, images_of
 from pomona.job.plan import Plan
 from pomona.job.summary import STOPPING, Outcome, Summary, note_kept, summarize
 from pomona.local.run_state import RunState
 from pomona.local.supervisor import Supervisor
 from pomona.progress import Progress, Snapshot, no_progress
 from pomona.runtime.registry import computes_on_gpu
+from pomona.source.listing import Listing
 from pomona.table.feature_table import FeatureTable
 from pomona.table.label_record import keep_label_rule
 from pomona.table.store import LocalStore
@@ -57,14 +58,15 @@ def extract(job: Job, workers: int | None = None, progress: Progress = no_progre
     if job.dry_run:
         return rehearse(job)
     table = FeatureTable.at(job.paths.table)
-    listing = local_listing(job.paths)
+    images = images_of(job.paths)
+    listing = Listing.of(images)
     listing.check()
     plan = job.plan(listing, table)
     with writing(table, job.provenance(), overwrite=job.overwrite) as writer:
         if job.label_rule:
             keep_label_rule(LocalStore(table.folder), job.label_rule)
         workers = workers or _workers_for(job.encoder)
-        state = RunState(job, writer, workers)
+        state = RunState(job, images.reader, writer, workers)
         _Run(job, state, plan, workers).go(progress)
         writer.compact()
     outcome = Outcome(state.counts, state.failed_files, state.model_loads)

@@ -18,6 +18,7 @@ from pomona.processes.worker_client import Part, Setup
 from pomona.runtime.registry import computes_on_gpu
 from pomona.schema import failure_row
 from pomona.source.image_file import ImageFile
+from pomona.source.images import Reader
 from pomona.table.failed_files import FailedFile, failed_in
 from pomona.table.writer import TableWriter
 
@@ -41,7 +42,7 @@ class RunState:
         setup: the settings of a worker process.
     """
 
-    def __init__(self, job: Job, writer: TableWriter, workers: int) -> None:
+    def __init__(self, job: Job, reader: Reader, writer: TableWriter, workers: int) -> None:
         chunk = _CHUNK_FOR_A_GPU if computes_on_gpu(job.encoder) else CHUNK
         self.queue = ImageQueue(workers, chunk)
         self.counts: Counter[str] = Counter()
@@ -56,7 +57,7 @@ class RunState:
         encoder_path = writer.staging / "encoder"
         job.encoder.for_images().save(encoder_path)
         threads = max(1, available_cores() // workers)
-        self.setup = Setup(encoder_path, writer.staging, job.label, job.decode, threads)
+        self.setup = Setup(encoder_path, writer.staging, reader, job.label, job.decode, threads)
 
     def carry_out(self, plan: Plan) -> None:
         """Carry out the steps of a plan; the files to compute fill the queue."""

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from pomona.processes.child import ChildProcess, Ended
 from pomona.source.image_file import ImageFile
+from pomona.source.images import Reader
 from pomona.source.labels import LabelRule
 from pomona.table.failed_files import FailedFile
 from pomona.worker.prepare import DecodeOptions
@@ -28,11 +29,17 @@ class Setup:
     """The settings of a worker process, sent once.
 
     Attributes:
+        encoder: the file of the encoder.
+        staging: the folder for part files.
+        reader: reads the images.
+        label: returns the label of an image.
+        decode: how images become pixels.
         threads: number of threads that decode, if the encoder computes several images at once.
     """
 
     encoder: Path
     staging: Path
+    reader: Reader
     label: LabelRule
     decode: DecodeOptions
     threads: int = 1

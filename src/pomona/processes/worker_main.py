@@ -20,7 +20,7 @@ from pomona.processes.child import serve
 from pomona.processes.worker_client import OpenPart, Part, Scoreboard, Setup, State
 from pomona.runtime.registry import load_once, loads_since
 from pomona.schema import schema_with_provenance
-from pomona.source.image_file import ImageFile, read_batches
+from pomona.source.image_file import Content, ImageFile, read_batches
 from pomona.table.failed_files import NAMED_FAILURES, FailedFile, failed_in
 from pomona.table.part_file import PartWriter, part_name
 from pomona.worker.featurize import featurize, images_at_once
@@ -56,12 +56,12 @@ class _Worker:
             self._writer = PartWriter(self._setup.staging / part_name(), self._schema)
         read = done = failed = 0
 
-        def reading(files: Iterable[ImageFile]) -> Iterator[ImageFile]:
+        def reading(contents: Iterator[Content]) -> Iterator[Content]:
             nonlocal read
-            for file in files:
+            for _ in files:
                 read += 1
                 self._scoreboard.write(State(read, done, failed, self._at_once, reading=1))
-                yield file
+                yield next(contents)
 
         def has_read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             for batch in batches:
@@ -75,8 +75,9 @@ class _Worker:
             self._statuses[status] += 1
             self._scoreboard.write(State(read, done, failed, self._at_once))
 
-        batches = has_read(read_batches(reading(files), self._setup.label))
         setup, runtime = self._setup, self._runtime
+        contents = reading(setup.reader.read(files))
+        batches = has_read(read_batches(files, setup.label, contents))
         for batch in featurize(
             batches,
             runtime,

@@ -16,6 +16,7 @@ from pomona.source.labels import LabelRule
 
 __all__ = [
     "BATCH_BYTES",
+    "Content",
     "ImageFile",
     "content_digest",
     "is_for_spark",
@@ -23,6 +24,9 @@ __all__ = [
     "read_batches",
     "read_content",
 ]
+
+Content = tuple[bytes | None, str | None]
+"""The bytes of an image, or None and the reason why it cannot be read."""
 
 BATCH_BYTES = 16 * 2**20
 """A record batch of images is complete at this size: one photo of 40 MB, or many small images."""
@@ -112,15 +116,22 @@ def content_digest(file: ImageFile) -> str | None:
         return None
 
 
-def read_batches(files: Iterable[ImageFile], label: LabelRule) -> Iterator[pa.RecordBatch]:
-    """Read local files into record batches for the worker, `pomona.schema.INPUT_SCHEMA`.
+def read_batches(
+    files: Sequence[ImageFile], label: LabelRule, contents: Iterable[Content] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Read images into record batches for the worker, `pomona.schema.INPUT_SCHEMA`.
 
-    A file that cannot be read becomes a row without content, with the reason in `read_error`.
+    An image that cannot be read becomes a row without content, with the reason in `read_error`.
+
+    Args:
+        files: the images.
+        label: returns the label of an image.
+        contents: the content of each image; by default they are read as files of this machine.
     """
+    contents = map(read_content, files) if contents is None else contents
     rows: list[tuple[ImageFile, bytes | None, str | None]] = []
     held = 0
-    for file in files:
-        content, error = read_content(file)
+    for file, (content, error) in zip(files, contents, strict=True):
         rows.append((file, content, error))
         held += len(content or b"")
         if held >= BATCH_BYTES or len(rows) >= _BATCH_ROWS:
@@ -130,7 +141,7 @@ def read_batches(files: Iterable[ImageFile], label: LabelRule) -> Iterator[pa.Re
         yield _batch(rows, label)
 
 
-def read_content(file: ImageFile) -> tuple[bytes | None, str | None]:
+def read_content(file: ImageFile) -> Content:
     """Read a local file.
 
     Returns:

@@ -13,6 +13,7 @@ from pathlib import Path
 from pomona.errors import SourceError
 from pomona.io.location import local_path, path_of_row
 from pomona.source.image_file import ImageFile, content_digest, look_at
+from pomona.source.images import FileReader, Images
 from pomona.source.passed_over import PassedOver
 from pomona.source.selection import IMAGE_EXTENSIONS, KNOWN_IMAGES, Selected, Selection, SourceGlob
 from pomona.source.walk import expand, has_parent_in, tree
@@ -93,6 +94,15 @@ class Source:
         except (OSError, ValueError):
             return False
         return False
+
+    def digest(self, file: ImageFile) -> str | None:
+        """Return the SHA-256 of a file's bytes, in hex; None if it cannot be read."""
+        return content_digest(file)
+
+    @property
+    def reader(self) -> FileReader:
+        """What reads the files."""
+        return FileReader()
 
     def _glob(self) -> SourceGlob:
         given = local_path(self.given)
@@ -187,6 +197,16 @@ class Listing:
         self._given = given
         self._files = files(self._note, self.passed_over)
         self._first = next(self._files, None)
+
+    @classmethod
+    def of(cls, images: Images) -> Listing:
+        """Begin the listing of a source for the embedded engine.
+
+        Raises:
+            SourceError: the source does not exist, or cannot be read.
+        """
+        images.check()
+        return cls(images.given, images.files, images.is_gone, images.digest)
 
     def check(self) -> None:
         """Check that there is an image.

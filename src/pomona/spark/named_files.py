@@ -129,11 +129,15 @@ def _listed_by_us(
 
 def _opened(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Open files in a worker; an unreadable file has no row, as with `ignoreCorruptFiles`."""
-    files = (
-        ImageFile(path_of_row(row["path"]), row["size"], row["modified"])
-        for batch in batches
-        for row in batch.to_pylist()
-    )
+    for given in batches:
+        files = [
+            ImageFile(path_of_row(row["path"]), row["size"], row["modified"])
+            for row in given.to_pylist()
+        ]
+        yield from _read(files)
+
+
+def _read(files: list[ImageFile]) -> Iterator[pa.RecordBatch]:
     for batch in read_batches(files, lambda _: None):
         read = batch.filter(pc.is_valid(batch["content"]))
         names = {"modificationTime": "modified", "length": "size"}

@@ -61,9 +61,9 @@ def sample_pixels(images: str | os.PathLike[str], preprocessing: Preprocessing) 
     source.check()
     files = list(source.files(lambda error: _log.warning("cannot list %s", error)))
     random = np.random.default_rng(0)
-    chosen = itertools.islice(_spread(len(files), random), _TRIED)
+    chosen = [files[index] for index in itertools.islice(_spread(len(files), random), _TRIED)]
     sample = _Pixels(preprocessing)
-    for batch in read_batches((files[index] for index in chosen), lambda _: None):
+    for batch in read_batches(chosen, lambda _: None):
         encode_images(batch["content"], batch["read_error"], sample, EXACT)
         if len(sample.kept) >= MOST:
             break

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from pomona.errors import SourceError, TableError
 from pomona.io.location import is_remote, local_path
-from pomona.job.job import Job, JobPaths, local_listing
+from pomona.job.job import Job, JobPaths, images_of
 from pomona.job.tables import ChangeableTable, ReadableTable
 from pomona.source.image_file import ImageFile, is_for_spark, read_batches
 from pomona.source.listing import Listing
@@ -92,7 +92,7 @@ class LocalImageStore:
     """Images on this machine's file system, or one mounted on every machine of the cluster."""
 
     def __init__(self, paths: JobPaths) -> None:
-        self.listing = local_listing(paths)
+        self.listing = Listing.of(images_of(paths))
 
     def present(self, files: Iterable[ImageFile]) -> list[ImageFile]:
         """Return files that still exist and that Spark can read."""
@@ -116,7 +116,7 @@ class LocalImageStore:
 
     def read(self, files: Iterable[ImageFile], label: LabelRule) -> Iterator[pa.RecordBatch]:
         """Read files as the embedded engine does."""
-        return read_batches(files, label)
+        return read_batches(list(files), label)
 
 
 class LocalTableStore:
@@ -208,7 +208,7 @@ def check_local(paths: JobPaths) -> None:
     if not is_remote(paths.table):
         FeatureTable.at(paths.table).check()
     if not is_remote(paths.source):
-        local_listing(paths).check()
+        Listing.of(images_of(paths)).check()
 
 
 def choose_stores(paths: JobPaths, spark: SparkSession) -> tuple[ImageStore, TableStore]:
