@@ -116,7 +116,7 @@ $(VENV)-oldest/dev.stamp: pyproject.toml constraints-oldest.txt | $(VENV)/bin/py
 $(VENV)-torch/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(VENV)/bin/python -m venv $(VENV)-torch
 	$(VENV)-torch/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt \
-		-e '.[torch]' pytest
+		-e '.[torch]' hypothesis pytest
 	@touch $@
 
 # PySpark without dependencies, in a folder that precedes the environment's packages. It is 300 MB.

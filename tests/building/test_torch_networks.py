@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import pomona
 from command_line import run
 from noise import noise
 from pomona.building.network_files import build
@@ -23,6 +25,7 @@ from pomona.building.network_settings import NetworkSettings
 from pomona.encoder.description import pipeline
 from pomona.encoder.encoder import Encoder
 from pomona.errors import EncoderError
+from text_towers import ANSWERS, FOLDERS
 
 torch = pytest.importorskip("torch", reason="the extra torch is missing")
 timm = pytest.importorskip("timm", reason="the extra torch is missing")
@@ -299,7 +302,7 @@ def test_cut_weights_are_refused(vit: tuple[Any, Any, Path]) -> None:
 
 def test_a_size_that_the_network_does_not_take_is_refused(vit: tuple[Any, Any, Path]) -> None:
     _, _, folder = vit
-    with pytest.raises(EncoderError, match="cannot take one image of 64x64: .*48"):
+    with pytest.raises(EncoderError, match="cannot take an input of 1x3x64x64: .*48"):
         build(folder, NetworkSettings(size=64))
 
 
@@ -493,9 +496,10 @@ OPEN_CLIP = {
 }
 
 
-def open_clip_folder(folder: Path, name: str) -> tuple[Any, Any]:
+def open_clip_folder(
+    folder: Path, model: dict[str, Any], pixels: dict[str, Any]
+) -> tuple[Any, Any]:
     """Write a folder of OpenCLIP, and return its network and the pixels of the images."""
-    model, pixels = OPEN_CLIP[name]
     model = {"embed_dim": 20, "text_cfg": SMALL_TEXT, **model}
     folder.mkdir(exist_ok=True)
     config = {"model_cfg": model, "preprocess_cfg": pixels}
@@ -510,7 +514,7 @@ def open_clip_folder(folder: Path, name: str) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("name", OPEN_CLIP)
 def test_features_of_open_clip(name: str, tmp_path: Path) -> None:
-    network, pixels = open_clip_folder(tmp_path, name)
+    network, pixels = open_clip_folder(tmp_path, *OPEN_CLIP[name])
     encoder = build(tmp_path, NO_SETTINGS)
     with torch.no_grad():
         assert_same(encoder, network.encode_image(pixels))
@@ -519,13 +523,64 @@ def test_features_of_open_clip(name: str, tmp_path: Path) -> None:
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
-    open_clip_folder(tmp_path, "clip")
+    open_clip_folder(tmp_path, *OPEN_CLIP["clip"])
     file = tmp_path / "open_clip_config.json"
     file.write_text(
         file.read_text().replace('"layers": 1, "width": 48', '"layers": 2, "width": 48')
     )
     with pytest.raises(EncoderError, match="open_clip .* cannot load .*resblocks"):
         build(tmp_path, NO_SETTINGS)
+
+
+# Texts
+
+
+@pytest.mark.parametrize("name", ["clip", "clip_joint", "siglip", "siglip2"])
+def test_text_towers_of_hugging_face(name: str, tmp_path: Path) -> None:
+    shutil.copytree(
+        FOLDERS / name, tmp_path, ignore=shutil.ignore_patterns("onnx"), dirs_exist_ok=True
+    )
+    config = transformers.AutoConfig.from_pretrained(tmp_path)
+    network = seeded(transformers.AutoModel.from_config(config))
+    network.save_pretrained(tmp_path)
+    encoder = build(tmp_path, NO_SETTINGS)
+    with torch.no_grad():
+        features = network.get_text_features(input_ids=torch.tensor(ANSWERS[name]["ids"]))
+        expected = getattr(features, "pooler_output", features).numpy()
+        scale = network.logit_scale.exp().item()
+    assert np.abs(pomona.embed_text(ANSWERS["texts"], encoder) - expected).max() < 1e-4
+    assert encoder.text is not None
+    assert encoder.text.logit_scale == pytest.approx(scale)
+    if "siglip" in name:
+        assert encoder.text.logit_bias == pytest.approx(network.logit_bias.item())
+    (tmp_path / "tokenizer.json").unlink()
+    without = build(tmp_path, NO_SETTINGS)
+    assert (without.text, without.fingerprint) == (None, encoder.fingerprint)
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip", "mobileclip"])
+def test_text_towers_of_open_clip(kind: str, tmp_path: Path) -> None:
+    golden = FOLDERS / "immich"
+    text = json.loads((golden / "config.json").read_text())["text_cfg"]
+    model = {"vision_cfg": VISION, "text_cfg": text}
+    has_bias = kind == "siglip"
+    if has_bias:
+        model |= {"init_logit_bias": -10.0, "custom_text": True}
+    if kind == "mobileclip":  # its tokens attend to those that fill a short text
+        model["text_cfg"] = text | {"no_causal_mask": True}
+    network, pixels = open_clip_folder(tmp_path, model, {})
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(golden / "textual" / name, tmp_path)
+    encoder = build(tmp_path, NO_SETTINGS)
+    with torch.no_grad():
+        assert_same(encoder, network.encode_image(pixels))
+        expected = network.encode_text(torch.tensor(ANSWERS["immich"]["ids"])).numpy()
+        scale = network.logit_scale.exp().item()
+    assert np.abs(pomona.embed_text(ANSWERS["texts"], encoder) - expected).max() < 1e-4
+    assert encoder.text is not None
+    assert encoder.text.probability == ("sigmoid" if has_bias else "softmax")
+    assert encoder.text.logit_scale == pytest.approx(scale)
+    assert encoder.text.logit_bias == (pytest.approx(network.logit_bias.item()) if has_bias else 0)
 
 
 # Files

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ from command_line import run
 from pomona import extras
 from pomona.building.file_digest import content_digest, network_files
 from pomona.building.folders.kinds import read_folder
+from pomona.building.folders.text_model import text_model
 from pomona.building.network_files import build
 from pomona.building.network_settings import NetworkSettings
 from pomona.encoder.description import pipeline
 from pomona.encoder.preprocessing import Preprocessing
 from pomona.errors import EncoderError
+from text_towers import FOLDERS as TEXTS
 
 NO_SETTINGS = NetworkSettings()
 RAW = Preprocessing(height=1, width=1, mean=(0.0,) * 3, std=(1.0,) * 3)
@@ -225,6 +228,25 @@ def test_the_digest_is_that_of_the_description_and_all_weights(
     before = content_digest(path)
     write(path, "model-00002-of-00002.safetensors", 1)
     assert content_digest(path) != before
+
+
+def test_what_open_clip_does_to_texts_is_known_or_refused(
+    folder: Callable[[str], Path],
+) -> None:
+    path = folder("open_clip")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(TEXTS / "immich" / "textual" / name, path)
+    model = {"text_cfg": {"context_length": 16, "tokenizer_kwargs": {"clean": "canonicalize"}}}
+    found = text_model(path, model)
+    assert found is not None
+    assert (found.context, found.cleaning, found.pad) == (16, "canonical", None)
+    model["text_cfg"]["hf_tokenizer_name"] = "acme/siglip"
+    found = text_model(path, model)
+    assert found is not None
+    assert found.pad == "<|endoftext|>"
+    model["text_cfg"]["tokenizer_kwargs"] = {"strip_sep_token": True}
+    with pytest.raises(EncoderError, match="tokenizer_kwargs 'strip_sep_token', .*not know"):
+        text_model(path, model)
 
 
 @pytest.mark.parametrize("kind", FILES)

@@ -324,6 +324,8 @@ def immich() -> dict[str, Any]:
         max_length=CLIP_LENGTH,
         truncation=True,
     )["input_ids"]
+    after_end = (said == tokenizer.eos_token_id).cumsum(1).cumsum(1) > 1
+    said[after_end] = 0  # as open_clip's own tokenizer fills them
     with torch.inference_mode():
         return {
             "ids": said.tolist(),

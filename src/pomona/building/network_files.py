@@ -86,7 +86,7 @@ def build(
 
     if file_format(path) == "folder":
         encoder = folders.build(path, settings, runtime, trust=trust)
-        return with_text_tower(encoder, path, settings)
+        return with_text_tower(encoder, path, settings, trust=trust)
     settings.check_unused(f"{path}, which has no text tower", "logit_scale", "logit_bias")
     if runtime == "onnxruntime":
         if file_format(path) != "onnx":

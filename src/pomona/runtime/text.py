@@ -37,8 +37,8 @@ def text_vectors(encoder: Encoder, texts: Sequence[str]) -> NDArray[np.float32]:
     if encoder.text is None:
         raise EncoderError(
             f"encoder {encoder.fingerprint[:12]} ({encoder.model}) is for images only: build one "
-            "with a text tower, from a folder of CLIP or SigLIP that has its text graph and "
-            "tokenizer.json"
+            "with a text tower, from a folder of CLIP or SigLIP that has its text graph or its "
+            "weights, and tokenizer.json"
         )
     key = encoder.fingerprint + encoder.text.digest
     if key not in _loaded:

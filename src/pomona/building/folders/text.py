@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pomona.building.file_digest import JOINT_GRAPHS, TEXT_GRAPHS, first_file
+from pomona.building.folders.kinds import NetworkFolder, read_folder
 from pomona.building.folders.reading import inside
 from pomona.building.folders.text_graph import (
     cut_to_text,
@@ -18,6 +19,7 @@ from pomona.building.folders.text_graph import (
 )
 from pomona.building.folders.text_model import TextModel, text_model
 from pomona.building.folders.tokenizer import prepared_tokenizer
+from pomona.building.folders.weights import text_network_of_weights
 from pomona.building.graph.endpoints import flattened, serialized
 from pomona.building.graph.openvino_files import read_network
 from pomona.building.network_settings import NetworkSettings
@@ -29,18 +31,23 @@ from pomona.runtime.text import PROBE_TEXTS, TextRuntime
 __all__ = ["text_tower", "with_text_tower"]
 
 
-def with_text_tower(encoder: Encoder, folder: Path, settings: NetworkSettings) -> Encoder:
+def with_text_tower(
+    encoder: Encoder, folder: Path, settings: NetworkSettings, *, trust: bool = False
+) -> Encoder:
     """Return an encoder of a folder with the folder's text tower, if it has one.
 
     Args:
         encoder: the encoder for images.
         folder: the folder.
         settings: with `logit_scale` and `logit_bias`, if the files do not have them.
+        trust: read weights that are pickles.
 
     Raises:
         EncoderError: the tokenizer is that of another model; the vectors of texts have another
             length than those of images; or a file is damaged.
     """
+    if (known := read_folder(folder)).library:
+        return _with_text_weights(encoder, folder, known, settings, trust=trust)
     graph = first_file(folder, (*TEXT_GRAPHS, *JOINT_GRAPHS))
     model = None if graph is None else text_model(folder)
     if graph is not None and model is not None:
@@ -55,6 +62,18 @@ def with_text_tower(encoder: Encoder, folder: Path, settings: NetworkSettings) -
             return replace(encoder, text=tower)
     settings.check_unused(f"{folder}, which has no text tower", "logit_scale", "logit_bias")
     return encoder
+
+
+def _with_text_weights(
+    encoder: Encoder, path: Path, folder: NetworkFolder, settings: NetworkSettings, *, trust: bool
+) -> Encoder:
+    open_clip = folder.config["model_cfg"] if folder.library == "open_clip" else None
+    model = None if folder.library == "timm" else text_model(path, open_clip)
+    if model is None:
+        settings.check_unused(f"{path}, which has no text tower", "logit_scale", "logit_bias")
+        return encoder
+    graph, scores = text_network_of_weights(path, folder, model.context, trust=trust)
+    return replace(encoder, text=text_tower(graph, model, encoder, settings.over(scores)))
 
 
 def text_tower(

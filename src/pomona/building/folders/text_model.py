@@ -50,7 +50,7 @@ class TextModel:
         context: number of tokens of each text.
         cleaning: what its authors do before the tokenizer.
         tokenizer: the file `tokenizer.json`.
-        pad: the token that fills short texts.
+        pad: the token that fills short texts; None for the first token, 0.
         pad_left: whether it comes before the text.
         end: the last token of each text; None if not known.
     """
@@ -60,20 +60,25 @@ class TextModel:
     context: int
     cleaning: str
     tokenizer: Path
-    pad: str
+    pad: str | None
     pad_left: bool
     end: str | None
 
 
-def text_model(folder: Path) -> TextModel | None:
+def text_model(folder: Path, open_clip: Mapping[str, Any] | None = None) -> TextModel | None:
     """Return how the model in a folder takes texts; None to use it for images only.
+
+    Args:
+        folder: the folder.
+        open_clip: the `model_cfg` of a folder of OpenCLIP.
 
     Raises:
         EncoderError: the tokenizer is that of another model, or a file is damaged.
     """
-    config = read_json(folder, "config.json")
-    is_immich, kind = (folder / "textual").is_dir(), config.get("model_type")
-    if not is_immich and kind not in _CONTEXTS:
+    config = read_json(folder, "config.json") if open_clip is None else open_clip
+    kind = config.get("model_type")
+    is_open_clip = open_clip is not None or (folder / "textual").is_dir()
+    if not is_open_clip and kind not in _CONTEXTS:
         return None
     tokenizer = first_file(folder, TOKENIZERS)
     if tokenizer is None:
@@ -89,13 +94,16 @@ def text_model(folder: Path) -> TextModel | None:
         _for_images_only(folder, f"it needs tokenizers: {install_command('text')}")
         return None
     name = str(about.get("tokenizer_class", "")).removesuffix("Fast")
-    if is_immich:
-        facts = _immich(config, folder)
+    if is_open_clip:
+        facts = _open_clip(config, folder)
     else:
         facts = _hugging_face(str(kind), name, config, folder)
         if not about.get("do_lower_case", True):
             raise EncoderError(f"{file} has do_lower_case false, expected true: {REMEDY}")
-    if (pad := _token(about, "pad_token")) is None:
+    pad = _token(about, "pad_token")
+    if is_open_clip and _has_own_tokenizer(config):
+        pad = None  # whatever tokenizer_config.json says, and MobileCLIP attends to it
+    elif pad is None:
         raise EncoderError(f"{file} has no pad_token, which fills short texts: {REMEDY}")
     side = about.get("padding_side", "left" if name == "Siglip2Tokenizer" else "right")
     end = _token(about, "eos_token")
@@ -118,15 +126,20 @@ def _hugging_face(
     }
 
 
-def _immich(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def _open_clip(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return the facts of a configuration of open_clip."""
     text = config.get("text_cfg")
-    options = text.get("tokenizer_kwargs") if isinstance(text, dict) else None
-    clean = (options or {}).get("clean", "whitespace") if isinstance(options, dict | None) else "?"
+    options = (text.get("tokenizer_kwargs") if isinstance(text, dict) else None) or {}
+    clean = options.get("clean", "whitespace") if isinstance(options, dict) else "?"
     if clean not in _OPEN_CLIP_CLEANINGS:
         raise EncoderError(
-            f"{folder / 'config.json'} cleans texts by {clean!r:.40}, expected one of "
+            f"{folder} cleans texts by {clean!r:.40}, expected one of "
             f"{', '.join(_OPEN_CLIP_CLEANINGS)}: {REMEDY}"
+        )
+    if unknown := sorted(set(options) - {"clean"}):
+        raise EncoderError(
+            f"{folder} has the tokenizer_kwargs {unknown[0]!r:.40}, which change texts and which "
+            f"Pomona does not know: {REMEDY}"
         )
     return {
         "outputs": (),
@@ -134,6 +147,15 @@ def _immich(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "context": _context(config, "text_cfg", "context_length", 77),
         "cleaning": _OPEN_CLIP_CLEANINGS[clean],
     }
+
+
+def _has_own_tokenizer(config: Mapping[str, Any]) -> bool:
+    """Return whether open_clip reads texts with its own tokenizer, which fills short ones with 0.
+
+    It is that of CLIP, so its files are too. Networks without a causal mask attend to the filling.
+    """
+    text = config.get("text_cfg")
+    return not (isinstance(text, dict) and text.get("hf_tokenizer_name"))
 
 
 def _context(config: Mapping[str, Any], part: str, key: str, default: int) -> int:

@@ -44,7 +44,7 @@ def prepared_tokenizer(model: TextModel, rows: int | None) -> Any:
             f"{file} is the tokenizer of another model: it ends texts with {last}, and "
             f"tokenizer_config.json with {model.end}; {REMEDY}"
         )
-    pad = tokenizer.token_to_id(model.pad)
+    pad = 0 if model.pad is None else tokenizer.token_to_id(model.pad)
     if pad is None:
         raise EncoderError(
             f"{file} is the tokenizer of another model: it has no {model.pad}, the pad_token in "
@@ -54,7 +54,7 @@ def prepared_tokenizer(model: TextModel, rows: int | None) -> Any:
     tokenizer.enable_padding(
         direction="left" if model.pad_left else "right",
         pad_id=pad,
-        pad_token=model.pad,
+        pad_token=tokenizer.id_to_token(pad),
         length=model.context,
     )
     return tokenizer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,67 +12,71 @@ from pomona.errors import EncoderError
 from pomona.messages import one_line
 from pomona.runtime.openvino import import_openvino
 
-__all__ = ["check_conversion", "convert_model", "converted", "drawn", "image_module"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["check_conversion", "convert_model", "converted", "drawn", "with_one_output"]
 
 _TOLERANCE = 1e-3  # of the largest number; float32 of two libraries differs by about 1e-6
 
 
-def image_module(network: Any, compute: Callable[[Any, Any], tuple[str, Any]]) -> Any:
-    """Return a `torch.nn.Module` from images to one tensor.
+def with_one_output(network: Any, compute: Callable[[Any, Any], tuple[str, Any]]) -> Any:
+    """Return a `torch.nn.Module` from one tensor to one tensor.
 
     Args:
         network: another one, which it contains.
-        compute: takes the network and pixels (1, 3, height, width) float32, and returns a tensor
-            and the name of this output: `image_embeds`, `pooler_output`, `last_hidden_state`.
+        compute: takes the network and pixels (1, 3, height, width) float32, or tokens; and returns
+            the name of an output, such as `image_embeds`, and its tensor.
     """
     import torch
 
-    class Image(torch.nn.Module):  # type: ignore[misc]
+    class OneOutput(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.network, self.output = network, ""
 
-        def forward(self, pixels: Any) -> Any:
-            self.output, tensor = compute(self.network, pixels)
+        def forward(self, given: Any) -> Any:
+            self.output, tensor = compute(self.network, given)
             return tensor
 
-    return Image().eval()
+    return OneOutput().eval()
 
 
-def converted(module: Any, size: tuple[int, int], path: Path) -> Any:
-    """Convert a module for images of one size, and compare the vectors of a drawn image.
+def converted(module: Any, example: NDArray[Any], path: Path) -> Any:
+    """Convert a module for inputs of one shape, and compare its output for an example.
 
     Args:
-        module: takes (1, 3, height, width) float32. If it has an attribute `output`, that is the
-            name of its only output.
-        size: height and width of its input.
+        module: takes one tensor. If it has an attribute `output`, that is the name of its only
+            output.
+        example: an input.
         path: the file or folder that it is from, for errors.
 
     Returns:
         An `openvino.Model`.
 
     Raises:
-        EncoderError: the module does not take images of this size; OpenVINO does not know an
-            operation; or the graph computes another vector than the module.
+        EncoderError: the module does not take inputs of this shape; OpenVINO does not know an
+            operation; or the graph computes another output than the module.
     """
     import torch
 
-    example = torch.from_numpy(drawn(size))
+    given = torch.from_numpy(example)
     with torch.no_grad():
         try:
-            _keep_positions(module, example)
-            expected = module(example)
+            _keep_positions(module, given)
+            expected = module(given)
         except EncoderError:
             raise
         except Exception as error:  # of any kind: a file decided what runs
             raise EncoderError(
-                f"{path} cannot take one image of {size[0]}x{size[1]}: {one_line(error)}"
+                f"{path} cannot take an input of {'x'.join(map(str, example.shape))}: "
+                f"{one_line(error)}"
             ) from error
-        network = convert_model(module, path, example_input=example)
+        network = convert_model(module, path, example_input=given)
     network.reshape([*example.shape])
     if name := getattr(module, "output", ""):
         network.output().get_tensor().set_names({name})
-    check_conversion(network, expected, path)
+    check_conversion(network, example, expected, path)
     return network
 
 
@@ -92,12 +96,13 @@ def convert_model(module: Any, path: Path, **options: Any) -> Any:
         ) from error
 
 
-def check_conversion(network: Any, expected: Any, path: Path) -> None:
-    """Compare the vector of a graph for a drawn image with that of PyTorch.
+def check_conversion(network: Any, example: NDArray[Any], expected: Any, path: Path) -> None:
+    """Compare the output of a graph for an example with that of PyTorch.
 
     Args:
         network: an `openvino.Model` with one input, of a static shape.
-        expected: the tensor for `drawn` of its size; anything else is not compared.
+        example: the input.
+        expected: a tensor; anything else is not compared.
         path: the file or folder of the network, for errors.
 
     Raises:
@@ -109,7 +114,7 @@ def check_conversion(network: Any, expected: Any, path: Path) -> None:
         return
     core = import_openvino().Core()
     compiled = core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    vector = compiled(drawn(tuple(network.input().get_shape())[2:]))[0]
+    vector = compiled(example)[0]
     wanted = expected.detach().numpy()
     largest = np.abs(wanted).max()
     if vector.shape != wanted.shape or np.abs(vector - wanted).max() > _TOLERANCE * largest:
@@ -119,7 +124,7 @@ def check_conversion(network: Any, expected: Any, path: Path) -> None:
         )
 
 
-def drawn(size: tuple[int, ...]) -> Any:
+def drawn(size: tuple[int, ...]) -> NDArray[np.float32]:
     """Return numbers such as pixels after their normalization, (1, 3, height, width) float32."""
     shape = (1, 3, *size)
     return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)

@@ -44,7 +44,7 @@ def read(path: Path, settings: NetworkSettings, *, trust: bool) -> Any:
             f"cannot read {path} as TorchScript, which torch.jit.save writes: {one_line(error)}"
         ) from error
     size = image_size([1, 3, None, None], "NCHW", path, settings)
-    return converted(module.eval(), size, path)
+    return converted(module.eval(), drawn(size), path)
 
 
 def _exported(torch: Any, path: Path) -> Any:
@@ -58,5 +58,5 @@ def _exported(torch: Any, path: Path) -> Any:
     shape = network.input().get_partial_shape() if len(network.inputs) == 1 else None
     if shape is not None and shape.is_static and len(shape) == 4 and shape[1].get_length() == 3:
         pixels = drawn(tuple(shape.to_shape())[2:])
-        check_conversion(network, program.module()(torch.from_numpy(pixels)), path)
+        check_conversion(network, pixels, program.module()(torch.from_numpy(pixels)), path)
     return network

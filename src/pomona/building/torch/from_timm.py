@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pomona.building.torch.convert import image_module
+from pomona.building.torch.convert import with_one_output
 from pomona.building.torch.libraries import import_offline
 from pomona.building.torch.state import read_state
 from pomona.errors import EncoderError
@@ -61,7 +61,7 @@ def load(
             + (f"it lacks {missing[0]}" if missing else f"it has {others[0]}, too")
         )
     if not tokens:
-        return image_module(network, lambda network, pixels: ("pooler_output", network(pixels)))
+        return with_one_output(network, lambda network, pixels: ("pooler_output", network(pixels)))
 
     def all_tokens(network: Any, pixels: Any) -> tuple[str, Any]:
         found = network.forward_features(pixels)
@@ -69,7 +69,7 @@ def load(
             raise EncoderError(f"`pool` has no effect on {architecture}, which has no tokens")
         return "last_hidden_state", found
 
-    module = image_module(network, all_tokens)
+    module = with_one_output(network, all_tokens)
     module.prefix_tokens = getattr(network, "num_prefix_tokens", 0)
     return module
 
