@@ -250,6 +250,21 @@ def test_weights_in_several_files(vit: tuple[Any, Any, Path]) -> None:
     assert_same(build(folder, NO_SETTINGS), class_token(network, pixels))
 
 
+def test_weights_in_the_cache_of_hugging_face_are_read_although_they_are_links(
+    vit: tuple[Any, Any, Path], tmp_path: Path
+) -> None:
+    network, pixels, folder = vit
+    repository = tmp_path / "models--acme--vit"
+    (repository / "blobs").mkdir(parents=True)
+    snapshot = repository / "snapshots" / "0123"
+    folder.rename(snapshot.parent.with_name("vit"))
+    snapshot.mkdir(parents=True)
+    for number, file in enumerate((repository / "vit").iterdir()):
+        file.rename(repository / "blobs" / str(number))
+        (snapshot / file.name).symlink_to(repository / "blobs" / str(number))
+    assert_same(build(snapshot, NO_SETTINGS), class_token(network, pixels))
+
+
 def test_half_precision_weights_compute_in_single_precision(vit: tuple[Any, Any, Path]) -> None:
     network, pixels, folder = vit
     network.half().save_pretrained(folder)
@@ -443,6 +458,7 @@ def test_a_map_of_timm_cannot_be_pooled(tmp_path: Path) -> None:
         ({"architecture": "resnet34"}, "does not fit resnet34 of timm .*: it lacks"),
         ({"model_args": {"checkpoint_path": "/x"}}, "model_args checkpoint_path, .*: refused"),
         ({"model_args": {"pretrained": True}}, "model_args pretrained, .*: refused"),
+        ({"model_args": {"features_only": True}}, "has 5 outputs, expected one vector"),
         ({"model_args": {"acme": 1}}, "timm .* cannot load .*acme"),
     ],
 )

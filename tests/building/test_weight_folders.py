@@ -136,6 +136,7 @@ def test_a_folder_of_two_libraries_is_read_as_open_clip(folder: Callable[[str], 
             {"auto_map": {"AutoModel": "x.Y"}},
             "needs custom code .auto_map., .*ONNX",
         ),
+        ("hugging_face", {"backbone": "resnet18"}, "names another network, whose weights are not"),
         ("hugging_face", {"quantization_config": {}}, "quantized weights"),
         ("open_clip", {"preprocess_cfg": {"size": 224}}, "224.* preprocess_cfg and .*contradict"),
         ("open_clip", {"preprocess_cfg": {"gamma": 2}}, "has the key 'gamma', which may change"),
@@ -194,6 +195,13 @@ def test_a_link_out_of_the_folder_is_refused(
         with pytest.raises(EncoderError, match="is a link out of its folder: refused"):
             build(path, NO_SETTINGS)
         path.rename(tmp_path / f"{kind} {name}")
+
+
+def test_an_adapter_of_another_network_is_refused(folder: Callable[[str], Path]) -> None:
+    path = folder("hugging_face")
+    write(path, "adapter_config.json", {"base_model_name_or_path": "acme/vit"})
+    with pytest.raises(EncoderError, match="adapter_config.json names another network"):
+        build(path, NO_SETTINGS)
 
 
 def test_a_huge_description_is_refused(folder: Callable[[str], Path]) -> None:

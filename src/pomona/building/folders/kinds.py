@@ -110,11 +110,18 @@ def read_folder(path: Path) -> NetworkFolder:
 
 
 def _check_description(file: Path, config: Mapping[str, Any]) -> None:
-    """Refuse a network that transformers cannot make of its own code and plain weights."""
+    """Refuse a network that transformers does not make of its own code and these weights alone."""
     if "auto_map" in config:
         raise EncoderError(
             f"{file} needs custom code (auto_map), which Pomona does not run: export the network "
             "to ONNX"
+        )
+    adapter = file.with_name("adapter_config.json")
+    if config.get("backbone") is not None or adapter.exists():
+        where = adapter if adapter.exists() else file
+        raise EncoderError(
+            f"{where} names another network, whose weights are not in the folder: export the whole "
+            "network to ONNX"
         )
     if "quantization_config" in config:
         raise EncoderError(

@@ -73,10 +73,18 @@ def converted(module: Any, example: NDArray[Any], path: Path) -> Any:
                 f"{one_line(error)}"
             ) from error
         network = convert_model(module, path, example_input=given)
-    network.reshape([*example.shape])
     if name := getattr(module, "output", ""):
+        if len(network.outputs) != 1:
+            raise EncoderError(f"{path} has {len(network.outputs)} outputs, expected one vector")
         network.output().get_tensor().set_names({name})
-    check_conversion(network, example, expected, path)
+    try:
+        network.reshape([*example.shape])
+        check_conversion(network, example, expected, path)
+    except RuntimeError as error:
+        raise EncoderError(
+            f"OpenVINO cannot compute {path} after its conversion from PyTorch: "
+            f"{one_line(str(error).strip().splitlines()[-1])}; export the network to ONNX"
+        ) from error
     return network
 
 
