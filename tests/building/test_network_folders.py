@@ -218,6 +218,18 @@ def test_tokens_of_an_unknown_family_need_a_pool(folder: Callable[..., Path], ru
     assert_same(build(path, NetworkSettings(pool="cls"), runtime=runtime), FEATURES["vit"])
 
 
+def test_a_folder_of_timm_can_have_a_graph(folder: Callable[..., Path]) -> None:
+    path = folder("convnext")
+    pixels = {"input_size": [3, 64, 64], "crop_pct": 0.875}
+    config = {"architecture": "convnext_atto", "pretrained_cfg": pixels}
+    (path / "config.json").write_text(json.dumps(config))
+    (path / "model.safetensors").write_bytes(b"")  # not read
+    encoder = build(path, NO_SETTINGS)
+    assert (encoder.architecture, encoder.output) == ("timm convnext_atto", "pooler_output")
+    line = "resize shorter side to 73 (bicubic) -> centre crop 64 -> /255 -> ImageNet mean/std"
+    assert pipeline(encoder.preprocessing) == line
+
+
 @RUNTIMES
 @pytest.mark.parametrize(
     ("change", "message"),

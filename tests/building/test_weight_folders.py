@@ -248,6 +248,12 @@ def test_what_open_clip_does_to_texts_is_known_or_refused(
     found = text_model(path, model)
     assert found is not None
     assert (found.context, found.cleaning, found.pad) == (16, "canonical", None)
+    about = json.loads((path / "tokenizer_config.json").read_text())
+    write(path, "tokenizer_config.json", about | {"tokenizer_class": "XLMRobertaTokenizer"})
+    found = text_model(path, model)
+    assert found is not None
+    assert found.pad == "<|endoftext|>"
+    write(path, "tokenizer_config.json", about)
     model["text_cfg"]["hf_tokenizer_name"] = "acme/siglip"
     found = text_model(path, model)
     assert found is not None

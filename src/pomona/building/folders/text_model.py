@@ -101,7 +101,7 @@ def text_model(folder: Path, open_clip: Mapping[str, Any] | None = None) -> Text
         if not about.get("do_lower_case", True):
             raise EncoderError(f"{file} has do_lower_case false, expected true: {REMEDY}")
     pad = _token(about, "pad_token")
-    if is_open_clip and _has_own_tokenizer(config):
+    if is_open_clip and name == "CLIPTokenizer" and _has_own_tokenizer(config):
         pad = None  # whatever tokenizer_config.json says, and MobileCLIP attends to it
     elif pad is None:
         raise EncoderError(f"{file} has no pad_token, which fills short texts: {REMEDY}")
@@ -152,7 +152,7 @@ def _open_clip(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def _has_own_tokenizer(config: Mapping[str, Any]) -> bool:
     """Return whether open_clip reads texts with its own tokenizer, which fills short ones with 0.
 
-    It is that of CLIP, so its files are too. Networks without a causal mask attend to the filling.
+    It is that of CLIP, and so are its files. Networks without a causal mask attend to the filling.
     """
     text = config.get("text_cfg")
     return not (isinstance(text, dict) and text.get("hf_tokenizer_name"))
