@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pomona.building.build import build_encoder, is_network
 from pomona.encoder.encoder import Encoder
 from pomona.encoder.names import DEFAULT_MODEL
-from pomona.errors import EngineError, RunError, SourceError, TableError
+from pomona.errors import EngineError, RunError, SourceError, TableError, UsageError
 from pomona.io.location import (
     canonical,
     check_spelling,
@@ -27,8 +27,10 @@ from pomona.job.job import IMAGE_TIMEOUT_S, Job, JobPaths, images_of
 from pomona.job.options import Delivery, LocalEngine, Resume, SparkEngine
 from pomona.job.summary import Summary
 from pomona.progress import Progress, no_progress
+from pomona.source.image_table import ImageColumns, TableImages
 from pomona.source.label_rule import Labelling
-from pomona.source.selection import Selection
+from pomona.source.labels import ColumnLabels
+from pomona.source.selection import KNOWN_IMAGES, Selection
 from pomona.spark.encoder_transport import open_encoder
 from pomona.spark.errors import spark_errors
 from pomona.spark.session.session import active_session, check_spark, session
@@ -60,6 +62,8 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     label: str | None = None,
     globs: str | Sequence[str] = (),
     exclude: str | Sequence[str] = (),
+    image_column: str | None = None,
+    key_column: str | None = None,
     decode: DecodeOptions = EXACT,
     dry_run: bool = False,
     progress: Progress = no_progress,
@@ -73,7 +77,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     changed after their row was made.
 
     Args:
-        source: a folder, an image, or a glob.
+        source: a folder, an image, or a glob; or Parquet files that contain images.
         table: folder for the feature table.
         encoder: an encoder, its path or URI, the name of a network (`pomona models` lists them; it
             gets ImageNet weights), the file of a network, or a function that returns an encoder.
@@ -82,6 +86,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
             Spark.
         resume: what happens to a table that exists.
         label: `parent`, `none`, `regex:PATTERN` or `csv:FILE`; see `pomona.source.label_file`.
+            With `image_column`, also `column:COLUMN`.
             It also changes the labels of existing rows. The default is the rule of an earlier
             run, or `parent` for new rows.
         globs: a pattern for file names, or several, to select files in place of the known
@@ -89,6 +94,10 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         exclude: a pattern for files and folders to exclude, or several: `*.mov`, `drafts/`,
             `2019/*/raw/**`; see `pomona.source.exclusions`. A file that has a row and is excluded
             now counts as deleted.
+        image_column: if the images are in Parquet files, their column: binary, or a struct with
+            `bytes` as Hugging Face writes it. `source` is then such a file, a folder or a glob.
+        key_column: the column that identifies a row, text or integers; it becomes `path` in the
+            table. The default is the field `path` of such a struct.
         decode: how images become pixels.
         dry_run: write nothing; the summary's `changes` say what a run would do.
         progress: called with the progress.
@@ -104,6 +113,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     on_spark = isinstance(engine, SparkEngine)
     selection = Selection(_patterns(globs), _patterns(exclude))
     paths = _paths(_at_home(source), _at_home(table), selection, on_spark=on_spark)
+    paths = replace(paths, columns=_columns(image_column, key_column, paths, on_spark=on_spark))
     if isinstance(engine, SparkEngine):
         check_spark(engine.spark, engine.master)
     check_local(paths)
@@ -159,6 +169,44 @@ def _encoder(
     return open_encoder(encoder, delivery)
 
 
+def _columns(
+    image_column: str | None, key_column: str | None, paths: JobPaths, *, on_spark: bool
+) -> ImageColumns | None:
+    """Return the columns of images in Parquet files.
+
+    Raises:
+        SourceError: `key_column` was given alone, or with Spark or patterns for files.
+    """
+    if image_column is None:
+        if key_column is not None:
+            raise SourceError(f"`key_column` {key_column} needs `image_column`: give both")
+        return None
+    if on_spark:
+        raise SourceError(
+            "`image_column` is for the embedded engine: on Spark, give the table as a DataFrame to "
+            "pomona.featurize"
+        )
+    if paths.selection != KNOWN_IMAGES:
+        raise SourceError("`globs` and `exclude` choose files, and not rows of `image_column`")
+    return ImageColumns(image_column, key_column)
+
+
+def _column_labels(rule: ColumnLabels, paths: JobPaths) -> ColumnLabels:
+    """Return the rule with the labels in a column of Parquet files.
+
+    Raises:
+        UsageError: the images are not in Parquet files.
+        SourceError: there is no such column.
+    """
+    if paths.columns is None:
+        raise UsageError(
+            f"`label` column:{rule.column} is for images in Parquet files: give `image_column`, or "
+            "another `label`"
+        )
+    images = TableImages(paths.source, paths.columns)
+    return replace(rule, labels=images.labels(rule.column))
+
+
 def _patterns(patterns: str | Sequence[str]) -> tuple[str, ...]:
     return (patterns,) if isinstance(patterns, str) else tuple(patterns)
 
@@ -206,6 +254,8 @@ def _labelling(label: str | None, paths: JobPaths, *, overwrite: bool) -> Labell
         return Labelling.choose(None, lambda: "parent")
     table = None if is_remote(paths.table) else FeatureTable.at(paths.table).folder
     chosen = Labelling.choose(label, lambda: read_label_rule(LocalStore(table)) if table else None)
+    if isinstance(chosen.rule, ColumnLabels):
+        return replace(chosen, rule=_column_labels(chosen.rule, paths))
     if _is_far(paths):
         return chosen
     return chosen.checked(lambda: (file.uri for file in images_of(paths).files(lambda _: None)))

@@ -53,7 +53,7 @@ NO_FILE = ["csv", "csv:", "csv: ", "csv::path=id", "csv::path=id,label=breed"]
 @pytest.mark.parametrize(
     ("rule", "why"),
     [
-        ("folder", "expected parent, none, regex:PATTERN or csv:FILE"),
+        ("folder", "expected parent, none, regex:PATTERN, csv:FILE or column:COLUMN"),
         ("regex:", "expected parent"),
         ("regex:(", "not a regular expression"),
         ("regex:(a{5000000000})", "not a regular expression"),

@@ -42,6 +42,7 @@ __all__ = ["extract"]
     cls=SectionedCommand,
     sections={
         "Images": "--glob --exclude --label --decode --max-pixels --image-timeout",
+        "Images in Parquet files": "--image-column --key-column",
         "Network": "--model --weights --layer --signature --precision --runtime --trust --encoder",
         "Existing table": "--retry-failed --prune --missing --gone --overwrite",
         "Engine": "--workers --engine --master --wave-files --delivery",
@@ -85,9 +86,9 @@ __all__ = ["extract"]
     "--label",
     type=as_label_rule,
     metavar="RULE",
-    help="parent (the folder's name), none, regex:PATTERN (its first group), csv:FILE, or "
-    "csv:FILE:path=COLUMN,label=COLUMN. Also changes the labels of existing rows.  [default: the "
-    "last --label for TABLE, else parent]",
+    help="parent (the folder's name), none, regex:PATTERN (its first group), csv:FILE, "
+    "csv:FILE:path=COLUMN,label=COLUMN, or column:COLUMN with --image-column. Also changes the "
+    "labels of existing rows.  [default: the last --label for TABLE, else parent]",
 )
 @click.option(
     "--glob",
@@ -102,6 +103,18 @@ __all__ = ["extract"]
     metavar="PATTERN",
     help="Exclude files and folders: a name, a pattern (*.mov), a folder (drafts/) or a path "
     "below SOURCE (2019/raw/*). May be repeated.",
+)
+@click.option(
+    "--image-column",
+    metavar="COLUMN",
+    help="SOURCE is a Parquet file, or a folder of them, with images in this column: binary, or a "
+    "struct with bytes.",
+)
+@click.option(
+    "--key-column",
+    metavar="COLUMN",
+    help="The column that identifies an image there, which becomes its path in TABLE.  "
+    "[default: the struct's path]",
 )
 @click.option(
     "--engine",
@@ -178,6 +191,8 @@ def extract(
     label: str | None,
     globs: tuple[str, ...],
     exclude: tuple[str, ...],
+    image_column: str | None,
+    key_column: str | None,
     engine: str,
     master: str | None,
     workers: int | None,
@@ -195,7 +210,8 @@ def extract(
 ) -> None:
     """Turn the images of SOURCE into the feature table TABLE, one row for every file.
 
-    SOURCE is a folder, an image, or a quoted glob. If TABLE exists, the run continues it: it
+    SOURCE is a folder, an image, or a quoted glob; or, with --image-column, Parquet files that
+    contain images. If TABLE exists, the run continues it: it
     computes only new and changed images.
     """
     from pomona.building.build import build_encoder, is_network
@@ -254,6 +270,8 @@ def extract(
                 label=label,
                 globs=globs,
                 exclude=exclude,
+                image_column=image_column,
+                key_column=key_column,
                 decode=DecodeOptions(max_pixels, fast=decode == "fast"),
                 dry_run=dry_run,
                 progress=progress,

@@ -11,6 +11,7 @@ from pomona.io.location import local_path
 from pomona.job.gone_rows import Missing
 from pomona.job.plan import Plan
 from pomona.job.tables import NO_ROWS
+from pomona.source.image_table import ImageColumns, TableImages
 from pomona.source.listing import Listing, Source
 from pomona.source.selection import KNOWN_IMAGES, Selection
 
@@ -39,11 +40,13 @@ class JobPaths:
         source: folder, file or glob; a path of this machine or a URI.
         table: folder of the feature table; a path of this machine or a URI.
         selection: which files below the source are images of the run.
+        columns: if the images are in Parquet files, their columns.
     """
 
     source: str
     table: str
     selection: Selection = KNOWN_IMAGES
+    columns: ImageColumns | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,5 +106,7 @@ class Job:
 
 def images_of(paths: JobPaths) -> Images:
     """Return the images of a source on this machine, without a table inside it."""
+    if paths.columns is not None:
+        return TableImages(paths.source, paths.columns)
     table = os.path.abspath(local_path(paths.table))  # noqa: PTH100
     return Source(paths.source, paths.selection, table)

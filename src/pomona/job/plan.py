@@ -25,6 +25,7 @@ import numpy as np
 from pomona.job.changes import Changes
 from pomona.job.gone_rows import GoneRows, Missing
 from pomona.job.known_contents import KnownContents, content_keys, rows_for
+from pomona.job.stored_digests import StoredDigests
 from pomona.source.image_file import ImageFile
 from pomona.source.listing import Listing
 from pomona.table.row_index import FileState, NewLabels, RowIndex, RowsToDelete, keys_of
@@ -127,6 +128,7 @@ class Plan:
         self._provenance = provenance
         self._max_pixels = max_pixels
         self._known: KnownContents | None = None  # until a file may be known
+        self._stored: StoredDigests | None = None  # until an image has a row
         self._taken: list[pa.Table] = []  # rows that are not in a step yet
         self._moved = [np.array([], np.uint64)]  # keys of contents that were taken over
         self._steps = self._found_steps()
@@ -154,7 +156,7 @@ class Plan:
         maybe_known: list[ImageFile] = []
         files = self.listing.files()
         while chunk := list(islice(files, _LOOKED_UP if len(index) else 1)):
-            states = _look_up(index, chunk)
+            states = self._look_up(index, chunk)
             self._compare_labels(index, chunk, states)
             sizes = index.has_vector_of_size([file.size for file in chunk])
             new: list[ImageFile] = []
@@ -180,6 +182,21 @@ class Plan:
         yield from self._new_labels(index)
         if gone := self._gone.to_delete(index, self._table, self._moved):
             yield Delete(index.rows_of(gone), follows_work=self.changes.to_do > 0)
+
+    def _look_up(self, index: RowIndex, files: Sequence[ImageFile]) -> list[FileState]:
+        uris = [file.uri for file in files]
+        if not self.listing.by_content:
+            sizes, times = [file.size for file in files], [file.modified for file in files]
+            return index.states(uris, sizes, times)
+        states = index.known(uris)
+        have_row = [at for at, state in enumerate(states) if state is not FileState.NEW]
+        if have_row:
+            self._stored = self._stored or StoredDigests(self._table, index.parts)
+            digests = [self.listing.digest(files[at]) for at in have_row]
+            differ = self._stored.differ([uris[at] for at in have_row], digests)
+            for at in compress(have_row, differ):
+                states[at] = FileState.CHANGED
+        return states
 
     def _count(self, state: FileState) -> bool:
         """Count a file that has a row, and return whether it is computed again."""
@@ -262,8 +279,3 @@ class Plan:
 
 def _computed_again(index: RowIndex, files: list[ImageFile]) -> Compute:
     return Compute(files, index.rows_of([file.uri for file in files]))
-
-
-def _look_up(index: RowIndex, files: Sequence[ImageFile]) -> list[FileState]:
-    uris = [file.uri for file in files]
-    return index.states(uris, [file.size for file in files], [file.modified for file in files])

@@ -18,6 +18,7 @@ __all__ = [
     "BATCH_BYTES",
     "Content",
     "ImageFile",
+    "Place",
     "content_digest",
     "is_for_spark",
     "look_at",
@@ -45,19 +46,29 @@ _MODIFIED_MS = range(-62_135_596_800_000, 253_402_300_800_000)  # the years 1 to
 _NO_TEXT = re.compile("[\udc80-\udcff]")  # bytes of a name that are not UTF-8, as surrogates
 
 
+class Place(NamedTuple):
+    """Where an image is that is not a file of its own: a row of a Parquet file."""
+
+    path: str
+    group: int
+    row: int
+
+
 class ImageFile(NamedTuple):
-    """One file as it was listed.
+    """One image as it was listed.
 
     Attributes:
-        path: absolute path on this machine, or URI of another file system.
+        path: absolute path on this machine, or URI of another file system; or a key.
         size: bytes; None if the file could not be examined, or is not a regular file.
         modified: milliseconds since 1970 (Hadoop's resolution), UTC; None if `size` is None or if
             no calendar has that time.
+        place: where it is if it is not a file of its own; `path` is then its key.
     """
 
     path: str
     size: int | None
     modified: int | None
+    place: Place | None = None
 
     @property
     def has_plain_name(self) -> bool:
@@ -79,7 +90,7 @@ class ImageFile(NamedTuple):
         begins so, so no two files have the same URI.
         """
         path = self.path
-        if not path.startswith("/"):
+        if not path.startswith("/") or self.place is not None:
             return path
         if path.isascii() or not _NO_TEXT.search(path):
             return f"file:{path}"
@@ -168,7 +179,10 @@ def _batch(
     columns = {
         "path": uris,
         "label": [label(uri) for uri in uris],
-        "size": [file.size for file, _, _ in rows],
+        "size": [
+            len(content) if file.size is None and content is not None else file.size
+            for file, content, _ in rows
+        ],
         "modified": [file.modified and file.modified * 1000 for file, _, _ in rows],
         "content": [content for _, content, _ in rows],
         "read_error": [error for _, _, error in rows],

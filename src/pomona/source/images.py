@@ -58,6 +58,10 @@ class Images(Protocol):
     def digest(self, file: ImageFile) -> str | None:
         """Return the SHA-256 of an image's bytes, in hex; None if it cannot be read."""
 
+    @property
+    def by_content(self) -> bool:
+        """Whether only its bytes tell that an image has changed, not size and time."""
+
 
 class FileReader:
     """Reads files of this machine, one after the other."""

@@ -1,4 +1,4 @@
-"""Label from path: `parent`, `none`, `regex:PATTERN`, `csv:FILE`."""
+"""Label from path: `parent`, `none`, `regex:PATTERN`, `csv:FILE`, `column:COLUMN`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from pomona.io.location import check_here, local_path
 from pomona.messages import count_of
 from pomona.source.label_file import EXPECTED, Line, normal_path, read_label_file
 
-__all__ = ["LabelRule", "check_label_rule", "lasting_label_rule", "parse_label_rule"]
+__all__ = [
+    "ColumnLabels",
+    "LabelRule",
+    "check_label_rule",
+    "lasting_label_rule",
+    "parse_label_rule",
+]
 
 
 class LabelRule(Protocol):
@@ -29,7 +35,7 @@ class _Parent:
 
     def __call__(self, path: str) -> str | None:
         folders = path.rsplit("/", 2)
-        if len(folders) < 3 or not folders[-2]:
+        if len(folders) < 2 or not folders[-2] or (len(folders) == 2 and path.startswith("file:")):
             return None
         # See `ImageFile.uri` for names that are not valid text.
         return folders[-2].replace("%25", "%") if path.startswith("file://") else folders[-2]
@@ -126,6 +132,23 @@ class _Csv:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class ColumnLabels:
+    """The labels in a column beside the images.
+
+    Attributes:
+        column: its name.
+        labels: the labels by key; empty until the source is read.
+    """
+
+    column: str
+    labels: dict[str, str | None] = field(default_factory=dict, repr=False)
+
+    def __call__(self, path: str) -> str | None:
+        """Return the label of the image with a key."""
+        return self.labels.get(path)
+
+
 _STEM = re.compile(r"(.*[^/])\.[^./]*", re.DOTALL)
 
 
@@ -157,7 +180,11 @@ def parse_label_rule(text: str) -> LabelRule:
         return _Csv(read.file, read.lines)
     if kind == "csv":
         raise UsageError(f"`label` {text!r} has no file: expected {EXPECTED}")
-    raise UsageError(f"`label` {text!r}: expected parent, none, regex:PATTERN or csv:FILE")
+    if kind == "column" and rest:
+        return ColumnLabels(rest)
+    raise UsageError(
+        f"`label` {text!r}: expected parent, none, regex:PATTERN, csv:FILE or column:COLUMN"
+    )
 
 
 def check_label_rule(

@@ -104,6 +104,11 @@ class Source:
         """What reads the files."""
         return FileReader()
 
+    @property
+    def by_content(self) -> bool:
+        """Whether only its bytes tell that a file has changed."""
+        return False
+
     def _glob(self) -> SourceGlob:
         given = local_path(self.given)
         absolute = os.path.abspath(given)  # noqa: PTH100 - links stay as they were given
@@ -168,6 +173,7 @@ class Listing:
     """The images of one run. They are listed once and not held in memory.
 
     Attributes:
+        by_content: whether only its bytes tell that an image has changed, not size and time.
         unlisted: folders that could not be listed, each with its reason.
         files_listed: images seen so far.
         passed_over: counts of the files seen so far that are not images of the run.
@@ -179,6 +185,8 @@ class Listing:
         files: Callable[[Callable[[OSError], None], PassedOver], Iterator[ImageFile]],
         is_gone: Callable[[str], bool],
         digest: Callable[[ImageFile], str | None] = content_digest,
+        *,
+        by_content: bool = False,
     ):
         """Begin the listing.
 
@@ -188,7 +196,9 @@ class Listing:
                 skips.
             is_gone: whether the file of a row was in the source and no longer is.
             digest: SHA-256 of a file's bytes, in hex; None if it cannot be read.
+            by_content: whether only its bytes tell that an image has changed.
         """
+        self.by_content = by_content
         self.is_gone = is_gone
         self.digest = digest
         self.unlisted: list[str] = []
@@ -206,7 +216,13 @@ class Listing:
             SourceError: the source does not exist, or cannot be read.
         """
         images.check()
-        return cls(images.given, images.files, images.is_gone, images.digest)
+        return cls(
+            images.given,
+            images.files,
+            images.is_gone,
+            images.digest,
+            by_content=images.by_content,
+        )
 
     def check(self) -> None:
         """Check that there is an image.

@@ -199,18 +199,37 @@ class RowIndex:
         """
         if not len(self):
             return [FileState.NEW] * len(paths)
-        keys = path_keys(paths)
-        first = np.searchsorted(self._keys, keys, "left")
-        count = np.searchsorted(self._keys, keys, "right") - first
+        first, count = self._found(paths)
         at = np.minimum(first, len(self) - 1)
         same = (self._sizes[at] == [NO_SIZE if s is None else s for s in sizes]) & (
             self._modified[at] == [NEVER if m is None else m for m in modified]
         )
         found = np.where(self._ok[at], FileState.DONE, FileState.FAILED)
         found = np.where(same & (count == 1), found, FileState.CHANGED)
+        return [FileState(verdict) for verdict in np.where(count == 0, FileState.NEW, found)]
+
+    def known(self, paths: Sequence[str]) -> list[FileState]:
+        """Return the states of images by their paths alone, and count them as listed from now on.
+
+        A path with several rows is `CHANGED`.
+        """
+        if not len(self):
+            return [FileState.NEW] * len(paths)
+        first, count = self._found(paths)
+        found = np.where(
+            self._ok[np.minimum(first, len(self) - 1)], FileState.DONE, FileState.FAILED
+        )
+        found = np.where(count == 1, found, FileState.CHANGED)
+        return [FileState(verdict) for verdict in np.where(count == 0, FileState.NEW, found)]
+
+    def _found(self, paths: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return the first row and the number of rows of each path, and count them as listed."""
+        keys = path_keys(paths)
+        first = np.searchsorted(self._keys, keys, "left")
+        count = np.searchsorted(self._keys, keys, "right") - first
         for start, rows in zip(first[count > 0], count[count > 0], strict=True):
             self._seen[start : start + rows] = True
-        return [FileState(verdict) for verdict in np.where(count == 0, FileState.NEW, found)]
+        return first, count
 
     def has_other_label(
         self, paths: Sequence[str], labels: Sequence[str | None]

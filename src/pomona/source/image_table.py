@@ -1,0 +1,313 @@
+"""Images inside Parquet files: a column of bytes, and a column of keys."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from glob import has_magic, iglob
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pomona.errors import SourceError
+from pomona.io.location import local_path, scheme_of
+from pomona.messages import one_line
+from pomona.source.image_file import BATCH_BYTES, Content, ImageFile, Place
+from pomona.source.passed_over import PassedOver
+
+__all__ = ["ImageColumns", "TableImages", "TableReader"]
+
+_BUFFER_BYTES = 2**20  # so that Arrow reads a column page by page, not a whole row group
+_MOST_ROWS = 256
+_KEYS_AT_ONCE = 4096
+_BYTES, _PATH = "bytes", "path"  # the fields of a column of images as `datasets` writes them
+
+
+@dataclass(frozen=True, slots=True)
+class ImageColumns:
+    """The columns of Parquet files that hold images.
+
+    Attributes:
+        image: a binary column, or a struct with the field `bytes`, as Hugging Face writes it.
+        key: a column of text or integers that identifies a row; None for the field `path` of
+            such a struct.
+    """
+
+    image: str
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TableImages:
+    """The images of a Parquet file, of a folder of such files, or of a glob.
+
+    The value of the key is the image's identity, and its bytes tell whether it has changed: the
+    files may be written again or in other parts.
+    """
+
+    given: str
+    columns: ImageColumns
+    _digesting: list[TableReader] = field(default_factory=list, repr=False, compare=False)
+
+    @property
+    def reader(self) -> TableReader:
+        """What reads the images."""
+        return TableReader(self.columns.image)
+
+    @property
+    def by_content(self) -> bool:
+        """Whether an image has changed if its bytes have: there is no time of a row."""
+        return True
+
+    def check(self) -> None:
+        """Check that the files have the columns, and that each key occurs once.
+
+        Raises:
+            SourceError: there is no file, it cannot be read, or a column is missing or of another
+                type; or a key is null or occurs twice.
+        """
+        keys: list[pa.Array] = []
+        for path in self._paths():
+            with self._opened(path) as file:
+                batches = file.iter_batches(_KEYS_AT_ONCE, columns=[self._key(path, file)])
+                keys.extend(map(_keys, batches))
+        if not keys:
+            raise SourceError(f"{self.given} has no rows: give a Parquet file with images")
+        several = pa.chunked_array(keys)
+        if several.null_count:
+            raise SourceError(
+                f"{self.given} has {several.null_count} rows without a key in "
+                f"{self.columns.key or self.columns.image}: give another `key_column`"
+            )
+        if pc.count_distinct(several).as_py() < len(several):
+            counts = pc.value_counts(several)
+            twice = counts.filter(pc.greater(counts.field("counts"), 1))[0]["values"]
+            raise SourceError(
+                f"{self.given} has the key {twice.as_py()!r:.200} more than once: give a "
+                "`key_column` whose values all differ"
+            )
+
+    def files(
+        self,
+        on_error: Callable[[OSError], None],  # noqa: ARG002 - an unreadable file ends the run
+        passed_over: PassedOver | None = None,  # noqa: ARG002 - each row is an image
+    ) -> Iterator[ImageFile]:
+        """Yield the images in the order of the files."""
+        for path in self._paths():
+            with self._opened(path) as file:
+                key = self._key(path, file)
+                for group in range(file.num_row_groups):
+                    row = 0
+                    for batch in file.iter_batches(_KEYS_AT_ONCE, [group], [key]):
+                        for name in _keys(batch).to_pylist():
+                            yield ImageFile(name, None, None, Place(path, group, row))
+                            row += 1
+
+    def labels(self, column: str) -> dict[str, str | None]:
+        """Return the values of a column as labels, by key.
+
+        Integers that Hugging Face's `ClassLabel` explains become its names.
+
+        Raises:
+            SourceError: there is no such column, or it holds neither text nor integers.
+        """
+        found: dict[str, str | None] = {}
+        for path in self._paths():
+            with self._opened(path) as file:
+                key = self._key(path, file)
+                names = _class_names(file.schema_arrow, column)
+                _check_text(path, file.schema_arrow, column, "another `label`")
+                for batch in file.iter_batches(_KEYS_AT_ONCE, columns=list({key, column})):
+                    values = batch.column(column).cast(pa.large_string()).to_pylist()
+                    keys = _keys(batch.select([key.partition(".")[0] if "." in key else key]))
+                    labels = (names.get(value, value) for value in values)
+                    found |= zip(keys.to_pylist(), labels, strict=True)
+        return found
+
+    def is_gone(self, uri: str) -> bool:
+        """Return whether a row without an image here has a key, not the path of a file."""
+        return scheme_of(uri) is None
+
+    def digest(self, file: ImageFile) -> str | None:
+        """Return the SHA-256 of an image's bytes, in hex; None if it has none.
+
+        It is fast in the order of the listing.
+        """
+        if not self._digesting:
+            self._digesting.append(self.reader)
+        ((content, _),) = self._digesting[0].read([file])
+        return None if content is None else hashlib.sha256(content).hexdigest()
+
+    def _paths(self) -> list[str]:
+        """Return the Parquet files, in a fixed order."""
+        place = local_path(self.given)
+        if os.path.isdir(place):  # noqa: PTH112 - names may be no valid text: stay with os
+            found = sorted(map(str, Path(place).rglob("*.parquet")))
+            found = [path for path in found if not _is_hidden(path[len(place) :])]
+        elif os.path.lexists(place):
+            found = [place]
+        else:
+            found = sorted(iglob(place, recursive=True)) if has_magic(place) else []  # noqa: PTH207
+        if not found:
+            raise SourceError(
+                f"{self.given or repr('')} has no Parquet files: with `image_column`, give a "
+                ".parquet file, a folder of them, or a glob"
+            )
+        return [os.path.abspath(path) for path in found]  # noqa: PTH100
+
+    def _opened(self, path: str) -> pq.ParquetFile:
+        try:
+            return _open(path)
+        except (OSError, pa.ArrowException) as error:
+            raise SourceError(f"cannot read {path} as Parquet: {one_line(error)}") from error
+
+    def _key(self, path: str, file: pq.ParquetFile) -> str:
+        """Return the name of the column of keys, after checking both columns.
+
+        Raises:
+            SourceError: a column is missing, or of another type.
+        """
+        schema, image, key = file.schema_arrow, self.columns.image, self.columns.key
+        kind = _type_of(path, schema, image)
+        if not (_is_binary(kind) or (pa.types.is_struct(kind) and _has(kind, _BYTES))):
+            raise SourceError(
+                f"{path} has the column {image!r} of type {kind}, expected binary, or a struct "
+                "with bytes: give another `image_column`"
+            )
+        if key is None:
+            if not (pa.types.is_struct(kind) and _has(kind, _PATH)):
+                raise SourceError(
+                    f"{path} does not say what identifies an image: give `key_column`, a column of "
+                    "text or integers"
+                )
+            return f"{image}.{_PATH}"
+        _check_text(path, schema, key, "another `key_column`")
+        return key
+
+
+@dataclass(slots=True)
+class TableReader:
+    """Reads images in the order of their rows; a row that comes earlier starts again.
+
+    Attributes:
+        column: the column of images.
+    """
+
+    column: str
+    _path: str = field(default="", init=False)
+    _group: int = field(default=-1, init=False)
+    _row: int = field(default=0, init=False)
+    _values: Iterator[Content] = field(default=iter(()), init=False)
+
+    def read(self, files: Sequence[ImageFile]) -> Iterator[Content]:
+        """Yield the content of each image."""
+        for file in files:
+            assert file.place is not None  # noqa: S101 - it was listed by TableImages
+            try:
+                yield self._value(file.place)
+            except (OSError, StopIteration, pa.ArrowException) as error:
+                self._path = ""
+                reason = one_line(error) or "it has fewer rows than before"
+                yield None, f"cannot be read from {file.place.path}: {reason}"
+
+    def _value(self, place: Place) -> Content:
+        at = (place.path, place.group)
+        if at != (self._path, self._group) or place.row < self._row:
+            self._path, self._group = at
+            self._row, self._values = 0, _values(*at, self.column)
+        while self._row < place.row:
+            next(self._values)
+            self._row += 1
+        self._row += 1
+        return next(self._values)
+
+    def __reduce__(self) -> tuple[type[TableReader], tuple[str]]:
+        """Pickle the settings, not the open file."""
+        return type(self), (self.column,)
+
+
+def _values(path: str, group: int, column: str) -> Iterator[Content]:
+    with _open(path) as file:
+        about = file.metadata.row_group(group)
+        average = max(1, about.total_byte_size // max(1, about.num_rows))
+        rows = max(1, min(_MOST_ROWS, BATCH_BYTES // average))
+        for batch in file.iter_batches(rows, [group], [column], use_threads=False):
+            values, paths = batch.column(0), None
+            if pa.types.is_struct(values.type):
+                paths = values.field(_PATH) if _has(values.type, _PATH) else None
+                values = pc.struct_field(values, _BYTES)
+            for row, value in enumerate(values):
+                if value.is_valid:
+                    yield value.as_buffer().to_pybytes(), None
+                else:
+                    name = None if paths is None else paths[row].as_py()
+                    yield (
+                        None,
+                        f"has no bytes in the table, only the path {name}"
+                        if name
+                        else ("has no bytes in the table"),
+                    )
+
+
+def _open(path: str) -> pq.ParquetFile:
+    return pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+
+
+def _type_of(path: str, schema: pa.Schema, column: str) -> Any:
+    if column not in schema.names:
+        raise SourceError(
+            f"{path} has no column {column!r}: it has {', '.join(schema.names)[:500]}"
+        )
+    return schema.field(column).type
+
+
+def _check_text(path: str, schema: pa.Schema, column: str, advice: str) -> None:
+    kind = _type_of(path, schema, column)
+    if not (pa.types.is_integer(kind) or _is_text(kind)):
+        raise SourceError(
+            f"{path} has the column {column!r} of type {kind}, expected text or integers: give "
+            f"{advice}"
+        )
+
+
+def _class_names(schema: pa.Schema, column: str) -> dict[str | None, str]:
+    """Return the names of the classes by their numbers, as `datasets` writes them."""
+    try:
+        about = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"][column]
+        names = about["names"] if about.get("_type") == "ClassLabel" else []
+        return {str(number): str(name) for number, name in enumerate(names)}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}
+
+
+def _keys(batch: pa.RecordBatch) -> pa.Array:
+    column = batch.column(0)
+    if pa.types.is_struct(column.type):
+        column = pc.struct_field(column, _PATH)
+    return column.cast(pa.large_string())
+
+
+def _is_hidden(below: str) -> bool:
+    return any(part.startswith((".", "_")) for part in below.split("/"))
+
+
+def _is_binary(kind: Any) -> bool:
+    tests = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+    return any(test(kind) for test in tests)
+
+
+def _is_text(kind: Any) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return any(test(kind) for test in tests)
+
+
+def _has(kind: Any, name: str) -> bool:
+    return bool(kind.get_field_index(name) >= 0)
