@@ -201,25 +201,29 @@ def answer(
 
 
 def clip_tokenizer() -> Any:
-    whole = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    fresh = transformers.CLIPTokenizer()  # its normalizer and its pre-tokenizer
-    whole.normalizer = fresh.backend_tokenizer.normalizer
-    whole.pre_tokenizer = fresh.backend_tokenizer.pre_tokenizer
-    trainer = trainers.BpeTrainer(
-        vocab_size=620,
-        end_of_word_suffix="</w>",
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
+    """Return a tokenizer that knows the first words of the corpus, letter by letter.
+
+    The trainer of tokenizers numbers the letters at ends of words differently each time.
+    """
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    fresh = transformers.CLIPTokenizer().backend_tokenizer
+    words = dict.fromkeys(
+        word
+        for text in CORPUS
+        for word, _ in fresh.pre_tokenizer.pre_tokenize_str(fresh.normalizer.normalize_str(text))
     )
-    whole.train_from_iterator(CORPUS, trainer)
-    trained = json.loads(whole.to_str())["model"]
-    vocabulary = trained["vocab"]
-    for letter in sorted(pre_tokenizers.ByteLevel.alphabet()):
-        vocabulary.setdefault(f"{letter}</w>", len(vocabulary))
-    for special in ("<|startoftext|>", "<|endoftext|>"):
-        vocabulary[special] = len(vocabulary)
+    merges: dict[tuple[str, str], None] = {}
+    for word in list(words)[:60]:
+        known, *rest = [*word[:-1], f"{word[-1]}</w>"]
+        for letter in rest:
+            merges[known, letter] = None
+            known += letter
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), *map("".join, merges)]
+    tokens += ["<|startoftext|>", "<|endoftext|>"]
     return transformers.CLIPTokenizer(
-        vocab=vocabulary, merges=[tuple(pair) for pair in trained["merges"]], model_max_length=77
+        vocab={token: number for number, token in enumerate(dict.fromkeys(tokens))},
+        merges=list(merges),
+        model_max_length=77,
     )
 
 
