@@ -285,6 +285,28 @@ def test_a_source_without_parquet_files_is_refused(
         TableImages(given, ImageColumns("data", "id")).check()
 
 
+@pytest.mark.parametrize(
+    ("marker", "kind"),
+    [
+        ("_delta_log", "a Delta table"),
+        (".hoodie", "a Hudi table"),
+        ("metadata/v1.metadata.json", "an Iceberg table"),
+        ("_spark_metadata", "the sink of a streaming query"),
+    ],
+)
+@pytest.mark.parametrize(
+    "given", ["", "/part", "/part/i.parquet", "/part/*.parquet", "/../**/*.parquet"]
+)
+def test_files_that_a_log_may_have_deleted_are_refused(
+    tmp_path: Path, marker: str, kind: str, given: str
+) -> None:
+    written(tmp_path / "t" / "part" / "i.parquet", {1: png(1)})
+    (tmp_path / "t" / marker).mkdir(parents=True)
+    with pytest.raises(SourceError, match=f"is in {kind}.*to pomona.featurize"):
+        pomona.extract(f"{tmp_path}/t{given}", tmp_path / "f", image_column="data")
+    assert not (tmp_path / "f").exists()
+
+
 def test_keys_that_are_null_or_unknown_are_refused(tmp_path: Path) -> None:
     images = TableImages(str(written(tmp_path / "i.parquet", {})), ImageColumns("data", "id"))
     with pytest.raises(SourceError, match="expected text or integers"):  # the type null

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pomona.errors import SourceError
+from pomona.io.folders import LocalFolder
 from pomona.io.location import local_path
 from pomona.job.gone_rows import Missing
 from pomona.job.plan import Plan
@@ -14,6 +17,7 @@ from pomona.job.tables import NO_ROWS
 from pomona.source.image_table import ImageColumns, TableImages
 from pomona.source.listing import Listing, Source
 from pomona.source.selection import KNOWN_IMAGES, Selection
+from pomona.table.managed_folders import managed
 
 if TYPE_CHECKING:
     from pomona.encoder.encoder import Encoder
@@ -105,8 +109,24 @@ class Job:
 
 
 def images_of(paths: JobPaths) -> Images:
-    """Return the images of a source on this machine, without a table inside it."""
+    """Return the images of a source on this machine, without a table inside it.
+
+    Raises:
+        SourceError: another system, such as Delta, manages the Parquet files.
+    """
     if paths.columns is not None:
-        return TableImages(paths.source, paths.columns)
+        images = TableImages(paths.source, paths.columns)
+        _refuse_managed(images)
+        return images
     table = os.path.abspath(local_path(paths.table))  # noqa: PTH100
     return Source(paths.source, paths.selection, table)
+
+
+def _refuse_managed(images: TableImages) -> None:
+    """Refuse Parquet files that count only if a log names them: others are deleted or replaced."""
+    for folder in images.folders():
+        if found := managed(LocalFolder(Path(folder))):
+            raise SourceError(
+                f"{folder} is in {found.kind.name}, {found.root}, whose log says which files "
+                f"count: on Spark, give {found.kind.reader} to pomona.featurize"
+            )

@@ -144,6 +144,14 @@ class TableImages:
         ((content, _),) = self._digesting[0].read([file])
         return None if content is None else hashlib.sha256(content).hexdigest()
 
+    def folders(self) -> list[str]:
+        """Return the folders of the files.
+
+        Raises:
+            SourceError: there are no files.
+        """
+        return sorted({os.path.dirname(path) for path in self._paths()})  # noqa: PTH120
+
     def _paths(self) -> list[str]:
         """Return the Parquet files, in a fixed order."""
         place = local_path(self.given)
