@@ -275,3 +275,11 @@ def test_encoder_build_and_show_say_how_texts_are_read(
     assert line in out.splitlines()
     _, out, _ = run(capfd, "encoder", "show", file)
     assert line in out.splitlines()
+    _, out, _ = run(capfd, "encoder", "show", file, "--json")
+    assert json.loads(out)["text"] == {
+        "cleaning": "canonical",
+        "context": 12,
+        "logit_bias": pytest.approx(-3.5),
+        "logit_scale": pytest.approx(12),
+        "probability": "sigmoid",
+    }

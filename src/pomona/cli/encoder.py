@@ -238,6 +238,7 @@ def show(file: str, *, as_json: bool) -> None:
     loaded = Encoder.load(file)
     results_follow()
     if as_json:
-        click.echo(json.dumps(loaded.provenance()))
+        text = {"text": loaded.text.to_json()} if loaded.text else {}
+        click.echo(json.dumps(loaded.provenance() | text))
     else:
         show_encoder(file, loaded)

@@ -141,8 +141,7 @@ def _checked(check: VectorCheck) -> str:
 
 def show_encoder(name: str, encoder: Encoder) -> None:
     """Print the network and the preprocessing of an encoder."""
-    size = len(encoder.graph) + len(encoder.constants)
-    _console().print(Text(f"{name}: {encoder.model}, {size / 1e6:.1f} MB"))
+    _console().print(Text(f"{name}: {encoder.model}, {encoder.size / 1e6:.1f} MB"))
     _console().print(Text(f"pixels: {pipeline(encoder.preprocessing)}"))
     if encoder.text:
         _console().print(Text(f"texts: {encoder.text.describe()}"))

@@ -158,9 +158,8 @@ class Encoder:
         }
 
     def _repr_html_(self) -> str:
-        size = (len(self.graph) + len(self.constants)) / 1e6
         title = f"{self.model} with weights {self.weights}: "
-        title += f"{count_of(self.dimension, 'number')}, {size:.1f} MB"
+        title += f"{count_of(self.dimension, 'number')}, {self.size / 1e6:.1f} MB"
         return html_card(title, html_pairs("encoder", self.provenance()))
 
     def to_bytes(self) -> bytes:
@@ -238,6 +237,12 @@ class Encoder:
                 raise ValueError(
                     f"{len(probes)} bytes of probes are not vectors of {self.dimension} numbers"
                 )
+
+    @property
+    def size(self) -> int:
+        """Return the number of bytes of its networks."""
+        text = self.text.sections().values() if self.text else ()
+        return len(self.graph) + len(self.constants) + sum(map(len, text))
 
     def for_images(self) -> Encoder:
         """Return the encoder without its text tower, which workers do not need."""
