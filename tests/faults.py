@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -49,9 +49,9 @@ def draw(folder: Path, pictures: int = PICTURES) -> Path:
     return folder
 
 
-def expected_table(pictures: Path, table: Path, encoder: Encoder) -> pa.Table:
+def expected_table(pictures: Path, table: Path, encoder: Encoder, **options: Any) -> pa.Table:
     """The table that a run without faults produces."""
-    pomona.extract(pictures, table, encoder=encoder)
+    pomona.extract(pictures, table, encoder=encoder, **options)
     return tables.read(table)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import drawn
@@ -67,6 +68,27 @@ def test_a_run_killed_repeatedly_still_finishes(
         faults.kill_at(moment, "parent, again", fresh, undo=lambda: shutil.rmtree(table))
         faults.assert_consistent(table, correct_rows)
     run(faulty_pictures, table, encoder_file)
+    faults.assert_complete(table, correct_rows)
+
+
+def test_a_killed_run_over_images_in_parquet_loses_no_row(
+    encoder: Encoder, faulty_pictures: Path, tmp_path: Path, encoder_file: Path
+) -> None:
+    paths = sorted(path for path in faulty_pictures.rglob("*") if path.is_file())
+    names = [str(path.relative_to(faulty_pictures)) for path in paths]
+    contents = pa.array([path.read_bytes() for path in paths], pa.binary())
+    images, table = tmp_path / "images.parquet", tmp_path / "t"
+    pq.write_table(pa.table({"id": names, "data": contents}), images, row_group_size=50)
+    columns = {"image_column": "data", "key_column": "id"}
+    started = time.monotonic()
+    correct_rows = faults.expected_table(images, tmp_path / "right", encoder, **columns)
+    duration_s = time.monotonic() - started
+    options = ["--image-column", "data", "--key-column", "id"]
+    fresh = command(images, table, encoder_file) + options
+    for moment in faults.moments(8, 1.5 + duration_s):
+        faults.kill_at(moment, "parent over Parquet", fresh, undo=lambda: shutil.rmtree(table))
+        faults.assert_consistent(table, correct_rows)
+    subprocess.run(fresh, capture_output=True, check=True)
     faults.assert_complete(table, correct_rows)
 
 
