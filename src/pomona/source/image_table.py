@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from glob import has_magic, iglob
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ class ImageColumns:
     key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TableImages:
     """The images of a Parquet file, of a folder of such files, or of a glob.
 
@@ -53,7 +54,6 @@ class TableImages:
 
     given: str
     columns: ImageColumns
-    _digesting: list[TableReader] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def reader(self) -> TableReader:
@@ -139,10 +139,12 @@ class TableImages:
 
         It is fast in the order of the listing.
         """
-        if not self._digesting:
-            self._digesting.append(self.reader)
-        ((content, _),) = self._digesting[0].read([file])
+        ((content, _),) = self._hashed.read([file])
         return None if content is None else hashlib.sha256(content).hexdigest()
+
+    @cached_property
+    def _hashed(self) -> TableReader:
+        return self.reader
 
     def folders(self) -> list[str]:
         """Return the folders of the files.
