@@ -77,7 +77,8 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     changed after their row was made.
 
     Args:
-        source: a folder, an image, or a glob; or Parquet files that contain images.
+        source: a folder, an image, or a glob; tar or zip files of images, or a folder of them; or
+            Parquet files that contain images.
         table: folder for the feature table.
         encoder: an encoder, its path or URI, the name of a network (`pomona models` lists them; it
             gets ImageNet weights), the file of a network, or a function that returns an encoder.

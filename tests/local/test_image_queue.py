@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 
 from pomona.local.image_queue import ImageQueue
+from pomona.source.archives.member import Archive, Member, Packing
 from pomona.source.image_file import ImageFile
 
 
@@ -116,3 +117,22 @@ def test_the_total_is_known_once_the_listing_has_ended() -> None:
     assert queue.total is None
     queue.fill(images(3))
     assert queue.total == 3
+
+
+def test_images_of_a_compressed_tar_file_are_handed_out_in_large_chunks_of_one_file() -> None:
+    def in_stream(archive: str, number: int) -> ImageFile:
+        place = Member(Archive(archive, 1, 1), number, 1, Packing.IN_STREAM, 1)
+        return ImageFile(f"file:{archive}::{number}.jpg", 1, 1, place)
+
+    queue = ImageQueue(2)
+    packed = [in_stream(archive, number) for archive in "ab" for number in range(1000)]
+    queue.fill([*packed, *images(100)])
+    assert take_all(queue)[: len(packed)] == packed
+    queue = ImageQueue(2)
+    queue.fill([*packed, *images(100)])
+    sizes = []
+    while chunk := queue.take(holds_work=True):
+        sizes.append(len(chunk))
+        assert len({file.path.partition("::")[0] for file in chunk}) == 1 or chunk[0].place is None
+    assert sizes[:2] == [1000, 550]
+    assert max(sizes[4:]) <= 64 * 4

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pomona.io.location import path_of_row
+from pomona.io.member_uri import file_of_row
 from pomona.job.known_contents import content_keys
 from pomona.source.missing_files import absent_folder, is_missing
 
@@ -102,10 +102,10 @@ class GoneRows:
             for path in index.unlisted(paths):
                 if self._listing.is_gone(path) or not is_missing(path):
                     continue
-                folder = absent_folder(path_of_row(path).rpartition("/")[0] or "/")
+                folder = absent_folder(file_of_row(path).rpartition("/")[0] or "/")
                 digest = contents[path]
                 has_moved = digest and np.isin(content_keys([digest]), listed)[0]
-                if folder is None or has_moved or self._missing.is_below_gone(path_of_row(path)):
+                if folder is None or has_moved or self._missing.is_below_gone(file_of_row(path)):
                     self._changes.missing += 1
                     yield path
                 else:
@@ -116,7 +116,7 @@ class GoneRows:
 
         The mount point of a disk is empty while the disk is not mounted.
         """
-        place = path_of_row(path)
+        place = file_of_row(path)
         if not place.startswith("/") or self._missing.is_below_gone(place):
             return False
         folder = absent_folder(place.rpartition("/")[0] or "/")

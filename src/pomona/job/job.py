@@ -14,6 +14,7 @@ from pomona.io.location import local_path
 from pomona.job.gone_rows import Missing
 from pomona.job.plan import Plan
 from pomona.job.tables import NO_ROWS
+from pomona.source.archives.listing import archives_of
 from pomona.source.image_table import ImageColumns, TableImages
 from pomona.source.listing import Listing, Source
 from pomona.source.selection import KNOWN_IMAGES, Selection
@@ -41,7 +42,7 @@ class JobPaths:
     """The source and the table of a job.
 
     Attributes:
-        source: folder, file or glob; a path of this machine or a URI.
+        source: folder, file or glob, or archives; a path of this machine or a URI.
         table: folder of the feature table; a path of this machine or a URI.
         selection: which files below the source are images of the run.
         columns: if the images are in Parquet files, their columns.
@@ -119,7 +120,8 @@ def images_of(paths: JobPaths) -> Images:
         _refuse_managed(images)
         return images
     table = os.path.abspath(local_path(paths.table))  # noqa: PTH100
-    return Source(paths.source, paths.selection, table)
+    source = Source(paths.source, paths.selection, table)
+    return archives_of(source) or source
 
 
 def _refuse_managed(images: TableImages) -> None:

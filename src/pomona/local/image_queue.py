@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
+from itertools import islice, takewhile
 
+from pomona.source.archives.member import stream_of
 from pomona.source.image_file import ImageFile
 
 __all__ = ["CHUNK", "ImageQueue"]
 
 _LISTED_AHEAD = 100_000  # images: about 30 MB; a listing that is this far ahead waits
 CHUNK = 64  # images that are handed out together: half a second of work
+_LARGEST_OF_STREAM = 2048  # each worker unpacks a compressed tar file from its beginning
 _SMALLEST = 2  # near the end of a run, so that no worker waits for another
 
 
@@ -74,7 +77,8 @@ class ImageQueue:
                     return self._hand_out(self._suspects, 1)
                 if self._waiting and (len(self._waiting) >= self._largest or not self._listing):
                     share = len(self._waiting) // (4 * self._workers)
-                    return self._hand_out(self._waiting, max(_SMALLEST, min(self._largest, share)))
+                    count = max(_SMALLEST, min(self._largest, share))
+                    return self._hand_out_of_stream(count) or self._hand_out(self._waiting, count)
                 if holds_work and not self._listing:
                     return []
                 if not self._unsettled and not self._listing:
@@ -111,6 +115,16 @@ class ImageQueue:
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
+
+    def _hand_out_of_stream(self, count: int) -> list[ImageFile] | None:
+        """Hand out many images if they are in one stream; None if the next image is not in one."""
+        stream = stream_of(self._waiting[0].place)
+        if stream is None:
+            return None
+        most = max(count, min(_LARGEST_OF_STREAM, len(self._waiting) // self._workers))
+        following = islice(self._waiting, most)
+        together = takewhile(lambda file: stream_of(file.place) == stream, following)
+        return self._hand_out(self._waiting, sum(1 for _ in together))
 
     def _hand_out(self, files: deque[ImageFile], count: int) -> list[ImageFile]:
         chunk = [files.popleft() for _ in range(min(count, len(files)))]

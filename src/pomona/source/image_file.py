@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
 
+from pomona.io.member_uri import escaped_uri, is_text, member_of_row
 from pomona.schema import INPUT_SCHEMA
 from pomona.source.labels import LabelRule
 
 __all__ = [
     "BATCH_BYTES",
+    "MAX_FILE_BYTES",
     "Content",
     "ImageFile",
     "Place",
     "content_digest",
     "is_for_spark",
     "look_at",
+    "milliseconds",
     "read_batches",
     "read_content",
 ]
@@ -34,7 +36,7 @@ BATCH_BYTES = 16 * 2**20
 
 _BATCH_ROWS = 256
 
-_MAX_FILE_BYTES = 2**31 - 1
+MAX_FILE_BYTES = 2**31 - 1
 """The limit of one value of Arrow's binary type, and of a byte array in Java."""
 
 _SPARK_FILE_BYTES = 128 * 2**20
@@ -42,8 +44,6 @@ _SPARK_FILE_BYTES = 128 * 2**20
 which is 1 GiB by default."""
 
 _MODIFIED_MS = range(-62_135_596_800_000, 253_402_300_800_000)  # the years 1 to 9999
-
-_NO_TEXT = re.compile("[\udc80-\udcff]")  # bytes of a name that are not UTF-8, as surrogates
 
 
 class Place(NamedTuple):
@@ -62,13 +62,14 @@ class ImageFile(NamedTuple):
         size: bytes; None if the file could not be examined, or is not a regular file.
         modified: milliseconds since 1970 (Hadoop's resolution), UTC; None if `size` is None or if
             no calendar has that time.
-        place: where it is if it is not a file of its own; `path` is then its key.
+        place: where the source's reader finds it if it is not a file of its own; `path` is then its
+            key or its URI.
     """
 
     path: str
     size: int | None
     modified: int | None
-    place: Place | None = None
+    place: object | None = None
 
     @property
     def has_plain_name(self) -> bool:
@@ -85,17 +86,14 @@ class ImageFile(NamedTuple):
     def uri(self) -> str:
         """The string in the feature table: as in Spark's `binaryFile`, with nothing escaped.
 
-        Strings in Parquet must be valid text. If a name has bytes that are not, each of them
-        becomes `%XX`, each `%` becomes `%25`, and the URI begins with `file://`. No other URI
-        begins so, so no two files have the same URI.
+        Strings in Parquet must be valid text: see `escaped_uri` for names that are not.
         """
         path = self.path
         if not path.startswith("/") or self.place is not None:
             return path
-        if path.isascii() or not _NO_TEXT.search(path):
+        if is_text(path) and member_of_row(path) is None:
             return f"file:{path}"
-        escaped = path.replace("%", "%25")
-        return "file://" + _NO_TEXT.sub(lambda no: f"%{ord(no[0]) - 0xDC00:02X}", escaped)
+        return escaped_uri(path)
 
 
 def look_at(path: str) -> ImageFile:
@@ -105,8 +103,13 @@ def look_at(path: str) -> ImageFile:
     except OSError:  # a broken link still gets its row
         return ImageFile(path, None, None)
     size = status.st_size if stat.S_ISREG(status.st_mode) else None
-    modified = status.st_mtime_ns // 1_000_000
-    return ImageFile(path, size, modified if modified in _MODIFIED_MS else None)
+    return ImageFile(path, size, milliseconds(status.st_mtime_ns))
+
+
+def milliseconds(nanoseconds: int) -> int | None:
+    """Return a time in milliseconds since 1970; None if no calendar has it."""
+    found = nanoseconds // 1_000_000
+    return found if found in _MODIFIED_MS else None
 
 
 def is_for_spark(file: ImageFile) -> bool:
@@ -120,7 +123,7 @@ def content_digest(file: ImageFile) -> str | None:
         descriptor = os.open(file.path, os.O_RDONLY | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as opened:
             found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_FILE_BYTES:
+            if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_FILE_BYTES:
                 return None
             return hashlib.file_digest(opened, "sha256").hexdigest()
     except OSError:
@@ -165,8 +168,8 @@ def read_content(file: ImageFile) -> Content:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
                 return None, "not a regular file"
-            if found.st_size > _MAX_FILE_BYTES:
-                return None, f"holds {found.st_size} bytes: no more than {_MAX_FILE_BYTES} are read"
+            if found.st_size > MAX_FILE_BYTES:
+                return None, f"holds {found.st_size} bytes: no more than {MAX_FILE_BYTES} are read"
             return opened.read(), None
     except OSError as error:
         return None, f"cannot be read: {error.strerror or error}"

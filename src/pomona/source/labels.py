@@ -10,6 +10,7 @@ from typing import Protocol
 
 from pomona.errors import UsageError
 from pomona.io.location import check_here, local_path
+from pomona.io.member_uri import split_member
 from pomona.messages import count_of
 from pomona.source.label_file import EXPECTED, Line, normal_path, read_label_file
 
@@ -31,14 +32,18 @@ class LabelRule(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Parent:
-    """The name of the folder that contains the image."""
+    """The name of the folder that contains the image, within its archive if it is in one."""
 
     def __call__(self, path: str) -> str | None:
-        folders = path.rsplit("/", 2)
-        if len(folders) < 2 or not folders[-2] or (len(folders) == 2 and path.startswith("file:")):
+        member = split_member(path)
+        below = member[1] if member else path
+        folders = below.rsplit("/", 2)
+        if len(folders) < 2 or not folders[-2] or (len(folders) == 2 and below.startswith("file:")):
             return None
-        # See `ImageFile.uri` for names that are not valid text.
-        return folders[-2].replace("%25", "%") if path.startswith("file://") else folders[-2]
+        label = folders[-2]
+        if path.startswith("file://"):  # see `escaped_uri`
+            label = label.replace("%3A", ":").replace("%25", "%")
+        return label
 
 
 @dataclass(frozen=True, slots=True)

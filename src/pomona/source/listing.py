@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pomona.errors import SourceError
 from pomona.io.location import local_path, path_of_row
+from pomona.io.member_uri import split_member
 from pomona.source.image_file import ImageFile, content_digest, look_at
 from pomona.source.images import FileReader, Images
 from pomona.source.passed_over import PassedOver
@@ -78,7 +79,7 @@ class Source:
 
         An excluded file counts as gone. A file that cannot be examined does not: it may exist.
         """
-        path = path_of_row(uri)
+        path = "" if split_member(uri) else path_of_row(uri)
         if not path.startswith("/") or (root := self._root_of(path)) is None:
             return False
         below = path[len(root) :].lstrip("/")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 
-from pomona.io.location import path_of_row
+from pomona.io.member_uri import file_of_row
 
 __all__ = ["absent_folder", "is_missing"]
 
@@ -13,9 +13,9 @@ __all__ = ["absent_folder", "is_missing"]
 def is_missing(uri: str) -> bool | None:
     """Return whether the file of a row does not exist; None if that cannot be checked.
 
-    Files on other file systems are not checked.
+    Files on other file systems are not checked. An image in an archive exists if its archive does.
     """
-    path = path_of_row(uri)
+    path = file_of_row(uri)
     if not path.startswith("/"):
         return None
     try:

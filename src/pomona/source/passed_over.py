@@ -13,6 +13,7 @@ __all__ = ["PassedOver"]
 
 _WITHOUT = "without extension"
 _OTHER = "other"
+_REPLACED = "with the name of a later member"
 _EXTENSION = re.compile(r"\.[^\s.]{1,16}")  # a longer end, or one with blanks, is part of the name
 _MOST_KINDS = 1000  # that are counted separately, because names may end in anything
 _SHOWN = 10
@@ -54,6 +55,10 @@ class PassedOver:
         if extension not in self.by_extension and len(self.by_extension) >= _MOST_KINDS:
             extension = _OTHER
         self.by_extension[extension] += 1
+
+    def replaced(self) -> None:
+        """Count a member of an archive that a later member of the same name replaces."""
+        self.by_extension[_REPLACED] += 1
 
     def to_json(self) -> dict[str, dict[str, int]]:
         """Return both counts, the most frequent first."""

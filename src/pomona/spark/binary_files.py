@@ -1,4 +1,4 @@
-"""Reading images with Spark's `binaryFile`, in tasks of about equal work."""
+"""Reading images with Spark's `binaryFile`, or from archives, in tasks of about equal work."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
 from pomona.io.location import is_remote, literal_glob
+from pomona.spark.members import read_members
 from pomona.spark.named_files import read_named
 from pomona.spark.session.session import is_connect
 
@@ -34,7 +35,7 @@ _LEAST_LOOKS = 16  # checks for each thread: its query takes as long as one or t
 def read_images(
     spark: SparkSession, files: list[ImageFile], cores: int, *, others_follow: bool = False
 ) -> DataFrame:
-    """Read exactly these files with `binaryFile`, in tasks of about equal work.
+    """Read exactly these images, with the columns of `binaryFile`, in tasks of about equal work.
 
     This changes settings of the session.
 
@@ -47,9 +48,11 @@ def read_images(
     for key, value in read_settings(files, cores, others_follow=others_follow).items():
         spark.conf.set(key, str(value))
     tasks = _tasks(files, cores, others_follow=others_follow)
-    seen = [file for file in files if file.has_name_for_spark]
-    others = [file for file in files if not file.has_name_for_spark]
-    parts = [_seen(spark, seen, max(cores, tasks))] if seen else []
+    members = [file for file in files if file.place is not None]
+    seen = [file for file in files if file.place is None and file.has_name_for_spark]
+    others = [file for file in files if file.place is None and not file.has_name_for_spark]
+    parts = [read_members(spark, members, tasks)] if members else []
+    parts += [_seen(spark, seen, max(cores, tasks))] if seen else []
     if others:
         parts.append(read_named(spark, others, _OPTIONS, tasks))
     return reduce(_union, parts)

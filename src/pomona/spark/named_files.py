@@ -22,7 +22,7 @@ from pomona.spark.session.session import is_connect
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-__all__ = ["can_read_any_name", "read_named"]
+__all__ = ["COLUMNS", "as_binary_file", "can_read_any_name", "read_named"]
 
 _INDEX = "org.apache.spark.sql.execution.datasources.FileIndex"
 _JAVA = """
@@ -55,7 +55,9 @@ public org.apache.spark.sql.types.StructType partitionSchema() {
     return new org.apache.spark.sql.types.StructType();
 }
 """
-_COLUMNS = "path string, modificationTime timestamp, length bigint, content binary"  # binaryFile's
+COLUMNS = "path string, modificationTime timestamp, length bigint, content binary"
+"""The columns of `binaryFile`."""
+
 _ARROW = pa.schema(
     [
         ("path", pa.string()),
@@ -93,7 +95,7 @@ def read_named(
         raise RuntimeError("only Spark can read these files, and it drops them by their names")
     rows = [(file.uri, file.size, file.modified) for file in files]
     paths = spark.createDataFrame(rows, "path string, size bigint, modified bigint")
-    return paths.repartition(tasks).mapInArrow(_opened, _COLUMNS)
+    return paths.repartition(tasks).mapInArrow(_opened, COLUMNS)
 
 
 def _list_of_files(spark: SparkSession) -> Any:
@@ -118,7 +120,7 @@ def _listed_by_us(
     relation = sources.HadoopFsRelation(
         index.apply("\0".join(fields), None),
         types.StructType(),
-        types.StructType.fromDDL(_COLUMNS),
+        types.StructType.fromDDL(COLUMNS),
         jvm.scala.Option.empty(),
         form,
         jvm.PythonUtils.toScalaMap(options),
@@ -134,11 +136,15 @@ def _opened(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             ImageFile(path_of_row(row["path"]), row["size"], row["modified"])
             for row in given.to_pylist()
         ]
-        yield from _read(files)
+        yield from as_binary_file(read_batches(files, lambda _: None))
 
 
-def _read(files: list[ImageFile]) -> Iterator[pa.RecordBatch]:
-    for batch in read_batches(files, lambda _: None):
+def as_binary_file(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Turn batches of `pomona.schema.INPUT_SCHEMA` into rows of `binaryFile`.
+
+    An image without bytes has no row.
+    """
+    for batch in batches:
         read = batch.filter(pc.is_valid(batch["content"]))
         names = {"modificationTime": "modified", "length": "size"}
         columns = [read[names.get(field.name, field.name)].cast(field.type) for field in _ARROW]

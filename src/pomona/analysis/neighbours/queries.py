@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from pomona.errors import SourceError
 from pomona.io.location import check_spelling, is_remote, local_path, path_of_row, read_file
+from pomona.io.member_uri import split_member
 from pomona.progress import Progress, Snapshot, no_progress
 from pomona.runtime.registry import load_once
 from pomona.runtime.text import text_vectors
@@ -110,7 +111,7 @@ def _texts(vectors: Vectors, texts: Sequence[str], encoder_for: EncoderFor) -> l
 
 def _uri(image: str) -> str:
     """Return the value of the column `path` for an image."""
-    if is_remote(image):
+    if is_remote(image) or (image.startswith("file:") and split_member(image)):
         return image
     if image.startswith("file:") and ImageFile(path_of_row(image), None, None).uri == image:
         return image  # as in a row

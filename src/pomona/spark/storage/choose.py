@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from pomona.errors import SourceError, TableError
 from pomona.io.location import is_remote, local_path
+from pomona.io.member_uri import file_of_row
 from pomona.job.job import Job, JobPaths, images_of
 from pomona.job.tables import ChangeableTable, ReadableTable
 from pomona.source.image_file import ImageFile, is_for_spark, read_batches
@@ -92,7 +93,9 @@ class LocalImageStore:
     """Images on this machine's file system, or one mounted on every machine of the cluster."""
 
     def __init__(self, paths: JobPaths) -> None:
-        self.listing = Listing.of(images_of(paths))
+        images = images_of(paths)
+        self.listing = Listing.of(images)
+        self._reader = images.reader
 
     def present(self, files: Iterable[ImageFile]) -> list[ImageFile]:
         """Return files that still exist and that Spark can read."""
@@ -103,20 +106,18 @@ class LocalImageStore:
         ]
 
     def exists(self, file: ImageFile) -> bool:
-        """Return whether a file exists."""
-        return os.path.exists(file.path)  # noqa: PTH110 - it never raises
+        """Return whether a file exists, or the archive that it is in."""
+        return os.path.exists(file_of_row(file.uri))  # noqa: PTH110 - it never raises
 
     def can_be_opened(self, file: ImageFile) -> bool:
-        """Return whether the driver can open a file."""
-        try:
-            with Path(file.path).open("rb"):
-                return True
-        except OSError:
-            return False
+        """Return whether the driver can read a file."""
+        ((content, _),) = self._reader.read([file])
+        return content is not None
 
     def read(self, files: Iterable[ImageFile], label: LabelRule) -> Iterator[pa.RecordBatch]:
         """Read files as the embedded engine does."""
-        return read_batches(list(files), label)
+        files = list(files)
+        return read_batches(files, label, self._reader.read(files))
 
 
 class LocalTableStore:

@@ -1,0 +1,1 @@
+"""Images inside archives: tar files, such as WebDataset's shards, and zip files."""
