@@ -27,6 +27,8 @@ from pomona.job.job import IMAGE_TIMEOUT_S, Job, JobPaths, images_of
 from pomona.job.options import Delivery, LocalEngine, Resume, SparkEngine
 from pomona.job.summary import Summary
 from pomona.progress import Progress, no_progress
+from pomona.source.archives.listing import Archives
+from pomona.source.image_list import ImageList
 from pomona.source.image_table import ImageColumns, TableImages
 from pomona.source.label_rule import Labelling
 from pomona.source.labels import ColumnLabels
@@ -77,8 +79,8 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     changed after their row was made.
 
     Args:
-        source: a folder, an image, or a glob; tar or zip files of images, or a folder of them; or
-            Parquet files that contain images.
+        source: a folder, an image, or a glob; tar or zip files of images, or a folder of them; a
+            list of images, as `.txt`, `.csv` or `.parquet`; or Parquet files that contain images.
         table: folder for the feature table.
         encoder: an encoder, its path or URI, the name of a network (`pomona models` lists them; it
             gets ImageNet weights), the file of a network, or a function that returns an encoder.
@@ -87,7 +89,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
             Spark.
         resume: what happens to a table that exists.
         label: `parent`, `none`, `regex:PATTERN` or `csv:FILE`; see `pomona.source.label_file`.
-            With `image_column`, also `column:COLUMN`.
+            For Parquet files, lists and archives, also `column:COLUMN`.
             It also changes the labels of existing rows. The default is the rule of an earlier
             run, or `parent` for new rows.
         globs: a pattern for file names, or several, to select files in place of the known
@@ -193,18 +195,18 @@ def _columns(
 
 
 def _column_labels(rule: ColumnLabels, paths: JobPaths) -> ColumnLabels:
-    """Return the rule with the labels in a column of Parquet files.
+    """Return the rule with the labels in a column beside the images.
 
     Raises:
-        UsageError: the images are not in Parquet files.
+        UsageError: the images are files.
         SourceError: there is no such column.
     """
-    if paths.columns is None:
+    images = images_of(paths)
+    if not isinstance(images, TableImages | Archives | ImageList):
         raise UsageError(
-            f"`label` column:{rule.column} is for images in Parquet files: give `image_column`, or "
-            "another `label`"
+            f"`label` column:{rule.column} is for images in Parquet files, archives or lists: give "
+            "`image_column`, or another `label`"
         )
-    images = TableImages(paths.source, paths.columns)
     return replace(rule, labels=images.labels(rule.column))
 
 

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pomona.errors import SourceError
 from pomona.io.member_uri import file_of_row, member_of_row, member_uri
 from pomona.source.archives.listing import Archives, archives_of
 from pomona.source.archives.reader import MemberReader
@@ -28,6 +29,7 @@ from pomona.source.listing import Listing, Source
 from pomona.source.missing_files import is_missing
 from pomona.source.selection import Selection
 
+GOLDENS = Path(__file__).parents[1] / "goldens"
 PARENT = parse_label_rule("parent")
 FILES = {"red/a.jpg": b"A" * 3000, "red/b.png": b"B" * 70, "blue/c.jpg": b"", "d.jpg": b"D" * 513}
 
@@ -500,3 +502,42 @@ def test_any_bytes_as_an_archive_give_one_row_with_a_reason(
 ) -> None:
     (tmp_path / name).write_bytes(raw)
     assert [type(found) for found in contents(tmp_path / name).values()] == [str]
+
+
+def test_labels_may_be_in_files_beside_the_images(tmp_path: Path) -> None:
+    files = {
+        "0.cls": b"7\n",
+        "0.jpg": b"a",
+        "0.json": b'{"label": "red", "n": 1}',
+        "1.seg.png": b"b",
+        "1.cls": b"",
+        "1.json": b"no json",
+        "x.y/2.jpg": b"c",
+        "x.y/2.cls": "é".encode(),
+    }
+    tar_of(tmp_path / "a.tar", files)
+    tar_of(tmp_path / "b.tar.gz", {"0.jpg": b"d", "0.cls": b"8"}, "w:gz")
+    assert archives(tmp_path).labels("cls") == {
+        f"file:{tmp_path}/a.tar::0.jpg": "7",
+        f"file:{tmp_path}/a.tar::1.seg.png": None,
+        f"file:{tmp_path}/a.tar::x.y/2.jpg": "é",
+        f"file:{tmp_path}/b.tar.gz::0.jpg": "8",
+    }
+    json = archives(tmp_path / "a.tar").labels("json.label")
+    assert json == {
+        f"file:{tmp_path}/a.tar::0.jpg": "red",
+        f"file:{tmp_path}/a.tar::1.seg.png": None,
+        f"file:{tmp_path}/a.tar::x.y/2.jpg": None,
+    }
+    with pytest.raises(SourceError, match=r"has no files '\*.txt' beside its images"):
+        archives(tmp_path).labels("txt")
+
+
+def test_a_shard_by_webdataset_has_its_images_and_labels() -> None:
+    shard = GOLDENS / "webdataset.tar"  # tests/goldens/regenerate_webdataset.py
+    keys = ["part0/000000", "part1/000001", "part0/000002"]
+    assert contents(shard) == {f"{key}.pgm": b"P5 1 1 255 %c" % n for n, key in enumerate(keys)}
+    uris = [f"file:{shard}::{key}.pgm" for key in keys]
+    assert archives(shard).labels("cls") == dict(zip(uris, ["5", "6", "7"], strict=True))
+    named = dict(zip(uris, ["colour 0", "colour 1", "colour 2"], strict=True))
+    assert archives(shard).labels("json.class") == named

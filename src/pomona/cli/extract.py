@@ -87,8 +87,8 @@ __all__ = ["extract"]
     type=as_label_rule,
     metavar="RULE",
     help="parent (the folder's name), none, regex:PATTERN (its first group), csv:FILE, "
-    "csv:FILE:path=COLUMN,label=COLUMN, or column:COLUMN with --image-column. Also changes the "
-    "labels of existing rows.  [default: the last --label for TABLE, else parent]",
+    "csv:FILE:path=COLUMN,label=COLUMN, or column:COLUMN for tables, lists and archives. Also "
+    "changes the labels of existing rows.  [default: the last --label for TABLE, else parent]",
 )
 @click.option(
     "--glob",
@@ -211,8 +211,9 @@ def extract(
     """Turn the images of SOURCE into the feature table TABLE, one row for every file.
 
     SOURCE is a folder, an image, or a quoted glob; a tar or zip file of images, or a quoted glob or
-    a folder of such files; or, with --image-column, Parquet files that contain images. If TABLE
-    exists, the run continues it: it computes only new and changed images.
+    a folder of such files; a list of images (.txt, .csv, .parquet); or, with --image-column,
+    Parquet files that contain images. If TABLE exists, the run continues it: it computes only new
+    and changed images.
     """
     from pomona.building.build import build_encoder, is_network
     from pomona.building.network_settings import NetworkSettings

@@ -15,6 +15,7 @@ from pomona.job.gone_rows import Missing
 from pomona.job.plan import Plan
 from pomona.job.tables import NO_ROWS
 from pomona.source.archives.listing import archives_of
+from pomona.source.image_list import ImageList, is_list
 from pomona.source.image_table import ImageColumns, TableImages
 from pomona.source.listing import Listing, Source
 from pomona.source.selection import KNOWN_IMAGES, Selection
@@ -120,6 +121,13 @@ def images_of(paths: JobPaths) -> Images:
         _refuse_managed(images)
         return images
     table = os.path.abspath(local_path(paths.table))  # noqa: PTH100
+    if is_list(paths.source):
+        if paths.selection != KNOWN_IMAGES:
+            raise SourceError(
+                f"{paths.source} is a list of images: `globs` and `exclude` choose files in "
+                "folders, and not entries of a list"
+            )
+        return ImageList(paths.source)
     source = Source(paths.source, paths.selection, table)
     return archives_of(source) or source
 

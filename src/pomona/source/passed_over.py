@@ -13,6 +13,7 @@ __all__ = ["PassedOver"]
 
 _WITHOUT = "without extension"
 _OTHER = "other"
+_AGAIN = "listed before"
 _REPLACED = "with the name of a later member"
 _EXTENSION = re.compile(r"\.[^\s.]{1,16}")  # a longer end, or one with blanks, is part of the name
 _MOST_KINDS = 1000  # that are counted separately, because names may end in anything
@@ -59,6 +60,10 @@ class PassedOver:
     def replaced(self) -> None:
         """Count a member of an archive that a later member of the same name replaces."""
         self.by_extension[_REPLACED] += 1
+
+    def listed_before(self) -> None:
+        """Count an entry of a list that names an image again."""
+        self.by_extension[_AGAIN] += 1
 
     def to_json(self) -> dict[str, dict[str, int]]:
         """Return both counts, the most frequent first."""

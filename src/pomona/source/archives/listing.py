@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import IO
 
+from pomona.errors import SourceError
 from pomona.io.location import local_path
 from pomona.io.member_uri import ARCHIVE_ENDINGS, member_of_row, member_uri
 from pomona.source.archives.member import (
@@ -32,6 +34,8 @@ from pomona.source.selection import Selected, Selection, SourceGlob
 __all__ = ["Archives", "archives_of"]
 
 _log = logging.getLogger(__name__)
+
+_MOST_OF_A_LABEL = 2**16
 
 _PATTERNS = tuple(
     "*" + "".join(f"[{letter}{letter.upper()}]" if letter.isalpha() else letter for letter in end)
@@ -132,6 +136,41 @@ class Archives:
         reader.close()
         return None if content is None else hashlib.sha256(content).hexdigest()
 
+    def labels(self, column: str) -> dict[str, str | None]:
+        """Return the labels in small files beside the images, by the path of the row.
+
+        An image and such a file have the same name up to the first dot, as in WebDataset's shards.
+
+        Args:
+            column: what follows that dot: `cls`, `txt`; for a value in JSON, `json` and a dot
+                before its key, as in `json.label`.
+
+        Raises:
+            SourceError: there is no such file.
+        """
+        ending, _, key = column.partition(".")
+        beside = replace(
+            self.source, selection=Selection((f"*.{ending}",), self.source.selection.exclude)
+        )
+        files = [
+            file
+            for file in Archives(beside).files(lambda _: None)
+            if isinstance(file.place, Member) and file.place.size <= _MOST_OF_A_LABEL
+        ]
+        reader = MemberReader()
+        texts = {
+            _sample(file.uri): _label(content, key)
+            for file, (content, _) in zip(files, reader.read(files), strict=True)
+            if content is not None
+        }
+        reader.close()
+        if not texts:
+            raise SourceError(
+                f"{self.given} has no files '*.{ending}' beside its images: give another `label`"
+            )
+        uris = (file.uri for file in self.files(lambda _: None))
+        return {uri: texts.get(_sample(uri)) for uri in uris}
+
     def _archive_files(self) -> Source:
         return replace(self.source, selection=Selection(_PATTERNS, self.source.selection.exclude))
 
@@ -193,6 +232,24 @@ def _resolved(place: Found, places: dict[str, Found]) -> Found:
         return place
     target = places.get(_normal(place.target) or "")
     return target or NotBytes(f"is a link to {place.target!r}, which is not an image before it")
+
+
+def _sample(uri: str) -> str:
+    """Return what an image and the files beside it have in common."""
+    folder, slash, name = uri.rpartition("/")
+    archive, colons, name = name.rpartition("::")
+    return folder + slash + archive + colons + name.partition(".")[0]
+
+
+def _label(content: bytes, key: str) -> str | None:
+    text = content.decode(errors="replace").strip()
+    if key:
+        try:
+            found = json.loads(text).get(key)
+        except (ValueError, AttributeError, RecursionError):
+            return None
+        return None if found is None else str(found)
+    return text or None
 
 
 def _is_archive(name: str) -> bool:
