@@ -19,7 +19,9 @@ import drawn
 import faults
 import pomona
 import tables
+from pomona.analysis.figures.thumbnails import thumbnail
 from pomona.encoder.encoder import Encoder
+from pomona.io.member_uri import member_uri
 from pomona.job.summary import Summary
 
 Extract = Callable[..., Summary]
@@ -136,6 +138,18 @@ def test_images_that_no_longer_are_in_an_archive_are_gone(encoder: Encoder, tmp_
     prune = pomona.Resume(prune=True)
     summary = pomona.extract(tmp_path / "s.zip", tmp_path / "t", encoder=encoder, resume=prune)
     assert summary.changes.pruned == 0
+
+
+@pytest.mark.parametrize("name", ["s.tar", "s.zip"])
+def test_pages_show_images_in_archives(pictures: Path, tmp_path: Path, name: str) -> None:
+    archive = pack(pictures, tmp_path / name)
+    below = "Apple Red 1/image 3.jpg"
+    packed = thumbnail(member_uri(str(archive), below), 16)
+    unpacked = thumbnail(f"file:{pictures}/{below}", 16)
+    assert packed is not None
+    assert unpacked is not None
+    assert packed.tobytes() == unpacked.tobytes()
+    assert thumbnail(member_uri(str(archive), "no.jpg"), 16) is None
 
 
 @pytest.mark.parametrize("name", ["s.tar", "s.tar.gz"])

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from pomona.errors import SourceError
 from pomona.io.member_uri import file_of_row, member_of_row, member_uri
 from pomona.source.archives.listing import Archives, archives_of
+from pomona.source.archives.one_member import read_member
 from pomona.source.archives.reader import MemberReader
 from pomona.source.image_file import ImageFile
 from pomona.source.labels import parse_label_rule
@@ -541,3 +542,18 @@ def test_a_shard_by_webdataset_has_its_images_and_labels() -> None:
     assert archives(shard).labels("cls") == dict(zip(uris, ["5", "6", "7"], strict=True))
     named = dict(zip(uris, ["colour 0", "colour 1", "colour 2"], strict=True))
     assert archives(shard).labels("json.class") == named
+
+
+def test_single_members_are_read_by_the_paths_of_their_rows(tmp_path: Path) -> None:
+    files = FILES | {".odd [1]\udce9/x.dat": b"x"}
+    path = tar_of(tmp_path / "s [1].tar", files)
+    for name, content in files.items():
+        known = None if name.startswith(".") else content
+        assert read_member(member_uri(str(path), name))[0] == known
+    tar_of(path, {"red/a.jpg": b"new"})
+    assert read_member(member_uri(str(path), "red/a.jpg")) == (b"new", None)
+    assert read_member(member_uri(str(path), "d.jpg")) == (None, "is not in its archive")
+    packed = tar_of(tmp_path / "s.tgz", FILES, "w:gz")
+    assert read_member(member_uri(str(packed), "d.jpg")) == (None, "is in a compressed tar file")
+    missing = member_uri(str(tmp_path / "t.tar"), "d.jpg")
+    assert read_member(missing) == (None, "is not in its archive")

@@ -12,6 +12,8 @@ from PIL import Image
 from pomona.cores import available_cores
 from pomona.errors import ImageError
 from pomona.io.location import is_remote, path_of_row, read_file
+from pomona.io.member_uri import member_of_row
+from pomona.source.archives.one_member import read_member
 from pomona.worker.decode import decode
 from pomona.worker.pillow_limits import quiet_codecs
 
@@ -30,17 +32,31 @@ def thumbnail(path: str, side: int) -> Image.Image | None:
     Returns:
         The picture; None if the file no longer exists or is not an image.
     """
-    place = path_of_row(path)
-    if not is_remote(place) and not Path(place).is_file():
-        return None  # also for a pipe, on which reading would block
     try:
-        picture = decode(read_file(place), draft=(side, side))
+        picture = decode(_content(path), draft=(side, side))
     except (OSError, ValueError, ImageError):
         return None
     image = picture.image
     # Reduce to twice the side first, which is fast, and then filter.
     image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
     return image if picture.orientation is None else image.transpose(picture.orientation)
+
+
+def _content(path: str) -> bytes:
+    """Read the bytes of a row's image.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if member_of_row(path):
+        content, reason = read_member(path)
+        if content is None:
+            raise OSError(reason)
+        return content
+    place = path_of_row(path)
+    if not is_remote(place) and not Path(place).is_file():
+        raise OSError("not a regular file")  # on a pipe, reading would block
+    return read_file(place)
 
 
 def read_thumbnails(paths: Iterable[str], side: int) -> Iterator[Image.Image | None]:
