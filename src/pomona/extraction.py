@@ -12,6 +12,7 @@ from pomona.building.build import build_encoder, is_network
 from pomona.encoder.encoder import Encoder
 from pomona.encoder.names import DEFAULT_MODEL
 from pomona.errors import EngineError, RunError, SourceError, TableError, UsageError
+from pomona.io.file_systems import needs_jvm
 from pomona.io.location import (
     canonical,
     check_spelling,
@@ -21,6 +22,7 @@ from pomona.io.location import (
     local_path,
     without_password,
 )
+from pomona.io.remote import RemotePlace
 from pomona.job.dry_run import EarlyPlan, rehearse
 from pomona.job.gone_rows import Missing
 from pomona.job.job import IMAGE_TIMEOUT_S, Job, JobPaths, images_of
@@ -32,6 +34,7 @@ from pomona.source.image_list import ImageList
 from pomona.source.image_table import ImageColumns, TableImages
 from pomona.source.label_rule import Labelling
 from pomona.source.labels import ColumnLabels
+from pomona.source.listing import Listing
 from pomona.source.selection import KNOWN_IMAGES, Selection
 from pomona.spark.encoder_transport import open_encoder
 from pomona.spark.errors import spark_errors
@@ -79,8 +82,9 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     changed after their row was made.
 
     Args:
-        source: a folder, an image, or a glob; tar or zip files of images, or a folder of them; a
-            list of images, as `.txt`, `.csv` or `.parquet`; or Parquet files that contain images.
+        source: a folder, an image, or a glob, as a path or as a URI such as `s3://bucket/photos`;
+            tar or zip files of images, or a folder of them; a list of images, as `.txt`, `.csv` or
+            `.parquet`; or Parquet files that contain images.
         table: folder for the feature table.
         encoder: an encoder, its path or URI, the name of a network (`pomona models` lists them; it
             gets ImageNet weights), the file of a network, or a function that returns an encoder.
@@ -120,7 +124,10 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     if isinstance(engine, SparkEngine):
         check_spark(engine.spark, engine.master)
     check_local(paths)
-    labelling = _labelling(label, paths, overwrite=resume.overwrite)
+    if is_remote(paths.source) and not on_spark:
+        Listing.of(images_of(paths)).check()
+    far = on_spark and _is_far(paths)
+    labelling = _labelling(label, paths, far=far, overwrite=resume.overwrite)
     delivery = engine.delivery if isinstance(engine, SparkEngine) else None
     built, location = _encoder(encoder, delivery)
     job = Job(
@@ -147,7 +154,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     from pomona.spark import run as spark_engine
 
     early = None
-    if not _is_far(paths) and engine.spark is None and active_session() is None:
+    if not far and engine.spark is None and active_session() is None:
         if dry_run:
             return rehearse(job)
         early = EarlyPlan.of(job)  # takes 1 s for 70,000 files; Spark takes 8 s to start
@@ -189,6 +196,9 @@ def _columns(
             "`image_column` is for the embedded engine: on Spark, give the table as a DataFrame to "
             "pomona.featurize"
         )
+    if is_remote(paths.source):
+        reason = elsewhere(paths.source, "copy the Parquet files here to use `image_column`")
+        raise SourceError(f"`source` {without_password(paths.source)} {reason}")
     if paths.selection != KNOWN_IMAGES:
         raise SourceError("`globs` and `exclude` choose files, and not rows of `image_column`")
     return ImageColumns(image_column, key_column)
@@ -251,7 +261,7 @@ def _is_far(paths: JobPaths) -> bool:
     return is_remote(paths.source) or is_remote(paths.table)
 
 
-def _labelling(label: str | None, paths: JobPaths, *, overwrite: bool) -> Labelling:
+def _labelling(label: str | None, paths: JobPaths, *, far: bool, overwrite: bool) -> Labelling:
     """Return the label rule, checked as far as possible on this machine."""
     if label is None and overwrite:
         return Labelling.choose(None, lambda: "parent")
@@ -259,7 +269,7 @@ def _labelling(label: str | None, paths: JobPaths, *, overwrite: bool) -> Labell
     chosen = Labelling.choose(label, lambda: read_label_rule(LocalStore(table)) if table else None)
     if isinstance(chosen.rule, ColumnLabels):
         return replace(chosen, rule=_column_labels(chosen.rule, paths))
-    if _is_far(paths):
+    if far:
         return chosen
     return chosen.checked(lambda: (file.uri for file in images_of(paths).files(lambda _: None)))
 
@@ -293,7 +303,9 @@ def _paths(source: str, table: str, selection: Selection, *, on_spark: bool) -> 
         check_spelling(path, what, failure)
         if on_spark:
             check_unambiguous(path, what, failure)
-        elif is_remote(path):
+        elif is_remote(path) and (
+            what == "`table`" or needs_jvm(RemotePlace.of(canonical(path))[0].top)
+        ):
             reason = elsewhere(path, "add `master` to use Spark")
             raise failure(f"{what} {without_password(path)} {reason}")
     return JobPaths(canonical(source), canonical(table), selection)

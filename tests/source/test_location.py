@@ -116,7 +116,7 @@ REFUSED = [
     ("viewfs:/x", "is on the file system 'viewfs'"),
     ("maprfs:/x", "is on the file system 'maprfs'"),
     ("wasbs://c@a.blob.core.windows.net/x", "is on the file system 'wasbs'"),
-    ("S3://bucket/x", "is on the file system 's3'"),
+    ("COSN://bucket/x", "is on the file system 'cosn'"),
     ("foo:/x", "is on the file system 'foo', .*give ./foo:/x"),
     ("https://example.org/x", "is a web address.*give a path of this machine"),
     ("C:\\photos\\x", "is a Windows path.*/mnt/c/photos/x"),

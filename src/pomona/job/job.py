@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pomona.errors import SourceError
 from pomona.io.folders import LocalFolder
-from pomona.io.location import local_path
+from pomona.io.location import is_remote, local_path
 from pomona.job.gone_rows import Missing
 from pomona.job.plan import Plan
 from pomona.job.tables import NO_ROWS
@@ -18,6 +18,7 @@ from pomona.source.archives.listing import archives_of
 from pomona.source.image_list import ImageList, is_list
 from pomona.source.image_table import ImageColumns, TableImages
 from pomona.source.listing import Listing, Source
+from pomona.source.remote import RemoteSource
 from pomona.source.selection import KNOWN_IMAGES, Selection
 from pomona.table.managed_folders import managed
 
@@ -111,15 +112,19 @@ class Job:
 
 
 def images_of(paths: JobPaths) -> Images:
-    """Return the images of a source on this machine, without a table inside it.
+    """Return the images of a source for the embedded engine, without a table inside it.
 
     Raises:
-        SourceError: another system, such as Delta, manages the Parquet files.
+        SourceError: its file system cannot be reached, or another system, such as Delta, manages
+            the Parquet files.
     """
     if paths.columns is not None:
         images = TableImages(paths.source, paths.columns)
         _refuse_managed(images)
         return images
+    if is_remote(paths.source):
+        table_uri = paths.table if is_remote(paths.table) else None
+        return RemoteSource.at(paths.source, paths.selection, table_uri)
     table = os.path.abspath(local_path(paths.table))  # noqa: PTH100
     if is_list(paths.source):
         if paths.selection != KNOWN_IMAGES:

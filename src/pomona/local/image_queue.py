@@ -9,11 +9,11 @@ from itertools import islice, takewhile
 
 from pomona.source.archives.member import stream_of
 from pomona.source.image_file import ImageFile
+from pomona.source.images import FileReader
 
-__all__ = ["CHUNK", "ImageQueue"]
+__all__ = ["ImageQueue"]
 
 _LISTED_AHEAD = 100_000  # images: about 30 MB; a listing that is this far ahead waits
-CHUNK = 64  # images that are handed out together: half a second of work
 _LARGEST_OF_STREAM = 2048  # each worker unpacks a compressed tar file from its beginning
 _SMALLEST = 2  # near the end of a run, so that no worker waits for another
 
@@ -25,7 +25,7 @@ class ImageQueue:
     returned, so `take` waits.
     """
 
-    def __init__(self, workers: int, largest: int = CHUNK) -> None:
+    def __init__(self, workers: int, largest: int = FileReader.images_at_once) -> None:
         self._workers = workers
         self._largest = largest
         self._waiting: deque[ImageFile] = deque()

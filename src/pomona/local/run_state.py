@@ -12,7 +12,7 @@ from pomona.errors import RunError
 from pomona.job.apply import files_to_compute
 from pomona.job.job import Job
 from pomona.job.plan import Plan
-from pomona.local.image_queue import CHUNK, ImageQueue
+from pomona.local.image_queue import ImageQueue
 from pomona.processes.crash_policy import ENDS_IN_A_ROW, CrashPolicy
 from pomona.processes.worker_client import Part, Setup
 from pomona.runtime.registry import computes_on_gpu
@@ -43,7 +43,9 @@ class RunState:
     """
 
     def __init__(self, job: Job, reader: Reader, writer: TableWriter, workers: int) -> None:
-        chunk = _CHUNK_FOR_A_GPU if computes_on_gpu(job.encoder) else CHUNK
+        chunk = reader.images_at_once
+        if computes_on_gpu(job.encoder):
+            chunk = max(chunk, _CHUNK_FOR_A_GPU)
         self.queue = ImageQueue(workers, chunk)
         self.counts: Counter[str] = Counter()
         self.failed_files: list[FailedFile] = []

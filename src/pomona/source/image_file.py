@@ -34,7 +34,7 @@ Content = tuple[bytes | None, str | None]
 BATCH_BYTES = 16 * 2**20
 """A record batch of images is complete at this size: one photo of 40 MB, or many small images."""
 
-_BATCH_ROWS = 256
+_BATCH_ROWS = 16  # so that a worker computes the first images while others are being read
 
 MAX_FILE_BYTES = 2**31 - 1
 """The limit of one value of Arrow's binary type, and of a byte array in Java."""

@@ -207,9 +207,11 @@ class TableReader:
 
     Attributes:
         column: the column of images.
+        images_at_once: number of images that a worker gets together.
     """
 
     column: str
+    images_at_once: int = field(default=64, init=False)
     _path: str = field(default="", init=False)
     _group: int = field(default=-1, init=False)
     _row: int = field(default=0, init=False)

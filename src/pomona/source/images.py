@@ -16,6 +16,10 @@ __all__ = ["FileReader", "Images", "Reader"]
 class Reader(Protocol):
     """Reads images in a worker process, which gets the reader pickled."""
 
+    @property
+    def images_at_once(self) -> int:
+        """The number of images that a worker gets together: reading ahead stops at the last."""
+
     def read(self, files: Sequence[ImageFile]) -> Iterator[Content]:
         """Yield the content of each file, in order.
 
@@ -65,6 +69,8 @@ class Images(Protocol):
 
 class FileReader:
     """Reads files of this machine, one after the other."""
+
+    images_at_once = 64  # half a second of work
 
     def read(self, files: Sequence[ImageFile]) -> Iterator[Content]:
         """Yield the content of each file."""

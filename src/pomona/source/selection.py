@@ -56,7 +56,7 @@ class SourceGlob(NamedTuple):
         if not self.is_glob:
             return self.pattern
         parts = self.pattern.split("/")
-        return "/".join(itertools.takewhile(lambda part: not self._is_open(part), parts))
+        return "/".join(itertools.takewhile(lambda part: not self.is_open(part), parts))
 
     def below(self, path: str) -> str:
         """Return a path relative to the base; empty for the base itself."""
@@ -66,7 +66,7 @@ class SourceGlob(NamedTuple):
         """Return whether the glob matches a path itself, and not only a folder above it."""
         if not self.is_glob:
             return path == self.pattern
-        return _found_by(path.split("/"), self.pattern.split("/"))
+        return self._found_by(path.split("/"), self.pattern.split("/"))
 
     def has_open_dot(self, path: str) -> bool:
         """Return whether a wildcard would have to match a leading dot, which it does not."""
@@ -92,12 +92,32 @@ class SourceGlob(NamedTuple):
         return [self._spells_out(pattern, name) for name, pattern in paired]
 
     def _spells_out(self, pattern: str, name: str) -> bool:
-        if not self._is_open(pattern):
+        if not self.is_open(pattern):
             return pattern == name
-        choices = re.split("[{,]", pattern) if self.has_braces else [pattern]
+        choices = _choices(pattern) if self.has_braces else [pattern]
         return name.startswith(".") and any(choice.startswith(".") for choice in choices)
 
-    def _is_open(self, part: str) -> bool:
+    def name_matches(self, name: str, pattern: str) -> bool:
+        """Return whether a name matches one of the pattern: a wildcard matches no leading dot."""
+        choices = _choices(pattern) if self.has_braces else [pattern]
+        return any(
+            fnmatch.fnmatchcase(name, choice)
+            and (not name.startswith(".") or choice.startswith("."))
+            for choice in choices
+        )
+
+    def _found_by(self, parts: Sequence[str], patterns: Sequence[str]) -> bool:
+        """Match as `glob` does. `**` also matches a leading dot: exclusions decide."""
+        if not patterns:
+            return not parts
+        if patterns[0] == "**":
+            return any(self._found_by(parts[n:], patterns[1:]) for n in range(len(parts) + 1))
+        if not parts or not self.name_matches(parts[0], patterns[0]):
+            return False
+        return self._found_by(parts[1:], patterns[1:])
+
+    def is_open(self, part: str) -> bool:
+        """Return whether a name of the pattern has a wildcard."""
         return glob.has_magic(part) or (self.has_braces and "{" in part)
 
 
@@ -218,14 +238,10 @@ class Selected:
         return None
 
 
-def _found_by(parts: Sequence[str], patterns: Sequence[str]) -> bool:
-    """Match as `glob` does: a wildcard matches no leading dot. `**` does: exclusions decide."""
-    if not patterns:
-        return not parts
-    if patterns[0] == "**":
-        return any(_found_by(parts[n:], patterns[1:]) for n in range(len(parts) + 1))
-    if not parts or not fnmatch.fnmatchcase(parts[0], patterns[0]):
-        return False
-    if parts[0].startswith(".") and not patterns[0].startswith("."):
-        return False
-    return _found_by(parts[1:], patterns[1:])
+def _choices(pattern: str) -> list[str]:
+    """Return the patterns that a pattern with braces stands for: `a{b,c}` for `ab` and `ac`."""
+    braces = re.search(r"\{([^{}]*)\}", pattern)
+    if braces is None:
+        return [pattern]
+    start, end = pattern[: braces.start()], pattern[braces.end() :]
+    return [found for inner in braces[1].split(",") for found in _choices(start + inner + end)]

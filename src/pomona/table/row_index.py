@@ -17,6 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pomona.io.remote import same_scheme
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -50,7 +52,9 @@ _KEY_BYTES = 16  # of SHA-256: among a billion paths, two collide with probabili
 KEY_TYPE = f"S{_KEY_BYTES}"
 """NumPy's type of an array of keys."""
 
-KEY_IN_SQL = f"substring(unhex(sha2(path, 256)), 1, {_KEY_BYTES})"
+_SAME_SCHEME = "regexp_replace(path, '^(?:(s3)[an]|(abfs)s)://', '$1$2://')"
+
+KEY_IN_SQL = f"substring(unhex(sha2({_SAME_SCHEME}, 256)), 1, {_KEY_BYTES})"
 """The Spark SQL expression for a path's key, equal to `path_keys`."""
 
 _LABEL_BYTES = 8  # of SHA-256: only the old and the new label of one row are compared
@@ -93,14 +97,17 @@ class FileState(IntEnum):
 
 
 def path_keys(paths: Iterable[str]) -> NDArray[np.bytes_]:
-    """Return keys of paths: the first 16 bytes of the SHA-256 of their UTF-8, (N,) `S16`."""
-    digests = [hashlib.sha256(path.encode()).digest()[:_KEY_BYTES] for path in paths]
-    return np.array(digests, KEY_TYPE)
+    """Return keys of paths: the first 16 bytes of the SHA-256 of their UTF-8, (N,) `S16`.
+
+    Paths whose schemes name the same storage, such as `s3a://` and `s3://`, have the same key.
+    """
+    return np.array(keys_of(paths), KEY_TYPE)
 
 
 def keys_of(paths: Iterable[str]) -> list[bytes]:
     """Return keys of paths as `path_keys` does, with all of their bytes."""
-    return [hashlib.sha256(path.encode()).digest()[:_KEY_BYTES] for path in paths]
+    some = (same_scheme(path).encode() for path in paths)
+    return [hashlib.sha256(path).digest()[:_KEY_BYTES] for path in some]
 
 
 class IndexColumns(NamedTuple):

@@ -21,6 +21,8 @@ _ZIP_MARK = b"PK\x03\x04"
 class MemberReader:
     """Reads members, and keeps the last archive open: its next member is often asked for next."""
 
+    images_at_once = 64
+
     def __init__(self) -> None:
         self._archive: Archive | None = None
         self._file: IO[bytes] | None = None
