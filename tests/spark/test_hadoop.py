@@ -23,20 +23,21 @@ import pomona
 from pomona.encoder.encoder import Encoder
 from pomona.errors import PomonaError, RunError, TableError
 from pomona.job.changes import Changes
+from pomona.job.job import JobPaths
 from pomona.source.image_file import ImageFile
 from pomona.spark import binary_files
 from pomona.spark import run as engine
 from pomona.spark.storage.hadoop import lease, listing
 from pomona.spark.storage.hadoop import store as hadoop_store
 from pomona.spark.storage.hadoop.copier import SparkCopier
-from pomona.spark.storage.hadoop.filesystem import hadoop_path, hadoop_system
+from pomona.spark.storage.hadoop.filesystem import HadoopImageStore, hadoop_path, hadoop_system
 from pomona.spark.storage.hadoop.lease import Lease
 from pomona.spark.storage.hadoop.listing import HadoopListing
 from pomona.spark.storage.hadoop.store import HadoopStore
 from pomona.spark.storage.hadoop.table import HadoopTableStore
 from pomona.table.held_table import HeldTable
 from pomona.table.hold import FolderLock
-from pomona.table.row_index import keys_of
+from pomona.table.row_index import KEY_IN_SQL, keys_of
 from pomona.table.store import part_entries
 from stores import Killed, check_contract
 
@@ -668,3 +669,23 @@ def test_files_deleted_truncated_or_replaced_after_the_listing_get_rows_that_say
         source, f"{remote}/fresh", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
     )
     assert tables.read(tmp_path / "far").equals(tables.read(tmp_path / "fresh"))
+
+
+def test_the_keys_of_rows_are_the_same_in_spark_and_for_all_schemes_of_a_store(
+    spark: SparkSession,
+) -> None:
+    paths = ["s3://b/x.jpg", "s3a://b/x.jpg", "s3n://b/x.jpg", "abfs://c@a/x", "abfss://c@a/x"]
+    paths += ["file:/s3a://b/x.jpg", "s3ax://b/x.jpg", "gs://b/ü %$1.jpg"]
+    rows = spark.createDataFrame([(path,) for path in paths], "path string")
+    keys = [bytes(row[0]) for row in rows.selectExpr(KEY_IN_SQL).collect()]
+    assert keys == keys_of(paths)
+    assert len(set(keys)) == 5
+
+
+def test_a_row_with_another_scheme_of_the_same_store_can_be_gone() -> None:
+    images = HadoopImageStore.__new__(HadoopImageStore)
+    images._roots, images._table = {"s3://bucket/photos"}, None
+    images._paths = JobPaths("s3a://bucket/photos", "features")
+    assert images._is_gone("s3a://bucket/photos/a.jpg")
+    assert images._is_gone("s3://bucket/photos/a.jpg")
+    assert not images._is_gone("s3a://bucket/other/a.jpg")

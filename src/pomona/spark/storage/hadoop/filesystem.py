@@ -14,6 +14,7 @@ import pyarrow as pa
 from pomona.errors import SourceError
 from pomona.io.folders import ArrowFolder
 from pomona.io.location import is_remote
+from pomona.io.remote import same_scheme
 from pomona.messages import one_line
 from pomona.schema import INPUT_SCHEMA
 from pomona.source.image_file import ImageFile, is_for_spark
@@ -42,7 +43,7 @@ class HadoopImageStore:
     def __init__(self, paths: JobPaths, spark: SparkSession) -> None:
         self._paths = paths
         self._spark = spark
-        self._roots: set[str] = set()  # without a slash at the end
+        self._roots: set[str] = set()  # as `same_scheme`, without a slash at the end
         # Files of a table in the source are not images.
         self._table = f"{_qualified(spark, paths.table)}/" if is_remote(paths.table) else None
         self.listing = Listing(paths.source, self._files, self._is_gone, self._digest)
@@ -139,9 +140,9 @@ class HadoopImageStore:
         for root, status in named:
             if glob.has_open_dot(root):  # Hadoop's wildcards match a leading dot
                 continue
-            if has_parent_in(root, self._roots):
+            if has_parent_in(same_scheme(root), self._roots):
                 continue  # a glob can match a folder and its content
-            self._roots.add(root.rstrip("/"))
+            self._roots.add(same_scheme(root.rstrip("/")))
             selected = Selected(self._paths.selection, glob, root, passed_over)
             if not selected.has_root(is_folder=status.isDirectory()):
                 continue
@@ -153,13 +154,14 @@ class HadoopImageStore:
                     yield file
 
     def _is_of_table(self, path: str) -> bool:
-        return self._table is not None and path.startswith(self._table)
+        return self._table is not None and same_scheme(path).startswith(same_scheme(self._table))
 
     def _is_gone(self, uri: str) -> bool:
         """Return whether the file of a row is no longer an image of the source.
 
         Excluded files count as gone. If the source cannot be read, the listing has raised already.
         """
+        uri = same_scheme(uri)
         if uri in self._roots:
             return True
         root = next((above for above in folders_above(uri) if above in self._roots), None)
