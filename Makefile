@@ -55,7 +55,8 @@ test-networks: $(VENV)/dev.stamp  ## Build every known network and compare its v
 	$(BIN)/python -m pytest tests/building/test_networks.py -m "networks or not networks"
 
 test-faults: $(VENV)/dev.stamp  ## Kill runs at 20 random moments of each kind, and check their tables
-	POMONA_FAULTS=20 $(BIN)/python -m pytest tests/local/test_faults.py tests/local/test_object_stores.py tests/spark/test_faults_spark.py -m "long or not long"
+	POMONA_FAULTS=20 $(BIN)/python -m pytest tests/local/test_faults.py tests/local/test_object_stores.py \
+		tests/spark/test_faults_spark.py tests/spark/test_faults_streaming.py -m "long or not long"
 	$(BIN)/python -m pytest -m long --ignore-glob='*/test_faults*.py'
 
 test-torch: $(VENV)-torch/dev.stamp  ## Compare networks with weights for PyTorch with the libraries that made them

@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,17 +20,11 @@ import pytest
 import faults
 import pomona
 from pomona.encoder.encoder import Encoder
+from spark_processes import environment, python_workers, submit_settings
 
 pyspark = pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
 pytestmark = pytest.mark.spark
 
-SUBMIT = {
-    "spark.ui.enabled": "false",
-    "spark.driver.host": "127.0.0.1",
-    "spark.driver.bindAddress": "127.0.0.1",
-    "spark.executor.memory": "512m",
-    "spark.deploy.maxExecutorRetries": "-1",
-}
 WAVE = ["--wave-files", "60"]  # 241 files: five waves
 
 
@@ -40,11 +33,6 @@ def expected(
     encoder: Encoder, faulty_pictures: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> pa.Table:
     return faults.expected_table(faulty_pictures, tmp_path_factory.mktemp("right") / "t", encoder)
-
-
-def environment() -> dict[str, str]:
-    under_test = str(Path(pomona.__file__).parent.parent)
-    return {**os.environ, "PYTHONPATH": under_test, "PYSPARK_PYTHON": sys.executable}
 
 
 class Cluster:
@@ -118,18 +106,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def command(pictures: Path, table: Path, encoder_file: Path, master: str) -> list[str]:
     more = ["--encoder", str(encoder_file), "--master", master, *WAVE]
     return [*faults.COMMAND, "extract", str(pictures), str(table), *more]
-
-
-def submit_settings() -> dict[str, str]:
-    words = " ".join(f"--conf {key}={value}" for key, value in SUBMIT.items())
-    return {**environment(), "PYSPARK_SUBMIT_ARGS": f"{words} pyspark-shell"}
-
-
-def python_workers(*ancestors: int) -> list[int]:
-    """The processes that the Python daemons of Spark forked, below the given processes."""
-    below = faults.below(*ancestors)
-    daemons = {p.pid for p in below if "pyspark.daemon" in p.command}
-    return [p.pid for p in below if p.parent in daemons]
 
 
 def kill_during(

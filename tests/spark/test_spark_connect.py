@@ -28,7 +28,7 @@ from pomona.spark.storage.choose import LocalImageStore
 from pomona.table import part_file
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 pytestmark = pytest.mark.spark
 
@@ -177,6 +177,31 @@ def test_featurize_takes_a_spark_connect_dataframe(
         pomona.spark.read_features(connect, connect.read.parquet(str(tmp_path / "u")))
     for row in rows:
         assert row["features"] == expected[row["path"].rpartition("/")[2]]["features"]
+
+
+def test_a_stream_over_spark_connect_needs_an_encoder_that_workers_read(
+    connect: SparkSession, encoder: Encoder, encoder_file: Path, pictures: Path, tmp_path: Path
+) -> None:
+    from pyspark.errors import StreamingQueryException
+
+    source = pictures / "Apple Red 1"
+    images = (
+        connect.readStream.format("binaryFile")
+        .schema("path string, modificationTime timestamp, length long, content binary")
+        .load(str(source))
+    )
+
+    def run(rows: DataFrame) -> None:
+        writer = rows.writeStream.option("checkpointLocation", str(tmp_path / "checkpoint"))
+        query = writer.trigger(availableNow=True).start(str(tmp_path / "sink"), format="parquet")
+        query.awaitTermination(120)
+
+    with pytest.raises(StreamingQueryException, match="give that path with `delivery` file"):
+        run(pomona.featurize(images, encoder))
+    run(pomona.featurize(images, encoder_file, delivery="file"))
+    pomona.extract(source, tmp_path / "here", encoder=encoder, engine=pomona.LocalEngine(workers=1))
+    ours, theirs = (tables.read(tmp_path / name) for name in ("here", "sink"))
+    assert ours.drop_columns("label").equals(theirs.drop_columns("label"))
 
 
 def test_spark_connect_workers_read_the_encoder_file(

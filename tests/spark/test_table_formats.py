@@ -10,19 +10,28 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import drawn
+import faults
 import pomona
 from pomona.encoder.encoder import Encoder
 from pomona.errors import TableError
+from spark_processes import virtual_machines
+from streams import Stream
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 PACKAGES = os.environ.get("POMONA_TEST_FORMATS", "")
+DELTA = {
+    "spark.jars.packages": PACKAGES,
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+}
 
 pytestmark = [
     pytest.mark.spark,
@@ -43,10 +52,8 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 
     os.environ["PYSPARK_PYTHON"] = sys.executable
     settings = {
-        "spark.jars.packages": PACKAGES,
+        **DELTA,
         "spark.ui.enabled": "false",
-        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
-        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
         "spark.sql.catalog.ice": "org.apache.iceberg.spark.SparkCatalog",
         "spark.sql.catalog.ice.type": "hadoop",
         "spark.sql.catalog.ice.warehouse": str(tmp_path_factory.mktemp("ice")),
@@ -87,3 +94,27 @@ def test_an_append_of_another_encoder_is_refused(
     mixed = append(dataclasses.replace(encoder, weights="other", weights_sha256="0" * 64))
     with pytest.raises(TableError, match="mixes rows of two encoders.*other"):
         pomona.spark.read_features(lake, mixed)
+
+
+def test_a_stream_into_delta_that_is_killed_twice_writes_each_row_once(
+    lake: SparkSession,
+    encoder: Encoder,
+    encoder_file: Path,
+    faulty_pictures: Path,
+    tmp_path: Path,
+) -> None:
+    stream = Stream(tmp_path, faulty_pictures, encoder_file, "delta", DELTA)
+    for moment_s in (0.0, 2.0):
+        stream.kill("Java machine of a stream into Delta", virtual_machines, moment_s)
+    assert stream.run().returncode == 0
+
+    rows = lake.read.format("delta").load(str(stream.sink))
+    expected = faults.expected_table(faulty_pictures, tmp_path / "extracted", encoder).to_pylist()
+    # Spark's source leaves out the empty file.
+    vectors = {row["path"]: row["features"] for row in expected if row["status"] != "empty"}
+    found = rows.select("path", "features", "status").collect()
+    assert len(found) == len(vectors) == 240
+    assert {row["path"]: row["features"] for row in found} == vectors
+    features = pomona.spark.read_features(lake, rows)
+    assert pomona.spark.provenance(features)["fingerprint"] == encoder.fingerprint
+    assert pomona.spark.provenance(rows)["fingerprint"] == encoder.fingerprint

@@ -184,7 +184,14 @@ class _Artifact:
     def fetch(self) -> Encoder:
         from pyspark import SparkFiles
 
-        return Encoder.load(SparkFiles.get(self.name))
+        path = Path(SparkFiles.get(self.name))
+        if not path.exists():  # Spark 4.3 runs a streaming query without the files of its session
+            raise EncoderError(
+                "Spark did not send the encoder to its workers, because a streaming query over "
+                "Spark Connect has no files of its session: save the encoder to storage that every "
+                "worker reaches, and give that path with `delivery` file"
+            )
+        return Encoder.load(path)
 
     def release(self) -> None:
         pass  # it is deleted with the session
