@@ -17,7 +17,7 @@ import faults
 import pomona
 import tables
 from pomona.encoder.encoder import Encoder
-from pomona.errors import RunError, SourceError
+from pomona.errors import RunError, SourceError, TableError
 from pomona.io import remote
 from pomona.job.changes import Changes
 from pomona.job.summary import Summary
@@ -31,7 +31,7 @@ Run = Callable[..., Summary]
 
 @pytest.fixture
 def run(encoder: Encoder) -> Run:
-    def extract(source: object, table: Path, **more: object) -> Summary:
+    def extract(source: object, table: object, **more: object) -> Summary:
         return pomona.extract(
             source, table, encoder=encoder, engine=pomona.LocalEngine(workers=1), **more
         )
@@ -131,6 +131,15 @@ def test_a_source_that_is_missing_empty_or_forbidden_is_refused_with_one_line(
     with pytest.raises(SourceError, match=r"ACCESS_DENIED.*check the credentials"):
         run("s3://bucket/notes", tmp_path / "features")
     assert not (tmp_path / "features").exists()
+
+
+def test_a_table_in_a_bucket_needs_spark_and_nothing_is_written(
+    s3: S3, run: Run, pictures: Path
+) -> None:
+    s3.put_folder(pictures, "bucket/photos")
+    with pytest.raises(TableError, match="s3://bucket/features .* add `master` to use Spark"):
+        run("s3://bucket/photos", "s3://bucket/features")
+    assert not [path for _, path, _ in s3.requests if "features" in path]
 
 
 def test_a_folder_that_may_not_be_listed_keeps_its_rows(
