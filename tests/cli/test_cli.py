@@ -139,7 +139,7 @@ BAD_USE = [
     (["extract", "{src}", "{src}"], "not a feature table"),
     (["extract", "{src}", "{src}/notes.txt"], "is a file"),
     (["extract", "{src}", "{src}", "--overwrite"], "not a feature table"),
-    (["extract", "s3a://bucket/x", "{tmp}/t"], "add --master"),
+    (["extract", "viewfs://name/x", "{tmp}/t"], "add --master"),
     (["extract", "{src}", "{tmp}/t", "--master", "local", "--workers", "2"], "embedded engine"),
     (["extract", "{src}", "{tmp}/t", "--wave-files", "9"], "is for Spark"),
     (["extract", "{src}", "{tmp}/t", "--delivery", "file"], "is for Spark"),

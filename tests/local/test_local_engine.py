@@ -483,9 +483,11 @@ def test_a_missing_source_leaves_no_table(encoder: Encoder, tmp_path: Path) -> N
     assert not (tmp_path / "t").exists()
 
 
-def test_a_remote_path_needs_spark(encoder: Encoder, pictures: Path, tmp_path: Path) -> None:
+def test_a_table_elsewhere_and_images_that_arrow_cannot_read_need_spark(
+    encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
     with pytest.raises(SourceError, match="add `master` to use Spark"):
-        pomona.extract("s3a://bucket/photos", tmp_path / "t", encoder=encoder)
+        pomona.extract("viewfs://name/photos", tmp_path / "t", encoder=encoder)
     with pytest.raises(TableError, match="add `master` to use Spark"):
         pomona.extract(pictures, "s3a://bucket/t", encoder=encoder)
 
