@@ -199,11 +199,6 @@ def _columns(
     if is_remote(paths.source):
         reason = elsewhere(paths.source, "copy the Parquet files here to use `image_column`")
         raise SourceError(f"`source` {without_password(paths.source)} {reason}")
-    if is_remote(paths.source):
-        raise SourceError(
-            f"`source` {without_password(paths.source)} is not on this machine: with "
-            "`image_column`, copy the Parquet files here, or use pomona.featurize on Spark"
-        )
     if paths.selection != KNOWN_IMAGES:
         raise SourceError("`globs` and `exclude` choose files, and not rows of `image_column`")
     return ImageColumns(image_column, key_column)

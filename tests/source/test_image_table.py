@@ -249,7 +249,7 @@ def test_columns_of_every_binary_type_are_read(tmp_path: Path, kind: pa.DataType
         ({**IMAGE, "globs": "*.jpg"}, "choose files, and not rows"),
         ({**IMAGE, "engine": pomona.SparkEngine(master="local[1]")}, "pomona.featurize"),
         ({"key_column": "id"}, "`key_column` id needs `image_column`"),
-        ({"label": "column:label"}, "is for images in Parquet files: give `image_column`"),
+        ({"label": "column:label"}, "has no column 'path'.*images inside it, give `image_column`"),
     ],
 )
 def test_wrong_columns_are_refused_before_anything_is_written(
@@ -261,7 +261,7 @@ def test_wrong_columns_are_refused_before_anything_is_written(
 
 
 def test_parquet_files_in_a_bucket_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="is not on this machine: with `image_column`, copy"):
+    with pytest.raises(SourceError, match="not on this machine: copy the Parquet files here"):
         pomona.extract("s3://bucket/images.parquet", tmp_path / "t", image_column="image")
 
 

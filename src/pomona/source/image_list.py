@@ -155,9 +155,11 @@ class ImageList:
         try:
             for number, entry in enumerate(read(local_path(self.given), list(wanted)), 1):
                 if missing := [name for name in required if name not in entry]:
+                    inside = "for images inside it, give `image_column`"
+                    line = "its first line must name the columns, and one of them is path"
                     raise SourceError(
-                        f"{self.given} has no column {missing[0]!r}: its first line must name the "
-                        "columns, and one of them is path"
+                        f"{self.given} has no column {missing[0]!r} and so is not a list of "
+                        f"images: {inside if ending == '.parquet' else line}"
                     )
                 path = entry["path"]
                 if path and "\0" in path:
