@@ -35,7 +35,8 @@ __all__ = ["classify"]
     short_help="Predict the label of each image, with its probability.",
     epilog="Example: pomona classify fruit.classifier photos/ > labels.tsv",
 )
-@click.argument("given", nargs=-1, required=True, type=as_path, metavar="[CLASSIFIER] SOURCE")
+@click.argument("classifier", type=as_path, metavar="[CLASSIFIER]")
+@click.argument("source", required=False, type=as_path, metavar="SOURCE")
 @click.option(
     "--labels",
     metavar="LABEL,LABEL...",
@@ -67,7 +68,8 @@ __all__ = ["classify"]
 @AS_JSON
 def classify(
     *,
-    given: tuple[str, ...],
+    classifier: str,
+    source: str | None,
     labels: str | None,
     template: str | None,
     encoder: str | None,
@@ -88,14 +90,16 @@ def classify(
     from pomona.classification import classify as run
     from pomona.cli.progress import progress_bar
 
-    classifier, source = _classifier_and_source(given, labels, template, encoder, weights)
+    given, images = _classifier_and_source(
+        classifier, source, labels=labels, template=template, encoder=encoder, weights=weights
+    )
     if labels is not None:
         encoder = None  # the classifier contains it
     counts: Counter[str] = Counter()
     with progress_bar() as progress:
         found = run(
-            classifier,
-            source,
+            given,
+            images,
             encoder=encoder,
             weights=weights,
             workers=workers,
@@ -106,7 +110,7 @@ def classify(
     results_follow()
     predictions = _counted(first, found, counts)
     if as_json:
-        _print_json(given[0] if labels is None else None, predictions)
+        _print_json(classifier if labels is None else None, predictions)
     else:
         for answer in predictions:
             click.echo("\t".join(_words(answer)))
@@ -114,7 +118,9 @@ def classify(
 
 
 def _classifier_and_source(
-    given: tuple[str, ...],
+    first: str,
+    second: str | None,
+    *,
     labels: str | None,
     template: str | None,
     encoder: str | None,
@@ -123,19 +129,18 @@ def _classifier_and_source(
     from pomona.analysis.classifier.zero_shot import TEMPLATE
     from pomona.classification import zero_shot_for
 
-    count = count_of(len(given), "argument")
     if labels is None:
         if template is not None:
             raise click.UsageError("--template is for --labels: leave it out")
-        if len(given) != 2:
-            raise click.UsageError(f"expected CLASSIFIER and SOURCE, got {count}")
-        return given[0], given[1]
-    if len(given) != 1:
-        raise click.UsageError(f"--labels replaces CLASSIFIER: expected SOURCE alone, got {count}")
+        if second is None:
+            raise click.UsageError("expected CLASSIFIER and SOURCE, got 1 argument")
+        return first, second
+    if second is not None:
+        raise click.UsageError("--labels replaces CLASSIFIER: expected SOURCE alone")
     if weights is not None:
         raise click.UsageError("--weights has no effect with --labels: leave it out")
     words = [word for label in labels.split(",") if (word := label.strip())]
-    return zero_shot_for(given[0], words, template or TEMPLATE, encoder), given[0]
+    return zero_shot_for(first, words, template or TEMPLATE, encoder), first
 
 
 def _counted(

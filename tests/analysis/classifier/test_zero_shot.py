@@ -147,7 +147,7 @@ def test_a_table_of_a_folder_needs_no_encoder(
         (["PHOTOS", *WORDS], "need an encoder with a text tower: give --encoder"),
         (["a.classifier", "PHOTOS", *WORDS], "--labels replaces CLASSIFIER"),
         (["PHOTOS"], "expected CLASSIFIER and SOURCE, got 1 argument"),
-        (["a", "b", "c"], "expected CLASSIFIER and SOURCE, got 3 arguments"),
+        (["a", "b", "c"], "too many arguments, from 'c' on: SOURCE is one argument"),
         (["a", "PHOTOS", "--template", "{}"], "--template is for --labels"),
         (["PHOTOS", "--labels", "apple", "--encoder", "CLIP"], "give two or more"),
         (["PHOTOS", *WORDS, "--weights", "x.h5"], "--weights has no effect with --labels"),

@@ -162,7 +162,7 @@ def test_a_truncated_file_is_one_clear_error(tmp_path: Path, file: str, share: f
     [
         ("fruit.onnx", "does not exist"),
         ("", "is a folder without a network: expected a SavedModel"),
-        ("fruit.pt", "has an unknown kind: expected .*keras, .h5, .* or a TensorFlow SavedModel"),
+        ("fruit.ckpt", "has an unknown kind: expected .*keras, .h5, .* or a TensorFlow SavedModel"),
         ("fruit.weights.h5", "holds weights without their network"),
     ],
 )
