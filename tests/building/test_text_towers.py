@@ -55,6 +55,13 @@ def test_the_scale_of_scores_is_that_of_the_trained_model(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SCORED)
+def test_the_labels_of_the_goldens_have_different_probabilities(name: str) -> None:
+    """Sentences that are cut off before the label would be equal, whatever the label is."""
+    for probabilities in ANSWERS[name]["probabilities"]:
+        assert len(set(probabilities)) == len(ANSWERS["labels"])
+
+
+@pytest.mark.parametrize("name", SCORED)
 def test_probabilities_agree_with_the_authors_library(name: str) -> None:
     classifier = pomona.zero_shot(ANSWERS["labels"], encoder_in(name), ANSWERS["template"])
     found = classifier.probabilities(encoder_in(name).embed(IMAGES))
@@ -270,7 +277,7 @@ def test_encoder_build_and_show_say_how_texts_are_read(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "siglip.encoder"
-    line = "texts: 12 tokens, without punctuation, sigmoid of 12 * cosine -3.5"
+    line = "texts: 32 tokens, without punctuation, sigmoid of 12 * cosine -3.5"
     _, out, _ = run(capfd, "encoder", "build", FOLDERS / "siglip", "-o", file)
     assert line in out.splitlines()
     _, out, _ = run(capfd, "encoder", "show", file)
@@ -278,7 +285,7 @@ def test_encoder_build_and_show_say_how_texts_are_read(
     _, out, _ = run(capfd, "encoder", "show", file, "--json")
     assert json.loads(out)["text"] == {
         "cleaning": "canonical",
-        "context": 12,
+        "context": 32,
         "logit_bias": pytest.approx(-3.5),
         "logit_scale": pytest.approx(12),
         "probability": "sigmoid",

@@ -44,7 +44,7 @@ CORPUS = [
     "THE QUICK BROWN FOX JUMPS OVER THE LAZY DOG; or not? (yes) [no] {maybe} <never>",
     "a picture of some fruit on a table, and a painting of a ship at sea",
 ] * 3
-CLIP_LENGTH, SIGLIP_LENGTH = 16, 12
+CLIP_LENGTH, SIGLIP_LENGTH = 16, 32
 
 
 def main() -> None:
