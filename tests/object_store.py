@@ -12,6 +12,8 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote
 from xml.sax.saxutils import escape  # which writes XML and parses nothing
 
+import pytest
+
 
 class ObjectStore:
     """Objects by their path `/bucket/key`, and how often each was opened.
@@ -126,3 +128,12 @@ def serving() -> Iterator[ObjectStore]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def configure(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    """Set the environment variables by which a user's own server is found."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")

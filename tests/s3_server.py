@@ -15,6 +15,8 @@ from urllib.parse import quote
 
 import pytest
 
+import object_store
+
 Fault = Callable[["Request"], None]
 """Raises `Answer`, or lets the request pass."""
 
@@ -147,9 +149,5 @@ def serving() -> Iterator[S3]:
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
     """The service, configured by environment variables, as a user's own server is."""
     with serving() as store:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", store.endpoint)
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        monkeypatch.setenv("AWS_REGION", "us-east-1")
-        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        object_store.configure(monkeypatch, store.endpoint)
         yield store

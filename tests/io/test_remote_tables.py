@@ -22,11 +22,7 @@ from pomona.table.feature_table import FeatureTable
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[object_store.ObjectStore]:
     """An object store configured by environment variables, like a user's own server."""
     with object_store.serving() as running:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", running.endpoint)
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        monkeypatch.setenv("AWS_REGION", "us-east-1")
-        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        object_store.configure(monkeypatch, running.endpoint)
         yield running
 
 

@@ -153,24 +153,30 @@ def test_a_command_that_does_not_exist_is_detected(line: str) -> None:
         parse(line)
 
 
-def test_the_commands_of_getting_started_run_as_printed(tmp_path: Path) -> None:
-    page = [block for block in blocks("console") if block.page.name == "getting-started.md"]
+def run_page(name: str, count: int, folder: Path) -> str:
+    """Run the commands of a page in a folder, and return what they print."""
+    page = [block for block in blocks("console") if block.page.name == name]
     lines = [line for block in page if not block.not_run for line in typed(block)]
-    assert len(lines) == 8
-    shutil.copytree(REPOSITORY / "examples", tmp_path / "examples")
+    assert len(lines) == count
     programs = Path(sys.executable).parent
     completed = subprocess.run(
         ["bash", "-e", "-u", "-c", "\n".join(lines)],
-        cwd=tmp_path,
+        cwd=folder,
         env=os.environ | {"PATH": f"{programs}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert completed.returncode == 0, completed.stderr
-    assert "200 ok, 3 failed" in completed.stdout
-    assert "nothing to do: 203 images already done" in completed.stdout
-    right = re.search(r"accuracy: [\d.]+, (\d+) of 40 images right", completed.stdout)
+    return completed.stdout
+
+
+def test_the_commands_of_getting_started_run_as_printed(tmp_path: Path) -> None:
+    shutil.copytree(REPOSITORY / "examples", tmp_path / "examples")
+    printed = run_page("getting-started.md", 8, tmp_path)
+    assert "200 ok, 3 failed" in printed
+    assert "nothing to do: 203 images already done" in printed
+    right = re.search(r"accuracy: [\d.]+, (\d+) of 40 images right", printed)
     assert right
     assert int(right[1]) >= 36  # paths decide which images are tested
     assert (tmp_path / "report.html").stat().st_size > 100_000
@@ -184,19 +190,7 @@ def test_the_commands_of_the_page_on_words_run_as_printed(
     draw_tree(tmp_path / "photos")
     clip = REPOSITORY / "tests" / "goldens" / "text" / "clip"
     shutil.copytree(clip, tmp_path / "clip-vit-base-patch32")
-    page = [block for block in blocks("console") if block.page.name == "text-search.md"]
-    lines = [line for block in page if not block.not_run for line in typed(block)]
-    assert len(lines) == 7
-    programs = Path(sys.executable).parent
-    completed = subprocess.run(
-        ["bash", "-e", "-u", "-c", "\n".join(lines)],
-        cwd=tmp_path,
-        env=os.environ | {"PATH": f"{programs}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert completed.returncode == 0, completed.stderr
+    run_page("text-search.md", 7, tmp_path)
     labels = {line.split("\t")[1] for line in (tmp_path / "labels.tsv").read_text().splitlines()}
     assert labels <= {"apple", "kiwi", "quince", ""}
     assert (tmp_path / "found.png").exists()

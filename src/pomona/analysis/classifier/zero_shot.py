@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pomona.analysis.classifier.classifier import Classifier
+from pomona.analysis.vectors import unit
 from pomona.building.build import encoder_for
 from pomona.encoder.encoder import Encoder
 from pomona.errors import ClassifierError, EncoderError, UsageError
@@ -56,12 +57,11 @@ def zero_shot(
             "probabilities need: build the encoder again with `logit_scale`, and for SigLIP "
             "`logit_bias`, from the model's weights (100 for CLIP of OpenAI)"
         )
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return Classifier(
         classes=tuple(labels),
         mean=np.zeros(encoder.dimension, np.float32),
         scale=np.ones(encoder.dimension, np.float32),
-        coefficients=vectors / lengths * np.float32(encoder.text.logit_scale),
+        coefficients=unit(vectors) * np.float32(encoder.text.logit_scale),
         intercept=np.full(len(labels), encoder.text.logit_bias, np.float32),
         provenance=encoder.provenance(),
         training={"template": template},

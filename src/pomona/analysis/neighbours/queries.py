@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,7 +77,8 @@ def find_queries(  # noqa: PLR0913 - images, texts, and how to get their vectors
         EncoderError: the encoder is not available (`encoder_for` raises it), or it has no text
             tower.
     """
-    said = _texts(vectors, texts, encoder_for)
+    encoder_once = cache(lambda: encoder_for(vectors.provenance))  # for texts and images
+    said = _texts(texts, encoder_once)
     rows = _rows_named(vectors.table, images)
     found = _vectors_of(vectors, {path for path, status in rows.values() if status == "ok"})
     queries: dict[str, Query] = {}
@@ -90,7 +92,7 @@ def find_queries(  # noqa: PLR0913 - images, texts, and how to get their vectors
     others = [image for image in dict.fromkeys(images) if image not in queries]
     contents = [_content(image, vectors) for image in others]
     if others:
-        encoder = encoder_for(vectors.provenance)
+        encoder = encoder_once()
         options = DecodeOptions(max_pixels, fast=vectors.provenance.get("decode") == "fast")
         for number, (image, content) in enumerate(zip(others, contents, strict=True)):
             progress(Snapshot("encoding", number, len(others)))
@@ -99,11 +101,11 @@ def find_queries(  # noqa: PLR0913 - images, texts, and how to get their vectors
     return [queries[image] for image in dict.fromkeys(images)] + said
 
 
-def _texts(vectors: Vectors, texts: Sequence[str], encoder_for: EncoderFor) -> list[Query]:
+def _texts(texts: Sequence[str], encoder: Callable[[], Encoder]) -> list[Query]:
     if not texts:
         return []
     each = list(dict.fromkeys(texts))
-    found = text_vectors(encoder_for(vectors.provenance), each)
+    found = text_vectors(encoder(), each)
     return [
         Query(text, None, None, False, vector) for text, vector in zip(each, found, strict=True)
     ]

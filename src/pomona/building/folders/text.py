@@ -47,33 +47,40 @@ def with_text_tower(
             length than those of images; or a file is damaged.
     """
     if (known := read_folder(folder)).library:
-        return _with_text_weights(encoder, folder, known, settings, trust=trust)
+        tower = _from_weights(encoder, folder, known, settings, trust=trust)
+    else:
+        tower = _from_graph(encoder, folder, settings)
+    if tower is None:
+        settings.check_unused(f"{folder}, which has no text tower", "logit_scale", "logit_bias")
+    return replace(encoder, text=tower)
+
+
+def _from_graph(encoder: Encoder, folder: Path, settings: NetworkSettings) -> TextTower | None:
     graph = first_file(folder, (*TEXT_GRAPHS, *JOINT_GRAPHS))
     model = None if graph is None else text_model(folder)
-    if graph is not None and model is not None:
-        inside(folder, str(graph.relative_to(folder)))
-        network = read_network(graph, graph)
-        if is_for_text(network):
-            cut = cut_to_text(network, graph, model.outputs, model.context)
-            tower = text_tower(cut, model, encoder, settings)
-            joint = first_file(folder, JOINT_GRAPHS)
-            if tower.logit_scale is None and joint is not None:
-                tower = _with_scores(tower, joint, encoder)
-            return replace(encoder, text=tower)
-    settings.check_unused(f"{folder}, which has no text tower", "logit_scale", "logit_bias")
-    return encoder
+    if graph is None or model is None:
+        return None
+    inside(folder, str(graph.relative_to(folder)))
+    network = read_network(graph, graph)
+    if not is_for_text(network):
+        return None
+    cut = cut_to_text(network, graph, model.outputs, model.context)
+    tower = text_tower(cut, model, encoder, settings)
+    joint = first_file(folder, JOINT_GRAPHS)
+    if tower.logit_scale is None and joint is not None:
+        tower = _with_scores(tower, joint, encoder)
+    return tower
 
 
-def _with_text_weights(
+def _from_weights(
     encoder: Encoder, path: Path, folder: NetworkFolder, settings: NetworkSettings, *, trust: bool
-) -> Encoder:
+) -> TextTower | None:
     open_clip = folder.config["model_cfg"] if folder.library == "open_clip" else None
     model = None if folder.library == "timm" else text_model(path, open_clip)
     if model is None:
-        settings.check_unused(f"{path}, which has no text tower", "logit_scale", "logit_bias")
-        return encoder
+        return None
     graph, scores = text_network_of_weights(path, folder, model.context, trust=trust)
-    return replace(encoder, text=text_tower(graph, model, encoder, settings.over(scores)))
+    return text_tower(graph, model, encoder, settings.over(scores))
 
 
 def text_tower(
