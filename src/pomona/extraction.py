@@ -34,6 +34,7 @@ from pomona.source.image_list import ImageList
 from pomona.source.image_table import ImageColumns, TableImages
 from pomona.source.label_rule import Labelling
 from pomona.source.labels import ColumnLabels
+from pomona.source.list_file import LIST_ENDINGS
 from pomona.source.listing import Listing
 from pomona.source.selection import KNOWN_IMAGES, Selection
 from pomona.spark.encoder_transport import open_encoder
@@ -308,4 +309,7 @@ def _paths(source: str, table: str, selection: Selection, *, on_spark: bool) -> 
         ):
             reason = elsewhere(path, "add `master` to use Spark")
             raise failure(f"{what} {without_password(path)} {reason}")
+    if on_spark and is_remote(source) and source.lower().endswith(LIST_ENDINGS):
+        reason = "is a list in a bucket: copy it here, and give the copy"
+        raise SourceError(f"`source` {without_password(source)} {reason}")
     return JobPaths(canonical(source), canonical(table), selection)

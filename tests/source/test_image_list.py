@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 
 from pomona.errors import PomonaError, RunError, SourceError
 from pomona.source.image_file import ImageFile
-from pomona.source.image_list import ImageList, _Seen, is_list
+from pomona.source.image_list import ImageList, is_list
 from pomona.source.listing import Listing
+from pomona.source.seen_paths import SeenPaths
 
 
 def listed(path: Path) -> list[ImageFile]:
@@ -83,7 +85,7 @@ def test_an_image_that_is_listed_again_counts_once(tmp_path: Path) -> None:
 
 @given(st.lists(st.lists(st.integers(0, 40).map(str), min_size=1, max_size=9), max_size=30))
 def test_each_path_is_new_once(groups: list[list[str]]) -> None:
-    seen, known = _Seen(), set[str]()
+    seen, known = SeenPaths(), set[str]()
     for group in groups:
         for path, is_new in zip(group, seen.add(group), strict=True):
             assert is_new == (path not in known)
@@ -96,13 +98,23 @@ def test_images_elsewhere_are_rows_with_a_reason_and_refused_at_the_beginning(
     far = "https://me:secret@x.org/a.jpg"
     with pytest.raises(SourceError, match=r"lists https://me:\*\*\*@x.org/a.jpg, which is a web"):
         listed(written(tmp_path / "l.txt", far))
-    (_, web, store) = listed(written(tmp_path / "l.txt", f"a.jpg\n{far}\ns3://b/c.jpg\n"))
+    (_, web, other) = listed(written(tmp_path / "l.txt", f"a.jpg\n{far}\ndbfs:/c.jpg\n"))
     reader = ImageList(str(tmp_path / "l.txt")).reader
-    assert [reason for _, reason in reader.read([web, store])] == [
+    assert [reason for _, reason in reader.read([web, other])] == [
         "is a web address: download the image, and list the file",
-        "is on the file system 's3': a list names files of this machine",
+        "is on the file system 'dbfs', which cannot be read here",
     ]
     assert web.uri == "https://me:***@x.org/a.jpg"
+
+
+@pytest.mark.parametrize("name", ["l.txt.gz", "l.CSV.GZ"])
+def test_a_list_may_be_packed_with_gzip(tmp_path: Path, name: str) -> None:
+    text = b"path\n/a.jpg\n/b.jpg\n"
+    packed = subprocess.run(["gzip"], input=text, stdout=subprocess.PIPE, check=True).stdout
+    files = listed(written(tmp_path / name, packed))
+    assert [file.path for file in files][-2:] == ["/a.jpg", "/b.jpg"]
+    with pytest.raises(PomonaError, match="cannot be read as a list"):
+        listed(written(tmp_path / name, packed[:-12]))
 
 
 @pytest.mark.parametrize(
@@ -113,6 +125,8 @@ def test_images_elsewhere_are_rows_with_a_reason_and_refused_at_the_beginning(
         ("l.txt", "a\0b", "is not a list of paths"),
         ("l.csv", "", "lists no image"),
         ("l.csv", "a.jpg\nb.jpg\n", "has no column 'path'"),
+        ("l.csv.gz", "path\na.jpg\n", "cannot be read as a list: Not a gzipped file"),
+        ("l.csv", 'path\n"' + "x" * 2_000_000, "line 2 has 1048576 letters or more"),
         ("l.csv", 'path\n"' + "x" * 200_000, "field larger than field limit"),
         ("l.parquet", "path\na.jpg\n", "cannot be read as a list"),
     ],
@@ -141,7 +155,7 @@ def test_a_list_that_is_damaged_further_on_ends_the_run(tmp_path: Path) -> None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
-    st.sampled_from(["l.txt", "l.csv", "l.parquet"]),
+    st.sampled_from(["l.txt", "l.csv", "l.csv.gz", "l.parquet"]),
     st.one_of(
         st.binary(),
         st.text().map(lambda text: f"path,size,modified\n{text}".encode(errors="replace")),

@@ -122,10 +122,6 @@ def images_of(paths: JobPaths) -> Images:
         images = TableImages(paths.source, paths.columns)
         _refuse_managed(images)
         return images
-    if is_remote(paths.source):
-        table_uri = paths.table if is_remote(paths.table) else None
-        return RemoteSource.at(paths.source, paths.selection, table_uri)
-    table = os.path.abspath(local_path(paths.table))  # noqa: PTH100
     if is_list(paths.source):
         if paths.selection != KNOWN_IMAGES:
             raise SourceError(
@@ -133,6 +129,10 @@ def images_of(paths: JobPaths) -> Images:
                 "folders, and not entries of a list"
             )
         return ImageList(paths.source)
+    if is_remote(paths.source):
+        table_uri = paths.table if is_remote(paths.table) else None
+        return RemoteSource.at(paths.source, paths.selection, table_uri)
+    table = os.path.abspath(local_path(paths.table))  # noqa: PTH100
     source = Source(paths.source, paths.selection, table)
     return archives_of(source) or source
 

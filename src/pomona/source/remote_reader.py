@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
+
+import pyarrow as pa
 
 from pomona.errors import RunError
 from pomona.io.remote import Cause, RemotePlace, StorageError, repeated
+from pomona.messages import one_line
 from pomona.source.image_file import MAX_FILE_BYTES, Content, ImageFile, read_content
+from pomona.source.read_ahead import read_ahead
 
 __all__ = ["RemoteReader"]
-
-_AT_ONCE = 16  # reads: 320 images a second if each takes two answers of 25 ms
-_AHEAD = 64  # images
-_AHEAD_BYTES = 64 * 2**20  # of all images that are read and not yet yielded
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +24,14 @@ class RemoteReader:
 
     Attributes:
         place: where they are.
+        was_listed: whether the place allowed a listing: if it refuses one now, the credentials have
+            expired. A place whose files were named may never have allowed it.
         images_at_once: number of images that a worker gets together: reading ahead stops at the
             last one.
     """
 
     place: RemotePlace
+    was_listed: bool = True
     images_at_once: int = 256
 
     def read(self, files: Sequence[ImageFile]) -> Iterator[Content]:
@@ -41,39 +42,16 @@ class RemoteReader:
         Raises:
             RunError: the storage fails for all files: it is too busy, or the credentials expired.
         """
-        left = iter(files)
-        waiting: deque[tuple[Future[Content], int]] = deque()
-        held = 0
-
-        def read_ahead() -> None:
-            nonlocal held
-            while len(waiting) < _AHEAD and (held < _AHEAD_BYTES or not waiting):
-                file = next(left, None)
-                if file is None:
-                    return
-                waiting.append((_threads().submit(self.content, file), file.size or 0))
-                held += file.size or 0
-
-        try:
-            read_ahead()
-            while waiting:
-                future, size = waiting.popleft()
-                content = future.result()
-                held -= size
-                read_ahead()
-                yield content
-        finally:
-            for future, _ in waiting:
-                future.cancel()
+        return read_ahead(files, self.content)
 
     def content(self, file: ImageFile) -> Content:
         """Return the content of one file."""
         if file.path.startswith("/"):  # the known image that shows whether a worker works
             return read_content(file)
-        if (file.size or 0) > MAX_FILE_BYTES:
-            return None, f"holds {file.size} bytes: no more than {MAX_FILE_BYTES} are read"
         try:
-            return repeated(partial(self._bytes, file), f"read {file.path}"), None
+            return repeated(partial(self._read_whole, file), f"read {file.path}")
+        except pa.ArrowInvalid as error:
+            return None, f"cannot be read: {one_line(error)}"
         except StorageError as failure:
             if failure.cause is Cause.PASSING:
                 raise RunError(
@@ -89,10 +67,12 @@ class RemoteReader:
         content, _ = self.content(file)
         return None if content is None else hashlib.sha256(content).hexdigest()
 
-    def _bytes(self, file: ImageFile) -> bytes:
+    def _read_whole(self, file: ImageFile) -> Content:
         with self.place.system().open_input_file(self.place.path(file.path)) as opened:
-            content: bytes = opened.read()
-        return content
+            size: int = opened.size()
+            if size > MAX_FILE_BYTES:
+                return None, f"holds {size} bytes: no more than {MAX_FILE_BYTES} are read"
+            return opened.read(), None
 
     def _check_access(self, file: ImageFile, failure: StorageError) -> None:
         """Check that the storage still answers for other files.
@@ -109,13 +89,9 @@ class RemoteReader:
         try:
             repeated(lambda: self.place.system().get_file_info(below), f"list {self.place.top}")
         except StorageError as refusal:
+            if refusal.cause is Cause.FORBIDDEN and not self.was_listed:
+                return
             raise RunError(
                 f"{self.place.top} no longer accepts requests ({refusal}): renew the credentials, "
                 "and run it again; rows written so far stay"
             ) from failure
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    """Return the threads that read, for all orders of a process."""
-    return ThreadPoolExecutor(_AT_ONCE, "pomona-read")

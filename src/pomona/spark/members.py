@@ -1,6 +1,7 @@
-"""Reading images in archives with Spark: the driver lists them, and the workers read the bytes.
+"""Reading images in archives, and objects of a list: Spark's workers read the bytes themselves.
 
-The archives must be on storage that all machines share, at the same path.
+The archives must be on storage that all machines share, at the same path. The workers reach stores
+as the embedded engine does: through Arrow, with the credentials of their environment.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from pomona.source.archives.reader import MemberReader
 from pomona.source.image_file import read_batches
+from pomona.source.list_reader import ListReader
+from pomona.source.stores import is_object
 from pomona.spark.named_files import COLUMNS, as_binary_file
 
 if TYPE_CHECKING:
@@ -23,7 +26,7 @@ __all__ = ["read_members"]
 
 
 def read_members(spark: SparkSession, files: list[ImageFile], tasks: int) -> DataFrame:
-    """Read members of archives, with the columns of `binaryFile`.
+    """Read members of archives or objects, with the columns of `binaryFile`.
 
     Args:
         spark: the session.
@@ -39,8 +42,9 @@ def read_members(spark: SparkSession, files: list[ImageFile], tasks: int) -> Dat
 
 def _read(shares: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Read members in a worker; an unreadable member has no row, and the driver makes it."""
-    reader = MemberReader()
+    members, objects = MemberReader(), ListReader()
     for pickled in (value for batch in shares for value in batch["files"].to_pylist()):
         files = pickle.loads(pickled)  # noqa: S301 - by `read_members`
+        reader = objects if any(map(is_object, files)) else members
         yield from as_binary_file(read_batches(files, lambda _: None, reader.read(files)))
-    reader.close()
+    members.close()

@@ -22,6 +22,7 @@ from pomona.job.job import Job, JobPaths, images_of
 from pomona.job.tables import ChangeableTable, ReadableTable
 from pomona.source.image_file import ImageFile, is_for_spark, read_batches
 from pomona.source.listing import Listing
+from pomona.source.stores import is_object
 from pomona.spark.errors import NAMES_IN_UTF8
 from pomona.spark.session.session import is_connect
 from pomona.spark.storage.parquet import WRITTEN_COLUMNS, Written, write_parquet, written_once
@@ -106,8 +107,8 @@ class LocalImageStore:
         ]
 
     def exists(self, file: ImageFile) -> bool:
-        """Return whether a file exists, or the archive that it is in."""
-        return os.path.exists(file_of_row(file.uri))  # noqa: PTH110 - it never raises
+        """Return whether a file exists, or the archive that it is in; an object was looked at."""
+        return is_object(file) or os.path.exists(file_of_row(file.uri))  # noqa: PTH110 - it never raises
 
     def can_be_opened(self, file: ImageFile) -> bool:
         """Return whether the driver can read a file."""
