@@ -32,6 +32,7 @@ from pomona.progress import Progress, no_progress
 from pomona.source.archives.listing import Archives
 from pomona.source.image_list import ImageList
 from pomona.source.image_table import ImageColumns, TableImages
+from pomona.source.inventory import MANIFEST
 from pomona.source.label_rule import Labelling
 from pomona.source.labels import ColumnLabels
 from pomona.source.list_file import LIST_ENDINGS
@@ -85,7 +86,8 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     Args:
         source: a folder, an image, or a glob, as a path or as a URI such as `s3://bucket/photos`;
             tar or zip files of images, or a folder of them; a list of images, as `.txt`, `.csv` or
-            `.parquet`; or Parquet files that contain images.
+            `.parquet`, or the `manifest.json` of S3 Inventory; or Parquet files that contain
+            images.
         table: folder for the feature table.
         encoder: an encoder, its path or URI, the name of a network (`pomona models` lists them; it
             gets ImageNet weights), the file of a network, or a function that returns an encoder.
@@ -309,7 +311,7 @@ def _paths(source: str, table: str, selection: Selection, *, on_spark: bool) -> 
         ):
             reason = elsewhere(path, "add `master` to use Spark")
             raise failure(f"{what} {without_password(path)} {reason}")
-    if on_spark and is_remote(source) and source.lower().endswith(LIST_ENDINGS):
+    if on_spark and is_remote(source) and source.lower().endswith((*LIST_ENDINGS, MANIFEST)):
         reason = "is a list in a bucket: copy it here, and give the copy"
         raise SourceError(f"`source` {without_password(source)} {reason}")
     return JobPaths(canonical(source), canonical(table), selection)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from urllib.parse import quote_plus
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +19,7 @@ import pomona
 import tables
 from pomona.encoder.encoder import Encoder
 from pomona.errors import RunError, SourceError
+from pomona.io.location import read_file
 from pomona.job.summary import Summary
 from pomona.source.image_list import ImageList
 from pomona.source.listing import Listing
@@ -25,6 +28,7 @@ from s3_server import ACCESS_DENIED, EXPIRED_TOKEN, S3, Request, s3
 __all__ = ["s3"]
 
 Run = Callable[..., Summary]
+TIME = "2024-05-06T07:08:09.123Z"
 
 
 @pytest.fixture
@@ -194,3 +198,53 @@ def test_a_run_with_s3a_in_the_list_continues_one_with_s3(s3: S3, run: Run, tmp_
     run(tmp_path / "l.txt", tmp_path / "t")
     again = run(tmp_path / "a.txt", tmp_path / "t")
     assert (again.changes.unchanged, again.changes.to_do) == (2, 0)
+
+
+def put_inventory(s3: S3, columns: str, rows: list[list[object]]) -> str:
+    """Store an inventory as Amazon lays it out, and return the manifest's URI."""
+    key = "inventory/bucket/daily/data/d794c570.csv.gz"
+    content = gzip.compress(in_csv(rows))
+    said = {
+        "sourceBucket": "bucket",
+        "destinationBucket": "arn:aws:s3:::bucket",
+        "fileFormat": "CSV",
+        "fileSchema": columns,
+        "files": [{"key": key, "size": len(content), "MD5checksum": "f1"}],
+    }
+    s3.put(f"bucket/{key}", content)
+    folder = "bucket/inventory/bucket/daily/2016-11-06T21-32Z"
+    s3.put(f"{folder}/manifest.json", json.dumps(said).encode())
+    return f"s3://{folder}/manifest.json"
+
+
+def test_an_inventory_gives_the_rows_of_the_bucket_and_lists_nothing(
+    s3: S3, run: Run, tmp_path: Path
+) -> None:
+    names = ["photos/a b+ü.png", "photos/sub/2.png"]
+    for number, name in enumerate(names):
+        s3.put(f"bucket/{name}", picture(number))
+    known = [len(picture(0)), len(picture(1))]
+    rows = [["bucket", quote_plus(n), known[i], TIME] for i, n in enumerate(names)]
+    rows.append(["bucket", "notes.txt", 5, TIME])
+    manifest = put_inventory(s3, "Bucket, Key, Size, LastModifiedDate", rows)
+    s3.requests.clear()
+    summary = run(manifest, tmp_path / "t")
+    assert not [query for _, _, query in s3.requests if "list-type" in query]
+    assert summary.passed_over.by_extension == {".txt": 1}
+    found = rows_by_path(tmp_path / "t")
+    assert {path: row["status"] for path, row in found.items()} == {
+        f"s3://bucket/{name}": "ok" for name in names
+    }
+    (tmp_path / "manifest.json").write_bytes(read_file(manifest))
+    again = run(tmp_path / "manifest.json", tmp_path / "t")
+    assert (again.changes.unchanged, again.changes.to_do) == (2, 0)
+
+
+def test_objects_of_an_inventory_without_sizes_are_looked_at(
+    s3: S3, run: Run, tmp_path: Path
+) -> None:
+    s3.put("bucket/1.png", picture(1))
+    run(put_inventory(s3, "Bucket, Key", [["bucket", "1.png"]]), tmp_path / "t")
+    row = rows_by_path(tmp_path / "t")["s3://bucket/1.png"]
+    assert row["size"] == len(picture(1))
+    assert row["modified"] is not None

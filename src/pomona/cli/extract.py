@@ -209,8 +209,9 @@ def extract(
 
     SOURCE is a folder, an image, or a quoted glob, on this machine or in a bucket
     (s3://bucket/photos); a tar or zip file of images, or a quoted glob or a folder of such files; a
-    list of images (.txt, .csv, .parquet); or, with --image-column, Parquet files that contain
-    images. If TABLE exists, the run continues it: it computes only new and changed images.
+    list of images (.txt, .csv, .parquet) or the manifest.json of S3 Inventory; or, with
+    --image-column, Parquet files that contain images. If TABLE exists, the run continues it: it
+    computes only new and changed images.
     """
     from pomona.building.build import build_encoder, is_network
     from pomona.building.network_settings import NetworkSettings

@@ -17,6 +17,7 @@ from pomona.job.tables import NO_ROWS
 from pomona.source.archives.listing import archives_of
 from pomona.source.image_list import ImageList, is_list
 from pomona.source.image_table import ImageColumns, TableImages
+from pomona.source.inventory import Inventory, is_inventory
 from pomona.source.listing import Listing, Source
 from pomona.source.remote import RemoteSource
 from pomona.source.selection import KNOWN_IMAGES, Selection
@@ -122,6 +123,8 @@ def images_of(paths: JobPaths) -> Images:
         images = TableImages(paths.source, paths.columns)
         _refuse_managed(images)
         return images
+    if is_inventory(paths.source):
+        return Inventory(paths.source, paths.selection)
     if is_list(paths.source):
         if paths.selection != KNOWN_IMAGES:
             raise SourceError(

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from pomona.errors import RunError, SourceError
 from pomona.io.location import is_remote, local_path, scheme_of, without_password
 from pomona.source.archives.member import NotBytes
-from pomona.source.image_file import ImageFile, look_at, milliseconds
-from pomona.source.list_file import Entry, ListFile, entries_of
+from pomona.source.image_file import ImageFile, look_at
+from pomona.source.list_file import Entry, ListFile, entries_of, size_of, time_of
 from pomona.source.list_reader import ListReader
 from pomona.source.passed_over import PassedOver
 from pomona.source.seen_paths import SeenPaths
@@ -31,7 +30,7 @@ def is_list(source: str) -> bool:
         RunError: its store cannot be reached.
     """
     file = ListFile.at(source)
-    return file.ending is not None and file.exists()
+    return file.ending is not None and file.bytes_there() is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +139,7 @@ class ImageList:
 
     def _file(self, entry: Entry) -> ImageFile:
         file = self._named(entry["path"])
-        size, modified = _size(entry.get("size")), _time(entry.get("modified"))
+        size, modified = size_of(entry.get("size")), time_of(entry.get("modified"))
         if size is not None and modified is not None and not isinstance(file.place, NotBytes):
             return file._replace(size=size, modified=modified)
         return look_at(file.path) if file.place is None else file
@@ -176,23 +175,3 @@ def _groups(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
             group, size = [], _GROUP
     if group:
         yield group
-
-
-def _size(value: object) -> int | None:
-    try:
-        size = int(value)  # type: ignore[call-overload]
-    except (TypeError, ValueError):
-        return None
-    return size if size >= 0 else None
-
-
-def _time(value: object) -> int | None:
-    """Return milliseconds since 1970 for a timestamp, or for text in ISO 8601; UTC by default."""
-    try:
-        time = datetime.fromisoformat(value) if isinstance(value, str) else value
-    except ValueError:
-        return None
-    if not isinstance(time, datetime):
-        return None
-    time = time if time.tzinfo else time.replace(tzinfo=UTC)
-    return milliseconds(round(time.timestamp() * 1000) * 1_000_000)

@@ -10,6 +10,7 @@ import posixpath
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -19,13 +20,13 @@ from pomona.errors import SourceError
 from pomona.io.location import is_remote, local_path
 from pomona.io.remote import RemotePlace
 from pomona.messages import one_line
-from pomona.source.image_file import ImageFile
+from pomona.source.image_file import ImageFile, look_at, milliseconds
 from pomona.source.stores import Stores
 
 if TYPE_CHECKING:
     from pyarrow import NativeFile
 
-__all__ = ["LIST_ENDINGS", "Entry", "ListFile", "entries_of", "lines_of", "plain"]
+__all__ = ["LIST_ENDINGS", "Entry", "ListFile", "entries_of", "lines_of", "size_of", "time_of"]
 
 LIST_ENDINGS = (".txt", ".txt.gz", ".csv", ".csv.gz", ".parquet")
 """The last letters of a list's name, in any letter case."""
@@ -33,6 +34,7 @@ LIST_ENDINGS = (".txt", ".txt.gz", ".csv", ".csv.gz", ".parquet")
 _LONGEST_LINE = 2**16
 _LONGEST_CSV_LINE = 2**20
 _ROWS = 4096
+_LOOK_S = 10.0  # the address may be wrong
 
 Entry = Mapping[str, Any]
 """The columns of a line."""
@@ -63,16 +65,17 @@ class ListFile:
         """Which of `LIST_ENDINGS` its name has."""
         return next(filter(self.name.lower().endswith, sorted(LIST_ENDINGS, key=len)[::-1]), None)
 
-    def exists(self) -> bool:
-        """Return whether it is a file.
+    def bytes_there(self) -> int | None:
+        """Return its size in bytes; None if there is no such file.
 
         Raises:
             RunError: the store cannot be reached.
         """
         if self.place is None:
-            return os.path.isfile(self.name)  # noqa: PTH113 - it never raises
-        (found,) = Stores().looked_at([ImageFile(self.name, None, None, self.place)])
-        return found.size is not None
+            return look_at(self.name).size
+        far = ImageFile(self.name, None, None, self.place)
+        (found,) = Stores().looked_at([far], _LOOK_S)
+        return found.size
 
     def opened(self) -> IO[bytes] | NativeFile:
         """Return the file, open for reading at any position.
@@ -147,12 +150,33 @@ def entries_of(file: ListFile, columns: Iterable[str], required: Iterable[str]) 
         raise SourceError(f"{file.name} cannot be read as a list: {one_line(error)}") from error
 
 
-def plain(column: pa.Array) -> pa.Array:
+def _plain(column: pa.Array) -> pa.Array:
     """Return a column with values of a common type: Python has no nanoseconds."""
     if pa.types.is_timestamp(column.type):
         return column.cast(pa.timestamp("us", column.type.tz), safe=False)
-    kept = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
-    return column if any(is_kept(column.type) for is_kept in kept) else column.cast(pa.string())
+    is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    return column if is_number else column.cast(pa.string())
+
+
+def size_of(value: object) -> int | None:
+    """Return a number of bytes; None if the value is not one."""
+    try:
+        size = int(value)  # type: ignore[call-overload]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return size if 0 <= size < 2**63 else None
+
+
+def time_of(value: object) -> int | None:
+    """Return milliseconds since 1970 for a timestamp, or for text in ISO 8601; UTC by default."""
+    try:
+        time = datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        return None
+    if not isinstance(time, datetime):
+        return None
+    time = time if time.tzinfo else time.replace(tzinfo=UTC)
+    return milliseconds(round(time.timestamp() * 1000) * 1_000_000)
 
 
 def lines_of(stream: io.BufferedReader) -> Iterator[str]:
@@ -186,7 +210,7 @@ def _parquet(file: ListFile, columns: list[str]) -> Iterator[Entry]:
     with file.opened() as opened, pq.ParquetFile(opened) as table:
         known = [name for name in columns if name in table.schema_arrow.names]
         for batch in table.iter_batches(_ROWS, columns=known):
-            values = [plain(batch.column(name)).to_pylist() for name in known]
+            values = [_plain(batch.column(name)).to_pylist() for name in known]
             yield from (dict(zip(known, row, strict=True)) for row in zip(*values, strict=True))
             if not known:
                 yield {}

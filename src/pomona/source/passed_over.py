@@ -15,6 +15,8 @@ _WITHOUT = "without extension"
 _OTHER = "other"
 _AGAIN = "listed before"
 _REPLACED = "with the name of a later member"
+_OLD_VERSIONS = "old versions and delete markers"
+_FOLDERS = "folder markers"
 _EXTENSION = re.compile(r"\.[^\s.]{1,16}")  # a longer end, or one with blanks, is part of the name
 _MOST_KINDS = 1000  # that are counted separately, because names may end in anything
 _SHOWN = 10
@@ -64,6 +66,10 @@ class PassedOver:
     def listed_before(self) -> None:
         """Count an entry of a list that names an image again."""
         self.by_extension[_AGAIN] += 1
+
+    def not_an_object(self, *, is_folder: bool) -> None:
+        """Count an entry of an inventory without bytes to read: no current version, or a folder."""
+        self.by_extension[_FOLDERS if is_folder else _OLD_VERSIONS] += 1
 
     def to_json(self) -> dict[str, dict[str, int]]:
         """Return both counts, the most frequent first."""

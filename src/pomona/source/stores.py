@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import pyarrow as pa
 
@@ -66,17 +66,23 @@ class Stores:
             return _unread(clean, fault)
         return ImageFile(clean, None, None, known if is_known else self._place(place))
 
-    def looked_at(self, files: Sequence[ImageFile]) -> Iterator[ImageFile]:
+    def looked_at(
+        self, files: Sequence[ImageFile], give_up_s: float | None = None
+    ) -> Iterator[ImageFile]:
         """Yield objects with their size and time, in order, after one look at each.
 
         An object that is missing or forbidden stays without them.
+
+        Args:
+            files: the objects.
+            give_up_s: how long each look is repeated; by default a minute.
 
         Raises:
             RunError: a store does not answer, or refuses the credentials.
         """
         if files:
             with ThreadPoolExecutor(_AT_ONCE, "pomona-look") as threads:
-                yield from threads.map(self._look, files)
+                yield from threads.map(partial(self._look, give_up_s), files)
 
     def read(self, file: ImageFile) -> Content:
         """Return the content of an object, or None and the reason why it cannot be read.
@@ -86,13 +92,14 @@ class Stores:
         """
         return self._reader(_place_of(file)).content(file)
 
-    def _look(self, file: ImageFile) -> ImageFile:
+    def _look(self, give_up_s: float | None, file: ImageFile) -> ImageFile:
         from pyarrow.fs import FileType
 
         place = self._place(_place_of(file))
         path = place.path(file.path)
         try:
-            found = repeated(lambda: place.system().get_file_info(path), f"look at {file.path}")
+            what = f"look at {file.path}"
+            found = repeated(lambda: place.system().get_file_info(path), what, give_up_s)
         except pa.ArrowInvalid as error:
             return _unread(file.path, f"cannot be read: {one_line(error)}")
         except StorageError as failure:
