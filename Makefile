@@ -10,13 +10,15 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # The newest PySpark is the one in constraints.txt.
+STORES := .stores
 SPARKS := .sparks
 PYSPARK_3.5 := pyspark==3.5.9 py4j==0.10.9.7
 PYSPARK_4.0 := pyspark==4.0.5 py4j==0.10.9.9
 PYSPARK_4.1 := pyspark==4.1.4 py4j==0.10.9.9
+AZURITE := azurite@3.35.0
 FORMATS := io.delta:delta-spark_2.13:4.0.0,org.apache.iceberg:iceberg-spark-runtime-4.0_2.13:1.10.0
 
-.PHONY: help demo test test-faults test-networks test-torch lint format docs bench fuzz clean
+.PHONY: help demo test test-faults test-networks test-torch lint format docs bench fuzz clean test-stores
 .PHONY: test-spark-3.5 test-spark-4.0 test-spark-4.1 test-spark-newest test-formats
 
 help:  ## List the targets
@@ -47,6 +49,9 @@ test-spark-3.5 test-spark-4.0 test-spark-4.1: test-spark-%:
 
 test-formats: $(SPARKS)/4.0.stamp  ## Test Delta and Iceberg tables, with their jars, on PySpark 4.0
 	PYTHONPATH="$(CURDIR)/$(SPARKS)/4.0" POMONA_TEST_FORMATS=$(FORMATS) $(BIN)/python -m pytest tests/spark/test_table_formats.py
+
+test-stores: $(STORES)/azurite.stamp  ## Test images in Azure's and Google's storage, on servers of both
+	$(BIN)/python -m pytest tests/local/test_azure_and_google.py -m "long or not long"
 
 test-spark-newest: $(VENV)/dev.stamp  ## Run these tests on the newest PySpark
 	$(BIN)/python -m pytest -m versions tests/spark/test_spark_versions.py
@@ -87,7 +92,7 @@ fuzz: $(VENV)/fuzz.stamp  ## Feed the decoder mutated images for ten minutes: FU
 	$(BIN)/python fuzzing/fuzz_decode.py -max_total_time=$(FUZZ_SECONDS)
 
 clean:  ## Remove the files that the other targets created
-	rm -rf $(VENV) $(VENV)-oldest $(VENV)-torch $(SPARKS) build/site demo
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-torch $(SPARKS) $(STORES) build/site demo
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Pomona needs Python 3.11 or later; this is " + sys.version.split()[0] + ": set PYTHON=python3.12, say" if sys.version_info < (3, 11) else 0)'
@@ -99,7 +104,7 @@ $(VENV)/demo.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) install -c constraints.txt -e '.[analysis,connect,heif,int8,onnx,spark,text,weights]' \
-		flask flask-cors hatchling hypothesis imagecodecs import-linter 'moto[s3]' mypy pytest pytest-xdist \
+		flask flask-cors gcp-storage-emulator hatchling hypothesis imagecodecs import-linter 'moto[s3]' mypy pytest pytest-xdist \
 		ruff tifffile
 	@touch $@ $(VENV)/demo.stamp
 
@@ -130,6 +135,11 @@ $(SPARKS)/%.stamp: $(VENV)/dev.stamp
 		echo "no Java found: PySpark $* is not installed, and its tests are skipped"; \
 	fi
 	@if [ -d $(SPARKS)/$* ]; then touch $@; fi
+
+# A server of Azure's storage, for Node.js 10 or later. It is 190 MB.
+$(STORES)/azurite.stamp: $(VENV)/dev.stamp
+	npm install --prefix $(STORES) --no-audit --no-fund --ignore-scripts $(AZURITE)
+	@touch $@
 
 $(VENV)/fuzz.stamp: $(VENV)/demo.stamp
 	$(PIP) install -c constraints.txt atheris

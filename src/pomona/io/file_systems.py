@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from pomona.messages import one_line
 
@@ -59,7 +61,26 @@ def arrow_system(uri: str) -> tuple[FileSystem, str]:
         raise OSError(f"{error}; Arrow reads s3, s3a, gs, abfss and hdfs") from error
     except (OSError, pa.ArrowException) as error:
         raise OSError(one_line(error)) from error
+    if scheme in {"abfs", "abfss"}:
+        return _with_azure_key(found[0], authority), found[1]
     return found
+
+
+def _with_azure_key(system: FileSystem, authority: str) -> FileSystem:
+    """Return a file system of Azure with the key or token of its account, if there is one.
+
+    Arrow ignores the key in a URI, and the environment variables that Azure's own tools read.
+    """
+    from pyarrow.fs import AzureFileSystem
+
+    in_uri = re.search(r":([^@:]+)@", authority)
+    key = unquote(in_uri[1]) if in_uri else os.environ.get("AZURE_STORAGE_KEY")
+    token = os.environ.get("AZURE_STORAGE_SAS_TOKEN")
+    _, (options, *_) = system.__reduce__()
+    if any(options.get(name) for name in ("sas_token", "client_id")) or not (key or token):
+        return system
+    given = {"account_key": key} if key else {"sas_token": f"?{(token or '').lstrip('?')}"}
+    return AzureFileSystem(**(options | given))
 
 
 def needs_jvm(uri: str) -> bool:

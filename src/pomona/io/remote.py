@@ -12,6 +12,8 @@ from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
+import pyarrow as pa
+
 from pomona.io.file_systems import arrow_system
 from pomona.messages import one_line
 
@@ -56,7 +58,14 @@ _FORBIDDEN = re.compile(
 _REFUSED = re.compile(
     r"HTTP status (301|400|401)|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|ExpiredToken|"
     r"REQUEST_TIME_TOO_SKEWED|INVALID_CLIENT_TOKEN_ID|MISSING_AUTHENTICATION_TOKEN|"
-    r"UNAUTHENTICATED|Authentication\w*StorageError|InvalidAuthenticationInfo|\b401 "
+    r"UNAUTHENTICATED|Authentication\w*Exception|InvalidAuthenticationInfo|\b401 |"
+    r"Could not create a OAuth2 access token"
+)
+
+_REASONS = (
+    re.compile(r"Azure Error: (?:\[\] )?(.*?)(?: Request ?ID:|$)", re.IGNORECASE),
+    re.compile(r"google::cloud::Status\((.*?)(?: error_info=|$)"),
+    re.compile(r"The underlying error message was: (.*)"),
 )
 
 
@@ -93,6 +102,14 @@ class RemotePlace:
         top = f"{'gs' if scheme == 'gcs' else scheme}://{_without_credentials(scheme, authority)}"
         return cls(top, f"{scheme}://{authority}/{settings}"), f"{top}{slash}{path}"
 
+    @property
+    def lists_folders(self) -> bool:
+        """Whether a listing of a folder names the folders in it.
+
+        Arrow's listings of Google's storage name only those that have an object of their own.
+        """
+        return not same_scheme(self.top).startswith("gs:")
+
     def system(self) -> FileSystem:
         """Return the file system.
 
@@ -127,7 +144,7 @@ def same_scheme(uri: str) -> str:
     return f"{_SAME.get(scheme, scheme)}{colon}{rest}"
 
 
-def cause_of(error: OSError) -> Cause:
+def cause_of(error: Exception) -> Cause:
     """Return why a call to a file system failed.
 
     Arrow reports most failures only as text (`arrow/filesystem/s3_internal.h`). A failure that is
@@ -159,19 +176,28 @@ def repeated(call: Callable[[], Result], what: str, give_up_s: float | None = No
     while True:
         try:
             return call()
-        except OSError as error:
+        except (OSError, pa.ArrowException) as error:
             if (cause := cause_of(error)) is not Cause.PASSING:
-                raise StorageError(cause, one_line(error)) from error
+                raise StorageError(cause, _reason(error)) from error
             pause_s = wait_s * random.uniform(0.5, 1.5)  # noqa: S311 - so that readers spread out
             if time.monotonic() + pause_s > end:
-                reason = f"tried for {give_up_s:g} s: {one_line(error)}"
+                reason = f"tried for {give_up_s:g} s: {_reason(error)}"
                 raise StorageError(cause, reason) from error
-            _log.info("cannot %s now, waiting %.1f s: %s", what, pause_s, one_line(error))
+            _log.info("cannot %s now, waiting %.1f s: %s", what, pause_s, _reason(error))
             time.sleep(pause_s)
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
 
+def _reason(error: Exception) -> str:
+    """Return the part of an error that says why, in one line."""
+    text = one_line(error, 5000)
+    for pattern in _REASONS:
+        if found := pattern.search(text):
+            text = found[1]
+    return one_line(text)
+
+
 def _without_credentials(scheme: str, authority: str) -> str:
-    if _SAME.get(scheme, scheme) == "s3":
+    if _SAME.get(scheme, scheme) in {"s3", "gs"}:  # in `gs://anonymous@bucket`, it is a setting
         return authority.rpartition("@")[2]
     return re.sub(r":[^@/]*@", "@", authority).removeprefix("@")

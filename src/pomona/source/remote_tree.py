@@ -85,6 +85,9 @@ class RemoteTree:
         A request for 1000 names is answered before the next can be sent. So folders are listed
         at the same time, each whole, as soon as there are enough of them on one level.
         """
+        if not self.place.lists_folders:
+            yield from self._listed(uri, recursive=True)[0]
+            return
         with ThreadPoolExecutor(_AT_ONCE, "pomona-list") as threads:
             yield from self._below(uri, 1, threads)
 
@@ -110,6 +113,8 @@ class RemoteTree:
     def _listed(self, uri: str, *, recursive: bool) -> tuple[list[ImageFile], list[str]]:
         from pyarrow.fs import FileSelector, FileType
 
+        if not (recursive or self.place.lists_folders):
+            return self._split(uri)
         selector = FileSelector(self.place.path(uri), allow_not_found=True, recursive=recursive)
         try:
             found = repeated(lambda: self.place.system().get_file_info(selector), f"list {uri}")
@@ -129,6 +134,17 @@ class RemoteTree:
         files = [self.file(info) for info in found if info.type == FileType.File]
         folders = [] if recursive else [i.path for i in found if i.type == FileType.Directory]
         return sorted(files), [self.place.uri(path) for path in sorted(folders)]
+
+    def _split(self, uri: str) -> tuple[list[ImageFile], list[str]]:
+        """Return the files and the folders in a folder, from the names of all files below it."""
+        files, folders = [], set()
+        for file in self._listed(uri, recursive=True)[0]:
+            name, slash, _ = file.path[len(uri) :].lstrip("/").partition("/")
+            if slash:
+                folders.add(f"{uri.rstrip('/')}/{name}")
+            else:
+                files.append(file)
+        return files, sorted(folders)
 
     def file(self, info: FileInfo) -> ImageFile:
         """Return a file as it was listed."""
