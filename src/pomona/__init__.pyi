@@ -29,6 +29,7 @@ from .errors import SourceError as SourceError
 from .errors import TableError as TableError
 from .errors import UsageError as UsageError
 from .extraction import extract as extract
+from .job.options import Follow as Follow
 from .job.options import LocalEngine as LocalEngine
 from .job.options import Resume as Resume
 from .job.options import SparkEngine as SparkEngine

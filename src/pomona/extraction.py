@@ -26,7 +26,7 @@ from pomona.io.remote import RemotePlace
 from pomona.job.dry_run import EarlyPlan, rehearse
 from pomona.job.gone_rows import Missing
 from pomona.job.job import IMAGE_TIMEOUT_S, Job, JobPaths, images_of
-from pomona.job.options import Delivery, LocalEngine, Resume, SparkEngine
+from pomona.job.options import Delivery, Follow, LocalEngine, Resume, SparkEngine
 from pomona.job.summary import Summary
 from pomona.progress import Progress, no_progress
 from pomona.source.archives.listing import Archives
@@ -73,6 +73,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     key_column: str | None = None,
     decode: DecodeOptions = EXACT,
     dry_run: bool = False,
+    follow: Follow | None = None,
     progress: Progress = no_progress,
 ) -> Summary:
     """Turn a collection of images into a feature table with one row for every file.
@@ -110,10 +111,12 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
             table. The default is the field `path` of such a struct.
         decode: how images become pixels.
         dry_run: write nothing; the summary's `changes` say what a run would do.
+        follow: continue to look for new and changed images, on this machine, until an exception
+            such as `KeyboardInterrupt` stops it; see `Follow`.
         progress: called with the progress.
 
     Returns:
-        A summary of the run.
+        A summary of the run. With `follow`, the call does not return.
 
     Raises:
         UsageError: the request cannot be done; nothing was written.
@@ -126,9 +129,13 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     paths = replace(paths, columns=_columns(image_column, key_column, paths, on_spark=on_spark))
     if isinstance(engine, SparkEngine):
         check_spark(engine.spark, engine.master)
-    check_local(paths)
+    if follow is not None:
+        _check_follow(on_spark=on_spark, in_parquet=paths.columns is not None, dry_run=dry_run)
+    check_local(paths, may_be_empty=follow is not None)
     if is_remote(paths.source) and not on_spark:
-        Listing.of(images_of(paths)).check()
+        listing = Listing.of(images_of(paths))
+        if follow is None:
+            listing.check()
     far = on_spark and _is_far(paths)
     labelling = _labelling(label, paths, far=far, overwrite=resume.overwrite)
     delivery = engine.delivery if isinstance(engine, SparkEngine) else None
@@ -151,8 +158,11 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     )
     if isinstance(engine, LocalEngine):
         from pomona.local import run
+        from pomona.local.follow import follow as follow_source
 
         with _system_errors():
+            if follow is not None:
+                follow_source(job, follow, engine.workers, progress)
             return run.extract(job, engine.workers, progress)
     from pomona.spark import run as spark_engine
 
@@ -169,6 +179,26 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
             job = _labelled_far_away(job, label, rows, active)
         with _system_errors():
             return spark_engine.extract(job, images, rows, active, progress, early=early)
+
+
+def _check_follow(*, on_spark: bool, in_parquet: bool, dry_run: bool) -> None:
+    """Refuse what cannot be followed.
+
+    Raises:
+        EngineError, SourceError, UsageError: it cannot.
+    """
+    if on_spark:
+        raise EngineError(
+            "`follow` is for the embedded engine: on Spark, give a streaming DataFrame to "
+            "pomona.featurize"
+        )
+    if in_parquet:
+        raise SourceError(
+            "`follow` cannot be used with `image_column`, because each look would read all images: "
+            "repeat the command without it"
+        )
+    if dry_run:
+        raise UsageError("`follow` and `dry_run` cannot be used together: leave one out")
 
 
 def _encoder(

@@ -225,11 +225,11 @@ def test_on_a_gpu_fewer_processes_decode_with_more_threads(
     encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local, "available_cores", lambda: 16)
-    assert local._workers_for(encoder) == 16
+    assert local.workers_for(encoder) == 16
     monkeypatch.setattr(local, "computes_on_gpu", lambda _: True)
-    assert local._workers_for(encoder) == 4
+    assert local.workers_for(encoder) == 4
     monkeypatch.setattr(local, "available_cores", lambda: 2)
-    assert local._workers_for(encoder) == 1
+    assert local.workers_for(encoder) == 1
 
 
 @pytest.mark.parametrize(

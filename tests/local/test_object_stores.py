@@ -72,6 +72,25 @@ def test_s3_and_s3a_name_the_same_images(s3: S3, run: Run, pictures: Path, tmp_p
     assert (summary.changes.new, summary.changes.unchanged, summary.changes.pruned) == (1, 13, 1)
 
 
+def test_objects_that_arrive_get_rows(s3: S3, run: Run, tmp_path: Path) -> None:
+    for n in range(2):
+        s3.put(f"bucket/photos/{n}.png", drawn.encode(drawn.picture(seed=n), "PNG"))
+    runs: list[Summary] = []
+
+    def on_run(summary: Summary) -> None:
+        runs.append(summary)
+        if len(tables.rows(tmp_path / "t")) == 3:
+            raise KeyboardInterrupt
+        if summary.files == 2:
+            s3.delete("bucket/photos/0.png")
+            s3.put("bucket/photos/2.png", drawn.encode(drawn.picture(seed=2), "PNG"))
+
+    with pytest.raises(KeyboardInterrupt) as stop:
+        run("s3://bucket/photos", tmp_path / "t", follow=pomona.Follow(on_run=on_run, every_s=0.1))
+    assert stop.value.__notes__ == [f"3 images of this run are kept in {tmp_path / 't'}"]
+    assert sum(summary.ok for summary in runs) == 3
+
+
 def test_changed_failed_and_deleted_objects_are_handled_like_files(
     s3: S3, run: Run, pictures: Path, tmp_path: Path
 ) -> None:

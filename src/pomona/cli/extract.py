@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
@@ -11,6 +12,7 @@ import click
 
 from pomona.cli.console import AS_JSON, NO_VECTOR, fail, results_follow, say
 from pomona.cli.options import (
+    FOLLOW,
     LAYER,
     MAX_PIXELS,
     PRECISIONS,
@@ -21,18 +23,22 @@ from pomona.cli.options import (
     warn_of_untrained,
 )
 from pomona.cli.paths import as_label_rule, as_path
-from pomona.cli.run_summary import in_words
+from pomona.cli.run_summary import in_one_line, in_words
 from pomona.cli.sections import SectionedCommand
 from pomona.encoder.names import DEFAULT_MODEL
 from pomona.errors import EncoderError, EngineError
+from pomona.io.location import shell_word
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pomona.encoder.encoder import Encoder
     from pomona.job.options import Delivery
+    from pomona.job.summary import Summary
 
 __all__ = ["extract"]
+
+_BROKEN_PIPE = 141  # the exit code of a filter whose reader has gone
 
 
 @click.command(
@@ -42,6 +48,7 @@ __all__ = ["extract"]
         "Images in Parquet files": "--image-column --key-column",
         "Network": "--model --weights --layer --signature --precision --runtime --trust --encoder",
         "Existing table": "--retry-failed --prune --missing --gone --overwrite",
+        "Images that keep coming": "--follow",
         "Engine": "--workers --engine --master --wave-files --delivery",
         "Output": "--dry-run --json",
     },
@@ -170,6 +177,7 @@ __all__ = ["extract"]
     metavar="FOLDER",
     help="With --prune: FOLDER was deleted, not just unmounted: delete its rows. May be repeated.",
 )
+@FOLLOW
 @click.option("--dry-run", is_flag=True, help="Show what a run would do, and write nothing.")
 @AS_JSON
 def extract(
@@ -202,6 +210,7 @@ def extract(
     prune: bool,
     missing: bool,
     gone: tuple[str, ...],
+    follow: float | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -219,7 +228,7 @@ def extract(
     from pomona.cli.progress import progress_bar
     from pomona.encoder.encoder import Encoder
     from pomona.extraction import extract as run
-    from pomona.job.options import LocalEngine, Resume, SparkEngine
+    from pomona.job.options import Follow, LocalEngine, Resume, SparkEngine
     from pomona.worker.prepare import DecodeOptions
 
     def build() -> Encoder:
@@ -259,7 +268,9 @@ def extract(
         overwrite=overwrite, retry_failed=retry_failed, prune=prune, missing=missing, gone=gone
     )
     try:
-        with progress_bar() as progress:
+        with ExitStack() as bar:
+            progress = bar.enter_context(progress_bar())
+            on_run = _prints_runs(source, bar, as_json=as_json)
             summary = run(
                 source,
                 table,
@@ -273,16 +284,45 @@ def extract(
                 key_column=key_column,
                 decode=DecodeOptions(max_pixels, fast=decode == "fast"),
                 dry_run=dry_run,
+                follow=None if follow is None else Follow(on_run=on_run, every_s=follow),
                 progress=progress,
             )
     except (KeyboardInterrupt, SystemExit) as stop:
         _exit_stopped(stop, overwrite=overwrite)
-    if summary.files and not summary.changes.labelled and summary.label_rule != "none":
-        say(f"note: no image has a label: check --label {summary.label_rule}")
+    _note_missing_labels(summary)
     results_follow()
     click.echo(json.dumps(summary.to_json()) if as_json else in_words(summary))
     if summary.failed and not summary.ok + summary.skipped + summary.changes.taken_over:
         sys.exit(NO_VECTOR)
+
+
+def _prints_runs(source: str, bar: ExitStack, *, as_json: bool) -> Callable[[Summary], None]:
+    """Return what prints the runs of --follow: the first as any run, each later one in a line.
+
+    If nobody reads stdout any more, it ends the run.
+    """
+    in_text = in_words
+
+    def on_run(summary: Summary) -> None:
+        nonlocal in_text
+        if is_first := in_text is in_words:
+            bar.close()
+            _note_missing_labels(summary)
+        try:
+            if as_json or summary.files or not is_first:
+                click.echo(json.dumps(summary.to_json()) if as_json else in_text(summary))
+        except BrokenPipeError:
+            sys.exit(_BROKEN_PIPE)
+        if is_first:
+            say(f"following {shell_word(source)}: Ctrl-C or SIGTERM stops")
+        in_text = in_one_line
+
+    return on_run
+
+
+def _note_missing_labels(summary: Summary) -> None:
+    if summary.files and not summary.changes.labelled and summary.label_rule != "none":
+        say(f"note: no image has a label: check --label {summary.label_rule}")
 
 
 def _check_engine(local: dict[str, object], spark: dict[str, object], *, on_spark: bool) -> None:
@@ -314,8 +354,8 @@ def _refuse_beside_encoder(options: list[str]) -> None:
 
 
 def _exit_stopped(stop: KeyboardInterrupt | SystemExit, *, overwrite: bool) -> NoReturn:
-    """End with the exit code of Ctrl-C or SIGTERM, and say what the run has kept."""
-    code = 130 if isinstance(stop, KeyboardInterrupt) else 143
+    """End with the exit code of what stopped the run, and say what the run has kept."""
+    code = 130 if isinstance(stop, KeyboardInterrupt) else int(stop.code or 0)
     kept = getattr(stop, "__notes__", [])
     if not kept:
         fail(code, "stopped before any image was done")

@@ -11,6 +11,7 @@ from pomona.cli.paths import as_path
 
 __all__ = [
     "CALIBRATE",
+    "FOLLOW",
     "LAYER",
     "MAX_PIXELS",
     "PRECISIONS",
@@ -68,6 +69,36 @@ MAX_PIXELS = click.option(
     default=178_000_000,
     show_default=True,
     help="Larger images are not decoded and get the status too_large.",
+)
+
+
+class _Seconds(click.ParamType):  # type: ignore[type-arg] # generic only since click 8.4
+    """Seconds between two looks."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, *_: Any) -> float:
+        """Return the seconds."""
+        try:
+            seconds = float(value)
+        except ValueError:
+            self.fail(
+                f"{value!r} is not a number of seconds: put --follow after SOURCE and TABLE, or "
+                "give seconds such as --follow 10"
+            )
+        if not 0.1 <= seconds < float("inf"):
+            self.fail(f"{value!r}: expected seconds from 0.1 up")
+        return seconds
+
+
+FOLLOW = click.option(
+    "--follow",
+    type=_Seconds(),
+    is_flag=False,
+    flag_value="2",
+    metavar="[SECONDS]",
+    help="Continue to look for new and changed images every SECONDS, 2 by default, until Ctrl-C or "
+    "SIGTERM.",
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pomona.cli.console import shown
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from pomona.job.summary import Summary
 
-__all__ = ["in_words"]
+__all__ = ["in_one_line", "in_words"]
 
 
 def in_words(summary: Summary) -> str:
@@ -22,8 +23,7 @@ def in_words(summary: Summary) -> str:
     changes = summary.changes
     kinds = {"new": changes.new, "changed": changes.changed, "failed before": changes.retried}
     counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items() if count)
-    changed_rows = changes.relabelled + changes.pruned + changes.taken_over
-    if not (changes.to_do or summary.ok + summary.failed or changed_rows):
+    if not (changes.to_do or summary.has_changed_table):
         lines = [f"nothing to do: {count_of(summary.skipped, 'image')} already done"]
     elif summary.dry_run:
         lines = [f"would do {count_of(changes.to_do, 'image')}" + (f": {counts}" if counts else "")]
@@ -68,6 +68,23 @@ def in_words(summary: Summary) -> str:
     if not summary.dry_run:
         lines.append(f"next: pomona inspect {shell_word(summary.table)}")
     return "\n".join(lines)
+
+
+def in_one_line(summary: Summary) -> str:
+    """Return what a later run of `--follow` did to the table."""
+    changes, done = summary.changes, summary.ok + summary.failed
+    found = []
+    if done:
+        failed = f", {summary.failed:,} failed" if summary.failed else ""
+        again = f" ({changes.changed:,} changed)" if changes.changed else ""
+        found.append(f"{count_of(done, 'image')}{again}: {summary.ok:,} ok{failed}")
+    if changes.taken_over:
+        found.append(f"{count_of(changes.taken_over, 'image')} with known bytes")
+    if changes.pruned:
+        found.append(f"{count_of(changes.pruned, 'row')} deleted")
+    if changes.relabelled:
+        found.append(f"{count_of(changes.relabelled, 'label')} changed")
+    return f"{datetime.now():%H:%M:%S} {'; '.join(found)}"
 
 
 def _named(summary: Summary) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -12,7 +12,9 @@ from pomona.errors import EngineError, UsageError
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-__all__ = ["Delivery", "LocalEngine", "Resume", "SparkEngine"]
+    from pomona.job.summary import Summary
+
+__all__ = ["Delivery", "Follow", "LocalEngine", "Resume", "SparkEngine"]
 
 Delivery = Literal["broadcast", "file"]
 """How an encoder reaches the workers of Spark: sent by the driver, or read from storage."""
@@ -111,6 +113,28 @@ class Resume:
             raise UsageError("`gone` goes with `prune`: it names a folder that is gone")
         if not isinstance(self.gone, (str, os.PathLike)) and "" in self.gone:
             raise UsageError("`gone`: '' is not a folder: expected a path")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Follow:
+    """How a run follows its source: it looks for new images until it is stopped.
+
+    Attributes:
+        on_run: called with the summary of the first run, and of each later one that has changed the
+            table. An exception from it stops following.
+        every_s: seconds between two looks. If looking takes long, Pomona waits longer: looking
+            takes at most a tenth of the time.
+
+    Raises:
+        UsageError: `every_s` is not valid.
+    """
+
+    on_run: Callable[[Summary], None]
+    every_s: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not 0.1 <= self.every_s < float("inf"):
+            raise UsageError(f"every_s is {self.every_s!r}: give seconds from 0.1 up")
 
 
 def _check_number(name: str, given: float | None, least: float) -> None:

@@ -92,6 +92,13 @@ class Summary:
         """Return the rows that this run wrote, divided by its seconds."""
         return (self.ok + self.failed) / self.seconds if self.seconds else 0.0
 
+    @property
+    def has_changed_table(self) -> bool:
+        """Return whether the run has written, changed or deleted rows."""
+        changes = self.changes
+        changed_rows = changes.relabelled + changes.pruned + changes.taken_over
+        return bool(self.ok + self.failed + changed_rows)
+
     def to_json(self) -> dict[str, object]:
         """Return the object that `pomona extract --json` prints."""
         return {

@@ -20,7 +20,7 @@ from pomona.encoder.encoder import Encoder
 from pomona.job.dry_run import rehearse
 from pomona.job.job import Job, images_of
 from pomona.job.plan import Plan
-from pomona.job.summary import STOPPING, Outcome, Summary, note_kept, summarize
+from pomona.job.summary import STOPPING, Summary, note_kept, summarize
 from pomona.local.run_state import RunState
 from pomona.local.supervisor import Supervisor
 from pomona.progress import Progress, Snapshot, no_progress
@@ -31,7 +31,7 @@ from pomona.table.label_record import keep_label_rule
 from pomona.table.store import LocalStore
 from pomona.table.writer import writing
 
-__all__ = ["extract"]
+__all__ = ["extract", "go", "workers_for"]
 
 _log = logging.getLogger(__name__)
 
@@ -65,17 +65,36 @@ def extract(job: Job, workers: int | None = None, progress: Progress = no_progre
     with writing(table, job.provenance(), overwrite=job.overwrite) as writer:
         if job.label_rule:
             keep_label_rule(LocalStore(table.folder), job.label_rule)
-        workers = workers or _workers_for(job.encoder)
+        workers = workers or workers_for(job.encoder)
         state = RunState(job, images.reader, writer, workers)
-        _Run(job, state, plan, workers).go(progress)
+        go(job, state, plan, progress)
         writer.compact()
-    outcome = Outcome(state.counts, state.failed_files, state.model_loads)
-    return summarize(job, str(table.folder), plan, outcome)
+    return summarize(job, str(table.folder), plan, state.outcome())
 
 
-def _workers_for(encoder: Encoder) -> int:
+def workers_for(encoder: Encoder) -> int:
+    """Return the number of processes for an encoder on this machine."""
     cores = available_cores()
     return max(1, cores // _CORES_FOR_A_GPU) if computes_on_gpu(encoder) else cores
+
+
+def go(job: Job, state: RunState, plan: Plan, progress: Progress, kept: int = 0) -> None:
+    """Compute the images of a plan in a table that is held.
+
+    An exception that stops the run gets a note about the images that are in the table.
+
+    Args:
+        job: the job.
+        state: the state of this run.
+        plan: the plan.
+        progress: called about ten times a second with the progress.
+        kept: images of earlier runs to add in that note.
+    """
+    try:
+        _Run(job, state, plan).go(progress)
+    except BaseException as stop:
+        note_kept(stop, kept + state.counts.total(), job.paths.table)
+        raise
 
 
 class _Thread(threading.Thread):
@@ -100,23 +119,19 @@ class _Thread(threading.Thread):
 class _Run:
     """One run: the listing thread, the supervising threads, and the thread that watches them."""
 
-    def __init__(self, job: Job, state: RunState, plan: Plan, workers: int) -> None:
+    def __init__(self, job: Job, state: RunState, plan: Plan) -> None:
         self._job = job
         self._state = state
         self._plan = plan
         self._failure: BaseException | None = None
-        self._supervisors = [Supervisor(state, number) for number in range(workers)]
+        self._supervisors = [Supervisor(state, number) for number in range(state.workers)]
 
     def go(self, progress: Progress) -> None:
         """Do the run."""
         tasks = [supervisor.keep for supervisor in self._supervisors]
         tasks.append(lambda: self._state.carry_out(self._plan))
         threads = [_Thread(partial(self._guard, task)) for task in tasks]
-        try:
-            self._go(threads, progress)
-        except BaseException as stop:
-            note_kept(stop, self._state.counts.total(), self._job.paths.table)
-            raise
+        self._go(threads, progress)
         if self._failure:
             raise self._failure
         self._state.finish()

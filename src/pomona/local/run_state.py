@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import Counter
+from collections.abc import Iterator
 from itertools import chain
 
 from pomona.cores import available_cores
@@ -12,9 +14,10 @@ from pomona.errors import RunError
 from pomona.job.apply import files_to_compute
 from pomona.job.job import Job
 from pomona.job.plan import Plan
+from pomona.job.summary import Outcome
 from pomona.local.image_queue import ImageQueue
 from pomona.processes.crash_policy import ENDS_IN_A_ROW, CrashPolicy
-from pomona.processes.worker_client import Part, Setup
+from pomona.processes.worker_client import Part, Setup, WorkerProcess
 from pomona.runtime.registry import computes_on_gpu
 from pomona.schema import failure_row
 from pomona.source.image_file import ImageFile
@@ -40,9 +43,20 @@ class RunState:
         model_loads: how often the network was loaded.
         crashes: decides the cause if a process ends; used under this object's lock.
         setup: the settings of a worker process.
+        workers: number of processes.
+        warm: processes of an earlier run that have loaded the encoder, or None if they end with
+            their run.
+        looked_s: seconds of listing the source and comparing it with the table.
     """
 
-    def __init__(self, job: Job, reader: Reader, writer: TableWriter, workers: int) -> None:
+    def __init__(
+        self,
+        job: Job,
+        reader: Reader,
+        writer: TableWriter,
+        workers: int,
+        warm: list[WorkerProcess] | None = None,
+    ) -> None:
         chunk = reader.images_at_once
         if computes_on_gpu(job.encoder):
             chunk = max(chunk, _CHUNK_FOR_A_GPU)
@@ -51,19 +65,34 @@ class RunState:
         self.failed_files: list[FailedFile] = []
         self.model_loads = 0
         self.crashes = CrashPolicy(max(ENDS_IN_A_ROW, _STARTS_IN_A_ROW * workers))
+        self.workers = workers
+        self.warm = warm
+        self.looked_s = 0.0
         self._job = job
         self._writer = writer
         self._crashed: list[tuple[ImageFile, str]] = []  # images without a row yet
         self._tried = threading.Event()  # a process could load the encoder, or the run has ended
+        self._is_loaded = False  # whether a process could load the encoder
         self._lock = threading.Lock()
         encoder_path = writer.staging / "encoder"
-        job.encoder.for_images().save(encoder_path)
+        if not encoder_path.exists():
+            job.encoder.for_images().save(encoder_path)
         threads = max(1, available_cores() // workers)
         self.setup = Setup(encoder_path, writer.staging, reader, job.label, job.decode, threads)
 
     def carry_out(self, plan: Plan) -> None:
         """Carry out the steps of a plan; the files to compute fill the queue."""
-        self.queue.fill(files_to_compute(plan, self._writer, self._wait_for_encoder))
+        self.queue.fill(self._timed(files_to_compute(plan, self._writer, self._wait_for_encoder)))
+
+    def _timed(self, files: Iterator[ImageFile]) -> Iterator[ImageFile]:
+        """Yield the files, and measure how long finding them takes."""
+        while True:
+            started = time.monotonic()
+            file = next(files, None)
+            self.looked_s += time.monotonic() - started
+            if file is None:
+                return
+            yield file
 
     def stop(self) -> None:
         """Hand out no more images, and wake threads that wait for an encoder."""
@@ -74,13 +103,14 @@ class RunState:
         """Wait until a worker process has loaded the encoder on this machine."""
         self.queue.wake()
         self._tried.wait()
-        if self.model_loads == 0:
+        if not self._is_loaded:
             raise RunError("the run was stopped before rows were deleted")
 
     def loaded(self, models: int) -> None:
         """Count models that a new process loaded."""
         with self._lock:
             self.model_loads += models
+            self._is_loaded = True
         self._tried.set()
 
     def commit(self, part: Part) -> None:
@@ -97,6 +127,10 @@ class RunState:
         """Write the remaining rows after the last part file."""
         with self._lock:
             self._write_crashed()
+
+    def outcome(self) -> Outcome:
+        """Return the rows that the run has written so far."""
+        return Outcome(self.counts, self.failed_files, self.model_loads)
 
     def did_images(self) -> None:
         """Note that a process has computed images."""
@@ -119,7 +153,7 @@ class RunState:
         """
         with self._lock:
             if not suspects:
-                if not self.model_loads:
+                if not self._is_loaded:
                     self.queue.wake()  # the caller that was woken may be this one
                 self.crashes.ended_over_no_image(reason)
             elif self.crashes.ended_over([suspect.path for suspect in suspects]):

@@ -41,6 +41,7 @@ class Supervisor:
                     self._on_death(death)
             if self._finishing and not self._stopped:
                 self._close_part()
+            self._keep_warm()
         finally:
             self._drop_process()
 
@@ -97,10 +98,13 @@ class Supervisor:
 
     def _start(self) -> WorkerProcess:
         self._is_ready = False
-        self._process = process = WorkerProcess(self._run.setup)
+        warm = self._run.warm.pop() if self._run.warm else None
+        self._process = process = warm or WorkerProcess(self._run.setup)
         if self._finishing or self._stopped:  # while the process was being created
             process.kill("the run was stopped")
-        self._run.loaded(process.wait_until_ready())
+        if warm:
+            process.renew(self._run.setup)
+        self._run.loaded(0 if warm else process.wait_until_ready())
         self._is_ready = True
         if self._finishing:  # while the encoder was being loaded
             process.finish()
@@ -111,6 +115,13 @@ class Supervisor:
             part = self._process.close_part()
             self._open, self._open_failed = [], 0
             self._run.commit(part)
+
+    def _keep_warm(self) -> None:
+        """Leave the process to the next run if it has no rows in hand and there is such a run."""
+        is_idle = not (self._open or self._finishing or self._stopped)
+        if self._run.warm is not None and self._process and is_idle:
+            self._run.warm.append(self._process)
+            self._process = None
 
     def _drop_process(self) -> None:
         if self._process:

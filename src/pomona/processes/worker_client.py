@@ -26,7 +26,7 @@ __all__ = ["OpenPart", "Part", "Scoreboard", "Setup", "State", "WorkerDied", "Wo
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """The settings of a worker process, sent once.
+    """The settings of a worker process, sent once for each run.
 
     Attributes:
         encoder: the file of the encoder.
@@ -176,6 +176,14 @@ class WorkerProcess:
         """
         loads: int = self._ask((self._setup, self._shared_as))
         return loads
+
+    def renew(self, setup: Setup) -> None:
+        """Change the settings of a process without an open part file, except encoder and decoding.
+
+        Raises:
+            WorkerDied: the process has ended.
+        """
+        self._ask(setup)
 
     def run(self, files: list[ImageFile]) -> OpenPart:
         """Let the process turn images into rows of the open part file.

@@ -48,7 +48,10 @@ class _Worker:
         self._failed_files: list[FailedFile] = []
         self.loads = loads_since()
 
-    def answer(self, order: list[ImageFile] | None) -> OpenPart | Part:
+    def answer(self, order: Setup | list[ImageFile] | None) -> OpenPart | Part | None:
+        if isinstance(order, Setup):
+            self._setup = order
+            return None
         return self._close_part() if order is None else self._run(order)
 
     def _run(self, files: list[ImageFile]) -> OpenPart:

@@ -13,6 +13,7 @@ from pathlib import Path
 from pomona.errors import SourceError
 from pomona.io.location import local_path, path_of_row
 from pomona.io.member_uri import split_member
+from pomona.source.arriving import Arriving
 from pomona.source.image_file import ImageFile, content_digest, look_at
 from pomona.source.images import FileReader, Images
 from pomona.source.passed_over import PassedOver
@@ -210,8 +211,12 @@ class Listing:
         self._first = next(self._files, None)
 
     @classmethod
-    def of(cls, images: Images) -> Listing:
+    def of(cls, images: Images, arriving: Arriving | None = None) -> Listing:
         """Begin the listing of a source for the embedded engine.
+
+        Args:
+            images: the source.
+            arriving: holds back images that may still be written.
 
         Raises:
             SourceError: the source does not exist, or cannot be read.
@@ -219,8 +224,8 @@ class Listing:
         images.check()
         return cls(
             images.given,
-            images.files,
-            images.is_gone,
+            arriving.files(images) if arriving else images.files,
+            arriving.is_gone(images) if arriving else images.is_gone,
             images.digest,
             by_content=images.by_content,
         )

@@ -23,6 +23,7 @@ __all__ = [
     "damaged",
     "groups_to_merge",
     "part_name",
+    "small_parts",
 ]
 
 ROW_GROUP_ROWS = 2048  # of 1280 float32: 10 MB held in memory by each writer
@@ -146,13 +147,18 @@ def _batches(file: pq.ParquetFile, part: Path) -> Iterator[pa.RecordBatch]:
             yield batch
 
 
+def small_parts(sizes: dict[str, int]) -> list[str]:
+    """Return the part files that a merge would read, by their sizes in bytes."""
+    return [part for part, size in sizes.items() if size < _SMALL_BYTES]
+
+
 def groups_to_merge(sizes: dict[str, int]) -> list[list[str]]:
     """Choose part files to merge: many small ones, in groups of about 128 MB.
 
     Args:
         sizes: bytes of part files of one provenance, in the order in which to merge them.
     """
-    small = [part for part, size in sizes.items() if size < _SMALL_BYTES]
+    small = small_parts(sizes)
     if len(small) <= _SMALL_PARTS:
         return []
     groups: list[list[str]] = []

@@ -201,8 +201,12 @@ class LocalTableStore:
         self._writer.compact()
 
 
-def check_local(paths: JobPaths) -> None:
+def check_local(paths: JobPaths, *, may_be_empty: bool = False) -> None:
     """Check paths on this machine before anything takes time.
+
+    Args:
+        paths: the source and the table.
+        may_be_empty: whether a source without images is accepted.
 
     Raises:
         SourceError, TableError: images or table cannot be used there.
@@ -210,7 +214,9 @@ def check_local(paths: JobPaths) -> None:
     if not is_remote(paths.table):
         FeatureTable.at(paths.table).check()
     if not is_remote(paths.source):
-        Listing.of(images_of(paths)).check()
+        listing = Listing.of(images_of(paths))
+        if not may_be_empty:
+            listing.check()
 
 
 def choose_stores(paths: JobPaths, spark: SparkSession) -> tuple[ImageStore, TableStore]:
