@@ -15,6 +15,7 @@ SPARKS := .sparks
 PYSPARK_3.5 := pyspark==3.5.9 py4j==0.10.9.7
 PYSPARK_4.0 := pyspark==4.0.5 py4j==0.10.9.9
 PYSPARK_4.1 := pyspark==4.1.4 py4j==0.10.9.9
+HDFS := org.apache.hadoop:hadoop-client-minicluster:3.5.0
 AZURITE := azurite@3.35.0
 FORMATS := io.delta:delta-spark_2.13:4.0.0,org.apache.iceberg:iceberg-spark-runtime-4.0_2.13:1.10.0
 
@@ -50,8 +51,8 @@ test-spark-3.5 test-spark-4.0 test-spark-4.1: test-spark-%:
 test-formats: $(SPARKS)/4.0.stamp  ## Test Delta and Iceberg tables, with their jars, on PySpark 4.0
 	PYTHONPATH="$(CURDIR)/$(SPARKS)/4.0" POMONA_TEST_FORMATS=$(FORMATS) $(BIN)/python -m pytest tests/spark/test_table_formats.py
 
-test-stores: $(STORES)/azurite.stamp  ## Test images in Azure's and Google's storage, on servers of both
-	$(BIN)/python -m pytest tests/local/test_azure_and_google.py -m "long or not long"
+test-stores: $(STORES)/azurite.stamp $(STORES)/hdfs.stamp  ## Test images on servers of Azure's and Google's storage, and on HDFS
+	$(BIN)/python -m pytest tests/local/test_azure_and_google.py tests/spark/test_hdfs.py
 
 test-spark-newest: $(VENV)/dev.stamp  ## Run these tests on the newest PySpark
 	$(BIN)/python -m pytest -m versions tests/spark/test_spark_versions.py
@@ -139,6 +140,12 @@ $(SPARKS)/%.stamp: $(VENV)/dev.stamp
 # A server of Azure's storage, for Node.js 10 or later. It is 190 MB.
 $(STORES)/azurite.stamp: $(VENV)/dev.stamp
 	npm install --prefix $(STORES) --no-audit --no-fund --ignore-scripts $(AZURITE)
+	@touch $@
+
+# A server of HDFS, of the Hadoop that PySpark contains; the other jars are PySpark's. It is 40 MB.
+$(STORES)/hdfs.stamp: $(VENV)/dev.stamp
+	mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy -Dartifact=$(HDFS) \
+		-DoutputDirectory=$(STORES)
 	@touch $@
 
 $(VENV)/fuzz.stamp: $(VENV)/demo.stamp

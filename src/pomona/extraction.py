@@ -339,7 +339,10 @@ def _paths(source: str, table: str, selection: Selection, *, on_spark: bool) -> 
         elif is_remote(path) and (
             what == "`table`" or needs_jvm(RemotePlace.of(canonical(path))[0].top)
         ):
-            reason = elsewhere(path, "add `master` to use Spark")
+            advice = "add `master` to use Spark"
+            if what == "`source`" and path.startswith("hdfs:"):
+                advice += ", or install Hadoop with libhdfs and set HADOOP_HOME and CLASSPATH"
+            reason = elsewhere(path, advice)
             raise failure(f"{what} {without_password(path)} {reason}")
     if on_spark and is_remote(source) and source.lower().endswith((*LIST_ENDINGS, MANIFEST)):
         reason = "is a list in a bucket: copy it here, and give the copy"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import time
@@ -159,6 +160,13 @@ def test_a_table_in_a_bucket_needs_spark_and_nothing_is_written(
     with pytest.raises(TableError, match="s3://bucket/features .* add `master` to use Spark"):
         run("s3://bucket/photos", "s3://bucket/features")
     assert not [path for _, path, _ in s3.requests if "features" in path]
+
+
+@pytest.mark.skipif("HADOOP_HOME" in os.environ, reason="Arrow may find libhdfs")
+def test_hdfs_without_its_library_is_refused_with_what_it_needs(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="add `master` to use Spark, or install .* libhdfs"):
+        run("hdfs://localhost:9/photos", tmp_path / "features")
+    assert not (tmp_path / "features").exists()
 
 
 def test_a_folder_that_may_not_be_listed_keeps_its_rows(
