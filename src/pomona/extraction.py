@@ -33,6 +33,7 @@ from pomona.source.archives.listing import Archives
 from pomona.source.image_list import ImageList
 from pomona.source.image_table import ImageColumns, TableImages
 from pomona.source.inventory import MANIFEST
+from pomona.source.kept import NOTHING
 from pomona.source.label_rule import Labelling
 from pomona.source.labels import ColumnLabels
 from pomona.source.list_file import LIST_ENDINGS
@@ -71,6 +72,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     exclude: str | Sequence[str] = (),
     image_column: str | None = None,
     key_column: str | None = None,
+    keep: str | Sequence[str] = (),
     decode: DecodeOptions = EXACT,
     dry_run: bool = False,
     follow: Follow | None = None,
@@ -109,6 +111,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
             `bytes` as Hugging Face writes it. `source` is then such a file, a folder or a glob.
         key_column: the column that identifies a row, text or integers; it becomes `path` in the
             table. The default is the field `path` of such a struct.
+        keep: other columns of these Parquet files that the rows get, one or several.
         decode: how images become pixels.
         dry_run: write nothing; the summary's `changes` say what a run would do.
         follow: continue to look for new and changed images, on this machine, until an exception
@@ -126,7 +129,12 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     on_spark = isinstance(engine, SparkEngine)
     selection = Selection(_patterns(globs), _patterns(exclude))
     paths = _paths(_at_home(source), _at_home(table), selection, on_spark=on_spark)
-    paths = replace(paths, columns=_columns(image_column, key_column, paths, on_spark=on_spark))
+    if on_spark and image_column is not None:
+        raise SourceError(
+            "`image_column` is for the embedded engine: on Spark, give the table as a DataFrame to "
+            "pomona.featurize"
+        )
+    paths = replace(paths, columns=_columns(image_column, key_column, _patterns(keep), paths))
     if isinstance(engine, SparkEngine):
         check_spark(engine.spark, engine.master)
     if follow is not None:
@@ -137,6 +145,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         if follow is None:
             listing.check()
     far = on_spark and _is_far(paths)
+    kept = TableImages(paths.source, paths.columns).kept() if paths.columns else NOTHING
     labelling = _labelling(label, paths, far=far, overwrite=resume.overwrite)
     delivery = engine.delivery if isinstance(engine, SparkEngine) else None
     built, location = _encoder(encoder, delivery)
@@ -154,6 +163,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         image_timeout_s=engine.image_timeout_s or IMAGE_TIMEOUT_S,
         wave_files=engine.wave_files if isinstance(engine, SparkEngine) else None,
         encoder_location=location,
+        kept=kept,
         started=started,
     )
     if isinstance(engine, LocalEngine):
@@ -213,28 +223,28 @@ def _encoder(
 
 
 def _columns(
-    image_column: str | None, key_column: str | None, paths: JobPaths, *, on_spark: bool
+    image_column: str | None, key_column: str | None, keep: tuple[str, ...], paths: JobPaths
 ) -> ImageColumns | None:
     """Return the columns of images in Parquet files.
 
     Raises:
-        SourceError: `key_column` was given alone, or with Spark or patterns for files.
+        SourceError: `key_column` or `keep` was given alone, or with patterns for files.
     """
     if image_column is None:
+        if keep:
+            raise SourceError(
+                f"`keep` {','.join(keep)} is for images in Parquet files: give `image_column`, or "
+                "join the feature table with yours by its column path"
+            )
         if key_column is not None:
             raise SourceError(f"`key_column` {key_column} needs `image_column`: give both")
         return None
-    if on_spark:
-        raise SourceError(
-            "`image_column` is for the embedded engine: on Spark, give the table as a DataFrame to "
-            "pomona.featurize"
-        )
     if is_remote(paths.source):
         reason = elsewhere(paths.source, "copy the Parquet files here to use `image_column`")
         raise SourceError(f"`source` {without_password(paths.source)} {reason}")
     if paths.selection != KNOWN_IMAGES:
         raise SourceError("`globs` and `exclude` choose files, and not rows of `image_column`")
-    return ImageColumns(image_column, key_column)
+    return ImageColumns(image_column, key_column, keep)
 
 
 def _column_labels(rule: ColumnLabels, paths: JobPaths) -> ColumnLabels:

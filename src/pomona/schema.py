@@ -8,7 +8,7 @@ shows it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
 
@@ -24,6 +24,8 @@ __all__ = [
     "encoder_of_row",
     "encoder_value",
     "failure_row",
+    "kept_columns",
+    "kept_type",
     "provenance_of_column",
     "provenance_of_footer",
     "read_provenance",
@@ -83,13 +85,29 @@ _PREFIX = "pomona."
 SPARK_FOOTER_KEY = "org.apache.spark.sql.parquet.row.metadata"
 """The key of Spark's schema, with the metadata of its columns, in a Parquet footer."""
 
-_SPARK_TYPES: dict[str, object] = {
-    "string": "string",
-    "int32": "integer",
-    "int64": "long",
-    "timestamp[us, tz=UTC]": "timestamp",
-    "list<element: float>": {"type": "array", "elementType": "float", "containsNull": True},
+_SPARK_TYPES: dict[pa.DataType, object] = {
+    pa.string(): "string",
+    pa.bool_(): "boolean",
+    pa.int8(): "byte",
+    pa.int16(): "short",
+    pa.int32(): "integer",
+    pa.int64(): "long",
+    pa.float32(): "float",
+    pa.float64(): "double",
+    pa.date32(): "date",
+    pa.timestamp("us", "UTC"): "timestamp",
+    pa.timestamp("us"): "timestamp_ntz",
 }
+
+_WIDER = {
+    pa.uint8(): pa.int16(),
+    pa.uint16(): pa.int32(),
+    pa.uint32(): pa.int64(),
+    pa.float16(): pa.float32(),
+    pa.date64(): pa.date32(),
+    **dict.fromkeys([pa.large_string(), pa.string_view()], pa.string()),
+}
+"""Types that Spark does not have, with one that has all of their values."""
 
 
 def column_metadata(provenance: Mapping[str, str]) -> dict[str, str]:
@@ -113,15 +131,49 @@ def encoder_of_row(value: object) -> dict[str, str]:
     return {str(key): str(item) for key, item in found.items()}
 
 
-def schema_with_provenance(provenance: Mapping[str, str]) -> pa.Schema:
-    """Return the table's schema with provenance on `features`, for Arrow's and Spark's entries."""
+def kept_type(kind: pa.DataType) -> pa.DataType | None:
+    """Return the type of a kept column in the table; None if the table cannot have it."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_timestamp(kind):
+        return pa.timestamp("us", "UTC" if kind.tz else None)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        inner = kept_type(kind.value_type)
+        return None if inner is None else pa.list_(pa.field("element", inner))
+    kind = _WIDER.get(kind, kind)
+    return kind if kind in _SPARK_TYPES else None
+
+
+def kept_columns(schema: pa.Schema) -> pa.Schema:
+    """Return the columns that a table has beside those of every table."""
+    own = {*FEATURE_SCHEMA.names, ENCODER_COLUMN}
+    return pa.schema([field for field in schema if field.name not in own])
+
+
+def _spark_type(kind: pa.DataType) -> object:
+    if pa.types.is_list(kind):
+        inner = _spark_type(kind.value_type)
+        return {"type": "array", "elementType": inner, "containsNull": True}
+    return _SPARK_TYPES[kind]
+
+
+def schema_with_provenance(
+    provenance: Mapping[str, str], kept: Iterable[pa.Field] = ()
+) -> pa.Schema:
+    """Return the table's schema with provenance on `features`, for Arrow's and Spark's entries.
+
+    Args:
+        provenance: of the rows.
+        kept: columns after those of every table.
+    """
     metadata = column_metadata(provenance)
     index = FEATURE_SCHEMA.get_field_index("features")
     schema = FEATURE_SCHEMA.set(index, FEATURE_SCHEMA.field(index).with_metadata(metadata))
+    schema = pa.schema([*schema, *kept])
     fields = [
         {
             "name": field.name,
-            "type": _SPARK_TYPES[str(field.type)],
+            "type": _spark_type(field.type),
             "nullable": True,
             "metadata": metadata if field.name == "features" else {},
         }

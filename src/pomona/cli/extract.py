@@ -45,7 +45,7 @@ _BROKEN_PIPE = 141  # the exit code of a filter whose reader has gone
     cls=SectionedCommand,
     sections={
         "Images": "--glob --exclude --label --decode --max-pixels --image-timeout",
-        "Images in Parquet files": "--image-column --key-column",
+        "Images in Parquet files": "--image-column --key-column --keep",
         "Network": "--model --weights --layer --signature --precision --runtime --trust --encoder",
         "Existing table": "--retry-failed --prune --missing --gone --overwrite",
         "Images that keep coming": "--follow",
@@ -119,6 +119,11 @@ _BROKEN_PIPE = 141  # the exit code of a filter whose reader has gone
     metavar="COLUMN",
     help="The column that identifies an image there, which becomes its path in TABLE.  "
     "[default: the struct's path]",
+)
+@click.option(
+    "--keep",
+    metavar="COLUMNS",
+    help="Other columns there, separated by commas, that the rows of TABLE get.",
 )
 @click.option(
     "--engine",
@@ -198,6 +203,7 @@ def extract(
     exclude: tuple[str, ...],
     image_column: str | None,
     key_column: str | None,
+    keep: str | None,
     engine: str,
     master: str | None,
     workers: int | None,
@@ -282,6 +288,7 @@ def extract(
                 exclude=exclude,
                 image_column=image_column,
                 key_column=key_column,
+                keep=keep.split(",") if keep is not None else (),
                 decode=DecodeOptions(max_pixels, fast=decode == "fast"),
                 dry_run=dry_run,
                 follow=None if follow is None else Follow(on_run=on_run, every_s=follow),

@@ -44,7 +44,7 @@ class EarlyPlan:
         table = FeatureTable.at(job.paths.table)
         listing = Listing.of(images_of(job.paths))
         listing.check()
-        check_writable(table, job.provenance(), overwrite=job.overwrite)
+        check_writable(table, job.provenance(), overwrite=job.overwrite, kept=job.kept)
         return cls(job, table, job.plan(listing, table), part_entries(LocalStore(table.folder)))
 
     def has_work(self) -> bool:

@@ -13,17 +13,22 @@ from pomona.io.folders import LocalFolder
 from pomona.io.location import is_remote, local_path
 from pomona.job.gone_rows import Missing
 from pomona.job.plan import Plan
+from pomona.job.stored_kept import StoredKept
 from pomona.job.tables import NO_ROWS
 from pomona.source.archives.listing import archives_of
 from pomona.source.image_list import ImageList, is_list
 from pomona.source.image_table import ImageColumns, TableImages
 from pomona.source.inventory import Inventory, is_inventory
+from pomona.source.kept import NOTHING
 from pomona.source.listing import Listing, Source
 from pomona.source.remote import RemoteSource
 from pomona.source.selection import KNOWN_IMAGES, Selection
+from pomona.table.feature_table import FeatureTable
 from pomona.table.managed_folders import managed
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from pomona.encoder.encoder import Encoder
     from pomona.job.tables import ReadableTable
     from pomona.source.images import Images
@@ -75,6 +80,7 @@ class Job:
         image_timeout_s: seconds that one image may take before its process is killed.
         wave_files: on Spark, number of files in one commit; None to choose it by the cores.
         encoder_location: where Spark's workers read the encoder; None to send it to them.
+        kept: columns of the source that the rows have after those of every table.
         started: time of the call, on the monotonic clock.
     """
 
@@ -91,6 +97,7 @@ class Job:
     image_timeout_s: float = IMAGE_TIMEOUT_S
     wave_files: int | None = None
     encoder_location: str | None = None
+    kept: pa.Schema = NOTHING
     started: float = field(default_factory=time.monotonic)
 
     def provenance(self) -> dict[str, str]:
@@ -109,7 +116,11 @@ class Job:
             missing=self.missing,
             provenance=self.provenance(),
             max_pixels=self.decode.max_pixels,
+            stored_kept=self._stored_kept if self.kept.names else None,
         )
+
+    def _stored_kept(self) -> StoredKept:
+        return StoredKept(FeatureTable.at(self.paths.table), self.kept)
 
 
 def images_of(paths: JobPaths) -> Images:

@@ -14,7 +14,7 @@ between leaves a missing row, which the next run adds, and never two rows or a w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, compress, islice
@@ -26,6 +26,7 @@ from pomona.job.changes import Changes
 from pomona.job.gone_rows import GoneRows, Missing
 from pomona.job.known_contents import KnownContents, content_keys, rows_for
 from pomona.job.stored_digests import StoredDigests
+from pomona.job.stored_kept import StoredKept
 from pomona.source.image_file import ImageFile
 from pomona.source.listing import Listing
 from pomona.table.row_index import FileState, NewLabels, RowIndex, RowsToDelete, keys_of
@@ -103,6 +104,7 @@ class Plan:
         missing: Missing,
         provenance: Mapping[str, str],
         max_pixels: int,
+        stored_kept: Callable[[], StoredKept] | None = None,
     ) -> None:
         """Read nothing yet.
 
@@ -116,6 +118,7 @@ class Plan:
             missing: which of these rows stay, and whether those of other sources are deleted too.
             provenance: of the rows that the run adds.
             max_pixels: larger images have no vector.
+            stored_kept: if the run keeps columns of the source, loads their values in the table.
         """
         self.listing = listing
         self.changes = Changes()
@@ -129,6 +132,8 @@ class Plan:
         self._max_pixels = max_pixels
         self._known: KnownContents | None = None  # until a file may be known
         self._stored: StoredDigests | None = None  # until an image has a row
+        self._load_kept = stored_kept
+        self._stored_kept: StoredKept | None = None  # until an image has a row
         self._taken: list[pa.Table] = []  # rows that are not in a step yet
         self._moved = [np.array([], np.uint64)]  # keys of contents that were taken over
         self._steps = self._found_steps()
@@ -184,6 +189,16 @@ class Plan:
             yield Delete(index.rows_of(gone), follows_work=self.changes.to_do > 0)
 
     def _look_up(self, index: RowIndex, files: Sequence[ImageFile]) -> list[FileState]:
+        states = self._look_up_contents(index, files)
+        have_row = [at for at, state in enumerate(states) if state is not FileState.NEW]
+        if self._load_kept and have_row:
+            self._stored_kept = self._stored_kept or self._load_kept()
+            uris, values = zip(*((files[at].uri, files[at].kept) for at in have_row), strict=True)
+            for at in compress(have_row, self._stored_kept.differ(uris, values)):
+                states[at] = FileState.CHANGED
+        return states
+
+    def _look_up_contents(self, index: RowIndex, files: Sequence[ImageFile]) -> list[FileState]:
         uris = [file.uri for file in files]
         if not self.listing.by_content:
             sizes, times = [file.size for file in files], [file.modified for file in files]

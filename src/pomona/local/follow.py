@@ -82,7 +82,9 @@ class _Follower:
         started = time.monotonic()
         images, listing = self._look()
         try:
-            with writing(self._table, job.provenance(), overwrite=job.overwrite) as writer:
+            with writing(
+                self._table, job.provenance(), overwrite=job.overwrite, kept=job.kept
+            ) as writer:
                 if job.label_rule:
                     keep_label_rule(LocalStore(self._table.folder), job.label_rule)
                 look_s = time.monotonic() - started

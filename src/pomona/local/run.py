@@ -62,7 +62,7 @@ def extract(job: Job, workers: int | None = None, progress: Progress = no_progre
     listing = Listing.of(images)
     listing.check()
     plan = job.plan(listing, table)
-    with writing(table, job.provenance(), overwrite=job.overwrite) as writer:
+    with writing(table, job.provenance(), overwrite=job.overwrite, kept=job.kept) as writer:
         if job.label_rule:
             keep_label_rule(LocalStore(table.folder), job.label_rule)
         workers = workers or workers_for(job.encoder)

@@ -22,6 +22,7 @@ from pomona.runtime.registry import computes_on_gpu
 from pomona.schema import failure_row
 from pomona.source.image_file import ImageFile
 from pomona.source.images import Reader
+from pomona.source.kept import with_kept
 from pomona.table.failed_files import FailedFile, failed_in
 from pomona.table.writer import TableWriter
 
@@ -78,7 +79,9 @@ class RunState:
         if not encoder_path.exists():
             job.encoder.for_images().save(encoder_path)
         threads = max(1, available_cores() // workers)
-        self.setup = Setup(encoder_path, writer.staging, reader, job.label, job.decode, threads)
+        self.setup = Setup(
+            encoder_path, writer.staging, reader, job.label, job.decode, threads, job.kept
+        )
 
     def carry_out(self, plan: Plan) -> None:
         """Carry out the steps of a plan; the files to compute fill the queue."""
@@ -179,13 +182,17 @@ class RunState:
         if not self._crashed:
             return
         rows = [
-            failure_row(
-                path=file.uri,
-                label=self._job.label(file.uri),
-                size=file.size,
-                modified_ms=file.modified,
-                status="crashed",
-                error=reason,
+            with_kept(
+                failure_row(
+                    path=file.uri,
+                    label=self._job.label(file.uri),
+                    size=file.size,
+                    modified_ms=file.modified,
+                    status="crashed",
+                    error=reason,
+                ),
+                [file],
+                self._job.kept,
             )
             for file, reason in self._crashed
         ]

@@ -12,14 +12,18 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pomona.processes.child import ChildProcess, Ended
 from pomona.source.image_file import ImageFile
 from pomona.source.images import Reader
+from pomona.source.kept import NOTHING
 from pomona.source.labels import LabelRule
 from pomona.table.failed_files import FailedFile
 from pomona.worker.prepare import DecodeOptions
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["OpenPart", "Part", "Scoreboard", "Setup", "State", "WorkerDied", "WorkerProcess"]
 
@@ -35,6 +39,7 @@ class Setup:
         label: returns the label of an image.
         decode: how images become pixels.
         threads: number of threads that decode, if the encoder computes several images at once.
+        kept: columns of the source that the rows have after those of every table.
     """
 
     encoder: Path
@@ -43,6 +48,7 @@ class Setup:
     label: LabelRule
     decode: DecodeOptions
     threads: int = 1
+    kept: pa.Schema = NOTHING
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from pomona.processes.worker_client import OpenPart, Part, Scoreboard, Setup, St
 from pomona.runtime.registry import load_once, loads_since
 from pomona.schema import schema_with_provenance
 from pomona.source.image_file import Content, ImageFile, read_batches
+from pomona.source.kept import with_kept
 from pomona.table.failed_files import NAMED_FAILURES, FailedFile, failed_in
 from pomona.table.part_file import PartWriter, part_name
 from pomona.worker.featurize import featurize, images_at_once
@@ -38,7 +39,8 @@ class _Worker:
     def __init__(self, setup: Setup, scoreboard: Scoreboard) -> None:
         encoder = Encoder.load(setup.encoder)
         self._runtime = load_once(encoder.fingerprint, lambda: encoder)
-        self._schema = schema_with_provenance({**encoder.provenance(), **setup.decode.provenance()})
+        made_by = {**encoder.provenance(), **setup.decode.provenance()}
+        self._schema = schema_with_provenance(made_by, setup.kept)
         self._setup = setup
         self._scoreboard = scoreboard
         self._seen = Seen()
@@ -81,6 +83,7 @@ class _Worker:
         setup, runtime = self._setup, self._runtime
         contents = reading(setup.reader.read(files))
         batches = has_read(read_batches(files, setup.label, contents))
+        left = iter(files)
         for batch in featurize(
             batches,
             runtime,
@@ -90,7 +93,8 @@ class _Worker:
             setup.threads,
             self._scoreboard.is_told_to_stop,
         ):
-            self._writer.write(batch)
+            of_batch = list(islice(left, batch.num_rows))
+            self._writer.write(with_kept(batch, of_batch, setup.kept))
             self._failed_files += islice(failed_in(batch), NAMED_FAILURES - len(self._failed_files))
         without = self._statuses.total() - self._statuses["ok"]
         return OpenPart(self._writer.rows * self._runtime.dimension * 4, without, done)

@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -64,12 +64,14 @@ class ImageFile(NamedTuple):
             no calendar has that time.
         place: where the source's reader finds it if it is not a file of its own; `path` is then its
             key or its URI.
+        kept: the values of the columns that the run keeps.
     """
 
     path: str
     size: int | None
     modified: int | None
     place: object | None = None
+    kept: tuple[Any, ...] = ()
 
     @property
     def has_plain_name(self) -> bool:

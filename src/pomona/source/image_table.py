@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from glob import has_magic, iglob
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from pomona.errors import SourceError
 from pomona.io.location import local_path, scheme_of
 from pomona.messages import one_line
 from pomona.source.image_file import BATCH_BYTES, Content, ImageFile, Place, read_content
+from pomona.source.kept import check_kept_names, kept_field, kept_values
 from pomona.source.passed_over import PassedOver
 
 __all__ = ["ImageColumns", "TableImages", "TableReader"]
@@ -38,10 +40,12 @@ class ImageColumns:
         image: a binary column, or a struct with the field `bytes`, as Hugging Face writes it.
         key: a column of text or integers that identifies a row; None for the field `path` of
             such a struct.
+        keep: columns that the run copies into the table.
     """
 
     image: str
     key: str | None = None
+    keep: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,11 +74,19 @@ class TableImages:
 
         Raises:
             SourceError: there is no file, it cannot be read, or a column is missing or of another
-                type; or a key is null or occurs twice.
+                type; a column to keep has the name of a column of every feature table; or a key is
+                null or occurs twice.
         """
+        check_kept_names(self.columns.keep)
         keys: list[pa.Array] = []
+        kept = self.kept()
         for path in self._paths():
             with self._opened(path) as file:
+                if (found := self._kept(path, file)) != kept:
+                    raise SourceError(
+                        f"{path} has columns for `keep` of other types than the first file: "
+                        f"{_types_of(found)}, expected {_types_of(kept)}"
+                    )
                 batches = file.iter_batches(_KEYS_AT_ONCE, columns=[self._key(path, file)])
                 keys.extend(map(_keys, batches))
         if not keys:
@@ -101,12 +113,17 @@ class TableImages:
         """Yield the images in the order of the files."""
         for path in self._paths():
             with self._opened(path) as file:
-                key = self._key(path, file)
+                key, kept = self._key(path, file), self._kept(path, file)
+                read = list(dict.fromkeys([key, *kept.names]))
                 for group in range(file.num_row_groups):
                     row = 0
-                    for batch in file.iter_batches(_KEYS_AT_ONCE, [group], [key]):
-                        for name in _keys(batch).to_pylist():
-                            yield ImageFile(name, None, None, Place(path, group, row))
+                    for batch in file.iter_batches(_KEYS_AT_ONCE, [group], read):
+                        names = _keys(
+                            batch.select([self.columns.key or self.columns.image])
+                        ).to_pylist()
+                        values = kept_values(batch, kept) if kept.names else repeat(())
+                        for name, some in zip(names, values, strict=False):
+                            yield ImageFile(name, None, None, Place(path, group, row), some)
                             row += 1
 
     def labels(self, column: str) -> dict[str, str | None]:
@@ -176,6 +193,19 @@ class TableImages:
             return _open(path)
         except (OSError, pa.ArrowException) as error:
             raise SourceError(f"cannot read {path} as Parquet: {one_line(error)}") from error
+
+    def kept(self) -> pa.Schema:
+        """Return the columns to keep, as the feature table has them.
+
+        Raises:
+            SourceError: the first file lacks one, or it has a type that the table cannot have.
+        """
+        path = self._paths()[0]
+        with self._opened(path) as file:
+            return self._kept(path, file)
+
+    def _kept(self, path: str, file: pq.ParquetFile) -> pa.Schema:
+        return pa.schema(kept_field(path, file.schema_arrow, name) for name in self.columns.keep)
 
     def _key(self, path: str, file: pq.ParquetFile) -> str:
         """Return the name of the column of keys, after checking both columns.
@@ -305,6 +335,10 @@ def _keys(batch: pa.RecordBatch) -> pa.Array:
     if pa.types.is_struct(column.type):
         column = pc.struct_field(column, _PATH)
     return column.cast(pa.large_string())
+
+
+def _types_of(kept: pa.Schema) -> str:
+    return ", ".join(f"{field.name} {field.type}" for field in kept)
 
 
 def _is_hidden(below: str) -> bool:

@@ -233,15 +233,21 @@ class FeatureTable:
                 raise TableError(f"{self} is not a feature table: it {what}")
         return found
 
-    def check_continuable(self, provenance: Mapping[str, str]) -> None:
+    def check_continuable(
+        self, provenance: Mapping[str, str], kept: pa.Schema | None = None
+    ) -> None:
         """Check that this version can copy and merge the part files without loss.
+
+        Args:
+            provenance: of the rows.
+            kept: additional columns that the run writes.
 
         Raises:
             TableError: a part has additional columns, or its footer lacks the provenance of its
                 rows.
         """
         for part in self.parts():
-            check_only_known_columns(part, provenance)
+            check_only_known_columns(part, provenance, kept)
 
     def index(self) -> RowIndex:
         """Return an index of the rows and the states of their files. Vectors are not read."""

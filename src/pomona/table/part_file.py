@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pomona.errors import TableError
-from pomona.schema import read_provenance, schema_with_provenance
+from pomona.schema import kept_columns, read_provenance, schema_with_provenance
 from pomona.table.row_index import KEY_TYPE, keys_of, path_keys
 
 __all__ = [
@@ -101,7 +101,8 @@ def copy_rows(
     writer: PartWriter | None = None
     for part in parts:
         with pq.ParquetFile(part.absolute()) as file:
-            schema = schema_with_provenance(read_provenance(file.schema_arrow))
+            stored = file.schema_arrow
+            schema = schema_with_provenance(read_provenance(stored), kept_columns(stored))
             for batch in _batches(file, part):
                 keep = ~np.isin(path_keys(batch["path"].to_pylist()), doomed)
                 kept = batch.select(schema.names).filter(pa.array(keep))

@@ -18,8 +18,14 @@ __all__ = ["opened_part", "rows_of_part"]
 
 def rows_of_part(part: Part, columns: list[str], at_once: int) -> Iterator[pa.Table]:
     """Yield the rows of a part file in chunks, in the table's schema, for either engine's files."""
-    schema = pa.schema([FEATURE_SCHEMA.field(name) for name in columns])
     with opened_part(part, columns) as file:
+        own, others = FEATURE_SCHEMA, file.schema_arrow  # values of partitions are text
+        schema = pa.schema(
+            own.field(name)
+            if name in own.names
+            else (others.field(name) if name in others.names else pa.field(name, pa.string()))
+            for name in columns
+        )
         stored = [name for name in columns if name in file.schema_arrow.names]
         for batch in file.iter_batches(columns=stored, batch_size=at_once):
             found = {name: batch[name] for name in stored}

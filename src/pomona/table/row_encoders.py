@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pomona.errors import TableError
-from pomona.schema import ENCODER_COLUMN, FEATURE_SCHEMA, encoder_of_row, read_provenance
+from pomona.schema import ENCODER_COLUMN, encoder_of_row, kept_columns, read_provenance
 from pomona.table.part_file import damaged
 from pomona.table.parts import Part
 
@@ -55,25 +55,41 @@ def row_makers(part: Part | Path) -> list[dict[str, str]]:
     return makers or [footer]
 
 
-def check_only_known_columns(part: Path, provenance: Mapping[str, str]) -> None:
+def check_only_known_columns(
+    part: Path, provenance: Mapping[str, str], kept: pa.Schema | None = None
+) -> None:
     """Check that this version can copy or merge a part file without loss.
 
     Args:
         part: a part file on this machine.
         provenance: the provenance of its rows.
+        kept: additional columns that the run writes.
 
     Raises:
-        TableError: it has additional columns, or its footer lacks the provenance of its rows.
+        TableError: it has other additional columns, or its footer lacks the provenance of its rows.
     """
     try:
-        names = _schema(part).names
+        found = kept_columns(_schema(part))
     except (OSError, pa.ArrowInvalid) as error:
         raise TableError(damaged(part, error)) from error
-    more = [name for name in names if name not in {*FEATURE_SCHEMA.names, ENCODER_COLUMN}]
-    if more:
+    wanted = {} if kept is None else dict(zip(kept.names, kept.types, strict=True))
+    types = dict(zip(found.names, found.types, strict=True))
+    if more := [name for name in types if name not in wanted]:
         raise TableError(
-            f"{part} has columns that a run does not write ({', '.join(more)}): give another TABLE"
+            f"{part} has columns that a run does not write ({', '.join(more)}): give another "
+            "TABLE, or name them in `keep` if a run with `keep` wrote them"
         )
+    for name, kind in wanted.items():
+        if name not in types:
+            raise TableError(
+                f"{part} has no column {name!r} for `keep`: give another TABLE, or overwrite this "
+                "one with `overwrite`"
+            )
+        if types[name] != kind:
+            raise TableError(
+                f"{part} has the column {name!r} of type {types[name]}, but `keep` finds {kind}: "
+                "give another TABLE, or overwrite this one with `overwrite`"
+            )
     if part_provenance(part).get("fingerprint") != provenance["fingerprint"]:
         raise TableError(
             f"{part} records the encoder in its rows, but not in its footer: give another TABLE"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pomona.schema import schema_with_provenance
+from pomona.schema import kept_columns, schema_with_provenance
 from pomona.table.feature_table import FeatureTable
 from pomona.table.held_table import HeldTable
 from pomona.table.hold import FolderLock, Hold, held
@@ -47,11 +47,15 @@ class TableWriter(HeldTable):
         self, batches: Iterable[pa.RecordBatch], provenance: Mapping[str, str]
     ) -> None:
         """Write rows as a new part file, and commit it."""
-        part = PartWriter(self.staging / part_name(), schema_with_provenance(provenance))
+        part: PartWriter | None = None
         for batch in batches:
+            if part is None:
+                schema = schema_with_provenance(provenance, kept_columns(batch.schema))
+                part = PartWriter(self.staging / part_name(), schema)
             part.write(batch)
-        part.close()
-        self.commit(part.path)
+        if part is not None:
+            part.close()
+            self.commit(part.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,13 @@ class _Copier:
         return [name] if copy_rows(old, self.folder / place / name, without, labels) else []
 
 
-def check_writable(table: FeatureTable, provenance: Mapping[str, str], *, overwrite: bool) -> None:
+def check_writable(
+    table: FeatureTable,
+    provenance: Mapping[str, str],
+    *,
+    overwrite: bool,
+    kept: pa.Schema | None = None,
+) -> None:
     """Check that `writing` can hold the table, unless another run holds it.
 
     Raises:
@@ -99,12 +109,16 @@ def check_writable(table: FeatureTable, provenance: Mapping[str, str], *, overwr
         found = table.provenance()
         if not overwrite:
             check_same_maker(table.folder, found, provenance)
-            table.check_continuable(found)
+            table.check_continuable(found, kept)
 
 
 @contextmanager
 def writing(
-    table: FeatureTable, provenance: Mapping[str, str], *, overwrite: bool
+    table: FeatureTable,
+    provenance: Mapping[str, str],
+    *,
+    overwrite: bool,
+    kept: pa.Schema | None = None,
 ) -> Iterator[TableWriter]:
     """Hold a table for one writer.
 
@@ -112,6 +126,7 @@ def writing(
         table: an existing or new table.
         provenance: the provenance of the new rows.
         overwrite: replace the existing rows; they are restored if no new rows arrive.
+        kept: columns of the rows after those of every table.
 
     Raises:
         TableError: the folder is not a table, is not writable, has rows of another encoder, or
@@ -120,7 +135,7 @@ def writing(
     table.check_folder()
 
     def check() -> None:
-        check_writable(table, provenance, overwrite=overwrite)
+        check_writable(table, provenance, overwrite=overwrite, kept=kept)
 
     store = LocalStore(table.folder)
     with held(store, FolderLock(table.folder), check) as (hold, staging):
