@@ -23,6 +23,7 @@ from pomona.io.location import (
     without_password,
 )
 from pomona.io.remote import RemotePlace
+from pomona.io.web_address import WebLimits
 from pomona.job.dry_run import EarlyPlan, rehearse
 from pomona.job.gone_rows import Missing
 from pomona.job.job import IMAGE_TIMEOUT_S, Job, JobPaths, images_of
@@ -73,6 +74,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     image_column: str | None = None,
     key_column: str | None = None,
     keep: str | Sequence[str] = (),
+    private_urls: bool = False,
     decode: DecodeOptions = EXACT,
     dry_run: bool = False,
     follow: Follow | None = None,
@@ -112,6 +114,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         key_column: the column that identifies a row, text or integers; it becomes `path` in the
             table. The default is the field `path` of such a struct.
         keep: other columns of these Parquet files that the rows get, one or several.
+        private_urls: whether URLs in a list may lead to private, loopback and link-local addresses.
         decode: how images become pixels.
         dry_run: write nothing; the summary's `changes` say what a run would do.
         follow: continue to look for new and changed images, on this machine, until an exception
@@ -134,7 +137,13 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
             "`image_column` is for the embedded engine: on Spark, give the table as a DataFrame to "
             "pomona.featurize"
         )
-    paths = replace(paths, columns=_columns(image_column, key_column, _patterns(keep), paths))
+    if on_spark and private_urls:
+        raise UsageError("`private_urls` is for the embedded engine: Spark fetches no URLs")
+    paths = replace(
+        paths,
+        columns=_columns(image_column, key_column, _patterns(keep), paths),
+        web=None if on_spark else WebLimits(private=private_urls),
+    )
     if isinstance(engine, SparkEngine):
         check_spark(engine.spark, engine.master)
     if follow is not None:

@@ -44,7 +44,7 @@ _BROKEN_PIPE = 141  # the exit code of a filter whose reader has gone
 @click.command(
     cls=SectionedCommand,
     sections={
-        "Images": "--glob --exclude --label --decode --max-pixels --image-timeout",
+        "Images": "--glob --exclude --label --decode --max-pixels --image-timeout --private-urls",
         "Images in Parquet files": "--image-column --key-column --keep",
         "Network": "--model --weights --layer --signature --precision --runtime --trust --encoder",
         "Existing table": "--retry-failed --prune --missing --gone --overwrite",
@@ -126,6 +126,11 @@ _BROKEN_PIPE = 141  # the exit code of a filter whose reader has gone
     help="Other columns there, separated by commas, that the rows of TABLE get.",
 )
 @click.option(
+    "--private-urls",
+    is_flag=True,
+    help="URLs in a list may lead to addresses that are not public, such as 10.0.0.1 or localhost.",
+)
+@click.option(
     "--engine",
     type=click.Choice(["local", "spark"]),
     default="local",
@@ -204,6 +209,7 @@ def extract(
     image_column: str | None,
     key_column: str | None,
     keep: str | None,
+    private_urls: bool,
     engine: str,
     master: str | None,
     workers: int | None,
@@ -289,6 +295,7 @@ def extract(
                 image_column=image_column,
                 key_column=key_column,
                 keep=keep.split(",") if keep is not None else (),
+                private_urls=private_urls,
                 decode=DecodeOptions(max_pixels, fast=decode == "fast"),
                 dry_run=dry_run,
                 follow=None if follow is None else Follow(on_run=on_run, every_s=follow),

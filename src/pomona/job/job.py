@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pomona.errors import SourceError
 from pomona.io.folders import LocalFolder
 from pomona.io.location import is_remote, local_path
+from pomona.io.web_address import WebLimits
 from pomona.job.gone_rows import Missing
 from pomona.job.plan import Plan
 from pomona.job.stored_kept import StoredKept
@@ -54,12 +55,14 @@ class JobPaths:
         table: folder of the feature table; a path of this machine or a URI.
         selection: which files below the source are images of the run.
         columns: if the images are in Parquet files, their columns.
+        web: what fetching from the web may cost; None if nothing is fetched.
     """
 
     source: str
     table: str
     selection: Selection = KNOWN_IMAGES
     columns: ImageColumns | None = None
+    web: WebLimits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +145,7 @@ def images_of(paths: JobPaths) -> Images:
                 f"{paths.source} is a list of images: `globs` and `exclude` choose files in "
                 "folders, and not entries of a list"
             )
-        return ImageList(paths.source)
+        return ImageList(paths.source, paths.web)
     if is_remote(paths.source):
         table_uri = paths.table if is_remote(paths.table) else None
         return RemoteSource.at(paths.source, paths.selection, table_uri)

@@ -202,7 +202,11 @@ class Plan:
         uris = [file.uri for file in files]
         if not self.listing.by_content:
             sizes, times = [file.size for file in files], [file.modified for file in files]
-            return index.states(uris, sizes, times)
+            states = index.states(uris, sizes, times)
+            unseen = [at for at, file in enumerate(files) if file.is_unseen]
+            for at, known in zip(unseen, index.known([uris[at] for at in unseen]), strict=True):
+                states[at] = known
+            return states
         states = index.known(uris)
         have_row = [at for at, state in enumerate(states) if state is not FileState.NEW]
         if have_row:

@@ -23,6 +23,7 @@ from pomona.schema import failure_row
 from pomona.source.image_file import ImageFile
 from pomona.source.images import Reader
 from pomona.source.kept import with_kept
+from pomona.source.list_reader import ListReader
 from pomona.table.failed_files import FailedFile, failed_in
 from pomona.table.writer import TableWriter
 
@@ -58,6 +59,8 @@ class RunState:
         workers: int,
         warm: list[WorkerProcess] | None = None,
     ) -> None:
+        if isinstance(reader, ListReader):
+            reader = reader.shared_by(workers)
         chunk = reader.images_at_once
         if computes_on_gpu(job.encoder):
             chunk = max(chunk, _CHUNK_FOR_A_GPU)

@@ -85,6 +85,11 @@ class ImageFile(NamedTuple):
         return not (name.startswith((".", "_")) or name.endswith("._COPYING_"))
 
     @property
+    def is_unseen(self) -> bool:
+        """Whether nothing but fetching it tells its size: it counts as unchanged, on the web."""
+        return self.size is None and self.path.startswith(("http://", "https://"))
+
+    @property
     def uri(self) -> str:
         """The string in the feature table: as in Spark's `binaryFile`, with nothing escaped.
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from pomona.errors import RunError, SourceError
-from pomona.io.location import is_remote, local_path, scheme_of, without_password
+from pomona.io.location import is_remote, local_path
+from pomona.io.web_address import WebLimits
 from pomona.source.archives.member import NotBytes
 from pomona.source.image_file import ImageFile, look_at
 from pomona.source.list_file import Entry, ListFile, entries_of, size_of, time_of
@@ -17,6 +18,7 @@ from pomona.source.list_reader import ListReader
 from pomona.source.passed_over import PassedOver
 from pomona.source.seen_paths import SeenPaths
 from pomona.source.stores import Stores, is_object
+from pomona.source.urls import is_url, named_url
 
 __all__ = ["ImageList", "is_list"]
 
@@ -39,15 +41,17 @@ class ImageList:
 
     Attributes:
         given: the value of `source`, on this machine or in a bucket: a file that `is_list` accepts.
+        web: what fetching from the web may cost; None if nothing is fetched.
     """
 
     given: str
+    web: WebLimits | None = None
     _stores: Stores = field(default_factory=Stores, init=False, repr=False, compare=False)
 
     @property
     def reader(self) -> ListReader:
         """What reads the images."""
-        return ListReader()
+        return ListReader(self.web)
 
     @property
     def by_content(self) -> bool:
@@ -146,10 +150,8 @@ class ImageList:
 
     def _named(self, path: str) -> ImageFile:
         """Return the image at a path or a URI of the list, without size and time."""
-        if scheme_of(path) in {"http", "https"} and is_remote(path):
-            named = without_password(path).encode(errors="replace").decode()
-            reason = "is a web address: download the image, and list the file"
-            return ImageFile(named, None, None, NotBytes(reason))
+        if is_url(path):
+            return named_url(path, is_fetched=self.web is not None)
         known = self._list.place
         place = path if is_remote(path) else self._list.beside(local_path(path))
         if place.startswith("/"):
