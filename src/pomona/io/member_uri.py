@@ -37,12 +37,14 @@ def is_text(name: str) -> bool:
 
 
 def member_uri(archive: str, name: str) -> str:
-    """Return the value of the column `path` for a member of an archive on this machine.
+    """Return the value of the column `path` for a member of an archive.
 
     Args:
-        archive: absolute path of the archive.
+        archive: absolute path of the archive on this machine, or its URI on another file system.
         name: name of the member; empty for the part of the archive that cannot be read.
     """
+    if not archive.startswith("/"):
+        return f"{archive}::{name}"
     uri = f"file:{archive}::{name}"
     if is_text(uri) and split_member(uri) == (f"file:{archive}", name):
         return uri

@@ -176,6 +176,8 @@ def repeated(call: Callable[[], Result], what: str, give_up_s: float | None = No
     while True:
         try:
             return call()
+        except pa.ArrowInvalid:  # the name is wrong
+            raise
         except (OSError, pa.ArrowException) as error:
             if (cause := cause_of(error)) is not Cause.PASSING:
                 raise StorageError(cause, _reason(error)) from error

@@ -148,7 +148,8 @@ def images_of(paths: JobPaths) -> Images:
         return ImageList(paths.source, paths.web)
     if is_remote(paths.source):
         table_uri = paths.table if is_remote(paths.table) else None
-        return RemoteSource.at(paths.source, paths.selection, table_uri)
+        far = RemoteSource.at(paths.source, paths.selection, table_uri)
+        return archives_of(far) or far
     table = os.path.abspath(local_path(paths.table))  # noqa: PTH100
     source = Source(paths.source, paths.selection, table)
     return archives_of(source) or source

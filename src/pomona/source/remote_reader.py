@@ -53,14 +53,22 @@ class RemoteReader:
         except pa.ArrowInvalid as error:
             return None, f"cannot be read: {one_line(error)}"
         except StorageError as failure:
-            if failure.cause is Cause.PASSING:
-                raise RunError(
-                    f"cannot read {file.path}: {failure}; rows written so far stay, so run it again"
-                ) from failure
-            if failure.cause is Cause.MISSING:
-                return None, "cannot be read: it no longer exists"
-            self._check_access(file, failure)
-            return None, f"cannot be read: {failure}"
+            return None, f"cannot be read: {self.reason(file.path, failure)}"
+
+    def reason(self, uri: str, failure: StorageError) -> str:
+        """Return why a file cannot be read.
+
+        Raises:
+            RunError: the storage fails for all files.
+        """
+        if failure.cause is Cause.PASSING:
+            raise RunError(
+                f"cannot read {uri}: {failure}; rows written so far stay, so run it again"
+            ) from failure
+        if failure.cause is Cause.MISSING:
+            return "it no longer exists"
+        self._check_access(uri, failure)
+        return str(failure)
 
     def digest(self, file: ImageFile) -> str | None:
         """Return the SHA-256 of a file's bytes, in hex; None if it cannot be read."""
@@ -74,7 +82,7 @@ class RemoteReader:
                 return None, f"holds {size} bytes: no more than {MAX_FILE_BYTES} are read"
             return opened.read(), None
 
-    def _check_access(self, file: ImageFile, failure: StorageError) -> None:
+    def _check_access(self, uri: str, failure: StorageError) -> None:
         """Check that the storage still answers for other files.
 
         The answer to a read has no reason. The answer to a listing has one, and the source was
@@ -85,7 +93,7 @@ class RemoteReader:
         """
         from pyarrow.fs import FileSelector
 
-        below = FileSelector(self.place.path(file.path), allow_not_found=True)
+        below = FileSelector(self.place.path(uri), allow_not_found=True)
         try:
             repeated(lambda: self.place.system().get_file_info(below), f"list {self.place.top}")
         except StorageError as refusal:

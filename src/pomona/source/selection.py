@@ -8,6 +8,7 @@ import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from pomona.source.exclusions import Exclusions
@@ -35,6 +36,8 @@ IMAGE_EXTENSIONS = (
     *(".pnm", ".ppm", ".targa", ".tf8", ".tga", ".tif", ".tiff", ".vda", ".vst", ".webp"),
 )
 """Extensions of the formats that `pomona.worker.decode` knows, in any letter case."""
+
+_MOST_NUMBERS = 100_000  # of a range in braces
 
 
 class SourceGlob(NamedTuple):
@@ -238,10 +241,23 @@ class Selected:
         return None
 
 
+@lru_cache
 def _choices(pattern: str) -> list[str]:
-    """Return the patterns that a pattern with braces stands for: `a{b,c}` for `ab` and `ac`."""
+    """Return the patterns that a pattern with braces stands for.
+
+    `a{b,c}` stands for `ab` and `ac`, and `{08..10}` for `08`, `09` and `10`.
+    """
     braces = re.search(r"\{([^{}]*)\}", pattern)
     if braces is None:
         return [pattern]
     start, end = pattern[: braces.start()], pattern[braces.end() :]
-    return [found for inner in braces[1].split(",") for found in _choices(start + inner + end)]
+    inner = [text for part in braces[1].split(",") for text in _numbers(part)]
+    return [found for text in inner for found in _choices(start + text + end)]
+
+
+def _numbers(text: str) -> list[str]:
+    """Return the numbers of a range such as `000..099`; of other text, only the text."""
+    ends = re.fullmatch(r"([0-9]+)\.\.([0-9]+)", text)
+    if ends is None or not 0 <= int(ends[2]) - int(ends[1]) < _MOST_NUMBERS:
+        return [text]
+    return [str(n).zfill(len(ends[1])) for n in range(int(ends[1]), int(ends[2]) + 1)]

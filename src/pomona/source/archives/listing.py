@@ -1,4 +1,4 @@
-"""Listing the images in tar and zip files on this machine."""
+"""Listing the images in tar and zip files, on this machine or in an object store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import IO
 
 from pomona.errors import SourceError
 from pomona.io.location import local_path
-from pomona.io.member_uri import ARCHIVE_ENDINGS, member_of_row, member_uri
+from pomona.io.member_uri import ARCHIVE_ENDINGS, is_text, member_of_row, member_uri
+from pomona.io.remote import same_scheme
 from pomona.source.archives.member import (
     Archive,
     Broken,
@@ -24,11 +25,13 @@ from pomona.source.archives.member import (
     opened,
 )
 from pomona.source.archives.reader import MemberReader
+from pomona.source.archives.remote import RemoteMemberReader, opened_in
 from pomona.source.archives.tar import tar_members
 from pomona.source.archives.zip import zip_members
 from pomona.source.image_file import ImageFile, milliseconds
 from pomona.source.listing import Source
 from pomona.source.passed_over import PassedOver
+from pomona.source.remote import RemoteSource
 from pomona.source.selection import Selected, Selection, SourceGlob
 
 __all__ = ["Archives", "archives_of"]
@@ -43,12 +46,15 @@ _PATTERNS = tuple(
 )
 
 
-def archives_of(source: Source) -> Archives | None:
+def archives_of(source: Source | RemoteSource) -> Archives | None:
     """Return the archives of a source; None if its images are files.
 
     A file or a glob is of archives if its name ends as theirs do. A folder is if it has archives,
     and no image that is a file.
     """
+    if isinstance(source, RemoteSource):
+        of_archives = _is_archive(source.given) or _has_only_far_archives(source)
+        return Archives(source) if of_archives else None
     place = local_path(source.given)
     if not os.path.isdir(place):  # noqa: PTH112 - names may be no valid text: stay with os
         is_of_archives = _is_archive(place)
@@ -59,7 +65,7 @@ def archives_of(source: Source) -> Archives | None:
 
 @dataclass(frozen=True, slots=True)
 class Archives:
-    """The images in archives on this machine.
+    """The images in archives.
 
     A member has the modification time of its archive. So an archive that was written again is
     computed again, even if its members have the same names, sizes and times.
@@ -68,7 +74,7 @@ class Archives:
         source: the archives, as a set of files with the selection of their members.
     """
 
-    source: Source
+    source: Source | RemoteSource
     _whole: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     @property
@@ -77,9 +83,9 @@ class Archives:
         return self.source.given
 
     @property
-    def reader(self) -> MemberReader:
+    def reader(self) -> MemberReader | RemoteMemberReader:
         """What reads the members."""
-        return MemberReader()
+        return RemoteMemberReader() if isinstance(self.source, RemoteSource) else MemberReader()
 
     @property
     def by_content(self) -> bool:
@@ -120,7 +126,7 @@ class Archives:
         archive, name = member
         if name and not self.source.selection.chooses(name):
             return False
-        if archive in self._whole:
+        if same_scheme(archive) in self._whole:
             return True
         return self._archive_files().is_gone(ImageFile(archive, None, None).uri)
 
@@ -131,7 +137,7 @@ class Archives:
         """
         if not isinstance(file.place, Member) or file.place.packing is Packing.IN_STREAM:
             return None
-        reader = MemberReader()
+        reader = self.reader
         ((content, _),) = reader.read([file])
         reader.close()
         return None if content is None else hashlib.sha256(content).hexdigest()
@@ -157,7 +163,7 @@ class Archives:
             for file in Archives(beside).files(lambda _: None)
             if isinstance(file.place, Member) and file.place.size <= _MOST_OF_A_LABEL
         ]
-        reader = MemberReader()
+        reader = self.reader
         texts = {
             _sample(file.uri): _label(content, key)
             for file, (content, _) in zip(files, reader.read(files), strict=True)
@@ -171,17 +177,20 @@ class Archives:
         uris = (file.uri for file in self.files(lambda _: None))
         return {uri: texts.get(_sample(uri)) for uri in uris}
 
-    def _archive_files(self) -> Source:
+    def _archive_files(self) -> Source | RemoteSource:
         return replace(self.source, selection=Selection(_PATTERNS, self.source.selection.exclude))
 
     def _members(self, file: ImageFile, passed_over: PassedOver) -> Iterator[ImageFile]:
         places: dict[str, Found] = {}
         archive, broken = Archive(file.path, file.size or 0, 0), None
         try:
-            opening, archive = opened(file.path)
+            if isinstance(self.source, RemoteSource):
+                opening, archive = opened_in(self.source.place, file.path)
+            else:
+                opening, archive = opened(file.path)
             with opening:
                 self._select(opening, archive, places, passed_over)
-            self._whole.add(archive.path)
+            self._whole.add(same_scheme(archive.path))
         except Broken as error:
             broken = str(error)
         except OSError as error:
@@ -212,13 +221,29 @@ class Archives:
         is_zip = root.lower().endswith(".zip")
         for name, place in (zip_members if is_zip else tar_members)(opening, archive):
             below = _normal(name)
-            if below is None:
+            if below is None or not (root.startswith("/") or is_text(below)):
                 passed_over.file(name)
             elif selected.takes(f"{root}/{below}"):
                 # As after unpacking: a name that occurs again is another file.
                 if places.pop(below, None):
                     passed_over.replaced()
                 places[below] = _resolved(place, places)
+
+
+def _has_only_far_archives(source: RemoteSource) -> bool:
+    """Return whether a folder in an object store has archives, and no image.
+
+    It stops at the first image.
+    """
+    if source.glob.is_glob:
+        return False
+    has_archive = False
+    everything = replace(source, selection=Selection(("*",), source.selection.exclude))
+    for file in everything.files(lambda _: None):
+        if source.selection.chooses(file.path[len(source.given) :].lstrip("/")):
+            return False
+        has_archive = has_archive or _is_archive(file.path)
+    return has_archive
 
 
 def _normal(name: str) -> str | None:

@@ -7,6 +7,8 @@ import stat
 from enum import Enum
 from typing import IO, NamedTuple
 
+from pomona.io.remote import RemotePlace
+
 __all__ = [
     "Archive",
     "Broken",
@@ -36,14 +38,16 @@ class Archive(NamedTuple):
     """An archive as it was listed.
 
     Attributes:
-        path: absolute path on this machine.
+        path: absolute path on this machine, or URI.
         size: bytes.
         modified_ns: nanoseconds since 1970; with `size`, it shows whether the file has changed.
+        place: if the archive is in an object store, its bucket.
     """
 
     path: str
     size: int
     modified_ns: int
+    place: RemotePlace | None = None
 
 
 class Member(NamedTuple):

@@ -6,13 +6,17 @@ import gzip
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import IO
 
 from pomona.source.archives.member import Archive, Member, NotBytes, Packing, opened
 from pomona.source.image_file import MAX_FILE_BYTES, Content, ImageFile, read_content
 
-__all__ = ["MemberReader"]
+__all__ = ["MemberReader", "member_content", "stream_content"]
+
+ReadAt = Callable[[int, int], bytes]
+"""Returns a number of bytes at an offset of an archive, or fewer at its end."""
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # of zip: the mark, and the lengths of name and extras
 _ZIP_MARK = b"PK\x03\x04"
@@ -66,29 +70,10 @@ class MemberReader:
         if archive is None:
             return None, "cannot be read: its archive has changed during the run"
         if place.packing is Packing.IN_STREAM:
-            return self._from_stream(archive, place)
-        is_in_zip = place.crc is not None
-        start = _start_in_zip(archive, place.offset) if is_in_zip else place.offset
-        if start is None:
-            return None, "is damaged: its header is not one of zip"
-        packed = os.pread(archive.fileno(), place.packed, start)
-        if len(packed) < place.packed:
-            return None, "cannot be read: its archive ends before it does"
-        if place.packing is Packing.DEFLATED:
-            packed = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, place.size + 1)
-        if is_in_zip and (len(packed), zlib.crc32(packed)) != (place.size, place.crc):
-            return None, "is damaged: its checksum does not match"
-        return packed, None
-
-    def _from_stream(self, archive: IO[bytes], place: Member) -> Content:
-        """Read from a compressed tar file. Members in their order are unpacked once."""
-        if self._stream is None:
-            self._stream = gzip.GzipFile(fileobj=archive)
-        self._stream.seek(place.offset)
-        content = self._stream.read(place.size)
-        if len(content) < place.size:
-            return None, "cannot be read: its archive ends before it does"
-        return content, None
+            if self._stream is None:
+                self._stream = gzip.GzipFile(fileobj=archive)
+            return stream_content(self._stream, place)
+        return member_content(partial(os.pread, archive.fileno()), place)
 
     def _open(self, archive: Archive) -> IO[bytes] | None:
         """Return the archive; None if it is not the one that was listed."""
@@ -98,9 +83,34 @@ class MemberReader:
         return self._file if archive == self._archive else None
 
 
-def _start_in_zip(archive: IO[bytes], offset: int) -> int | None:
+def member_content(read_at: ReadAt, place: Member) -> Content:
+    """Read a member at its offset."""
+    is_in_zip = place.crc is not None
+    start = _start_in_zip(read_at, place.offset) if is_in_zip else place.offset
+    if start is None:
+        return None, "is damaged: its header is not one of zip"
+    packed = read_at(place.packed, start)
+    if len(packed) < place.packed:
+        return None, "cannot be read: its archive ends before it does"
+    if place.packing is Packing.DEFLATED:
+        packed = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, place.size + 1)
+    if is_in_zip and (len(packed), zlib.crc32(packed)) != (place.size, place.crc):
+        return None, "is damaged: its checksum does not match"
+    return packed, None
+
+
+def stream_content(stream: gzip.GzipFile, place: Member) -> Content:
+    """Read a member of a compressed tar file. Members in their order are unpacked once."""
+    stream.seek(place.offset)
+    content = stream.read(place.size)
+    if len(content) < place.size:
+        return None, "cannot be read: its archive ends before it does"
+    return content, None
+
+
+def _start_in_zip(read_at: ReadAt, offset: int) -> int | None:
     """Return where the bytes of a member begin: after a header whose length varies."""
-    header = os.pread(archive.fileno(), _LOCAL_HEADER.size, offset)
+    header = read_at(_LOCAL_HEADER.size, offset)
     if len(header) < _LOCAL_HEADER.size:
         return None
     mark, name, extra = _LOCAL_HEADER.unpack(header)

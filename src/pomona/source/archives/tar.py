@@ -7,6 +7,7 @@ import tarfile
 from collections.abc import Iterator
 from typing import IO, cast
 
+from pomona.errors import RunError
 from pomona.source.archives.member import (
     Archive,
     Broken,
@@ -63,6 +64,8 @@ def tar_members(file: IO[bytes], archive: Archive) -> Iterator[tuple[str, Found]
         _check_end(headers, tar.offset)
     except Broken as broken:
         raise Broken(f"cannot be read after byte {at}: {broken}") from None
+    except RunError:  # an object store fails
+        raise
     except Exception as error:
         # Hostile bytes make `tarfile` and `gzip` raise errors of many kinds.
         raise Broken(f"cannot be read after byte {at}: {_in_words(error)}") from error

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import IO
 
+from pomona.errors import RunError
 from pomona.source.archives.member import (
     Archive,
     Broken,
@@ -40,6 +41,8 @@ def zip_members(file: IO[bytes], archive: Archive) -> Iterator[tuple[str, Found]
     try:
         found = zipfile.ZipFile(_Directory(file)).infolist()
     except Broken:
+        raise
+    except RunError:  # an object store fails
         raise
     except Exception as error:
         # Hostile bytes make `zipfile` raise errors of many kinds.
