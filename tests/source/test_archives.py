@@ -557,3 +557,21 @@ def test_single_members_are_read_by_the_paths_of_their_rows(tmp_path: Path) -> N
     assert read_member(member_uri(str(packed), "d.jpg")) == (None, "is in a compressed tar file")
     missing = member_uri(str(tmp_path / "t.tar"), "d.jpg")
     assert read_member(missing) == (None, "is not in its archive")
+
+
+def test_a_range_of_numbers_chooses_among_archives_and_finds_their_gone_members(
+    tmp_path: Path,
+) -> None:
+    for number in ("08", "09", "10", "11", "9"):
+        with tarfile.open(tmp_path / f"shard-{number}.tar", "w") as tar:
+            tar.addfile(tarfile.TarInfo("a.jpg"))
+    (tmp_path / "shard-{08..09}.zip").touch()
+    source = archives(f"{tmp_path}/shard-{{08..10}}.tar")
+    found = [file.path for file in source.files(lambda _: None)]
+    assert found == [f"file:{tmp_path}/shard-{number}.tar::a.jpg" for number in ("08", "09", "10")]
+    assert source.is_gone(f"file:{tmp_path}/shard-09.tar::b.jpg")
+    assert not source.is_gone(f"file:{tmp_path}/shard-11.tar::b.jpg")
+    literal = archives(f"{tmp_path}/shard-{{08..09}}.zip")
+    assert len(list(literal.files(lambda _: None))) == 1
+    with pytest.raises(SourceError, match="matches no file"):
+        archives(f"{tmp_path}/shard-{{20..30}}.tar").check()

@@ -7,7 +7,6 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from glob import has_magic
 from pathlib import Path
 
 from pomona.errors import SourceError
@@ -17,7 +16,15 @@ from pomona.source.arriving import Arriving
 from pomona.source.image_file import ImageFile, content_digest, look_at
 from pomona.source.images import FileReader, Images
 from pomona.source.passed_over import PassedOver
-from pomona.source.selection import IMAGE_EXTENSIONS, KNOWN_IMAGES, Selected, Selection, SourceGlob
+from pomona.source.selection import (
+    IMAGE_EXTENSIONS,
+    KNOWN_IMAGES,
+    Selected,
+    Selection,
+    SourceGlob,
+    has_wildcard,
+    without_ranges,
+)
 from pomona.source.walk import expand, has_parent_in, tree
 
 __all__ = ["Listing", "Source"]
@@ -50,7 +57,7 @@ class Source:
             raise SourceError(f"{given} {self._why_nothing()}")
 
     def _why_nothing(self) -> str:
-        if has_magic(self.given):
+        if has_wildcard(self.given):
             return "matches no file or folder: check the pattern, or give a folder or an image"
         if os.path.isfile(self.given.rstrip("/")):  # noqa: PTH113 - it never raises
             return "is a file, not a folder: remove the slash at the end"
@@ -135,7 +142,8 @@ class Source:
             yield glob.pattern
             return
         excludes = self._excluding(glob, passed_over)
-        for match in expand(path, on_error, excludes):
+        patterns = without_ranges(path)
+        for match in itertools.chain(*(expand(each, on_error, excludes) for each in patterns)):
             absolute = os.path.abspath(match)  # noqa: PTH100
             is_folder = os.path.isdir(absolute)  # noqa: PTH112
             selected = Selected(self.selection, glob, absolute, passed_over)

@@ -14,7 +14,15 @@ from typing import NamedTuple
 from pomona.source.exclusions import Exclusions
 from pomona.source.passed_over import PassedOver
 
-__all__ = ["IMAGE_EXTENSIONS", "KNOWN_IMAGES", "Selected", "Selection", "SourceGlob"]
+__all__ = [
+    "IMAGE_EXTENSIONS",
+    "KNOWN_IMAGES",
+    "Selected",
+    "Selection",
+    "SourceGlob",
+    "has_wildcard",
+    "without_ranges",
+]
 
 IMAGE_EXTENSIONS = (
     *(
@@ -37,7 +45,28 @@ IMAGE_EXTENSIONS = (
 )
 """Extensions of the formats that `pomona.worker.decode` knows, in any letter case."""
 
+_RANGE = re.compile(r"([0-9]+)\.\.([0-9]+)")
 _MOST_NUMBERS = 100_000  # of a range in braces
+
+
+def has_wildcard(pattern: str) -> bool:
+    """Return whether a name or a path has a wildcard, or a range of numbers in braces."""
+    return glob.has_magic(pattern) or len(without_ranges(pattern)) > 1
+
+
+@lru_cache
+def without_ranges(pattern: str) -> list[str]:
+    """Return the patterns for which a pattern with ranges stands: `{08..10}` is `08`, `09`, `10`.
+
+    Other braces stay as they are: names of files may contain them.
+    """
+    found = re.search(rf"\{{({_RANGE.pattern})\}}", pattern)
+    if found is None:
+        return [pattern]
+    start, end = pattern[: found.start()], without_ranges(pattern[found.end() :])
+    if (numbers := _numbers(found[1])) == [found[1]]:
+        return [start + found[0] + rest for rest in end]
+    return [start + number + rest for number in numbers for rest in end]
 
 
 class SourceGlob(NamedTuple):
@@ -46,7 +75,7 @@ class SourceGlob(NamedTuple):
     Attributes:
         pattern: a path, or a pattern of paths.
         is_glob: whether it is a pattern, because no file or folder has exactly that name.
-        has_braces: whether braces are wildcards too, as for Hadoop.
+        has_braces: whether `{a,b}` is a wildcard too, as for Hadoop. A range of numbers always is.
     """
 
     pattern: str
@@ -97,12 +126,12 @@ class SourceGlob(NamedTuple):
     def _spells_out(self, pattern: str, name: str) -> bool:
         if not self.is_open(pattern):
             return pattern == name
-        choices = _choices(pattern) if self.has_braces else [pattern]
+        choices = _choices(pattern) if self.has_braces else without_ranges(pattern)
         return name.startswith(".") and any(choice.startswith(".") for choice in choices)
 
     def name_matches(self, name: str, pattern: str) -> bool:
         """Return whether a name matches one of the pattern: a wildcard matches no leading dot."""
-        choices = _choices(pattern) if self.has_braces else [pattern]
+        choices = _choices(pattern) if self.has_braces else without_ranges(pattern)
         return any(
             fnmatch.fnmatchcase(name, choice)
             and (not name.startswith(".") or choice.startswith("."))
@@ -121,7 +150,7 @@ class SourceGlob(NamedTuple):
 
     def is_open(self, part: str) -> bool:
         """Return whether a name of the pattern has a wildcard."""
-        return glob.has_magic(part) or (self.has_braces and "{" in part)
+        return has_wildcard(part) or (self.has_braces and "{" in part)
 
 
 @dataclass(frozen=True)
@@ -257,7 +286,7 @@ def _choices(pattern: str) -> list[str]:
 
 def _numbers(text: str) -> list[str]:
     """Return the numbers of a range such as `000..099`; of other text, only the text."""
-    ends = re.fullmatch(r"([0-9]+)\.\.([0-9]+)", text)
+    ends = _RANGE.fullmatch(text)
     if ends is None or not 0 <= int(ends[2]) - int(ends[1]) < _MOST_NUMBERS:
         return [text]
     return [str(n).zfill(len(ends[1])) for n in range(int(ends[1]), int(ends[2]) + 1)]
