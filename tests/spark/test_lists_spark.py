@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,28 @@ def test_sparks_workers_read_the_objects_of_a_list(
     near = extract(tmp_path / "l.txt", tmp_path / "near", *more)
     assert near.returncode == 0, near.stderr
     assert tables.read(tmp_path / "far").equals(tables.read(tmp_path / "near"))
+
+
+def test_spark_reads_the_objects_of_an_inventory(
+    s3: S3, encoder_file: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
+    s3.put("bucket/photos/1 b+ü.png", drawn.encode(drawn.picture(seed=1), "PNG"))
+    files = Path(__file__).parents[1] / "goldens" / "inventory" / "files.parquet"
+    shutil.copy(files, tmp_path)
+    said = {"sourceBucket": "bucket", "destinationBucket": "arn:aws:s3:::bucket"}
+    said |= {"fileFormat": "Parquet", "fileSchema": "", "files": [{"key": "x/files.parquet"}]}
+    (tmp_path / "manifest.json").write_text(json.dumps(said))
+    done = extract(
+        *(tmp_path / "manifest.json", tmp_path / "t", "--encoder", encoder_file, "--json"),
+        *("--master", "local[2]"),
+    )
+    assert done.returncode == 0, done.stderr
+    rows = {row["path"]: row["status"] for row in tables.read(tmp_path / "t").to_pylist()}
+    assert rows == {
+        "s3://bucket/photos/1 b+ü.png": "ok",
+        "s3://bucket/photos/2%41.jpg": "unreadable",
+    }
 
 
 def test_a_list_in_a_bucket_is_refused_on_spark_in_one_line(
