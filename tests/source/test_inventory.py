@@ -20,6 +20,7 @@ import object_store
 from pomona.errors import PomonaError, RunError, SourceError
 from pomona.io.remote import RemotePlace
 from pomona.job.job import JobPaths, images_of
+from pomona.source import list_file
 from pomona.source.image_file import ImageFile
 from pomona.source.inventory import Inventory, is_inventory
 from pomona.source.listing import Listing
@@ -215,6 +216,15 @@ def test_a_manifest_cannot_choose_the_server(tmp_path: Path) -> None:
     path = inventory(tmp_path, in_csv([("x?endpoint_override=h", "1.png", 1, TIME, "e")]))
     ((file,), _) = listed(path)
     assert getattr(file.place, "reason", None) == "names no bucket, container or host"
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "l.csv"])
+def test_a_list_in_a_store_that_does_not_answer_is_refused(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(list_file, "_LOOK_S", 0.0)
+    with pytest.raises(SourceError, match=f"^cannot reach s3://bucket/{name}: tried for 0 s"):
+        images_of(JobPaths(f"s3://bucket/{name}", "t"))
 
 
 def test_a_manifest_is_a_source(tmp_path: Path) -> None:

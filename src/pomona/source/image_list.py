@@ -29,7 +29,7 @@ def is_list(source: str) -> bool:
     """Return whether a source is a list of images: a file that can be nothing else.
 
     Raises:
-        RunError: its store cannot be reached.
+        SourceError: its store cannot be reached.
     """
     file = ListFile.at(source)
     return file.ending is not None and file.bytes_there() is not None

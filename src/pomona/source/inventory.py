@@ -31,7 +31,7 @@ def is_inventory(source: str) -> bool:
     """Return whether a source is a manifest of S3 Inventory.
 
     Raises:
-        RunError: its store cannot be reached.
+        SourceError: its store cannot be reached.
     """
     file = ListFile.at(source)
     return file.name.endswith(MANIFEST) and file.bytes_there() is not None

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pomona.errors import SourceError
+from pomona.errors import RunError, SourceError
 from pomona.io.location import is_remote, local_path
 from pomona.io.remote import RemotePlace
 from pomona.messages import one_line
@@ -69,12 +69,15 @@ class ListFile:
         """Return its size in bytes; None if there is no such file.
 
         Raises:
-            RunError: the store cannot be reached.
+            SourceError: the store cannot be reached.
         """
         if self.place is None:
             return look_at(self.name).size
         far = ImageFile(self.name, None, None, self.place)
-        (found,) = Stores().looked_at([far], _LOOK_S)
+        try:
+            (found,) = Stores().looked_at([far], _LOOK_S)
+        except RunError as error:
+            raise SourceError(f"cannot reach {self.name}: {error.__cause__}") from error
         return found.size
 
     def opened(self) -> IO[bytes] | NativeFile:
