@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote_plus
 
 import pytest
 
@@ -40,23 +41,30 @@ class S3(FaultyServer):
         """Delete an object."""
         self._send("DELETE", path)
 
+    def stored(self, bucket: str = "bucket") -> list[str]:
+        """Return the keys of all objects in a bucket."""
+        listing = self._send("GET", bucket, query="?list-type=2&encoding-type=url")
+        return [unquote_plus(key) for key in re.findall("<Key>(.*?)</Key>", listing)]
+
     def put_folder(self, folder: Path, path: str) -> None:
         """Store all files of a folder as objects below a path."""
         for file in sorted(folder.rglob("*")):
             if file.is_file():
                 self.put(f"{path}/{file.relative_to(folder).as_posix()}", file.read_bytes())
 
-    def _send(self, method: str, path: str, content: bytes = b"") -> None:
+    def _send(self, method: str, path: str, content: bytes = b"", query: str = "") -> str:
         connection = http.client.HTTPConnection(self.address, timeout=30)
         headers = {
             "Content-Type": "image/x",
             "Content-Length": str(len(content)),
             "Authorization": "AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/s3/aws4_request",
         }
-        connection.request(method, f"/{quote(path)}", content, headers)
-        status = connection.getresponse().status
+        connection.request(method, f"/{quote(path)}{query}", content, headers)
+        answer = connection.getresponse()
+        body = answer.read().decode(errors="replace")
         connection.close()
-        assert status < 300, (method, path, status)
+        assert answer.status < 300, (method, path, answer.status)
+        return body
 
 
 @contextmanager

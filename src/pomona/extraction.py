@@ -43,10 +43,9 @@ from pomona.source.selection import KNOWN_IMAGES, Selection
 from pomona.spark.encoder_transport import open_encoder
 from pomona.spark.errors import spark_errors
 from pomona.spark.session.session import active_session, check_spark, session
-from pomona.spark.storage.choose import check_local, choose_stores
+from pomona.spark.storage.choose import choose_stores
 from pomona.table.feature_table import FeatureTable
 from pomona.table.label_record import read_label_rule
-from pomona.table.store import LocalStore
 from pomona.worker.prepare import EXACT, DecodeOptions
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
             tar or zip files of images, or a folder of them; a list of images, as `.txt`, `.csv` or
             `.parquet`, or the `manifest.json` of S3 Inventory; or Parquet files that contain
             images.
-        table: folder for the feature table.
+        table: folder for the feature table, as a path or as a URI such as `s3://bucket/features`.
         encoder: an encoder, its path or URI, the name of a network (`pomona models` lists them; it
             gets ImageNet weights), the file of a network, or a function that returns an encoder.
             The function is called after all other arguments have been checked.
@@ -148,14 +147,10 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         check_spark(engine.spark, engine.master)
     if follow is not None:
         _check_follow(on_spark=on_spark, in_parquet=paths.columns is not None, dry_run=dry_run)
-    check_local(paths, may_be_empty=follow is not None)
-    if is_remote(paths.source) and not on_spark:
-        listing = Listing.of(images_of(paths))
-        if follow is None:
-            listing.check()
+    _check(paths, on_spark=on_spark, may_be_empty=follow is not None)
     far = on_spark and _is_far(paths)
     kept = TableImages(paths.source, paths.columns).kept() if paths.columns else NOTHING
-    labelling = _labelling(label, paths, far=far, overwrite=resume.overwrite)
+    labelling = _labelling(label, paths, on_spark=on_spark, overwrite=resume.overwrite)
     delivery = engine.delivery if isinstance(engine, SparkEngine) else None
     built, location = _encoder(encoder, delivery)
     job = Job(
@@ -313,15 +308,41 @@ def _is_far(paths: JobPaths) -> bool:
     return is_remote(paths.source) or is_remote(paths.table)
 
 
-def _labelling(label: str | None, paths: JobPaths, *, far: bool, overwrite: bool) -> Labelling:
-    """Return the label rule, checked as far as possible on this machine."""
+def _check(paths: JobPaths, *, on_spark: bool, may_be_empty: bool) -> None:
+    """Check the table and the source before anything takes time.
+
+    Spark reaches other file systems through its own settings, so it checks those later.
+
+    Args:
+        paths: the source and the table.
+        on_spark: whether Spark reads and writes them.
+        may_be_empty: whether a source without images is accepted.
+
+    Raises:
+        SourceError, TableError: one of them cannot be used.
+    """
+    if not (on_spark and is_remote(paths.table)):
+        FeatureTable.at(paths.table).check()
+    if not (on_spark and is_remote(paths.source)):
+        listing = Listing.of(images_of(paths))
+        if not may_be_empty:
+            listing.check()
+
+
+def _labelling(label: str | None, paths: JobPaths, *, on_spark: bool, overwrite: bool) -> Labelling:
+    """Return the label rule, checked as far as possible without Spark."""
     if label is None and overwrite:
         return Labelling.choose(None, lambda: "parent")
-    table = None if is_remote(paths.table) else FeatureTable.at(paths.table).folder
-    chosen = Labelling.choose(label, lambda: read_label_rule(LocalStore(table)) if table else None)
+
+    def recorded() -> str | None:
+        if on_spark and is_remote(paths.table):
+            return None
+        return read_label_rule(FeatureTable.at(paths.table).store)
+
+    chosen = Labelling.choose(label, recorded)
     if isinstance(chosen.rule, ColumnLabels):
         return replace(chosen, rule=_column_labels(chosen.rule, paths))
-    if far:
+    if on_spark and _is_far(paths):
         return chosen
     return chosen.checked(lambda: (file.uri for file in images_of(paths).files(lambda _: None)))
 
@@ -355,9 +376,7 @@ def _paths(source: str, table: str, selection: Selection, *, on_spark: bool) -> 
         check_spelling(path, what, failure)
         if on_spark:
             check_unambiguous(path, what, failure)
-        elif is_remote(path) and (
-            what == "`table`" or needs_jvm(RemotePlace.of(canonical(path))[0].top)
-        ):
+        elif is_remote(path) and needs_jvm(RemotePlace.of(canonical(path))[0].top):
             advice = "add `master` to use Spark"
             if what == "`source`" and path.startswith("hdfs:"):
                 advice += ", or install Hadoop with libhdfs and set HADOOP_HOME and CLASSPATH"

@@ -15,6 +15,7 @@ import pomona
 import tables
 from pomona.cli import main as cli
 from pomona.errors import TableError
+from pomona.io import file_systems
 from pomona.table.feature_table import FeatureTable
 
 
@@ -107,17 +108,7 @@ def test_an_unreachable_google_storage_is_reported_quickly(
     monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
     """By default Arrow would try for 15 minutes, and no signal would end it."""
-    monkeypatch.setattr("pomona.io.file_systems._GCS_RETRY_S", 1)
+    monkeypatch.setitem(file_systems._SETTINGS["gs"], "retry_limit_seconds", 1)
     away = f"{scheme}://anonymous@bucket/t?scheme=http&endpoint_override=127.0.0.1:1"
     with pytest.raises(TableError, match="cannot read TABLE"):
         pomona.read_features(away)
-
-
-@pytest.mark.usefixtures("store")
-def test_writing_a_table_to_a_store_needs_spark(
-    near: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as exit_info:
-        cli.main(["project", str(near), "-k", "2", "-o", "s3a://bucket/small"])
-    assert exit_info.value.code == 2
-    assert "write it on Spark, with --master" in capfd.readouterr().err

@@ -18,7 +18,7 @@ import faults
 import pomona
 import tables
 from pomona.encoder.encoder import Encoder
-from pomona.errors import RunError, SourceError, TableError
+from pomona.errors import RunError, SourceError
 from pomona.io import remote
 from pomona.job.changes import Changes
 from pomona.job.summary import Summary
@@ -151,15 +151,6 @@ def test_a_source_that_is_missing_empty_or_forbidden_is_refused_with_one_line(
     with pytest.raises(SourceError, match=r"ACCESS_DENIED.*check the credentials"):
         run("s3://bucket/notes", tmp_path / "features")
     assert not (tmp_path / "features").exists()
-
-
-def test_a_table_in_a_bucket_needs_spark_and_nothing_is_written(
-    s3: S3, run: Run, pictures: Path
-) -> None:
-    s3.put_folder(pictures, "bucket/photos")
-    with pytest.raises(TableError, match="s3://bucket/features .* add `master` to use Spark"):
-        run("s3://bucket/photos", "s3://bucket/features")
-    assert not [path for _, path, _ in s3.requests if "features" in path]
 
 
 @pytest.mark.skipif("HADOOP_HOME" in os.environ, reason="Arrow may find libhdfs")

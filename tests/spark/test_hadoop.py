@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 import drawn
-import faults
 import tables
 
 pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
@@ -27,11 +26,10 @@ from pomona.job.job import JobPaths
 from pomona.source.image_file import ImageFile
 from pomona.spark import binary_files
 from pomona.spark import run as engine
-from pomona.spark.storage.hadoop import lease, listing
+from pomona.spark.storage.hadoop import listing
 from pomona.spark.storage.hadoop import store as hadoop_store
 from pomona.spark.storage.hadoop.copier import SparkCopier
 from pomona.spark.storage.hadoop.filesystem import HadoopImageStore, hadoop_path, hadoop_system
-from pomona.spark.storage.hadoop.lease import Lease
 from pomona.spark.storage.hadoop.listing import HadoopListing
 from pomona.spark.storage.hadoop.store import HadoopStore
 from pomona.spark.storage.hadoop.table import HadoopTableStore
@@ -485,69 +483,6 @@ def test_a_damaged_part_file_is_named_with_a_remedy(
         pomona.extract(
             pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
         )
-
-
-def test_removing_a_lease_stops_its_holder(
-    spark: SparkSession, tmp_path: Path, remote: str
-) -> None:
-    with Lease(f"{remote}/far", spark) as held_lease:
-        held_lease.check()
-        marks = [path for path in (tmp_path / "far").iterdir() if "_running-" in path.name]
-        assert marks
-        for path in marks:
-            path.unlink()
-        with pytest.raises(RunError, match="another run may be writing"):
-            held_lease.check()
-    assert not (tmp_path / "far").exists()
-
-
-def test_a_lease_is_renewed_again_after_a_failure(
-    spark: SparkSession, remote: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lease, "_EVERY_S", 0.05)
-    real, failed = Lease._make, []
-
-    def make(self: Lease) -> None:
-        if 0 < len(failed) < 3:
-            failed.append(True)
-            raise OSError("the storage does not answer")
-        real(self)
-        failed.append(True)
-
-    monkeypatch.setattr(Lease, "_make", make)
-    with Lease(f"{remote}/far", spark):
-        faults.wait_for(lambda: len(failed) > 4)
-
-
-@pytest.mark.parametrize("lapse", ["taken away", "too old"])
-def test_a_lapsed_lease_is_not_renewed_once_another_run_holds_it(
-    spark: SparkSession, remote: str, monkeypatch: pytest.MonkeyPatch, lapse: str
-) -> None:
-    monkeypatch.setattr(lease, "_EVERY_S", 0.05)
-
-    def let_lapse(held_lease: Lease) -> None:  # before the thread that renews it starts
-        if lapse == "taken away":
-            held_lease._system.delete(held_lease._path, False)
-        else:
-            held_lease._made_at -= 100
-
-    monkeypatch.setattr(Lease, "_refuse_others", let_lapse)
-    with Lease(f"{remote}/far", spark) as held_lease:
-        held_lease._thread.join(5)
-        assert not held_lease._thread.is_alive()
-        with pytest.raises(RunError, match="another run may be writing"):
-            held_lease.check()
-
-
-def test_a_lease_that_could_not_be_renewed_for_long_stops_its_holder(
-    spark: SparkSession, remote: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with Lease(f"{remote}/far", spark) as held_lease:
-        monkeypatch.setattr(held_lease, "_made_at", held_lease._made_at - 100)
-        with pytest.raises(
-            RunError, match="last renewed its lease 100 s ago, and it expires after 60"
-        ):
-            held_lease.check()
 
 
 def test_glob_characters_may_be_in_a_remote_tables_name(

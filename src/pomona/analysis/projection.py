@@ -138,7 +138,7 @@ def project(
             parts.append(part.path)
         for path in parts:  # all at once, after the last row
             writer.commit(path)
-    table = str(target.folder)
+    table = str(target)
     return Projected(table, projection, done, provenance["fingerprint"], points)
 
 
@@ -153,11 +153,11 @@ def check_target(source: FeatureTable | None, target: FeatureTable, *, overwrite
     Raises:
         TableError: the target is the source, exists already, or cannot hold a table.
     """
-    if source is not None and source.folder.resolve() == target.folder.resolve():
-        raise TableError(f"{target.folder} is the table to project: give another `target`")
+    if source is not None and source.is_same_as(target):
+        raise TableError(f"{target} is the table to project: give another `target`")
     target.check()
     if target.exists() and not overwrite:
-        raise TableError(f"{target.folder} exists: give another `target`, or `overwrite`")
+        raise TableError(f"{target} exists: give another `target`, or `overwrite`")
 
 
 def _parts(source: FeatureTable) -> Iterator[Iterator[pa.RecordBatch]]:

@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = ["arrow_system", "needs_jvm", "open_system", "reach_hadoop_by"]
 
-_ARROW_SCHEMES = {"s3a": "s3", "s3n": "s3"}  # Hadoop's scheme -> Arrow's
-_GCS_RETRY_S = 30  # Arrow's default is 15 minutes, and it ignores Ctrl-C and SIGTERM meanwhile
+_ARROW_SCHEMES = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}  # other names of a scheme -> Arrow's
+_SETTINGS: dict[str, dict[str, object]] = {
+    "s3": {"allow_delayed_open": "true"},  # one request for a small file, not three
+    # Arrow's default is 15 minutes, and it ignores Ctrl-C and SIGTERM meanwhile.
+    "gs": {"retry_limit_seconds": 30},
+}
 
 
 def _no_hadoop() -> FileSystemHandler:
@@ -51,8 +55,9 @@ def arrow_system(uri: str) -> tuple[FileSystem, str]:
     scheme, _, rest = uri.partition("://")
     authority, slash, path = rest.partition("/")
     path, question, query = path.partition("?")
-    if scheme in {"gs", "gcs"} and "retry_limit_seconds=" not in query:
-        question, query = "?", f"{query}{'&' if query else ''}retry_limit_seconds={_GCS_RETRY_S}"
+    for name, value in _SETTINGS.get(_ARROW_SCHEMES.get(scheme, scheme), {}).items():
+        if f"{name}=" not in query:
+            question, query = "?", f"{query}{'&' if query else ''}{name}={value}"
     escaped = quote(path, safe="/%+=,@:~")  # names as in Hadoop, for example with spaces
     arrow = f"{_ARROW_SCHEMES.get(scheme, scheme)}://{authority}{slash}{escaped}{question}{query}"
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pomona.io.file_systems import open_system
+from pomona.io.remote import SteadyFile
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -154,8 +155,18 @@ class ArrowFolder:
         return content
 
     def opened(self, name: str) -> pa.NativeFile:
-        """Return the opened file."""
-        return self.system.open_input_file(f"{self.path}/{name}")
+        """Return the opened file; on an object store, one that repeats reads that fail."""
+        import pyarrow as pa
+
+        path = f"{self.path}/{name}"
+        if self.is_object_store:
+            return pa.PythonFile(SteadyFile(self.system, path), mode="r")
+        return self.system.open_input_file(path)
+
+    @property
+    def is_object_store(self) -> bool:
+        """Whether it is in an object store that Arrow itself reads and writes."""
+        return self.system.type_name in {"s3", "gcs", "abfs"}
 
 
 def folder_at(uri: str, shown: str) -> ArrowFolder:

@@ -15,12 +15,21 @@ from typing import TYPE_CHECKING, TypeVar
 import pyarrow as pa
 
 from pomona.io.file_systems import arrow_system
+from pomona.io.range_file import RangeFile
 from pomona.messages import one_line
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-__all__ = ["Cause", "RemotePlace", "StorageError", "cause_of", "repeated", "same_scheme"]
+__all__ = [
+    "Cause",
+    "RemotePlace",
+    "SteadyFile",
+    "StorageError",
+    "cause_of",
+    "repeated",
+    "same_scheme",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -136,6 +145,30 @@ class RemotePlace:
     def __reduce__(self) -> tuple[type[RemotePlace], tuple[str, str]]:
         """Pickle without the connection."""
         return RemotePlace, (self.top, self.connection)
+
+
+class SteadyFile(RangeFile):
+    """A file of an object store. A read that fails is repeated, as `repeated` does."""
+
+    def __init__(self, system: FileSystem, path: str) -> None:
+        """Open a file.
+
+        Raises:
+            OSError: there is no such file, or it cannot be opened.
+        """
+        self._path = path
+        self._file = repeated(lambda: system.open_input_file(path), f"open {path}")
+        super().__init__(self._file.size())
+
+    def read_range(self, start: int, count: int) -> bytes:
+        """Return bytes from a position on."""
+        content: bytes = repeated(lambda: self._file.read_at(count, start), f"read {self._path}")
+        return content
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
 
 
 def same_scheme(uri: str) -> str:

@@ -1,4 +1,4 @@
-"""What a run would do on this machine's file system, determined without an engine."""
+"""What a run would do determined without an engine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pomona.job.summary import Summary, summarize
 from pomona.source.listing import Listing
 from pomona.table.feature_table import STAGING, FeatureTable
 from pomona.table.label_record import needs_writing, read_label_rule
-from pomona.table.store import LocalStore, part_entries
+from pomona.table.store import part_entries
 from pomona.table.writer import check_writable
 
 __all__ = ["EarlyPlan", "rehearse"]
@@ -45,26 +45,26 @@ class EarlyPlan:
         listing = Listing.of(images_of(job.paths))
         listing.check()
         check_writable(table, job.provenance(), overwrite=job.overwrite, kept=job.kept)
-        return cls(job, table, job.plan(listing, table), part_entries(LocalStore(table.folder)))
+        return cls(job, table, job.plan(listing, table), part_entries(table.store))
 
     def has_work(self) -> bool:
         """Return whether a run would change anything, including leftovers of a killed run."""
-        rule, folder = self.job.label_rule, self.table.folder
-        has_rule = rule and needs_writing(rule, read_label_rule(LocalStore(folder)))
+        rule, store = self.job.label_rule, self.table.store
+        has_rule = rule and needs_writing(rule, read_label_rule(store))
         return (
             self.job.overwrite
             or bool(has_rule)
-            or any(folder.glob(f"{STAGING}*"))
+            or any(name.startswith(STAGING) for name in store.entries())
             or self.plan.has_steps()
         )
 
     def holds(self) -> bool:
         """Return whether the plan is still valid: the table has not changed since it was made."""
-        return self.job.overwrite or part_entries(LocalStore(self.table.folder)) == self.parts
+        return self.job.overwrite or part_entries(self.table.store) == self.parts
 
     def summary(self) -> Summary:
         """Return the summary of a run that has nothing to do or is a dry run."""
-        return summarize(self.job, str(self.table.folder), self.plan)
+        return summarize(self.job, str(self.table), self.plan)
 
 
 def rehearse(job: Job) -> Summary:

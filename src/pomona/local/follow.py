@@ -32,7 +32,6 @@ from pomona.source.listing import Listing
 from pomona.table.feature_table import FeatureTable
 from pomona.table.label_record import keep_label_rule
 from pomona.table.part_file import small_parts
-from pomona.table.store import LocalStore
 from pomona.table.writer import TableWriter, writing
 
 __all__ = ["follow"]
@@ -86,7 +85,7 @@ class _Follower:
                 self._table, job.provenance(), overwrite=job.overwrite, kept=job.kept
             ) as writer:
                 if job.label_rule:
-                    keep_label_rule(LocalStore(self._table.folder), job.label_rule)
+                    keep_label_rule(self._table.store, job.label_rule)
                 look_s = time.monotonic() - started
                 summary, more_s = self._run(images, listing, writer, progress)
                 writer.compact()
@@ -136,7 +135,7 @@ class _Follower:
         state = RunState(job, images.reader, writer, self._workers, self._warm)
         go(job, state, plan, progress, self._kept)
         self._kept += state.counts.total()
-        return summarize(job, str(self._table.folder), plan, state.outcome()), state.looked_s
+        return summarize(job, str(self._table), plan, state.outcome()), state.looked_s
 
     def _with_labels(self, images: Images) -> Job:
         """Return the job with the labels that a list or an archive has now."""

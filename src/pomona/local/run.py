@@ -28,7 +28,6 @@ from pomona.runtime.registry import computes_on_gpu
 from pomona.source.listing import Listing
 from pomona.table.feature_table import FeatureTable
 from pomona.table.label_record import keep_label_rule
-from pomona.table.store import LocalStore
 from pomona.table.writer import writing
 
 __all__ = ["extract", "go", "workers_for"]
@@ -64,12 +63,12 @@ def extract(job: Job, workers: int | None = None, progress: Progress = no_progre
     plan = job.plan(listing, table)
     with writing(table, job.provenance(), overwrite=job.overwrite, kept=job.kept) as writer:
         if job.label_rule:
-            keep_label_rule(LocalStore(table.folder), job.label_rule)
+            keep_label_rule(table.store, job.label_rule)
         workers = workers or workers_for(job.encoder)
         state = RunState(job, images.reader, writer, workers)
         go(job, state, plan, progress)
         writer.compact()
-    return summarize(job, str(table.folder), plan, state.outcome())
+    return summarize(job, str(table), plan, state.outcome())
 
 
 def workers_for(encoder: Encoder) -> int:

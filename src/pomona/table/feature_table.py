@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from pomona._version import __version__
 from pomona.errors import TableError, UsageError
-from pomona.io.folders import Folder, LocalFolder, folder_at
+from pomona.io.folders import ArrowFolder, Folder, LocalFolder, folder_at
 from pomona.io.location import (
     canonical,
     check_output_here,
@@ -28,14 +28,17 @@ from pomona.io.location import (
     other_kind,
     without_password,
 )
+from pomona.io.remote import same_scheme
 from pomona.schema import FEATURE_SCHEMA
 from pomona.table.makers import one_provenance
 from pomona.table.managed_folders import managed, refuse_to_write
 from pomona.table.part_file import ROW_GROUP_ROWS
 from pomona.table.part_rows import opened_part, rows_of_part
-from pomona.table.parts import Part, is_part_name, stored_parts
+from pomona.table.parts import Part, stored_parts
+from pomona.table.remote_store import RemoteStore
 from pomona.table.row_encoders import check_only_known_columns, part_provenance, row_makers
 from pomona.table.row_index import INDEX_COLUMNS, INDEX_ROWS, Contents, IndexBuilder, RowIndex
+from pomona.table.store import LocalStore, Store, part_entries
 
 __all__ = [
     "RUNNING",
@@ -50,7 +53,7 @@ STAGING = "_staging-"
 """The prefix of the folder in which a run writes, and which is deleted when the run ends."""
 
 RUNNING = "_running-"
-"""The prefix of a writer's lease file on a Hadoop file system, which has no locks."""
+"""The prefix of a writer's lease file on a storage without locks (`pomona.table.lease`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +62,18 @@ class FeatureTable:
 
     Attributes:
         folder: its folder on this machine.
-        far: its location on another file system, which is read-only; `folder` is then unused.
+        far: its location on another file system; `folder` is then unused.
     """
 
     folder: Path
-    far: Folder | None = None
+    far: ArrowFolder | None = None
 
     @classmethod
     def at(cls, path: str | os.PathLike[str]) -> FeatureTable:
         """Return the table at a path or a URI.
 
-        Tables of other file systems, such as `s3a://bucket/features`, can be read. Only Spark
-        writes them.
+        Tables of other file systems can be read. Without Spark, only those in object stores, such
+        as `s3://bucket/features`, can be written.
 
         Raises:
             TableError: the path is not valid, or its file system cannot be reached.
@@ -100,18 +103,32 @@ class FeatureTable:
     def __str__(self) -> str:
         return str(self.folder if self.far is None else self.far)
 
+    def is_same_as(self, other: FeatureTable) -> bool:
+        """Return whether both are the same folder."""
+        if self.far is None and other.far is None:
+            return self.folder.resolve() == other.folder.resolve()
+        return same_scheme(str(self)) == same_scheme(str(other))
+
     def exists(self) -> bool:
         """Return whether there is a table: part files, partitions, or a table of another system."""
         with self._reading():
             place = self._place
             return managed(place) is not None or next(stored_parts(place), None) is not None
 
+    @property
+    def store(self) -> Store:
+        """The files of the table."""
+        return LocalStore(self.folder) if self.far is None else RemoteStore(self.far)
+
     def parts(self) -> Iterator[Path]:
-        """Yield the part files directly in the folder. A writer uses only these."""
+        """Yield the paths of the part files directly in a folder of this machine."""
         if self.folder.is_dir():
-            yield from sorted(
-                path for path in self.folder.glob("*.parquet") if is_part_name(path.name)
-            )
+            yield from (self.folder / part.name for part in self.own_parts())
+
+    def own_parts(self) -> Iterator[Part]:
+        """Yield the part files directly in the folder. A writer uses only these."""
+        for name in sorted(part_entries(self.store)):
+            yield Part(self._place, name)
 
     def stored_parts(self) -> Iterator[Part]:
         """Yield all part files to read, including partitions and other file systems.
@@ -149,32 +166,37 @@ class FeatureTable:
         Raises:
             TableError: it is a file, contains something else, or is not writable.
         """
-        if self.far is not None:
+        if self.far is not None and not self.far.is_object_store:
             raise TableError(
                 f"TABLE {self} is not on this machine: write it on Spark, with `master`"
             )
         try:
             self._look_at_folder()
         except OSError as error:
-            raise TableError(f"cannot use {self.folder}: {error.strerror or error}") from error
+            raise TableError(f"cannot use {self}: {error.strerror or error}") from error
 
     def _look_at_folder(self) -> None:
         if found := managed(self._place):
             raise refuse_to_write(found, self._place)
+        if strange := self._strange_name():
+            if (part := next(stored_parts(self._place), None)) and "/" in part.name:
+                raise TableError(partitioned(self, part.name))
+            if self._has_rows():
+                raise TableError(
+                    f"{self} is a feature table that also contains {strange!r}: move that away, "
+                    "because readers expect only rows in a table"
+                )
+            raise TableError(
+                f"{self} exists and is not a feature table (it holds {strange!r}): give another "
+                "TABLE"
+            )
+        if self.far is None:
+            self._look_above()
+
+    def _look_above(self) -> None:
+        """Check the folders above one on this machine, in which the table would be created."""
         if self.folder.is_dir():
-            strange = next(self._strange_names(), None)
-            if strange and (part := next(stored_parts(self._place), None)) and "/" in part.name:
-                raise TableError(partitioned(self.folder, part.name))
-            if strange and self._has_rows():
-                raise TableError(
-                    f"{self.folder} is a feature table that also contains {strange!r}: move that "
-                    "away, because readers expect only rows in a table"
-                )
-            if strange:
-                raise TableError(
-                    f"{self.folder} exists and is not a feature table (it holds {strange!r}): "
-                    "give another TABLE"
-                )
+            pass
         elif self.folder.exists() or self.folder.is_symlink():
             raise TableError(f"{self.folder} is a file: TABLE must be a new or existing folder")
         elif FeatureTable(self.folder.absolute().parent).is_table():
@@ -192,23 +214,28 @@ class FeatureTable:
 
     def is_table(self) -> bool:
         """Return whether the folder contains a feature table and nothing else."""
-        return (
-            self.folder.is_dir() and next(self._strange_names(), None) is None and self._has_rows()
-        )
+        return self._strange_name() is None and self._has_rows()
 
-    def _strange_names(self) -> Iterator[str]:
-        """Yield names in the folder that do not belong to a feature table.
+    def _strange_name(self) -> str | None:
+        """Return a name in the folder that does not belong to a feature table, or None.
 
         Hidden names are allowed: desktops and notebooks create them everywhere.
         """
-        with os.scandir(self.folder) as entries:
-            for entry in entries:
-                is_folder = entry.is_dir(follow_symlinks=False)
-                if not (entry.name[0] == "." or is_table_file(entry.name, is_folder=is_folder)):
-                    yield entry.name
+        for name, is_folder in self._names():
+            if not (name[0] == "." or is_table_file(name, is_folder=is_folder)):
+                return name
+        return None
+
+    def _names(self) -> Iterator[tuple[str, bool]]:
+        """Yield the names in the folder, and whether each is a folder and not a link to one."""
+        if self.far is not None:
+            yield from ((entry.name, entry.is_folder) for entry in self.far.entries())
+        elif self.folder.is_dir():
+            with os.scandir(self.folder) as entries:
+                yield from ((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
 
     def _has_rows(self) -> bool:
-        part = next(self.parts(), None)
+        part = next(self.own_parts(), None)
         try:
             return part is not None and "fingerprint" in row_makers(part)[0]
         except TableError:
@@ -246,7 +273,7 @@ class FeatureTable:
             TableError: a part has additional columns, or its footer lacks the provenance of its
                 rows.
         """
-        for part in self.parts():
+        for part in self.own_parts():
             check_only_known_columns(part, provenance, kept)
 
     def index(self) -> RowIndex:
@@ -260,24 +287,24 @@ class FeatureTable:
     def paths_in(self, parts: Iterable[str]) -> Iterator[list[str]]:
         """Yield the paths of all rows in part files with these names, some thousand at a time."""
         for name in parts:
-            for rows in rows_of_part(Part.of(self.folder / name), ["path"], INDEX_ROWS):
+            for rows in rows_of_part(Part(self._place, name), ["path"], INDEX_ROWS):
                 yield rows["path"].to_pylist()
 
     def contents_in(self, parts: Iterable[str]) -> Iterator[Contents]:
         """Yield the paths of rows and the digests of their contents, some thousand at a time."""
         for name in parts:
-            for rows in rows_of_part(
-                Part.of(self.folder / name), ["path", "content_sha256"], INDEX_ROWS
-            ):
+            columns = ["path", "content_sha256"]
+            for rows in rows_of_part(Part(self._place, name), columns, INDEX_ROWS):
                 yield name, rows["path"].to_pylist(), rows["content_sha256"].to_pylist()
 
     def rows_with(self, digests: Mapping[str, Sequence[str]]) -> Iterator[pa.RecordBatch]:
         """Yield rows with a vector that this version of Pomona made, by part file and digests."""
+        there = part_entries(self.store)
         for name, some in digests.items():
-            part, wanted = self.folder / name, pa.array(some, pa.string())
-            if not part.exists() or part_provenance(part).get("pomona_version") != __version__:
+            part, wanted = Part(self._place, name), pa.array(some, pa.string())
+            if name not in there or part_provenance(part).get("pomona_version") != __version__:
                 continue
-            with opened_part(Part.of(part), FEATURE_SCHEMA.names) as file:
+            with opened_part(part, FEATURE_SCHEMA.names) as file:
                 for group in range(file.num_row_groups):
                     found = file.read_row_group(group, ["content_sha256"])["content_sha256"]
                     if not pc.any(pc.is_in(found, wanted)).as_py():

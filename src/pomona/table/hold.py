@@ -1,7 +1,7 @@
 """Holding a table for one writer, after completing what killed writers left.
 
-A kernel lock holds a folder of this machine. A lease holds a folder on a storage without locks
-(`pomona.spark.storage.hadoop.lease`).
+A kernel lock holds a folder of this machine. A lease holds one on a storage without locks
+(`pomona.table.lease`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
-from pomona.errors import RunError, TableError
+from pomona.errors import PomonaError, TableError
 from pomona.table.feature_table import STAGING
 from pomona.table.journal import recover
 from pomona.table.store import Store
@@ -67,7 +67,7 @@ def held(
 def _still_holds(hold: Hold) -> bool:
     try:
         hold.check()
-    except RunError:
+    except (OSError, PomonaError):
         return False
     return True
 

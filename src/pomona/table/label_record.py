@@ -23,14 +23,16 @@ def read_label_rule(store: Store) -> str | None:
     """Return the rule that is stored with a table; None if there is none.
 
     Raises:
-        UsageError: the file is damaged.
+        UsageError: the file is damaged or cannot be read.
     """
     file = f"{store}/{_LABEL_RULE}"
     try:
         if _LABEL_RULE not in store.entries():
             return None
         rule = json.loads(store.read(_LABEL_RULE))["label"]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror or error}") from error
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise UsageError(_damaged(file)) from error
     if not isinstance(rule, str):
         raise UsageError(_damaged(file))

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pomona.errors import TableError
+from pomona.io.remote import Cause, StorageError
 from pomona.schema import kept_columns, read_provenance, schema_with_provenance
 from pomona.table.row_index import KEY_TYPE, keys_of, path_keys
 
@@ -24,6 +25,7 @@ __all__ = [
     "groups_to_merge",
     "part_name",
     "small_parts",
+    "unreadable",
 ]
 
 ROW_GROUP_ROWS = 2048  # of 1280 float32: 10 MB held in memory by each writer
@@ -135,13 +137,24 @@ def damaged(part: object, reason: object) -> str:
     )
 
 
+def unreadable(part: object, error: Exception) -> TableError:
+    """Return the error about a part file that could not be read: is it damaged, gone, or far?"""
+    if isinstance(error, FileNotFoundError) or (
+        isinstance(error, StorageError) and error.cause is Cause.MISSING
+    ):
+        return TableError(f"{part} disappeared: is a run writing the table? Try again")
+    if isinstance(error, StorageError):
+        return TableError(f"cannot read {part}: {error}")
+    return TableError(damaged(part, error))
+
+
 def _batches(file: pq.ParquetFile, part: Path) -> Iterator[pa.RecordBatch]:
     batches = file.iter_batches(batch_size=ROW_GROUP_ROWS)
     while True:
         try:
             batch = next(batches, None)
         except (OSError, pa.ArrowException) as error:
-            raise TableError(damaged(part, error)) from error
+            raise unreadable(part, error) from error
         if batch is None:
             return
         if batch.num_rows:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from pomona.errors import TableError
 from pomona.schema import FEATURE_SCHEMA
-from pomona.table.part_file import damaged
+from pomona.table.part_file import unreadable
 from pomona.table.parts import Part
 
 __all__ = ["opened_part", "rows_of_part"]
@@ -55,7 +55,5 @@ def opened_part(part: Part, columns: Iterable[str]) -> Iterator[pq.ParquetFile]:
                     f"{', '.join(found)}; give a TABLE that pomona wrote, with all its columns"
                 )
             yield file
-    except FileNotFoundError as error:
-        raise TableError(f"{part} disappeared: is a run writing the table? Try again") from error
     except (OSError, pa.ArrowException) as error:
-        raise TableError(damaged(part, error)) from error
+        raise unreadable(part, error) from error

@@ -7,13 +7,12 @@ may describe only some of the rows. `featurize` therefore writes the provenance 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import pyarrow as pa
 
 from pomona.errors import TableError
 from pomona.schema import ENCODER_COLUMN, encoder_of_row, kept_columns, read_provenance
-from pomona.table.part_file import damaged
+from pomona.table.part_file import unreadable
 from pomona.table.parts import Part
 
 __all__ = ["check_only_known_columns", "part_provenance", "row_makers"]
@@ -21,7 +20,7 @@ __all__ = ["check_only_known_columns", "part_provenance", "row_makers"]
 _ROWS = 65536  # at once: each is an index of one of a few strings
 
 
-def part_provenance(part: Part | Path) -> dict[str, str]:
+def part_provenance(part: Part) -> dict[str, str]:
     """Return the provenance in the footer of a part file; empty if there is none.
 
     Raises:
@@ -30,10 +29,10 @@ def part_provenance(part: Part | Path) -> dict[str, str]:
     try:
         return read_provenance(_schema(part))
     except (OSError, pa.ArrowInvalid, ValueError) as error:
-        raise TableError(damaged(part, error)) from error
+        raise unreadable(part, error) from error
 
 
-def row_makers(part: Part | Path) -> list[dict[str, str]]:
+def row_makers(part: Part) -> list[dict[str, str]]:
     """Return the provenances of the rows of a part file; one empty provenance if none is known.
 
     Raises:
@@ -45,23 +44,23 @@ def row_makers(part: Part | Path) -> list[dict[str, str]]:
         footer = read_provenance(schema)
         # A column of the same name but another type belongs to the caller.
         if ENCODER_COLUMN in schema.names and schema.field(ENCODER_COLUMN).type == pa.string():
-            with _part(part).parquet(read_dictionary=[ENCODER_COLUMN]) as file:
+            with part.parquet(read_dictionary=[ENCODER_COLUMN]) as file:
                 for batch in file.iter_batches(columns=[ENCODER_COLUMN], batch_size=_ROWS):
                     values.update(batch.column(0).unique().to_pylist())
     except (OSError, pa.ArrowException, ValueError) as error:
-        raise TableError(damaged(part, error)) from error
+        raise unreadable(part, error) from error
     # Rows without a value are from an earlier version, which wrote only the footer.
     makers = [encoder_of_row(value) or footer for value in sorted(values, key=str)]
     return makers or [footer]
 
 
 def check_only_known_columns(
-    part: Path, provenance: Mapping[str, str], kept: pa.Schema | None = None
+    part: Part, provenance: Mapping[str, str], kept: pa.Schema | None = None
 ) -> None:
     """Check that this version can copy or merge a part file without loss.
 
     Args:
-        part: a part file on this machine.
+        part: a part file.
         provenance: the provenance of its rows.
         kept: additional columns that the run writes.
 
@@ -71,7 +70,7 @@ def check_only_known_columns(
     try:
         found = kept_columns(_schema(part))
     except (OSError, pa.ArrowInvalid) as error:
-        raise TableError(damaged(part, error)) from error
+        raise unreadable(part, error) from error
     wanted = {} if kept is None else dict(zip(kept.names, kept.types, strict=True))
     types = dict(zip(found.names, found.types, strict=True))
     if more := [name for name in types if name not in wanted]:
@@ -96,10 +95,6 @@ def check_only_known_columns(
         )
 
 
-def _schema(part: Part | Path) -> pa.Schema:
-    with _part(part).parquet() as file:
+def _schema(part: Part) -> pa.Schema:
+    with part.parquet() as file:
         return file.schema_arrow
-
-
-def _part(part: Part | Path) -> Part:
-    return part if isinstance(part, Part) else Part.of(part)

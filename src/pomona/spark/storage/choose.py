@@ -28,7 +28,6 @@ from pomona.spark.session.session import is_connect
 from pomona.spark.storage.parquet import WRITTEN_COLUMNS, Written, write_parquet, written_once
 from pomona.table.feature_table import FeatureTable
 from pomona.table.label_record import keep_label_rule, read_label_rule
-from pomona.table.store import LocalStore
 from pomona.table.writer import TableWriter, check_writable, writing
 
 if TYPE_CHECKING:
@@ -42,7 +41,6 @@ __all__ = [
     "LocalImageStore",
     "LocalTableStore",
     "TableStore",
-    "check_local",
     "choose_stores",
 ]
 
@@ -170,11 +168,11 @@ class LocalTableStore:
 
     def read_label_rule(self) -> str | None:
         """Return the label rule that is stored with the table."""
-        return read_label_rule(LocalStore(self._table.folder))
+        return read_label_rule(self._table.store)
 
     def keep_label_rule(self, rule: str) -> None:
         """Store the label rule with the table."""
-        keep_label_rule(LocalStore(self._table.folder), rule)
+        keep_label_rule(self._table.store, rule)
 
     def stop_file(self) -> Path:
         """Return a path next to the table, where the workers write."""
@@ -199,24 +197,6 @@ class LocalTableStore:
     def compact(self) -> None:
         """Merge part files if there are many small ones."""
         self._writer.compact()
-
-
-def check_local(paths: JobPaths, *, may_be_empty: bool = False) -> None:
-    """Check paths on this machine before anything takes time.
-
-    Args:
-        paths: the source and the table.
-        may_be_empty: whether a source without images is accepted.
-
-    Raises:
-        SourceError, TableError: images or table cannot be used there.
-    """
-    if not is_remote(paths.table):
-        FeatureTable.at(paths.table).check()
-    if not is_remote(paths.source):
-        listing = Listing.of(images_of(paths))
-        if not may_be_empty:
-            listing.check()
 
 
 def choose_stores(paths: JobPaths, spark: SparkSession) -> tuple[ImageStore, TableStore]:

@@ -7,7 +7,6 @@ Hadoop's Java classes, which read every file system that the cluster is configur
 from __future__ import annotations
 
 import atexit
-import io
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import pyarrow as pa
 from pyarrow.fs import FileInfo, FileSelector, FileSystemHandler, FileType
 
 from pomona.extras import install_command
+from pomona.io.range_file import RangeFile
 from pomona.messages import one_line
 
 __all__ = ["HadoopHandler"]
@@ -102,38 +102,17 @@ class HadoopHandler(FileSystemHandler):  # type: ignore[misc]
     delete_file = move = copy_file = open_output_stream = open_append_stream = _refused
 
 
-class _HadoopFile(io.RawIOBase):
-    """A file on a Hadoop file system, for `pyarrow.PythonFile`."""
+class _HadoopFile(RangeFile):
+    """A file on a Hadoop file system."""
 
     def __init__(self, stream: Any, size: int) -> None:
+        super().__init__(size)
         self._stream = stream
-        self._size = size
-        self._at = 0
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = start + offset
-        return self._at
-
-    def read(self, size: int = -1) -> bytes:
-        left = max(self._size - self._at, 0)
-        count = left if size < 0 else min(size, left)
-        if not count:
-            return b""
+    def read_range(self, start: int, count: int) -> bytes:
         with os_errors():
-            self._stream.seek(self._at)
-            content = bytes(self._stream.readNBytes(count))
-        self._at += len(content)
-        return content
+            self._stream.seek(start)
+            return bytes(self._stream.readNBytes(count))
 
     def close(self) -> None:
         if not self.closed:

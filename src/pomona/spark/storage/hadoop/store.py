@@ -29,6 +29,19 @@ class HadoopStore:
     def __str__(self) -> str:
         return self._table
 
+    @contextmanager
+    def without_empty_folder(self) -> Iterator[None]:
+        """Delete the table's folder at the end if it is new, and nothing is in it."""
+        folder = self._path("")
+        with _as_table_error("list", folder):
+            is_new = not hadoop_system(self._spark, folder).exists(folder)
+        try:
+            yield
+        finally:
+            if is_new and not self.entries():
+                with _as_table_error("delete", folder):
+                    hadoop_system(self._spark, folder).delete(folder, False)
+
     def entries(self, place: str = "") -> dict[str, Entry]:
         """Return the entries of a place, by name."""
         folder = self._path(place)

@@ -28,13 +28,13 @@ from pomona.spark.session.session import has_workers_here
 from pomona.spark.storage.hadoop.copier import SparkCopier
 from pomona.spark.storage.hadoop.filesystem import hadoop_folder
 from pomona.spark.storage.hadoop.footers import Footers
-from pomona.spark.storage.hadoop.lease import Lease
 from pomona.spark.storage.hadoop.store import HadoopStore
 from pomona.spark.storage.parquet import WRITTEN_COLUMNS, Written, written_once
 from pomona.table.feature_table import is_table_file, partitioned
 from pomona.table.held_table import HeldTable
 from pomona.table.hold import held
 from pomona.table.label_record import keep_label_rule, read_label_rule
+from pomona.table.lease import Lease
 from pomona.table.makers import check_same_maker
 from pomona.table.managed_folders import managed, refuse_to_write
 from pomona.table.parts import stored_parts
@@ -118,7 +118,10 @@ class HadoopTableStore:
             self._check(provenance, overwrite=overwrite)
 
         self._check_folder()
-        with held(self._store, Lease(self._table, self._spark), check) as (lease, staging):
+        with (
+            self._store.without_empty_folder(),
+            held(self._store, Lease(self._store), check) as (lease, staging),
+        ):
             self._staging = staging
             self._open = HeldTable(self._store, self._copier, lease, staging)
             yield

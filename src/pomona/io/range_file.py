@@ -1,0 +1,46 @@
+"""A file of which ranges are read, as a Python file object for `pyarrow.PythonFile`."""
+
+from __future__ import annotations
+
+import io
+from abc import abstractmethod
+
+__all__ = ["RangeFile"]
+
+
+class RangeFile(io.RawIOBase):
+    """A file of known size. A subclass reads its ranges."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._at = 0
+
+    @abstractmethod
+    def read_range(self, start: int, count: int) -> bytes:
+        """Return `count` bytes from `start`, both within the file."""
+
+    def readable(self) -> bool:
+        """Return that it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return that the position can be set."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Set the position, and return it."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = start + offset
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the bytes from the position on; all if `size` is negative."""
+        left = max(self._size - self._at, 0)
+        count = left if size < 0 else min(size, left)
+        content = self.read_range(self._at, count) if count else b""
+        self._at += len(content)
+        return content
