@@ -6,8 +6,9 @@ It draws 4,000 pictures of 100x100 once. Each file is one of these with some byt
 the end of the image, so that no two files are identical and the worker computes each. The network
 is a small one with seeded weights, MobileNetV2 of width 0.35, so that everything else weighs more
 than in real runs. Each run is a whole process; a second run into the same table finds nothing to
-do. Then it measures single steps: the network alone, and passing the files of the largest tree to
-Spark. `--write` puts the results into SCALE.md.
+do. Core-seconds do not depend on other programs as much as seconds do. Then it measures single
+steps: the network alone, and passing the files of the largest tree to Spark. `--write` puts the
+results into SCALE.md.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from whole_process import HERE, POMONA, timed
+from whole_process import HERE, POMONA, cpu_seconds, descendants, timed
 
 MODEL = ["--model", "mobilenet_v2_035", "--weights", "untrained:0"]
 BASES = 4000
@@ -39,6 +40,7 @@ class Run:
     jvm_mb: float
     worker_mb: float
     parts: list[int]
+    cpu: dict[str, float]
 
     @property
     def rate(self) -> float:
@@ -70,7 +72,9 @@ def measure(engine: str, images: Path, count: int, table: Path) -> Run:
     resume_s, report, _ = timed(command)
     if report["skipped"] != count:
         sys.exit(f"{report['skipped']} of {count} files were skipped: {report}")
-    return Run(engine, count, seconds, resume_s, watch.parent, watch.jvm, watch.worker, parts)
+    return Run(
+        engine, count, seconds, resume_s, watch.parent, watch.jvm, watch.worker, parts, watch.cpu
+    )
 
 
 def photos(folder: Path, count: int = 200) -> str:
@@ -97,13 +101,13 @@ def photos(folder: Path, count: int = 200) -> str:
 
 
 def steps(encoder: Path, images: Path) -> str:
-    """The cost of an image in the network alone, and of files in Spark before the first task."""
+    """The cost of an image in the network alone, and of files in Spark before they are read."""
     import numpy as np
 
     from pomona.encoder.encoder import Encoder
     from pomona.runtime.registry import runtime_for
     from pomona.source.image_file import ImageFile
-    from pomona.spark.binary_files import read_images
+    from pomona.spark.file_shares import share_files, task_count
     from pomona.spark.session.session import session
 
     runtime = runtime_for(Encoder.load(encoder))
@@ -115,28 +119,29 @@ def steps(encoder: Path, images: Path) -> str:
     network_ms = (time.perf_counter() - begun) / len(pixels) * 1000
     files = [ImageFile(str(path), path.stat().st_size, 0) for path in images.rglob("*.jpg")]
     with session(None, "local[2]") as spark:
-        read_images(spark, files[:1000], 2)
-        begun = time.perf_counter()
-        read_images(spark, files, 2)
-        look_s = time.perf_counter() - begun
-    each_ms = look_s / len(files) * 1000
+        pids = [os.getpid(), *descendants(os.getpid())]
+        share_files(spark, files[:1000], 8).count()
+        before = sum(map(cpu_seconds, pids))
+        share_files(spark, files, task_count(files, 2)).count()
+        seconds = sum(map(cpu_seconds, pids)) - before
     return (
-        f"The network alone takes {network_ms:.1f} ms an image. Spark looks at {len(files):,} "
-        f"files for {look_s:.1f} s\nbefore it has a query of them, {each_ms:.2f} ms each, on two "
-        "cores."
+        f"The network alone takes {network_ms:.1f} ms an image. Before Spark's tasks read "
+        f"{len(files):,} files,\nthe driver and its JVM take {seconds:.1f} core-seconds, "
+        f"{seconds / len(files) * 1e6:.0f} µs for each file."
     )
 
 
 def tables(runs: list[Run]) -> str:
     lines = [
-        "| engine | files | seconds | files/s | nothing to do | parent or driver MB | JVM MB | "
-        "worker MB | part files | their MB |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| engine | files | seconds | files/s | core-seconds: parent or driver | JVM | workers | "
+        "nothing to do | parent or driver MB | JVM MB | worker MB | part files | their MB |",
+        f"|{'---|' * 13}",
     ]
     for run in runs:
         sizes = f"{min(run.parts)} to {max(run.parts)}"
         lines.append(
             f"| {run.engine} | {run.files:,} | {run.seconds:.0f} | {run.rate:.0f} | "
+            f"{run.cpu['parent']:.0f} | {run.cpu['jvm']:.0f} | {run.cpu['workers']:.0f} | "
             f"{run.resume_s:.1f} s | {run.driver_mb:.0f} | {run.jvm_mb:.0f} | "
             f"{run.worker_mb:.0f} | {len(run.parts)} | {sizes} |"
         )

@@ -338,7 +338,7 @@ def stop_remote_run(
     caplog: pytest.LogCaptureFixture,
 ) -> Callable[[int], tuple[list[str | None], str]]:
     """Stop and continue a run of 120 images in waves of 20; return kept labels and output."""
-    monkeypatch.setattr("pomona.spark.binary_files._SMALLEST_TASK", 2)
+    monkeypatch.setattr("pomona.spark.file_shares._SMALLEST_TASK", 2)
     source = tmp_path / "source"
     source.mkdir()
     for seed in range(120):

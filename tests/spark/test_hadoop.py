@@ -181,7 +181,7 @@ def test_small_part_files_of_a_remote_table_are_merged(
         pictures, tmp_path / "near", encoder=encoder, engine=pomona.LocalEngine(workers=1)
     )
     monkeypatch.setattr("pomona.table.part_file._SMALL_PARTS", 1)
-    monkeypatch.setattr("pomona.spark.binary_files._SMALLEST_TASK", 2)
+    monkeypatch.setattr("pomona.spark.file_shares._SMALLEST_TASK", 2)
     pomona.extract(
         pictures, f"{remote}/far", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
     )

@@ -22,7 +22,7 @@ from pomona.encoder.encoder import Encoder
 from pomona.errors import EngineError, RunError, SourceError, TableError
 from pomona.progress import Snapshot
 from pomona.schema import FEATURE_SCHEMA
-from pomona.spark import binary_files
+from pomona.spark import file_shares
 from pomona.spark.session.session import check_spark
 from pomona.spark.storage.choose import LocalImageStore
 from pomona.table import part_file
@@ -86,8 +86,8 @@ def test_each_worker_process_loads_the_model_once_over_many_tasks_and_two_jobs(
             return str(os.getpid())
 
     monkeypatch.setattr("pomona.source.label_rule.parse_label_rule", lambda _: ByProcess())
-    monkeypatch.setattr(binary_files, "_TASKS_PER_CORE", 15)
-    monkeypatch.setattr(binary_files, "_SMALLEST_TASK", 4)
+    monkeypatch.setattr(file_shares, "_TASKS_PER_CORE", 15)
+    monkeypatch.setattr(file_shares, "_SMALLEST_TASK", 4)
     monkeypatch.setattr(part_file, "_SMALL_PARTS", 1000)  # one part file per task
     for seed in range(120):
         (pictures / f"{seed}.png").write_bytes(drawn.encode(drawn.picture(9, 9, seed), "PNG"))

@@ -28,9 +28,10 @@ from pomona.progress import Snapshot
 from pomona.schema import FEATURE_SCHEMA
 from pomona.source.image_file import ImageFile
 from pomona.spark import run as engine
-from pomona.spark.binary_files import read_settings
 from pomona.spark.encoder_transport import EncoderHandle
+from pomona.spark.file_shares import share_files
 from pomona.spark.storage.choose import LocalImageStore, LocalTableStore, Written
+from pomona.spark.storage.hadoop.filesystem import HadoopImageStore
 from pomona.table.feature_table import FeatureTable
 from pomona.table.row_index import RowIndex
 
@@ -69,7 +70,7 @@ def test_files_too_large_for_spark_get_the_same_rows_from_the_driver(
         pictures, tmp_path / "local", encoder=encoder, engine=pomona.LocalEngine(workers=2)
     )
     sizes = sorted(path.stat().st_size for path in pictures.rglob("*.*"))
-    monkeypatch.setattr("pomona.source.image_file._SPARK_FILE_BYTES", sizes[len(sizes) // 2])
+    monkeypatch.setattr("pomona.source.image_file._WORKER_FILE_BYTES", sizes[len(sizes) // 2])
     pomona.extract(
         pictures, tmp_path / "spark", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
     )
@@ -206,13 +207,13 @@ def test_a_deleted_file_and_a_name_that_is_not_utf8_keep_their_rows(
     content = drawn.encode(drawn.picture(), "PNG")
     Path(os.fsdecode(os.fsencode(pictures) + b"/caf\xe9.png")).write_bytes(content)
     deleted_file = pictures / "Apple Red 1" / "image 3.jpg"
-    real = LocalImageStore.present
+    real = LocalImageStore.for_workers
 
-    def present(self: LocalImageStore, files: Iterable[ImageFile]) -> list[ImageFile]:
+    def for_workers(self: LocalImageStore, files: Iterable[ImageFile]) -> list[ImageFile]:
         deleted_file.unlink(missing_ok=True)  # after it was listed
         return real(self, files)
 
-    monkeypatch.setattr(LocalImageStore, "present", present)
+    monkeypatch.setattr(LocalImageStore, "for_workers", for_workers)
     summary = pomona.extract(
         pictures, tmp_path / "t", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
     )
@@ -409,11 +410,12 @@ def test_an_image_that_crashes_or_hangs_on_the_driver_gets_a_row(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The driver reads files that Spark cannot name, and must survive them."""
+    """The driver reads files that are too large for a worker, and must survive them."""
     monkeypatch.syspath_prepend(str(POISON))
-    for name, height in ((b"crashes \xe9", 13), (b"hangs \xe9", 17), (b"good \xe9", 20)):
-        path = os.fsdecode(os.fsencode(pictures) + b"/" + name + b".png")
-        Path(path).write_bytes(drawn.encode(drawn.picture(20, height), "PNG"))
+    monkeypatch.setattr("pomona.source.image_file._WORKER_FILE_BYTES", 50_000)
+    for name, height in (("crashes", 13), ("hangs", 17), ("good", 20)):
+        content = drawn.encode(drawn.picture(20, height), "PNG") + bytes(50_000)
+        (pictures / f"{name}.png").write_bytes(content)
     summary = pomona.extract(
         pictures,
         tmp_path / "t",
@@ -421,9 +423,9 @@ def test_an_image_that_crashes_or_hangs_on_the_driver_gets_a_row(
         engine=pomona.SparkEngine(spark=spark, image_timeout_s=3),
     )
     rows = tables.rows(tmp_path / "t")
-    assert "SIGSEGV" in rows["crashes %E9.png"]["error"]
-    assert "took longer than 3 s" in rows["hangs %E9.png"]["error"]
-    assert rows["good %E9.png"]["status"] == "ok"
+    assert "SIGSEGV" in rows["crashes.png"]["error"]
+    assert "took longer than 3 s" in rows["hangs.png"]["error"]
+    assert rows["good.png"]["status"] == "ok"
     assert (summary.by_status["crashed"], summary.ok, len(rows)) == (2, 12, 17)
 
 
@@ -437,25 +439,19 @@ def many(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("before", [True, False])
 def test_any_number_of_files_deleted_after_the_listing_get_rows(
     spark: SparkSession,
     encoder: Encoder,
     many: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    before: bool,
 ) -> None:
-    """Deleted before Spark resolves them, which fails the query, or before Spark reads them."""
-    real = engine.read_images
-
-    def read_images(*arguments: Any, **more: Any) -> DataFrame:
-        images = None if before else real(*arguments, **more)
+    def share(*arguments: Any) -> DataFrame:
         for n in range(110):
             (many / f"{n:03d}.png").unlink(missing_ok=True)
-        return images or real(*arguments, **more)
+        return share_files(*arguments)
 
-    monkeypatch.setattr(engine, "read_images", read_images)
+    monkeypatch.setattr(engine, "share_files", share)
     summary = pomona.extract(
         many, tmp_path / "t", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
     )
@@ -497,25 +493,37 @@ def test_an_unreadable_file_on_hdfs_gets_a_row_and_the_run_continues(
     encoder: Encoder,
     pictures: Path,
     tmp_path: Path,
+    remote: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """HDFS makes Spark fail the job for such a file, whatever the session ignores."""
-    secret = pictures / "Apple Red 1" / "image 1.png"
-    real_append, real_open = LocalTableStore.append, LocalImageStore.can_be_opened
+    secret = f"{remote}/{pictures.name}/Apple Red 1/image 1.png"
+    real_append, real_open = LocalTableStore.append, HadoopImageStore.can_be_opened
+    real_read, read = engine.read_images, set[str]()
 
-    def append(self: LocalTableStore, rows: DataFrame) -> dict[str, str]:
-        if any(secret.name in path for path in rows.inputFiles()):
+    def read_images(session: SparkSession, files: list[ImageFile], *more: Any, **most: Any) -> Any:
+        read.clear()
+        read.update(file.path for file in files)
+        return real_read(session, files, *more, **most)
+
+    def append(self: LocalTableStore, rows: DataFrame) -> Written:
+        if secret in read:
             raise RuntimeError("Caused by: org.apache.hadoop.security.AccessControlException: no")
         return real_append(self, rows)
 
-    def can_be_opened(self: LocalImageStore, file: ImageFile) -> bool:
-        return file.path != str(secret) and real_open(self, file)
+    def can_be_opened(self: HadoopImageStore, file: ImageFile) -> bool:
+        return file.path != secret and real_open(self, file)
 
+    monkeypatch.setattr(engine, "read_images", read_images)
     monkeypatch.setattr(LocalTableStore, "append", append)
-    monkeypatch.setattr(LocalImageStore, "can_be_opened", can_be_opened)
+    monkeypatch.setattr(HadoopImageStore, "can_be_opened", can_be_opened)
     summary = pomona.extract(
-        pictures, tmp_path / "t", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
+        f"{remote}/{pictures.name}",
+        tmp_path / "t",
+        encoder=encoder,
+        engine=pomona.SparkEngine(spark=spark),
     )
+    assert secret not in read
     assert (summary.files, len(tables.rows(tmp_path / "t"))) == (14, 14)
 
 
@@ -533,48 +541,6 @@ def test_files_that_only_the_driver_can_read_end_the_run(
             many, tmp_path / "t", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
         )
     assert not (tmp_path / "t").exists()
-
-
-@pytest.fixture
-def ascii_spark(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> SparkSession:
-    """Spark without a locale: it cannot find names with characters outside ASCII."""
-    real = engine.read_images
-
-    def read_images(session: SparkSession, files: list[ImageFile], *more: Any, **most: Any) -> Any:
-        named = [f._replace(path=f.path.encode("ascii", "ignore").decode()) for f in files]
-        return real(session, named, *more, **most)
-
-    monkeypatch.setattr(engine, "read_images", read_images)
-    return spark
-
-
-def test_names_that_java_cannot_encode_are_read_by_the_driver(
-    ascii_spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
-) -> None:
-    pomona.extract(
-        pictures, tmp_path / "local", encoder=encoder, engine=pomona.LocalEngine(workers=2)
-    )
-    pomona.extract(
-        pictures,
-        tmp_path / "spark",
-        encoder=encoder,
-        engine=pomona.SparkEngine(spark=ascii_spark, wave_files=5),
-    )
-    assert tables.read(tmp_path / "local").equals(tables.read(tmp_path / "spark"))
-
-
-def test_many_names_that_java_cannot_encode_end_the_run_with_advice(
-    ascii_spark: SparkSession,
-    encoder: Encoder,
-    pictures: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("pomona.spark.unreadable_files._MANY_FILES", 3)
-    with pytest.raises(RunError, match=r"does not find 5 of \d+ files .*set LC_ALL=C\.UTF-8"):
-        pomona.extract(
-            pictures, tmp_path / "t", encoder=encoder, engine=pomona.SparkEngine(spark=ascii_spark)
-        )
 
 
 def test_a_table_name_that_java_cannot_encode_is_refused(
@@ -638,23 +604,3 @@ def test_queries_on_the_tables_rows_are_tagged_with_the_run(
     )
     (group,) = groups
     assert group.startswith("pomona-")
-
-
-@pytest.mark.parametrize(("size", "rows"), [(40 * 2**20, 1), (10 * 2**20, 1), (5000, 256)])
-def test_batches_of_images_are_bounded_in_bytes(size: int, rows: int) -> None:
-    files = [ImageFile(f"/photos/{number}.jpg", size, 0) for number in range(50)]
-    settings = read_settings(files, cores=2)
-    assert settings["spark.sql.execution.arrow.maxRecordsPerBatch"] == rows
-
-
-def test_small_images_are_packed_into_a_few_tasks_per_core() -> None:
-    files = [ImageFile(f"/photos/{number}.jpg", 5000, 0) for number in range(8000)]
-    settings = read_settings(files, cores=2)
-    weight = 8000 * (5000 + int(str(settings["spark.sql.files.openCostInBytes"])))
-    assert 7 <= weight / int(str(settings["spark.sql.files.maxPartitionBytes"])) <= 8
-
-
-def test_a_few_large_photos_are_distributed_over_tasks_too() -> None:
-    files = [ImageFile(f"/photos/{number}.jpg", 40 * 2**20, 0) for number in range(50)]
-    settings = read_settings(files, cores=2)
-    assert 2 <= int(str(settings["spark.sql.files.maxPartitionBytes"])) // (40 * 2**20) <= 7

@@ -22,6 +22,7 @@ __all__ = [
     "Place",
     "content_digest",
     "is_for_spark",
+    "is_too_large_for_worker",
     "look_at",
     "milliseconds",
     "read_batches",
@@ -39,9 +40,10 @@ _BATCH_ROWS = 16  # so that a worker computes the first images while others are 
 MAX_FILE_BYTES = 2**31 - 1
 """The limit of one value of Arrow's binary type, and of a byte array in Java."""
 
-_SPARK_FILE_BYTES = 128 * 2**20
-"""The largest file that Spark reads. Each task holds its file up to three times on the JVM's heap,
-which is 1 GiB by default."""
+_WORKER_FILE_BYTES = 128 * 2**20
+"""The largest file that a worker of Spark reads: the cluster limits the memory of each. As
+`binaryFile`, a task holds its file up to three times on the JVM's heap, which is 1 GiB by default.
+"""
 
 _MODIFIED_MS = range(-62_135_596_800_000, 253_402_300_800_000)  # the years 1 to 9999
 
@@ -72,11 +74,6 @@ class ImageFile(NamedTuple):
     modified: int | None
     place: object | None = None
     kept: tuple[Any, ...] = ()
-
-    @property
-    def has_plain_name(self) -> bool:
-        """Whether the name is valid text, so that the URI leads back to the file."""
-        return self.uri.removeprefix("file:") == self.path or not self.path.startswith("/")
 
     @property
     def has_name_for_spark(self) -> bool:
@@ -119,9 +116,14 @@ def milliseconds(nanoseconds: int) -> int | None:
     return found if found in _MODIFIED_MS else None
 
 
+def is_too_large_for_worker(file: ImageFile) -> bool:
+    """Return whether a file is too large for a worker of Spark."""
+    return (file.size or 0) > _WORKER_FILE_BYTES
+
+
 def is_for_spark(file: ImageFile) -> bool:
-    """Return whether Spark can read a file: it is neither empty nor very large."""
-    return file.modified is not None and 0 < (file.size or 0) <= _SPARK_FILE_BYTES
+    """Return whether Spark's `binaryFile` can read a file: it is neither empty nor very large."""
+    return file.modified is not None and bool(file.size) and not is_too_large_for_worker(file)
 
 
 def content_digest(file: ImageFile) -> str | None:

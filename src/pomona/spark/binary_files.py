@@ -1,4 +1,10 @@
-"""Reading images with Spark's `binaryFile`, or from archives, in tasks of about equal work."""
+"""Reading files of Hadoop file systems with Spark's `binaryFile`, in tasks of about equal work.
+
+Only the JVMs of the executors have the cluster's settings and credentials for these. In a classic
+session, Pomona gives Spark its own list of files. Spark would look at each path before the first
+task, and silently drop each file whose name begins with `_` or `.` (`InMemoryFileIndex`), because
+it uses such names itself. Cameras give them to photos: `_DSC0001.JPG`.
+"""
 
 from __future__ import annotations
 
@@ -6,30 +12,54 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
-from pomona.io.location import is_remote, literal_glob
-from pomona.spark.members import read_members
-from pomona.spark.named_files import read_named
-from pomona.spark.session.session import is_connect
+from pomona.spark.file_shares import OPEN_COST_BYTES, task_count
+from pomona.spark.session.jvm_code import compiled
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
-    from pyspark.sql.readwriter import DataFrameReader
 
     from pomona.source.image_file import ImageFile
 
-__all__ = ["read_images", "read_settings"]
+__all__ = ["can_list_files", "read_images", "read_settings"]
 
-_TASKS_PER_CORE = 4  # a few, so that one slow task does not hold up a core's share
-_TASKS_PER_CORE_BETWEEN = 2  # fewer, for larger part files, if the next query uses idle cores
-_SMALLEST_TASK = 64  # images: for fewer, starting a task costs more than it saves
-_SMALLEST_TASK_BYTES = 16 * 2**20  # a few photos take as long as many small images
-_OPEN_COST_BYTES = 64 * 1024  # running the network on an image takes as long as decoding 64 kB
 _ARROW_BYTES = 16 * 2**20  # of images in an Arrow batch
-_LOOKS_AT_ONCE = 64  # checks of remote paths at once: fewer than the connections of `s3a`
 # Images that cannot be read are skipped. These are not settings of the session, because it also
 # reads part files of the table, and must not skip any of them.
 _OPTIONS = {"ignoreMissingFiles": "true", "ignoreCorruptFiles": "true"}
+_LOOKS_AT_ONCE = 64  # checks of paths at once: fewer than the connections of `s3a`
 _LEAST_LOOKS = 16  # checks for each thread: its query takes as long as one or two of them
+_COLUMNS = "path string, modificationTime timestamp, length bigint, content binary"
+_INDEX = "org.apache.spark.sql.execution.datasources.FileIndex"
+_JAVA = """
+private %(seq)s directories;
+private long size;
+
+public Object apply(Object text, Object options) {
+    String[] parts = ((String) text).split("\\0");
+    org.apache.hadoop.fs.FileStatus[] files = new org.apache.hadoop.fs.FileStatus[parts.length / 3];
+    for (int at = 0; at < files.length; at++) {
+        long size = Long.parseLong(parts[3 * at + 1]);
+        long modified = Long.parseLong(parts[3 * at + 2]);
+        org.apache.hadoop.fs.Path path = new org.apache.hadoop.fs.Path(parts[3 * at]);
+        files[at] = new org.apache.hadoop.fs.FileStatus(size, false, 1, 1L << 27, modified, path);
+        this.size += size;
+    }
+    org.apache.spark.sql.catalyst.InternalRow none =
+        org.apache.spark.sql.catalyst.InternalRow$.MODULE$.empty();
+    Object all =
+        org.apache.spark.sql.execution.datasources.PartitionDirectory.apply(none, files);
+    this.directories = (%(seq)s) scala.collection.immutable.Nil$.MODULE$.$colon$colon(all);
+    return this;
+}
+public %(seq)s listFiles(%(seq)s partitionFilters, %(seq)s dataFilters) { return directories; }
+public %(seq)s rootPaths() { return (%(seq)s) scala.collection.immutable.Nil$.MODULE$; }
+public String[] inputFiles() { return new String[0]; }
+public void refresh() {}
+public long sizeInBytes() { return size; }
+public org.apache.spark.sql.types.StructType partitionSchema() {
+    return new org.apache.spark.sql.types.StructType();
+}
+"""
 
 
 def read_images(
@@ -40,61 +70,24 @@ def read_images(
     This changes settings of the session.
 
     Args:
-        spark: a session whose settings may be changed.
-        files: the files to read.
+        spark: a classic session whose settings may be changed.
+        files: the files to read, each with its size and time.
         cores: number of tasks that run at the same time.
         others_follow: whether idle cores can run tasks of another query.
     """
     for key, value in read_settings(files, cores, others_follow=others_follow).items():
         spark.conf.set(key, str(value))
-    tasks = _tasks(files, cores, others_follow=others_follow)
-    members = [file for file in files if file.place is not None]
-    seen = [file for file in files if file.place is None and file.has_name_for_spark]
-    others = [file for file in files if file.place is None and not file.has_name_for_spark]
-    parts = [read_members(spark, members, tasks)] if members else []
-    parts += [_seen(spark, seen, max(cores, tasks))] if seen else []
-    if others:
-        parts.append(read_named(spark, others, _OPTIONS, tasks))
-    return reduce(_union, parts)
+    index = _list_of_files(spark)
+    if index is not None:
+        return _listed_by_us(spark, index, files)
+    return _listed_by_spark(spark, [file.uri for file in files]).coalesce(
+        max(cores, task_count(files, cores, others_follow=others_follow))
+    )
 
 
-def _seen(spark: SparkSession, files: list[ImageFile], most_tasks: int) -> DataFrame:
-    """Read files whose names Spark does not skip."""
-    paths = [file.uri for file in files]
-    if is_connect(spark):  # Spark 4.3 ignores `__globPaths__` there
-        return _reader(spark).load([literal_glob(path) for path in paths])
-    if not is_remote(paths[0]):
-        return _load(spark, paths)
-    # Spark checks the paths one after the other, and a store takes 25 ms or more for each.
-    looks = min(_LOOKS_AT_ONCE, -(-len(paths) // _LEAST_LOOKS))
-    with ThreadPoolExecutor(looks, "pomona-look") as threads:
-        shares = [paths[first::looks] for first in range(looks)]
-        every = reduce(_union, threads.map(partial(_load, spark), shares))
-    return every.coalesce(most_tasks)
-
-
-def _reader(spark: SparkSession) -> DataFrameReader:
-    reader = spark.read.format("binaryFile")
-    # A folder called `kind=odd` is not a partition. Without this, Spark 4.3 also returns all other
-    # files twice if one name contains a brace.
-    reader = reader.option("recursiveFileLookup", "true")
-    return reader.options(**_OPTIONS)
-
-
-def _load(spark: SparkSession, paths: list[str]) -> DataFrame:
-    # Names with brackets or braces are names, not patterns.
-    named: Any = _reader(spark).option("__globPaths__", "false")
-    return named._df(named._jreader.load(_java_strings(spark, paths)))  # type: ignore[no-any-return]
-
-
-def _union(some: DataFrame, others: DataFrame) -> DataFrame:
-    return some.union(others)
-
-
-def _java_strings(spark: SparkSession, paths: list[str]) -> Any:
-    """Return a Java array, sent as one string: PySpark makes a call of 0.15 ms for each element."""
-    jvm: Any = spark.sparkContext._jvm
-    return jvm.java.util.regex.Pattern.compile("\0").split("\0".join(paths))
+def can_list_files(spark: SparkSession) -> bool:
+    """Return whether Spark takes Pomona's list of files, so that it drops none by its name."""
+    return _list_of_files(spark) is not None
 
 
 def read_settings(
@@ -103,15 +96,14 @@ def read_settings(
     """Return Spark's settings for reading files: how they are packed into tasks and batches."""
     sizes = [file.size or 0 for file in files]
     largest = max(sizes)
-    weight = sum(sizes) + len(sizes) * _OPEN_COST_BYTES
-    tasks = _tasks(files, cores, others_follow=others_follow)
+    weight = sum(sizes) + len(sizes) * OPEN_COST_BYTES
+    tasks = task_count(files, cores, others_follow=others_follow)
     return {
-        "spark.sql.files.openCostInBytes": _OPEN_COST_BYTES,
-        "spark.sql.files.maxPartitionBytes": weight // tasks + _OPEN_COST_BYTES,
-        # The driver's threads check up to this many explicit paths. For more, Spark runs a job with
-        # a task for each path, unless the number of tasks is set.
+        "spark.sql.files.openCostInBytes": OPEN_COST_BYTES,
+        "spark.sql.files.maxPartitionBytes": weight // tasks + OPEN_COST_BYTES,
+        # If Spark looks at paths, the driver's threads check up to this many. For more, it runs a
+        # job with a task for each path.
         "spark.sql.sources.parallelPartitionDiscovery.threshold": 20_000,
-        "spark.sql.sources.parallelPartitionDiscovery.parallelism": 4 * cores,
         # The list of files is used once. To cache it, Spark measures its size: 0.5 s for 8,000.
         "spark.sql.hive.filesourcePartitionFileCacheSize": 0,
         # Rows for Spark 3.5, bytes for versions that have that setting.
@@ -120,8 +112,49 @@ def read_settings(
     }
 
 
-def _tasks(files: list[ImageFile], cores: int, *, others_follow: bool) -> int:
-    size = sum(file.size or 0 for file in files)
-    worth = max(len(files) // _SMALLEST_TASK, size // _SMALLEST_TASK_BYTES)
-    most = cores * (_TASKS_PER_CORE_BETWEEN if others_follow else _TASKS_PER_CORE)
-    return max(1, min(most, worth))
+def _list_of_files(spark: SparkSession) -> Any:
+    """Return an object whose `apply` makes a `FileIndex` from a text of paths, sizes and times."""
+    jvm: Any = spark.sparkContext._jvm
+    old = jvm.scala.util.Properties.versionNumberString().startswith("2.12.")
+    seq = "scala.collection.Seq" if old else "scala.collection.immutable.Seq"
+    return compiled(spark, _JAVA % {"seq": seq}, _INDEX)
+
+
+def _listed_by_us(spark: SparkSession, index: Any, files: list[ImageFile]) -> DataFrame:
+    from pyspark.sql import DataFrame as Frame
+
+    fields = (str(part) for file in files for part in (file.uri, file.size, file.modified))
+    jvm: Any = spark.sparkContext._jvm
+    sources: Any = jvm.org.apache.spark.sql.execution.datasources
+    types: Any = jvm.org.apache.spark.sql.types
+    form = sources.binaryfile.BinaryFileFormat()
+    session = spark._jsparkSession
+    relation = sources.HadoopFsRelation(
+        index.apply("\0".join(fields), None),
+        types.StructType(),
+        types.StructType.fromDDL(_COLUMNS),
+        jvm.scala.Option.empty(),
+        form,
+        jvm.PythonUtils.toScalaMap(_OPTIONS),
+        session,
+    )
+    return Frame(session.baseRelationToDataFrame(relation), spark)
+
+
+def _listed_by_spark(spark: SparkSession, paths: list[str]) -> DataFrame:
+    """Let Spark look at each path. It does so one after the other, and a store takes 25 ms."""
+    looks = min(_LOOKS_AT_ONCE, -(-len(paths) // _LEAST_LOOKS))
+    with ThreadPoolExecutor(looks, "pomona-look") as threads:
+        shares = [paths[first::looks] for first in range(looks)]
+        frames = threads.map(partial(_load, spark), shares)
+        return reduce(lambda some, others: some.union(others), frames)
+
+
+def _load(spark: SparkSession, paths: list[str]) -> DataFrame:
+    # A folder called `kind=odd` is not a partition, and names with brackets are no patterns.
+    reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
+    named: Any = reader.option("__globPaths__", "false").options(**_OPTIONS)
+    # One string in place of a list: PySpark makes a call of 0.15 ms for each element.
+    jvm: Any = spark.sparkContext._jvm
+    strings = jvm.java.util.regex.Pattern.compile("\0").split("\0".join(paths))
+    return named._df(named._jreader.load(strings))  # type: ignore[no-any-return]

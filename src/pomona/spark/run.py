@@ -1,8 +1,9 @@
-"""The Spark engine: `binaryFile` and `mapInArrow`, running the embedded engine's own worker.
+"""The Spark engine: `mapInArrow`, running the embedded engine's own worker.
 
-    listing -> waves of files -> binaryFile -> mapInArrow(worker) -> Parquet -> read back
+    listing -> waves of files -> tasks: mapInArrow(read, worker) -> Parquet -> read back
 
-The driver lists the files itself, because Spark silently drops empty ones. It reads back the paths
+The driver lists the files. It sends each task a share of the list, and the worker reads the images.
+Files of Hadoop file systems reach the worker through `binaryFile`. The driver reads back the paths
 that a wave has written, and makes the missing rows itself, each with its reason
 (`pomona.spark.driver_fallback`). Image bytes are never shuffled.
 """
@@ -35,6 +36,7 @@ from pomona.spark.dataframe.task import Task
 from pomona.spark.driver_fallback import DriverFallback
 from pomona.spark.encoder_transport import encoder_handle
 from pomona.spark.errors import lost_a_worker, spark_errors
+from pomona.spark.file_shares import share_files, task_count
 from pomona.spark.signals import signal_handlers
 from pomona.spark.storage.parquet import Written
 from pomona.spark.unreadable_files import UnreadableFiles
@@ -227,7 +229,7 @@ class _Run:
 
     def _do_wave(self, wave: list[ImageFile], spark: SparkSession, *, last: bool) -> None:
         """Write the rows of some files in one commit, and then the rows that Spark left out."""
-        readable = self._unreadable.readable(self._images.present(wave))
+        readable = self._images.for_workers(wave)
         written = Written({}, [])
         while readable:
             try:
@@ -258,6 +260,7 @@ class _Run:
             self._job.decode,
             image_timeout_s=self._job.image_timeout_s,
             stop_file=None if (file := self._rows.stop_file()) is None else str(file),
+            reader=self._images.reader,
         )
         try:
             return self._append_once(files, spark, task, last=last)
@@ -274,7 +277,11 @@ class _Run:
     def _append_once(
         self, files: list[ImageFile], spark: SparkSession, task: Task, *, last: bool
     ) -> Written:
-        images = read_images(spark, files, self._cores, others_follow=not last)
+        if task.reader is None:
+            images = read_images(spark, files, self._cores, others_follow=not last)
+        else:
+            tasks = task_count(files, self._cores, others_follow=not last)
+            images = share_files(spark, files, tasks)
         written = self._rows.append(self._cluster.rows(images, task, len(files)))
         self._cluster.settle(Counter(written.statuses.values()))
         return written

@@ -24,7 +24,7 @@ __all__ = ["ClassicCluster"]
 class ClassicCluster:
     """Counts with an accumulator, cancels by job group."""
 
-    largest_wave = 200_000  # Spark checks each for 0.14 ms before the first task (docs/scale.md)
+    largest_wave = 200_000  # the driver holds their list, and reads back their paths
 
     def __init__(self, spark: SparkSession) -> None:
         self._spark = spark

@@ -21,6 +21,7 @@ from pomona.runtime.registry import loads_since
 from pomona.schema import FEATURE_SCHEMA, INPUT_SCHEMA, column_metadata
 from pomona.spark.dataframe.columns import KEPT_PREFIX
 from pomona.spark.encoder_transport import EncoderHandle, task_cpus
+from pomona.spark.file_shares import FILES_COLUMN, read_shares
 from pomona.worker.featurize import featurize
 from pomona.worker.prepare import DecodeOptions
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
     from pyspark.sql.types import StructField
 
+    from pomona.source.images import Reader
     from pomona.source.labels import LabelRule
 
 __all__ = ["LOADS_COLUMN", "Task", "feature_rows"]
@@ -43,14 +45,15 @@ def feature_rows(images: DataFrame, task: Task, kept: Iterable[StructField] = ()
     """Run a task over images, and attach the provenance to the column `features`.
 
     Args:
-        images: columns `path` and `content`, and others of `INPUT_SCHEMA` or `binaryFile`.
+        images: columns `path` and `content`, and others of `INPUT_SCHEMA` or `binaryFile`; or
+            shares of files, if the task has a reader.
         task: the task.
         kept: fields of the columns that pass through, named as in the task.
     """
     from pyspark.sql.pandas.types import from_arrow_schema
     from pyspark.sql.types import LongType
 
-    known = {"path", "label", "content", *_COLUMNS, *_COLUMNS.values()}
+    known = {"path", "label", "content", FILES_COLUMN, *_COLUMNS, *_COLUMNS.values()}
     chosen = images.select(
         *(name for name in images.columns if name in known or name.startswith(KEPT_PREFIX))
     )
@@ -78,6 +81,7 @@ class Task:
         image_timeout_s: seconds that one image may take before its process is killed.
         kept: names of columns that pass through.
         stop_file: a file whose existence stops the task before its next image, or None.
+        reader: reads the images, if the rows are shares of files; None if they have the contents.
     """
 
     handle: EncoderHandle
@@ -89,20 +93,26 @@ class Task:
     image_timeout_s: float = math.inf
     kept: tuple[str, ...] = ()
     stop_file: str | None = None
+    reader: Reader | None = None
 
     def provenance(self) -> dict[str, str]:
         """Return the provenance of the rows."""
         return {**self.handle.provenance, **self.decode.provenance()}
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Turn batches of images into batches of rows."""
+        """Turn batches of images, or of shares of files, into batches of rows."""
         if self.stop_file is not None:
             _ignore_ctrl_c()
         waiting: deque[pa.RecordBatch] = deque()  # kept columns whose rows are not computed yet
-        inputs = (self._adapt(batch, waiting) for batch in batches)
+        batches = iter(batches)
+        inputs = (
+            (self._adapt(batch, waiting) for batch in batches)
+            if self.reader is None
+            else read_shares(batches, self.reader, self._label)
+        )
         first = next(inputs, None)
         if first is None or self._stopped():
-            _drain(inputs)
+            _drain(batches)
             return  # a task without images needs no network
         images = chain([first], inputs)
         counts: Counter[str] = Counter()
@@ -111,7 +121,7 @@ class Task:
             if self.kept:
                 rows = _with_kept(rows, waiting)  # noqa: PLW2901 - the same rows with more columns
             yield _with_loads(rows, loads) if self.shows_loads else rows
-        _drain(inputs)
+        _drain(batches)
         if self.tally is not None:
             self.tally.add(counts)
 
@@ -124,6 +134,7 @@ class Task:
                 for batch in images:
                     watch.busy()
                     yield batch
+                    watch.idle()  # while the next ones are read
 
             for rows in featurize(
                 watched(),

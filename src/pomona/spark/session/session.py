@@ -39,6 +39,8 @@ _JOB_SETTINGS = {
     # Spark 4's default. 3.5 fails on a file of 1601, where Windows' clock begins.
     "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
     "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
+    # Shares of a wave are broadcast once the tasks of another leave a core free.
+    "spark.sql.broadcastTimeout": "-1",
 }
 
 

@@ -5,7 +5,6 @@ Two small protocols, and their form for this machine; `pomona.spark.storage.hado
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -17,12 +16,10 @@ import pyarrow.parquet as pq
 
 from pomona.errors import SourceError, TableError
 from pomona.io.location import is_remote, local_path
-from pomona.io.member_uri import file_of_row
 from pomona.job.job import Job, JobPaths, images_of
 from pomona.job.tables import ChangeableTable, ReadableTable
-from pomona.source.image_file import ImageFile, is_for_spark, read_batches
+from pomona.source.image_file import ImageFile, is_too_large_for_worker, read_batches
 from pomona.source.listing import Listing
-from pomona.source.stores import is_object
 from pomona.spark.errors import NAMES_IN_UTF8
 from pomona.spark.session.session import is_connect
 from pomona.spark.storage.parquet import WRITTEN_COLUMNS, Written, write_parquet, written_once
@@ -33,6 +30,7 @@ from pomona.table.writer import TableWriter, check_writable, writing
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+    from pomona.source.images import Reader
     from pomona.source.labels import LabelRule
     from pomona.table.row_index import Contents, NewLabels, RowIndex, RowsToDelete
 
@@ -49,12 +47,11 @@ class ImageStore(Protocol):
     """A source of images."""
 
     listing: Listing
+    reader: Reader | None
+    """What reads the images in the workers; None if only Spark's `binaryFile` can."""
 
-    def present(self, files: Iterable[ImageFile]) -> list[ImageFile]:
-        """Return the files that Spark can read; the others would end its job."""
-
-    def exists(self, file: ImageFile) -> bool:
-        """Return whether a file still exists."""
+    def for_workers(self, files: Iterable[ImageFile]) -> list[ImageFile]:
+        """Return the files that the workers may read; the driver reads the others."""
 
     def can_be_opened(self, file: ImageFile) -> bool:
         """Return whether the driver can open a file."""
@@ -94,29 +91,22 @@ class LocalImageStore:
     def __init__(self, paths: JobPaths) -> None:
         images = images_of(paths)
         self.listing = Listing.of(images)
-        self._reader = images.reader
+        self.reader: Reader | None = images.reader
+        self._read = images.reader.read
 
-    def present(self, files: Iterable[ImageFile]) -> list[ImageFile]:
-        """Return files that still exist and that Spark can read."""
-        return [
-            file
-            for file in files
-            if is_for_spark(file) and file.has_plain_name and self.exists(file)
-        ]
-
-    def exists(self, file: ImageFile) -> bool:
-        """Return whether a file exists, or the archive that it is in; an object was looked at."""
-        return is_object(file) or os.path.exists(file_of_row(file.uri))  # noqa: PTH110 - it never raises
+    def for_workers(self, files: Iterable[ImageFile]) -> list[ImageFile]:
+        """Return files that are not very large."""
+        return [file for file in files if not is_too_large_for_worker(file)]
 
     def can_be_opened(self, file: ImageFile) -> bool:
         """Return whether the driver can read a file."""
-        ((content, _),) = self._reader.read([file])
+        ((content, _),) = self._read([file])
         return content is not None
 
     def read(self, files: Iterable[ImageFile], label: LabelRule) -> Iterator[pa.RecordBatch]:
         """Read files as the embedded engine does."""
         files = list(files)
-        return read_batches(files, label, self._reader.read(files))
+        return read_batches(files, label, self._read(files))
 
 
 class LocalTableStore:

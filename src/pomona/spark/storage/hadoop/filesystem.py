@@ -22,7 +22,7 @@ from pomona.source.listing import Listing
 from pomona.source.passed_over import PassedOver
 from pomona.source.selection import Selected, SourceGlob
 from pomona.source.walk import folders_above, has_parent_in
-from pomona.spark.named_files import can_read_any_name
+from pomona.spark.binary_files import can_list_files
 from pomona.spark.storage.hadoop.arrow import HadoopHandler
 from pomona.spark.storage.hadoop.listing import HadoopListing
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from pomona.job.job import JobPaths
+    from pomona.source.images import Reader
     from pomona.source.labels import LabelRule
 
 __all__ = ["HadoopImageStore", "hadoop_folder", "hadoop_path", "hadoop_system"]
@@ -40,6 +41,8 @@ _LARGEST_READ = 256 * 2**20  # bytes of a file that are read into this process t
 class HadoopImageStore:
     """Images on a Hadoop file system."""
 
+    reader: Reader | None = None  # only the JVMs of the executors have its settings and credentials
+
     def __init__(self, paths: JobPaths, spark: SparkSession) -> None:
         self._paths = paths
         self._spark = spark
@@ -48,8 +51,8 @@ class HadoopImageStore:
         self._table = f"{_qualified(spark, paths.table)}/" if is_remote(paths.table) else None
         self.listing = Listing(paths.source, self._files, self._is_gone, self._digest)
 
-    def present(self, files: Iterable[ImageFile]) -> list[ImageFile]:
-        """Return files that Spark can read. Checking whether each still exists would take long."""
+    def for_workers(self, files: Iterable[ImageFile]) -> list[ImageFile]:
+        """Return files that Spark can read."""
         return [
             file
             for file in files
@@ -58,13 +61,7 @@ class HadoopImageStore:
 
     @cached_property
     def _reads_any_name(self) -> bool:
-        return can_read_any_name(self._spark)
-
-    def exists(self, file: ImageFile) -> bool:
-        """Return whether a file exists."""
-        path = hadoop_path(self._spark, file.path)
-        found: bool = hadoop_system(self._spark, path).exists(path)
-        return found
+        return can_list_files(self._spark)
 
     def can_be_opened(self, file: ImageFile) -> bool:
         """Return whether the driver can open a file."""

@@ -1,4 +1,4 @@
-"""Spark reads files of any name, although its own reader drops names that begin with `_` or `.`."""
+"""Spark reads files of Hadoop file systems, even if their names begin with `_` or `.`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from pyspark.sql import DataFrame, SparkSession
 import pomona
 from pomona.encoder.encoder import Encoder
 from pomona.source.image_file import ImageFile, look_at
-from pomona.spark import named_files
-from pomona.spark.binary_files import read_images
+from pomona.spark import binary_files
+from pomona.spark.binary_files import read_images, read_settings
 from pomona.spark.driver_fallback import DriverFallback
-from pomona.spark.named_files import read_named
 
 pytestmark = pytest.mark.spark
 
@@ -30,6 +29,7 @@ NAMES = [
         "_x=1.jpg",
         "plain.jpg",
         "a.jpg._COPYING_",
+        "{a,b} [1]*?.jpg",
         "_{a,b} [1]*?.jpg",
     ),
     *("_été 50% #1.jpg", "_new\nline\\n.jpg"),
@@ -50,30 +50,33 @@ def contents(images: DataFrame) -> dict[str, tuple[object, ...]]:
     return result
 
 
-def test_both_readers_read_every_name_as_spark_reads_a_plain_one(
-    spark: SparkSession, files: list[ImageFile], monkeypatch: pytest.MonkeyPatch
+def test_files_of_every_name_are_read_as_spark_reads_a_plain_one(
+    spark: SparkSession, files: list[ImageFile]
 ) -> None:
     gone = ImageFile(f"{files[0].path}.gone", 10, 10)
-    by_list = contents(read_named(spark, [*files, gone], {"ignoreMissingFiles": "true"}, 2))
-    assert {path: bytes(row[2]) for path, row in by_list.items()} == {
+    read = contents(read_images(spark.newSession(), [*files, gone], 2))
+    assert {path: bytes(row[2]) for path, row in read.items()} == {
         file.uri: Path(file.path).read_bytes() for file in files
     }
     plain = spark.read.format("binaryFile").load(files[3].uri)
-    assert by_list[files[3].uri] == contents(plain)[files[3].uri]
-    session = spark.newSession()
-    assert contents(read_images(session, files, 2)) == by_list
-    monkeypatch.setattr(named_files, "_list_of_files", lambda _: None)
-    opened = read_named(spark, [*files, gone], {}, 3)
-    assert contents(opened) == by_list
+    assert read[files[3].uri] == contents(plain)[files[3].uri]
 
 
-def test_many_files_are_packed_into_tasks(spark: SparkSession, files: list[ImageFile]) -> None:
-    few = [file for file in files if Path(file.path).name.startswith("_")]
-    session = spark.newSession()
-    session.conf.set("spark.sql.files.maxPartitionBytes", "20000")
-    session.conf.set("spark.sql.files.openCostInBytes", "1000")
-    tasks = read_named(session, few, {}, 1).rdd.getNumPartitions()
-    assert 1 < tasks <= len(few) * 3
+def test_without_a_compiler_spark_looks_at_each_path(
+    spark: SparkSession, files: list[ImageFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = [file for file in files if file.has_name_for_spark]
+    by_us = contents(read_images(spark.newSession(), seen, 2))
+    monkeypatch.setattr(binary_files, "_list_of_files", lambda _: None)
+    assert contents(read_images(spark.newSession(), seen, 2)) == by_us
+    assert len(by_us) == 2
+
+
+def test_many_files_are_packed_into_tasks(
+    spark: SparkSession, files: list[ImageFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pomona.spark.file_shares._SMALLEST_TASK", 2)
+    assert 1 < read_images(spark.newSession(), files, 2).rdd.getNumPartitions() <= len(files)
 
 
 def test_camera_names_are_read_by_tasks_and_not_by_the_driver(
@@ -118,7 +121,7 @@ def test_without_a_compiler_the_driver_reads_files_of_other_file_systems(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     draw(tmp_path / "cameras")
-    monkeypatch.setattr(named_files, "_list_of_files", lambda _: None)
+    monkeypatch.setattr(binary_files, "_list_of_files", lambda _: None)
     far = pomona.extract(
         f"{remote}/cameras",
         tmp_path / "far",
@@ -154,3 +157,23 @@ def draw(folder: Path) -> None:
         path = folder / ("_export" if number % 2 else "x") / f"{'_' * (number < 5)}DSC{number}.JPG"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(drawn.encode(drawn.picture(20, 20, number), "JPEG"))
+
+
+@pytest.mark.parametrize(("size", "rows"), [(40 * 2**20, 1), (10 * 2**20, 1), (5000, 256)])
+def test_batches_of_images_are_bounded_in_bytes(size: int, rows: int) -> None:
+    files = [ImageFile(f"/photos/{number}.jpg", size, 0) for number in range(50)]
+    settings = read_settings(files, cores=2)
+    assert settings["spark.sql.execution.arrow.maxRecordsPerBatch"] == rows
+
+
+def test_small_images_are_packed_into_a_few_tasks_per_core() -> None:
+    files = [ImageFile(f"/photos/{number}.jpg", 5000, 0) for number in range(8000)]
+    settings = read_settings(files, cores=2)
+    weight = 8000 * (5000 + int(str(settings["spark.sql.files.openCostInBytes"])))
+    assert 7 <= weight / int(str(settings["spark.sql.files.maxPartitionBytes"])) <= 8
+
+
+def test_a_few_large_photos_are_distributed_over_tasks_too() -> None:
+    files = [ImageFile(f"/photos/{number}.jpg", 40 * 2**20, 0) for number in range(50)]
+    settings = read_settings(files, cores=2)
+    assert 2 <= int(str(settings["spark.sql.files.maxPartitionBytes"])) // (40 * 2**20) <= 7
