@@ -149,7 +149,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         _check_follow(on_spark=on_spark, in_parquet=paths.columns is not None, dry_run=dry_run)
     _check(paths, on_spark=on_spark, may_be_empty=follow is not None)
     far = on_spark and _is_far(paths)
-    kept = TableImages(paths.source, paths.columns).kept() if paths.columns else NOTHING
+    kept = TableImages.at(paths.source, paths.columns).kept() if paths.columns else NOTHING
     labelling = _labelling(label, paths, on_spark=on_spark, overwrite=resume.overwrite)
     delivery = engine.delivery if isinstance(engine, SparkEngine) else None
     built, location = _encoder(encoder, delivery)
@@ -243,9 +243,6 @@ def _columns(
         if key_column is not None:
             raise SourceError(f"`key_column` {key_column} needs `image_column`: give both")
         return None
-    if is_remote(paths.source):
-        reason = elsewhere(paths.source, "copy the Parquet files here to use `image_column`")
-        raise SourceError(f"`source` {without_password(paths.source)} {reason}")
     if paths.selection != KNOWN_IMAGES:
         raise SourceError("`globs` and `exclude` choose files, and not rows of `image_column`")
     return ImageColumns(image_column, key_column, keep)

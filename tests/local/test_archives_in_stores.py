@@ -177,7 +177,7 @@ def test_a_store_that_stays_busy_ends_the_run_and_no_row_says_that_an_archive_is
     with pytest.raises(RunError, match=f"cannot read s3://bucket/{name}.*run it again"):
         list(archives.files(lambda _: None))
     with pytest.raises(RunError, match=f"cannot read s3://bucket/{name}.*run it again"):
-        list(reader.read(files))
+        list(reader.read(files[:1]))  # others would go on in threads
 
 
 def test_a_truncated_archive_gives_the_members_before_and_one_failed_row(

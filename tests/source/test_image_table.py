@@ -260,11 +260,6 @@ def test_wrong_columns_are_refused_before_anything_is_written(
     assert not (tmp_path / "t").exists()
 
 
-def test_parquet_files_in_a_bucket_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="not on this machine: copy the Parquet files here"):
-        pomona.extract("s3://bucket/images.parquet", tmp_path / "t", image_column="image")
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pomona.errors import SourceError
-from pomona.io.folders import LocalFolder
 from pomona.io.location import is_remote, local_path
 from pomona.io.web_address import WebLimits
 from pomona.job.gone_rows import Missing
@@ -134,7 +132,7 @@ def images_of(paths: JobPaths) -> Images:
             the Parquet files.
     """
     if paths.columns is not None:
-        images = TableImages(paths.source, paths.columns)
+        images = TableImages.at(paths.source, paths.columns)
         _refuse_managed(images)
         return images
     if is_inventory(paths.source):
@@ -158,7 +156,7 @@ def images_of(paths: JobPaths) -> Images:
 def _refuse_managed(images: TableImages) -> None:
     """Refuse Parquet files that count only if a log names them: others are deleted or replaced."""
     for folder in images.folders():
-        if found := managed(LocalFolder(Path(folder))):
+        if found := managed(folder):
             raise SourceError(
                 f"{folder} is in {found.kind.name}, {found.root}, whose log says which files "
                 f"count: on Spark, give {found.kind.reader} to pomona.featurize"

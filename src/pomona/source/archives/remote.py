@@ -5,83 +5,21 @@ from __future__ import annotations
 import gzip
 import io
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import IO, Any, TypeVar, cast
+from typing import IO, cast
 
-import pyarrow as pa
-
-from pomona.io.remote import RemotePlace, StorageError, repeated
-from pomona.messages import one_line
+from pomona.io.remote import RemotePlace
 from pomona.source.archives.member import Archive, Member, NotBytes, stream_of
 from pomona.source.archives.reader import member_content, stream_content
 from pomona.source.image_file import MAX_FILE_BYTES, Content, ImageFile, read_content
+from pomona.source.object_file import ObjectFile
 from pomona.source.read_ahead import read_ahead
-from pomona.source.remote_reader import RemoteReader
 
 __all__ = ["RemoteMemberReader", "opened_in"]
 
 _BLOCK = 4 * 2**20  # read at once: in 40 ms at 100 MB/s, and an answer takes 25 ms
 _ARCHIVES = 4  # kept open
-
-Result = TypeVar("Result")
-
-
-class _ObjectFile(io.RawIOBase):
-    """An object that is read in ranges. Several threads may call `read_at`.
-
-    Reads raise `OSError` if the object cannot be read, and `RunError` if the store fails.
-    """
-
-    def __init__(self, place: RemotePlace, uri: str) -> None:
-        self._place, self._uri, self._at = place, uri, 0
-        self._file, info = self._steady(self._connect)
-        if not info.is_file:
-            raise OSError("it no longer exists")
-        self.archive = Archive(uri, info.size, info.mtime_ns or 0, place)
-
-    def _connect(self) -> tuple[pa.NativeFile, pa.fs.FileInfo]:
-        system, path = self._place.system(), self._place.path(self._uri)
-        return system.open_input_file(path), system.get_file_info(path)
-
-    def _steady(self, call: Callable[[], Result]) -> Result:
-        try:
-            return repeated(call, f"read {self._uri}")
-        except StorageError as failure:
-            raise OSError(RemoteReader(self._place).reason(self._uri, failure)) from failure
-        except pa.ArrowInvalid as error:
-            raise OSError(one_line(error)) from error
-
-    def read_at(self, size: int, offset: int) -> bytes:
-        """Return bytes at an offset, or fewer at the end."""
-        size = max(0, min(size, self.archive.size - offset))
-        return self._steady(lambda: bytes(self._file.read_at(size, offset))) if size else b""
-
-    def readinto(self, buffer: Any) -> int:
-        """Read on from the current position."""
-        view = memoryview(buffer)
-        content = self.read_at(len(view), self._at)
-        view[: len(content)] = content
-        self._at += len(content)
-        return len(content)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move the position."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.archive.size}[whence]
-        self._at = base + offset
-        return self._at
-
-    def tell(self) -> int:
-        """Return the position."""
-        return self._at
-
-    def readable(self) -> bool:
-        """Whether it can be read."""
-        return True
-
-    def seekable(self) -> bool:
-        """Whether the position can be moved."""
-        return True
 
 
 def opened_in(place: RemotePlace, uri: str) -> tuple[IO[bytes], Archive]:
@@ -91,8 +29,12 @@ def opened_in(place: RemotePlace, uri: str) -> tuple[IO[bytes], Archive]:
         OSError: it cannot be read.
         RunError: the store fails.
     """
-    file = _ObjectFile(place, uri)
-    return cast("IO[bytes]", io.BufferedReader(file, _BLOCK)), file.archive
+    file = ObjectFile(place, uri)
+    return _buffered(file), Archive(uri, file.size, file.modified_ns, place)
+
+
+def _buffered(file: ObjectFile) -> IO[bytes]:
+    return cast("IO[bytes]", io.BufferedReader(file, _BLOCK))
 
 
 class RemoteMemberReader:
@@ -101,7 +43,7 @@ class RemoteMemberReader:
     images_at_once = 256
 
     def __init__(self) -> None:
-        self._opened = lru_cache(_ARCHIVES)(_ObjectFile)
+        self._opened = lru_cache(_ARCHIVES)(ObjectFile)
         self._streamed: Archive | None = None
         self._stream: gzip.GzipFile | None = None
 
@@ -136,16 +78,16 @@ class RemoteMemberReader:
             self._streamed = None
             return None, f"cannot be read from its archive: {error}"
 
-    def _member(self, file: _ObjectFile, place: Member) -> Content:
-        if file.archive != place.archive:
+    def _member(self, file: ObjectFile, place: Member) -> Content:
+        listed = place.archive
+        if (file.size, file.modified_ns) != (listed.size, listed.modified_ns):
             return None, "cannot be read: its archive has changed during the run"
         if stream_of(place):
-            return stream_content(self._stream_of(place.archive, file), place)
+            return stream_content(self._stream_of(listed, file), place)
         return member_content(file.read_at, place)
 
-    def _stream_of(self, archive: Archive, file: _ObjectFile) -> gzip.GzipFile:
+    def _stream_of(self, archive: Archive, file: ObjectFile) -> gzip.GzipFile:
         if self._stream is None or archive != self._streamed:
             file.seek(0)
-            buffered = cast("IO[bytes]", io.BufferedReader(file, _BLOCK))
-            self._streamed, self._stream = archive, gzip.GzipFile(fileobj=buffered)
+            self._streamed, self._stream = archive, gzip.GzipFile(fileobj=_buffered(file))
         return self._stream
