@@ -26,7 +26,7 @@ from pomona.io.remote import RemotePlace
 from pomona.io.web_address import WebLimits
 from pomona.job.dry_run import EarlyPlan, rehearse
 from pomona.job.gone_rows import Missing
-from pomona.job.job import IMAGE_TIMEOUT_S, Job, JobPaths, images_of
+from pomona.job.job import IMAGE_TIMEOUT_S, Job, JobPaths, images_of, table_images
 from pomona.job.options import Delivery, Follow, LocalEngine, Resume, SparkEngine
 from pomona.job.summary import Summary
 from pomona.progress import Progress, no_progress
@@ -109,7 +109,8 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
             `2019/*/raw/**`; see `pomona.source.exclusions`. A file that has a row and is excluded
             now counts as deleted.
         image_column: if the images are in Parquet files, their column: binary, or a struct with
-            `bytes` as Hugging Face writes it. `source` is then such a file, a folder or a glob.
+            `bytes` as Hugging Face writes it. `source` is then such a file, a folder, a glob, or
+            the folder of a Delta table.
         key_column: the column that identifies a row, text or integers; it becomes `path` in the
             table. The default is the field `path` of such a struct.
         keep: other columns of these Parquet files that the rows get, one or several.
@@ -149,7 +150,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         _check_follow(on_spark=on_spark, in_parquet=paths.columns is not None, dry_run=dry_run)
     _check(paths, on_spark=on_spark, may_be_empty=follow is not None)
     far = on_spark and _is_far(paths)
-    kept = TableImages.at(paths.source, paths.columns).kept() if paths.columns else NOTHING
+    kept = table_images(paths.source, paths.columns).kept() if paths.columns else NOTHING
     labelling = _labelling(label, paths, on_spark=on_spark, overwrite=resume.overwrite)
     delivery = engine.delivery if isinstance(engine, SparkEngine) else None
     built, location = _encoder(encoder, delivery)

@@ -288,7 +288,6 @@ def test_a_source_without_parquet_files_is_refused(
 @pytest.mark.parametrize(
     ("marker", "kind"),
     [
-        ("_delta_log", "a Delta table"),
         (".hoodie", "a Hudi table"),
         ("metadata/v1.metadata.json", "an Iceberg table"),
         ("_spark_metadata", "the sink of a streaming query"),

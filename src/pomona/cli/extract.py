@@ -111,8 +111,8 @@ _BROKEN_PIPE = 141  # the exit code of a filter whose reader has gone
 @click.option(
     "--image-column",
     metavar="COLUMN",
-    help="SOURCE is a Parquet file, or a folder of them, with images in this column: binary, or a "
-    "struct with bytes.",
+    help="SOURCE is a Parquet file, a folder of them, or a Delta table, with images in this "
+    "column: binary, or a struct with bytes.",
 )
 @click.option(
     "--key-column",

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pomona.errors import SourceError
+from pomona.io.folders import LocalFolder
 from pomona.io.location import is_remote, local_path
 from pomona.io.web_address import WebLimits
 from pomona.job.gone_rows import Missing
@@ -15,6 +17,7 @@ from pomona.job.plan import Plan
 from pomona.job.stored_kept import StoredKept
 from pomona.job.tables import NO_ROWS
 from pomona.source.archives.listing import archives_of
+from pomona.source.delta import delta_files
 from pomona.source.image_list import ImageList, is_list
 from pomona.source.image_table import ImageColumns, TableImages
 from pomona.source.inventory import Inventory, is_inventory
@@ -23,7 +26,7 @@ from pomona.source.listing import Listing, Source
 from pomona.source.remote import RemoteSource
 from pomona.source.selection import KNOWN_IMAGES, Selection
 from pomona.table.feature_table import FeatureTable
-from pomona.table.managed_folders import managed
+from pomona.table.managed_folders import DELTA, managed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,6 +44,7 @@ __all__ = [
     "Job",
     "JobPaths",
     "images_of",
+    "table_images",
 ]
 
 
@@ -132,9 +136,7 @@ def images_of(paths: JobPaths) -> Images:
             the Parquet files.
     """
     if paths.columns is not None:
-        images = TableImages.at(paths.source, paths.columns)
-        _refuse_managed(images)
-        return images
+        return table_images(paths.source, paths.columns)
     if is_inventory(paths.source):
         return Inventory(paths.source, paths.selection)
     if is_list(paths.source):
@@ -153,11 +155,24 @@ def images_of(paths: JobPaths) -> Images:
     return archives_of(source) or source
 
 
-def _refuse_managed(images: TableImages) -> None:
-    """Refuse Parquet files that count only if a log names them: others are deleted or replaced."""
+def table_images(source: str, columns: ImageColumns) -> TableImages:
+    """Return the images inside Parquet files or a Delta table.
+
+    Raises:
+        SourceError: another system manages the files, so only some count: others are deleted or
+            replaced. Pomona reads the log of Delta only.
+    """
+    if not is_remote(source):
+        given = LocalFolder(Path(local_path(source)))
+        if (found := managed(given)) and found.kind is DELTA and found.is_whole(given):
+            return TableImages(source, columns, listed=delta_files(str(given)))
+    images = TableImages.at(source, columns)
     for folder in images.folders():
         if found := managed(folder):
+            is_read = found.kind is DELTA and not is_remote(source)
+            whole = f"give {found.root} as `source`; or " if is_read else ""
             raise SourceError(
                 f"{folder} is in {found.kind.name}, {found.root}, whose log says which files "
-                f"count: on Spark, give {found.kind.reader} to pomona.featurize"
+                f"count: {whole}on Spark, give {found.kind.reader} to pomona.featurize"
             )
+    return images

@@ -24,17 +24,14 @@ from pomona.io.remote import RemotePlace
 from pomona.messages import one_line
 from pomona.source.image_file import BATCH_BYTES, Content, ImageFile, Place, read_content
 from pomona.source.kept import check_kept_names, kept_field, kept_values
-from pomona.source.object_file import ObjectFile
 from pomona.source.passed_over import PassedOver
 from pomona.source.remote import RemoteSource
 from pomona.source.selection import Selection
+from pomona.source.table_file import OpenTableFile, TableFile, open_parquet
 
 __all__ = ["ImageColumns", "TableImages", "TableReader"]
 
-_BUFFER_BYTES = 2**20  # so that Arrow reads a column page by page, not a whole row group
-_FAR_BUFFER_BYTES = 4 * 2**20  # an answer takes 25 ms, in which 2 MiB arrive
 _MOST_ROWS = 256
-_KEYS_AT_ONCE = 4096
 _BYTES, _PATH = "bytes", "path"  # the fields of a column of images as `datasets` writes them
 
 
@@ -56,16 +53,22 @@ class ImageColumns:
 
 @dataclass(frozen=True)
 class TableImages:
-    """The images of a Parquet file, of a folder of such files, or of a glob.
+    """The images of a Parquet file, of a folder of such files, of a glob, or of a Delta table.
 
     The value of the key is the image's identity, and its bytes tell whether it has changed: the
     files may be written again or in other parts.
+
+    Attributes:
+        given: the value of `source`.
+        columns: the columns of the images.
+        far: the files, if they are in an object store.
+        listed: the files that count, if the log of a table says so.
     """
 
     given: str
     columns: ImageColumns
     far: RemoteSource | None = None
-    """The files, if they are in an object store."""
+    listed: tuple[TableFile, ...] | None = None
 
     @classmethod
     def at(cls, location: str, columns: ImageColumns) -> TableImages:
@@ -104,15 +107,14 @@ class TableImages:
         check_kept_names(self.columns.keep)
         keys: list[pa.Array] = []
         kept = self.kept()
-        for path in self._paths():
-            with self._opened(path) as file:
-                if (found := self._kept(path, file)) != kept:
+        for one in self._files():
+            with one.opened() as file:
+                if (found := self._kept(file)) != kept:
                     raise SourceError(
-                        f"{path} has columns for `keep` of other types than the first file: "
+                        f"{file.path} has columns for `keep` of other types than the first file: "
                         f"{_types_of(found)}, expected {_types_of(kept)}"
                     )
-                batches = file.iter_batches(_KEYS_AT_ONCE, columns=[self._key(path, file)])
-                keys.extend(map(_keys, batches))
+                keys.extend(self._keys(rows) for _, _, rows in file.rows([self._key(file)]))
         if not keys:
             raise SourceError(f"{self.given} has no rows: give a Parquet file with images")
         several = pa.chunked_array(keys)
@@ -135,20 +137,15 @@ class TableImages:
         passed_over: PassedOver | None = None,  # noqa: ARG002 - each row is an image
     ) -> Iterator[ImageFile]:
         """Yield the images in the order of the files."""
-        for path in self._paths():
-            with self._opened(path) as file:
-                key, kept = self._key(path, file), self._kept(path, file)
-                read = list(dict.fromkeys([key, *kept.names]))
-                for group in range(file.num_row_groups):
-                    row = 0
-                    for batch in file.iter_batches(_KEYS_AT_ONCE, [group], read):
-                        names = _keys(
-                            batch.select([self.columns.key or self.columns.image])
-                        ).to_pylist()
-                        values = kept_values(batch, kept) if kept.names else repeat(())
-                        for name, some in zip(names, values, strict=False):
-                            yield ImageFile(name, None, None, Place(path, group, row), some)
-                            row += 1
+        for one in self._files():
+            with one.opened() as file:
+                kept = self._kept(file)
+                read = list(dict.fromkeys([self._key(file), *kept.names]))
+                for group, numbers, rows in file.rows(read):
+                    names = self._keys(rows).to_pylist()
+                    values = kept_values(rows, kept) if kept.names else repeat(())
+                    for row, name, some in zip(numbers, names, values, strict=False):
+                        yield ImageFile(name, None, None, Place(file.path, group, row), some)
 
     def labels(self, column: str) -> dict[str, str | None]:
         """Return the values of a column as labels, by key.
@@ -159,16 +156,14 @@ class TableImages:
             SourceError: there is no such column, or it holds neither text nor integers.
         """
         found: dict[str, str | None] = {}
-        for path in self._paths():
-            with self._opened(path) as file:
-                key = self._key(path, file)
-                names = _class_names(file.schema_arrow, column)
-                _check_text(path, file.schema_arrow, column, "another `label`")
-                for batch in file.iter_batches(_KEYS_AT_ONCE, columns=list({key, column})):
-                    values = batch.column(column).cast(pa.large_string()).to_pylist()
-                    keys = _keys(batch.select([key.partition(".")[0] if "." in key else key]))
+        for one in self._files():
+            with one.opened() as file:
+                names = _class_names(file.schema, column)
+                _check_text(file, column, "another `label`")
+                for _, _, rows in file.rows(list({self._key(file), column})):
+                    values = rows.column(column).cast(pa.large_string()).to_pylist()
                     labels = (names.get(value, value) for value in values)
-                    found |= zip(keys.to_pylist(), labels, strict=True)
+                    found |= zip(self._keys(rows).to_pylist(), labels, strict=True)
         return found
 
     def is_gone(self, uri: str) -> bool:
@@ -193,13 +188,21 @@ class TableImages:
         Raises:
             SourceError: there are no files.
         """
-        paths = sorted({os.path.dirname(path) for path in self._paths()})  # noqa: PTH120
+        paths = sorted({os.path.dirname(file.path) for file in self._files()})  # noqa: PTH120
         if (store := self._store) is None:
             return [LocalFolder(Path(path)) for path in paths]
         return [ArrowFolder(path, store.system(), store.path(path)) for path in paths]
 
-    def _paths(self) -> list[str]:
-        """Return the Parquet files, in a fixed order."""
+    def _files(self) -> Sequence[TableFile]:
+        """Return the Parquet files, in a fixed order.
+
+        Raises:
+            SourceError: there are none.
+        """
+        if self.listed is not None:
+            if not self.listed:
+                raise SourceError(f"{self.given} has no rows: give a table with images")
+            return self.listed
         if self.far:
             return self._objects(self.far)
         place = local_path(self.given)
@@ -212,14 +215,14 @@ class TableImages:
             found = sorted(iglob(place, recursive=True)) if has_magic(place) else []  # noqa: PTH207
         if not found:
             raise self._nothing()
-        return [os.path.abspath(path) for path in found]  # noqa: PTH100
+        return [TableFile(os.path.abspath(path)) for path in found]  # noqa: PTH100
 
-    def _objects(self, far: RemoteSource) -> list[str]:
+    def _objects(self, far: RemoteSource) -> list[TableFile]:
         far.check()
         found = [file.path for file in far.files(lambda _: None)]
         if not (found := [uri for uri in found if not _is_hidden(uri[len(far.glob.base) :])]):
             raise self._nothing()
-        return sorted(found)
+        return [TableFile(uri, store=far.place) for uri in sorted(found)]
 
     def _nothing(self) -> SourceError:
         return SourceError(
@@ -227,47 +230,46 @@ class TableImages:
             ".parquet file, a folder of them, or a glob"
         )
 
-    def _opened(self, path: str) -> pq.ParquetFile:
-        try:
-            return _open(path, self._store)
-        except (OSError, pa.ArrowException) as error:
-            raise SourceError(f"cannot read {path} as Parquet: {one_line(error)}") from error
-
     def kept(self) -> pa.Schema:
         """Return the columns to keep, as the feature table has them.
 
         Raises:
             SourceError: the first file lacks one, or it has a type that the table cannot have.
         """
-        path = self._paths()[0]
-        with self._opened(path) as file:
-            return self._kept(path, file)
+        with self._files()[0].opened() as file:
+            return self._kept(file)
 
-    def _kept(self, path: str, file: pq.ParquetFile) -> pa.Schema:
-        return pa.schema(kept_field(path, file.schema_arrow, name) for name in self.columns.keep)
+    def _kept(self, file: OpenTableFile) -> pa.Schema:
+        return pa.schema(kept_field(file.path, file.schema, name) for name in self.columns.keep)
 
-    def _key(self, path: str, file: pq.ParquetFile) -> str:
+    def _key(self, file: OpenTableFile) -> str:
         """Return the name of the column of keys, after checking both columns.
 
         Raises:
             SourceError: a column is missing, or of another type.
         """
-        schema, image, key = file.schema_arrow, self.columns.image, self.columns.key
-        kind = _type_of(path, schema, image)
+        image, key = self.columns.image, self.columns.key
+        kind = _type_of(file.path, file.own_schema, image)
         if not (_is_binary(kind) or (pa.types.is_struct(kind) and _has(kind, _BYTES))):
             raise SourceError(
-                f"{path} has the column {image!r} of type {kind}, expected binary, or a struct "
-                "with bytes: give another `image_column`"
+                f"{file.path} has the column {image!r} of type {kind}, expected binary, or a "
+                "struct with bytes: give another `image_column`"
             )
         if key is None:
             if not (pa.types.is_struct(kind) and _has(kind, _PATH)):
                 raise SourceError(
-                    f"{path} does not say what identifies an image: give `key_column`, a column of "
-                    "text or integers"
+                    f"{file.path} does not say what identifies an image: give `key_column`, a "
+                    "column of text or integers"
                 )
             return f"{image}.{_PATH}"
-        _check_text(path, schema, key, "another `key_column`")
+        _check_text(file, key, "another `key_column`")
         return key
+
+    def _keys(self, rows: pa.RecordBatch) -> pa.Array:
+        column = rows.column(self.columns.key or self.columns.image)
+        if self.columns.key is None:
+            column = pc.struct_field(column, _PATH)
+        return column.cast(pa.large_string())
 
 
 @dataclass(slots=True)
@@ -305,7 +307,7 @@ class TableReader:
         at = (place.path, place.group)
         if at != (self._path, self._group) or place.row < self._row:
             self._path, self._group = at
-            opened = _open(place.path, self.store)
+            opened = open_parquet(place.path, self.store)
             self._row, self._values = 0, _values(opened, place.group, self.column)
         while self._row < place.row:
             next(self._values)
@@ -341,12 +343,6 @@ def _values(opened: pq.ParquetFile, group: int, column: str) -> Iterator[Content
                     )
 
 
-def _open(path: str, store: RemotePlace | None) -> pq.ParquetFile:
-    file = ObjectFile(store, path) if store else path
-    buffer = _FAR_BUFFER_BYTES if store else _BUFFER_BYTES
-    return pq.ParquetFile(file, buffer_size=buffer, pre_buffer=False)
-
-
 def _type_of(path: str, schema: pa.Schema, column: str) -> Any:
     if column not in schema.names:
         raise SourceError(
@@ -355,12 +351,12 @@ def _type_of(path: str, schema: pa.Schema, column: str) -> Any:
     return schema.field(column).type
 
 
-def _check_text(path: str, schema: pa.Schema, column: str, advice: str) -> None:
-    kind = _type_of(path, schema, column)
+def _check_text(file: OpenTableFile, column: str, advice: str) -> None:
+    kind = _type_of(file.path, file.schema, column)
     if not (pa.types.is_integer(kind) or _is_text(kind)):
         raise SourceError(
-            f"{path} has the column {column!r} of type {kind}, expected text or integers: give "
-            f"{advice}"
+            f"{file.path} has the column {column!r} of type {kind}, expected text or integers: "
+            f"give {advice}"
         )
 
 
@@ -372,13 +368,6 @@ def _class_names(schema: pa.Schema, column: str) -> dict[str | None, str]:
         return {str(number): str(name) for number, name in enumerate(names)}
     except (KeyError, TypeError, ValueError, AttributeError):
         return {}
-
-
-def _keys(batch: pa.RecordBatch) -> pa.Array:
-    column = batch.column(0)
-    if pa.types.is_struct(column.type):
-        column = pc.struct_field(column, _PATH)
-    return column.cast(pa.large_string())
 
 
 def _types_of(kept: pa.Schema) -> str:
