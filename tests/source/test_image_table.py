@@ -23,7 +23,8 @@ from noise import noise
 from pomona.encoder.encoder import Encoder
 from pomona.errors import PomonaError, SourceError
 from pomona.source.image_file import ImageFile, Place
-from pomona.source.image_table import ImageColumns, TableImages, TableReader
+from pomona.source.image_table import ImageColumns, TableImages
+from pomona.source.table_reader import TableReader
 
 PUBLISHED = TESTS / "goldens" / "images.parquet"
 IMAGE = {"image_column": "image"}

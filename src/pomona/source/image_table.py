@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from glob import has_magic, iglob
 from itertools import repeat
@@ -15,24 +15,20 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pomona.errors import SourceError
 from pomona.io.folders import ArrowFolder, LocalFolder
 from pomona.io.location import is_remote, local_path, scheme_of
 from pomona.io.remote import RemotePlace
-from pomona.messages import one_line
-from pomona.source.image_file import BATCH_BYTES, Content, ImageFile, Place, read_content
+from pomona.source.image_file import ImageFile, Place
 from pomona.source.kept import check_kept_names, kept_field, kept_values
 from pomona.source.passed_over import PassedOver
 from pomona.source.remote import RemoteSource
 from pomona.source.selection import Selection
-from pomona.source.table_file import OpenTableFile, TableFile, open_parquet
+from pomona.source.table_file import OpenTableFile, TableFile
+from pomona.source.table_reader import BYTES, PATH, TableReader, has_field
 
-__all__ = ["ImageColumns", "TableImages", "TableReader"]
-
-_MOST_ROWS = 256
-_BYTES, _PATH = "bytes", "path"  # the fields of a column of images as `datasets` writes them
+__all__ = ["ImageColumns", "TableImages"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,97 +246,26 @@ class TableImages:
         """
         image, key = self.columns.image, self.columns.key
         kind = _type_of(file.path, file.own_schema, image)
-        if not (_is_binary(kind) or (pa.types.is_struct(kind) and _has(kind, _BYTES))):
+        if not (_is_binary(kind) or (pa.types.is_struct(kind) and has_field(kind, BYTES))):
             raise SourceError(
                 f"{file.path} has the column {image!r} of type {kind}, expected binary, or a "
                 "struct with bytes: give another `image_column`"
             )
         if key is None:
-            if not (pa.types.is_struct(kind) and _has(kind, _PATH)):
+            if not (pa.types.is_struct(kind) and has_field(kind, PATH)):
                 raise SourceError(
                     f"{file.path} does not say what identifies an image: give `key_column`, a "
                     "column of text or integers"
                 )
-            return f"{image}.{_PATH}"
+            return f"{image}.{PATH}"
         _check_text(file, key, "another `key_column`")
         return key
 
     def _keys(self, rows: pa.RecordBatch) -> pa.Array:
         column = rows.column(self.columns.key or self.columns.image)
         if self.columns.key is None:
-            column = pc.struct_field(column, _PATH)
+            column = pc.struct_field(column, PATH)
         return column.cast(pa.large_string())
-
-
-@dataclass(slots=True)
-class TableReader:
-    """Reads images in the order of their rows; a row that comes earlier starts again.
-
-    Attributes:
-        column: the column of images.
-        store: the bucket of the files; None on this machine.
-        images_at_once: number of images that a worker gets together.
-    """
-
-    column: str
-    store: RemotePlace | None = None
-    images_at_once: int = field(default=64, init=False)
-    _path: str = field(default="", init=False)
-    _group: int = field(default=-1, init=False)
-    _row: int = field(default=0, init=False)
-    _values: Iterator[Content] = field(default=iter(()), init=False)
-
-    def read(self, files: Sequence[ImageFile]) -> Iterator[Content]:
-        """Yield the content of each image."""
-        for file in files:
-            if not isinstance(file.place, Place):  # the image that tests a process
-                yield read_content(file)
-                continue
-            try:
-                yield self._value(file.place)
-            except (OSError, StopIteration, pa.ArrowException) as error:
-                self._path = ""
-                reason = one_line(error) or "it has fewer rows than before"
-                yield None, f"cannot be read from {file.place.path}: {reason}"
-
-    def _value(self, place: Place) -> Content:
-        at = (place.path, place.group)
-        if at != (self._path, self._group) or place.row < self._row:
-            self._path, self._group = at
-            opened = open_parquet(place.path, self.store)
-            self._row, self._values = 0, _values(opened, place.group, self.column)
-        while self._row < place.row:
-            next(self._values)
-            self._row += 1
-        self._row += 1
-        return next(self._values)
-
-    def __reduce__(self) -> tuple[type[TableReader], tuple[str, RemotePlace | None]]:
-        """Pickle the settings, not the open file."""
-        return type(self), (self.column, self.store)
-
-
-def _values(opened: pq.ParquetFile, group: int, column: str) -> Iterator[Content]:
-    with opened as file:
-        about = file.metadata.row_group(group)
-        average = max(1, about.total_byte_size // max(1, about.num_rows))
-        rows = max(1, min(_MOST_ROWS, BATCH_BYTES // average))
-        for batch in file.iter_batches(rows, [group], [column], use_threads=False):
-            values, paths = batch.column(0), None
-            if pa.types.is_struct(values.type):
-                paths = values.field(_PATH) if _has(values.type, _PATH) else None
-                values = pc.struct_field(values, _BYTES)
-            for row, value in enumerate(values):
-                if value.is_valid:
-                    yield value.as_buffer().to_pybytes(), None
-                else:
-                    name = None if paths is None else paths[row].as_py()
-                    yield (
-                        None,
-                        f"has no bytes in the table, only the path {name}"
-                        if name
-                        else ("has no bytes in the table"),
-                    )
 
 
 def _type_of(path: str, schema: pa.Schema, column: str) -> Any:
@@ -388,7 +313,3 @@ def _is_text(kind: Any) -> bool:
         kind = kind.value_type
     tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
     return any(test(kind) for test in tests)
-
-
-def _has(kind: Any, name: str) -> bool:
-    return bool(kind.get_field_index(name) >= 0)
