@@ -21,15 +21,18 @@ from pomona.encoder.encoder import Encoder
 from pomona.errors import SourceError
 from pomona.job.job import table_images
 from pomona.source.image_table import ImageColumns, TableImages
+from s3_server import S3, s3
 
 deltalake = pytest.importorskip("deltalake")
 
 COLUMN = "delta.columnMapping"
 MAPPED = {f"{COLUMN}.mode": "name"}
+__all__ = ["s3"]
+
 BY_SPARK = TESTS / "goldens" / "delta"
 
 
-def images_in(table: Path, *keep: str) -> TableImages:
+def images_in(table: Path | str, *keep: str) -> TableImages:
     images = table_images(str(table), ImageColumns("data", "id", keep))
     images.check()
     return images
@@ -170,8 +173,34 @@ def test_files_of_another_table_that_a_clone_names_are_read(tmp_path: Path) -> N
     deltalake.write_deltalake(tmp_path / "t", rows(a=b"1"))
     (file,) = (tmp_path / "t").glob("*.parquet")
     assert contents(images_in(_log(tmp_path / "clone", _added(file.as_uri())))) == {"a": b"1"}
-    with pytest.raises(SourceError, match="s3://b/x.parquet, which is not on this machine"):
+    with pytest.raises(SourceError, match="with the file s3://b/x.parquet of another one"):
         images_in(_log(tmp_path / "far", _added("s3://b/x.parquet")))
+
+
+@pytest.mark.parametrize("checkpointed", [True, False])
+def test_a_table_in_a_bucket_is_read_like_one_here(
+    s3: S3, tmp_path: Path, checkpointed: bool
+) -> None:
+    shutil.copytree(BY_SPARK, tmp_path / "t")
+    if not checkpointed:
+        (tmp_path / "t" / "_delta_log" / "_last_checkpoint").unlink()
+    s3.put_folder(tmp_path / "t", "bucket/lake/t")
+    there, here = (
+        images_in("s3://bucket/lake/t", "kind", "site"),
+        images_in(BY_SPARK, "kind", "site"),
+    )
+    assert contents(there) == contents(here)
+    kept = {file.path: file.kept for file in there.files(lambda _: None)}
+    assert kept == {file.path: file.kept for file in here.files(lambda _: None)}
+    with pytest.raises(SourceError, match="in a Delta table.*give s3://bucket/lake/t as `source`"):
+        images_in("s3://bucket/lake/t/kind=quince")
+
+
+def test_a_log_in_a_bucket_that_cannot_be_read_is_refused_in_one_line(s3: S3) -> None:
+    s3.put("bucket/t/_delta_log/_last_checkpoint", b"no JSON")
+    s3.put("bucket/t/a.parquet", b"")
+    with pytest.raises(SourceError, match="cannot read the log of s3://bucket/t"):
+        images_in("s3://bucket/t")
 
 
 @pytest.mark.parametrize(

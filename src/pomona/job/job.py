@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pomona.errors import SourceError
-from pomona.io.folders import LocalFolder
 from pomona.io.location import is_remote, local_path
+from pomona.io.remote import repeated
 from pomona.io.web_address import WebLimits
 from pomona.job.gone_rows import Missing
 from pomona.job.plan import Plan
@@ -162,15 +161,17 @@ def table_images(source: str, columns: ImageColumns) -> TableImages:
         SourceError: another system manages the files, so only some count: others are deleted or
             replaced. Pomona reads the log of Delta only.
     """
-    if not is_remote(source):
-        given = LocalFolder(Path(local_path(source)))
-        if (found := managed(given)) and found.kind is DELTA and found.is_whole(given):
-            return TableImages(source, columns, listed=delta_files(str(given)))
     images = TableImages.at(source, columns)
+    given = images.folder
+    try:
+        found = repeated(lambda: managed(given), f"look at {given}")
+    except OSError:
+        found = None  # listing it will say why
+    if found and found.kind is DELTA and found.is_whole(given):
+        return replace(images, listed=delta_files(given))
     for folder in images.folders():
         if found := managed(folder):
-            is_read = found.kind is DELTA and not is_remote(source)
-            whole = f"give {found.root} as `source`; or " if is_read else ""
+            whole = f"give {found.root} as `source`; or " if found.kind is DELTA else ""
             raise SourceError(
                 f"{folder} is in {found.kind.name}, {found.root}, whose log says which files "
                 f"count: {whole}on Spark, give {found.kind.reader} to pomona.featurize"

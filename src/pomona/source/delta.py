@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -11,7 +16,9 @@ import pyarrow as pa
 
 from pomona.errors import SourceError
 from pomona.extras import check_extra
+from pomona.io.folders import ArrowFolder, LocalFolder
 from pomona.io.location import is_remote, local_path
+from pomona.io.remote import repeated
 from pomona.messages import one_line
 from pomona.source.table_file import TableFile
 
@@ -19,6 +26,9 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 __all__ = ["delta_files"]
+
+_LOG, _LAST_CHECKPOINT = "_delta_log", "_last_checkpoint"
+_AT_ONCE = 16  # files of a log that are fetched together
 
 _READABLE = frozenset(  # reader features: either they change no rows, or `delta_files` obeys them
     {
@@ -33,7 +43,7 @@ _READABLE = frozenset(  # reader features: either they change no rows, or `delta
 )
 
 
-def delta_files(folder: str) -> tuple[TableFile, ...]:
+def delta_files(folder: LocalFolder | ArrowFolder) -> tuple[TableFile, ...]:
     """Return the files of the newest version of a Delta table, in a fixed order.
 
     Raises:
@@ -49,32 +59,38 @@ def delta_files(folder: str) -> tuple[TableFile, ...]:
     from deltalake import DeltaTable
     from deltalake.exceptions import DeltaError
 
-    # The form of a URI: deltalake takes `[` or `#` in a path for parts of one.
-    place = Path(os.path.abspath(folder))  # noqa: PTH100
-    try:
-        table = DeltaTable(place.as_uri())
-        _check_features(folder, table)
-        schema = pa.schema(table.schema().to_arrow())
-        actions = pa.table(table.get_add_actions())
-        deleted = _rows_there(table)
-    except (DeltaError, OSError, ValueError, pa.ArrowException) as error:
-        reason = one_line(str(error).partition("\n")[0])
-        raise SourceError(f"cannot read {folder} as a Delta table: {reason}") from error
-    paths = [_place_of(folder, place, unquote(path)) for path in actions["path"].to_pylist()]
-    if unknown := deleted.keys() - set(paths):
+    with _log_here(folder) as place:
+        try:
+            # The form of a URI: deltalake takes `[` or `#` in a path for parts of one.
+            table = DeltaTable(place.as_uri())
+            _check_features(folder, table)
+            schema = pa.schema(table.schema().to_arrow())
+            actions = pa.table(table.get_add_actions())
+            deleted = _rows_there(table)
+        except (DeltaError, OSError, ValueError, pa.ArrowException) as error:
+            reason = one_line(str(error).partition("\n")[0])
+            raise SourceError(f"cannot read {folder} as a Delta table: {reason}") from error
+    named = [unquote(path) for path in actions["path"].to_pylist()]
+    here = [os.path.join(place, local_path(path)) for path in named]  # noqa: PTH118
+    if unknown := deleted.keys() - set(here):
         raise SourceError(
             f"cannot read {folder} as a Delta table: it has deleted rows in {min(unknown)}, which "
             "its log does not name: give another name to the folder"
         )
     nulls = {column.name: pa.scalar(None, column.type) for column in schema}
-    files = (
-        TableFile(path, nulls | values, deleted.get(path))
-        for path, values in zip(paths, _partitions(actions), strict=True)
-    )
+    files = []
+    for name, path, values in zip(named, here, _partitions(actions), strict=True):
+        if is_remote(name) or (name != local_path(name) and isinstance(folder, ArrowFolder)):
+            raise SourceError(
+                f"{folder} is a Delta table with the file {name} of another one: copy the whole "
+                "table to one place"
+            )
+        there = path if isinstance(folder, LocalFolder) else f"{folder}/{name}"
+        files.append(TableFile(there, nulls | values, deleted.get(path)))
     return tuple(sorted(files, key=lambda file: file.path))
 
 
-def _check_features(folder: str, table: DeltaTable) -> None:
+def _check_features(folder: object, table: DeltaTable) -> None:
     found = set(table.protocol().reader_features or ()) - _READABLE
     if table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
         found.add("columnMapping")
@@ -100,11 +116,51 @@ def _partitions(actions: pa.Table) -> list[dict[str, pa.Scalar]]:
     return [dict(row) for row in actions["partition"]]
 
 
-def _place_of(folder: str, place: Path, path: str) -> str:
-    """Return the absolute path of a file in the log: a clone names files of another table."""
-    if is_remote(path):
-        raise SourceError(
-            f"{folder} is a Delta table with the file {path}, which is not on this machine: copy "
-            "the whole table here"
-        )
-    return os.path.join(place, local_path(path))  # noqa: PTH118
+@contextmanager
+def _log_here(folder: LocalFolder | ArrowFolder) -> Iterator[Path]:
+    """Give a folder of this machine with the log of a table.
+
+    A log in an object store is copied: so Arrow's credentials are enough, and deltalake needs none.
+    """
+    if isinstance(folder, LocalFolder):
+        yield Path(os.path.abspath(folder.path))  # noqa: PTH100
+        return
+    with tempfile.TemporaryDirectory(prefix="pomona-") as copy:
+        try:
+            _copy_log(folder, Path(copy))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SourceError(f"cannot read the log of {folder}: {one_line(error)}") from error
+        yield Path(copy).absolute()
+
+
+def _copy_log(folder: ArrowFolder, copy: Path) -> None:
+    """Copy the log since its last checkpoint, and the vectors of deleted rows."""
+    logs = folder.child(_LOG)
+    names = _names(logs)
+    start = 0
+    if _LAST_CHECKPOINT in names:
+        start = json.loads(_read(logs, _LAST_CHECKPOINT))["version"]
+    wanted = [
+        (logs, name) for name in names if not name[:20].isdecimal() or int(name[:20]) >= start
+    ]
+    sidecars = logs.child("_sidecars")
+    wanted += [(sidecars, name) for name in _names(sidecars)]
+    wanted += [(folder, name) for name in _names(folder) if name.startswith("deletion_vector_")]
+
+    def fetch(file: tuple[ArrowFolder, str]) -> None:
+        place, name = file
+        target = copy / str(place)[len(str(folder)) :].lstrip("/") / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(_read(place, name))
+
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        list(threads.map(fetch, wanted))
+
+
+def _names(folder: ArrowFolder) -> list[str]:
+    found = repeated(lambda: list(folder.entries()), f"list {folder}")
+    return [entry.name for entry in found if not entry.is_folder]
+
+
+def _read(folder: ArrowFolder, name: str) -> bytes:
+    return repeated(lambda: folder.read(name), f"read {folder}/{name}")

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from glob import has_magic, iglob
 from itertools import repeat
@@ -178,6 +178,13 @@ class TableImages:
     def _hashed(self) -> TableReader:
         return self.reader
 
+    @property
+    def folder(self) -> LocalFolder | ArrowFolder:
+        """The place given, as a folder."""
+        if (store := self._store) is None:
+            return LocalFolder(Path(local_path(self.given)))
+        return ArrowFolder(self.given, store.system(), store.path(self.given))
+
     def folders(self) -> list[LocalFolder | ArrowFolder]:
         """Return the folders of the files.
 
@@ -198,7 +205,7 @@ class TableImages:
         if self.listed is not None:
             if not self.listed:
                 raise SourceError(f"{self.given} has no rows: give a table with images")
-            return self.listed
+            return [replace(file, store=self._store) for file in self.listed]
         if self.far:
             return self._objects(self.far)
         place = local_path(self.given)
