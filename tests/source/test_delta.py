@@ -199,7 +199,7 @@ def test_a_table_in_a_bucket_is_read_like_one_here(
 def test_a_log_in_a_bucket_that_cannot_be_read_is_refused_in_one_line(s3: S3) -> None:
     s3.put("bucket/t/_delta_log/_last_checkpoint", b"no JSON")
     s3.put("bucket/t/a.parquet", b"")
-    with pytest.raises(SourceError, match="cannot read the log of s3://bucket/t"):
+    with pytest.raises(SourceError, match="cannot read s3://bucket/t as a Delta table"):
         images_in("s3://bucket/t")
 
 

@@ -103,7 +103,7 @@ def test_a_delta_table_is_refused_by_its_name_by_every_reader_and_writer_of_spar
     for table in (f"{tmp_path}/t{place}", f"{remote}/t{place}"):
         with pytest.raises(TableError, match="a Delta table.*read_features"):
             pomona.spark.read_features(spark, table)
-        with pytest.raises(TableError, match="a Delta table.*read_features"):
+        with pytest.raises(TableError, match="a Delta table"):
             FeatureTable.at(table).provenance()
         with pytest.raises(TableError, match="a Delta table.*read_features"):
             project_on_spark(table, str(tmp_path / "small"), 2, spark=spark)

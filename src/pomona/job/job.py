@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pomona.errors import SourceError
@@ -16,7 +16,6 @@ from pomona.job.plan import Plan
 from pomona.job.stored_kept import StoredKept
 from pomona.job.tables import NO_ROWS
 from pomona.source.archives.listing import archives_of
-from pomona.source.delta import delta_files
 from pomona.source.image_list import ImageList, is_list
 from pomona.source.image_table import ImageColumns, TableImages
 from pomona.source.inventory import Inventory, is_inventory
@@ -168,7 +167,7 @@ def table_images(source: str, columns: ImageColumns) -> TableImages:
     except OSError:
         found = None  # listing it will say why
     if found and found.kind is DELTA and found.is_whole(given):
-        return replace(images, listed=delta_files(given))
+        return images.of_delta()
     for folder in images.folders():
         if found := managed(folder):
             whole = f"give {found.root} as `source`; or " if found.kind is DELTA else ""

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pomona.errors import SourceError
+from pomona.io.delta_log import read_delta_log
 from pomona.io.folders import ArrowFolder, LocalFolder
 from pomona.io.location import is_remote, local_path, scheme_of
 from pomona.io.remote import RemotePlace
@@ -185,6 +186,19 @@ class TableImages:
             return LocalFolder(Path(local_path(self.given)))
         return ArrowFolder(self.given, store.system(), store.path(self.given))
 
+    def of_delta(self) -> TableImages:
+        """Return the images of the Delta table in the folder.
+
+        Raises:
+            SourceError: its log cannot be read, or it has features that Pomona does not read.
+        """
+        schema, files = read_delta_log(self.folder, SourceError)
+        nulls = {column.name: pa.scalar(None, column.type) for column in schema}
+        listed = (
+            TableFile(file.place, nulls | file.values, file.is_there, self._store) for file in files
+        )
+        return replace(self, listed=tuple(listed))
+
     def folders(self) -> list[LocalFolder | ArrowFolder]:
         """Return the folders of the files.
 
@@ -205,7 +219,7 @@ class TableImages:
         if self.listed is not None:
             if not self.listed:
                 raise SourceError(f"{self.given} has no rows: give a table with images")
-            return [replace(file, store=self._store) for file in self.listed]
+            return self.listed
         if self.far:
             return self._objects(self.far)
         place = local_path(self.given)

@@ -18,7 +18,7 @@ from pomona.spark.errors import spark_errors
 from pomona.spark.session.session import check_spark, is_connect, session
 from pomona.spark.storage.hadoop.table import HadoopTableStore
 from pomona.spark.storage.parquet import write_parquet
-from pomona.spark.table_reader import open_on_spark
+from pomona.spark.table_reader import open_on_spark, refuse_delta
 from pomona.table.feature_table import FeatureTable
 from pomona.table.writer import writing
 
@@ -60,6 +60,7 @@ def project_on_spark(  # noqa: PLR0913 - as `project`, and on which Spark
     source, target = canonical(source), canonical(target)
     local = None if is_remote(source) else FeatureTable.at(source)
     if local:
+        refuse_delta(source)
         local.provenance()
     if not is_remote(target):
         check_target(local, FeatureTable.at(target), overwrite=overwrite)

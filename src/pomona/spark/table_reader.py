@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from pomona.errors import TableError
+from pomona.io.folders import LocalFolder
 from pomona.io.location import canonical, is_remote, local_path, spark_path, without_password
 from pomona.schema import ENCODER_COLUMN, FEATURE_SCHEMA
 from pomona.spark.errors import cause_of, spark_errors
@@ -18,13 +19,13 @@ from pomona.spark.session.session import is_connect
 from pomona.spark.storage.hadoop.filesystem import hadoop_folder
 from pomona.table.feature_table import FeatureTable
 from pomona.table.makers import one_provenance
-from pomona.table.managed_folders import SINK, managed, refuse_to_read
+from pomona.table.managed_folders import DELTA, SINK, managed, refuse_to_read
 from pomona.table.parts import is_partition
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-__all__ = ["open_on_spark"]
+__all__ = ["open_on_spark", "refuse_delta"]
 
 
 def open_on_spark(spark: SparkSession, table: str) -> tuple[DataFrame, dict[str, str]]:
@@ -43,6 +44,7 @@ def open_on_spark(spark: SparkSession, table: str) -> tuple[DataFrame, dict[str,
     """
     table = canonical(table)
     if not is_remote(table):
+        refuse_delta(table)
         return _rows(spark, table), FeatureTable.at(table).provenance()
     what = f"Spark cannot read {without_password(table)}"
     with _system_errors(what), spark_errors(TableError, what):
@@ -55,6 +57,17 @@ def open_on_spark(spark: SparkSession, table: str) -> tuple[DataFrame, dict[str,
             raise refuse_to_read(manager, folder)
         found = _provenance(spark, table)
         return _rows(spark, table), found
+
+
+def refuse_delta(table: str) -> None:
+    """Refuse a Delta table on this machine: Spark needs jars to read its log.
+
+    Raises:
+        TableError: it is one, or a part of one.
+    """
+    here = LocalFolder(Path(local_path(table)))
+    if (manager := managed(here)) and manager.kind is DELTA:
+        raise refuse_to_read(manager, here)
 
 
 @contextmanager

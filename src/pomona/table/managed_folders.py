@@ -86,6 +86,11 @@ def refuse_to_read(found: Managed, folder: object) -> TableError:
     seen = found._seen_from(folder)
     if found.kind is SINK:
         return TableError(f"{seen}, whose log says which files count: give {found.root} as TABLE")
+    if found.kind is DELTA and not found.is_whole(folder):
+        return TableError(
+            f"{seen}, whose log says which files count: give {found.root} as TABLE, or in Spark "
+            f"give {found.kind.reader} to pomona.spark.read_features"
+        )
     return TableError(
         f"{seen}, but Pomona reads plain Parquet: in Spark give {found.kind.reader} to "
         "pomona.spark.read_features, or write it to another folder with .write.parquet(...)"

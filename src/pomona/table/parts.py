@@ -3,6 +3,7 @@
 features/part-0.parquet                 written by Pomona
 features/label=apple/part-0.parquet     written by Spark's partitionBy("label") (Hive's layout)
 features/_spark_metadata/7              written by a streaming query: a log of the files
+features/_delta_log/00000000000000000007.json   a Delta table: likewise
 """
 
 from __future__ import annotations
@@ -12,17 +13,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pomona.errors import TableError
-from pomona.io.folders import Entry, Folder, LocalFolder
-from pomona.table.managed_folders import SINK, managed, refuse_to_read
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from pomona.io.delta_log import read_delta_log
+from pomona.io.folders import ArrowFolder, Entry, Folder, LocalFolder
+from pomona.table.managed_folders import DELTA, SINK, Managed, managed, refuse_to_read
 
 __all__ = ["Part", "is_part_name", "is_partition", "partition_values", "stored_parts"]
 
@@ -122,6 +121,8 @@ def stored_parts(folder: Folder) -> Iterator[Part]:
         yield from _below(folder, _partitions_above(folder), "")
     elif found.kind is SINK and found.is_whole(folder):
         yield from _in_log(folder)
+    elif found.kind is DELTA and found.is_whole(folder):
+        yield from _in_delta_log(folder)
     else:
         raise refuse_to_read(found, folder)
 
@@ -170,6 +171,22 @@ def _in_log(folder: Folder) -> Iterator[Part]:
             else:
                 named.pop(file, None)
     yield from sorted(_found(folder, named), key=lambda part: part.name)
+
+
+def _in_delta_log(folder: Folder) -> Iterator[Part]:
+    """Yield the files in the log of a Delta table."""
+    if not isinstance(folder, LocalFolder | ArrowFolder):
+        raise refuse_to_read(Managed(DELTA, str(folder)), folder)
+    for file in read_delta_log(folder, TableError)[1]:
+        if file.is_there is not None:
+            raise TableError(
+                f"{folder} has deleted rows that {file.name} still contains: purge them, with "
+                "REORG TABLE ... APPLY (PURGE) on Spark, or read the table there"
+            )
+        below = file.name.rpartition("/")[0]
+        place = folder.child(below) if below else folder
+        values = {key: v.cast(pa.string()).as_py() for key, v in file.values.items()}
+        yield Part(place, file.name, file.size, file.modified, values)
 
 
 def _batches(entries: Iterator[Entry]) -> Iterator[tuple[int, str]]:

@@ -1,4 +1,4 @@
-"""The files of a Delta table that count: its log names them, and the rows of them that remain."""
+"""The log of a Delta table: the files that count, and the rows of them that remain."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import pyarrow as pa
 
-from pomona.errors import SourceError
+from pomona.errors import UsageError
 from pomona.extras import check_extra
 from pomona.io.folders import ArrowFolder, LocalFolder
 from pomona.io.location import is_remote, local_path
 from pomona.io.remote import repeated
 from pomona.messages import one_line
-from pomona.source.table_file import TableFile
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-__all__ = ["delta_files"]
+__all__ = ["DeltaFile", "read_delta_log"]
 
 _LOG, _LAST_CHECKPOINT = "_delta_log", "_last_checkpoint"
 _AT_ONCE = 16  # files of a log that are fetched together
 
-_READABLE = frozenset(  # reader features: either they change no rows, or `delta_files` obeys them
+_READABLE = frozenset(  # reader features that change no rows, or that `read_delta_log` obeys
     {
         "columnMapping",
         "deletionVectors",
@@ -43,63 +43,89 @@ _READABLE = frozenset(  # reader features: either they change no rows, or `delta
 )
 
 
-def delta_files(folder: LocalFolder | ArrowFolder) -> tuple[TableFile, ...]:
-    """Return the files of the newest version of a Delta table, in a fixed order.
+@dataclass(frozen=True, slots=True)
+class DeltaFile:
+    """A Parquet file of the newest version of a Delta table.
+
+    Attributes:
+        name: its path below the table's folder; or absolute, if the table is a clone of another.
+        place: its absolute path on this machine, or its URI.
+        size: bytes.
+        modified: in seconds since 1970.
+        values: the values of the partition columns, which the file lacks.
+        is_there: for each row, whether it counts; rows beyond the end do. None if all do.
+    """
+
+    name: str
+    place: str
+    size: int
+    modified: float
+    values: dict[str, pa.Scalar]
+    is_there: pa.BooleanArray | None
+
+
+def read_delta_log(
+    folder: LocalFolder | ArrowFolder, error: type[UsageError]
+) -> tuple[pa.Schema, list[DeltaFile]]:
+    """Return the columns of a Delta table, and the files that count in a fixed order.
+
+    Args:
+        folder: its folder, on this machine or in an object store.
+        error: the class of the exceptions.
 
     Raises:
-        SourceError: the package deltalake is missing, the log cannot be read, or the table has a
+        UsageError: the package deltalake is missing, the log cannot be read, or the table has a
             feature with which the files contain other rows or columns than the table.
     """
-    check_extra(
-        "delta",
-        f"{folder} is a Delta table, and reading its log needs deltalake",
-        "deltalake",
-        error=SourceError,
-    )
+    what = f"{folder} is a Delta table, and reading its log needs deltalake"
+    check_extra("delta", what, "deltalake", error=error)
     from deltalake import DeltaTable
     from deltalake.exceptions import DeltaError
 
-    with _log_here(folder) as place:
-        try:
+    try:
+        with _log_here(folder) as here:
             # The form of a URI: deltalake takes `[` or `#` in a path for parts of one.
-            table = DeltaTable(place.as_uri())
-            _check_features(folder, table)
+            table = DeltaTable(here.as_uri())
+            if found := _unknown_features(table):
+                raise error(
+                    f"{folder} is a Delta table with {', '.join(sorted(found))}, which Pomona does "
+                    "not read: write the table to another one without it, or read it on Spark, and "
+                    "give Pomona the DataFrame"
+                )
             schema = pa.schema(table.schema().to_arrow())
             actions = pa.table(table.get_add_actions())
             deleted = _rows_there(table)
-        except (DeltaError, OSError, ValueError, pa.ArrowException) as error:
-            reason = one_line(str(error).partition("\n")[0])
-            raise SourceError(f"cannot read {folder} as a Delta table: {reason}") from error
-    named = [unquote(path) for path in actions["path"].to_pylist()]
-    here = [os.path.join(place, local_path(path)) for path in named]  # noqa: PTH118
-    if unknown := deleted.keys() - set(here):
-        raise SourceError(
-            f"cannot read {folder} as a Delta table: it has deleted rows in {min(unknown)}, which "
-            "its log does not name: give another name to the folder"
-        )
-    nulls = {column.name: pa.scalar(None, column.type) for column in schema}
+    except (DeltaError, OSError, ValueError, KeyError, TypeError, pa.ArrowException) as failure:
+        reason = one_line(str(failure).partition("\n")[0])
+        raise error(f"cannot read {folder} as a Delta table: {reason}") from failure
     files = []
-    for name, path, values in zip(named, here, _partitions(actions), strict=True):
+    about = actions.select(["path", "size_bytes", "modification_time"]).to_pylist()
+    for action, values in zip(about, _partitions(actions), strict=True):
+        name = unquote(action["path"])
+        place = os.path.join(here, local_path(name))  # noqa: PTH118
+        is_there = deleted.pop(place, None)
         if is_remote(name) or (name != local_path(name) and isinstance(folder, ArrowFolder)):
-            raise SourceError(
+            raise error(
                 f"{folder} is a Delta table with the file {name} of another one: copy the whole "
                 "table to one place"
             )
-        there = path if isinstance(folder, LocalFolder) else f"{folder}/{name}"
-        files.append(TableFile(there, nulls | values, deleted.get(path)))
-    return tuple(sorted(files, key=lambda file: file.path))
+        if isinstance(folder, ArrowFolder):
+            place = f"{folder}/{name}"
+        size, modified = action["size_bytes"], action["modification_time"] / 1000
+        files.append(DeltaFile(local_path(name), place, size, modified, values, is_there))
+    if deleted:
+        raise error(
+            f"cannot read {folder} as a Delta table: it has deleted rows in {min(deleted)}, which "
+            "its log does not name: give another name to the folder"
+        )
+    return schema, sorted(files, key=lambda file: file.name)
 
 
-def _check_features(folder: object, table: DeltaTable) -> None:
+def _unknown_features(table: DeltaTable) -> set[str]:
     found = set(table.protocol().reader_features or ()) - _READABLE
     if table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
         found.add("columnMapping")
-    if found:
-        raise SourceError(
-            f"{folder} is a Delta table with {', '.join(sorted(found))}, which Pomona does not "
-            "read: write the table to another one without it, or on Spark, give it to "
-            "pomona.featurize as a DataFrame"
-        )
+    return found
 
 
 def _rows_there(table: DeltaTable) -> dict[str, pa.BooleanArray]:
@@ -126,10 +152,7 @@ def _log_here(folder: LocalFolder | ArrowFolder) -> Iterator[Path]:
         yield Path(os.path.abspath(folder.path))  # noqa: PTH100
         return
     with tempfile.TemporaryDirectory(prefix="pomona-") as copy:
-        try:
-            _copy_log(folder, Path(copy))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise SourceError(f"cannot read the log of {folder}: {one_line(error)}") from error
+        _copy_log(folder, Path(copy))
         yield Path(copy).absolute()
 
 
