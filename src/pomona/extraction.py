@@ -148,7 +148,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         check_spark(engine.spark, engine.master)
     if follow is not None:
         _check_follow(on_spark=on_spark, in_parquet=paths.columns is not None, dry_run=dry_run)
-    _check(paths, on_spark=on_spark, may_be_empty=follow is not None)
+    listing = _check(paths, on_spark=on_spark, may_be_empty=follow is not None)
     far = on_spark and _is_far(paths)
     kept = table_images(paths.source, paths.columns).kept() if paths.columns else NOTHING
     labelling = _labelling(label, paths, on_spark=on_spark, overwrite=resume.overwrite)
@@ -178,14 +178,14 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         with _system_errors():
             if follow is not None:
                 follow_source(job, follow, engine.workers, progress)
-            return run.extract(job, engine.workers, progress)
+            return run.extract(job, engine.workers, progress, listing)
     from pomona.spark import run as spark_engine
 
     early = None
     if not far and engine.spark is None and active_session() is None:
         if dry_run:
-            return rehearse(job)
-        early = EarlyPlan.of(job)  # takes 1 s for 70,000 files; Spark takes 8 s to start
+            return rehearse(job, listing)
+        early = EarlyPlan.of(job, listing)  # takes 1 s for 70,000 files; Spark takes 8 s to start
         if not early.has_work():
             return early.summary()
     with session(engine.spark, engine.master) as active:
@@ -306,8 +306,8 @@ def _is_far(paths: JobPaths) -> bool:
     return is_remote(paths.source) or is_remote(paths.table)
 
 
-def _check(paths: JobPaths, *, on_spark: bool, may_be_empty: bool) -> None:
-    """Check the table and the source before anything takes time.
+def _check(paths: JobPaths, *, on_spark: bool, may_be_empty: bool) -> Listing | None:
+    """Check the table and the source before anything takes time, and begin the listing.
 
     Spark reaches other file systems through its own settings, so it checks those later.
 
@@ -316,15 +316,20 @@ def _check(paths: JobPaths, *, on_spark: bool, may_be_empty: bool) -> None:
         on_spark: whether Spark reads and writes them.
         may_be_empty: whether a source without images is accepted.
 
+    Returns:
+        The listing for the run; None if Spark lists the source.
+
     Raises:
         SourceError, TableError: one of them cannot be used.
     """
     if not (on_spark and is_remote(paths.table)):
         FeatureTable.at(paths.table).check()
-    if not (on_spark and is_remote(paths.source)):
-        listing = Listing.of(images_of(paths))
-        if not may_be_empty:
-            listing.check()
+    if on_spark and is_remote(paths.source):
+        return None
+    listing = Listing.of(images_of(paths))
+    if not may_be_empty:
+        listing.check()
+    return listing
 
 
 def _labelling(label: str | None, paths: JobPaths, *, on_spark: bool, overwrite: bool) -> Labelling:

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pyarrow as pa
 import pytest
@@ -61,6 +62,39 @@ def test_rows_of_a_bucket_equal_those_of_a_folder_and_a_second_run_does_nothing(
     )
     assert (summary.files, again.skipped, again.ok) == (15, 15, 0)
     assert None not in tables.read(far)["modified"].to_pylist()
+
+
+@pytest.mark.parametrize("source", ["flat", "deep", "archives"])
+def test_a_run_lists_a_bucket_once(s3: S3, run: Run, tmp_path: Path, source: str) -> None:
+    keys = {
+        "flat": [f"{number}.png" for number in range(9)],
+        "deep": [f"{number}/{number}.png" for number in range(9)],
+        "archives": [f"{number}.tar" for number in range(9)],
+    }[source]
+    for key in keys:
+        s3.put(f"bucket/{source}/{key}", b"no image")
+    s3.requests.clear()
+    run(f"s3://bucket/{source}", tmp_path / "table")
+    asked = [parse_qs(query) for _, _, query in s3.requests if "list-type" in query]
+    listed = [query["prefix"][0] for query in asked if query["max-keys"] != ["1"]]
+    assert sorted(listed) == sorted(set(listed))
+    assert len(asked) - len(listed) <= 3
+
+
+def test_folders_that_may_not_be_listed_are_reported_once_after_a_look_at_them(
+    s3: S3, run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    s3.put("bucket/photos/a/1.png", b"no image")
+    s3.put("bucket/photos/z/1.png", b"no image")
+
+    def refuse(request: Request) -> None:
+        if "prefix=photos%2Fa" in request.query:
+            raise ACCESS_DENIED
+
+    s3.fault = refuse
+    summary = run("s3://bucket/photos", tmp_path / "table")
+    assert summary.files == 1
+    assert caplog.text.count("cannot list s3://bucket/photos/a") == 1
 
 
 def test_s3_and_s3a_name_the_same_images(s3: S3, run: Run, pictures: Path, tmp_path: Path) -> None:

@@ -34,15 +34,19 @@ class EarlyPlan:
     parts: dict[str, Entry]
 
     @classmethod
-    def of(cls, job: Job) -> EarlyPlan:
+    def of(cls, job: Job, listing: Listing | None = None) -> EarlyPlan:
         """Check the source and the table, and make a plan, without an engine.
+
+        Args:
+            job: the job.
+            listing: the listing of the source, if it was begun.
 
         Raises:
             SourceError: the source cannot be read.
             TableError: the table cannot be written.
         """
         table = FeatureTable.at(job.paths.table)
-        listing = Listing.of(images_of(job.paths))
+        listing = listing or Listing.of(images_of(job.paths))
         listing.check()
         check_writable(table, job.provenance(), overwrite=job.overwrite, kept=job.kept)
         return cls(job, table, job.plan(listing, table), part_entries(table.store))
@@ -67,13 +71,17 @@ class EarlyPlan:
         return summarize(self.job, str(self.table), self.plan)
 
 
-def rehearse(job: Job) -> Summary:
+def rehearse(job: Job, listing: Listing | None = None) -> Summary:
     """Return what a run would do, without changing anything.
+
+    Args:
+        job: the job.
+        listing: the listing of the source, if it was begun.
 
     Raises:
         SourceError: the source cannot be read.
         TableError: the table cannot be written.
     """
-    early = EarlyPlan.of(job)
+    early = EarlyPlan.of(job, listing)
     early.plan.count()
     return early.summary()

@@ -40,7 +40,12 @@ _CORES_FOR_A_GPU = (
 )
 
 
-def extract(job: Job, workers: int | None = None, progress: Progress = no_progress) -> Summary:
+def extract(
+    job: Job,
+    workers: int | None = None,
+    progress: Progress = no_progress,
+    listing: Listing | None = None,
+) -> Summary:
     """Run a job in worker processes on this machine.
 
     Args:
@@ -48,6 +53,7 @@ def extract(job: Job, workers: int | None = None, progress: Progress = no_progre
         workers: number of processes; by default one for each core. On a GPU, one for each four
             cores, whose threads decode.
         progress: called about ten times a second with the progress.
+        listing: the listing of the source, if it was begun.
 
     Raises:
         SourceError: the source cannot be read; nothing was written.
@@ -55,17 +61,16 @@ def extract(job: Job, workers: int | None = None, progress: Progress = no_progre
         RunError: the run could not continue; rows written so far stay.
     """
     if job.dry_run:
-        return rehearse(job)
+        return rehearse(job, listing)
     table = FeatureTable.at(job.paths.table)
-    images = images_of(job.paths)
-    listing = Listing.of(images)
+    listing = listing or Listing.of(images_of(job.paths))
     listing.check()
     plan = job.plan(listing, table)
     with writing(table, job.provenance(), overwrite=job.overwrite, kept=job.kept) as writer:
         if job.label_rule:
             keep_label_rule(table.store, job.label_rule)
         workers = workers or workers_for(job.encoder)
-        state = RunState(job, images.reader, writer, workers)
+        state = RunState(job, listing.reader, writer, workers)
         go(job, state, plan, progress)
         writer.compact()
     return summarize(job, str(table), plan, state.outcome())

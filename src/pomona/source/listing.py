@@ -14,7 +14,7 @@ from pomona.io.location import local_path, path_of_row
 from pomona.io.member_uri import split_member
 from pomona.source.arriving import Arriving
 from pomona.source.image_file import ImageFile, content_digest, look_at
-from pomona.source.images import FileReader, Images
+from pomona.source.images import FileReader, Images, Reader
 from pomona.source.passed_over import PassedOver
 from pomona.source.selection import (
     IMAGE_EXTENSIONS,
@@ -184,6 +184,7 @@ class Listing:
 
     Attributes:
         by_content: whether only its bytes tell that an image has changed, not size and time.
+        reader: what reads the images for the embedded engine.
         unlisted: folders that could not be listed, each with its reason.
         files_listed: images seen so far.
         passed_over: counts of the files seen so far that are not images of the run.
@@ -209,6 +210,7 @@ class Listing:
             by_content: whether only its bytes tell that an image has changed.
         """
         self.by_content = by_content
+        self.reader: Reader = FileReader()
         self.is_gone = is_gone
         self.digest = digest
         self.unlisted: list[str] = []
@@ -230,13 +232,15 @@ class Listing:
             SourceError: the source does not exist, or cannot be read.
         """
         images.check()
-        return cls(
+        listing = cls(
             images.given,
             arriving.files(images) if arriving else images.files,
             arriving.is_gone(images) if arriving else images.is_gone,
             images.digest,
             by_content=images.by_content,
         )
+        listing.reader = images.reader
+        return listing
 
     def check(self) -> None:
         """Check that there is an image.

@@ -8,6 +8,7 @@ from glob import has_magic
 
 from pomona.errors import SourceError
 from pomona.io.remote import RemotePlace, same_scheme
+from pomona.source.begun_listing import BegunListing
 from pomona.source.image_file import ImageFile
 from pomona.source.passed_over import PassedOver
 from pomona.source.remote_reader import RemoteReader
@@ -28,6 +29,7 @@ class RemoteSource:
         selection: which files below a folder are images of the run.
         table: the URI of a folder that is skipped: the table, if it is below the source.
         unlisted: URIs of folders that could not be listed.
+        begun: the listing that `look_in` began.
     """
 
     glob: SourceGlob
@@ -35,6 +37,7 @@ class RemoteSource:
     selection: Selection = KNOWN_IMAGES
     table: str | None = None
     unlisted: set[str] = field(default_factory=set)
+    begun: BegunListing = field(default_factory=BegunListing, repr=False, compare=False)
 
     @classmethod
     def at(
@@ -105,9 +108,25 @@ class RemoteSource:
             else:
                 selected = self._selected(top, passed_over)
                 if selected.has_root(is_folder=True):
-                    for file in tree.files(top):
-                        if not self._is_of_table(file.path) and selected.takes(file.path):
-                            yield file
+                    yield from self._below(self.begun.files(tree, top), selected)
+
+    def look_in(self) -> Iterator[ImageFile]:
+        """Yield all files of a folder that are not excluded. Then `files` continues this listing.
+
+        A file or a glob yields nothing.
+        """
+        tree = RemoteTree(self.place, lambda _: None)
+        if self.glob.is_glob or tree.look(self.given) is not FOLDER:
+            return
+        everything = Selection(("*",), self.selection.exclude)
+        selected = Selected(everything, self.glob, self.given, PassedOver())
+        if selected.has_root(is_folder=True):
+            yield from self._below(self.begun.begin(self.place, self.given), selected)
+
+    def _below(self, files: Iterator[ImageFile], selected: Selected) -> Iterator[ImageFile]:
+        for file in files:
+            if not self._is_of_table(file.path) and selected.takes(file.path):
+                yield file
 
     def is_gone(self, uri: str) -> bool:
         """Return whether the file of a row was in the source and no longer is.

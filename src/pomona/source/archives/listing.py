@@ -235,11 +235,8 @@ def _has_only_far_archives(source: RemoteSource) -> bool:
 
     It stops at the first image.
     """
-    if source.glob.is_glob:
-        return False
     has_archive = False
-    everything = replace(source, selection=Selection(("*",), source.selection.exclude))
-    for file in everything.files(lambda _: None):
+    for file in source.look_in():
         if source.selection.chooses(file.path[len(source.given) :].lstrip("/")):
             return False
         has_archive = has_archive or _is_archive(file.path)
