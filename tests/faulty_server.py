@@ -22,12 +22,13 @@ Server = TypeVar("Server", bound="FaultyServer")
 
 
 class Request:
-    """A request: its method, its path, and the query."""
+    """A request: its method, its path, the query, and the first and last byte that it asks for."""
 
     def __init__(self, environ: dict[str, Any]) -> None:
         self.method: str = environ["REQUEST_METHOD"]
         self.path: str = environ["PATH_INFO"].encode("latin-1").decode()
         self.query: str = environ.get("QUERY_STRING", "")
+        self.range: str = environ.get("HTTP_RANGE", "").removeprefix("bytes=")
         self._socket: socket.socket = environ["werkzeug.socket"]
 
     @property

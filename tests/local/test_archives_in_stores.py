@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 import zipfile
 from collections import Counter
@@ -17,8 +18,11 @@ import tables
 from pomona.encoder.encoder import Encoder
 from pomona.errors import RunError
 from pomona.io import remote
+from pomona.job.job import JobPaths, images_of
 from pomona.job.summary import Summary
 from pomona.source.archives.listing import archives_of
+from pomona.source.image_file import Content, ImageFile
+from pomona.source.images import Images
 from pomona.source.remote import RemoteSource
 from s3_server import INTERNAL_ERROR, S3, SLOW_DOWN, Request, s3
 
@@ -191,3 +195,76 @@ def test_a_truncated_archive_gives_the_members_before_and_one_failed_row(
         "s3://bucket/a.tar::": "unreadable",
         "s3://bucket/a.tar::red/0.png": "ok",
     }
+
+
+def listed(s3: S3, name: str, content: bytes) -> tuple[Images, list[ImageFile]]:
+    """An archive in the bucket, and its members."""
+    s3.put(f"bucket/{name}", content)
+    images = images_of(JobPaths(f"s3://bucket/{name}", "none"))
+    return images, list(images.files(lambda _: None))
+
+
+def read_from(s3: S3, images: Images, files: list[ImageFile]) -> tuple[list[Content], list[int]]:
+    """The contents of members, and how many bytes each request for them asks for."""
+    sizes: list[int] = []
+
+    def note(request: Request) -> None:
+        if request.range:
+            first, last = request.range.split("-")
+            sizes.append(int(last) + 1 - int(first))
+
+    s3.fault = note
+    contents = list(images.reader.read(files))
+    s3.fault = lambda _: None
+    return contents, sizes
+
+
+@pytest.mark.parametrize("name", ["shard.tar", "shard.zip"])
+def test_neighbours_in_an_archive_are_read_by_one_request(s3: S3, name: str) -> None:
+    members = {f"{number}.png": bytes([number]) * 5000 for number in range(40)}
+    images, files = listed(s3, name, packed(name, members))
+    contents, sizes = read_from(s3, images, files)
+    assert contents == [(content, None) for content in members.values()]
+    assert len(sizes) == 1
+
+
+def test_one_request_reads_no_more_than_4_mib(s3: S3) -> None:
+    members = {f"{number}.png": bytes([number]) * 2**20 for number in range(10)}
+    members["large.png"] = b"x" * 5 * 2**20
+    images, files = listed(s3, "shard.tar", packed("shard.tar", members))
+    contents, sizes = read_from(s3, images, files)
+    assert contents == [(content, None) for content in members.values()]
+    assert sorted(sizes)[-1] == 5 * 2**20
+    assert all(size <= 4 * 2**20 for size in sorted(sizes)[:-1])
+    assert len(sizes) == 5
+
+
+@pytest.mark.parametrize("name", ["shard.tar", "shard.zip"])
+def test_members_that_have_rows_are_not_read_again(s3: S3, name: str) -> None:
+    members = {f"{number:02}.png": os.urandom(100_000) for number in range(20)}
+    images, files = listed(s3, name, packed(name, members))
+    contents, sizes = read_from(s3, images, [*files[:2], *files[9:10], *files[19:]])
+    expected = [members[f"{number:02}.png"] for number in (0, 1, 9, 19)]
+    assert contents == [(content, None) for content in expected]
+    assert sum(sizes) < 4 * 100_000 + 10_000
+
+
+def test_an_archive_that_is_deleted_after_the_listing_gives_each_member_the_reason(s3: S3) -> None:
+    images, files = listed(s3, "shard.tar", packed("shard.tar"))
+    s3.delete("bucket/shard.tar")
+    contents, _ = read_from(s3, images, files)
+    reason = "cannot be read from its archive: it no longer exists"
+    assert contents == [(None, reason)] * 5
+
+
+def test_a_member_that_is_damaged_spoils_no_neighbour(s3: S3) -> None:
+    members = {f"{number}.png": bytes([number]) * 5000 for number in range(1, 4)}
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as zipped:
+        for member, data in members.items():
+            zipped.writestr(member, data)
+    damaged = content.getvalue().replace(b"\2" * 5000, b"\2" * 4999 + b"x")
+    images, files = listed(s3, "shard.zip", damaged)
+    (first, _), (second, reason), (third, _) = read_from(s3, images, files)[0]
+    assert (first, second, third) == (members["1.png"], None, members["3.png"])
+    assert reason == "is damaged: its checksum does not match"
