@@ -102,6 +102,13 @@ def serving(store: Server) -> Iterator[Server]:
         def log(self, *_: object) -> None:
             pass
 
+        def make_environ(self) -> dict[str, Any]:
+            environ: dict[str, Any] = super().make_environ()
+            return {**environ, "headers": list(self.headers.items())}  # WSGI changes their names
+
+        def handle_expect_100(self) -> bool:
+            return True  # werkzeug answers it too
+
         def connection_dropped(self, *_: object) -> None:
             self.close_connection = True  # `reset` only takes effect then
 
@@ -126,16 +133,8 @@ def forwarding_to(address: str) -> App:
 
     def forward(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         connection = http.client.HTTPConnection(address, timeout=60)
-        headers = {
-            name[5:].replace("_", "-"): value
-            for name, value in environ.items()
-            if name.startswith("HTTP_") and name != "HTTP_CONNECTION"
-        }
-        headers |= {
-            name.replace("_", "-"): environ[name]
-            for name in ("CONTENT_TYPE", "CONTENT_LENGTH")
-            if environ.get(name)
-        }
+        left_out = {"connection", "expect"}
+        headers = {name: v for name, v in environ["headers"] if name.lower() not in left_out}
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         connection.request(environ["REQUEST_METHOD"], environ["REQUEST_URI"], body, headers)
         answer = connection.getresponse()

@@ -1,4 +1,4 @@
-"""Images in Azure's and Google's storage, on the embedded engine."""
+"""Images and tables in Azure's and Google's storage, on the embedded engine."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 import pytest
+from pyarrow.fs import FileSelector
 
 import drawn
 import pomona
@@ -18,7 +19,8 @@ from cloud_servers import Cloud, azure, azurite, google
 from command_line import run as run_command
 from faulty_server import INTERNAL_ERROR, SLOW_DOWN, Answer, Request
 from pomona.encoder.encoder import Encoder
-from pomona.errors import RunError, SourceError
+from pomona.errors import RunError, SourceError, TableError
+from pomona.io import remote
 from pomona.job.changes import Changes
 from pomona.job.summary import Summary
 
@@ -243,3 +245,80 @@ def test_credentials_that_expire_end_the_run_with_one_line(
     cloud.fault = lambda _: None
     run(cloud.uri("photos"), tmp_path / "features")
     assert tables.read(tmp_path / "features")["status"].to_pylist() == ["ok"] * 40
+
+
+def rows(table: str) -> pa.Table:
+    """The rows of a table, without when their files changed."""
+    found = pa.Table.from_batches(list(pomona.FeatureTable.at(table).batches()))
+    return found.drop_columns(["modified"]).sort_by("path").combine_chunks()
+
+
+# The emulator of Google's storage serves no object that it copied.
+def test_a_table_in_azure_is_continued_relabelled_and_replaced_like_one_on_a_disk(
+    azure: Cloud, run: Run, pictures: Path, tmp_path: Path
+) -> None:
+    near, far = str(tmp_path / "near"), azure.uri("my tables/features")
+    for table in (near, far):
+        run(pictures, table)
+    assert rows(far).equals(rows(near))
+    assert run(pictures, far).skipped == 14
+    (pictures / "Apple Red 1" / "image 1.png").unlink()
+    for table in (near, far):
+        run(pictures, table, resume=pomona.Resume(prune=True), label="none")
+    assert rows(far).equals(rows(near))
+    assert run(pictures, far, resume=pomona.Resume(overwrite=True)).ok == 10
+    assert not [name for name in entries(azure, "my tables/features") if name[0] == "_"]
+
+
+def entries(cloud: Cloud, folder: str) -> list[str]:
+    found = cloud.direct.get_file_info(FileSelector(f"bucket/{folder}", allow_not_found=True))
+    return sorted(entry.base_name for entry in found)
+
+
+def test_errors_and_resets_while_a_table_in_azure_is_written_lose_nothing(
+    azure: Cloud, run: Run, pictures: Path, tmp_path: Path
+) -> None:
+    seen: Counter[str] = Counter()
+
+    def shaky(request: Request) -> None:
+        name = f"{request.method} {request.path}"
+        seen[name] += request.method != "GET"
+        if seen[name] == 1:
+            raise SLOW_DOWN if len(seen) % 2 else INTERNAL_ERROR
+
+    azure.fault = shaky
+    run(pictures, azure.uri("features"))
+    azure.fault = lambda _: None
+    run(pictures, tmp_path / "near")
+    assert rows(azure.uri("features")).equals(rows(str(tmp_path / "near")))
+    assert len(seen) > 4
+
+
+def test_an_upload_that_is_cut_off_leaves_no_part_file(
+    cloud: Cloud, run: Run, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "GIVE_UP_S", 0.5)
+
+    def cut(request: Request) -> None:
+        if request.method != "GET" and "part-" in f"{request.path}{request.query}":
+            request.reset()
+
+    cloud.fault = cut
+    with pytest.raises(RunError, match="cannot write it: .*rows written so far stay"):
+        run(pictures, cloud.uri("features"))
+    cloud.fault = lambda _: None
+    assert not [name for name in entries(cloud, "features") if name.startswith("part-")]
+    assert run(pictures, cloud.uri("features")).files == 14
+
+
+def test_a_table_that_may_not_be_written_is_refused_in_one_line(
+    cloud: Cloud, run: Run, pictures: Path
+) -> None:
+    def read_only(request: Request) -> None:
+        if request.method not in {"GET", "HEAD"}:
+            raise cloud.denied
+
+    cloud.fault = read_only
+    with pytest.raises(TableError, match="cannot write TABLE .*cannot write it") as caught:
+        run(pictures, cloud.uri("features"))
+    assert "\n" not in str(caught.value)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pomona.io.file_systems import open_system
-from pomona.io.remote import SteadyFile
+from pomona.io.remote import SteadyFile, lists_folders
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -142,11 +142,18 @@ class ArrowFolder:
         """Return its entries."""
         from pyarrow.fs import FileSelector, FileType
 
-        selector = FileSelector(self.path, allow_not_found=True)
-        for info in sorted(self.system.get_file_info(selector), key=lambda info: str(info.path)):
-            name = info.path.rstrip("/").rpartition("/")[2]
+        deep = not lists_folders(self.uri)
+        selector = FileSelector(self.path, allow_not_found=True, recursive=deep)
+        found: dict[str, Entry] = {}
+        for info in self.system.get_file_info(selector):
+            path = info.path.rstrip("/")
+            name, below = path.rpartition("/")[2], ""
+            if deep:
+                name, below, _ = path[len(self.path) + 1 :].partition("/")
             modified = info.mtime.timestamp() if info.mtime else 0.0
-            yield Entry(name, info.type == FileType.Directory, info.size or 0, modified)
+            is_folder = bool(below) or info.type == FileType.Directory
+            found[name] = Entry(name, is_folder, info.size or 0, modified)
+        yield from sorted(found.values())
 
     def read(self, name: str) -> bytes:
         """Return the bytes of a file."""

@@ -27,6 +27,7 @@ __all__ = [
     "SteadyFile",
     "StorageError",
     "cause_of",
+    "lists_folders",
     "repeated",
     "same_scheme",
 ]
@@ -113,11 +114,8 @@ class RemotePlace:
 
     @property
     def lists_folders(self) -> bool:
-        """Whether a listing of a folder names the folders in it.
-
-        Arrow's listings of Google's storage name only those that have an object of their own.
-        """
-        return not same_scheme(self.top).startswith("gs:")
+        """Whether a listing of a folder names the folders in it."""
+        return lists_folders(self.top)
 
     def system(self) -> FileSystem:
         """Return the file system.
@@ -169,6 +167,14 @@ class SteadyFile(RangeFile):
         """Close the file."""
         self._file.close()
         super().close()
+
+
+def lists_folders(uri: str) -> bool:
+    """Return whether Arrow's listing of a folder names the folders in it.
+
+    In Google's storage, it names only those that have an object of their own.
+    """
+    return not same_scheme(uri).startswith("gs:")
 
 
 def same_scheme(uri: str) -> str:
