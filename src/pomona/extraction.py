@@ -6,12 +6,13 @@ import os
 import time
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pomona.building.build import build_encoder, is_network
 from pomona.encoder.encoder import Encoder
 from pomona.encoder.names import DEFAULT_MODEL
 from pomona.errors import EngineError, RunError, SourceError, TableError, UsageError
+from pomona.extras import check_extra
 from pomona.io.file_systems import needs_jvm
 from pomona.io.location import (
     canonical,
@@ -73,6 +74,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     image_column: str | None = None,
     key_column: str | None = None,
     keep: str | Sequence[str] = (),
+    table_format: Literal["parquet", "delta"] | None = None,
     private_urls: bool = False,
     decode: DecodeOptions = EXACT,
     dry_run: bool = False,
@@ -114,6 +116,8 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         key_column: the column that identifies a row, text or integers; it becomes `path` in the
             table. The default is the field `path` of such a struct.
         keep: other columns of these Parquet files that the rows get, one or several.
+        table_format: `delta` makes a new table a Delta table, on this machine. The default is plain
+            Parquet files; an existing table stays what it is.
         private_urls: whether URLs in a list may lead to private, loopback and link-local addresses.
         decode: how images become pixels.
         dry_run: write nothing; the summary's `changes` say what a run would do.
@@ -143,6 +147,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         paths,
         columns=_columns(image_column, key_column, _patterns(keep), paths),
         web=None if on_spark else WebLimits(private=private_urls),
+        delta=_is_delta(table_format, on_spark=on_spark),
     )
     if isinstance(engine, SparkEngine):
         check_spark(engine.spark, engine.master)
@@ -194,6 +199,25 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
             job = _labelled_far_away(job, label, rows, active)
         with _system_errors():
             return spark_engine.extract(job, images, rows, active, progress, early=early)
+
+
+def _is_delta(table_format: str | None, *, on_spark: bool) -> bool:
+    """Return whether a new table becomes a Delta table.
+
+    Raises:
+        UsageError: there is no such format, or the engine does not write it.
+    """
+    if table_format not in {None, "parquet", "delta"}:
+        raise UsageError(f"`table_format` {table_format!r}, expected parquet or delta")
+    if table_format != "delta":
+        return False
+    if on_spark:
+        raise EngineError(
+            "`table_format` delta is for the embedded engine: on Spark, write the result of "
+            "pomona.featurize"
+        )
+    check_extra("delta", "`table_format` delta needs deltalake", "deltalake", error=TableError)
+    return True
 
 
 def _check_follow(*, on_spark: bool, in_parquet: bool, dry_run: bool) -> None:
@@ -323,7 +347,10 @@ def _check(paths: JobPaths, *, on_spark: bool, may_be_empty: bool) -> Listing | 
         SourceError, TableError: one of them cannot be used.
     """
     if not (on_spark and is_remote(paths.table)):
-        FeatureTable.at(paths.table).check()
+        table = FeatureTable.at(paths.table, delta=paths.delta)
+        if on_spark:
+            table.refuse_managed()
+        table.check()
     if on_spark and is_remote(paths.source):
         return None
     listing = Listing.of(images_of(paths))

@@ -227,7 +227,6 @@ def _features(*names: str) -> dict[str, Any]:
             {"minReaderVersion": 2, "minWriterVersion": 5, "configuration": MAPPED},
             "with columnMapping, which",
         ),
-        (_features("variantType"), "with variantType, which Pomona does not read"),
         (_features("catalogManaged"), "cannot read .*catalog"),
         (_features("someday"), "cannot read .*someday"),
         ({"minReaderVersion": 9}, "cannot read .*version 9"),

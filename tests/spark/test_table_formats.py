@@ -18,6 +18,7 @@ import pytest
 import drawn
 import faults
 import pomona
+import tables
 from pomona.encoder.encoder import Encoder
 from pomona.errors import TableError
 from spark_processes import virtual_machines
@@ -94,6 +95,36 @@ def test_an_append_of_another_encoder_is_refused(
     mixed = append(dataclasses.replace(encoder, weights="other", weights_sha256="0" * 64))
     with pytest.raises(TableError, match="mixes rows of two encoders.*other"):
         pomona.spark.read_features(lake, mixed)
+
+
+def test_spark_reads_and_continues_a_delta_table_of_the_embedded_engine(
+    lake: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+) -> None:
+    """Then Pomona continues it, although Spark has deleted a row and merged the files."""
+    table = tmp_path / "t"
+
+    def extract(**options: object) -> pomona.Summary:
+        engine = pomona.LocalEngine(workers=2)
+        return pomona.extract(pictures, table, encoder=encoder, engine=engine, **options)
+
+    def by_spark() -> list[dict[str, object]]:
+        found = lake.read.format("delta").load(str(table)).orderBy("path").drop("modified")
+        return [row.asDict() for row in found.collect()]
+
+    def by_pomona() -> list[dict[str, object]]:
+        return tables.read(table).drop_columns("modified").to_pylist()
+
+    extract(table_format="delta")
+    extract(label="none")
+    assert by_spark() == by_pomona()
+    features = lake.read.format("delta").load(str(table))
+    assert pomona.spark.provenance(features)["fingerprint"] == encoder.fingerprint
+    lake.sql(f"delete from delta.`{table}` where status = 'empty'")  # noqa: S608
+    lake.sql(f"optimize delta.`{table}`")
+    assert extract().changes.new == 1
+    assert by_spark() == by_pomona()
+    lake.sql(f"vacuum delta.`{table}`")
+    assert len(by_spark()) == 14
 
 
 def test_a_stream_into_delta_that_is_killed_twice_writes_each_row_once(

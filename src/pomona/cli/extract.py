@@ -6,7 +6,7 @@ import json
 import sys
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 import click
 
@@ -47,6 +47,7 @@ _BROKEN_PIPE = 141  # the exit code of a filter whose reader has gone
         "Images": "--glob --exclude --label --decode --max-pixels --image-timeout --private-urls",
         "Images in Parquet files": "--image-column --key-column --keep",
         "Network": "--model --weights --layer --signature --precision --runtime --trust --encoder",
+        "New table": "--format",
         "Existing table": "--retry-failed --prune --missing --gone --overwrite",
         "Images that keep coming": "--follow",
         "Engine": "--workers --engine --master --wave-files --delivery",
@@ -124,6 +125,12 @@ _BROKEN_PIPE = 141  # the exit code of a filter whose reader has gone
     "--keep",
     metavar="COLUMNS",
     help="Other columns there, separated by commas, that the rows of TABLE get.",
+)
+@click.option(
+    "--format",
+    "table_format",
+    type=click.Choice(["parquet", "delta"]),
+    help="What a new TABLE is: plain Parquet files (the default), or a Delta table.",
 )
 @click.option(
     "--private-urls",
@@ -209,6 +216,7 @@ def extract(
     image_column: str | None,
     key_column: str | None,
     keep: str | None,
+    table_format: Literal["parquet", "delta"] | None,
     private_urls: bool,
     engine: str,
     master: str | None,
@@ -295,6 +303,7 @@ def extract(
                 image_column=image_column,
                 key_column=key_column,
                 keep=keep.split(",") if keep is not None else (),
+                table_format=table_format,
                 private_urls=private_urls,
                 decode=DecodeOptions(max_pixels, fast=decode == "fast"),
                 dry_run=dry_run,

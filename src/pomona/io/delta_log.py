@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
-from pomona.errors import UsageError
+from pomona.errors import PomonaError, UsageError
 from pomona.extras import check_extra
 from pomona.io.folders import ArrowFolder, LocalFolder
 from pomona.io.location import is_remote, local_path
@@ -25,7 +25,7 @@ from pomona.messages import one_line
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-__all__ = ["DeltaFile", "read_delta_log"]
+__all__ = ["DeltaFile", "delta_errors", "open_delta", "read_delta_log"]
 
 _LOG, _LAST_CHECKPOINT = "_delta_log", "_last_checkpoint"
 _AT_ONCE = 16  # files of a log that are fetched together
@@ -38,6 +38,8 @@ _READABLE = frozenset(  # reader features that change no rows, or that `read_del
         "typeWidening",
         "typeWidening-preview",
         "v2Checkpoint",
+        "variantType",  # no column of this type is read
+        "variantType-preview",
         "vacuumProtocolCheck",
     }
 )
@@ -79,25 +81,17 @@ def read_delta_log(
     """
     what = f"{folder} is a Delta table, and reading its log needs deltalake"
     check_extra("delta", what, "deltalake", error=error)
-    from deltalake import DeltaTable
-    from deltalake.exceptions import DeltaError
-
-    try:
-        with _log_here(folder) as here:
-            # The form of a URI: deltalake takes `[` or `#` in a path for parts of one.
-            table = DeltaTable(here.as_uri())
-            if found := _unknown_features(table):
-                raise error(
-                    f"{folder} is a Delta table with {', '.join(sorted(found))}, which Pomona does "
-                    "not read: write the table to another one without it, or read it on Spark, and "
-                    "give Pomona the DataFrame"
-                )
-            schema = pa.schema(table.schema().to_arrow())
-            actions = pa.table(table.get_add_actions())
-            deleted = _rows_there(table)
-    except (DeltaError, OSError, ValueError, KeyError, TypeError, pa.ArrowException) as failure:
-        reason = one_line(str(failure).partition("\n")[0])
-        raise error(f"cannot read {folder} as a Delta table: {reason}") from failure
+    with delta_errors(str(folder), error), _log_here(folder) as here:
+        table = open_delta(here)
+        if found := _unknown_features(table):
+            raise error(
+                f"{folder} is a Delta table with {', '.join(sorted(found))}, which Pomona does "
+                "not read: write the table to another one without it, or read it on Spark, and "
+                "give Pomona the DataFrame"
+            )
+        schema = pa.schema(table.schema().to_arrow())
+        actions = pa.table(table.get_add_actions())
+        deleted = _rows_there(table)
     files = []
     about = actions.select(["path", "size_bytes", "modification_time"]).to_pylist()
     for action, values in zip(about, _partitions(actions), strict=True):
@@ -119,6 +113,26 @@ def read_delta_log(
             "its log does not name: give another name to the folder"
         )
     return schema, sorted(files, key=lambda file: file.name)
+
+
+def open_delta(folder: Path) -> DeltaTable:
+    """Open a Delta table on this machine."""
+    from deltalake import DeltaTable
+
+    # The form of a URI: deltalake takes `[` or `#` in a path for parts of one.
+    return DeltaTable(folder.absolute().as_uri())
+
+
+@contextmanager
+def delta_errors(folder: str, error: type[PomonaError]) -> Iterator[None]:
+    """Convert the errors of a Delta table to those of Pomona."""
+    from deltalake.exceptions import DeltaError
+
+    try:
+        yield
+    except (DeltaError, OSError, ValueError, KeyError, TypeError, pa.ArrowException) as failure:
+        reason = one_line(str(failure).partition("\n")[0])
+        raise error(f"cannot read {folder} as a Delta table: {reason}") from failure
 
 
 def _unknown_features(table: DeltaTable) -> set[str]:

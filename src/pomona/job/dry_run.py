@@ -45,7 +45,7 @@ class EarlyPlan:
             SourceError: the source cannot be read.
             TableError: the table cannot be written.
         """
-        table = FeatureTable.at(job.paths.table)
+        table = FeatureTable.at(job.paths.table, delta=job.paths.delta)
         listing = listing or Listing.of(images_of(job.paths))
         listing.check()
         check_writable(table, job.provenance(), overwrite=job.overwrite, kept=job.kept)

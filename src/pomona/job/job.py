@@ -56,6 +56,7 @@ class JobPaths:
         selection: which files below the source are images of the run.
         columns: if the images are in Parquet files, their columns.
         web: what fetching from the web may cost; None if nothing is fetched.
+        delta: whether a new table becomes a Delta table.
     """
 
     source: str
@@ -63,6 +64,7 @@ class JobPaths:
     selection: Selection = KNOWN_IMAGES
     columns: ImageColumns | None = None
     web: WebLimits | None = None
+    delta: bool = False
 
 
 @dataclass(frozen=True, slots=True)

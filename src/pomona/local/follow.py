@@ -70,7 +70,7 @@ class _Follower:
         self._job = job
         self._how = how
         self._workers = workers
-        self._table = FeatureTable.at(job.paths.table)
+        self._table = FeatureTable.at(job.paths.table, delta=job.paths.delta)
         self._arriving = Arriving()
         self._warm: list[WorkerProcess] = []
         self._problem = ""  # why the source could not be read at the last look

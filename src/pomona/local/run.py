@@ -62,7 +62,7 @@ def extract(
     """
     if job.dry_run:
         return rehearse(job, listing)
-    table = FeatureTable.at(job.paths.table)
+    table = FeatureTable.at(job.paths.table, delta=job.paths.delta)
     listing = listing or Listing.of(images_of(job.paths))
     listing.check()
     plan = job.plan(listing, table)

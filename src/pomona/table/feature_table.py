@@ -30,8 +30,9 @@ from pomona.io.location import (
 )
 from pomona.io.remote import same_scheme
 from pomona.schema import FEATURE_SCHEMA
+from pomona.table.delta_store import DeltaStore
 from pomona.table.makers import one_provenance
-from pomona.table.managed_folders import managed, refuse_to_write
+from pomona.table.managed_folders import DELTA, managed, refuse_to_write
 from pomona.table.part_file import ROW_GROUP_ROWS
 from pomona.table.part_rows import opened_part, rows_of_part
 from pomona.table.parts import Part, stored_parts
@@ -63,13 +64,15 @@ class FeatureTable:
     Attributes:
         folder: its folder on this machine.
         far: its location on another file system; `folder` is then unused.
+        delta: whether a new table becomes a Delta table. An existing one stays what it is.
     """
 
     folder: Path
     far: ArrowFolder | None = None
+    delta: bool = False
 
     @classmethod
-    def at(cls, path: str | os.PathLike[str]) -> FeatureTable:
+    def at(cls, path: str | os.PathLike[str], *, delta: bool = False) -> FeatureTable:
         """Return the table at a path or a URI.
 
         Tables of other file systems can be read. Without Spark, only those in object stores, such
@@ -83,7 +86,9 @@ class FeatureTable:
             raise TableError(f"TABLE {path!r} is not a valid folder name: give another one")
         check_spelling(path, "TABLE", TableError)
         if not is_remote(path):
-            return cls(Path(local_path(path)))
+            return cls(Path(local_path(path)), delta=delta)
+        if delta:
+            raise TableError(f"TABLE {path} is not on this machine: write Delta tables here")
         path = canonical(path)
         shown = without_password(path)
         try:
@@ -113,12 +118,18 @@ class FeatureTable:
         """Return whether there is a table: part files, partitions, or a table of another system."""
         with self._reading():
             place = self._place
-            return managed(place) is not None or next(stored_parts(place), None) is not None
+            found = managed(place)
+            if found is None or (found.kind is DELTA and found.is_whole(place)):
+                return next(stored_parts(place), None) is not None
+            return True
 
     @property
     def store(self) -> Store:
         """The files of the table."""
-        return LocalStore(self.folder) if self.far is None else RemoteStore(self.far)
+        if self.far is not None:
+            return RemoteStore(self.far)
+        is_delta = self.delta or (self.folder / DELTA.marker).is_dir()
+        return DeltaStore(self.folder) if is_delta else LocalStore(self.folder)
 
     def parts(self) -> Iterator[Path]:
         """Yield the paths of the part files directly in a folder of this machine."""
@@ -160,6 +171,15 @@ class FeatureTable:
         if self.exists():
             self.provenance()
 
+    def refuse_managed(self) -> None:
+        """Refuse to write into a table of another system, for an engine that does not write Delta.
+
+        Raises:
+            TableError: it is one.
+        """
+        if found := managed(self._place):
+            raise refuse_to_write(found, self._place)
+
     def check_folder(self) -> None:
         """Check by names only that the folder is or can become a table. No part file is opened.
 
@@ -177,7 +197,16 @@ class FeatureTable:
 
     def _look_at_folder(self) -> None:
         if found := managed(self._place):
-            raise refuse_to_write(found, self._place)
+            if self.far is not None or found.kind is not DELTA or not found.is_whole(self._place):
+                raise refuse_to_write(found, self._place)
+            if any("/" in part.name for part in stored_parts(self._place)):
+                raise refuse_to_write(found, self._place)
+            DeltaStore(self.folder).check()
+        elif self.delta and next(stored_parts(self._place), None):
+            raise TableError(
+                f"{self} is a table of plain Parquet files: leave `table_format` out, or give "
+                "another TABLE"
+            )
         if strange := self._strange_name():
             if (part := next(stored_parts(self._place), None)) and "/" in part.name:
                 raise TableError(partitioned(self, part.name))
@@ -222,7 +251,8 @@ class FeatureTable:
         Hidden names are allowed: desktops and notebooks create them everywhere.
         """
         for name, is_folder in self._names():
-            if not (name[0] == "." or is_table_file(name, is_folder=is_folder)):
+            is_log = is_folder and name == DELTA.marker and self.far is None
+            if not (name[0] == "." or is_log or is_table_file(name, is_folder=is_folder)):
                 return name
         return None
 

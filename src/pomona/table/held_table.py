@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
+from pomona.table.delta_store import DeltaStore
 from pomona.table.hold import Hold
 from pomona.table.journal import Swap
 from pomona.table.row_index import NewLabels, RowsToDelete
@@ -130,7 +131,10 @@ class HeldTable:
     def swap(self, old: list[str], new: list[str], place: str) -> None:
         """Replace part files of the table with those in a place."""
         self._hold.check()
-        Swap(old, new).do(self._store, place)
+        if isinstance(self._store, DeltaStore):
+            self._store.replace(old, new, place)
+        else:
+            Swap(old, new).do(self._store, place)
         self._successors.update(dict.fromkeys((name for name in old if name not in new), new))
 
     def _rewrite(

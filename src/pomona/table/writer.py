@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pomona.schema import kept_columns, schema_with_provenance
+from pomona.table.delta_store import DeltaStore
 from pomona.table.feature_table import FeatureTable
 from pomona.table.held_table import HeldTable
 from pomona.table.hold import FolderLock, Hold, held
@@ -135,7 +136,8 @@ class _Copier:
         labels: Mapping[bytes, str | None] | None = None,
     ) -> list[str]:
         """Copy rows into one new part file."""
-        name = parts[0] if len(parts) == 1 else part_name()
+        keeps_name = len(parts) == 1 and not isinstance(self.drafts.store, DeltaStore)
+        name = parts[0] if keeps_name else part_name()
         new = self.drafts.folder / place / name
         new.parent.mkdir(exist_ok=True)
         if not copy_rows(self.drafts.read(parts, place), new, without, labels):
@@ -203,6 +205,9 @@ def writing(
             yield writer
     else:
         with held(store, FolderLock(table.folder), check) as (hold, place):
-            if overwrite:
+            if isinstance(store, DeltaStore):
+                schema = schema_with_provenance(provenance, kept or ())
+                store.prepare(schema, place, overwrite=overwrite)
+            elif overwrite:
                 PutAway.do(store, place)
             yield TableWriter(table, hold, place)
