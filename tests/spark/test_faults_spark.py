@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -45,10 +46,11 @@ class Cluster:
         host, port = self.master.removeprefix("spark://").split(":")
         self._start("master.Master", "--host", host, "--port", port, "--webui-port", "0")
         faults.wait_for(lambda: "New state: ALIVE" in self.log("master.Master"))
-        self.workers = [self.add_worker(), self.add_worker()]
+        # Spark speculates on another host only.
+        self.workers = [self.add_worker(), self.add_worker("127.0.0.2")]
 
-    def add_worker(self) -> subprocess.Popen[bytes]:
-        arguments = ["--host", "127.0.0.1", "--webui-port", "0", "--cores", "1", "--memory", "1g"]
+    def add_worker(self, host: str = "127.0.0.1") -> subprocess.Popen[bytes]:
+        arguments = ["--host", host, "--webui-port", "0", "--cores", "1", "--memory", "1g"]
         before = self.log("master.Master").count("Registering worker")
         work = ["--work-dir", str(self.folder / "work")]
         worker = self._start("worker.Worker", *arguments, *work, self.master)
@@ -248,3 +250,41 @@ def test_a_lost_machine_loses_no_row(
         moment = rng.uniform(0, 1)
         assert kill_during(run, "machine of Spark", machine, moment, and_all_below=True)
         faults.assert_complete(table, expected)
+
+
+@pytest.mark.long
+def test_a_task_that_spark_runs_twice_doubles_no_row(
+    expected: pa.Table, faulty_pictures: Path, tmp_path: Path, encoder_file: Path, cluster: Cluster
+) -> None:
+    """A worker stops in a task: the run ends only if another one does the same task."""
+    stopped: list[int] = []
+    table, work = tmp_path / "t", cluster.folder / "work"
+    before = set(work.glob("*/*/stderr"))
+
+    def stop_one() -> None:
+        while process.poll() is None and not list(table.glob("_staging-*/wave-*/*")):
+            time.sleep(0.02)
+        stopped.extend(cluster.python_workers()[:1])
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+
+    speculation = {
+        "spark.speculation": "true",
+        "spark.speculation.interval": "200ms",
+        "spark.speculation.task.duration.threshold": "3s",  # a wave here has one task
+    }
+    run = command(faulty_pictures, table, encoder_file, cluster.master)
+    try:
+        with faults.running(run, env=submit_settings(speculation)) as process:
+            stopper = threading.Thread(target=stop_one)
+            stopper.start()
+            _, errors = process.communicate(timeout=120)
+            stopper.join()
+    finally:
+        for pid in stopped:
+            with suppress(ProcessLookupError):  # its executor has ended
+                os.kill(pid, signal.SIGCONT)
+    assert process.returncode == 0, errors
+    logs = set(work.glob("*/*/stderr")) - before
+    assert any("Running task 0.1 in stage" in log.read_text() for log in logs)
+    faults.assert_complete(table, expected)

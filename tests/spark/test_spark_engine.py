@@ -543,21 +543,6 @@ def test_files_that_only_the_driver_can_read_end_the_run(
     assert not (tmp_path / "t").exists()
 
 
-def test_a_table_name_that_java_cannot_encode_is_refused(
-    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
-) -> None:
-    system = spark.sparkContext._jvm.System
-    known = system.setProperty("sun.jnu.encoding", "ANSI_X3.4-1968")
-    try:
-        with pytest.raises(TableError, match=r"in ANSI_X3\.4-1968: set LC_ALL=C\.UTF-8"):
-            pomona.extract(
-                pictures, tmp_path / "été", encoder=encoder, engine=pomona.SparkEngine(spark=spark)
-            )
-    finally:
-        system.setProperty("sun.jnu.encoding", known)
-    assert not (tmp_path / "été").exists()
-
-
 def test_the_transported_encoder_is_released_if_a_run_fails(
     spark: SparkSession,
     encoder: Encoder,

@@ -12,7 +12,6 @@ from pathlib import Path
 from pomona.errors import PomonaError
 
 __all__ = [
-    "NAMES_IN_UTF8",
     "cause_in_log",
     "cause_of",
     "ignore_lost_jvm",
@@ -24,10 +23,6 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
-
-NAMES_IN_UTF8 = (
-    "set LC_ALL=C.UTF-8 where Spark's JVMs start, so that Java can read names that are not ASCII"
-)
 
 
 @contextmanager

@@ -1,9 +1,10 @@
 """The Spark engine: `mapInArrow`, running the embedded engine's own worker.
 
-    listing -> waves of files -> tasks: mapInArrow(read, worker) -> Parquet -> read back
+    listing -> waves of files -> tasks: mapInArrow(read, worker, Parquet) -> read back
 
-The driver lists the files. It sends each task a share of the list, and the worker reads the images.
-Files of Hadoop file systems reach the worker through `binaryFile`. The driver reads back the paths
+The driver lists the files. It sends each task a share of the list, and the worker reads the images
+and writes a part file. Files of Hadoop file systems reach the worker through `binaryFile`, and the
+JVMs write tables there. The driver reads back the paths
 that a wave has written, and makes the missing rows itself, each with its reason
 (`pomona.spark.driver_fallback`). Image bytes are never shuffled.
 """
@@ -282,7 +283,9 @@ class _Run:
         else:
             tasks = task_count(files, self._cores, others_follow=not last)
             images = share_files(spark, files, tasks)
-        written = self._rows.append(self._cluster.rows(images, task, len(files)))
+        written = self._rows.append(
+            lambda folder: self._cluster.rows(images, replace(task, folder=folder), len(files))
+        )
         self._cluster.settle(Counter(written.statuses.values()))
         return written
 

@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, takewhile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,7 @@ from pomona.schema import FEATURE_SCHEMA, INPUT_SCHEMA, column_metadata
 from pomona.spark.dataframe.columns import KEPT_PREFIX
 from pomona.spark.encoder_transport import EncoderHandle, task_cpus
 from pomona.spark.file_shares import FILES_COLUMN, read_shares
+from pomona.spark.part_files import PART_SCHEMA, write_part
 from pomona.worker.featurize import featurize
 from pomona.worker.prepare import DecodeOptions
 
@@ -42,7 +44,10 @@ _COLUMNS = {"size": "length", "modified": "modificationTime"}  # ours: binaryFil
 
 
 def feature_rows(images: DataFrame, task: Task, kept: Iterable[StructField] = ()) -> DataFrame:
-    """Run a task over images, and attach the provenance to the column `features`.
+    """Run a task over images.
+
+    The result has rows, with their provenance on the column `features`; or the names of part files,
+    if the task has a folder.
 
     Args:
         images: columns `path` and `content`, and others of `INPUT_SCHEMA` or `binaryFile`; or
@@ -57,12 +62,14 @@ def feature_rows(images: DataFrame, task: Task, kept: Iterable[StructField] = ()
     chosen = images.select(
         *(name for name in images.columns if name in known or name.startswith(KEPT_PREFIX))
     )
-    schema = from_arrow_schema(FEATURE_SCHEMA)
+    schema = from_arrow_schema(FEATURE_SCHEMA if task.folder is None else PART_SCHEMA)
     for field in kept:
         schema = schema.add(field)
     if task.shows_loads:
         schema = schema.add(LOADS_COLUMN, LongType())
     rows = chosen.mapInArrow(task, schema)
+    if task.folder is not None:
+        return rows
     return rows.withMetadata("features", column_metadata(task.provenance()))
 
 
@@ -82,6 +89,7 @@ class Task:
         kept: names of columns that pass through.
         stop_file: a file whose existence stops the task before its next image, or None.
         reader: reads the images, if the rows are shares of files; None if they have the contents.
+        folder: where the task writes a part file, in place of yielding rows.
     """
 
     handle: EncoderHandle
@@ -94,13 +102,22 @@ class Task:
     kept: tuple[str, ...] = ()
     stop_file: str | None = None
     reader: Reader | None = None
+    folder: str | None = None
 
     def provenance(self) -> dict[str, str]:
         """Return the provenance of the rows."""
         return {**self.handle.provenance, **self.decode.provenance()}
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Turn batches of images, or of shares of files, into batches of rows."""
+        """Turn batches of images, or of shares of files, into rows or the name of a part file."""
+        results = self._rows(batches)
+        if self.folder is not None:
+            results = write_part(results, Path(self.folder), self.provenance())
+        for result, loads in results:
+            yield _with_loads(result, loads) if self.shows_loads else result
+
+    def _rows(self, batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, int]]:
+        """Yield rows and the number of models loaded for them."""
         if self.stop_file is not None:
             _ignore_ctrl_c()
         waiting: deque[pa.RecordBatch] = deque()  # kept columns whose rows are not computed yet
@@ -120,7 +137,7 @@ class Task:
             counts.update(rows["status"].to_pylist(), **{LOADS_COLUMN: loads})
             if self.kept:
                 rows = _with_kept(rows, waiting)  # noqa: PLW2901 - the same rows with more columns
-            yield _with_loads(rows, loads) if self.shows_loads else rows
+            yield rows, loads
         _drain(batches)
         if self.tally is not None:
             self.tally.add(counts)

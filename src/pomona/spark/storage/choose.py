@@ -5,11 +5,12 @@ Two small protocols, and their form for this machine; `pomona.spark.storage.hado
 
 from __future__ import annotations
 
+import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,9 +21,8 @@ from pomona.job.job import Job, JobPaths, images_of
 from pomona.job.tables import ChangeableTable, ReadableTable
 from pomona.source.image_file import ImageFile, is_too_large_for_worker, read_batches
 from pomona.source.listing import Listing
-from pomona.spark.errors import NAMES_IN_UTF8
 from pomona.spark.session.session import is_connect
-from pomona.spark.storage.parquet import WRITTEN_COLUMNS, Written, write_parquet, written_once
+from pomona.spark.storage.parquet import WRITTEN_COLUMNS, Written, written_once
 from pomona.table.feature_table import FeatureTable
 from pomona.table.label_record import keep_label_rule, read_label_rule
 from pomona.table.writer import TableWriter, check_writable, writing
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from pomona.source.images import Reader
     from pomona.source.labels import LabelRule
     from pomona.table.row_index import Contents, NewLabels, RowIndex, RowsToDelete
+
+    RowsOrParts = Callable[[str | None], DataFrame]
+    """Computes the rows of a wave: with a folder, workers write part files there, and the result is
+    `pomona.spark.part_files.PART_SCHEMA`; with None, it has the rows."""
 
 __all__ = [
     "ImageStore",
@@ -78,7 +82,7 @@ class TableStore(ReadableTable, ChangeableTable, Protocol):
     def stop_file(self) -> Path | None:
         """Return a file whose existence stops workers; None if they could not see it."""
 
-    def append(self, rows: DataFrame) -> Written:
+    def append(self, rows: RowsOrParts) -> Written:
         """Write rows in one commit."""
 
     def compact(self) -> None:
@@ -168,17 +172,25 @@ class LocalTableStore:
         """Return a path next to the table, where the workers write."""
         return self._writer.staging / "stop"
 
-    def append(self, rows: DataFrame) -> Written:
-        """Write rows with Spark next to the table, check them, and rename their files into it."""
-        wave = self._writer.staging / f"wave-{uuid.uuid4().hex[:12]}"
-        write_parquet(rows, f"file:{wave}")
-        parts = FeatureTable(wave).parts()
-        read = {part: pq.read_table(part, columns=WRITTEN_COLUMNS) for part in parts}
-        written = written_once([row for part in read.values() for row in part.to_pylist()])
-        for part, found in read.items():
-            if found.num_rows:
+    def append(self, rows: RowsOrParts) -> Written:
+        """Let the workers write next to the table, check rows, and rename files into the table."""
+        with self._wave_folder() as wave:
+            parts = [wave / row["part"] for row in rows(str(wave)).collect()]
+            read = [pq.read_table(part, columns=WRITTEN_COLUMNS) for part in parts]
+            written = written_once([row for part in read for row in part.to_pylist()])
+            for part in parts:
                 self._writer.commit(part)
         return written
+
+    @contextmanager
+    def _wave_folder(self) -> Iterator[Path]:
+        """Make a folder, and delete it with the files that attempts of tasks leave there."""
+        wave = self._writer.staging / f"wave-{uuid.uuid4().hex[:12]}"
+        wave.mkdir()
+        try:
+            yield wave
+        finally:
+            shutil.rmtree(wave, ignore_errors=True)  # a late task may write; the run's end deletes
 
     def append_batches(self, rows: list[pa.RecordBatch], provenance: Mapping[str, str]) -> None:
         """Write a part file next to Spark's."""
@@ -200,8 +212,6 @@ def choose_stores(paths: JobPaths, spark: SparkSession) -> tuple[ImageStore, Tab
     from pomona.spark.storage.hadoop.filesystem import HadoopImageStore
     from pomona.spark.storage.hadoop.table import HadoopTableStore
 
-    if not is_remote(paths.table):
-        _check_name(str(FeatureTable.at(paths.table).folder), spark)
     images: ImageStore
     rows: TableStore
     images = HadoopImageStore(paths, spark) if is_remote(paths.source) else LocalImageStore(paths)
@@ -211,17 +221,6 @@ def choose_stores(paths: JobPaths, spark: SparkSession) -> tuple[ImageStore, Tab
         else LocalTableStore(paths.table)
     )
     return images, rows
-
-
-def _check_name(table: str, spark: SparkSession) -> None:
-    if table.isascii() or is_connect(spark):
-        return
-    jvm: Any = spark.sparkContext._jvm
-    encoding = jvm.System.getProperty("sun.jnu.encoding")
-    if encoding.upper() not in {"UTF-8", "UTF8"}:
-        raise TableError(
-            f"{table}: Spark would write a different name, in {encoding}: {NAMES_IN_UTF8}"
-        )
 
 
 def _refuse_remote(paths: JobPaths) -> None:

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, Row, SparkSession
 
     from pomona.job.job import Job
+    from pomona.spark.storage.choose import RowsOrParts
 
 __all__ = ["HadoopTableStore"]
 
@@ -234,7 +235,11 @@ class HadoopTableStore:
         """
         return self._stop_file
 
-    def append(self, rows: DataFrame) -> Written:
+    def append(self, rows: RowsOrParts) -> Written:
+        """Write rows in one commit, with the JVMs: only they have the credentials."""
+        return self._append(rows(None))
+
+    def _append(self, rows: DataFrame) -> Written:
         """Write rows with Spark next to the table, check them, and rename their files into it."""
         wave = f"{self._staging}/wave-{uuid.uuid4().hex[:12]}"
         names = self._copier.write(rows, wave)
@@ -253,7 +258,7 @@ class HadoopTableStore:
         metadata = column_metadata(provenance)
         features = col("features").alias("features", metadata=metadata)
         named = (features if name == "features" else name for name in FEATURE_SCHEMA.names)
-        self.append(frame.select(*named).coalesce(1))
+        self._append(frame.select(*named).coalesce(1))
 
     def replace_all(self, rows: DataFrame) -> None:
         """Write rows, and replace all rows of the table with them."""
