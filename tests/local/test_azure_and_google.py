@@ -20,7 +20,7 @@ from command_line import run as run_command
 from faulty_server import INTERNAL_ERROR, SLOW_DOWN, Answer, Request
 from pomona.encoder.encoder import Encoder
 from pomona.errors import RunError, SourceError, TableError
-from pomona.io import remote
+from pomona.io import file_systems, remote
 from pomona.job.changes import Changes
 from pomona.job.summary import Summary
 
@@ -298,6 +298,7 @@ def test_an_upload_that_is_cut_off_leaves_no_part_file(
     cloud: Cloud, run: Run, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote, "GIVE_UP_S", 0.5)
+    monkeypatch.setitem(file_systems._SETTINGS["gs"], "retry_limit_seconds", 1)
 
     def cut(request: Request) -> None:
         if request.method != "GET" and "part-" in f"{request.path}{request.query}":

@@ -483,13 +483,13 @@ def test_a_missing_source_leaves_no_table(encoder: Encoder, tmp_path: Path) -> N
     assert not (tmp_path / "t").exists()
 
 
-def test_a_table_elsewhere_and_images_that_arrow_cannot_read_need_spark(
+def test_tables_and_images_that_arrow_cannot_reach_need_spark(
     encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(SourceError, match="add `master` to use Spark"):
         pomona.extract("viewfs://name/photos", tmp_path / "t", encoder=encoder)
     with pytest.raises(TableError, match="add `master` to use Spark"):
-        pomona.extract(pictures, "s3a://bucket/t", encoder=encoder)
+        pomona.extract(pictures, "viewfs://name/t", encoder=encoder)
 
 
 def test_local_folders_may_have_names_that_look_like_uris_or_drives(

@@ -74,6 +74,7 @@ def test_a_changed_image_in_a_bucket_is_computed_again(s3: S3, run: Run, tmp_pat
     assert (changes.changed, changes.unchanged) == (3, 1)
 
 
+@pytest.mark.long
 def test_throttling_errors_and_resets_lose_no_row(s3: S3, run: Run, tmp_path: Path) -> None:
     s3.put("bucket/a.parquet", parquet(range(7)))
     run("s3://bucket/a.parquet", tmp_path / "calm")

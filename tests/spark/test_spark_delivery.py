@@ -21,7 +21,7 @@ from pyspark.sql import SparkSession
 import pomona
 from pomona.encoder.encoder import Encoder
 from pomona.errors import EncoderError, RunError
-from pomona.spark import binary_files
+from pomona.spark import file_shares
 from pomona.spark.encoder_transport import encoder_handle
 from pomona.table import part_file
 from text_towers import encoder_in
@@ -53,8 +53,8 @@ def uri(store: object_store.ObjectStore, fresh: Encoder) -> str:
 @pytest.fixture
 def many_tasks(monkeypatch: pytest.MonkeyPatch, pictures: Path) -> Path:
     """Enough pictures for ten small tasks per worker."""
-    monkeypatch.setattr(binary_files, "_TASKS_PER_CORE", 15)
-    monkeypatch.setattr(binary_files, "_SMALLEST_TASK", 4)
+    monkeypatch.setattr(file_shares, "_TASKS_PER_CORE", 15)
+    monkeypatch.setattr(file_shares, "_SMALLEST_TASK", 4)
     monkeypatch.setattr(part_file, "_SMALL_PARTS", 1000)  # one part file per task
     for seed in range(120):
         (pictures / f"{seed}.png").write_bytes(drawn.encode(drawn.picture(9, 9, seed), "PNG"))
