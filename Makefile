@@ -16,6 +16,8 @@ PYSPARK_3.5 := pyspark==3.5.9 py4j==0.10.9.7
 PYSPARK_4.0 := pyspark==4.0.5 py4j==0.10.9.9
 PYSPARK_4.1 := pyspark==4.1.4 py4j==0.10.9.9
 HDFS := org.apache.hadoop:hadoop-client-minicluster:3.5.0
+S3A := org.apache.hadoop:hadoop-aws:3.5.0 software.amazon.awssdk:bundle:2.35.4 \
+	software.amazon.s3.analyticsaccelerator:analyticsaccelerator-s3:1.3.1
 AZURITE := azurite@3.35.0
 FORMATS := io.delta:delta-spark_2.13:4.0.0,org.apache.iceberg:iceberg-spark-runtime-4.0_2.13:1.10.0
 
@@ -51,8 +53,10 @@ test-spark-3.5 test-spark-4.0 test-spark-4.1: test-spark-%:
 test-formats: $(SPARKS)/4.0.stamp  ## Test Delta and Iceberg tables, with their jars, on PySpark 4.0
 	PYTHONPATH="$(CURDIR)/$(SPARKS)/4.0" POMONA_TEST_FORMATS=$(FORMATS) $(BIN)/python -m pytest tests/spark/test_table_formats.py
 
-test-stores: $(STORES)/azurite.stamp $(STORES)/hdfs.stamp  ## Test images on servers of Azure's and Google's storage, and on HDFS
+# Spark's access to S3 must be there when its JVM starts, so these tests have a process of their own.
+test-stores: $(STORES)/azurite.stamp $(STORES)/hdfs.stamp $(STORES)/s3a.stamp  ## Test servers of Azure's and Google's storage, HDFS, and both engines on S3
 	$(BIN)/python -m pytest tests/local/test_azure_and_google.py tests/spark/test_hdfs.py
+	$(BIN)/python -m pytest tests/spark/test_engines_share_buckets.py
 
 test-spark-newest: $(VENV)/dev.stamp  ## Run these tests on the newest PySpark
 	$(BIN)/python -m pytest -m versions tests/spark/test_spark_versions.py
@@ -146,6 +150,12 @@ $(STORES)/azurite.stamp: $(VENV)/dev.stamp
 $(STORES)/hdfs.stamp: $(VENV)/dev.stamp
 	mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy -Dartifact=$(HDFS) \
 		-DoutputDirectory=$(STORES)
+	@touch $@
+
+# Hadoop's access to S3, with Amazon's library. It is 690 MB.
+$(STORES)/s3a.stamp: $(VENV)/dev.stamp
+	for jar in $(S3A); do mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy \
+		-Dartifact=$$jar -DoutputDirectory=$(STORES)/hadoop-aws || exit 1; done
 	@touch $@
 
 $(VENV)/fuzz.stamp: $(VENV)/demo.stamp
