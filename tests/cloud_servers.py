@@ -18,6 +18,7 @@ import pytest
 from pyarrow.fs import FileSystem
 
 from faulty_server import Answer, App, FaultyServer, forwarding_to, serving
+from server_threads import running
 
 __all__ = ["Cloud", "azure", "google"]
 
@@ -129,15 +130,9 @@ def google_emulator() -> Iterator[tuple[str, App]]:
     storage = Storage(use_memory_fs=True)
     handler = partial(emulator.RequestHandler, storage)
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
     address = f"127.0.0.1:{server.server_port}"
-    try:
+    with running(server):
         yield address, forwarding_to(address)
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture

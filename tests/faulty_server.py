@@ -5,13 +5,14 @@ from __future__ import annotations
 import http.client
 import socket
 import struct
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import pytest
+
+from server_threads import running
 
 Fault = Callable[["Request"], None]
 """Raises `Answer`, or lets the request pass."""
@@ -118,14 +119,28 @@ def serving(store: Server) -> Iterator[Server]:
         pytest.skip(f"a storage server cannot start: {error}")
     server.daemon_threads = True
     store.endpoint = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with running(server):
         yield store
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+
+
+def three_of_four_reads_fail(seen: list[str]) -> Fault:
+    """Return a fault of each kind in turn, before each fourth read of an object.
+
+    Args:
+        seen: gets the paths of the reads.
+    """
+
+    def fault(request: Request) -> None:
+        if request.reads_object:
+            seen.append(request.path)
+            if len(seen) % 4 == 1:
+                raise SLOW_DOWN
+            if len(seen) % 4 == 2:
+                raise INTERNAL_ERROR
+            if len(seen) % 4 == 3:
+                request.reset()
+
+    return fault
 
 
 def forwarding_to(address: str) -> App:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,8 @@ from urllib.parse import parse_qs, unquote
 from xml.sax.saxutils import escape  # which writes XML and parses nothing
 
 import pytest
+
+from server_threads import running
 
 
 class ObjectStore:
@@ -120,14 +121,8 @@ def serving() -> Iterator[ObjectStore]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     store = ObjectStore(server.server_port)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with running(server):
         yield store
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def configure(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:

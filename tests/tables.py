@@ -71,3 +71,10 @@ def write(
         rows_of_part = pa.Table.from_pylist([table[i] for i in chunk], schema)
         pq.write_table(rows_of_part, folder / f"part-{already + part:06d}.parquet")
     return folder
+
+
+def without_place(table: pa.Table, source: object) -> list[dict[str, object]]:
+    """The rows without the source in their paths, and without times."""
+    found = table.drop_columns(["modified"]).to_pylist()
+    found = [{**row, "path": row["path"].removeprefix(str(source))} for row in found]
+    return sorted(found, key=lambda row: row["path"])

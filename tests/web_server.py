@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from server_threads import running
+
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
@@ -98,11 +100,5 @@ def serving(context: ssl.SSLContext | None = None) -> Iterator[Web]:
     if context:
         server.socket = context.wrap_socket(server.socket, server_side=True)
     web = Web("https" if context else "http", server.server_port)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
+    with running(server, 0.05):
         yield web
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

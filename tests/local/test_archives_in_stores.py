@@ -15,7 +15,7 @@ import pytest
 import drawn
 import pomona
 import tables
-from pomona.encoder.encoder import Encoder
+from faulty_server import three_of_four_reads_fail
 from pomona.errors import RunError
 from pomona.io import remote
 from pomona.job.job import JobPaths, images_of
@@ -24,7 +24,7 @@ from pomona.source.archives.listing import archives_of
 from pomona.source.image_file import Content, ImageFile
 from pomona.source.images import Images
 from pomona.source.remote import RemoteSource
-from s3_server import INTERNAL_ERROR, S3, SLOW_DOWN, Request, s3
+from s3_server import S3, SLOW_DOWN, Request, s3
 
 __all__ = ["s3"]
 
@@ -34,16 +34,6 @@ IMAGES = {
     f"{label}/{number}.png": drawn.encode(drawn.picture(seed=number), "PNG")
     for number, label in enumerate(["red", "red", "blue", "blue"])
 } | {"red/0.cls": b"7", "broken.png": b"no image"}
-
-
-@pytest.fixture
-def run(encoder: Encoder) -> Run:
-    def extract(source: object, table: object, **more: object) -> Summary:
-        return pomona.extract(
-            source, table, encoder=encoder, engine=pomona.LocalEngine(workers=1), **more
-        )
-
-    return extract
 
 
 def packed(name: str, images: dict[str, bytes] = IMAGES) -> bytes:
@@ -145,18 +135,7 @@ def test_throttling_errors_and_resets_lose_no_member(
     s3.put(f"bucket/{name}", packed(name))
     run(f"s3://bucket/{name}", tmp_path / "calm")
     seen: list[str] = []
-
-    def shaky(request: Request) -> None:
-        if request.reads_object:
-            seen.append(request.path)
-            if len(seen) % 4 == 1:
-                raise SLOW_DOWN
-            if len(seen) % 4 == 2:
-                raise INTERNAL_ERROR
-            if len(seen) % 4 == 3:
-                request.reset()
-
-    s3.fault = shaky
+    s3.fault = three_of_four_reads_fail(seen)
     run(f"s3://bucket/{name}", tmp_path / "shaky")
     assert tables.read(tmp_path / "shaky").equals(tables.read(tmp_path / "calm"))
     assert len(seen) > 8

@@ -18,7 +18,6 @@ import tables
 from cloud_servers import Cloud, azure, azurite, google
 from command_line import run as run_command
 from faulty_server import INTERNAL_ERROR, SLOW_DOWN, Answer, Request
-from pomona.encoder.encoder import Encoder
 from pomona.errors import RunError, SourceError, TableError
 from pomona.io import file_systems, remote
 from pomona.job.changes import Changes
@@ -33,23 +32,6 @@ Run = Callable[..., Summary]
 def cloud(request: pytest.FixtureRequest) -> Cloud:
     store: Cloud = request.getfixturevalue(request.param)
     return store
-
-
-@pytest.fixture
-def run(encoder: Encoder) -> Run:
-    def extract(source: object, table: object, **more: object) -> Summary:
-        return pomona.extract(
-            source, table, encoder=encoder, engine=pomona.LocalEngine(workers=1), **more
-        )
-
-    return extract
-
-
-def without_place(table: pa.Table, source: str) -> list[dict[str, object]]:
-    """The rows without the source in their paths, and without times."""
-    rows = table.drop_columns(["modified"]).to_pylist()
-    found = [{**row, "path": row["path"].removeprefix(source)} for row in rows]
-    return sorted(found, key=lambda row: row["path"])
 
 
 def reads(request: Request, name: str) -> bool:
@@ -67,9 +49,9 @@ def test_rows_equal_those_of_a_folder_and_a_second_run_does_nothing(
     summary = run(cloud.uri("my stuff/pictures"), far)
     again = run(cloud.uri("my stuff/pictures/"), far)
     top = cloud.top.replace("anonymous@", "")
-    assert without_place(tables.read(far), f"{top}/my stuff/pictures") == without_place(
-        tables.read(near), f"file:{pictures}"
-    )
+    assert tables.without_place(
+        tables.read(far), f"{top}/my stuff/pictures"
+    ) == tables.without_place(tables.read(near), f"file:{pictures}")
     assert (summary.files, again.skipped, again.ok) == (15, 15, 0)
     assert None not in tables.read(far)["modified"].to_pylist()
 

@@ -15,9 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import drawn
-import pomona
 import tables
-from pomona.encoder.encoder import Encoder
 from pomona.errors import RunError, SourceError
 from pomona.io.location import read_file
 from pomona.job.summary import Summary
@@ -29,16 +27,6 @@ __all__ = ["s3"]
 
 Run = Callable[..., Summary]
 TIME = "2024-05-06T07:08:09.123Z"
-
-
-@pytest.fixture
-def run(encoder: Encoder) -> Run:
-    def extract(source: object, table: object, **more: object) -> Summary:
-        return pomona.extract(
-            source, table, encoder=encoder, engine=pomona.LocalEngine(workers=1), **more
-        )
-
-    return extract
 
 
 def picture(seed: int) -> bytes:

@@ -11,14 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qs
 
-import pyarrow as pa
 import pytest
 
 import drawn
 import faults
 import pomona
 import tables
-from pomona.encoder.encoder import Encoder
 from pomona.errors import RunError, SourceError
 from pomona.io import remote
 from pomona.job.changes import Changes
@@ -31,23 +29,6 @@ __all__ = ["s3"]
 Run = Callable[..., Summary]
 
 
-@pytest.fixture
-def run(encoder: Encoder) -> Run:
-    def extract(source: object, table: object, **more: object) -> Summary:
-        return pomona.extract(
-            source, table, encoder=encoder, engine=pomona.LocalEngine(workers=1), **more
-        )
-
-    return extract
-
-
-def without_place(table: pa.Table, source: object) -> list[dict[str, object]]:
-    """The rows without the source in their paths, and without times."""
-    rows = table.drop_columns(["modified"]).to_pylist()
-    found = [{**row, "path": row["path"].removeprefix(str(source))} for row in rows]
-    return sorted(found, key=lambda row: row["path"])
-
-
 def test_rows_of_a_bucket_equal_those_of_a_folder_and_a_second_run_does_nothing(
     s3: S3, run: Run, pictures: Path, tmp_path: Path
 ) -> None:
@@ -57,9 +38,9 @@ def test_rows_of_a_bucket_equal_those_of_a_folder_and_a_second_run_does_nothing(
     run(pictures, near)
     summary = run("s3://bucket/my stuff/pictures", far)
     again = run("s3://bucket/my stuff/pictures/", far)
-    assert without_place(tables.read(far), "s3://bucket/my stuff/pictures") == without_place(
-        tables.read(near), f"file:{pictures}"
-    )
+    assert tables.without_place(
+        tables.read(far), "s3://bucket/my stuff/pictures"
+    ) == tables.without_place(tables.read(near), f"file:{pictures}")
     assert (summary.files, again.skipped, again.ok) == (15, 15, 0)
     assert None not in tables.read(far)["modified"].to_pylist()
 

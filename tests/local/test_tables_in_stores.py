@@ -12,12 +12,13 @@ import pytest
 import drawn
 import pomona
 import tables
+from faulty_server import three_of_four_reads_fail
 from pomona.encoder.encoder import Encoder
 from pomona.errors import RunError, SourceError
 from pomona.io import remote
 from pomona.job.summary import Summary
 from pomona.source.image_table import ImageColumns, TableImages
-from s3_server import INTERNAL_ERROR, S3, SLOW_DOWN, Request, s3
+from s3_server import S3, SLOW_DOWN, Request, s3
 
 __all__ = ["s3"]
 
@@ -79,18 +80,7 @@ def test_throttling_errors_and_resets_lose_no_row(s3: S3, run: Run, tmp_path: Pa
     s3.put("bucket/a.parquet", parquet(range(7)))
     run("s3://bucket/a.parquet", tmp_path / "calm")
     seen: list[str] = []
-
-    def shaky(request: Request) -> None:
-        if request.reads_object:
-            seen.append(request.path)
-            if len(seen) % 4 == 1:
-                raise SLOW_DOWN
-            if len(seen) % 4 == 2:
-                raise INTERNAL_ERROR
-            if len(seen) % 4 == 3:
-                request.reset()
-
-    s3.fault = shaky
+    s3.fault = three_of_four_reads_fail(seen)
     run("s3://bucket/a.parquet", tmp_path / "shaky")
     assert tables.read(tmp_path / "shaky").equals(tables.read(tmp_path / "calm"))
     assert len(seen) > 8

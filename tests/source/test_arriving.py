@@ -31,7 +31,7 @@ class Shown:
         return True
 
     def digest(self, file: ImageFile) -> str | None:
-        raise NotImplementedError
+        raise AssertionError(f"{file.path} was read, but looks only list")
 
 
 def look(arriving: Arriving, *files: ImageFile) -> list[str]:

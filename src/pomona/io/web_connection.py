@@ -35,18 +35,8 @@ class _Connection(HTTPConnection):
         super().request(*arguments, **more)
 
 
-class _SafeConnection(HTTPSConnection):
-    """A connection that `ended_at` can end."""
-
-    def connect(self) -> None:
-        """Connect."""
-        _watched.connection = self
-        super().connect()
-
-    def request(self, *arguments: Any, **more: Any) -> None:
-        """Send a request."""
-        _watched.connection = self
-        super().request(*arguments, **more)
+class _SafeConnection(_Connection, HTTPSConnection):
+    """The same with TLS: `connect` and `request` then call those of `HTTPSConnection`."""
 
 
 class _Pool(urllib3.HTTPConnectionPool):
@@ -59,7 +49,7 @@ class _SafePool(urllib3.HTTPSConnectionPool):
 
 @contextmanager
 def ended_at(deadline: float) -> Iterator[None]:
-    """End the connection of this thread at a time: a time-out counts from each byte anew."""
+    """End the connection of this thread at a deadline: each byte would reset a time-out."""
     _watched.connection = None
     here = _watched.__dict__
 

@@ -3,7 +3,7 @@
 features/part-0.parquet                 written by Pomona
 features/label=apple/part-0.parquet     written by Spark's partitionBy("label") (Hive's layout)
 features/_spark_metadata/7              written by a streaming query: a log of the files
-features/_delta_log/00000000000000000007.json   a Delta table: likewise
+features/_delta_log/00000000000000000007.json   the log of a Delta table, written by its library
 """
 
 from __future__ import annotations
