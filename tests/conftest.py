@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, settings
 import drawn
 import faults
 import pomona
+from places import SHARED_DATA
 from pomona.building.build import build_encoder
 from pomona.encoder.encoder import Encoder
 from pomona.job.summary import Summary
@@ -30,14 +31,8 @@ if TYPE_CHECKING:
 settings.register_profile("pomona", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("pomona")
 
-TESTS = Path(__file__).resolve().parent
-REPOSITORY = TESTS.parent
-POISON = TESTS / "poison"
-"""On a worker's PYTHONPATH, this folder makes some images fatal: see its sitecustomize.py."""
 JAVA = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 """Without the optimizing compiler, the Spark tests take a quarter less CPU time."""
-Extract = Callable[..., Summary]
-SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -58,28 +53,7 @@ def encoder(cache: Path) -> Encoder:  # noqa: ARG001 - built into the cache of t
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     """A tree of 14 files in 3 class folders: 11 valid pictures and 3 invalid files."""
-    return draw_tree(tmp_path / "pictures")
-
-
-def draw_tree(root: Path) -> Path:
-    for seed in range(10):
-        folder = root / ("Apple Red 1" if seed % 2 else "Poire d'été")
-        folder.mkdir(parents=True, exist_ok=True)
-        form = ("JPEG", "PNG", "WEBP")[seed % 3]
-        content = drawn.encode(drawn.picture(40 + seed, 30, seed), form)
-        (folder / f"image {seed}.{'jpg' if form == 'JPEG' else form.lower()}").write_bytes(content)
-    bad = root / "kind=bad"
-    bad.mkdir()
-    whole = drawn.encode(drawn.picture(64, 64, 99), "JPEG")
-    (bad / "empty.jpg").write_bytes(b"")
-    (bad / "half.JPG").write_bytes(whole[: len(whole) // 2])
-    (bad / "page.png").write_bytes(b"<html>404</html>")
-    (bad / "grey [1] {a,b}.jpeg").write_bytes(drawn.encode(drawn.picture().convert("L"), "JPEG"))
-    (root / "notes.txt").write_text("no picture")
-    (root / ".hidden").mkdir()
-    (root / ".hidden" / "a.jpg").write_bytes(whole)
-    (root / ".hidden.jpg").write_bytes(whole)
-    return root
+    return drawn.tree(tmp_path / "pictures")
 
 
 @pytest.fixture(scope="session")
@@ -133,7 +107,9 @@ def remote(spark: SparkSession, tmp_path: Path) -> str:
 @pytest.fixture(
     params=["local", *(pytest.param(name, marks=pytest.mark.spark) for name in ("spark", "hadoop"))]
 )
-def extract(request: pytest.FixtureRequest, encoder: Encoder, tmp_path: Path) -> Extract:
+def extract(
+    request: pytest.FixtureRequest, encoder: Encoder, tmp_path: Path
+) -> Callable[..., Summary]:
     """The main job on each engine, and into a table on a Hadoop file system."""
     if request.param == "local":
         return lambda *args, **more: pomona.extract(

@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -84,3 +85,25 @@ def with_size(jpeg: bytes, width: int, height: int) -> bytes:
     """Return the JPEG with a different size in its header."""
     at = jpeg.index(b"\xff\xc0") + 5
     return jpeg[:at] + struct.pack(">HH", height, width) + jpeg[at + 4 :]
+
+
+def tree(root: Path) -> Path:
+    """A tree of 14 files in 3 class folders, among files that are not images or hidden."""
+    for seed in range(10):
+        folder = root / ("Apple Red 1" if seed % 2 else "Poire d'été")
+        folder.mkdir(parents=True, exist_ok=True)
+        form = ("JPEG", "PNG", "WEBP")[seed % 3]
+        content = encode(picture(40 + seed, 30, seed), form)
+        (folder / f"image {seed}.{'jpg' if form == 'JPEG' else form.lower()}").write_bytes(content)
+    bad = root / "kind=bad"
+    bad.mkdir()
+    whole = encode(picture(64, 64, 99), "JPEG")
+    (bad / "empty.jpg").write_bytes(b"")
+    (bad / "half.JPG").write_bytes(whole[: len(whole) // 2])
+    (bad / "page.png").write_bytes(b"<html>404</html>")
+    (bad / "grey [1] {a,b}.jpeg").write_bytes(encode(picture().convert("L"), "JPEG"))
+    (root / "notes.txt").write_text("no picture")
+    (root / ".hidden").mkdir()
+    (root / ".hidden" / "a.jpg").write_bytes(whole)
+    (root / ".hidden.jpg").write_bytes(whole)
+    return root

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from conftest import TESTS
 from noise import noise
+from places import TESTS
 from pomona.building.network_files import build
 from pomona.building.network_settings import NetworkSettings
 from pomona.encoder.encoder import Encoder

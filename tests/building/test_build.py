@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 import drawn
-from conftest import TESTS
 from network_files import UNIT, encoder_from, onnx_network
+from places import TESTS
 from pomona.building import build
 from pomona.building.keras import applications
 from pomona.building.keras.backend import import_keras

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import pomona
-from conftest import TESTS
 from noise import noise
+from places import TESTS
 from pomona.building import efficientnet_lite
 from pomona.building.build import build_encoder, describe_network
 from pomona.building.network_settings import NetworkSettings

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import TESTS
+from places import TESTS
 from pomona.building.file_digest import content_digest
 from pomona.building.graph.endpoints import serialized
 from pomona.building.keras.load import load_model

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from command_line import run
-from conftest import TESTS
 from network_files import RUNTIMES
 from noise import noise
+from places import TESTS
 from pomona.building.network_files import build
 from pomona.building.network_settings import NetworkSettings
 from pomona.encoder.description import pipeline

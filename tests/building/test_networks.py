@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import TESTS
+from places import TESTS
 from pomona.building.keras import applications as keras_build
 from pomona.building.keras.backend import import_keras
 from pomona.encoder.networks import CARDS, find_card

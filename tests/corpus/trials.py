@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from conftest import SHARED_DATA
 from corpus import Case
+from places import SHARED_DATA
 
 # Folder -> pairs of a reported file and its correct counterpart, or the correct status.
 _PAIRS: dict[str, dict[str, str]] = {

@@ -14,7 +14,7 @@ import pytest
 import drawn
 import pomona
 from command_line import run as run_command
-from conftest import POISON
+from places import POISON
 from pomona.encoder.encoder import Encoder
 from pomona.errors import PomonaError, SourceError, TableError
 from pomona.schema import FEATURE_SCHEMA

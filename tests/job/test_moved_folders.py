@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,6 @@ import pytest
 import drawn
 import pomona
 import tables
-from conftest import Extract
 from pomona.cli.main import main
 from pomona.encoder.encoder import Encoder
 from pomona.errors import UsageError
@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_moved_folder_is_reused_and_its_old_rows_are_deleted(
-    extract: Extract, encoder: Encoder, folder: Path, tmp_path: Path
+    extract: Callable[..., Summary], encoder: Encoder, folder: Path, tmp_path: Path
 ) -> None:
     table = tmp_path / "t"
     pomona.extract(folder, table, encoder=encoder, engine=pomona.LocalEngine(workers=1))
@@ -54,7 +54,7 @@ def test_a_moved_folder_is_reused_and_its_old_rows_are_deleted(
 
 
 def test_the_network_is_not_loaded_if_all_rows_are_reused(
-    extract: Extract, encoder: Encoder, folder: Path, tmp_path: Path
+    extract: Callable[..., Summary], encoder: Encoder, folder: Path, tmp_path: Path
 ) -> None:
     (folder / "broken.png").unlink()
     pomona.extract(folder, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,11 @@ import pytest
 import drawn
 import pomona
 import tables
-from conftest import Extract
 from pomona.cli import main as cli
 from pomona.encoder.encoder import Encoder
 from pomona.errors import UsageError
 from pomona.job import plan
+from pomona.job.summary import Summary
 
 
 def labels(table: Path) -> dict[str, str | None]:
@@ -26,7 +27,7 @@ def without_labels(table: Path) -> object:
 
 
 def test_labels_change_in_place_without_the_network_and_later_runs_keep_them(
-    extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
+    extract: Callable[..., Summary], encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     table, csv = tmp_path / "t", tmp_path / "labels.csv"
     pomona.extract(pictures, table, encoder=encoder, engine=pomona.LocalEngine(workers=1))
@@ -63,7 +64,7 @@ def test_labels_change_in_place_without_the_network_and_later_runs_keep_them(
 
 
 def test_rows_of_other_sources_keep_their_labels(
-    extract: Extract, pictures: Path, tmp_path: Path
+    extract: Callable[..., Summary], pictures: Path, tmp_path: Path
 ) -> None:
     extract(pictures / "Apple Red 1", tmp_path / "t")
     extract(pictures / "Poire d'été", tmp_path / "t", label="regex:(image .)")
@@ -72,7 +73,7 @@ def test_rows_of_other_sources_keep_their_labels(
 
 
 def test_labels_of_a_table_without_a_label_rule_are_kept_and_counted(
-    extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
+    extract: Callable[..., Summary], encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     pomona.extract(
         pictures,
@@ -109,7 +110,7 @@ def test_many_labels_change_in_bounded_batches(
 
 
 def test_modified_and_pruned_rows_and_new_labels_combine(
-    extract: Extract, encoder: Encoder, pictures: Path, tmp_path: Path
+    extract: Callable[..., Summary], encoder: Encoder, pictures: Path, tmp_path: Path
 ) -> None:
     pomona.extract(pictures, tmp_path / "t", encoder=encoder, engine=pomona.LocalEngine(workers=1))
     picture = pictures / "Apple Red 1" / "image 3.jpg"
@@ -133,7 +134,7 @@ def test_modified_and_pruned_rows_and_new_labels_combine(
 
 
 def test_a_csv_file_that_names_no_image_is_refused_before_the_table_changes(
-    extract: Extract, pictures: Path, tmp_path: Path
+    extract: Callable[..., Summary], pictures: Path, tmp_path: Path
 ) -> None:
     csv = tmp_path / "labels.csv"
     csv.write_text("path,label\nIMG_1.JPG,red\n")

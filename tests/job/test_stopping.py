@@ -18,7 +18,7 @@ import pytest
 import drawn
 import pomona
 import tables
-from conftest import TESTS
+from places import TESTS
 from pomona.encoder.encoder import Encoder
 from pomona.progress import Snapshot
 from pomona.runtime.registry import runtime_for

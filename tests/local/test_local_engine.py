@@ -16,7 +16,7 @@ import pytest
 import drawn
 import pomona
 import tables
-from conftest import POISON
+from places import POISON
 from pomona.encoder.encoder import Encoder
 from pomona.errors import EngineError, RunError, SourceError, TableError
 from pomona.local import run as local

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 import drawn
-from conftest import POISON
+from places import POISON
 from pomona.encoder.encoder import Encoder
 from pomona.errors import RunError
 from pomona.processes.crash_policy import ENDS_IN_A_ROW

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import REPOSITORY
+from places import REPOSITORY
 
 FOLDERS = "benchmarks", "examples", "fuzzing"
 SCRIPTS = sorted(path for name in FOLDERS for path in (REPOSITORY / name).glob("*.py"))

@@ -20,9 +20,10 @@ from pathlib import Path
 import click
 import pytest
 
+import drawn
 import pomona
 from browser import CHROMIUM, chromium
-from conftest import REPOSITORY, draw_tree
+from places import REPOSITORY
 from pomona import errors
 from pomona.cli.main import app
 from pomona.cli.parameters import in_options
@@ -77,7 +78,7 @@ def example(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:  # n
     """A folder with drawn pictures in `photos` and their features in `features`."""
     encoder = pomona.build_encoder("efficientnet_lite0")
     folder = tmp_path_factory.mktemp("example")
-    draw_tree(folder / "photos")
+    drawn.tree(folder / "photos")
     pomona.extract(
         folder / "photos",
         folder / "features",
@@ -187,7 +188,7 @@ def test_the_commands_of_the_page_on_words_run_as_printed(
     cache: Path,  # noqa: ARG001 - the commands use it
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    draw_tree(tmp_path / "photos")
+    drawn.tree(tmp_path / "photos")
     clip = REPOSITORY / "tests" / "goldens" / "text" / "clip"
     shutil.copytree(clip, tmp_path / "clip-vit-base-patch32")
     run_page("text-search.md", 7, tmp_path)

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from conftest import REPOSITORY
+from places import REPOSITORY
 from pomona import extras
 from pomona.errors import EngineError
 from pomona.extras import check_extra, install_command

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from conftest import REPOSITORY
+from places import REPOSITORY
 
 pytest.importorskip("sklearn", reason="the notebook trains: pip install '.[analysis]'")
 pytest.importorskip("pandas", reason="the notebook shows a DataFrame: pip install '.[spark]'")

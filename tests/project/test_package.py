@@ -11,7 +11,7 @@ from pkgutil import iter_modules
 import pytest
 
 import pomona
-from conftest import REPOSITORY
+from places import REPOSITORY
 from pomona._version import __version__
 
 HEAVY = ("keras", "openvino", "pyspark", "tensorflow", "pyarrow", "numpy", "PIL", "rich")

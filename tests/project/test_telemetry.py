@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import TESTS
 from network_files import small_network
+from places import TESTS
 
 ASK = """
 import sys

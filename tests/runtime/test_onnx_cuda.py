@@ -10,8 +10,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from conftest import REPOSITORY
 from network_files import onnx_network
+from places import REPOSITORY
 from pomona.errors import EncoderError
 from pomona.runtime import onnxruntime as onnx
 from pomona.runtime.onnxruntime import gpu_is_here, new_session

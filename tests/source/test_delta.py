@@ -16,7 +16,7 @@ import pytest
 import drawn
 import pomona
 from command_line import run
-from conftest import TESTS
+from places import TESTS
 from pomona.encoder.encoder import Encoder
 from pomona.errors import SourceError
 from pomona.job.job import table_images

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 import pomona
 from command_line import run
-from conftest import TESTS
 from noise import noise
+from places import TESTS
 from pomona.encoder.encoder import Encoder
 from pomona.errors import PomonaError, SourceError
 from pomona.source.image_file import ImageFile, Place

@@ -18,7 +18,7 @@ import pytest
 import drawn
 import faults
 import tables
-from conftest import POISON
+from places import POISON
 from pomona.encoder.encoder import Encoder
 from spark_processes import environment, python_workers, virtual_machines
 from streams import Stream

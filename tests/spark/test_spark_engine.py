@@ -20,7 +20,7 @@ pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
 from pyspark.sql import DataFrame, SparkSession
 
 import pomona
-from conftest import POISON
+from places import POISON
 from pomona import extraction
 from pomona.encoder.encoder import Encoder
 from pomona.errors import EngineError, RunError, TableError

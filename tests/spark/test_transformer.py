@@ -27,7 +27,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.functions import element_at, regexp_extract, split
 
 import pomona
-from conftest import REPOSITORY
+from places import REPOSITORY
 from pomona.encoder.encoder import Encoder
 from pomona.errors import EncoderError, EngineError
 from pomona.spark.dataframe.transformer import ImageFeaturizer

@@ -12,7 +12,7 @@ import pytest
 
 import pomona
 import tables
-from conftest import TESTS
+from places import TESTS
 from pomona.analysis.inspection import inspect
 from pomona.errors import TableError
 from pomona.table.feature_table import FeatureTable

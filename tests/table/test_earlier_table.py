@@ -13,7 +13,7 @@ import pytest
 import drawn
 import pomona
 import tables
-from conftest import TESTS
+from places import TESTS
 from pomona.encoder.encoder import Encoder
 
 GOLDEN = TESTS / "goldens" / "earlier_table"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import tables
-from conftest import Extract
 from pomona.cli.main import main
+from pomona.job.summary import Summary
 from pomona.table.failed_files import FailedFile
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def failed_in(table: Path) -> set[FailedFile]:
 
 
 def test_a_run_names_up_to_five_of_its_failed_files(
-    extract: Extract, pictures: Path, tmp_path: Path
+    extract: Callable[..., Summary], pictures: Path, tmp_path: Path
 ) -> None:
     table = tmp_path / "t"
     first = extract(pictures, table)

@@ -12,9 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image, ImageFile, ImageOps
 
-from conftest import SHARED_DATA
 from decoding import AVIF, FILES, LOSSLESS, any_file, decoded_or_failed, failure, pixels, quick
 from drawn import corners, encode, picture, png, turned
+from places import SHARED_DATA
 from pomona.worker.decode import FAILURES, Picture, decode
 from pomona.worker.pillow_limits import quiet_codecs
 

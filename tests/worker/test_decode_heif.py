@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from conftest import TESTS
 from decoding import AVIF, decoded_or_failed, failure, pixels, quick
 from drawn import corners, encode, picture
+from places import TESTS
 from pomona.source.selection import IMAGE_EXTENSIONS
 from pomona.worker.decode import decode
 from pomona.worker.formats import heif, recognition

@@ -13,9 +13,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from conftest import TESTS
 from decoding import decoded_or_failed, failure, pixels, quick
 from drawn import encode, picture
+from places import TESTS
 from pomona.worker.decode import Picture, decode
 from pomona.worker.formats.jpeg_data import JpegData
 
