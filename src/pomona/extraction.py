@@ -141,12 +141,10 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
             "`image_column` is for the embedded engine: on Spark, give the table as a DataFrame to "
             "pomona.featurize"
         )
-    if on_spark and private_urls:
-        raise UsageError("`private_urls` is for the embedded engine: Spark fetches no URLs")
     paths = replace(
         paths,
         columns=_columns(image_column, key_column, _patterns(keep), paths),
-        web=None if on_spark else WebLimits(private=private_urls),
+        web=WebLimits(private=private_urls),
         delta=_is_delta(table_format, on_spark=on_spark),
     )
     if isinstance(engine, SparkEngine):

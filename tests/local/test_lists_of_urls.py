@@ -11,7 +11,7 @@ import drawn
 import pomona
 import tables
 from pomona.encoder.encoder import Encoder
-from pomona.errors import SourceError, UsageError
+from pomona.errors import SourceError
 from pomona.job.summary import Summary
 from web_server import Web, redirecting, send, serving
 
@@ -123,14 +123,3 @@ def test_workers_share_what_a_host_gets_at_once(web: Web, encoder: Encoder, tmp_
         tmp_path / "l.txt", tmp_path / "t", encoder=encoder, engine=engine, private_urls=True
     )
     assert 1 < web.most <= 8
-
-
-def test_spark_fetches_no_urls_and_says_so_in_one_line(encoder: Encoder, tmp_path: Path) -> None:
-    engine = pomona.SparkEngine(master="local[2]")
-    (tmp_path / "l.txt").write_text("https://example.org/1.png")
-    with pytest.raises(SourceError, match="which only the embedded engine fetches"):
-        pomona.extract(tmp_path / "l.txt", tmp_path / "t", encoder=encoder, engine=engine)
-    with pytest.raises(UsageError, match="`private_urls` is for the embedded engine"):
-        pomona.extract(
-            tmp_path / "l.txt", tmp_path / "t", encoder=encoder, engine=engine, private_urls=True
-        )

@@ -96,12 +96,12 @@ def test_images_elsewhere_are_rows_with_a_reason_and_refused_at_the_beginning(
     tmp_path: Path,
 ) -> None:
     far = "https://me:secret@x.org/a.jpg"
-    with pytest.raises(SourceError, match="lists https://x.org/a.jpg, which is a web address"):
+    with pytest.raises(SourceError, match="lists https://x.org/a.jpg, which contains a user name"):
         listed(written(tmp_path / "l.txt", far))
     (_, web, other) = listed(written(tmp_path / "l.txt", f"a.jpg\n{far}\ndbfs:/c.jpg\n"))
     reader = ImageList(str(tmp_path / "l.txt")).reader
     assert [reason for _, reason in reader.read([web, other])] == [
-        "is a web address, which only the embedded engine fetches, without Spark",
+        "contains a user name or a password",
         "is on the file system 'dbfs', which cannot be read here",
     ]
     assert web.uri == "https://x.org/a.jpg"

@@ -18,7 +18,14 @@ from pyspark.sql import SparkSession
 
 from pomona.source.image_file import BATCH_BYTES, Content, ImageFile, look_at, read_content
 from pomona.source.images import FileReader
-from pomona.spark.file_shares import OPEN_COST_BYTES, read_shares, share_files, task_count
+from pomona.source.urls import host_of, named_url
+from pomona.spark.file_shares import (
+    OPEN_COST_BYTES,
+    TASKS_OF_HOST,
+    read_shares,
+    share_files,
+    task_count,
+)
 from pomona.spark.session.session import session
 
 pytestmark = pytest.mark.spark
@@ -41,6 +48,19 @@ def test_each_task_gets_one_share_of_about_equal_work(
     assert sorted(file for share in shares for file in share) == sorted(files)
     work = [sum(file.size + OPEN_COST_BYTES for file in share) for share in shares]
     assert max(work) - min(work) <= 2 * (2 * size + OPEN_COST_BYTES)
+
+
+def test_few_tasks_fetch_from_one_host(spark: SparkSession) -> None:
+    urls = [named_url(f"https://{host}.org/{n}.jpg") for n in range(300) for host in ("a", "b")]
+    paths = [ImageFile(f"/{number}.jpg", 1, 0) for number in range(600)]
+    rows = share_files(spark, [*urls, *paths], 16).collect()
+    shares = [pickle.loads(zlib.decompress(row["files"])) for row in rows]
+    assert sorted(file.path for share in shares for file in share) == sorted(
+        file.path for file in [*urls, *paths]
+    )
+    for host in ("a.org", "b.org"):
+        of_host = [sum(host_of(file) == host for file in share) for share in shares]
+        assert sorted(filter(None, of_host)) == [75] * TASKS_OF_HOST
 
 
 def test_shares_wait_for_busy_cores_longer_than_sparks_limit(spark: SparkSession) -> None:

@@ -12,11 +12,24 @@ import pytest
 
 import drawn
 import tables
+
+pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
+
+from pyspark.sql import SparkSession
+
+import pomona
+from pomona.encoder.encoder import Encoder
+from pomona.job.summary import Summary
 from s3_server import S3, s3
+from web_server import redirecting, serving
 
 __all__ = ["s3"]
 
 pytestmark = pytest.mark.spark
+
+
+def picture(seed: int) -> bytes:
+    return drawn.encode(drawn.picture(seed=seed), "PNG")
 
 
 def extract(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -28,10 +41,9 @@ def extract(*arguments: object) -> subprocess.CompletedProcess[str]:
 def test_sparks_workers_read_the_objects_of_a_list(
     s3: S3, encoder_file: Path, tmp_path: Path
 ) -> None:
-    pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
     for n in range(3):
-        s3.put(f"bucket/{n}.png", drawn.encode(drawn.picture(seed=n), "PNG"))
-    (tmp_path / "3.png").write_bytes(drawn.encode(drawn.picture(seed=3), "PNG"))
+        s3.put(f"bucket/{n}.png", picture(n))
+    (tmp_path / "3.png").write_bytes(picture(3))
     names = [*(f"s3://bucket/{n}.png" for n in range(3)), "3.png", "s3://bucket/missing.png"]
     (tmp_path / "l.txt").write_text("\n".join(names))
     more = ("--encoder", encoder_file, "--json")
@@ -43,11 +55,40 @@ def test_sparks_workers_read_the_objects_of_a_list(
     assert tables.read(tmp_path / "far").equals(tables.read(tmp_path / "near"))
 
 
+def test_sparks_workers_fetch_urls_as_the_embedded_engine_does(
+    spark: SparkSession, encoder: Encoder, tmp_path: Path
+) -> None:
+    (tmp_path / "4.png").write_bytes(picture(4))
+    with serving() as web:
+
+        def run(table: str, engine: object, **more: object) -> Summary:
+            return pomona.extract(
+                tmp_path / "l.txt", tmp_path / table, encoder=encoder, engine=engine, **more
+            )
+
+        web.answers |= {"/red/1.png": picture(1), "/2": redirecting("/red/1.png"), "/3": b"<html>"}
+        lines = [web.url(path) for path in ("/red/1.png", "/2", "/3", "/missing")]
+        (tmp_path / "l.txt").write_text("\n".join([*lines, "4.png", lines[0]]))
+        on_spark = pomona.SparkEngine(spark=spark)
+        run("near", pomona.LocalEngine(workers=1), private_urls=True)
+        web.seen.clear()
+        assert run("far", on_spark, private_urls=True).files == 5
+        assert tables.read(tmp_path / "far").equals(tables.read(tmp_path / "near"))
+        assert web.seen == {"/red/1.png": 2, "/2": 1, "/3": 1, "/missing": 1}  # once, by a worker
+        web.answers["/missing"] = picture(3)
+        again = pomona.Resume(retry_failed=True)
+        assert run("far", on_spark, private_urls=True, resume=again).failed == 1
+        assert web.seen["/red/1.png"] == 2
+        run("refused", on_spark)
+    errors = [row["error"] for row in tables.read(tmp_path / "refused").to_pylist()]
+    reason = "cannot be fetched: is at 127.0.0.1, which is not a public address"
+    assert sorted(errors, key=str) == [None, *[reason] * 4]
+
+
 def test_spark_reads_the_objects_of_an_inventory(
     s3: S3, encoder_file: Path, tmp_path: Path
 ) -> None:
-    pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
-    s3.put("bucket/photos/1 b+ü.png", drawn.encode(drawn.picture(seed=1), "PNG"))
+    s3.put("bucket/photos/1 b+ü.png", picture(1))
     files = Path(__file__).parents[1] / "goldens" / "inventory" / "files.parquet"
     shutil.copy(files, tmp_path)
     said = {"sourceBucket": "bucket", "destinationBucket": "arn:aws:s3:::bucket"}

@@ -10,7 +10,15 @@ from urllib.parse import quote, urlsplit
 
 from pomona.messages import one_line
 
-__all__ = ["NotFetched", "Origin", "Target", "WebLimits", "is_public", "without_user"]
+__all__ = [
+    "USUAL_LIMITS",
+    "NotFetched",
+    "Origin",
+    "Target",
+    "WebLimits",
+    "is_public",
+    "without_user",
+]
 
 
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
@@ -43,6 +51,9 @@ class WebLimits:
     pause_s: float = 30.0
     most_bytes: int = 128 * 2**20
     redirects: int = 5
+
+
+USUAL_LIMITS = WebLimits()
 
 
 class Origin(NamedTuple):

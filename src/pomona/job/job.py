@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pomona.errors import SourceError
 from pomona.io.location import is_remote, local_path
 from pomona.io.remote import repeated
-from pomona.io.web_address import WebLimits
+from pomona.io.web_address import USUAL_LIMITS, WebLimits
 from pomona.job.gone_rows import Missing
 from pomona.job.plan import Plan
 from pomona.job.stored_kept import StoredKept
@@ -55,7 +55,7 @@ class JobPaths:
         table: folder of the feature table; a path of this machine or a URI.
         selection: which files below the source are images of the run.
         columns: if the images are in Parquet files, their columns.
-        web: what fetching from the web may cost; None if nothing is fetched.
+        web: what fetching from the web may cost.
         delta: whether a new table becomes a Delta table.
     """
 
@@ -63,7 +63,7 @@ class JobPaths:
     table: str
     selection: Selection = KNOWN_IMAGES
     columns: ImageColumns | None = None
-    web: WebLimits | None = None
+    web: WebLimits = USUAL_LIMITS
     delta: bool = False
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from pomona.errors import RunError, SourceError
 from pomona.io.location import is_remote, local_path
-from pomona.io.web_address import WebLimits
+from pomona.io.web_address import USUAL_LIMITS, WebLimits
 from pomona.source.archives.member import NotBytes
 from pomona.source.image_file import ImageFile, look_at
 from pomona.source.list_file import Entry, ListFile, entries_of, size_of, time_of
@@ -41,11 +41,11 @@ class ImageList:
 
     Attributes:
         given: the value of `source`, on this machine or in a bucket: a file that `is_list` accepts.
-        web: what fetching from the web may cost; None if nothing is fetched.
+        web: what fetching from the web may cost.
     """
 
     given: str
-    web: WebLimits | None = None
+    web: WebLimits = USUAL_LIMITS
     _stores: Stores = field(default_factory=Stores, init=False, repr=False, compare=False)
 
     @property
@@ -151,7 +151,7 @@ class ImageList:
     def _named(self, path: str) -> ImageFile:
         """Return the image at a path or a URI of the list, without size and time."""
         if is_url(path):
-            return named_url(path, is_fetched=self.web is not None)
+            return named_url(path)
         known = self._list.place
         place = path if is_remote(path) else self._list.beside(local_path(path))
         if place.startswith("/"):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from threading import Lock
 
-from pomona.io.web_address import WebLimits
+from pomona.io.web_address import USUAL_LIMITS, WebLimits
 from pomona.source.archives.member import NotBytes
 from pomona.source.image_file import Content, ImageFile, content_digest, read_content
 from pomona.source.read_ahead import read_ahead
@@ -26,8 +26,8 @@ class ListReader:
 
     images_at_once = 128  # reading ahead stops at the last one
 
-    def __init__(self, web: WebLimits | None = None) -> None:
-        self.web = web or WebLimits()
+    def __init__(self, web: WebLimits = USUAL_LIMITS) -> None:
+        self.web = web
         self._stores = Stores()
         self._urls: UrlReader | None = None
         self._opening = Lock()

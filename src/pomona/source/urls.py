@@ -11,7 +11,7 @@ from pomona.io.web_address import NotFetched, Target, WebLimits, without_user
 from pomona.source.archives.member import NotBytes
 from pomona.source.image_file import Content, ImageFile
 
-__all__ = ["UrlReader", "is_on_web", "is_url", "named_url"]
+__all__ = ["UrlReader", "host_of", "is_on_web", "is_url", "named_url"]
 
 
 class _Place(Enum):
@@ -28,18 +28,14 @@ def is_on_web(file: ImageFile) -> bool:
     return file.place is _Place.WEB
 
 
-def named_url(url: str, *, is_fetched: bool) -> ImageFile:
+def named_url(url: str) -> ImageFile:
     """Return the image at a URL; `place` says that it is fetched, or why not.
 
     Args:
         url: the URL. Its fragment is left out, and so are a user name and a password.
-        is_fetched: whether this run fetches from the web.
     """
     named = without_user(urldefrag(url).url if "#" in url else url)
     clean = named.encode(errors="replace").decode()
-    if not is_fetched:
-        reason = "is a web address, which only the embedded engine fetches, without Spark"
-        return ImageFile(clean, None, None, NotBytes(reason))
     if not is_text(url):
         return ImageFile(clean, None, None, NotBytes("is not valid UTF-8"))
     try:
@@ -47,6 +43,11 @@ def named_url(url: str, *, is_fetched: bool) -> ImageFile:
     except NotFetched as error:
         return ImageFile(clean, None, None, NotBytes(str(error)))
     return ImageFile(clean, None, None, _Place.WEB)
+
+
+def host_of(file: ImageFile) -> str | None:
+    """Return the host from which an image is fetched; None if it is not on the web."""
+    return Target.of(file.path).host if is_on_web(file) else None
 
 
 class UrlReader:

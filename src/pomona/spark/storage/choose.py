@@ -20,7 +20,9 @@ from pomona.io.location import is_remote, local_path
 from pomona.job.job import Job, JobPaths, images_of
 from pomona.job.tables import ChangeableTable, ReadableTable
 from pomona.source.image_file import ImageFile, is_too_large_for_worker, read_batches
+from pomona.source.list_reader import ListReader
 from pomona.source.listing import Listing
+from pomona.spark.file_shares import TASKS_OF_HOST
 from pomona.spark.session.session import is_connect
 from pomona.spark.storage.parquet import WRITTEN_COLUMNS, Written, written_once
 from pomona.table.feature_table import FeatureTable
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     RowsOrParts = Callable[[str | None], DataFrame]
     """Computes the rows of a wave: with a folder, workers write part files there, and the result is
     `pomona.spark.part_files.PART_SCHEMA`; with None, it has the rows."""
+
+_WAVES = 2  # that run at the same time
 
 __all__ = [
     "ImageStore",
@@ -95,8 +99,11 @@ class LocalImageStore:
     def __init__(self, paths: JobPaths) -> None:
         images = images_of(paths)
         self.listing = Listing.of(images)
-        self.reader: Reader | None = images.reader
-        self._read = images.reader.read
+        reader = images.reader
+        self._read = reader.read
+        self.reader: Reader | None = (
+            reader.shared_by(_WAVES * TASKS_OF_HOST) if isinstance(reader, ListReader) else reader
+        )
 
     def for_workers(self, files: Iterable[ImageFile]) -> list[ImageFile]:
         """Return files that are not very large."""
