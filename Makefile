@@ -12,6 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # The newest PySpark is the one in constraints.txt.
 STORES := .stores
 SPARKS := .sparks
+SERVERS := .servers
 PYSPARK_3.5 := pyspark==3.5.9 py4j==0.10.9.7
 PYSPARK_4.0 := pyspark==4.0.5 py4j==0.10.9.9
 PYSPARK_4.1 := pyspark==4.1.4 py4j==0.10.9.9
@@ -21,7 +22,7 @@ S3A := org.apache.hadoop:hadoop-aws:3.5.0 software.amazon.awssdk:bundle:2.35.4 \
 AZURITE := azurite@3.35.0
 FORMATS := io.delta:delta-spark_2.13:4.0.0,org.apache.iceberg:iceberg-spark-runtime-4.0_2.13:1.10.0
 
-.PHONY: help demo test test-faults test-networks test-torch lint format docs bench fuzz clean test-stores
+.PHONY: help demo test test-faults test-networks test-torch lint format docs bench fuzz clean test-stores test-servers
 .PHONY: test-spark-3.5 test-spark-4.0 test-spark-4.1 test-spark-newest test-formats
 
 help:  ## List the targets
@@ -57,6 +58,9 @@ test-formats: $(SPARKS)/4.0.stamp  ## Test Delta and Iceberg tables, with their 
 test-stores: $(STORES)/azurite.stamp $(STORES)/hdfs.stamp $(STORES)/s3a.stamp  ## Test servers of Azure's and Google's storage, HDFS, and both engines on S3
 	$(BIN)/python -m pytest tests/local/test_azure_and_google.py tests/spark/test_hdfs.py
 	$(BIN)/python -m pytest tests/spark/test_engines_share_buckets.py
+
+test-servers: $(VENV)/dev.stamp $(SERVERS)/kserve.stamp $(SERVERS)/triton.stamp  ## Test exported encoders in real model servers
+	$(BIN)/python -m pytest tests/servers
 
 test-spark-newest: $(VENV)/dev.stamp  ## Run these tests on the newest PySpark
 	$(BIN)/python -m pytest -m versions tests/spark/test_spark_versions.py
@@ -97,7 +101,7 @@ fuzz: $(VENV)/fuzz.stamp  ## Feed the decoder mutated images for ten minutes: FU
 	$(BIN)/python fuzzing/fuzz_decode.py -max_total_time=$(FUZZ_SECONDS)
 
 clean:  ## Remove the files that the other targets created
-	rm -rf $(VENV) $(VENV)-oldest $(VENV)-torch $(SPARKS) $(STORES) build/site demo
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-torch $(SERVERS) $(SPARKS) $(STORES) build/site demo
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Pomona needs Python 3.11 or later; this is " + sys.version.split()[0] + ": set PYTHON=python3.12, say" if sys.version_info < (3, 11) else 0)'
@@ -156,6 +160,20 @@ $(STORES)/hdfs.stamp: $(VENV)/dev.stamp
 $(STORES)/s3a.stamp: $(VENV)/dev.stamp
 	for jar in $(S3A); do mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy \
 		-Dartifact=$$jar -DoutputDirectory=$(STORES)/hadoop-aws || exit 1; done
+	@touch $@
+
+# Model servers, each in its own environment: KServe and Pomona are 830 MB, Triton and OpenVINO 250 MB.
+# Triton's package needs NumPy 1.
+$(SERVERS)/kserve.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m venv $(SERVERS)/kserve
+	$(SERVERS)/kserve/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt -e . kserve==0.21.0
+	@touch $@
+
+$(SERVERS)/triton.stamp: constraints.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m venv $(SERVERS)/triton
+	$(SERVERS)/triton/bin/python -m pip --disable-pip-version-check --quiet install nvidia-pytriton==0.7.0 \
+		$$(grep '^openvino==' constraints.txt)
+	chmod +x $(SERVERS)/triton/lib/python*/site-packages/pytriton/tritonserver/bin/tritonserver
 	@touch $@
 
 $(VENV)/fuzz.stamp: $(VENV)/demo.stamp

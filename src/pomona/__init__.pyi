@@ -13,6 +13,7 @@ from .analysis.projection import project as project
 from .analysis.report.findings import ReportOptions as ReportOptions
 from .analysis.report.render import write_report as write_report
 from .building.build import build_encoder as build_encoder
+from .building.export.export import export_encoder as export_encoder
 from .building.network_settings import NetworkSettings as NetworkSettings
 from .building.quantize.precision import convert_encoder as convert_encoder
 from .classification import classify as classify

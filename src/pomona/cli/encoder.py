@@ -24,6 +24,8 @@ from pomona.cli.options import (
 )
 from pomona.cli.paths import as_path
 from pomona.cli.sections import OrderedGroup, SectionedCommand
+from pomona.encoder.names import EXPORT_FORMATS
+from pomona.io.location import shell_word
 
 __all__ = ["encoder"]
 
@@ -220,6 +222,39 @@ def convert(file: str, precision: str, calibrate: str | None, output: str) -> No
     converted.save(output)
     results_follow()
     show_encoder(output, converted)
+
+
+@encoder.command(
+    "export",
+    cls=SectionedCommand,
+    short_help="Write an encoder as a folder for a model server.",
+    epilog="Example: pomona encoder export fruit.encoder --to triton served",
+)
+@click.argument("file", type=as_path)
+@click.argument("folder", type=as_path)
+@click.option(
+    "--to", type=click.Choice(EXPORT_FORMATS), required=True, help="What loads the folder."
+)
+@click.option(
+    "--name",
+    metavar="NAME",
+    help="Name of the model in the server.  [default: that of FILE]",
+)
+def export(file: str, folder: str, *, to: Any, name: str | None) -> None:
+    """Write the encoder in FILE as a new FOLDER that a model server loads.
+
+    The server takes pixels of the network's input size and returns vectors. FOLDER also has a
+    README, the encoder's description, and probe images with their vectors, to check the server.
+
+    openvino is for OpenVINO Model Server; triton for NVIDIA Triton; kserve is a program for
+    KServe's Python model server; onnx is a file for ONNX Runtime, if the encoder runs on it.
+    """
+    from pomona.building.export.export import export_encoder
+
+    export_encoder(file, folder, to=to, name=name)
+    results_follow()
+    click.echo(f"{folder}: written for {to}")
+    click.echo(f"next: read {shell_word(str(Path(folder, 'README.md')))}")
 
 
 @encoder.command(

@@ -15,18 +15,17 @@ if TYPE_CHECKING:
     from pomona.encoder.encoder import Encoder
     from pomona.encoder.preprocessing import Pixels
 
-__all__ = ["OpenVinoRuntime", "compiled_on_cpu", "import_openvino"]
+__all__ = ["OpenVinoRuntime", "compiled_on_cpu", "import_openvino", "read_graph", "vector_settings"]
 
-# Each setting was measured (docs/architecture.md). The first is one thread per process, because
+# Both settings were measured (docs/architecture.md). The first is one thread per process, because
 # processes scale better. Without the second, all processes of a machine pin themselves to core 0,
-# and half of the cores are idle. The third keeps a dense layer with 8-bit weights in float32: by
-# default, and if the processor can, OpenVINO rounds the input of such a layer to 8 bits, which
-# changes a vector by 0.006 of its largest number.
-_CONFIG = {
-    "INFERENCE_NUM_THREADS": 1,
-    "ENABLE_CPU_PINNING": False,
-    "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
-}
+# and half of the cores are idle.
+_THREADS = {"INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False}
+
+# This keeps a dense layer with 8-bit weights in float32: by default, and if the processor can,
+# OpenVINO rounds the input of such a layer to 8 bits, which changes a vector by 0.006 of its
+# largest number.
+_EXACT = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
 
 # Precision of the encoder -> precision of OpenVINO. OpenVINO never chooses it: it would use bf16 if
 # the CPU has it, which changes MobileNetV2's features by 20 % (in norm). An int8 graph itself
@@ -47,21 +46,10 @@ class OpenVinoRuntime:
         openvino = import_openvino()
         self.preprocessing = encoder.preprocessing
         self.dimension = encoder.dimension
-        hint = _HINTS.get(encoder.precision)
-        if hint is None:
-            raise EncoderError(
-                f"{_name(encoder)} has precision {encoder.precision!r}, this version computes "
-                f"{', '.join(_HINTS)}: build the encoder again with this version"
-            )
-        core = openvino.Core()
         try:
-            model = core.read_model(encoder.graph, _constants_tensor(openvino, encoder.constants))
-            config = {
-                **_CONFIG,
-                "INFERENCE_PRECISION_HINT": hint,
-                "LP_TRANSFORMS_MODE": bool(encoder.quantized_sha256) and _fits_16_bits(model),
-            }
-            compiled = core.compile_model(model, "CPU", config)
+            model = read_graph(encoder)
+            settings = vector_settings(encoder, model)
+            compiled = openvino.Core().compile_model(model, "CPU", _THREADS | settings)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise EncoderError(
@@ -69,6 +57,7 @@ class OpenVinoRuntime:
             ) from error
         # OpenVINO silently uses float32 if a CPU has neither bf16 nor AVX-512.
         actual = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        hint = settings["INFERENCE_PRECISION_HINT"]
         if actual != hint:
             raise EncoderError(
                 f"{_name(encoder)} computes in {hint}, which this processor cannot: OpenVINO would "
@@ -102,6 +91,40 @@ class OpenVinoRuntime:
             features[row] = vector.reshape(-1)
 
 
+def read_graph(encoder: Encoder) -> Any:
+    """Return the graph of an encoder, OpenVINO's or ONNX, as an `openvino.Model`.
+
+    Raises:
+        RuntimeError: OpenVINO cannot read it.
+    """
+    openvino = import_openvino()
+    constants = _constants_tensor(openvino, encoder.constants) if encoder.constants else None
+    return openvino.Core().read_model(encoder.graph, constants)
+
+
+def vector_settings(encoder: Encoder, model: Any) -> dict[str, Any]:
+    """Return the settings of OpenVINO that an encoder's vectors depend on.
+
+    Args:
+        encoder: the encoder.
+        model: its graph, an `openvino.Model`.
+
+    Raises:
+        EncoderError: this version does not know the precision of the encoder.
+    """
+    hint = _HINTS.get(encoder.precision)
+    if hint is None:
+        raise EncoderError(
+            f"{_name(encoder)} has precision {encoder.precision!r}, this version computes "
+            f"{', '.join(_HINTS)}: build the encoder again with this version"
+        )
+    return {
+        **_EXACT,
+        "INFERENCE_PRECISION_HINT": hint,
+        "LP_TRANSFORMS_MODE": bool(encoder.quantized_sha256) and _fits_16_bits(model),
+    }
+
+
 def compiled_on_cpu(graph: bytes, constants: bytes) -> Any:
     """Return a float32 graph, compiled for one thread: an `openvino.CompiledModel`.
 
@@ -111,7 +134,9 @@ def compiled_on_cpu(graph: bytes, constants: bytes) -> Any:
     openvino = import_openvino()
     core = openvino.Core()
     model = core.read_model(graph, _constants_tensor(openvino, constants))
-    return core.compile_model(model, "CPU", {**_CONFIG, "INFERENCE_PRECISION_HINT": "f32"})
+    return core.compile_model(
+        model, "CPU", {**_THREADS, **_EXACT, "INFERENCE_PRECISION_HINT": "f32"}
+    )
 
 
 def _check_shapes(encoder: Encoder, compiled: Any, shape: tuple[int, ...]) -> None:

@@ -1,0 +1,1 @@
+"""Programs that are copied into exported folders. Model servers run them without Pomona's parts."""

@@ -1,0 +1,133 @@
+"""Real model servers on the loopback interface, in the environments of `make test-servers`.
+
+They load folders that `pomona.export_encoder` wrote.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from places import REPOSITORY
+
+SERVERS = REPOSITORY / ".servers"
+_START_S = 120  # of a server on a busy machine
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server.
+
+    Attributes:
+        http: its address for HTTP.
+        grpc: host and port for gRPC.
+        process: the server.
+        log: the file of its output.
+    """
+
+    http: str
+    grpc: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+
+def python_of(name: str) -> Path:
+    """Return the Python of an environment; skip the test if it is missing."""
+    python = SERVERS / name / "bin" / "python"
+    if not (SERVERS / f"{name}.stamp").exists():
+        pytest.skip(f"no environment {name}: 'make test-servers' makes it")
+    return python
+
+
+@contextmanager
+def kserve(folder: Path, *options: str) -> Iterator[Server]:
+    """Run KServe's Python model server on an exported folder."""
+    (encoder,) = folder.glob("*.encoder")
+    command = [python_of("kserve"), folder / "server.py", encoder, *options]
+    ports = {"--http_port": _free_port(), "--grpc_port": _free_port()}
+    with _running([*map(str, command)], ports, folder.with_name("kserve.log")) as server:
+        yield server
+
+
+@contextmanager
+def triton(folder: Path, *options: str) -> Iterator[Server]:
+    """Run NVIDIA Triton on an exported folder. This one has the Python backend only."""
+    python = python_of("triton")
+    (packages,) = python.parent.parent.glob("lib/python*/site-packages")
+    triton = packages / "pytriton" / "tritonserver"
+    version = packages.parent.name.removeprefix("python")
+    stub = triton / "python_backend_stubs" / version / "triton_python_backend_stub"
+    shutil.copy(stub, triton / "backends" / "python")
+    command = [
+        str(triton / "bin" / "tritonserver"),
+        f"--model-repository={folder}",
+        f"--backend-directory={triton / 'backends'}",
+        "--allow-metrics=false",
+        *options,
+    ]
+    libraries = subprocess.run(
+        [python, "-c", "import sysconfig; print(sysconfig.get_config_var('LIBDIR'))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    more = {
+        "LD_LIBRARY_PATH": libraries.stdout.strip(),  # the stub needs libpython
+        "PATH": f"{python.parent}:{os.environ['PATH']}",  # the stub looks for python3
+        "PYTHONPATH": str(packages),
+    }
+    ports = {"--http-port": _free_port(), "--grpc-port": _free_port()}
+    with _running(command, ports, folder.with_name("triton.log"), more) as server:
+        yield server
+
+
+@contextmanager
+def _running(
+    command: list[str], ports: dict[str, int], log: Path, more: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    arguments = [f"{option}={port}" for option, port in ports.items()]
+    http, grpc = ports.values()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, *arguments],
+            stdout=output,
+            stderr=output,
+            env=os.environ | (more or {}),
+        )
+    server = Server(f"http://127.0.0.1:{http}", f"127.0.0.1:{grpc}", process, log)
+    try:
+        _wait(server)
+        yield server
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait(server: Server) -> None:
+    """Wait until the server has loaded its model."""
+    end = time.monotonic() + _START_S
+    while time.monotonic() < end and server.process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{server.http}/v2/health/ready", timeout=5):  # noqa: S310
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    pytest.fail(f"{server.process.args} did not start: {server.log.read_text()[-3000:]}")
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
