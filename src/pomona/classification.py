@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import attrgetter
@@ -21,11 +21,14 @@ from pomona.analysis.table_encoder import (
     refuse_projected,
 )
 from pomona.analysis.vectors import vectors_of
+from pomona.building.build import encoder_for
 from pomona.encoder.encoder import Encoder
+from pomona.encoder.endpoint import Endpoint
 from pomona.encoder.networks import CARDS
 from pomona.errors import ClassifierError, EncoderError, SourceError
 from pomona.io.location import check_spelling, is_remote, local_path, without_password
 from pomona.progress import no_progress
+from pomona.runtime.endpoint.runtime import served_by
 from pomona.source.listing import Source
 from pomona.table.feature_table import FeatureTable
 from pomona.worker.decode import MAX_PIXELS
@@ -35,7 +38,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pomona.progress import Progress
+    from pomona.runtime.endpoint.runtime import served_by
+from pomona.progress import Progress
 
 __all__ = ["Prediction", "classify", "zero_shot_for"]
 
@@ -65,7 +69,7 @@ def classify(  # noqa: PLR0913 - several ways to give the encoder
     classifier: Classifier | str | os.PathLike[str],
     source: FeatureTable | str | os.PathLike[str],
     *,
-    encoder: Encoder | str | os.PathLike[str] | None = None,
+    encoder: Encoder | Endpoint | str | os.PathLike[str] | None = None,
     weights: str | None = None,
     workers: int | None = None,
     max_pixels: int = MAX_PIXELS,
@@ -79,8 +83,8 @@ def classify(  # noqa: PLR0913 - several ways to give the encoder
         classifier: a classifier, or the path of its file.
         source: a feature table or its path, a folder of images, an image, or a glob.
         encoder: for images: the encoder of the table that the classifier was trained on, or its
-            path. By default the one in the classifier's file, or a known network that is built
-            again with its weights.
+            path, or an `Endpoint`. By default the one in the classifier's file, or a known network
+            that is built again with its weights.
         weights: for images: a Keras weights file of that network, if its weights have no name.
         workers: number of processes for images; by default one for each core.
         max_pixels: images with more pixels get the status `too_large`.
@@ -209,9 +213,13 @@ def _labels(probe: Classifier, vectors: NDArray[np.float32]) -> Iterator[tuple[s
 
 
 def _encoder_for(
-    probe: Classifier, source: Encoder | str | os.PathLike[str] | None, weights: str | None
+    probe: Classifier,
+    source: Encoder | Endpoint | str | os.PathLike[str] | Callable[[], Encoder] | None,
+    weights: str | None,
 ) -> Encoder:
     """Return the encoder whose vectors the classifier takes."""
+    if isinstance(source, Endpoint):
+        return served_by(source, _encoder_for(probe, source.encoder, weights))
     if source is not None and weights is not None:
         raise EncoderError("`encoder` contains its weights: leave `weights` out")
     refuse_projected(
@@ -219,7 +227,7 @@ def _encoder_for(
         "classify a table with the same projection, or train on the table that was projected",
     )
     if source is not None:
-        encoder = source if isinstance(source, Encoder) else Encoder.load(source)
+        encoder = encoder_for(source)
         probe.check_same_encoder(encoder.provenance(), "`encoder`")
         return encoder
     if weights is None and probe.encoder is not None:

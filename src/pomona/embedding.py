@@ -11,9 +11,10 @@ import pyarrow as pa
 
 from pomona.building.build import encoder_for
 from pomona.encoder.encoder import Encoder
+from pomona.encoder.endpoint import Endpoint
 from pomona.encoder.names import DEFAULT_MODEL
 from pomona.errors import ImageError, UsageError
-from pomona.runtime.registry import load_once
+from pomona.runtime.registry import load_encoder_once
 from pomona.runtime.text import text_vectors
 from pomona.source.image_file import look_at, read_content
 from pomona.worker.decode import Picture, picture_of
@@ -35,7 +36,7 @@ __all__ = ["embed", "embed_text"]
 
 def embed(
     images: AnyImage | Iterable[AnyImage],
-    encoder: Encoder | str | os.PathLike[str] = DEFAULT_MODEL,
+    encoder: Encoder | Endpoint | str | os.PathLike[str] = DEFAULT_MODEL,
     *,
     decode: DecodeOptions = EXACT,
     errors: Literal["raise", "nan"] = "raise",
@@ -52,7 +53,7 @@ def embed(
             array of uint8: (height, width, 3) in RGB, or (height, width) in grey. An array
             (N, height, width, 3) is N images.
         encoder: an encoder, its path or URI, the name of a network (`pomona models` lists them;
-            it gets ImageNet weights), or the file of a network.
+            it gets ImageNet weights), the file of a network, or an `Endpoint`.
         decode: how files become pixels.
         errors: `raise` an error for an image without a vector, or return `nan` in its row.
 
@@ -67,7 +68,7 @@ def embed(
     if errors not in ("raise", "nan"):
         raise UsageError(f"errors is {errors!r}: give 'raise' or 'nan'")
     chosen = encoder_for(encoder)
-    runtime = load_once(chosen.fingerprint, lambda: chosen)
+    runtime = load_encoder_once(chosen)
     prepare = Preparer(runtime.preprocessing, decode, Seen())
     blocks: list[NDArray[np.float32]] = []
     waiting: list[Pixels | None] = []  # None is an image that failed

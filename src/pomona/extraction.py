@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from pomona.building.build import build_encoder, is_network
 from pomona.encoder.encoder import Encoder
+from pomona.encoder.endpoint import Endpoint
 from pomona.encoder.names import DEFAULT_MODEL
 from pomona.errors import EngineError, RunError, SourceError, TableError, UsageError
 from pomona.extras import check_extra
@@ -28,7 +28,7 @@ from pomona.io.web_address import WebLimits
 from pomona.job.dry_run import EarlyPlan, rehearse
 from pomona.job.gone_rows import Missing
 from pomona.job.job import IMAGE_TIMEOUT_S, Job, JobPaths, images_of, table_images
-from pomona.job.options import Delivery, Follow, LocalEngine, Resume, SparkEngine
+from pomona.job.options import Follow, LocalEngine, Resume, SparkEngine
 from pomona.job.summary import Summary
 from pomona.progress import Progress, no_progress
 from pomona.source.archives.listing import Archives
@@ -65,7 +65,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     source: str | os.PathLike[str],
     table: str | os.PathLike[str],
     *,
-    encoder: Encoder | str | os.PathLike[str] | Callable[[], Encoder] = DEFAULT_MODEL,
+    encoder: Encoder | Endpoint | str | os.PathLike[str] | Callable[[], Encoder] = DEFAULT_MODEL,
     engine: LocalEngine | SparkEngine = _LOCAL,
     resume: Resume = _CONTINUE,
     label: str | None = None,
@@ -96,8 +96,8 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
             images.
         table: folder for the feature table, as a path or as a URI such as `s3://bucket/features`.
         encoder: an encoder, its path or URI, the name of a network (`pomona models` lists them; it
-            gets ImageNet weights), the file of a network, or a function that returns an encoder.
-            The function is called after all other arguments have been checked.
+            gets ImageNet weights), the file of a network, an `Endpoint`, or a function that returns
+            an encoder. The function is called after all other arguments have been checked.
         engine: `LocalEngine()` for worker processes on this machine, `SparkEngine()` for Apache
             Spark.
         resume: what happens to a table that exists.
@@ -156,7 +156,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     kept = table_images(paths.source, paths.columns).kept() if paths.columns else NOTHING
     labelling = _labelling(label, paths, on_spark=on_spark, overwrite=resume.overwrite)
     delivery = engine.delivery if isinstance(engine, SparkEngine) else None
-    built, location = _encoder(encoder, delivery)
+    built, location = open_encoder(encoder, delivery)
     job = Job(
         paths,
         built,
@@ -168,7 +168,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         prune=resume.prune,
         missing=_missing(resume),
         dry_run=dry_run,
-        image_timeout_s=engine.image_timeout_s or IMAGE_TIMEOUT_S,
+        image_timeout_s=_image_timeout_s(engine, built),
         wave_files=engine.wave_files if isinstance(engine, SparkEngine) else None,
         encoder_location=location,
         kept=kept,
@@ -197,6 +197,12 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
             job = _labelled_far_away(job, label, rows, active)
         with _system_errors():
             return spark_engine.extract(job, images, rows, active, progress, early=early)
+
+
+def _image_timeout_s(engine: LocalEngine | SparkEngine, encoder: Encoder) -> float:
+    """Return the seconds that an image may take: longer than a server may be away."""
+    given = engine.image_timeout_s or IMAGE_TIMEOUT_S
+    return given if encoder.endpoint is None else given + encoder.endpoint.deadline_s
 
 
 def _is_delta(table_format: str | None, *, on_spark: bool) -> bool:
@@ -236,17 +242,6 @@ def _check_follow(*, on_spark: bool, in_parquet: bool, dry_run: bool) -> None:
         )
     if dry_run:
         raise UsageError("`follow` and `dry_run` cannot be used together: leave one out")
-
-
-def _encoder(
-    encoder: Encoder | str | os.PathLike[str] | Callable[[], Encoder], delivery: Delivery | None
-) -> tuple[Encoder, str | None]:
-    """Return the encoder, and the location where Spark's workers read it, or None."""
-    if callable(encoder):
-        encoder = encoder()
-    if not isinstance(encoder, Encoder) and is_network(encoder):
-        encoder = build_encoder(encoder)
-    return open_encoder(encoder, delivery)
 
 
 def _columns(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from pomona.building.network_files import FORMATS, cards_beside, file_format, wi
 from pomona.building.network_settings import NetworkSettings
 from pomona.building.random_weights import parse_seed
 from pomona.encoder.encoder import LAYOUT_VERSION, Encoder, canonical_digest
+from pomona.encoder.endpoint import Endpoint
 from pomona.encoder.names import DEFAULT_MODEL
 from pomona.encoder.networks import CARDS, find_card
 from pomona.errors import EncoderError
@@ -97,15 +98,24 @@ def describe_network(model: str | os.PathLike[str], *, trust: bool = False) -> d
     return _ask({**request, "do": "describe"})
 
 
-def encoder_for(encoder: Encoder | str | os.PathLike[str]) -> Encoder:
+def encoder_for(
+    encoder: Encoder | Endpoint | str | os.PathLike[str] | Callable[[], Encoder],
+) -> Encoder:
     """Return an encoder from an object, a name or a file.
 
     Args:
-        encoder: an encoder, its path or URI, the name of a network, or the file of a network.
+        encoder: an encoder, its path or URI, the name of a network, the file of a network, an
+            endpoint, or a function that returns an encoder.
 
     Raises:
-        EncoderError: it cannot be read or built.
+        EncoderError: it cannot be read or built, or the endpoint computes something else.
     """
+    if callable(encoder):
+        encoder = encoder()
+    if isinstance(encoder, Endpoint):
+        from pomona.runtime.endpoint.runtime import served_by
+
+        return served_by(encoder, encoder_for(encoder.encoder or DEFAULT_MODEL))
     if isinstance(encoder, Encoder):
         return encoder
     return build_encoder(encoder) if is_network(encoder) else Encoder.load(encoder)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pomona.cli.console import AS_JSON, NO_VECTOR, results_follow, say
-from pomona.cli.options import MAX_PIXELS
+from pomona.cli.options import ENDPOINT, MAX_PIXELS
 from pomona.cli.parameters import in_options
 from pomona.cli.paths import as_path
 from pomona.cli.sections import SectionedCommand
@@ -29,7 +29,7 @@ __all__ = ["classify"]
     cls=SectionedCommand,
     sections={
         "Labels in words, without a classifier": "--labels --template",
-        "Images": "--encoder --weights --max-pixels --workers",
+        "Images": "--encoder --weights --endpoint --max-pixels --workers",
         "Output": "--json",
     },
     short_help="Predict the label of each image, with its probability.",
@@ -61,6 +61,7 @@ __all__ = ["classify"]
     metavar="FILE",
     help="For images: the network's weights file, if the encoder has to be built again.",
 )
+@ENDPOINT
 @click.option(
     "--workers", type=click.IntRange(min=1), help="Processes for images.  [default: cores]"
 )
@@ -74,6 +75,7 @@ def classify(
     template: str | None,
     encoder: str | None,
     weights: str | None,
+    endpoint: str | None,
     workers: int | None,
     max_pixels: int,
     as_json: bool,
@@ -89,6 +91,7 @@ def classify(
     """
     from pomona.classification import classify as run
     from pomona.cli.progress import progress_bar
+    from pomona.encoder.endpoint import Endpoint
 
     given, images = _classifier_and_source(
         classifier, source, labels=labels, template=template, encoder=encoder, weights=weights
@@ -100,7 +103,7 @@ def classify(
         found = run(
             given,
             images,
-            encoder=encoder,
+            encoder=encoder if endpoint is None else Endpoint(endpoint, encoder),
             weights=weights,
             workers=workers,
             max_pixels=max_pixels,

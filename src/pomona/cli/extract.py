@@ -12,6 +12,7 @@ import click
 
 from pomona.cli.console import AS_JSON, NO_VECTOR, fail, results_follow, say
 from pomona.cli.options import (
+    ENDPOINT,
     FOLLOW,
     LAYER,
     MAX_PIXELS,
@@ -46,7 +47,8 @@ _BROKEN_PIPE = 141  # the exit code of a filter whose reader has gone
     sections={
         "Images": "--glob --exclude --label --decode --max-pixels --image-timeout --private-urls",
         "Images in Parquet files": "--image-column --key-column --keep",
-        "Network": "--model --weights --layer --signature --precision --runtime --trust --encoder",
+        "Network": "--model --weights --layer --signature --precision --runtime --trust --encoder "
+        "--endpoint",
         "New table": "--format",
         "Existing table": "--retry-failed --prune --missing --gone --overwrite",
         "Images that keep coming": "--follow",
@@ -76,6 +78,7 @@ _BROKEN_PIPE = 141  # the exit code of a filter whose reader has gone
     metavar="FILE",
     help="Path or URI of an encoder from 'pomona encoder build', instead of --model and --weights.",
 )
+@ENDPOINT
 @click.option(
     "--delivery",
     type=click.Choice(["broadcast", "file"]),
@@ -209,6 +212,7 @@ def extract(
     runtime: str | None,
     precision: str | None,
     encoder: str | None,
+    endpoint: str | None,
     delivery: Delivery | None,
     label: str | None,
     globs: tuple[str, ...],
@@ -247,6 +251,7 @@ def extract(
     from pomona.building.quantize.precision import check_precision, convert_encoder
     from pomona.cli.progress import progress_bar
     from pomona.encoder.encoder import Encoder
+    from pomona.encoder.endpoint import Endpoint
     from pomona.extraction import extract as run
     from pomona.job.options import Follow, LocalEngine, Resume, SparkEngine
     from pomona.worker.prepare import DecodeOptions
@@ -274,9 +279,10 @@ def extract(
         network = {"--model": model, "--weights": weights, "--layer": layer}
         network |= {"--signature": signature, "--runtime": runtime, "--precision": precision}
         _refuse_beside_encoder([name for name, value in network.items() if value])
-    chosen: str | Callable[[], Encoder] = build if encoder is None else encoder
+    given: str | Callable[[], Encoder] = build if encoder is None else encoder
     if encoder is not None and is_network(encoder):
-        chosen = partial(Encoder.load, encoder)  # raises the error: --model is for networks
+        given = partial(Encoder.load, encoder)  # raises the error: --model is for networks
+    chosen = given if endpoint is None else Endpoint(endpoint, given)
     where: LocalEngine | SparkEngine
     if on_spark:
         where = SparkEngine(

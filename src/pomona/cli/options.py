@@ -11,6 +11,7 @@ from pomona.cli.paths import as_path
 
 __all__ = [
     "CALIBRATE",
+    "ENDPOINT",
     "FOLLOW",
     "LAYER",
     "MAX_PIXELS",
@@ -91,6 +92,13 @@ class _Seconds(click.ParamType):  # type: ignore[type-arg] # generic only since 
         return seconds
 
 
+ENDPOINT = click.option(
+    "--endpoint",
+    metavar="URL",
+    help="A model server computes the encoder: http://HOST:PORT, http://HOST:PORT/v2/models/NAME, "
+    "http://HOST:PORT/v1/models/NAME or grpc://HOST:PORT/NAME. POMONA_ENDPOINT_TOKEN in the "
+    "environment is its bearer token.",
+)
 FOLLOW = click.option(
     "--follow",
     type=_Seconds(),

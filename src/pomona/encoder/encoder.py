@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pomona._version import __version__
 from pomona.encoder.description import describe_preprocessing
 from pomona.encoder.embedder import embedder
+from pomona.encoder.endpoint import Endpoint
 from pomona.encoder.preprocessing import Preprocessing
 from pomona.encoder.text import SECTIONS as TEXT_SECTIONS
 from pomona.encoder.text import TextTower
@@ -92,6 +93,8 @@ class Encoder:
         normalized: whether each vector has length 1 (L2).
         text: the network for texts, whose vectors are compared with those of images; None if the
             encoder is for images only. The fingerprint does not cover it.
+        endpoint: the model server that computes it; None if each worker does. Neither the
+            fingerprint nor the file covers it.
     """
 
     model: str
@@ -111,6 +114,7 @@ class Encoder:
     ends_at_output: bool = False
     normalized: bool = False
     text: TextTower | None = field(repr=False, default=None)
+    endpoint: Endpoint | None = None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -245,7 +249,9 @@ class Encoder:
         return len(self.graph) + len(self.constants) + sum(map(len, text))
 
     def for_images(self) -> Encoder:
-        """Return the encoder without its text tower, which workers do not need."""
+        """Return the encoder with what workers need: no text tower, no network of a server."""
+        if self.endpoint is not None:
+            return replace(self, text=None, graph=b"", constants=b"")
         return self if self.text is None else replace(self, text=None)
 
     def embed(

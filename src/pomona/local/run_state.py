@@ -32,7 +32,7 @@ __all__ = ["RunState"]
 _log = logging.getLogger(__name__)
 
 _STARTS_IN_A_ROW = 4  # number of times that each worker may end without an image in progress
-_CHUNK_FOR_A_GPU = 1024  # images: so that few batches are incomplete at the end of a chunk
+_CHUNK_OF_BATCHES = 1024  # images: so that few batches are incomplete at the end of a chunk
 
 
 class RunState:
@@ -62,8 +62,8 @@ class RunState:
         if isinstance(reader, ListReader):
             reader = reader.shared_by(workers)
         chunk = reader.images_at_once
-        if computes_on_gpu(job.encoder):
-            chunk = max(chunk, _CHUNK_FOR_A_GPU)
+        if computes_on_gpu(job.encoder) or job.encoder.endpoint is not None:
+            chunk = max(chunk, _CHUNK_OF_BATCHES)
         self.queue = ImageQueue(workers, chunk)
         self.counts: Counter[str] = Counter()
         self.failed_files: list[FailedFile] = []
@@ -83,7 +83,14 @@ class RunState:
             job.encoder.for_images().save(encoder_path)
         threads = max(1, available_cores() // workers)
         self.setup = Setup(
-            encoder_path, writer.staging, reader, job.label, job.decode, threads, job.kept
+            encoder_path,
+            writer.staging,
+            reader,
+            job.label,
+            job.decode,
+            threads,
+            job.kept,
+            job.encoder.endpoint,
         )
 
     def carry_out(self, plan: Plan) -> None:

@@ -107,7 +107,9 @@ class IsolatedWorker:
                 "pomona.processes.isolated_main", environment={**os.environ, "PYTHONPATH": path}
             )
             try:
-                self.loads += self._child.ask((self._fetch().to_bytes(), self._decode))
+                encoder = self._fetch()
+                order = encoder.to_bytes(), encoder.endpoint, self._decode
+                self.loads += self._child.ask(order)
             except Ended as end:
                 self.close()
                 self._crashes.ended_over_no_image(str(end))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pomona.encoder.encoder import Encoder
+from pomona.encoder.endpoint import Endpoint
 from pomona.processes.child import serve
 from pomona.runtime.registry import load_once, loads_so_far
 from pomona.worker.featurize import featurize
@@ -21,11 +22,11 @@ __all__: list[str] = []
 
 
 def _begin(
-    order: tuple[bytes, DecodeOptions],
+    order: tuple[bytes, Endpoint | None, DecodeOptions],
 ) -> tuple[int, Callable[[pa.RecordBatch], pa.RecordBatch]]:
-    blob, decode = order
+    blob, endpoint, decode = order
     encoder = Encoder.from_bytes(blob)
-    runtime = load_once(encoder.fingerprint, lambda: encoder)
+    runtime = load_once(encoder.fingerprint, lambda: encoder, endpoint=endpoint)
 
     def row(image: pa.RecordBatch) -> pa.RecordBatch:
         return next(featurize(iter([image]), runtime, decode))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pomona.encoder.endpoint import Endpoint
 from pomona.processes.child import ChildProcess, Ended
 from pomona.source.image_file import ImageFile
 from pomona.source.images import Reader
@@ -40,6 +41,7 @@ class Setup:
         decode: how images become pixels.
         threads: number of threads that decode, if the encoder computes several images at once.
         kept: columns of the source that the rows have after those of every table.
+        endpoint: the model server that computes the encoder, if any.
     """
 
     encoder: Path
@@ -49,6 +51,7 @@ class Setup:
     decode: DecodeOptions
     threads: int = 1
     kept: pa.Schema = NOTHING
+    endpoint: Endpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)

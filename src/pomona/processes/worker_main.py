@@ -38,7 +38,7 @@ class _Worker:
 
     def __init__(self, setup: Setup, scoreboard: Scoreboard) -> None:
         encoder = Encoder.load(setup.encoder)
-        self._runtime = load_once(encoder.fingerprint, lambda: encoder)
+        self._runtime = load_once(encoder.fingerprint, lambda: encoder, endpoint=setup.endpoint)
         made_by = {**encoder.provenance(), **setup.decode.provenance()}
         self._schema = schema_with_provenance(made_by, setup.kept)
         self._setup = setup

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from pomona.encoder.encoder import Encoder
     from pomona.runtime.runtime import Runtime
 
-__all__ = ["TOLERANCE", "check_parity", "probe_images", "probe_vectors"]
+__all__ = [
+    "TOLERANCE",
+    "check_parity",
+    "check_vector",
+    "first_probe",
+    "probe_images",
+    "probe_vectors",
+]
 
 TOLERANCE = {"f32": 1e-3, "bf16": 0.03, "int8": 0.1}
 """Largest difference to the stored vector, as a share of its largest number, by precision.
@@ -68,34 +75,67 @@ def check_parity(encoder: Encoder, runtime: Runtime) -> None:
         EncoderError: the vectors differ by more than `TOLERANCE` (the message has the numbers and
             likely causes), or the encoder has no probes.
     """
-    if not encoder.probes:
-        raise EncoderError(
-            f"encoder {encoder.fingerprint[:12]} ({encoder.model}) has no vectors to compare this "
-            "machine's with: build it again"
-        )
-    expected = np.frombuffer(encoder.probes, "<f4").reshape(-1, encoder.dimension)
+    expected = _stored_vectors(encoder)
     images = probe_images(encoder.preprocessing.height, encoder.preprocessing.width)
     found = np.empty((1, encoder.dimension), np.float32)
     begun = time.perf_counter()
     for done, (image, vector) in enumerate(zip(images, expected, strict=False), start=1):
         runtime.predict(image[None], found)
-        scale = float(np.abs(vector).max()) or 1.0
-        difference = float(np.abs(found[0] - vector).max()) / scale
-        if not difference <= TOLERANCE[encoder.precision]:  # NaN counts as a difference
-            cosine = float(
-                found[0] @ vector / (np.linalg.norm(found[0]) * np.linalg.norm(vector) or 1.0)
-            )
-            raise EncoderError(
-                f"encoder {encoder.fingerprint[:12]} ({encoder.model}, {encoder.precision}) has "
-                f"other features here than where it was built: a probe's vector differs by "
-                f"{difference:.2g} of its largest number (limit "
-                f"{TOLERANCE[encoder.precision]:g}), cosine {cosine:.4f}; likely causes: another "
-                f"version of {encoder.runtime}, {_earlier(encoder)}or a processor on which it "
-                "computes in a lower precision: use the version that built the encoder, or build "
-                "it again here"
-            )
+        check_vector(
+            encoder,
+            vector,
+            found[0],
+            f"likely causes: another version of {encoder.runtime}, {_earlier(encoder)}or a "
+            "processor on which it computes in a lower precision: use the version that built the "
+            "encoder, or build it again here",
+        )
         if (time.perf_counter() - begun) / done * (done + 1) > _BUDGET_S:
             return
+
+
+def first_probe(encoder: Encoder) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Return the first probe, (1, height, width, 3) uint8, and its vector in the encoder, (D,).
+
+    Raises:
+        EncoderError: the encoder has no probes.
+    """
+    spec = encoder.preprocessing
+    return probe_images(spec.height, spec.width)[:1], _stored_vectors(encoder)[0]
+
+
+def check_vector(
+    encoder: Encoder, expected: NDArray[np.float32], found: NDArray[np.float32], advice: str
+) -> None:
+    """Compare a vector of a probe with the one in the encoder.
+
+    Args:
+        encoder: the encoder.
+        expected: (D,), from the encoder.
+        found: (D,), computed here.
+        advice: the causes and what to do, for the message.
+
+    Raises:
+        EncoderError: they differ by more than `TOLERANCE`.
+    """
+    scale = float(np.abs(expected).max()) or 1.0
+    difference = float(np.abs(found - expected).max()) / scale
+    if not difference <= TOLERANCE[encoder.precision]:  # NaN counts as a difference
+        cosine = float(found @ expected / (np.linalg.norm(found) * np.linalg.norm(expected) or 1.0))
+        raise EncoderError(
+            f"encoder {encoder.fingerprint[:12]} ({encoder.model}, {encoder.precision}) has "
+            "other features here than where it was built: a probe's vector differs by "
+            f"{difference:.2g} of its largest number (limit {TOLERANCE[encoder.precision]:g}), "
+            f"cosine {cosine:.4f}; {advice}"
+        )
+
+
+def _stored_vectors(encoder: Encoder) -> NDArray[np.float32]:
+    if not encoder.probes:
+        raise EncoderError(
+            f"encoder {encoder.fingerprint[:12]} ({encoder.model}) has no vectors to compare this "
+            "machine's with: build it again"
+        )
+    return np.frombuffer(encoder.probes, "<f4").reshape(-1, encoder.dimension)
 
 
 def _earlier(encoder: Encoder) -> str:

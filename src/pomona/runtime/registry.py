@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pomona.encoder.encoder import Encoder
+    from pomona.encoder.endpoint import Endpoint
     from pomona.encoder.preprocessing import Pixels
     from pomona.runtime.runtime import Runtime
 
@@ -21,6 +23,7 @@ __all__ = [
     "LazyRuntime",
     "SideBySide",
     "computes_on_gpu",
+    "load_encoder_once",
     "load_once",
     "loads_since",
     "loads_so_far",
@@ -28,13 +31,18 @@ __all__ = [
 ]
 
 
-_loaded: dict[str, Runtime] = {}
+_loaded: dict[tuple[str, Endpoint | None], Runtime] = {}
 _lock = threading.Lock()
 _loads = 0
 _reported = 0
 
 
-def load_once(fingerprint: str, fetch: Callable[[], Encoder], copies: int = 1) -> Runtime:
+def load_once(
+    fingerprint: str,
+    fetch: Callable[[], Encoder],
+    copies: int = 1,
+    endpoint: Endpoint | None = None,
+) -> Runtime:
     """Return this process's runtime for an encoder, loading it the first time only.
 
     Args:
@@ -43,6 +51,7 @@ def load_once(fingerprint: str, fetch: Callable[[], Encoder], copies: int = 1) -
             because on Spark it reads a broadcast variable, which takes time.
         copies: how many images to compute at the same time, by one copy of the network each. A
             runtime that takes several images in one call, on a GPU, needs one copy only.
+        endpoint: the model server that computes it, if any.
 
     Raises:
         EncoderError: the encoder cannot be loaded here, or has other features than where it was
@@ -52,24 +61,38 @@ def load_once(fingerprint: str, fetch: Callable[[], Encoder], copies: int = 1) -
     from pomona.runtime.parity import check_parity
 
     with _lock:
-        if fingerprint not in _loaded:
-            encoder = fetch()
+        key = fingerprint, endpoint
+        if key not in _loaded:
+            encoder = replace(fetch(), endpoint=endpoint)
             runtime = runtime_for(encoder)
             check_parity(encoder, runtime)
             if copies > 1 and runtime.batch_size == 1:
                 more = (runtime_for(encoder) for _ in range(copies - 1))
                 runtime = SideBySide([runtime, *more])
-            _loaded[fingerprint] = runtime
-            _loads += 1
-        return _loaded[fingerprint]
+            _loaded[key] = runtime
+            _loads += endpoint is None
+        return _loaded[key]
+
+
+def load_encoder_once(encoder: Encoder) -> Runtime:
+    """Return this process's runtime for an encoder, as `load_once` does.
+
+    Raises:
+        EncoderError: as `load_once`.
+    """
+    return load_once(encoder.fingerprint, lambda: encoder, endpoint=encoder.endpoint)
 
 
 def runtime_for(encoder: Encoder) -> Runtime:
-    """Load an encoder in the runtime that it was built for.
+    """Load an encoder in the runtime that it was built for, or find the server that computes it.
 
     Raises:
         EncoderError: it cannot be loaded here.
     """
+    if encoder.endpoint is not None:
+        from pomona.runtime.endpoint.runtime import EndpointRuntime
+
+        return EndpointRuntime(encoder, encoder.endpoint)
     if encoder.runtime == "onnxruntime":
         from pomona.runtime.onnxruntime import OnnxRuntime
 
@@ -81,7 +104,7 @@ def runtime_for(encoder: Encoder) -> Runtime:
 
 def computes_on_gpu(encoder: Encoder) -> bool:
     """Return whether an encoder would be computed on a GPU of this machine."""
-    if encoder.runtime != "onnxruntime":
+    if encoder.endpoint is not None or encoder.runtime != "onnxruntime":
         return False
     from pomona.runtime.onnxruntime import gpu_is_here
 
@@ -131,7 +154,7 @@ class LazyRuntime:
 
     def predict(self, images: Pixels, features: NDArray[np.float32]) -> None:
         """Fill `features` (N, D) float32 from `images` (N, height, width, 3) RGB."""
-        load_once(self._encoder.fingerprint, lambda: self._encoder).predict(images, features)
+        load_encoder_once(self._encoder).predict(images, features)
 
 
 def loads_since() -> int:

@@ -10,12 +10,15 @@ import hashlib
 import os
 import socket
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
 from pomona.encoder.encoder import Encoder
+from pomona.encoder.endpoint import Endpoint
+from pomona.encoder.names import DEFAULT_MODEL
 from pomona.errors import EncoderError
 from pomona.io.file_systems import needs_jvm
 from pomona.io.location import canonical, is_remote, local_path, read_file, without_password
@@ -40,6 +43,7 @@ class EncoderHandle:
     fingerprint: str
     provenance: dict[str, str]
     way: _Delivery
+    endpoint: Endpoint | None = None
 
     def runtime(self) -> Runtime:
         """Return this process's loaded network. The encoder is fetched the first time only.
@@ -48,7 +52,7 @@ class EncoderHandle:
             EncoderError: it cannot be read here, or differs from the one that the driver read.
         """
         take_assigned_gpu()
-        return load_once(self.fingerprint, self.way.fetch, copies=task_cpus())
+        return load_once(self.fingerprint, self.way.fetch, task_cpus(), self.endpoint)
 
     def encoder(self) -> Encoder:
         """Fetch the encoder, and return it.
@@ -57,7 +61,7 @@ class EncoderHandle:
             EncoderError: it cannot be read here, or differs from the one that the driver read.
         """
         take_assigned_gpu()  # a child process inherits it
-        return self.way.fetch()
+        return replace(self.way.fetch(), endpoint=self.endpoint)
 
     def release(self) -> None:
         """Free the encoder's memory on the driver; it cannot be fetched afterwards."""
@@ -73,12 +77,14 @@ def task_cpus() -> int:
 
 
 def open_encoder(
-    encoder: Encoder | str | os.PathLike[str], delivery: Delivery | None
+    encoder: Encoder | Endpoint | str | os.PathLike[str] | Callable[[], Encoder],
+    delivery: Delivery | None,
 ) -> tuple[Encoder, str | None]:
     """Load an encoder on the driver, and choose how it reaches the workers.
 
     Args:
-        encoder: an encoder, its path or URI.
+        encoder: an encoder, its path or URI, the name or the file of a network, an endpoint, or a
+            function that returns an encoder.
         delivery: `file` or `broadcast`; by default `file` for a URI that Arrow reads, else
             `broadcast`.
 
@@ -88,6 +94,18 @@ def open_encoder(
     Raises:
         EncoderError: it cannot be read, or `delivery` is `file` and the encoder has no file.
     """
+    if isinstance(encoder, Endpoint):
+        from pomona.runtime.endpoint.runtime import served_by
+
+        found, location = open_encoder(encoder.encoder or DEFAULT_MODEL, delivery)
+        return served_by(encoder, found), location
+    if callable(encoder):
+        encoder = encoder()
+    if not isinstance(encoder, Encoder):
+        from pomona.building.build import build_encoder, is_network
+
+        if is_network(encoder):
+            encoder = build_encoder(encoder)
     if isinstance(encoder, Encoder):
         if delivery == "file":
             raise EncoderError(
@@ -118,7 +136,7 @@ def encoder_handle(spark: SparkSession, encoder: Encoder, location: str | None) 
         way = _send_artifact(spark, encoder.for_images().to_bytes())
     else:
         way = _Broadcast(spark.sparkContext.broadcast(encoder.for_images().to_bytes()))
-    return EncoderHandle(encoder.fingerprint, encoder.provenance(), way)
+    return EncoderHandle(encoder.fingerprint, encoder.provenance(), way, encoder.endpoint)
 
 
 class _Delivery(Protocol):

@@ -17,7 +17,7 @@ from pomona.errors import SourceError
 from pomona.io.location import check_spelling, is_remote, local_path, path_of_row, read_file
 from pomona.io.member_uri import split_member
 from pomona.progress import Progress, Snapshot, no_progress
-from pomona.runtime.registry import load_once
+from pomona.runtime.registry import load_encoder_once
 from pomona.runtime.text import text_vectors
 from pomona.source.image_file import ImageFile
 from pomona.worker.decode import MAX_PIXELS
@@ -182,7 +182,7 @@ def _encode(
     image: str, content: bytes, encoder: Encoder, options: DecodeOptions
 ) -> NDArray[np.float32]:
     """Return the vector of an image: (D,) float32."""
-    runtime = load_once(encoder.fingerprint, lambda: encoder)
+    runtime = load_encoder_once(encoder)
     (row,), features = encode_images(pa.array([content], pa.large_binary()), None, runtime, options)
     if row.status != "ok":
         raise SourceError(f"{image} is {row.status}: {row.error}; give another image")

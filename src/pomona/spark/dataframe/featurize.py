@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 from pomona.encoder.encoder import Encoder
+from pomona.encoder.endpoint import Endpoint
 from pomona.errors import EngineError
 from pomona.job.options import Delivery
 from pomona.schema import ENCODER_COLUMN, FEATURE_SCHEMA, encoder_value
@@ -29,7 +30,7 @@ __all__ = ["featurize", "featurize_udf"]
 
 def featurize(  # noqa: PLR0913 - settings, each with a sensible default
     images: DataFrame,
-    encoder: Encoder | str | os.PathLike[str],
+    encoder: Encoder | Endpoint | str | os.PathLike[str],
     *,
     image_column: str = "content",
     path_column: str = "path",
@@ -49,7 +50,7 @@ def featurize(  # noqa: PLR0913 - settings, each with a sensible default
 
     Args:
         images: the DataFrame, such as that of `binaryFile`.
-        encoder: the encoder, or its path or URI.
+        encoder: an encoder, its path or URI, the name or the file of a network, or an `Endpoint`.
         image_column: the column with the bytes of the images, binary.
         path_column: the column with the URI or the key of each image, string or integer. If it is
             null, the path of the row is `sha256:` and the digest of its bytes.
@@ -89,7 +90,7 @@ def featurize(  # noqa: PLR0913 - settings, each with a sensible default
 
 
 def featurize_udf(
-    encoder: Encoder | str | os.PathLike[str],
+    encoder: Encoder | Endpoint | str | os.PathLike[str],
     spark: SparkSession | None = None,
     *,
     delivery: Delivery | None = None,
@@ -105,7 +106,7 @@ def featurize_udf(
     condition and inside an aggregate.
 
     Args:
-        encoder: the encoder, or its path or URI.
+        encoder: an encoder, its path or URI, the name or the file of a network, or an `Endpoint`.
         spark: the session; by default the active one, whichever thread started it.
         delivery: `broadcast` or `file`, as for `featurize`.
 

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from pomona.building.build import encoder_for
 from pomona.encoder.encoder import Encoder
+from pomona.encoder.endpoint import Endpoint
 from pomona.errors import EncoderError, EngineError
 from pomona.schema import column_metadata, encoder_value
 from pomona.spark.dataframe.udf import Vectors, image_udf
@@ -40,12 +42,14 @@ __all__ = ["ImageFeaturizer"]
 _INVALID = ("keep", "skip", "error")
 
 
-def _loaded(value: Encoder | str | os.PathLike[str]) -> Encoder:
-    if isinstance(value, Encoder):
-        return value
+def _loaded(value: Encoder | Endpoint | str | os.PathLike[str]) -> Encoder:
+    if isinstance(value, Encoder | Endpoint):
+        return encoder_for(value)
     if isinstance(value, str | Path):
         return Encoder.load(value)
-    raise TypeError(f"encoder is a {type(value).__name__}, expected an Encoder or a path")
+    raise TypeError(
+        f"encoder is a {type(value).__name__}, expected an Encoder, an Endpoint or a path"
+    )
 
 
 def _one_of(value: Any) -> str:
@@ -67,7 +71,8 @@ class ImageFeaturizer(
     Args:
         inputCol: column of image bytes, binary; by default `content`.
         outputCol: column of vectors; by default `features`. Its metadata is the provenance.
-        encoder: a `pomona.Encoder`, or the path or URI of its file.
+        encoder: a `pomona.Encoder`, the path or URI of its file, or a `pomona.Endpoint`, in whose
+            place a saved pipeline has the encoder.
         vectorOutput: True for dense ML Vectors of float64, False for `array<float>`.
         errorCol: column for the reason why an image has no vector, else null. By default there is
             no such column.
@@ -110,7 +115,7 @@ class ImageFeaturizer(
         *,
         inputCol: str = "content",  # noqa: ARG002, N803 - keyword_only keeps them
         outputCol: str = "features",  # noqa: ARG002, N803
-        encoder: Encoder | str | os.PathLike[str] | None = None,  # noqa: ARG002
+        encoder: Encoder | Endpoint | str | os.PathLike[str] | None = None,  # noqa: ARG002
         vectorOutput: bool = False,  # noqa: ARG002, N803
         errorCol: str = "",  # noqa: ARG002, N803
         encoderCol: str | None = None,  # noqa: ARG002, N803
@@ -133,7 +138,7 @@ class ImageFeaturizer(
         *,
         inputCol: str = "content",  # noqa: ARG002, N803
         outputCol: str = "features",  # noqa: ARG002, N803
-        encoder: Encoder | str | os.PathLike[str] | None = None,  # noqa: ARG002
+        encoder: Encoder | Endpoint | str | os.PathLike[str] | None = None,  # noqa: ARG002
         vectorOutput: bool = False,  # noqa: ARG002, N803
         errorCol: str = "",  # noqa: ARG002, N803
         encoderCol: str | None = None,  # noqa: ARG002, N803
@@ -151,7 +156,7 @@ class ImageFeaturizer(
         """Set the name of the column of vectors."""
         return self._set(outputCol=value)
 
-    def setEncoder(self, value: Encoder | str | os.PathLike[str]) -> Self:  # noqa: N802
+    def setEncoder(self, value: Encoder | Endpoint | str | os.PathLike[str]) -> Self:  # noqa: N802
         """Set the encoder."""
         return self._set(encoder=value)
 

@@ -1,0 +1,1 @@
+"""Encoders that a model server computes: the client's side."""

@@ -1,0 +1,111 @@
+"""TensorFlow Serving's REST API, which KServe calls v1.
+
+An instance is the raw pixels of one image, as base64: exact, and 1.33 bytes for each byte. JSON
+numbers would be 3.6.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pomona.runtime.endpoint.dialect import Refused
+from pomona.runtime.endpoint.http import HttpConnection, NotFound, as_json
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pomona.encoder.preprocessing import Pixels
+
+__all__ = ["V1Rest"]
+
+_LIVE = "AVAILABLE"
+
+
+class V1Rest:
+    """A model behind `:predict`."""
+
+    images_at_once = None
+
+    def __init__(self, base: str, name: str, version: str | None, timeout_s: float) -> None:
+        self._base = base
+        self._timeout_s = timeout_s
+        self._name = name
+        self._asked_version = version
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Read the model's versions and signatures again."""
+        path = f"/v1/models/{self._name}"
+        http = HttpConnection(self._base, self._timeout_s)
+        states = _entries(http.get(path), "model_version_status")
+        live = [str(each["version"]) for each in states if each.get("state") == _LIVE]
+        self.version = self._asked_version or max(live, key=int, default=None)
+        self.signature = None
+        if states:  # TensorFlow Serving, and not KServe
+            named = f"{path}/versions/{self.version}/metadata" if self.version else path
+            self.signature = _signature(http.get(named))
+
+    def channel(self) -> _Channel:
+        """Return a new connection."""
+        return _Channel(self, HttpConnection(self._base, self._timeout_s))
+
+    def path(self) -> str:
+        """Return the path of a request."""
+        version = f"/versions/{self.version}" if self.version else ""
+        return f"/v1/models/{self._name}{version}:predict"
+
+
+class _Channel:
+    """One connection."""
+
+    def __init__(self, dialect: V1Rest, http: HttpConnection) -> None:
+        self._dialect = dialect
+        self._http = http
+
+    @property
+    def connections(self) -> int:
+        return self._http.connections
+
+    def compute(self, images: Pixels) -> NDArray[np.float32]:
+        """Send one request."""
+        pixels = [base64.b64encode(np.ascontiguousarray(image).data).decode() for image in images]
+        request: dict[str, Any] = {"instances": [{"b64": each} for each in pixels]}
+        if self._dialect.signature:
+            request["signature_name"] = self._dialect.signature
+        body = json.dumps(request, separators=(",", ":")).encode()
+        headers = {"Content-Type": "application/json"}
+        answer = as_json(self._http.post(self._dialect.path(), [body], headers).data)
+        try:
+            return np.asarray(answer["predictions"], np.float32)
+        except (KeyError, TypeError, ValueError) as error:
+            raise Refused(f"its answer has no vectors: {str(answer)[:100]}") from error
+
+
+def _entries(answer: Any, name: str) -> list[dict[str, Any]]:
+    """Return a list of objects in an answer; empty if there is none."""
+    found = answer.get(name) if isinstance(answer, dict) else None
+    return [each for each in found or () if isinstance(each, dict)]
+
+
+def _signature(metadata: Any) -> str:
+    """Return the name of the signature that takes raw bytes of pixels.
+
+    Raises:
+        Refused: there is none.
+    """
+    try:
+        signatures = metadata["metadata"]["signature_def"]["signature_def"]
+        for name, signature in sorted(signatures.items()):
+            inputs = list(signature["inputs"].values())
+            if len(inputs) == 1 and inputs[0]["dtype"] == "DT_STRING":
+                return str(name)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise NotFound("it does not say which signatures its model has") from error
+    raise Refused(
+        f"its model has the signatures {', '.join(sorted(signatures))}, and none takes one string, "
+        "the raw pixels: serve what 'pomona encoder export' wrote"
+    )
