@@ -69,7 +69,7 @@ test-networks: $(VENV)/dev.stamp  ## Build every known network and compare its v
 	$(BIN)/python -m pytest tests/building/test_networks.py -m "networks or not networks"
 
 test-faults: $(VENV)/dev.stamp  ## Kill runs at 20 random moments of each kind, and check their tables
-	POMONA_FAULTS=20 $(BIN)/python -m pytest tests/local/test_faults.py tests/local/test_object_stores.py tests/local/test_object_store_tables.py \
+	POMONA_FAULTS=20 $(BIN)/python -m pytest tests/local/test_faults.py tests/local/test_faults_delta.py tests/local/test_object_stores.py tests/local/test_object_store_tables.py \
 		tests/spark/test_faults_spark.py tests/spark/test_faults_streaming.py -m "long or not long"
 	$(BIN)/python -m pytest -m long --ignore-glob='*/test_faults*.py'
 

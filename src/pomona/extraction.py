@@ -116,8 +116,8 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         key_column: the column that identifies a row, text or integers; it becomes `path` in the
             table. The default is the field `path` of such a struct.
         keep: other columns of these Parquet files that the rows get, one or several.
-        table_format: `delta` makes a new table a Delta table, on this machine. The default is plain
-            Parquet files; an existing table stays what it is.
+        table_format: `delta` makes a new table a Delta table; `table` is then a path. The default
+            is plain Parquet files; an existing table stays what it is.
         private_urls: whether URLs in a list may lead to private, loopback and link-local addresses.
         decode: how images become pixels.
         dry_run: write nothing; the summary's `changes` say what a run would do.
@@ -145,7 +145,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         paths,
         columns=_columns(image_column, key_column, _patterns(keep), paths),
         web=WebLimits(private=private_urls),
-        delta=_is_delta(table_format, on_spark=on_spark),
+        delta=_is_delta(table_format),
     )
     if isinstance(engine, SparkEngine):
         check_spark(engine.spark, engine.master)
@@ -205,21 +205,16 @@ def _image_timeout_s(engine: LocalEngine | SparkEngine, encoder: Encoder) -> flo
     return given if encoder.endpoint is None else given + encoder.endpoint.deadline_s
 
 
-def _is_delta(table_format: str | None, *, on_spark: bool) -> bool:
+def _is_delta(table_format: str | None) -> bool:
     """Return whether a new table becomes a Delta table.
 
     Raises:
-        UsageError: there is no such format, or the engine does not write it.
+        UsageError: there is no such format, or the package for it is missing.
     """
     if table_format not in {None, "parquet", "delta"}:
         raise UsageError(f"`table_format` {table_format!r}, expected parquet or delta")
     if table_format != "delta":
         return False
-    if on_spark:
-        raise EngineError(
-            "`table_format` delta is for the embedded engine: on Spark, write the result of "
-            "pomona.featurize"
-        )
     check_extra("delta", "`table_format` delta needs deltalake", "deltalake", error=TableError)
     return True
 
@@ -339,11 +334,8 @@ def _check(paths: JobPaths, *, on_spark: bool, may_be_empty: bool) -> Listing | 
     Raises:
         SourceError, TableError: one of them cannot be used.
     """
-    if not (on_spark and is_remote(paths.table)):
-        table = FeatureTable.at(paths.table, delta=paths.delta)
-        if on_spark:
-            table.refuse_managed()
-        table.check()
+    if paths.delta or not (on_spark and is_remote(paths.table)):
+        FeatureTable.at(paths.table, delta=paths.delta).check()
     if on_spark and is_remote(paths.source):
         return None
     listing = Listing.of(images_of(paths))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 
 import drawn
-import faults
 import pomona
 import tables
 from command_line import run as command
+from delta_tables import by_deltalake, version
 from pomona.analysis.inspection import inspect
 from pomona.encoder.encoder import Encoder
-from pomona.errors import EngineError, PomonaError, RunError, TableError
+from pomona.errors import PomonaError, RunError, TableError
 from pomona.job.summary import Summary
 from pomona.schema import FEATURE_SCHEMA
 from pomona.table.delta_store import DeltaStore
@@ -36,19 +35,6 @@ def extract(encoder: Encoder, pictures: Path) -> Run:
         return pomona.extract(pictures, table, encoder=encoder, engine=engine, **options)
 
     return run
-
-
-def by_deltalake(table: Path) -> pa.Table:
-    """The rows that the log counts, read by Arrow."""
-    found = deltalake.DeltaTable(table)
-    files = [table / action["path"] for action in pa.table(found.get_add_actions()).to_pylist()]
-    rows = pa.concat_tables(pq.read_table(file).cast(FEATURE_SCHEMA) for file in files)
-    assert rows.num_rows == sum(pa.table(found.get_add_actions())["num_records"].to_pylist())
-    return rows.sort_by("path")
-
-
-def version(table: Path) -> int:
-    return int(deltalake.DeltaTable(table).version())
 
 
 def test_each_kind_of_change_leaves_the_rows_of_a_plain_table(
@@ -173,23 +159,6 @@ def test_rows_that_another_program_replaces_meanwhile_end_the_run_without_a_comm
     assert version(table) == before
 
 
-@pytest.mark.long
-def test_a_killed_run_loses_no_row(
-    faulty_pictures: Path, tmp_path: Path, encoder: Encoder, encoder_file: Path
-) -> None:
-    correct = faults.expected_table(faulty_pictures, tmp_path / "right", encoder)
-    for number, moment in enumerate(faults.moments(1, 12)):
-        table = tmp_path / f"t{number}"
-        words = ["extract", str(faulty_pictures), str(table), "--encoder", str(encoder_file)]
-        words = [*faults.COMMAND, *words, "--format", "delta"]
-        faults.kill_at(
-            moment, "parent that writes Delta", words, undo=lambda t=table: shutil.rmtree(t)
-        )
-        with faults.running(words) as process:
-            assert process.wait() == 0
-        assert by_deltalake(table).equals(correct)
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -217,13 +186,6 @@ def test_what_cannot_become_a_delta_table_is_refused(extract: Run, tmp_path: Pat
         extract(plain, table_format="delta")
     with pytest.raises(TableError, match="is not on this machine"):
         extract("s3://bucket/t", table_format="delta")
-    with pytest.raises(EngineError, match="pomona.featurize"):
-        pomona.extract(
-            plain,
-            tmp_path / "t",
-            table_format="delta",
-            engine=pomona.SparkEngine(master="local[1]"),
-        )
     with pytest.raises(PomonaError, match="expected parquet or delta"):
         extract(tmp_path / "t", table_format="iceberg")
 

@@ -105,8 +105,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     started.stop()
 
 
-def command(pictures: Path, table: Path, encoder_file: Path, master: str) -> list[str]:
-    more = ["--encoder", str(encoder_file), "--master", master, *WAVE]
+def command(
+    pictures: Path, table: Path, encoder_file: Path, master: str, *others: str
+) -> list[str]:
+    more = ["--encoder", str(encoder_file), "--master", master, *WAVE, *others]
     return [*faults.COMMAND, "extract", str(pictures), str(table), *more]
 
 
@@ -179,15 +181,21 @@ def kill_driver(run: list[str], table: Path, moment_s: float) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("kind", ["parquet", "delta"])
 def test_a_killed_driver_loses_no_row_and_either_engine_continues(
-    expected: pa.Table, encoder: Encoder, faulty_pictures: Path, tmp_path: Path, encoder_file: Path
+    expected: pa.Table,
+    encoder: Encoder,
+    faulty_pictures: Path,
+    tmp_path: Path,
+    encoder_file: Path,
+    kind: str,
 ) -> None:
     if shutil.which("java") is None:
         pytest.skip("no Java on this machine")
     rng = random.Random(11)
     for number in range(faults.MOMENTS):
         table = tmp_path / f"t{number}"
-        run = command(faulty_pictures, table, encoder_file, "local[2]")
+        run = command(faulty_pictures, table, encoder_file, "local[2]", "--format", kind)
         kill_driver(run, table, rng.uniform(0, 12))
         faults.assert_consistent(table, expected)
         # Start at once, while the JVM of the killed driver may still run.
@@ -197,9 +205,7 @@ def test_a_killed_driver_loses_no_row_and_either_engine_continues(
             pomona.extract(
                 faulty_pictures, table, encoder=encoder, engine=pomona.LocalEngine(workers=1)
             )
-        faults.wait_for(
-            lambda table=table: {path.suffix for path in table.iterdir()} == {".parquet"}, 20
-        )
+        faults.wait_for(lambda table=table: not faults.strange_suffixes(table), 20)
         faults.assert_complete(table, expected)
 
 

@@ -55,6 +55,8 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     settings = {
         **DELTA,
         "spark.ui.enabled": "false",
+        "spark.sql.shuffle.partitions": "2",
+        "spark.databricks.delta.snapshotPartitions": "2",
         "spark.sql.catalog.ice": "org.apache.iceberg.spark.SparkCatalog",
         "spark.sql.catalog.ice.type": "hadoop",
         "spark.sql.catalog.ice.warehouse": str(tmp_path_factory.mktemp("ice")),
@@ -97,14 +99,15 @@ def test_an_append_of_another_encoder_is_refused(
         pomona.spark.read_features(lake, mixed)
 
 
-def test_spark_reads_and_continues_a_delta_table_of_the_embedded_engine(
-    lake: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path
+@pytest.mark.parametrize("on_spark", [False, True], ids=["embedded", "spark"])
+def test_spark_reads_and_changes_a_delta_table_of_either_engine(
+    lake: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, on_spark: bool
 ) -> None:
     """Then Pomona continues it, although Spark has deleted a row and merged the files."""
     table = tmp_path / "t"
 
     def extract(**options: object) -> pomona.Summary:
-        engine = pomona.LocalEngine(workers=2)
+        engine = pomona.SparkEngine(spark=lake) if on_spark else pomona.LocalEngine(workers=2)
         return pomona.extract(pictures, table, encoder=encoder, engine=engine, **options)
 
     def by_spark() -> list[dict[str, object]]:

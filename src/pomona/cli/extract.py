@@ -133,7 +133,7 @@ _BROKEN_PIPE = 141  # the exit code of a filter whose reader has gone
     "--format",
     "table_format",
     type=click.Choice(["parquet", "delta"]),
-    help="What a new TABLE is: plain Parquet files (the default), or a Delta table.",
+    help="What a new TABLE is: plain Parquet files (the default), or a Delta table on a path.",
 )
 @click.option(
     "--private-urls",

@@ -55,7 +55,7 @@ class DeltaStore(LocalStore):
         """Move files; if they are part files that join the table, in one commit."""
         names = list(names)
         LocalStore.move(self, names, source, target)
-        if not target:
+        if names and not target:
             self._commit([], names)
 
     def delete(self, names: Iterable[str]) -> None:

@@ -88,7 +88,11 @@ class FeatureTable:
         if not is_remote(path):
             return cls(Path(local_path(path)), delta=delta)
         if delta:
-            raise TableError(f"TABLE {path} is not on this machine: write Delta tables here")
+            raise TableError(
+                f"TABLE {without_password(path)} is not on this machine, and Pomona writes Delta "
+                "tables only here: give a path, or on Spark write the result of pomona.featurize "
+                "there"
+            )
         path = canonical(path)
         shown = without_password(path)
         try:
@@ -170,15 +174,6 @@ class FeatureTable:
         self.check_folder()
         if self.exists():
             self.provenance()
-
-    def refuse_managed(self) -> None:
-        """Refuse to write into a table of another system, for an engine that does not write Delta.
-
-        Raises:
-            TableError: it is one.
-        """
-        if found := managed(self._place):
-            raise refuse_to_write(found, self._place)
 
     def check_folder(self) -> None:
         """Check by names only that the folder is or can become a table. No part file is opened.

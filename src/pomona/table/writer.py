@@ -55,9 +55,10 @@ class TableWriter(HeldTable):
         self.table = table
         self.staging = drafts / place
 
-    def commit(self, part: Path) -> None:
-        """Move a complete part file from the staging folder into the table; then its rows count."""
-        self.add([part.name], self._drafts.sent(part))
+    def commit(self, *parts: Path) -> None:
+        """Move complete part files of one staging folder into the table; then their rows count."""
+        for place in {self._drafts.sent(part) for part in parts}:
+            self.add([part.name for part in parts], place)
 
     def append_batches(
         self, batches: Iterable[pa.RecordBatch], provenance: Mapping[str, str]

@@ -123,8 +123,8 @@ class LocalImageStore:
 class LocalTableStore:
     """A table on this machine's file system, or one mounted on every machine of the cluster."""
 
-    def __init__(self, table: str) -> None:
-        self._table = FeatureTable(Path(local_path(table)).absolute())
+    def __init__(self, table: str, *, delta: bool = False) -> None:
+        self._table = FeatureTable(Path(local_path(table)).absolute(), delta=delta)
         self._open: TableWriter | None = None  # until `writing`
 
     @property
@@ -185,8 +185,7 @@ class LocalTableStore:
             parts = [wave / row["part"] for row in rows(str(wave)).collect()]
             read = [pq.read_table(part, columns=WRITTEN_COLUMNS) for part in parts]
             written = written_once([row for part in read for row in part.to_pylist()])
-            for part in parts:
-                self._writer.commit(part)
+            self._writer.commit(*parts)
         return written
 
     @contextmanager
@@ -225,7 +224,7 @@ def choose_stores(paths: JobPaths, spark: SparkSession) -> tuple[ImageStore, Tab
     rows = (
         HadoopTableStore(paths.table, spark)
         if is_remote(paths.table)
-        else LocalTableStore(paths.table)
+        else LocalTableStore(paths.table, delta=paths.delta)
     )
     return images, rows
 
