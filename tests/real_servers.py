@@ -34,12 +34,14 @@ class Server:
         grpc: host and port for gRPC.
         process: the server.
         log: the file of its output.
+        ports: the ports of HTTP and of gRPC, for another server in its place.
     """
 
     http: str
     grpc: str
     process: subprocess.Popen[bytes]
     log: Path
+    ports: tuple[int, int]
 
 
 def python_of(name: str) -> Path:
@@ -51,24 +53,26 @@ def python_of(name: str) -> Path:
 
 
 @contextmanager
-def kserve(folder: Path, *options: str) -> Iterator[Server]:
+def kserve(folder: Path, *options: str, ports: tuple[int, int] | None = None) -> Iterator[Server]:
     """Run KServe's Python model server on an exported folder."""
     (encoder,) = folder.glob("*.encoder")
     command = [python_of("kserve"), folder / "server.py", encoder, *options]
-    ports = {"--http_port": _free_port(), "--grpc_port": _free_port()}
-    with _running([*map(str, command)], ports, folder.with_name("kserve.log")) as server:
+    http, grpc = ports or _free_ports()
+    numbers = {"--http_port": http, "--grpc_port": grpc}
+    with _running([*map(str, command)], numbers, folder.with_name("kserve.log")) as server:
         yield server
 
 
 @contextmanager
-def triton(folder: Path, *options: str) -> Iterator[Server]:
+def triton(folder: Path, *options: str, ports: tuple[int, int] | None = None) -> Iterator[Server]:
     """Run NVIDIA Triton on an exported folder. This one has the Python backend only."""
     python = python_of("triton")
     (packages,) = python.parent.parent.glob("lib/python*/site-packages")
     triton = packages / "pytriton" / "tritonserver"
     version = packages.parent.name.removeprefix("python")
     stub = triton / "python_backend_stubs" / version / "triton_python_backend_stub"
-    shutil.copy(stub, triton / "backends" / "python")
+    if not (used := triton / "backends" / "python" / stub.name).exists():
+        shutil.copy(stub, used)
     command = [
         str(triton / "bin" / "tritonserver"),
         f"--model-repository={folder}",
@@ -87,8 +91,9 @@ def triton(folder: Path, *options: str) -> Iterator[Server]:
         "PATH": f"{python.parent}:{os.environ['PATH']}",  # the stub looks for python3
         "PYTHONPATH": str(packages),
     }
-    ports = {"--http-port": _free_port(), "--grpc-port": _free_port()}
-    with _running(command, ports, folder.with_name("triton.log"), more) as server:
+    http, grpc = ports or _free_ports()
+    numbers = {"--http-port": http, "--grpc-port": grpc}
+    with _running(command, numbers, folder.with_name("triton.log"), more) as server:
         yield server
 
 
@@ -105,7 +110,7 @@ def _running(
             stderr=output,
             env=os.environ | (more or {}),
         )
-    server = Server(f"http://127.0.0.1:{http}", f"127.0.0.1:{grpc}", process, log)
+    server = Server(f"http://127.0.0.1:{http}", f"127.0.0.1:{grpc}", process, log, (http, grpc))
     try:
         _wait(server)
         yield server
@@ -126,8 +131,8 @@ def _wait(server: Server) -> None:
     pytest.fail(f"{server.process.args} did not start: {server.log.read_text()[-3000:]}")
 
 
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
+def _free_ports() -> tuple[int, int]:
+    with socket.socket() as first, socket.socket() as second:
+        first.bind(("127.0.0.1", 0))
+        second.bind(("127.0.0.1", 0))
+        return first.getsockname()[1], second.getsockname()[1]
