@@ -59,7 +59,7 @@ test-stores: $(STORES)/azurite.stamp $(STORES)/hdfs.stamp $(STORES)/s3a.stamp  #
 	$(BIN)/python -m pytest tests/local/test_azure_and_google.py tests/spark/test_hdfs.py
 	$(BIN)/python -m pytest tests/spark/test_engines_share_buckets.py
 
-test-servers: $(VENV)/dev.stamp $(SERVERS)/kserve.stamp $(SERVERS)/triton.stamp  ## Test exported encoders in real model servers
+test-servers: $(VENV)/dev.stamp $(SERVERS)/kserve.stamp $(SERVERS)/triton.stamp $(SERVERS)/tensorflow.stamp  ## Test exported encoders in real model servers
 	$(BIN)/python -m pytest tests/servers
 
 test-spark-newest: $(VENV)/dev.stamp  ## Run these tests on the newest PySpark
@@ -162,11 +162,12 @@ $(STORES)/s3a.stamp: $(VENV)/dev.stamp
 		-Dartifact=$$jar -DoutputDirectory=$(STORES)/hadoop-aws || exit 1; done
 	@touch $@
 
-# Model servers, each in its own environment: KServe and Pomona are 830 MB, Triton and OpenVINO 250 MB.
-# Triton's package needs NumPy 1.
+# Model servers, each in its own environment: KServe and Pomona are 830 MB, Triton and OpenVINO 250 MB,
+# TensorFlow and Pomona 1.9 GB. KServe needs an older protobuf, and Triton's package NumPy 1.
 $(SERVERS)/kserve.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(VENV)/bin/python -m venv $(SERVERS)/kserve
-	$(SERVERS)/kserve/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt -e . kserve==0.21.0
+	$(SERVERS)/kserve/bin/python -m pip --disable-pip-version-check --quiet install -e . kserve==0.21.0 \
+		$$(grep -E '^(keras|numpy|openvino|pillow|pyarrow)==' constraints.txt)
 	@touch $@
 
 $(SERVERS)/triton.stamp: constraints.txt | $(VENV)/bin/python
@@ -174,6 +175,12 @@ $(SERVERS)/triton.stamp: constraints.txt | $(VENV)/bin/python
 	$(SERVERS)/triton/bin/python -m pip --disable-pip-version-check --quiet install nvidia-pytriton==0.7.0 \
 		$$(grep '^openvino==' constraints.txt)
 	chmod +x $(SERVERS)/triton/lib/python*/site-packages/pytriton/tritonserver/bin/tritonserver
+	@touch $@
+
+$(SERVERS)/tensorflow.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m venv $(SERVERS)/tensorflow
+	$(SERVERS)/tensorflow/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt -e . \
+		tensorflow-cpu==2.21.0
 	@touch $@
 
 $(VENV)/fuzz.stamp: $(VENV)/demo.stamp

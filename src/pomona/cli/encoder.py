@@ -240,18 +240,26 @@ def convert(file: str, precision: str, calibrate: str | None, output: str) -> No
     metavar="NAME",
     help="Name of the model in the server.  [default: that of FILE]",
 )
-def export(file: str, folder: str, *, to: Any, name: str | None) -> None:
+@click.option(
+    "--built-from",
+    metavar="FILE",
+    type=as_path,
+    help="For savedmodel: the Keras file of the network or of the weights that the encoder was "
+    "built from.  [default: none, for ImageNet and untrained weights]",
+)
+def export(file: str, folder: str, *, to: Any, name: str | None, built_from: str | None) -> None:
     """Write the encoder in FILE as a new FOLDER that a model server loads.
 
     The server takes pixels of the network's input size and returns vectors. FOLDER also has a
     README, the encoder's description, and probe images with their vectors, to check the server.
 
     openvino is for OpenVINO Model Server; triton for NVIDIA Triton; kserve is a program for
-    KServe's Python model server; onnx is a file for ONNX Runtime, if the encoder runs on it.
+    KServe's Python model server; onnx is a file for ONNX Runtime, if the encoder runs on it;
+    savedmodel is for TensorFlow Serving, if the network is one of Keras.
     """
     from pomona.building.export.export import export_encoder
 
-    export_encoder(file, folder, to=to, name=name)
+    export_encoder(file, folder, to=to, name=name, built_from=built_from)
     results_follow()
     click.echo(f"{folder}: written for {to}")
     click.echo(f"next: read {shell_word(str(Path(folder, 'README.md')))}")

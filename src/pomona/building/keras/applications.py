@@ -25,7 +25,7 @@ from pomona.encoder.networks import NetworkCard, find_card
 from pomona.errors import EncoderError
 from pomona.messages import one_line
 
-__all__ = ["build", "describe"]
+__all__ = ["build", "describe", "feature_network"]
 
 _DOWNLOAD_TIMEOUT_S = 30.0
 
@@ -46,10 +46,8 @@ def build(model: str, weights: str, settings: NetworkSettings | None = None) -> 
     """
     card, settings = find_card(model), settings or NetworkSettings()
     preprocessing = settings.for_named_network(card)
-    network = _network(card, weights, (preprocessing.height, preprocessing.width))
-    output = network.layers[-1].name.rstrip("_0123456789")
-    if settings.layer is not None:
-        network, output = _up_to(network, settings.layer), settings.layer
+    size = preprocessing.height, preprocessing.width
+    network, output = feature_network(card, weights, size, settings.layer)
     graph = prepend_preprocessing(exported(network), preprocessing, "NHWC")
     return encoder_of_graph(
         graph,
@@ -62,6 +60,30 @@ def build(model: str, weights: str, settings: NetworkSettings | None = None) -> 
         output=output,
         precision="f32",
     )
+
+
+def feature_network(
+    card: NetworkCard, weights: str, size: Size, layer: str | None
+) -> tuple[Any, str]:
+    """Build the network up to its feature vector.
+
+    Args:
+        card: the network.
+        weights: as for `build`.
+        size: of the input.
+        layer: the layer whose output is the vector; None for the pooling at the end.
+
+    Returns:
+        The `keras.Model`, and the name of that layer.
+
+    Raises:
+        EncoderError: as for `build`.
+    """
+    network = _network(card, weights, size)
+    output = str(network.layers[-1].name.rstrip("_0123456789"))
+    if layer in (None, output):
+        return network, output
+    return _up_to(network, layer), layer
 
 
 def describe(model: str) -> dict[str, Any]:

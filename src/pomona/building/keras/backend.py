@@ -1,4 +1,7 @@
-"""Keras on its OpenVINO backend, in a process where nothing else has imported it."""
+"""Keras on its OpenVINO backend, in a process where nothing else has imported it.
+
+Only the export of a SavedModel uses TensorFlow instead.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,15 @@ from pomona.building.graph.tensorflow_resize import resize_as_tensorflow
 from pomona.errors import EncoderError
 from pomona.runtime.openvino import import_openvino
 
-__all__ = ["exported", "import_keras", "weights_digest"]
+__all__ = ["compute_with_tensorflow", "exported", "import_keras", "weights_digest"]
+
+_backend = "openvino"
+
+
+def compute_with_tensorflow() -> None:
+    """Use Keras on TensorFlow in this process from now on."""
+    global _backend  # noqa: PLW0603 - Keras has one backend in a process
+    _backend = "tensorflow"
 
 
 def import_keras() -> Any:
@@ -24,11 +35,11 @@ def import_keras() -> Any:
     Raises:
         EncoderError: Keras is already loaded with another backend.
     """
-    os.environ["KERAS_BACKEND"] = "openvino"
+    os.environ["KERAS_BACKEND"] = _backend
     import_openvino()  # without telemetry: Keras' backend would import it with
     import keras
 
-    if keras.config.backend() != "openvino":
+    if keras.config.backend() != _backend:
         raise EncoderError(
             f"Keras is already loaded here with its {keras.config.backend()} backend: "
             "build encoders with pomona.build_encoder, which uses a separate process"

@@ -9,6 +9,7 @@ import itertools
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from pomona.encoder.preprocessing import Preprocessing
 from pomona.errors import EncoderError
 from pomona.messages import one_line
 
-__all__ = ["build", "describe"]
+__all__ = ["FeatureNetwork", "build", "describe", "feature_network"]
 
 _OVERFLOWING = ("Add", "Multiply", "Subtract")
 _ARITHMETIC = (*_OVERFLOWING, "Divide", "TrueDivide", "Rescaling", "Normalization")
@@ -62,6 +63,55 @@ def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder
     """
     refuse_signature(path, settings.signature)
     settings.check_unused(str(path), "pool", "prefix_tokens")
+    found = feature_network(path, settings, trust)
+    with _computable(path, found.size):
+        preprocessing = _preprocessing(found, path, settings)
+        graph = prepend_preprocessing(exported(found.network), preprocessing, found.layout)
+    return encoder_of_graph(
+        graph,
+        settings,
+        model=as_text(path.name),
+        architecture=found.architecture,
+        weights=as_text(path.name),
+        weights_sha256=found.weights_sha256,
+        preprocessing=preprocessing,
+        output=found.output,
+        ends_at_output=True,
+        precision="f32",
+    )
+
+
+@dataclass(frozen=True)
+class FeatureNetwork:
+    """A Keras model up to its feature vector.
+
+    Attributes:
+        network: the `keras.Model`.
+        flat: the whole model.
+        steps: the steps of the network.
+        layout: layout of its image.
+        size: height and width of its image.
+        architecture: the network, for the fingerprint.
+        weights_sha256: digest of its weights' values.
+        output: name of the layer that returns the vector.
+    """
+
+    network: Any
+    flat: FlatNetwork
+    steps: list[Step]
+    layout: str
+    size: tuple[int, int]
+    architecture: str
+    weights_sha256: str
+    output: str
+
+
+def feature_network(path: Path, settings: NetworkSettings, trust: bool = False) -> FeatureNetwork:
+    """Load a Keras model, and cut it off after its feature vector.
+
+    Raises:
+        EncoderError: as for `build`, except for the preprocessing.
+    """
     network = load_model(path, trust=trust)
     layout, size = _input(network, path, settings)
     with _computable(path, size):
@@ -69,21 +119,17 @@ def build(path: Path, settings: NetworkSettings, trust: bool = False) -> Encoder
         output = feature_tensor(flat, path, settings.layer)
         steps = flat.before(output)
         _refuse_overflow(network.inputs[0].dtype, flat, steps, path)
-        preprocessing = _preprocessing(flat, steps, path, settings, size)
         cut = import_keras().Model(flat.image, output)
-        graph = prepend_preprocessing(exported(cut), preprocessing, layout)
     weights = itertools.chain(*(getattr(e, "weights", ()) for e in layers_in_order(steps)))
-    return encoder_of_graph(
-        graph,
-        settings,
-        model=as_text(path.name),
+    return FeatureNetwork(
+        network=cut,
+        flat=flat,
+        steps=steps,
+        layout=layout,
+        size=size,
         architecture=f"Keras model {architecture_digest(steps, layout)}",
-        weights=as_text(path.name),
         weights_sha256=weights_digest(weights),
-        preprocessing=preprocessing,
         output=name_of(output),
-        ends_at_output=True,
-        precision="f32",
     )
 
 
@@ -143,24 +189,18 @@ def _refuse_overflow(dtype: str, flat: FlatNetwork, steps: list[Step], path: Pat
             )
 
 
-def _preprocessing(
-    flat: FlatNetwork,
-    steps: list[Step],
-    path: Path,
-    settings: NetworkSettings,
-    size: tuple[int, int],
-) -> Preprocessing:
+def _preprocessing(found: FeatureNetwork, path: Path, settings: NetworkSettings) -> Preprocessing:
     """Return the preprocessing; a network that scales pixels itself needs no arithmetic.
 
     The default of `resize_mode` is that of `keras.utils.image_dataset_from_directory`.
     """
     settings = settings.over(NetworkSettings(resize_mode="squash"))
-    own = _own_range(flat, steps)
-    channels = 3 if 3 in flat.image.shape[1::2] else 1
+    own = _own_range(found.flat, found.steps)
+    channels = 3 if 3 in found.flat.image.shape[1::2] else 1
     if settings.has_arithmetic or (own and max(map(abs, own)) <= _LARGEST_SCALED):
-        return with_channels(path, settings, size, channels)
+        return with_channels(path, settings, found.size, channels)
     hint = _hint(path, own) if channels == 3 else ""
-    return needed_preprocessing(path, settings, size, hint, channels)
+    return needed_preprocessing(path, settings, found.size, hint, channels)
 
 
 def _own_range(flat: FlatNetwork, steps: list[Step]) -> tuple[float, float] | None:
