@@ -34,17 +34,15 @@ from pomona.progress import Progress, no_progress
 from pomona.source.archives.listing import Archives
 from pomona.source.image_list import ImageList
 from pomona.source.image_table import ImageColumns, TableImages
-from pomona.source.inventory import MANIFEST
 from pomona.source.kept import NOTHING
 from pomona.source.label_rule import Labelling
 from pomona.source.labels import ColumnLabels
-from pomona.source.list_file import LIST_ENDINGS
 from pomona.source.listing import Listing
 from pomona.source.selection import KNOWN_IMAGES, Selection
 from pomona.spark.encoder_transport import open_encoder
 from pomona.spark.errors import spark_errors
 from pomona.spark.session.session import active_session, check_spark, session
-from pomona.spark.storage.choose import choose_stores
+from pomona.spark.storage.choose import choose_stores, is_read_by_hadoop
 from pomona.table.feature_table import FeatureTable
 from pomona.table.label_record import read_label_rule
 from pomona.worker.prepare import EXACT, DecodeOptions
@@ -193,7 +191,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
             return early.summary()
     with session(engine.spark, engine.master) as active:
         with spark_errors(EngineError, "Spark cannot reach `source` or `table`"):
-            images, rows = choose_stores(paths, active)
+            images, rows = choose_stores(paths, active, None if early else listing)
             job = _labelled_far_away(job, label, rows, active)
         with _system_errors():
             return spark_engine.extract(job, images, rows, active, progress, early=early)
@@ -315,7 +313,7 @@ def _missing(resume: Resume) -> Missing:
 
 
 def _is_far(paths: JobPaths) -> bool:
-    return is_remote(paths.source) or is_remote(paths.table)
+    return is_read_by_hadoop(paths.source) or is_remote(paths.table)
 
 
 def _check(paths: JobPaths, *, on_spark: bool, may_be_empty: bool) -> Listing | None:
@@ -336,7 +334,7 @@ def _check(paths: JobPaths, *, on_spark: bool, may_be_empty: bool) -> Listing | 
     """
     if paths.delta or not (on_spark and is_remote(paths.table)):
         FeatureTable.at(paths.table, delta=paths.delta).check()
-    if on_spark and is_remote(paths.source):
+    if on_spark and is_read_by_hadoop(paths.source):
         return None
     listing = Listing.of(images_of(paths))
     if not may_be_empty:
@@ -397,7 +395,12 @@ def _paths(source: str, table: str, selection: Selection, *, on_spark: bool) -> 
                 advice += ", or install Hadoop with libhdfs and set HADOOP_HOME and CLASSPATH"
             reason = elsewhere(path, advice)
             raise failure(f"{what} {without_password(path)} {reason}")
-    if on_spark and is_remote(source) and source.lower().endswith((*LIST_ENDINGS, MANIFEST)):
-        reason = "is a list in a bucket: copy it here, and give the copy"
-        raise SourceError(f"`source` {without_password(source)} {reason}")
-    return JobPaths(canonical(source), canonical(table), selection)
+    paths = JobPaths(canonical(source), canonical(table), selection)
+    is_for_workers = on_spark and is_remote(source) and not is_read_by_hadoop(paths.source)
+    if is_for_workers and needs_jvm(RemotePlace.of(paths.source)[0].top):
+        advice = (
+            "Spark's workers read archives and lists without Java, so copy it to a path that all "
+            "machines see, or to s3, gs or abfs"
+        )
+        raise SourceError(f"`source` {without_password(source)} {elsewhere(source, advice)}")
+    return paths

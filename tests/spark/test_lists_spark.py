@@ -1,11 +1,14 @@
-"""Lists of objects in stores, on Spark: the workers read them."""
+"""Lists and archives on Spark: the workers read objects in stores, and fetch URLs."""
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
 import sys
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,7 @@ from pyspark.sql import SparkSession
 
 import pomona
 from pomona.encoder.encoder import Encoder
+from pomona.errors import SourceError
 from pomona.job.summary import Summary
 from s3_server import S3, s3
 from web_server import redirecting, serving
@@ -28,58 +32,72 @@ __all__ = ["s3"]
 pytestmark = pytest.mark.spark
 
 
+Run = Callable[..., Summary]
+
+
+@pytest.fixture
+def run(spark: SparkSession, encoder: Encoder) -> Run:
+    """Extract on one of the engines."""
+
+    def extract(
+        source: object, table: object, *, on_spark: bool = False, **more: object
+    ) -> Summary:
+        engine = pomona.SparkEngine(spark=spark) if on_spark else pomona.LocalEngine(workers=1)
+        return pomona.extract(source, table, encoder=encoder, engine=engine, **more)
+
+    return extract
+
+
+def settings(s3: S3) -> str:
+    """The settings of the server in a URI: Spark's workers have the environment of their JVM."""
+    return f"endpoint_override={s3.address}&scheme=http&region=us-east-1"
+
+
 def picture(seed: int) -> bytes:
     return drawn.encode(drawn.picture(seed=seed), "PNG")
 
 
-def extract(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run in a process of its own, so that Spark's workers inherit the address of the store."""
-    command = [sys.executable, "-m", "pomona", "extract", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def shard_of(images: dict[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        for name, content in images.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return file.getvalue()
 
 
-def test_sparks_workers_read_the_objects_of_a_list(
-    s3: S3, encoder_file: Path, tmp_path: Path
+def test_sparks_workers_read_the_objects_of_a_list_in_a_bucket(
+    s3: S3, run: Run, tmp_path: Path
 ) -> None:
     for n in range(3):
         s3.put(f"bucket/{n}.png", picture(n))
     (tmp_path / "3.png").write_bytes(picture(3))
-    names = [*(f"s3://bucket/{n}.png" for n in range(3)), "3.png", "s3://bucket/missing.png"]
-    (tmp_path / "l.txt").write_text("\n".join(names))
-    more = ("--encoder", encoder_file, "--json")
-    far = extract(tmp_path / "l.txt", tmp_path / "far", *more, "--master", "local[2]")
-    assert far.returncode == 0, far.stderr
-    assert json.loads(far.stdout)["files"] == 5
-    near = extract(tmp_path / "l.txt", tmp_path / "near", *more)
-    assert near.returncode == 0, near.stderr
+    names = [*(f"{n}.png" for n in range(3)), f"file:{tmp_path}/3.png", "s3://bucket/missing.png"]
+    s3.put("bucket/l.txt", "\n".join(names).encode())
+    source = f"s3://key:secret@bucket/l.txt?{settings(s3)}"
+    assert run(source, tmp_path / "far", on_spark=True).files == 5
+    run(source, tmp_path / "near")
     assert tables.read(tmp_path / "far").equals(tables.read(tmp_path / "near"))
 
 
-def test_sparks_workers_fetch_urls_as_the_embedded_engine_does(
-    spark: SparkSession, encoder: Encoder, tmp_path: Path
-) -> None:
+def test_sparks_workers_fetch_urls_as_the_embedded_engine_does(run: Run, tmp_path: Path) -> None:
     (tmp_path / "4.png").write_bytes(picture(4))
     with serving() as web:
-
-        def run(table: str, engine: object, **more: object) -> Summary:
-            return pomona.extract(
-                tmp_path / "l.txt", tmp_path / table, encoder=encoder, engine=engine, **more
-            )
-
         web.answers |= {"/red/1.png": picture(1), "/2": redirecting("/red/1.png"), "/3": b"<html>"}
         lines = [web.url(path) for path in ("/red/1.png", "/2", "/3", "/missing")]
         (tmp_path / "l.txt").write_text("\n".join([*lines, "4.png", lines[0]]))
-        on_spark = pomona.SparkEngine(spark=spark)
-        run("near", pomona.LocalEngine(workers=1), private_urls=True)
+        source, far = tmp_path / "l.txt", tmp_path / "far"
+        run(source, tmp_path / "near", private_urls=True)
         web.seen.clear()
-        assert run("far", on_spark, private_urls=True).files == 5
-        assert tables.read(tmp_path / "far").equals(tables.read(tmp_path / "near"))
+        assert run(source, far, on_spark=True, private_urls=True).files == 5
+        assert tables.read(far).equals(tables.read(tmp_path / "near"))
         assert web.seen == {"/red/1.png": 2, "/2": 1, "/3": 1, "/missing": 1}  # once, by a worker
         web.answers["/missing"] = picture(3)
         again = pomona.Resume(retry_failed=True)
-        assert run("far", on_spark, private_urls=True, resume=again).failed == 1
+        assert run(source, far, on_spark=True, private_urls=True, resume=again).failed == 1
         assert web.seen["/red/1.png"] == 2
-        run("refused", on_spark)
+        run(source, tmp_path / "refused", on_spark=True)
     errors = [row["error"] for row in tables.read(tmp_path / "refused").to_pylist()]
     reason = "cannot be fetched: is at 127.0.0.1, which is not a public address"
     assert sorted(errors, key=str) == [None, *[reason] * 4]
@@ -94,9 +112,11 @@ def test_spark_reads_the_objects_of_an_inventory(
     said = {"sourceBucket": "bucket", "destinationBucket": "arn:aws:s3:::bucket"}
     said |= {"fileFormat": "Parquet", "fileSchema": "", "files": [{"key": "x/files.parquet"}]}
     (tmp_path / "manifest.json").write_text(json.dumps(said))
-    done = extract(
-        *(tmp_path / "manifest.json", tmp_path / "t", "--encoder", encoder_file, "--json"),
-        *("--master", "local[2]"),
+    # In a process of its own, so that Spark's workers inherit the address of the store.
+    arguments = ("--encoder", encoder_file, "--json", "--master", "local[2]")
+    command = (sys.executable, "-m", "pomona", "extract", tmp_path / "manifest.json")
+    done = subprocess.run(
+        [*command, tmp_path / "t", *arguments], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     rows = {row["path"]: row["status"] for row in tables.read(tmp_path / "t").to_pylist()}
@@ -106,13 +126,33 @@ def test_spark_reads_the_objects_of_an_inventory(
     }
 
 
-def test_a_list_in_a_bucket_is_refused_on_spark_in_one_line(
-    encoder_file: Path, tmp_path: Path
+def test_sparks_workers_read_archives_in_a_bucket_and_continue_the_embedded_engines_table(
+    s3: S3, run: Run, tmp_path: Path
 ) -> None:
-    refused = extract(
-        *("s3a://bucket/l.csv.gz", tmp_path / "t", "--encoder", encoder_file),
-        *("--master", "local[2]"),
-    )
-    assert refused.returncode == 2
-    assert "SOURCE s3a://bucket/l.csv.gz is a list in a bucket: copy it here" in refused.stderr
-    assert len(refused.stderr.splitlines()) == 1
+    for shard in range(3):
+        tar = shard_of({f"red/{n}.png": picture(10 * shard + n) for n in range(9)} | {"b.png": b""})
+        s3.put(f"bucket/shard-{shard}.tar", tar[: -len(tar) // 2] if shard == 2 else tar)
+    shards = f"s3a://key:secret@bucket/shard-{{0..9}}.tar?{settings(s3)}"
+    run("s3://bucket/shard-0.tar", tmp_path / "far")
+    s3.requests.clear()
+    assert run(shards, tmp_path / "far", on_spark=True).skipped == 10
+    reads = [path for method, path, _ in s3.requests if (method, path[-5:]) == ("GET", "1.tar")]
+    assert 1 < len(reads) < 6  # to list it, and then neighbours by one request
+    run(shards, tmp_path / "near")
+    found, expected = tables.read(tmp_path / "far"), tables.read(tmp_path / "near")
+    assert found.drop_columns(["path"]).equals(expected.drop_columns(["path"]))
+    errors = {row["path"]: row["error"] for row in found.to_pylist()}
+    assert errors["s3a://bucket/shard-2.tar::"].startswith("cannot be read after byte")
+
+
+def test_archives_that_workers_cannot_reach_are_refused_in_one_line(
+    run: Run, remote: str, tmp_path: Path
+) -> None:
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "0.tar").write_bytes(b"")
+    for source, reason in (
+        (f"{remote}/shards", "or archives by a glob such as .*/shards/\\*.tar"),
+        (f"{remote}/shards/0.tar", "on the file system 'viewfs'.*: Spark's workers read archives"),
+    ):
+        with pytest.raises(SourceError, match=reason):
+            run(source, tmp_path / "t", on_spark=True)

@@ -31,6 +31,8 @@ __all__ = ["Listing", "Source"]
 
 _log = logging.getLogger(__name__)
 
+_ARCHIVES = {".tar", ".tgz", ".zip"}
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -253,7 +255,13 @@ class Listing:
             raise SourceError(
                 f"{self._given} has no images{f' ({found})' if found else ''}: known extensions "
                 f"are {' '.join(IMAGE_EXTENSIONS)}; choose others with `globs`"
+                f"{self._advice_for_archives()}"
             )
+
+    def _advice_for_archives(self) -> str:
+        """Return the end of a message, if archives were seen: Hadoop's listing reads none."""
+        found = _ARCHIVES.intersection(self.passed_over.by_extension)
+        return f", or archives by a glob such as {self._given}/*{min(found)}" if found else ""
 
     def files(self) -> Iterator[ImageFile]:
         """Return the images; the iterator can be read once."""

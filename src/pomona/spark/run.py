@@ -82,7 +82,8 @@ def extract(  # noqa: PLR0913 - one job, and where it runs
         TableError: the table cannot be written. Nothing was written.
         RunError: the run could not continue. Rows written so far stay.
     """
-    images.listing.check()
+    if early is None:
+        images.listing.check()
     table = job.paths.table
     with spark_errors(RunError, "Spark could not continue"):
         if job.dry_run:

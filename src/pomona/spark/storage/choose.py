@@ -9,6 +9,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,9 +18,13 @@ import pyarrow.parquet as pq
 
 from pomona.errors import SourceError, TableError
 from pomona.io.location import is_remote, local_path
+from pomona.io.member_uri import ARCHIVE_ENDINGS
+from pomona.io.remote import RemotePlace
 from pomona.job.job import Job, JobPaths, images_of
 from pomona.job.tables import ChangeableTable, ReadableTable
 from pomona.source.image_file import ImageFile, is_too_large_for_worker, read_batches
+from pomona.source.inventory import MANIFEST
+from pomona.source.list_file import LIST_ENDINGS
 from pomona.source.list_reader import ListReader
 from pomona.source.listing import Listing
 from pomona.spark.file_shares import TASKS_OF_HOST
@@ -48,15 +53,21 @@ __all__ = [
     "LocalTableStore",
     "TableStore",
     "choose_stores",
+    "is_read_by_hadoop",
 ]
+
+_READ_BY_WORKERS = (*ARCHIVE_ENDINGS, *LIST_ENDINGS, MANIFEST)
 
 
 class ImageStore(Protocol):
     """A source of images."""
 
-    listing: Listing
     reader: Reader | None
     """What reads the images in the workers; None if only Spark's `binaryFile` can."""
+
+    @property
+    def listing(self) -> Listing:
+        """The images; they can be listed once."""
 
     def for_workers(self, files: Iterable[ImageFile]) -> list[ImageFile]:
         """Return the files that the workers may read; the driver reads the others."""
@@ -94,16 +105,24 @@ class TableStore(ReadableTable, ChangeableTable, Protocol):
 
 
 class LocalImageStore:
-    """Images on this machine's file system, or one mounted on every machine of the cluster."""
+    """Images that this machine and the workers reach in the same way, without a JVM.
 
-    def __init__(self, paths: JobPaths) -> None:
-        images = images_of(paths)
-        self.listing = Listing.of(images)
-        reader = images.reader
+    They are on this machine's file system, mounted on every machine of the cluster; in archives;
+    or named by a list.
+    """
+
+    def __init__(self, paths: JobPaths, listing: Listing | None = None) -> None:
+        self._images, self._begun = images_of(paths), listing
+        reader = self._images.reader
         self._read = reader.read
         self.reader: Reader | None = (
             reader.shared_by(_WAVES * TASKS_OF_HOST) if isinstance(reader, ListReader) else reader
         )
+
+    @cached_property
+    def listing(self) -> Listing:
+        """The listing that was begun, or a new one."""
+        return self._begun or Listing.of(self._images)
 
     def for_workers(self, files: Iterable[ImageFile]) -> list[ImageFile]:
         """Return files that are not very large."""
@@ -207,8 +226,26 @@ class LocalTableStore:
         self._writer.compact()
 
 
-def choose_stores(paths: JobPaths, spark: SparkSession) -> tuple[ImageStore, TableStore]:
+def is_read_by_hadoop(source: str) -> bool:
+    """Return whether Hadoop's file systems list and read a source: files and folders at a URI.
+
+    Workers read archives in a store, and what a list in a store names, through Arrow.
+    """
+    if not is_remote(source):
+        return False
+    name = RemotePlace.of(source)[1] if "://" in source else source
+    return not name.lower().endswith(_READ_BY_WORKERS)
+
+
+def choose_stores(
+    paths: JobPaths, spark: SparkSession, listing: Listing | None = None
+) -> tuple[ImageStore, TableStore]:
     """Choose this machine's file system or Hadoop's by the paths.
+
+    Args:
+        paths: the source and the table.
+        spark: the session.
+        listing: a listing of the source that was begun and is to be continued.
 
     Raises:
         SourceError, TableError: the source is missing, or on Spark Connect one of them is remote.
@@ -220,7 +257,11 @@ def choose_stores(paths: JobPaths, spark: SparkSession) -> tuple[ImageStore, Tab
 
     images: ImageStore
     rows: TableStore
-    images = HadoopImageStore(paths, spark) if is_remote(paths.source) else LocalImageStore(paths)
+    images = (
+        HadoopImageStore(paths, spark)
+        if is_read_by_hadoop(paths.source)
+        else LocalImageStore(paths, listing)
+    )
     rows = (
         HadoopTableStore(paths.table, spark)
         if is_remote(paths.table)
@@ -234,7 +275,7 @@ def _refuse_remote(paths: JobPaths) -> None:
         "cannot be listed over Spark Connect, which gives no access to file systems: give a path "
         "that this machine and the workers both see, or use a classic session"
     )
-    if is_remote(paths.source):
+    if is_read_by_hadoop(paths.source):
         raise SourceError(f"SOURCE {paths.source} {advice}")
     if is_remote(paths.table):
         raise TableError(f"TABLE {paths.table} {advice}")
