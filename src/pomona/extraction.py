@@ -34,7 +34,7 @@ from pomona.progress import Progress, no_progress
 from pomona.source.archives.listing import Archives
 from pomona.source.image_list import ImageList
 from pomona.source.image_table import ImageColumns, TableImages
-from pomona.source.kept import NOTHING
+from pomona.source.kept import NOTHING, has_no_columns
 from pomona.source.label_rule import Labelling
 from pomona.source.labels import ColumnLabels
 from pomona.source.listing import Listing
@@ -50,6 +50,7 @@ from pomona.worker.prepare import EXACT, DecodeOptions
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    import pyarrow as pa
     from pyspark.sql import SparkSession
 
     from pomona.spark.storage.choose import TableStore
@@ -113,7 +114,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
             the folder of a Delta table.
         key_column: the column that identifies a row, text or integers; it becomes `path` in the
             table. The default is the field `path` of such a struct.
-        keep: other columns of these Parquet files that the rows get, one or several.
+        keep: other columns of these Parquet files, or of a list, that the rows get, one or several.
         table_format: `delta` makes a new table a Delta table; `table` is then a path. The default
             is plain Parquet files; an existing table stays what it is.
         private_urls: whether URLs in a list may lead to private, loopback and link-local addresses.
@@ -142,6 +143,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     paths = replace(
         paths,
         columns=_columns(image_column, key_column, _patterns(keep), paths),
+        keep=_patterns(keep),
         web=WebLimits(private=private_urls),
         delta=_is_delta(table_format),
     )
@@ -149,9 +151,11 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         check_spark(engine.spark, engine.master)
     if follow is not None:
         _check_follow(on_spark=on_spark, in_parquet=paths.columns is not None, dry_run=dry_run)
+    if on_spark and paths.keep:
+        _check_keep_on_spark(paths)
     listing = _check(paths, on_spark=on_spark, may_be_empty=follow is not None)
     far = on_spark and _is_far(paths)
-    kept = table_images(paths.source, paths.columns).kept() if paths.columns else NOTHING
+    kept = _kept(paths)
     labelling = _labelling(label, paths, on_spark=on_spark, overwrite=resume.overwrite)
     delivery = engine.delivery if isinstance(engine, SparkEngine) else None
     built, location = open_encoder(encoder, delivery)
@@ -243,20 +247,39 @@ def _columns(
     """Return the columns of images in Parquet files.
 
     Raises:
-        SourceError: `key_column` or `keep` was given alone, or with patterns for files.
+        SourceError: `key_column` was given alone, or with patterns for files.
     """
     if image_column is None:
-        if keep:
-            raise SourceError(
-                f"`keep` {','.join(keep)} is for images in Parquet files: give `image_column`, or "
-                "join the feature table with yours by its column path"
-            )
         if key_column is not None:
             raise SourceError(f"`key_column` {key_column} needs `image_column`: give both")
         return None
     if paths.selection != KNOWN_IMAGES:
         raise SourceError("`globs` and `exclude` choose files, and not rows of `image_column`")
     return ImageColumns(image_column, key_column, keep)
+
+
+def _check_keep_on_spark(paths: JobPaths) -> None:
+    """Check that the rows can have columns of the source.
+
+    Raises:
+        SourceError: the source has none.
+        TableError: Java writes the table.
+    """
+    if is_read_by_hadoop(paths.source):
+        raise has_no_columns(paths.keep)
+    if is_remote(paths.table):
+        raise TableError(
+            f"`keep` {','.join(paths.keep)} needs a `table` that Spark's workers write: give a "
+            "path that all machines see"
+        )
+
+
+def _kept(paths: JobPaths) -> pa.Schema:
+    """Return the columns of the source that the rows have."""
+    if paths.columns is not None:
+        return table_images(paths.source, paths.columns).kept()
+    images = images_of(paths) if paths.keep else None
+    return images.kept() if isinstance(images, ImageList) else NOTHING
 
 
 def _column_labels(rule: ColumnLabels, paths: JobPaths) -> ColumnLabels:

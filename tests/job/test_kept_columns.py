@@ -1,4 +1,4 @@
-"""`--keep`: columns beside images in Parquet files become columns of the feature table."""
+"""`--keep`: columns of Parquet files with images, and of lists, become columns of the table."""
 
 from __future__ import annotations
 
@@ -216,6 +216,74 @@ def test_files_with_other_types_are_refused(tmp_path: Path, extract: Extract) ->
 def test_images_that_are_files_have_no_columns(pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="join the feature table with yours by its column path"):
         pomona.extract(pictures, tmp_path / "t", keep="split")
+
+
+def csv_list(path: Path, *rows: str) -> Path:
+    path.write_bytes("\n".join(["path,split,note", *rows]).encode(errors="surrogateescape"))
+    return path
+
+
+def test_rows_of_a_list_have_its_values(tmp_path: Path, extract: Extract) -> None:
+    for n in range(3):
+        (tmp_path / f"{n}.png").write_bytes(png(n))
+    source, table = tmp_path / "l.csv", tmp_path / "t"
+    files = {"image_column": None, "key_column": None, "keep": ["note", "split"]}
+    csv_list(source, "0.png,train,a\udce9", "1.png,,b", "no.png,test", "0.png,again,")
+    extract(source, table, **files)
+    at = f"file:{tmp_path}/"
+
+    def found() -> dict[str, tuple[str, str]]:
+        return {
+            path.removeprefix(at): (row["split"], row["note"])
+            for path, row in rows_of(table).items()
+        }
+
+    expected = {"0.png": ("train", "a\ufffd"), "1.png": (None, "b"), "no.png": ("test", None)}
+    assert found() == expected
+    assert extract(source, table, **files).skipped == 3
+    (tmp_path / "0.png").rename(tmp_path / "2.png")
+    csv_list(source, "2.png,moved,c", "1.png,val,b", "no.png,test")
+    changes = extract(source, table, **files).changes
+    assert (changes.taken_over, changes.changed, changes.unchanged) == (1, 1, 1)
+    expected |= {"2.png": ("moved", "c"), "1.png": ("val", "b")}
+    assert found() == expected
+
+
+@pytest.mark.spark
+def test_spark_keeps_the_columns_of_a_list_as_the_embedded_engine_does(
+    tmp_path: Path, extract: Extract, spark: Any
+) -> None:
+    (tmp_path / "0.png").write_bytes(png(0))
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    names = ["0.png", "missing.png", "bad.png"]
+    columns = {"tags": [["a", None], None, []], "day": [MOMENT.date(), None, MOMENT.date()]}
+    source = tmp_path / "l.parquet"
+    pq.write_table(pa.table({"path": names, **columns}), source)
+    files = {"image_column": None, "key_column": None, "keep": ["day", "tags"]}
+    engine = pomona.SparkEngine(spark=spark)
+    extract(source, tmp_path / "near", **files)
+    extract(source, tmp_path / "far", **files, engine=engine)
+    near, far = (pq.read_table(tmp_path / table).sort_by("path") for table in ("near", "far"))
+    assert far.equals(near)
+    assert far["tags"].to_pylist() == [["a", None], [], None]
+    columns["day"] = [None, None, MOMENT.date()]
+    pq.write_table(pa.table({"path": names, **columns}), source)
+    changes = extract(source, tmp_path / "far", **files, engine=engine).changes
+    assert (changes.changed, changes.unchanged) == (1, 2)
+    with pytest.raises(TableError, match="`keep` day,tags needs a `table` that Spark's workers"):
+        extract(source, "viewfs://test/t", **files, engine=engine)
+
+
+def test_a_list_without_the_column_is_refused(tmp_path: Path, extract: Extract) -> None:
+    (tmp_path / "l.txt").write_text("a.png")
+    csv_list(tmp_path / "l.csv", "a.png,train,b")
+    for name, keep, message in (
+        ("l.txt", "split", r"l\.txt has no columns: give CSV or Parquet, or leave `keep` out"),
+        ("l.csv", "site", r"no column 'site' for `keep`: it has path, split, note"),
+        ("l.csv", "path", "every feature table has a column 'path'"),
+    ):
+        with pytest.raises(SourceError, match=message):
+            extract(tmp_path / name, tmp_path / "t", image_column=None, key_column=None, keep=keep)
 
 
 def test_a_table_with_other_columns_is_not_continued(

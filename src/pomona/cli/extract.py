@@ -127,7 +127,7 @@ _BROKEN_PIPE = 141  # the exit code of a filter whose reader has gone
 @click.option(
     "--keep",
     metavar="COLUMNS",
-    help="Other columns there, separated by commas, that the rows of TABLE get.",
+    help="Other columns there, or of a list, separated by commas, that the rows of TABLE get.",
 )
 @click.option(
     "--format",

@@ -19,7 +19,7 @@ from pomona.source.archives.listing import archives_of
 from pomona.source.image_list import ImageList, is_list
 from pomona.source.image_table import ImageColumns, TableImages
 from pomona.source.inventory import Inventory, is_inventory
-from pomona.source.kept import NOTHING
+from pomona.source.kept import NOTHING, has_no_columns
 from pomona.source.listing import Listing, Source
 from pomona.source.remote import RemoteSource
 from pomona.source.selection import KNOWN_IMAGES, Selection
@@ -55,6 +55,7 @@ class JobPaths:
         table: folder of the feature table; a path of this machine or a URI.
         selection: which files below the source are images of the run.
         columns: if the images are in Parquet files, their columns.
+        keep: columns beside the images that the run copies into the table.
         web: what fetching from the web may cost.
         delta: whether a new table becomes a Delta table.
     """
@@ -63,6 +64,7 @@ class JobPaths:
     table: str
     selection: Selection = KNOWN_IMAGES
     columns: ImageColumns | None = None
+    keep: tuple[str, ...] = ()
     web: WebLimits = USUAL_LIMITS
     delta: bool = False
 
@@ -121,6 +123,7 @@ class Job:
             missing=self.missing,
             provenance=self.provenance(),
             max_pixels=self.decode.max_pixels,
+            kept=self.kept,
             stored_kept=self._stored_kept if self.kept.names else None,
         )
 
@@ -137,15 +140,17 @@ def images_of(paths: JobPaths) -> Images:
     """
     if paths.columns is not None:
         return table_images(paths.source, paths.columns)
-    if is_inventory(paths.source):
-        return Inventory(paths.source, paths.selection)
     if is_list(paths.source):
         if paths.selection != KNOWN_IMAGES:
             raise SourceError(
                 f"{paths.source} is a list of images: `globs` and `exclude` choose files in "
                 "folders, and not entries of a list"
             )
-        return ImageList(paths.source, paths.web)
+        return ImageList(paths.source, paths.web, paths.keep)
+    if paths.keep:
+        raise has_no_columns(paths.keep)
+    if is_inventory(paths.source):
+        return Inventory(paths.source, paths.selection)
     if is_remote(paths.source):
         table_uri = paths.table if is_remote(paths.table) else None
         far = RemoteSource.at(paths.source, paths.selection, table_uri)

@@ -84,7 +84,11 @@ class KnownContents:
 
 
 def rows_for(
-    files: Sequence[ImageFile], labels: Sequence[str | None], digests: Sequence[str], rows: pa.Table
+    files: Sequence[ImageFile],
+    labels: Sequence[str | None],
+    digests: Sequence[str],
+    rows: pa.Table,
+    kept: pa.Schema,
 ) -> pa.Table:
     """Return rows for files with known contents, the same as if each had been computed.
 
@@ -93,6 +97,7 @@ def rows_for(
         labels: labels of the N files.
         digests: digests of the N contents.
         rows: a table with a row for each digest.
+        kept: columns of the source that the rows have after those of every table.
     """
     at = {digest: i for i, digest in enumerate(rows["content_sha256"].to_pylist())}
     made = rows.take(pa.array([at[digest] for digest in digests]))
@@ -107,6 +112,9 @@ def rows_for(
         made = made.set_column(
             made.schema.get_field_index(name), field, pa.array(values, field.type)
         )
+    for at_column, field in enumerate(kept):
+        values = [file.kept[at_column] for file in files]
+        made = made.append_column(field, pa.array(values, field.type))
     return made
 
 

@@ -28,6 +28,7 @@ from pomona.job.known_contents import KnownContents, content_keys, rows_for
 from pomona.job.stored_digests import StoredDigests
 from pomona.job.stored_kept import StoredKept
 from pomona.source.image_file import ImageFile
+from pomona.source.kept import NOTHING
 from pomona.source.listing import Listing
 from pomona.table.row_index import FileState, NewLabels, RowIndex, RowsToDelete, keys_of
 
@@ -104,6 +105,7 @@ class Plan:
         missing: Missing,
         provenance: Mapping[str, str],
         max_pixels: int,
+        kept: pa.Schema = NOTHING,
         stored_kept: Callable[[], StoredKept] | None = None,
     ) -> None:
         """Read nothing yet.
@@ -118,6 +120,7 @@ class Plan:
             missing: which of these rows stay, and whether those of other sources are deleted too.
             provenance: of the rows that the run adds.
             max_pixels: larger images have no vector.
+            kept: columns of the source that the run keeps.
             stored_kept: if the run keeps columns of the source, loads their values in the table.
         """
         self.listing = listing
@@ -132,6 +135,7 @@ class Plan:
         self._max_pixels = max_pixels
         self._known: KnownContents | None = None  # until a file may be known
         self._stored: StoredDigests | None = None  # until an image has a row
+        self._kept = kept
         self._load_kept = stored_kept
         self._stored_kept: StoredKept | None = None  # until an image has a row
         self._taken: list[pa.Table] = []  # rows that are not in a step yet
@@ -283,7 +287,7 @@ class Plan:
             moved = [file for file, _ in known]
             contents = [digest for _, digest in known]
             labels = [self._label(file.uri) for file in moved]
-            self._taken.append(rows_for(moved, labels, contents, rows))
+            self._taken.append(rows_for(moved, labels, contents, rows, self._kept))
             self._moved.append(content_keys(contents))
             self.changes.taken_over += len(known)
         if sum(map(len, self._taken)) >= _HASHED_AT_ONCE:

@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+import pyarrow as pa
+
 from pomona.errors import RunError, SourceError
 from pomona.io.location import is_remote, local_path
 from pomona.io.web_address import USUAL_LIMITS, WebLimits
 from pomona.source.archives.member import NotBytes
 from pomona.source.image_file import ImageFile, look_at
-from pomona.source.list_file import Entry, ListFile, entries_of, size_of, time_of
+from pomona.source.kept import NOTHING, check_kept_names, kept_field
+from pomona.source.list_file import Entry, ListFile, columns_of, entries_of, size_of, time_of
 from pomona.source.list_reader import ListReader
 from pomona.source.passed_over import PassedOver
 from pomona.source.seen_paths import SeenPaths
@@ -42,10 +45,12 @@ class ImageList:
     Attributes:
         given: the value of `source`, on this machine or in a bucket: a file that `is_list` accepts.
         web: what fetching from the web may cost.
+        keep: columns that the run copies into the table.
     """
 
     given: str
     web: WebLimits = USUAL_LIMITS
+    keep: tuple[str, ...] = ()
     _stores: Stores = field(default_factory=Stores, init=False, repr=False, compare=False)
 
     @property
@@ -62,8 +67,10 @@ class ImageList:
         """Check the beginning of the list.
 
         Raises:
-            SourceError: it cannot be read, has no images, or its first image cannot be reached.
+            SourceError: it cannot be read, has no images, its first image cannot be reached, or it
+                lacks a column to keep.
         """
+        self.kept()
         first = next(self._entries(()), None)
         if first is None:
             raise SourceError(f"{self.name} lists no image: expected a path in each line")
@@ -86,8 +93,14 @@ class ImageList:
         """
         passed_over, seen = passed_over or PassedOver(), SeenPaths()
         try:
-            for entries in _groups(self._entries(("size", "modified"))):
+            kept = self.kept()
+            for entries in _groups(self._entries(("size", "modified"), kept=kept)):
                 files = self._looked_at(entries)
+                if kept.names:
+                    files = [
+                        file._replace(kept=tuple(entry[name] for name in kept.names))
+                        for file, entry in zip(files, entries, strict=True)
+                    ]
                 for file, is_new in zip(files, seen.add([f.uri for f in files]), strict=True):
                     if is_new:
                         yield file
@@ -104,16 +117,25 @@ class ImageList:
         """Return the SHA-256 of a file's bytes, in hex; None if it cannot be read."""
         return self.reader.digest(file)
 
+    def kept(self) -> pa.Schema:
+        """Return the columns to keep, as the feature table has them.
+
+        Raises:
+            SourceError: the list lacks one, or it has a type or a name that the table cannot have.
+        """
+        if self.keep:
+            self._check_is_table("leave `keep` out")
+        check_kept_names(self.keep)
+        columns = columns_of(self._list) if self.keep else NOTHING
+        return pa.schema(kept_field(self.name, columns, name) for name in self.keep)
+
     def labels(self, column: str) -> dict[str, str | None]:
         """Return the values of a column as labels, by the path of the row.
 
         Raises:
             SourceError: there is no such column.
         """
-        if not self._is_table():
-            raise SourceError(
-                f"{self.name} has no columns: give CSV or Parquet, or another `label`"
-            )
+        self._check_is_table("another `label`")
         found: dict[str, str | None] = {}
         for entry in self._entries((column,), required=("path", column)):
             value = entry[column]
@@ -158,13 +180,17 @@ class ImageList:
             return ImageFile(place, None, None)
         return self._stores.named(place, known)
 
-    def _is_table(self) -> bool:
-        return not (self._list.ending or "").startswith(".txt")
+    def _check_is_table(self, advice: str) -> None:
+        if (self._list.ending or "").startswith(".txt"):
+            raise SourceError(f"{self.name} has no columns: give CSV or Parquet, or {advice}")
 
     def _entries(
-        self, columns: Iterable[str], required: Iterable[str] = ("path",)
+        self,
+        columns: Iterable[str],
+        required: Iterable[str] = ("path",),
+        kept: pa.Schema = NOTHING,
     ) -> Iterator[Entry]:
-        return entries_of(self._list, columns, required)
+        return entries_of(self._list, columns, required, kept)
 
 
 def _groups(entries: Iterator[Entry]) -> Iterator[list[Entry]]:

@@ -13,10 +13,26 @@ from pomona.schema import ENCODER_COLUMN, FEATURE_SCHEMA, kept_type
 if TYPE_CHECKING:
     from pomona.source.image_file import ImageFile
 
-__all__ = ["NOTHING", "check_kept_names", "kept_field", "kept_values", "with_kept"]
+__all__ = [
+    "NOTHING",
+    "check_kept_names",
+    "has_no_columns",
+    "kept_columns",
+    "kept_field",
+    "kept_values",
+    "with_kept",
+]
 
 NOTHING = pa.schema([])
 """The columns of a run without `keep`."""
+
+
+def has_no_columns(names: Sequence[str]) -> SourceError:
+    """Return the error for a source without columns beside the images."""
+    return SourceError(
+        f"`keep` {','.join(names)} is for images in Parquet files (give `image_column`) and for "
+        "lists in CSV or Parquet: join the feature table with yours by its column path"
+    )
 
 
 def check_kept_names(names: Sequence[str]) -> None:
@@ -44,7 +60,7 @@ def kept_field(path: str, schema: pa.Schema, name: str) -> pa.Field:
     """Return a column to keep as the feature table has it.
 
     Args:
-        path: the Parquet file.
+        path: the file.
         schema: its schema.
         name: the column.
 
@@ -65,10 +81,14 @@ def kept_field(path: str, schema: pa.Schema, name: str) -> pa.Field:
     return pa.field(name, found)
 
 
+def kept_columns(batch: pa.RecordBatch, kept: pa.Schema) -> list[list[Any]]:
+    """Return the values of the columns to keep, column by column."""
+    return [_cast(batch.column(field.name), field.type).to_pylist() for field in kept]
+
+
 def kept_values(batch: pa.RecordBatch, kept: pa.Schema) -> Iterable[tuple[Any, ...]]:
     """Return the values of the columns to keep, row by row."""
-    columns = [_cast(batch.column(field.name), field.type).to_pylist() for field in kept]
-    return zip(*columns, strict=True)
+    return zip(*kept_columns(batch, kept), strict=True)
 
 
 def with_kept(rows: pa.RecordBatch, files: Sequence[ImageFile], kept: pa.Schema) -> pa.RecordBatch:

@@ -9,6 +9,7 @@ import os
 import posixpath
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any
@@ -21,12 +22,22 @@ from pomona.io.location import is_remote, local_path
 from pomona.io.remote import RemotePlace
 from pomona.messages import one_line
 from pomona.source.image_file import ImageFile, look_at, milliseconds
+from pomona.source.kept import NOTHING, kept_columns
 from pomona.source.stores import Stores
 
 if TYPE_CHECKING:
     from pyarrow import NativeFile
 
-__all__ = ["LIST_ENDINGS", "Entry", "ListFile", "entries_of", "lines_of", "size_of", "time_of"]
+__all__ = [
+    "LIST_ENDINGS",
+    "Entry",
+    "ListFile",
+    "columns_of",
+    "entries_of",
+    "lines_of",
+    "size_of",
+    "time_of",
+]
 
 LIST_ENDINGS = (".txt", ".txt.gz", ".csv", ".csv.gz", ".parquet")
 """The last letters of a list's name, in any letter case."""
@@ -121,22 +132,41 @@ class _Unpacked(gzip.GzipFile):
             packed.close()
 
 
-def entries_of(file: ListFile, columns: Iterable[str], required: Iterable[str]) -> Iterator[Entry]:
+def columns_of(file: ListFile) -> pa.Schema:
+    """Return the columns of a list; those of CSV are text, and lines of text have none.
+
+    Raises:
+        SourceError: the list cannot be read.
+    """
+    kind = _kind(file)
+    with _errors_of(file):
+        if kind == ".parquet":
+            with file.opened() as opened, pq.ParquetFile(opened) as table:
+                return table.schema_arrow
+        with file.stream() as stream:
+            names = csv.DictReader(lines_of(stream)).fieldnames if kind == ".csv" else ()
+            return pa.schema((name, pa.string()) for name in names or ())
+
+
+def entries_of(
+    file: ListFile, columns: Iterable[str], required: Iterable[str], kept: pa.Schema = NOTHING
+) -> Iterator[Entry]:
     """Yield the entries of a list that have a path.
 
     Args:
         file: a file whose `ending` is one of `LIST_ENDINGS`.
         columns: columns to read if they are there.
         required: columns that must be there.
+        kept: other columns of `columns_of`, whose values are to have these types.
 
     Raises:
         SourceError: the list cannot be read, or lacks a column.
     """
-    kind = (file.ending or "").removesuffix(".gz")
+    kind = _kind(file)
     read = {".txt": _text, ".csv": _csv, ".parquet": _parquet}[kind]
     wanted = list(dict.fromkeys([*required, *columns]))
-    try:
-        for number, entry in enumerate(read(file, wanted), 1):
+    with _errors_of(file):
+        for number, entry in enumerate(read(file, wanted, kept), 1):
             if missing := [name for name in required if name not in entry]:
                 inside = "for images inside it, give `image_column`"
                 line = "its first line must name the columns, and one of them is path"
@@ -149,6 +179,17 @@ def entries_of(file: ListFile, columns: Iterable[str], required: Iterable[str]) 
                 raise SourceError(f"{file.name} is not a list of paths: see its row {number}")
             if path:
                 yield entry
+
+
+def _kind(file: ListFile) -> str:
+    return (file.ending or "").removesuffix(".gz")
+
+
+@contextmanager
+def _errors_of(file: ListFile) -> Iterator[None]:
+    """Convert an error of a file that cannot be read."""
+    try:
+        yield
     except (OSError, EOFError, ValueError, zlib.error, csv.Error, pa.ArrowException) as error:
         raise SourceError(f"{file.name} cannot be read as a list: {one_line(error)}") from error
 
@@ -195,7 +236,7 @@ def lines_of(stream: io.BufferedReader) -> Iterator[str]:
             yield line
 
 
-def _text(file: ListFile, columns: list[str]) -> Iterator[Entry]:  # noqa: ARG001 - it has one
+def _text(file: ListFile, _: list[str], kept: pa.Schema) -> Iterator[Entry]:  # noqa: ARG001 - none
     with file.stream() as stream:
         for number, line in enumerate(iter(lambda: stream.readline(_LONGEST_LINE), b""), 1):
             if len(line) == _LONGEST_LINE:
@@ -204,16 +245,24 @@ def _text(file: ListFile, columns: list[str]) -> Iterator[Entry]:  # noqa: ARG00
             yield {"path": os.fsdecode(text.rstrip(b"\r\n"))}
 
 
-def _csv(file: ListFile, columns: list[str]) -> Iterator[Entry]:  # noqa: ARG001 - all are read
+def _csv(file: ListFile, _: list[str], kept: pa.Schema) -> Iterator[Entry]:
     with file.stream() as stream:
-        yield from csv.DictReader(lines_of(stream))
+        for entry in csv.DictReader(lines_of(stream)):
+            yield entry | {name: _valid(entry[name]) for name in kept.names}
 
 
-def _parquet(file: ListFile, columns: list[str]) -> Iterator[Entry]:
+def _valid(text: str | None) -> str | None:
+    """Return a value of CSV as valid text; None if it is empty."""
+    return os.fsencode(text).decode(errors="replace") if text else None
+
+
+def _parquet(file: ListFile, columns: list[str], kept: pa.Schema) -> Iterator[Entry]:
     with file.opened() as opened, pq.ParquetFile(opened) as table:
         known = [name for name in columns if name in table.schema_arrow.names]
-        for batch in table.iter_batches(_ROWS, columns=known):
+        names = [*known, *kept.names]
+        for batch in table.iter_batches(_ROWS, columns=names):
             values = [_plain(batch.column(name)).to_pylist() for name in known]
-            yield from (dict(zip(known, row, strict=True)) for row in zip(*values, strict=True))
-            if not known:
+            values += kept_columns(batch, kept)
+            yield from (dict(zip(names, row, strict=True)) for row in zip(*values, strict=True))
+            if not names:
                 yield {}

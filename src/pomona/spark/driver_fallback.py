@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from pomona.processes.isolated_client import IsolatedWorker
 from pomona.runtime.registry import LazyRuntime
+from pomona.source.kept import with_kept
 from pomona.table.failed_files import FailedFile, failed_in
 from pomona.worker.featurize import featurize
 
@@ -74,18 +75,21 @@ class DriverFallback:
         """Return the number of models that the process has loaded."""
         return self._worker.loads
 
-    def _featurized(self, files: Iterable[ImageFile]) -> Iterator[pa.RecordBatch]:
+    def _featurized(self, files: Sequence[ImageFile]) -> Iterator[pa.RecordBatch]:
         network = LazyRuntime(self._job.encoder)
+        by_uri = {file.uri: file for file in files}
         for batch in self._images.read(files, self._job.label):
             if self._stopped:
                 return
             has_bytes = pc.fill_null(pc.greater(pc.binary_length(batch["content"]), 0), False)
             without = batch.filter(pc.invert(has_bytes))
             # A row without bytes needs no decoder, and so no separate process.
-            yield from chain(
+            for rows in chain(
                 featurize(iter([without]), network, self._job.decode),
                 self._worker.featurize(iter([batch.filter(has_bytes)])),
-            )
+            ):
+                of_rows = [by_uri[uri] for uri in rows["path"].to_pylist()]
+                yield with_kept(rows, of_rows, self._job.kept)
 
 
 def _in_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pickle
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, cycle, islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate, compress, cycle, islice
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -78,20 +78,32 @@ def share_files(spark: SparkSession, files: Sequence[ImageFile], tasks: int) -> 
 
 
 def read_shares(
-    shares: Iterable[pa.RecordBatch], reader: Reader, label: LabelRule
+    shares: Iterable[pa.RecordBatch],
+    reader: Reader,
+    label: LabelRule,
+    of_rows: Callable[[list[ImageFile]], None] = lambda _: None,
 ) -> Iterator[pa.RecordBatch]:
     """Read the files of some shares in a worker, as `pomona.schema.INPUT_SCHEMA`.
 
     A file that cannot be read has no row: the driver decides whether it or the storage is the
     cause. An image that cannot be fetched from the web has one: its host is asked once.
+
+    Args:
+        shares: the shares.
+        reader: reads the files.
+        label: returns the label of an image.
+        of_rows: called with the files of each batch before that is yielded.
     """
     for packed in (value for batch in shares for value in batch[FILES_COLUMN].to_pylist()):
         files: list[ImageFile] = pickle.loads(zlib.decompress(packed))  # noqa: S301 - by the driver
         left = iter(files)
         for batch in read_batches(files, label, reader.read(files)):
-            on_web = pa.array(map(is_on_web, islice(left, batch.num_rows)))
-            read = batch.filter(pc.or_(pc.is_valid(batch["content"]), on_web))
+            of_batch = list(islice(left, batch.num_rows))
+            on_web = pa.array(map(is_on_web, of_batch))
+            has_row = pc.or_(pc.is_valid(batch["content"]), on_web)
+            read = batch.filter(has_row)
             if read.num_rows:
+                of_rows(list(compress(of_batch, has_row.to_pylist())))
                 yield read
 
 

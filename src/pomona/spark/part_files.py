@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pomona.errors import TableError
-from pomona.schema import schema_with_provenance
+from pomona.schema import kept_columns, schema_with_provenance
 from pomona.table.part_file import PartWriter, part_name
 
 __all__ = ["PART_SCHEMA", "write_part"]
@@ -46,7 +46,9 @@ def write_part(
         loaded += loads
         if batch.num_rows:
             with _errors_of(folder):
-                part = part or PartWriter(folder / part_name(), schema_with_provenance(provenance))
+                if part is None:
+                    schema = schema_with_provenance(provenance, kept_columns(batch.schema))
+                    part = PartWriter(folder / part_name(), schema)
                 part.write(batch)
     if part is not None:
         with _errors_of(folder):

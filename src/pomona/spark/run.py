@@ -261,6 +261,7 @@ class _Run:
             self._job.label,
             self._job.decode,
             image_timeout_s=self._job.image_timeout_s,
+            kept_of_files=self._job.kept,
             stop_file=None if (file := self._rows.stop_file()) is None else str(file),
             reader=self._images.reader,
         )

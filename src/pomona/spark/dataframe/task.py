@@ -20,6 +20,7 @@ import pyarrow as pa
 from pomona.processes.isolated_client import end_if_stuck, isolated_worker
 from pomona.runtime.registry import loads_since
 from pomona.schema import FEATURE_SCHEMA, INPUT_SCHEMA, column_metadata
+from pomona.source.kept import NOTHING, with_kept
 from pomona.spark.dataframe.columns import KEPT_PREFIX
 from pomona.spark.encoder_transport import EncoderHandle, task_cpus
 from pomona.spark.file_shares import FILES_COLUMN, read_shares
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
     from pyspark.sql.types import StructField
 
+    from pomona.source.image_file import ImageFile
     from pomona.source.images import Reader
     from pomona.source.labels import LabelRule
 
@@ -87,6 +89,7 @@ class Task:
             process gets a row.
         image_timeout_s: seconds that one image may take before its process is killed.
         kept: names of columns that pass through.
+        kept_of_files: columns that the rows of shares of files get from these.
         stop_file: a file whose existence stops the task before its next image, or None.
         reader: reads the images, if the rows are shares of files; None if they have the contents.
         folder: where the task writes a part file, in place of yielding rows.
@@ -100,6 +103,7 @@ class Task:
     isolated: bool = False
     image_timeout_s: float = math.inf
     kept: tuple[str, ...] = ()
+    kept_of_files: pa.Schema = NOTHING
     stop_file: str | None = None
     reader: Reader | None = None
     folder: str | None = None
@@ -121,11 +125,12 @@ class Task:
         if self.stop_file is not None:
             _ignore_ctrl_c()
         waiting: deque[pa.RecordBatch] = deque()  # kept columns whose rows are not computed yet
+        files: deque[ImageFile] = deque()  # whose rows are not computed yet
         batches = iter(batches)
         inputs = (
             (self._adapt(batch, waiting) for batch in batches)
             if self.reader is None
-            else read_shares(batches, self.reader, self._label)
+            else read_shares(batches, self.reader, self._label, files.extend)
         )
         first = next(inputs, None)
         if first is None or self._stopped():
@@ -137,6 +142,9 @@ class Task:
             counts.update(rows["status"].to_pylist(), **{LOADS_COLUMN: loads})
             if self.kept:
                 rows = _with_kept(rows, waiting)  # noqa: PLW2901 - the same rows with more columns
+            if self.reader is not None:
+                of_rows = [files.popleft() for _ in range(rows.num_rows)]
+                rows = with_kept(rows, of_rows, self.kept_of_files)  # noqa: PLW2901
             yield rows, loads
         _drain(batches)
         if self.tally is not None:

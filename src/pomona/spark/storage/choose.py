@@ -154,12 +154,14 @@ class LocalTableStore:
 
     def check(self, job: Job) -> None:
         """Check the table."""
-        check_writable(self._table, job.provenance(), overwrite=job.overwrite)
+        check_writable(self._table, job.provenance(), overwrite=job.overwrite, kept=job.kept)
 
     @contextmanager
     def writing(self, job: Job) -> Iterator[None]:
         """Check the table and lock its folder."""
-        with writing(self._table, job.provenance(), overwrite=job.overwrite) as self._open:
+        with writing(
+            self._table, job.provenance(), overwrite=job.overwrite, kept=job.kept
+        ) as self._open:
             yield
 
     def index(self) -> RowIndex:
