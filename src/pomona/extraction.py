@@ -414,8 +414,8 @@ def _paths(source: str, table: str, selection: Selection, *, on_spark: bool) -> 
             check_unambiguous(path, what, failure)
         elif is_remote(path) and needs_jvm(RemotePlace.of(canonical(path))[0].top):
             advice = "add `master` to use Spark"
-            if what == "`source`" and path.startswith("hdfs:"):
-                advice += ", or install Hadoop with libhdfs and set HADOOP_HOME and CLASSPATH"
+            if path.startswith("hdfs:"):
+                advice += ", or give webhdfs://HOST:9870/..."
             reason = elsewhere(path, advice)
             raise failure(f"{what} {without_password(path)} {reason}")
     paths = JobPaths(canonical(source), canonical(table), selection)

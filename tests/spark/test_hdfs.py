@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,11 +12,10 @@ import tables
 
 pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
 
-import pyspark
 from pyspark.sql import SparkSession
 
 import pomona
-from cloud_servers import STORES
+from hdfs_server import serving
 from pomona.encoder.encoder import Encoder
 from pomona.errors import SourceError
 from pomona.spark.storage.hadoop.filesystem import hadoop_path, hadoop_system
@@ -30,27 +26,8 @@ pytestmark = pytest.mark.spark
 @pytest.fixture
 def hdfs(tmp_path: Path) -> Iterator[str]:
     """The URI of a running HDFS."""
-    jars = sorted(STORES.glob("hadoop-client-minicluster-*.jar"))
-    if not jars or shutil.which("java") is None:
-        pytest.skip("hadoop-client-minicluster, a server of HDFS, is missing: run make test-stores")
-    of_spark = Path(pyspark.__file__).parent / "jars" / "*"
-    server = subprocess.Popen(
-        [
-            *("java", "-cp", f"{jars[-1]}{os.pathsep}{of_spark}"),
-            *(Path(__file__).with_name("HdfsServer.java"), tmp_path / "hdfs"),
-        ],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    with server:
-        assert server.stdin is not None
-        assert server.stdout is not None
-        lines = (line for line in server.stdout if line.startswith("listens on "))
-        yield next(lines).split()[-1]
-        server.stdin.close()
-        server.terminate()
+    with serving(tmp_path / "hdfs") as server:
+        yield server.uri
 
 
 def test_images_and_table_may_be_on_hdfs(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
+from pomona.extras import install_command, is_installed
 from pomona.messages import one_line
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["arrow_system", "needs_jvm", "open_system", "reach_hadoop_by"]
 
 _ARROW_SCHEMES = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}  # other names of a scheme -> Arrow's
+_WEBHDFS = {"webhdfs", "swebhdfs"}
 _SETTINGS: dict[str, dict[str, object]] = {
     "s3": {"allow_delayed_open": "true"},  # one request for a small file, not three
     # Arrow's default is 15 minutes, and it ignores Ctrl-C and SIGTERM meanwhile.
@@ -53,6 +55,12 @@ def arrow_system(uri: str) -> tuple[FileSystem, str]:
     from pyarrow.fs import FileSystem
 
     scheme, _, rest = uri.partition("://")
+    if scheme in _WEBHDFS:
+        if not (is_installed("fsspec") and is_installed("requests")):
+            raise OSError(f"{scheme}:// needs fsspec and requests: {install_command('hdfs')}")
+        from pomona.io.webhdfs import webhdfs
+
+        return webhdfs(uri)
     authority, slash, path = rest.partition("/")
     path, question, query = path.partition("?")
     for name, value in _SETTINGS.get(_ARROW_SCHEMES.get(scheme, scheme), {}).items():

@@ -162,18 +162,19 @@ class ArrowFolder:
         return content
 
     def opened(self, name: str) -> pa.NativeFile:
-        """Return the opened file; on an object store, one that repeats reads that fail."""
+        """Return the opened file; without a JVM, one that repeats reads that fail."""
         import pyarrow as pa
 
         path = f"{self.path}/{name}"
-        if self.is_object_store:
+        if self.is_written_directly:
             return pa.PythonFile(SteadyFile(self.system, path), mode="r")
         return self.system.open_input_file(path)
 
     @property
-    def is_object_store(self) -> bool:
-        """Whether it is in an object store that Arrow itself reads and writes."""
-        return self.system.type_name in {"s3", "gcs", "abfs"}
+    def is_written_directly(self) -> bool:
+        """Whether it is in storage that is written without a JVM: an object store, or WebHDFS."""
+        name = self.system.type_name
+        return name in {"s3", "gcs", "abfs"} or name.startswith("py::fsspec")
 
 
 def folder_at(uri: str, shown: str) -> ArrowFolder:

@@ -181,7 +181,7 @@ class FeatureTable:
         Raises:
             TableError: it is a file, contains something else, or is not writable.
         """
-        if self.far is not None and not self.far.is_object_store:
+        if self.far is not None and not self.far.is_written_directly:
             raise TableError(
                 f"TABLE {self} is not on this machine: write it on Spark, with `master`"
             )

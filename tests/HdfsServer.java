@@ -10,7 +10,8 @@ public class HdfsServer {
                         .numDataNodes(1)
                         .build();
         cluster.waitActive();
-        System.out.println("listens on " + cluster.getURI());
+        int web = cluster.getNameNode().getHttpAddress().getPort();
+        System.out.println("listens on " + cluster.getURI() + " " + web);
         while (System.in.read() >= 0) {}
         cluster.shutdown();
     }
