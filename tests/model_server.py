@@ -9,6 +9,7 @@ import base64
 import json
 import re
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -236,12 +238,18 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(encoder: Encoder, port: int = 0) -> Iterator[ModelServer]:
-    """Start a server over HTTP."""
+def serving(
+    encoder: Encoder, port: int = 0, certificate: Path | None = None
+) -> Iterator[ModelServer]:
+    """Start a server over HTTP, or over HTTPS with a certificate and its key in one file."""
     model = ModelServer(encoder)
     kind = type("_Handler", (Handler,), {"model": model})
     server = _Server(("127.0.0.1", port), kind)
     model.port = server.server_address[1]
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     with running(server, 0.05):
         yield model
     for each in model.sockets:  # those that clients keep open
@@ -250,8 +258,8 @@ def serving(encoder: Encoder, port: int = 0) -> Iterator[ModelServer]:
 
 
 @contextmanager
-def serving_grpc(encoder: Encoder, port: int = 0) -> Iterator[ModelServer]:
-    """Start a server over gRPC."""
+def serving_grpc(encoder: Encoder, certificate: Path | None = None) -> Iterator[ModelServer]:
+    """Start a server over gRPC, encrypted if there are a certificate and its key in one file."""
     import grpc
 
     from pomona.runtime.endpoint.v2_messages import messages
@@ -287,7 +295,13 @@ def serving_grpc(encoder: Encoder, port: int = 0) -> Iterator[ModelServer]:
     server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.max_receive_message_length", -1)])
     service = grpc.method_handlers_generic_handler("inference.GRPCInferenceService", handlers)
     server.add_generic_rpc_handlers((service,))
-    model.port = server.add_insecure_port(f"127.0.0.1:{port}")
+    if certificate is None:
+        model.port = server.add_insecure_port("127.0.0.1:0")
+    else:
+        both = certificate.read_bytes()
+        model.port = server.add_secure_port(
+            "127.0.0.1:0", grpc.ssl_server_credentials([(both, both)])
+        )
     server.start()
     try:
         yield model

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import gc
 import ipaddress
 import re
@@ -18,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certificates import signed
 from pomona.io import web as web_module
 from pomona.io import web_connection
 from pomona.io.web import Fetcher
@@ -349,29 +349,6 @@ def test_certificates_are_checked_for_the_name_and_not_the_address(
         assert Fetcher(LIMITS).get(web.url(host="fruit.test")) == b"content"
         assert "its secure connection fails" in refused(web.url(host="other.test"))
         assert "its secure connection fails" in refused(web.url())
-
-
-def signed(folder: Path, host: str) -> Path:
-    """Write a certificate for a host, which signs itself, and its key."""
-    x509 = pytest.importorskip("cryptography.x509", reason="cryptography makes a certificate")
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
-    now = dt.datetime.now(dt.UTC)
-    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    made = made.not_valid_before(now - dt.timedelta(1)).not_valid_after(now + dt.timedelta(1))
-    made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
-    made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-    whole = made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-    whole += key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    (folder / "both.pem").write_bytes(whole)
-    return folder / "both.pem"
 
 
 @given(st.one_of(st.ip_addresses(), st.ip_addresses(network="64:ff9b::/96")))

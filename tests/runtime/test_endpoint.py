@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 import pomona
+from certificates import signed
 from model_server import ModelServer, serving, serving_grpc
 from pomona.building.build import build_encoder
 from pomona.encoder.encoder import Encoder
 from pomona.encoder.endpoint import Endpoint
 from pomona.errors import EncoderError, RunError
+from pomona.runtime.endpoint import http
 from pomona.runtime.endpoint.runtime import EndpointRuntime, served_by
 from pomona.runtime.registry import runtime_for
 
@@ -202,6 +206,36 @@ def test_a_token_comes_from_the_environment_and_stays_out_of_messages(
     with pytest.raises(RunError, match="400 Bad Request") as error:
         computed(runtime, images, small)
     assert "s3cret" not in str(error.value)
+
+
+def test_encrypted_connections_check_the_certificate_of_the_server(
+    small: Encoder, images: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = signed(tmp_path, "localhost")
+    monkeypatch.setattr(http, "_certificates", cache(http._certificates.__wrapped__))
+    with serving(small, certificate=certificate) as server:
+        url = f"https://localhost:{server.port}"
+        with pytest.raises(EncoderError, match="secure connection fails"):
+            client(small, url)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        http._certificates.cache_clear()
+        computed(client(small, url), images, small)
+        with pytest.raises(EncoderError, match="secure connection fails"):
+            client(small, f"https://127.0.0.1:{server.port}")
+
+
+def test_encrypted_grpc_checks_the_certificate_and_sends_the_token(
+    small: Encoder, images: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("grpc", reason="grpc:// needs grpcio: pip install '.[grpc]'")
+    certificate = signed(tmp_path, "localhost")
+    monkeypatch.setenv("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", str(certificate))
+    monkeypatch.setenv("POMONA_ENDPOINT_TOKEN", "s3cret")
+    with serving_grpc(small, certificate=certificate) as server:
+        computed(client(small, f"grpcs://localhost:{server.port}/fruit"), images, small)
+        assert server.headers["authorization"] == "Bearer s3cret"
+        with pytest.raises(EncoderError, match="does not accept connections"):
+            client(small, f"grpcs://127.0.0.1:{server.port}/fruit")
 
 
 @pytest.mark.parametrize(
