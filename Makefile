@@ -59,7 +59,7 @@ test-stores: $(STORES)/azurite.stamp $(STORES)/hdfs.stamp $(STORES)/s3a.stamp  #
 	$(BIN)/python -m pytest tests/local/test_azure_and_google.py tests/local/test_webhdfs.py tests/spark/test_hdfs.py
 	$(BIN)/python -m pytest tests/spark/test_engines_share_buckets.py
 
-test-servers: $(VENV)/dev.stamp $(SERVERS)/kserve.stamp $(SERVERS)/triton.stamp $(SERVERS)/tensorflow.stamp  ## Test exported encoders in real model servers
+test-servers: $(VENV)/dev.stamp $(SERVERS)/kserve.stamp $(SERVERS)/triton.stamp $(SERVERS)/tensorflow.stamp $(SERVERS)/mlflow.stamp  ## Test exported encoders in real model servers
 	$(BIN)/python -m pytest tests/servers
 
 test-spark-newest: $(VENV)/dev.stamp  ## Run these tests on the newest PySpark
@@ -163,11 +163,17 @@ $(STORES)/s3a.stamp: $(VENV)/dev.stamp
 	@touch $@
 
 # Model servers, each in its own environment: KServe and Pomona are 830 MB, Triton and OpenVINO 250 MB,
-# TensorFlow and Pomona 1.9 GB. KServe needs an older protobuf, and Triton's package NumPy 1.
+# TensorFlow and Pomona 1.9 GB, MLflow and Pomona 840 MB. KServe needs an older protobuf, and Triton's package NumPy 1.
 $(SERVERS)/kserve.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(VENV)/bin/python -m venv $(SERVERS)/kserve
 	$(SERVERS)/kserve/bin/python -m pip --disable-pip-version-check --quiet install -e . kserve==0.21.0 \
 		$$(grep -E '^(keras|numpy|openvino|pillow|pyarrow)==' constraints.txt)
+	@touch $@
+
+$(SERVERS)/mlflow.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m venv $(SERVERS)/mlflow
+	$(SERVERS)/mlflow/bin/python -m pip --disable-pip-version-check --quiet install -e . mlflow==3.17.2 \
+		$$(grep -E '^(keras|numpy|openvino|pillow)==' constraints.txt)
 	@touch $@
 
 $(SERVERS)/triton.stamp: constraints.txt | $(VENV)/bin/python

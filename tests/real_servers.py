@@ -57,7 +57,7 @@ def kserve(folder: Path, *options: str, ports: tuple[int, int] | None = None) ->
     """Run KServe's Python model server on an exported folder."""
     (encoder,) = folder.glob("*.encoder")
     command = [python_of("kserve"), folder / "server.py", encoder, *options]
-    http, grpc = ports or _free_ports()
+    http, grpc = ports or free_ports()
     numbers = {"--http_port": http, "--grpc_port": grpc}
     with _running([*map(str, command)], numbers, folder.with_name("kserve.log")) as server:
         yield server
@@ -91,7 +91,7 @@ def triton(folder: Path, *options: str, ports: tuple[int, int] | None = None) ->
         "PATH": f"{python.parent}:{os.environ['PATH']}",  # the stub looks for python3
         "PYTHONPATH": str(packages),
     }
-    http, grpc = ports or _free_ports()
+    http, grpc = ports or free_ports()
     numbers = {"--http-port": http, "--grpc-port": grpc}
     with _running(command, numbers, folder.with_name("triton.log"), more) as server:
         yield server
@@ -131,7 +131,7 @@ def _wait(server: Server) -> None:
     pytest.fail(f"{server.process.args} did not start: {server.log.read_text()[-3000:]}")
 
 
-def _free_ports() -> tuple[int, int]:
+def free_ports() -> tuple[int, int]:
     with socket.socket() as first, socket.socket() as second:
         first.bind(("127.0.0.1", 0))
         second.bind(("127.0.0.1", 0))
