@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pomona._version import __version__
 from pomona.encoder.description import pipeline
 from pomona.encoder.encoder import Encoder
 from pomona.errors import EncoderError
@@ -148,6 +149,7 @@ def describe(folder: Path, encoder: Encoder, to: str, name: str, served: Served)
         "batch": "1" if batch == 1 else "N",
         "note": _ONE_IMAGE if batch == 1 else "",
         "first": "[:1]" if batch == 1 else "",
+        "pomona": __version__,
         "openvino": import_openvino().__version__.partition("-")[0],
     }
     page = _page(served.page).safe_substitute(values)
