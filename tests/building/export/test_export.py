@@ -176,19 +176,39 @@ class _Tensor:
         return self.array
 
 
-def test_the_program_for_triton_answers_several_requests_with_vectors_of_the_encoder(
-    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def triton_model(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Any]:
+    """Load an exported model as Triton's Python backend does."""
     backend = ModuleType("triton_python_backend_utils")
     backend.Tensor = _Tensor  # type: ignore[attr-defined]
     backend.InferenceResponse = lambda tensors: SimpleNamespace(tensors=tensors)  # type: ignore[attr-defined]
     backend.get_input_tensor_by_name = lambda request, name: request[name]  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", backend)
     monkeypatch.setitem(sys.modules, "openvino_telemetry", None)
+
+    def load(folder: Path) -> Any:
+        model = runpy.run_path(str(folder / "1" / "model.py"))["TritonPythonModel"]()
+        model.initialize({"model_repository": str(folder), "model_version": "1"})
+        return model
+
+    return load
+
+
+def test_the_program_for_triton_refuses_a_network_with_other_vectors(
+    small: dict[str, Encoder], tmp_path: Path, triton_model: Callable[[Path], Any]
+) -> None:
+    other = np.frombuffer(small["openvino"].probes, "<f4") * np.float32(1.01)
+    encoder = replace(small["openvino"], probes=other.tobytes())
     pomona.export_encoder(encoder, tmp_path / "served", to="triton", name="fruit")
-    program = runpy.run_path(str(tmp_path / "served" / "fruit" / "1" / "model.py"))
-    model = program["TritonPythonModel"]()
-    model.initialize({"model_repository": str(tmp_path / "served" / "fruit"), "model_version": "1"})
+    with pytest.raises(RuntimeError, match=r"differs from the encoder's by 0.0099 .*limit 0.001"):
+        triton_model(tmp_path / "served" / "fruit")
+
+
+def test_the_program_for_triton_answers_several_requests_with_vectors_of_the_encoder(
+    encoder: Encoder, tmp_path: Path, triton_model: Callable[[Path], Any]
+) -> None:
+    pomona.export_encoder(encoder, tmp_path / "served", to="triton", name="fruit")
+    model = triton_model(tmp_path / "served" / "fruit")
     images, alone = some_images(encoder), computed(encoder, some_images(encoder))
     parts = [slice(0, 1), slice(1, 4), slice(4, 7)]
     answers = model.execute([{"pixels": _Tensor("pixels", images[part])} for part in parts])

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
+
 from pomona.building.export import onnx_model
-from pomona.building.export.folder import Served, copy_program
+from pomona.building.export.folder import Served, copy_program, probes
 from pomona.building.export.openvino_model import named
 from pomona.encoder.encoder import Encoder
 from pomona.runtime.openvino import import_openvino, read_graph, vector_settings
+from pomona.runtime.parity import TOLERANCE
 
 __all__ = ["write"]
 
@@ -62,6 +65,13 @@ def _write_openvino(encoder: Encoder, version: Path) -> Served:
     model = named(read_graph(encoder))
     (version / "settings.json").write_text(json.dumps(vector_settings(encoder, model)) + "\n")
     openvino.serialize(model, version / "model.xml", version / "model.bin")
+    pixels, vectors = probes(encoder)
+    np.savez(
+        version / "probe.npz",
+        pixels=pixels[:1],
+        vectors=vectors[:1],
+        tolerance=TOLERANCE[encoder.precision],
+    )
     copy_program("model.py", version / "model.py")
     return Served("triton-openvino.md", _MOST_IMAGES)
 

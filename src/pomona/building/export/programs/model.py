@@ -21,13 +21,21 @@ class TritonPythonModel:
     """The class that Triton looks for."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load the network."""
+        """Load the network, and compare the vector of a probe with that of the encoder."""
         folder = Path(args["model_repository"], args["model_version"])
         settings = json.loads((folder / "settings.json").read_text())
         cores = len(os.sched_getaffinity(0))
         threads = {"NUM_STREAMS": cores, "INFERENCE_NUM_THREADS": cores}
         core = openvino.Core()
         compiled = core.compile_model(folder / "model.xml", "CPU", settings | threads)
+        probe = np.load(folder / "probe.npz")
+        off = np.abs(compiled(probe["pixels"])[0] - probe["vectors"]).max()
+        off /= np.abs(probe["vectors"]).max()
+        if not off <= probe["tolerance"]:
+            raise RuntimeError(
+                f"a probe's vector differs from the encoder's by {off:.2g} of its largest number "
+                f"(limit {probe['tolerance']:g}): use the version of OpenVINO that README.md names"
+            )
         self.dimension = compiled.output().shape[1]
         self.requests = openvino.AsyncInferQueue(compiled, cores)
 
