@@ -77,6 +77,13 @@ def test_a_parquet_file_may_list_images(tmp_path: Path, unit: str) -> None:
     assert labels == {f"file:{tmp_path}/a.jpg": "red", "file:/b.jpg": None}
 
 
+def test_values_of_a_csv_file_are_valid_text(tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_bytes(b"path,label\na\xe9.jpg,caf\xe9\nb.jpg,\n")
+    first, second = ImageList(str(tmp_path / "l.csv")).labels("label").values()
+    assert (first, second) == ("caf\ufffd", None)
+    assert listed(tmp_path / "l.csv")[0].path == f"{tmp_path}/a\udce9.jpg"
+
+
 def test_an_image_that_is_listed_again_counts_once(tmp_path: Path) -> None:
     listing = Listing.of(ImageList(str(written(tmp_path / "l.txt", "a\n./a\nb\nx/../a\nb\n"))))
     assert [Path(file.path).name for file in listing.files()] == ["a", "b"]

@@ -245,10 +245,11 @@ def _text(file: ListFile, _: list[str], kept: pa.Schema) -> Iterator[Entry]:  # 
             yield {"path": os.fsdecode(text.rstrip(b"\r\n"))}
 
 
-def _csv(file: ListFile, _: list[str], kept: pa.Schema) -> Iterator[Entry]:
+def _csv(file: ListFile, columns: list[str], kept: pa.Schema) -> Iterator[Entry]:
+    texts = [name for name in (*columns, *kept.names) if name != "path"]
     with file.stream() as stream:
         for entry in csv.DictReader(lines_of(stream)):
-            yield entry | {name: _valid(entry[name]) for name in kept.names}
+            yield entry | {name: _valid(entry[name]) for name in texts if name in entry}
 
 
 def _valid(text: str | None) -> str | None:
