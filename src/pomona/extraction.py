@@ -135,11 +135,6 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
     on_spark = isinstance(engine, SparkEngine)
     selection = Selection(_patterns(globs), _patterns(exclude))
     paths = _paths(_at_home(source), _at_home(table), selection, on_spark=on_spark)
-    if on_spark and image_column is not None:
-        raise SourceError(
-            "`image_column` is for the embedded engine: on Spark, give the table as a DataFrame to "
-            "pomona.featurize"
-        )
     paths = replace(
         paths,
         columns=_columns(image_column, key_column, _patterns(keep), paths),
@@ -148,6 +143,7 @@ def extract(  # noqa: PLR0913 - the job's settings, each with a sensible default
         delta=_is_delta(table_format),
     )
     if isinstance(engine, SparkEngine):
+        _check_reach_of_workers(paths)
         check_spark(engine.spark, engine.master)
     if follow is not None:
         _check_follow(on_spark=on_spark, in_parquet=paths.columns is not None, dry_run=dry_run)
@@ -265,7 +261,7 @@ def _check_keep_on_spark(paths: JobPaths) -> None:
         SourceError: the source has none.
         TableError: Java writes the table.
     """
-    if is_read_by_hadoop(paths.source):
+    if is_read_by_hadoop(paths):
         raise has_no_columns(paths.keep)
     if is_remote(paths.table):
         raise TableError(
@@ -336,7 +332,7 @@ def _missing(resume: Resume) -> Missing:
 
 
 def _is_far(paths: JobPaths) -> bool:
-    return is_read_by_hadoop(paths.source) or is_remote(paths.table)
+    return is_read_by_hadoop(paths) or is_remote(paths.table)
 
 
 def _check(paths: JobPaths, *, on_spark: bool, may_be_empty: bool) -> Listing | None:
@@ -357,7 +353,7 @@ def _check(paths: JobPaths, *, on_spark: bool, may_be_empty: bool) -> Listing | 
     """
     if paths.delta or not (on_spark and is_remote(paths.table)):
         FeatureTable.at(paths.table, delta=paths.delta).check()
-    if on_spark and is_read_by_hadoop(paths.source):
+    if on_spark and is_read_by_hadoop(paths):
         return None
     listing = Listing.of(images_of(paths))
     if not may_be_empty:
@@ -418,12 +414,21 @@ def _paths(source: str, table: str, selection: Selection, *, on_spark: bool) -> 
                 advice += ", or give webhdfs://HOST:9870/..."
             reason = elsewhere(path, advice)
             raise failure(f"{what} {without_password(path)} {reason}")
-    paths = JobPaths(canonical(source), canonical(table), selection)
-    is_for_workers = on_spark and is_remote(source) and not is_read_by_hadoop(paths.source)
-    if is_for_workers and needs_jvm(RemotePlace.of(paths.source)[0].top):
+    return JobPaths(canonical(source), canonical(table), selection)
+
+
+def _check_reach_of_workers(paths: JobPaths) -> None:
+    """Check that Spark's workers can read the source, if Hadoop does not.
+
+    Raises:
+        SourceError: it is on a file system that needs Java.
+    """
+    source = paths.source
+    if not is_remote(source) or is_read_by_hadoop(paths):
+        return
+    if needs_jvm(RemotePlace.of(source)[0].top):
         advice = (
-            "Spark's workers read archives and lists without Java, so copy it to a path that all "
-            "machines see, or to s3, gs or abfs"
+            "Spark's workers read archives, lists and images in Parquet files without Java, so "
+            "copy it to a path that all machines see, or to s3, gs or abfs"
         )
         raise SourceError(f"`source` {without_password(source)} {elsewhere(source, advice)}")
-    return paths

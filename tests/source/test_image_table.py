@@ -248,7 +248,6 @@ def test_columns_of_every_binary_type_are_read(tmp_path: Path, kind: pa.DataType
         ({**IMAGE, "label": "column:nothing"}, "has no column 'nothing'"),
         ({**IMAGE, "label": "column:image"}, "expected text or integers: give another `label`"),
         ({**IMAGE, "globs": "*.jpg"}, "choose files, and not rows"),
-        ({**IMAGE, "engine": pomona.SparkEngine(master="local[1]")}, "pomona.featurize"),
         ({"key_column": "id"}, "`key_column` id needs `image_column`"),
         ({"label": "column:label"}, "has no column 'path'.*images inside it, give `image_column`"),
     ],

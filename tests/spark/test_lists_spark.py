@@ -11,6 +11,8 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import drawn
@@ -143,6 +145,28 @@ def test_sparks_workers_read_archives_in_a_bucket_and_continue_the_embedded_engi
     assert found.drop_columns(["path"]).equals(expected.drop_columns(["path"]))
     errors = {row["path"]: row["error"] for row in found.to_pylist()}
     assert errors["s3a://bucket/shard-2.tar::"].startswith("cannot be read after byte")
+
+
+def test_sparks_workers_read_images_in_parquet_files_in_a_bucket(
+    s3: S3, run: Run, tmp_path: Path
+) -> None:
+    def put(*images: bytes | None) -> None:
+        file, numbers = io.BytesIO(), range(len(images))
+        columns = {"id": numbers, "data": images, "site": [f"site {n}" for n in numbers]}
+        pq.write_table(pa.table(columns), file, row_group_size=3)
+        s3.put("bucket/train/0.parquet", file.getvalue())
+
+    more = {"image_column": "data", "key_column": "id", "keep": "site"}
+    source, far = f"s3://key:secret@bucket/train?{settings(s3)}", tmp_path / "far"
+    images = [picture(1), b"no image", picture(2), None]
+    put(*images)
+    run(source, far, on_spark=True, **more)
+    images[2:] = [picture(3), None, picture(4)]
+    put(*images)
+    changes = run(source, far, on_spark=True, **more).changes
+    assert (changes.changed, changes.new, changes.unchanged) == (1, 1, 3)
+    run(source, tmp_path / "near", **more)
+    assert tables.read(far).equals(tables.read(tmp_path / "near"))
 
 
 def test_archives_that_workers_cannot_reach_are_refused_in_one_line(

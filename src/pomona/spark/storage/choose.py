@@ -107,14 +107,14 @@ class TableStore(ReadableTable, ChangeableTable, Protocol):
 class LocalImageStore:
     """Images that this machine and the workers reach in the same way, without a JVM.
 
-    They are on this machine's file system, mounted on every machine of the cluster; in archives;
-    or named by a list.
+    They are on this machine's file system, mounted on every machine of the cluster; in archives or
+    Parquet files; or named by a list.
     """
 
     def __init__(self, paths: JobPaths, listing: Listing | None = None) -> None:
         self._images, self._begun = images_of(paths), listing
-        reader = self._images.reader
-        self._read = reader.read
+        self._read = self._images.reader.read
+        reader = self._images.reader  # another one: it is pickled
         self.reader: Reader | None = (
             reader.shared_by(_WAVES * TASKS_OF_HOST) if isinstance(reader, ListReader) else reader
         )
@@ -228,12 +228,14 @@ class LocalTableStore:
         self._writer.compact()
 
 
-def is_read_by_hadoop(source: str) -> bool:
-    """Return whether Hadoop's file systems list and read a source: files and folders at a URI.
+def is_read_by_hadoop(paths: JobPaths) -> bool:
+    """Return whether Hadoop's file systems list and read the source: files and folders at a URI.
 
-    Workers read archives in a store, and what a list in a store names, through Arrow.
+    Workers read archives and Parquet files in a store, and what a list in a store names, through
+    Arrow.
     """
-    if not is_remote(source):
+    source = paths.source
+    if not is_remote(source) or paths.columns is not None:
         return False
     name = RemotePlace.of(source)[1] if "://" in source else source
     return not name.lower().endswith(_READ_BY_WORKERS)
@@ -261,7 +263,7 @@ def choose_stores(
     rows: TableStore
     images = (
         HadoopImageStore(paths, spark)
-        if is_read_by_hadoop(paths.source)
+        if is_read_by_hadoop(paths)
         else LocalImageStore(paths, listing)
     )
     rows = (
@@ -277,7 +279,7 @@ def _refuse_remote(paths: JobPaths) -> None:
         "cannot be listed over Spark Connect, which gives no access to file systems: give a path "
         "that this machine and the workers both see, or use a classic session"
     )
-    if is_read_by_hadoop(paths.source):
+    if is_read_by_hadoop(paths):
         raise SourceError(f"SOURCE {paths.source} {advice}")
     if is_remote(paths.table):
         raise TableError(f"TABLE {paths.table} {advice}")
