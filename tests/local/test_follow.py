@@ -13,7 +13,10 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import drawn
@@ -97,6 +100,27 @@ def test_images_that_arrive_get_rows_without_loading_the_encoder_again(
     faults.assert_complete(
         tmp_path / "t", faults.expected_table(photos, tmp_path / "right", encoder)
     )
+
+
+def test_a_list_with_columns_of_other_types_is_waited_for(
+    follow: Follow, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def write(*values: object) -> None:
+        paths = [f"{n}.png" for n in range(len(values))]
+        pq.write_table(pa.table({"path": paths, "site": values}), tmp_path / "new.parquet")
+        (tmp_path / "new.parquet").rename(tmp_path / "l.parquet")
+
+    def write_twice() -> None:
+        write(1, 2)
+        Timer(1, lambda: write("a", "b")).start()
+
+    for n in range(2):
+        arrive(tmp_path / f"{n}.png", n)
+    write("a")
+    follow(tmp_path / "l.parquet", write_twice, keep="site")
+    assert "of other types than before; waiting for it" in caplog.text
+    rows = pq.read_table(tmp_path / "t").sort_by("path")
+    assert rows["site"].to_pylist() == ["a", "b"]
 
 
 def test_an_empty_folder_can_be_followed(follow: Follow, tmp_path: Path) -> None:

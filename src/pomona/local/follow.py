@@ -124,6 +124,8 @@ class _Follower:
 
     def _look(self) -> tuple[Images, Listing]:
         images = images_of(self._job.paths)
+        if isinstance(images, ImageList) and images.kept() != self._job.kept:
+            raise SourceError(f"{images.name} has columns for `keep` of other types than before")
         return images, Listing.of(images, self._arriving)
 
     def _run(
