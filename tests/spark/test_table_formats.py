@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -19,6 +20,7 @@ import drawn
 import faults
 import pomona
 import tables
+from places import TESTS
 from pomona.encoder.encoder import Encoder
 from pomona.errors import TableError
 from spark_processes import virtual_machines
@@ -27,6 +29,7 @@ from streams import Stream
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+RECIPES = TESTS.parent / "docs" / "spark-recipes.md"
 PACKAGES = os.environ.get("POMONA_TEST_FORMATS", "")
 DELTA = {
     "spark.jars.packages": PACKAGES,
@@ -57,6 +60,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         "spark.ui.enabled": "false",
         "spark.sql.shuffle.partitions": "2",
         "spark.databricks.delta.snapshotPartitions": "2",
+        "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",  # VACUUM: 10,000 tasks
         "spark.sql.catalog.ice": "org.apache.iceberg.spark.SparkCatalog",
         "spark.sql.catalog.ice.type": "hadoop",
         "spark.sql.catalog.ice.warehouse": str(tmp_path_factory.mktemp("ice")),
@@ -128,6 +132,76 @@ def test_spark_reads_and_changes_a_delta_table_of_either_engine(
     assert by_spark() == by_pomona()
     lake.sql(f"vacuum delta.`{table}`")
     assert len(by_spark()) == 14
+
+
+def recipe(name: str) -> Callable[..., None]:
+    """A function in the documentation."""
+    blocks = re.findall(r"```python\n(.*?)```", RECIPES.read_text(), re.DOTALL)
+    (block,) = (block for block in blocks if f"def {name}(" in block)
+    names: dict[str, Any] = {}
+    exec(block, names)  # noqa: S102 - code of this repository
+    return cast("Callable[..., None]", names[name])
+
+
+def test_the_recipe_continues_an_iceberg_table_after_it_stopped_anywhere(
+    lake: SparkSession,
+    encoder: Encoder,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = "ice.db.continued"
+    continue_iceberg, real = recipe("continue_iceberg"), pomona.featurize
+    odd = pictures / "odd" / "a[1] {x},y *?#%41 é.png"
+    odd.parent.mkdir()
+    odd.write_bytes(drawn.encode(drawn.picture(9, 9, 5), "PNG"))
+
+    def rows(table: DataFrame) -> dict[str, tuple[object, ...]]:
+        found = table.select("path", "label", "status", "features", "size").collect()
+        assert len(found) == len({row[0] for row in found})
+        return {row[0]: tuple(row) for row in found}
+
+    def assert_complete(number: int) -> None:
+        folder = tmp_path / f"right {number}"
+        pomona.extract(pictures, folder, encoder=encoder, globs="*")
+        right = lake.read.parquet(str(folder)).where("status <> 'empty'")  # binaryFile omits it
+        assert rows(lake.table(table)) == rows(right)
+
+    def stopped(waves: int, rows: int) -> None:
+        """Call it, as if it had been killed after some waves and the next deletion."""
+        calls = iter(range(100))
+
+        def featurize(*arguments: Any, **options: Any) -> DataFrame:
+            if next(calls) == waves:
+                raise KeyboardInterrupt
+            return real(*arguments, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(pomona, "featurize", featurize)
+            with pytest.raises(KeyboardInterrupt):
+                continue_iceberg(lake, str(pictures), table, encoder, wave=6)
+        assert lake.table(table).count() == rows
+
+    def commits() -> int:
+        return lake.table(f"{table}.snapshots").count()
+
+    stopped(2, 6)  # the first call makes the empty table
+    continue_iceberg(lake, str(pictures), table, encoder, wave=6)
+    assert_complete(1)
+    before = commits()
+    continue_iceberg(lake, str(pictures), table, encoder)
+    assert commits() == before
+    for path in sorted(pictures.rglob("image [12].*"))[:2]:
+        path.write_bytes(drawn.encode(drawn.picture(20, 20, 7), "PNG"))
+    complete = lake.table(table).count()
+    stopped(0, complete - 2)
+    continue_iceberg(lake, str(pictures), table, encoder)
+    assert_complete(2)
+    features = pomona.spark.read_features(lake, lake.table(table))
+    assert pomona.spark.provenance(features)["fingerprint"] == encoder.fingerprint
+    other = dataclasses.replace(encoder, weights="other", weights_sha256="0" * 64)
+    with pytest.raises(ValueError, match="rows of another encoder"):
+        continue_iceberg(lake, str(pictures), table, other)
 
 
 def test_a_stream_into_delta_that_is_killed_twice_writes_each_row_once(
