@@ -220,8 +220,8 @@ def bytes_of_an_image(encoder: Encoder, address: str, http: int, remote: int) ->
 
 
 @contextlib.contextmanager
-def kserve(python: str, folder: Path) -> Iterator[str]:
-    """Run KServe on an exported folder, and yield its address."""
+def kserve(python: str, folder: Path) -> Iterator[tuple[str, str]]:
+    """Run KServe on an exported folder, and yield its addresses for HTTP and for gRPC."""
     with socket.socket() as first, socket.socket() as second:
         first.bind(("127.0.0.1", 0))
         second.bind(("127.0.0.1", 0))
@@ -239,10 +239,18 @@ def kserve(python: str, folder: Path) -> Iterator[str]:
                 urllib.request.urlopen(url, timeout=5).close()
                 break
             time.sleep(0.2)
-        yield f"http://127.0.0.1:{http}"
+        yield f"http://127.0.0.1:{http}", f"grpc://127.0.0.1:{remote}/fruit"
     finally:
         server.terminate()
         server.wait()
+
+
+def rate_of(pictures: Path, endpoint: object, engine: object, images: int) -> float:
+    """Return images/s of a run."""
+    with tempfile.TemporaryDirectory() as scratch:
+        started = time.perf_counter()
+        pomona.extract(pictures, Path(scratch, "t"), encoder=endpoint, engine=engine)
+        return images / (time.perf_counter() - started)
 
 
 def rates(path: Path, images: int, python: str) -> list[tuple[str, float]]:
@@ -258,19 +266,19 @@ def rates(path: Path, images: int, python: str) -> list[tuple[str, float]]:
         own = [*POMONA, "extract", str(pictures), str(Path(scratch, "own")), "--json"]
         seconds, _, _ = timed([*own, "--encoder", str(path)])
         found.append(("in process", images / seconds))
-        with kserve(python, folder) as url:
-            for workers in (1, 2):
-                for in_flight in (1, 2, 4, 8):
-                    table = Path(scratch, f"t{workers}-{in_flight}")
-                    started = time.perf_counter()
-                    pomona.extract(
-                        pictures,
-                        table,
-                        encoder=pomona.Endpoint(url, path, in_flight=in_flight),
-                        engine=pomona.LocalEngine(workers=workers),
-                    )
-                    name = f"KServe, {workers} worker(s), {in_flight} in flight each"
-                    found.append((name, images / (time.perf_counter() - started)))
+        with kserve(python, folder) as (http, remote):
+            cases = [("v2 REST", http, 2, 4)]
+            cases += [("v2 gRPC", remote, workers, n) for workers in (1, 2) for n in (1, 2, 4, 8)]
+            for name, url, workers, in_flight in cases:
+                endpoint = pomona.Endpoint(url, path, in_flight=in_flight)
+                engine = pomona.LocalEngine(workers=workers)
+                words = f"KServe, {name}, {workers} worker(s), {in_flight} in flight each"
+                found.append((words, rate_of(pictures, endpoint, engine, images)))
+            endpoint = pomona.Endpoint(remote, path)
+            for tasks in (1, 2):
+                spark = pomona.SparkEngine(master=f"local[{tasks}]")
+                words = f"KServe, v2 gRPC, Spark local[{tasks}], 4 in flight each"
+                found.append((words, rate_of(pictures, endpoint, spark, images)))
         for name, rate in found:
             print(f"{name}: {rate:.1f} images/s", flush=True)
     return found
