@@ -59,7 +59,7 @@ test-stores: $(STORES)/azurite.stamp $(STORES)/hdfs.stamp $(STORES)/s3a.stamp  #
 	$(BIN)/python -m pytest tests/local/test_azure_and_google.py tests/local/test_webhdfs.py tests/spark/test_hdfs.py
 	$(BIN)/python -m pytest tests/spark/test_engines_share_buckets.py
 
-test-servers: $(VENV)/dev.stamp $(SERVERS)/kserve.stamp $(SERVERS)/triton.stamp $(SERVERS)/tensorflow.stamp $(SERVERS)/mlflow.stamp  ## Test exported encoders in real model servers
+test-servers: $(VENV)/dev.stamp $(SERVERS)/kserve.stamp $(SERVERS)/triton.stamp $(SERVERS)/tensorflow.stamp $(SERVERS)/mlflow.stamp $(SERVERS)/mlserver.stamp  ## Test exported encoders in real model servers
 	$(BIN)/python -m pytest tests/servers
 
 test-spark-newest: $(VENV)/dev.stamp  ## Run these tests on the newest PySpark
@@ -174,6 +174,12 @@ $(SERVERS)/mlflow.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(VENV)/bin/python -m venv $(SERVERS)/mlflow
 	$(SERVERS)/mlflow/bin/python -m pip --disable-pip-version-check --quiet install -e . mlflow==3.17.2 \
 		$$(grep -E '^(keras|numpy|openvino|pillow)==' constraints.txt)
+	@touch $@
+
+$(SERVERS)/mlserver.stamp: constraints.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m venv $(SERVERS)/mlserver
+	$(SERVERS)/mlserver/bin/python -m pip --disable-pip-version-check --quiet install mlserver==1.7.1 \
+		$$(grep -E '^(numpy|openvino)==' constraints.txt)
 	@touch $@
 
 $(SERVERS)/triton.stamp: constraints.txt | $(VENV)/bin/python

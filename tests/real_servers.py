@@ -5,6 +5,7 @@ They load folders that `pomona.export_encoder` wrote.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from places import REPOSITORY
+from places import REPOSITORY, TESTS
 
 SERVERS = REPOSITORY / ".servers"
 _START_S = 120  # of a server on a busy machine
@@ -58,8 +59,8 @@ def kserve(folder: Path, *options: str, ports: tuple[int, int] | None = None) ->
     (encoder,) = folder.glob("*.encoder")
     command = [python_of("kserve"), folder / "server.py", encoder, *options]
     http, grpc = ports or free_ports()
-    numbers = {"--http_port": http, "--grpc_port": grpc}
-    with _running([*map(str, command)], numbers, folder.with_name("kserve.log")) as server:
+    command += [f"--http_port={http}", f"--grpc_port={grpc}"]
+    with _running([*map(str, command)], (http, grpc), folder.with_name("kserve.log")) as server:
         yield server
 
 
@@ -92,25 +93,51 @@ def triton(folder: Path, *options: str, ports: tuple[int, int] | None = None) ->
         "PYTHONPATH": str(packages),
     }
     http, grpc = ports or free_ports()
-    numbers = {"--http-port": http, "--grpc-port": grpc}
-    with _running(command, numbers, folder.with_name("triton.log"), more) as server:
+    command += [f"--http-port={http}", f"--grpc-port={grpc}"]
+    with _running(command, (http, grpc), folder.with_name("triton.log"), more) as server:
+        yield server
+
+
+@contextmanager
+def mlserver(folder: Path, *, ports: tuple[int, int] | None = None) -> Iterator[Server]:
+    """Run MLServer on a folder for OpenVINO Model Server, with a model class of its own."""
+    shutil.copy(TESTS / "servers" / "mlserver_model.py", folder)
+    (graph,) = folder.glob("*/1/model.xml")
+    settings = {
+        "name": graph.parent.parent.name,
+        "implementation": "mlserver_model.Features",
+        "parameters": {"uri": str(graph)},
+    }
+    (folder / "model-settings.json").write_text(json.dumps(settings))
+    command = [str(python_of("mlserver").with_name("mlserver")), "start", str(folder)]
+    http, grpc = ports or free_ports()
+    more = {
+        "MLSERVER_HOST": "127.0.0.1",
+        "MLSERVER_HTTP_PORT": str(http),
+        "MLSERVER_GRPC_PORT": str(grpc),
+        "MLSERVER_METRICS_PORT": str(free_ports()[0]),
+        "MLSERVER_PARALLEL_WORKERS": "0",  # its worker processes need an earlier uvloop
+    }
+    with _running(command, (http, grpc), folder.with_name("mlserver.log"), more) as server:
         yield server
 
 
 @contextmanager
 def _running(
-    command: list[str], ports: dict[str, int], log: Path, more: Mapping[str, str] | None = None
+    command: list[str],
+    ports: tuple[int, int],
+    log: Path,
+    more: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
-    arguments = [f"{option}={port}" for option, port in ports.items()]
-    http, grpc = ports.values()
+    http, grpc = ports
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*command, *arguments],
+            command,
             stdout=output,
             stderr=output,
             env=os.environ | (more or {}),
         )
-    server = Server(f"http://127.0.0.1:{http}", f"127.0.0.1:{grpc}", process, log, (http, grpc))
+    server = Server(f"http://127.0.0.1:{http}", f"127.0.0.1:{grpc}", process, log, ports)
     try:
         _wait(server)
         yield server

@@ -17,8 +17,11 @@ from real_servers import Server, python_of
 
 ADDRESSES = {
     "kserve": ["{http}", "{http}/v2/models/fruit", "{http}/v1/models/fruit", "grpc://{grpc}/fruit"],
+    "mlserver": ["{http}", "{http}/v2/models/fruit", "grpc://{grpc}/fruit"],
     "triton": ["{http}", "{http}/v2/models/fruit/versions/1", "grpc://{grpc}/fruit"],
 }
+
+FORMATS = {"mlserver": "openvino"}  # others have a format of their own
 
 
 @pytest.fixture(scope="module", params=ADDRESSES)
@@ -27,7 +30,9 @@ def served(
 ) -> Iterator[tuple[str, Server]]:
     python_of(request.param)  # skips
     folder = tmp_path_factory.mktemp(request.param) / "served"
-    pomona.export_encoder(encoder, folder, to=request.param, name="fruit")
+    pomona.export_encoder(
+        encoder, folder, to=FORMATS.get(request.param, request.param), name="fruit"
+    )
     with getattr(real_servers, request.param)(folder) as server:
         yield request.param, server
 
@@ -50,7 +55,7 @@ def test_a_real_server_that_is_killed_and_returns_costs_no_row(
     kind, _ = served
     correct = faults.expected_table(faulty_pictures, tmp_path / "own", encoder)
     folder, start = tmp_path / "served", getattr(real_servers, kind)
-    pomona.export_encoder(encoder, folder, to=kind, name="fruit")
+    pomona.export_encoder(encoder, folder, to=FORMATS.get(kind, kind), name="fruit")
     for number, moment in enumerate(faults.moments(3, 3.0)):
         table, over = tmp_path / f"t{number}", threading.Event()
         with start(folder) as server:
