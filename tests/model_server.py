@@ -144,6 +144,7 @@ class Handler(BaseHTTPRequestHandler):
             answers[f"/v1/models/{model.name}"] = {"model_version_status": states}
             signatures = {
                 "serving_default": {"inputs": {"pixels": {"dtype": "DT_UINT8"}}},
+                "__saved_model_init_op": {},  # TensorFlow Serving names it, without inputs
                 "raw": {"inputs": {"bytes": {"dtype": "DT_STRING"}}},
             }
             for version in model.versions:

@@ -103,7 +103,7 @@ def _signature(metadata: Any) -> str:
     try:
         signatures = metadata["metadata"]["signature_def"]["signature_def"]
         for name, signature in sorted(signatures.items()):
-            inputs = list(signature["inputs"].values())
+            inputs = list((signature.get("inputs") or {}).values())
             if len(inputs) == 1 and inputs[0]["dtype"] == "DT_STRING":
                 return str(name)
     except (KeyError, TypeError, AttributeError) as error:
