@@ -41,7 +41,7 @@ demo: $(VENV)/demo.stamp  ## Draw pictures, extract their features, inspect the 
 	@echo "  $(BIN)/pomona train demo/features -o demo/fruit.classifier"
 	@echo "  $(BIN)/pomona classify demo/fruit.classifier demo/pictures/Plum"
 
-test: lint docs  ## Check style, types, imports and documentation, then run all tests
+test: lint docs $(SERVERS)/kserve.stamp  ## Check style, types, imports and documentation, then run all tests
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 	@$(MAKE) --no-print-directory test-spark-3.5
 
@@ -60,7 +60,7 @@ test-stores: $(STORES)/azurite.stamp $(STORES)/hdfs.stamp $(STORES)/s3a.stamp  #
 	$(BIN)/python -m pytest tests/spark/test_engines_share_buckets.py
 
 test-servers: $(VENV)/dev.stamp $(SERVERS)/kserve.stamp $(SERVERS)/triton.stamp $(SERVERS)/tensorflow.stamp $(SERVERS)/mlflow.stamp $(SERVERS)/mlserver.stamp  ## Test exported encoders in real model servers
-	$(BIN)/python -m pytest tests/servers
+	$(BIN)/python -m pytest tests/servers -m "long or not long"
 
 test-spark-newest: $(VENV)/dev.stamp  ## Run these tests on the newest PySpark
 	$(BIN)/python -m pytest -m versions tests/spark/test_spark_versions.py
@@ -71,7 +71,7 @@ test-networks: $(VENV)/dev.stamp  ## Build every known network and compare its v
 test-faults: $(VENV)/dev.stamp  ## Kill runs at 20 random moments of each kind, and check their tables
 	POMONA_FAULTS=20 $(BIN)/python -m pytest tests/local/test_faults.py tests/local/test_faults_delta.py tests/local/test_object_stores.py tests/local/test_object_store_tables.py \
 		tests/spark/test_faults_spark.py tests/spark/test_faults_streaming.py -m "long or not long"
-	$(BIN)/python -m pytest -m long --ignore-glob='*/test_faults*.py'
+	$(BIN)/python -m pytest -m long --ignore-glob='*/test_faults*.py' --ignore=tests/servers
 
 test-torch: $(VENV)-torch/dev.stamp  ## Compare networks with weights for PyTorch with the libraries that made them
 	$(VENV)-torch/bin/python -m pytest tests/building/test_torch_networks.py

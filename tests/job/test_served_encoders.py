@@ -123,7 +123,7 @@ def test_a_server_that_dies_and_returns_costs_no_row(
 
         thread = threading.Thread(target=extract)
         thread.start()
-        while not first.images:
+        while max(first.images, default=0) < 2:  # the check at the start sends one image
             time.sleep(0.01)
     deaths = 0
     while not over.is_set():

@@ -49,6 +49,7 @@ def test_a_real_server_returns_the_vectors_of_this_machine(
         np.testing.assert_array_equal(found, expected, url)
 
 
+@pytest.mark.long
 def test_a_real_server_that_is_killed_and_returns_costs_no_row(
     served: tuple[str, Server], encoder: Encoder, faulty_pictures: Path, tmp_path: Path
 ) -> None:
