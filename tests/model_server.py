@@ -39,6 +39,7 @@ class ModelServer:
         protocols: the ones that it speaks: `v2`, `v1` (as KServe) or `tfs` (as TensorFlow Serving).
         versions: the versions of its model in v2 and tfs.
         datatype: what its metadata calls the input.
+        lists: whether it lists its models.
         faults: answers for the next requests for vectors, in place of vectors: a status, `reset`,
             or seconds to wait before the answer.
         images: number of images in each request for vectors.
@@ -54,6 +55,7 @@ class ModelServer:
         self.protocols = {"v2"}
         self.versions: list[str] = []
         self.datatype = "UINT8"
+        self.lists = True
         self.name = "fruit"
         self.faults: list[int | str | float] = []
         self.images: list[int] = []
@@ -134,7 +136,8 @@ class Handler(BaseHTTPRequestHandler):
         answers: dict[str, Any] = {}
         if "v2" in model.protocols:
             answers["/v2"] = {"name": "test", "version": "1", "extensions": []}
-            answers["/v2/models"] = {"models": [model.name]}
+            if model.lists:
+                answers["/v2/models"] = {"models": [model.name]}
             answers[f"/v2/models/{model.name}"] = model.metadata()
         if "v1" in model.protocols:
             answers["/v1/models"] = {"models": [model.name]}
@@ -181,8 +184,10 @@ class Handler(BaseHTTPRequestHandler):
             self._send(404, b'{"error": "no such version"}')
         elif self.path.endswith("/infer"):
             self._infer(body)
-        else:
+        elif self.path.endswith(":predict"):
             self._predict(body)
+        else:
+            self._send(404, b'{"error": "not found"}')
 
     def _infer(self, body: bytes) -> None:
         model, length = self.model, self.headers.get(LENGTH)

@@ -185,6 +185,9 @@ def test_what_the_server_cannot_compute_is_refused_in_one_line(
         client(small, server.url())
     with pytest.raises(EncoderError, match=r"404 Not Found .not found"):
         client(small, server.url("/v2/models/kiwi"))
+    server.lists = False
+    with pytest.raises(EncoderError, match="does not list its models: give the address of one"):
+        client(small, server.url())
     server.protocols = set()
     with pytest.raises(EncoderError, match="neither /v2 nor /v1/models"):
         client(small, server.url())

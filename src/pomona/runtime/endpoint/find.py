@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -50,12 +51,16 @@ def find_dialect(endpoint: Endpoint) -> Dialect:
 
 def _v2_models(http: HttpConnection) -> list[str]:
     """Return the names of the models: of KServe, or of Triton and MLServer."""
-    try:
+    with suppress(Refused):
         return _names(http.get("/v2/models"))
-    except Refused:
+    try:
         headers = {"Content-Type": "application/json"}
         answer = http.post("/v2/repository/index", [json.dumps({"ready": True}).encode()], headers)
-        return _names(as_json(answer.data))
+    except Refused as error:  # OpenVINO Model Server
+        raise Refused(
+            "it does not list its models: give the address of one, http://HOST:PORT/v2/models/NAME"
+        ) from error
+    return _names(as_json(answer.data))
 
 
 def _v1_models(http: HttpConnection) -> list[str]:

@@ -130,8 +130,15 @@ class HttpConnection:
 
 
 def token() -> str:
-    """Return the bearer token of this process, or an empty string."""
-    return os.environ.get(TOKEN, "").strip()
+    """Return the bearer token of this process, or an empty string.
+
+    Raises:
+        Refused: it cannot be in a header. The libraries' messages would show it.
+    """
+    found = os.environ.get(TOKEN, "").strip()
+    if not (found.isascii() and (found.isprintable() or not found)):
+        raise Refused(f"{TOKEN} contains characters that a token cannot have")
+    return found
 
 
 def as_json(content: bytes | memoryview) -> Any:

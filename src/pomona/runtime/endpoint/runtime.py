@@ -61,6 +61,7 @@ class EndpointRuntime:
         self._endpoint = endpoint
         self._probe, self._expected = first_probe(encoder)
         self._has_computed = False
+        self._over = threading.Event()  # no request is repeated any more
         self._threads = ThreadPoolExecutor(endpoint.in_flight)
         self._here = threading.local()  # each thread's channel, and what it was checked for
         self._looking = threading.Lock()
@@ -80,8 +81,12 @@ class EndpointRuntime:
         """
         starts = range(0, len(images), self._each)
         parts = [slice(start, start + self._each) for start in starts]
-        for done in [self._threads.submit(self._fill, images[p], features[p]) for p in parts]:
-            done.result()
+        try:
+            for done in [self._threads.submit(self._fill, images[p], features[p]) for p in parts]:
+                done.result()
+        except BaseException:  # Ctrl-C, too: Python waits for these threads before it ends
+            self._over.set()
+            raise
         self._has_computed = True
 
     def _fill(self, images: Pixels, features: NDArray[np.float32]) -> None:
@@ -133,10 +138,9 @@ class EndpointRuntime:
             # Workers that were refused together must not return together.
             pause_s = max(pause_s, wait_s * random.uniform(0.5, 1.0))  # noqa: S311
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
-            if time.monotonic() + pause_s > deadline:
+            if time.monotonic() + pause_s > deadline or self._over.wait(pause_s):
                 waited = f" for {self._endpoint.deadline_s:g} s" if self._has_computed else ""
                 raise self._failure(f"{reason}{waited}")
-            time.sleep(pause_s)
 
     def _is_changing(self) -> bool:
         """Return whether a refused request may succeed: the model is loading, or has a new version.
