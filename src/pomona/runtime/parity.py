@@ -26,6 +26,8 @@ __all__ = [
     "first_probe",
     "probe_images",
     "probe_vectors",
+    "relative_difference",
+    "stored_vectors",
 ]
 
 TOLERANCE = {"f32": 1e-3, "bf16": 0.03, "int8": 0.1}
@@ -75,7 +77,7 @@ def check_parity(encoder: Encoder, runtime: Runtime) -> None:
         EncoderError: the vectors differ by more than `TOLERANCE` (the message has the numbers and
             likely causes), or the encoder has no probes.
     """
-    expected = _stored_vectors(encoder)
+    expected = stored_vectors(encoder)
     images = probe_images(encoder.preprocessing.height, encoder.preprocessing.width)
     found = np.empty((1, encoder.dimension), np.float32)
     begun = time.perf_counter()
@@ -100,7 +102,7 @@ def first_probe(encoder: Encoder) -> tuple[NDArray[np.uint8], NDArray[np.float32
         EncoderError: the encoder has no probes.
     """
     spec = encoder.preprocessing
-    return probe_images(spec.height, spec.width)[:1], _stored_vectors(encoder)[0]
+    return probe_images(spec.height, spec.width)[:1], stored_vectors(encoder)[0]
 
 
 def check_vector(
@@ -117,8 +119,7 @@ def check_vector(
     Raises:
         EncoderError: they differ by more than `TOLERANCE`.
     """
-    scale = float(np.abs(expected).max()) or 1.0
-    difference = float(np.abs(found - expected).max()) / scale
+    difference = relative_difference(found, expected)
     if not difference <= TOLERANCE[encoder.precision]:  # NaN counts as a difference
         cosine = float(found @ expected / (np.linalg.norm(found) * np.linalg.norm(expected) or 1.0))
         raise EncoderError(
@@ -129,11 +130,22 @@ def check_vector(
         )
 
 
-def _stored_vectors(encoder: Encoder) -> NDArray[np.float32]:
+def relative_difference(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """Return the largest difference of two vectors, as a share of the largest number expected."""
+    scale = float(np.abs(expected).max()) or 1.0
+    return float(np.abs(found - expected).max()) / scale
+
+
+def stored_vectors(encoder: Encoder) -> NDArray[np.float32]:
+    """Return the vectors of the probes in the encoder: (3, dimension) float32.
+
+    Raises:
+        EncoderError: the encoder has no probes.
+    """
     if not encoder.probes:
         raise EncoderError(
-            f"encoder {encoder.fingerprint[:12]} ({encoder.model}) has no vectors to compare this "
-            "machine's with: build it again"
+            f"encoder {encoder.fingerprint[:12]} ({encoder.model}) has no vectors to compare "
+            "others with: build it again"
         )
     return np.frombuffer(encoder.probes, "<f4").reshape(-1, encoder.dimension)
 

@@ -346,7 +346,7 @@ def test_an_encoder_without_probes_is_refused(
     small: dict[str, Encoder], tmp_path: Path, to: Any
 ) -> None:
     encoder = replace(small["onnxruntime"], probes=b"")
-    with pytest.raises(pomona.EncoderError, match="no vectors to check an export with: build it"):
+    with pytest.raises(pomona.EncoderError, match="no vectors to compare others with: build it"):
         pomona.export_encoder(encoder, tmp_path / "served", to=to)
     assert not [*tmp_path.iterdir()]
 

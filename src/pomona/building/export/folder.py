@@ -21,7 +21,12 @@ from pomona.encoder.encoder import Encoder
 from pomona.errors import EncoderError
 from pomona.io.location import check_here, local_path
 from pomona.runtime.openvino import import_openvino
-from pomona.runtime.parity import TOLERANCE, probe_images
+from pomona.runtime.parity import (
+    TOLERANCE,
+    probe_images,
+    relative_difference,
+    stored_vectors,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,14 +79,9 @@ def probes(encoder: Encoder) -> tuple[Pixels, NDArray[np.float32]]:
     Raises:
         EncoderError: the encoder is older than the probes.
     """
-    if not encoder.probes:
-        raise EncoderError(
-            f"encoder {encoder.fingerprint[:12]} ({encoder.model}) has no vectors to check an "
-            "export with: build it again"
-        )
     spec = encoder.preprocessing
     pixels = probe_images(spec.height, spec.width).astype(spec.pixel_type)
-    return pixels, np.frombuffer(encoder.probes, "<f4").reshape(-1, encoder.dimension)
+    return pixels, stored_vectors(encoder)
 
 
 def check_vectors(encoder: Encoder, found: NDArray[Any], what: str) -> None:
@@ -100,8 +100,7 @@ def check_vectors(encoder: Encoder, found: NDArray[Any], what: str) -> None:
         raise EncoderError(
             f"{what} returns vectors of shape {found.shape}, expected {expected.shape}"
         )
-    largest = np.abs(expected).max(axis=1)
-    difference = float((np.abs(found - expected).max(axis=1) / largest).max())
+    difference = float(np.max([*map(relative_difference, found, expected)]))  # NaN stays
     if not difference <= TOLERANCE[encoder.precision]:
         raise EncoderError(
             f"{what} computes other features than encoder {encoder.fingerprint[:12]} "
