@@ -345,7 +345,7 @@ def test_certificates_are_checked_for_the_name_and_not_the_address(
         web.answers["/a.png"] = b"content"
         assert "its secure connection fails" in refused(web.url(host="fruit.test"))
         trusting = ssl.create_default_context(cafile=certificate)
-        monkeypatch.setattr(web_connection, "_certificates", lambda: trusting)
+        monkeypatch.setattr(web_connection, "certificates", lambda: trusting)
         assert Fetcher(LIMITS).get(web.url(host="fruit.test")) == b"content"
         assert "its secure connection fails" in refused(web.url(host="other.test"))
         assert "its secure connection fails" in refused(web.url())

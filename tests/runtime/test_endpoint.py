@@ -215,13 +215,13 @@ def test_encrypted_connections_check_the_certificate_of_the_server(
     small: Encoder, images: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     certificate = signed(tmp_path, "localhost")
-    monkeypatch.setattr(http, "_certificates", cache(http._certificates.__wrapped__))
+    monkeypatch.setattr(http, "certificates", cache(http.certificates.__wrapped__))
     with serving(small, certificate=certificate) as server:
         url = f"https://localhost:{server.port}"
         with pytest.raises(EncoderError, match="secure connection fails"):
             client(small, url)
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-        http._certificates.cache_clear()
+        http.certificates.cache_clear()
         computed(client(small, url), images, small)
         with pytest.raises(EncoderError, match="secure connection fails"):
             client(small, f"https://127.0.0.1:{server.port}")

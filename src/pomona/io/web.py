@@ -19,7 +19,6 @@ import urllib3
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
-    InvalidHeader,
     NewConnectionError,
     ReadTimeoutError,
     SSLError,
@@ -27,7 +26,7 @@ from urllib3.exceptions import (
 
 from pomona._version import __version__
 from pomona.io.web_address import NotFetched, Target, WebLimits, is_public
-from pomona.io.web_connection import ended_at, pool_for
+from pomona.io.web_connection import ended_at, phrase_of, pool_for, retry_after_s
 from pomona.messages import one_line
 
 __all__ = ["Fetcher"]
@@ -193,9 +192,10 @@ class Fetcher:
             response.close()  # unless its connection was released for the next request
         if status in _REDIRECTS and (location := headers.get("Location")):
             return location
-        reason = f"answers {status} {_phrase(status)}".rstrip()
+        reason = f"answers {status} {phrase_of(status)}".rstrip()
         if status in _BUSY:
-            raise _Passing(reason, _pause_s(headers.get("Retry-After")))
+            pause_s = retry_after_s(headers.get("Retry-After"))
+            raise _Passing(reason, 1.0 if pause_s is None else pause_s)
         if status in _PASSING:
             raise _Passing(reason)
         raise NotFetched(reason)
@@ -218,17 +218,3 @@ def _body(response: urllib3.BaseHTTPResponse, limits: WebLimits, deadline: float
             raise NotFetched(f"took more than {limits.whole_s:g} s")
     response.release_conn()
     return bytes(content)
-
-
-def _pause_s(header: str | None) -> float:
-    """Return the seconds that Retry-After asks for, which may be a number or a date."""
-    if header is None:
-        return 1.0
-    try:
-        return max(0.0, urllib3.Retry().parse_retry_after(header))
-    except (InvalidHeader, ValueError, OverflowError):
-        return 1.0
-
-
-def _phrase(status: int) -> str:
-    return HTTPStatus(status).phrase if status in set(HTTPStatus) else ""

@@ -9,14 +9,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from http import HTTPStatus
 from typing import Any
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import InvalidHeader
 
 from pomona.io.web_address import Origin
 
-__all__ = ["ended_at", "pool_for"]
+__all__ = ["certificates", "ended_at", "phrase_of", "pool_for", "retry_after_s"]
 
 _watched = threading.local()  # the connection of the request of this thread
 
@@ -74,13 +76,29 @@ def pool_for(origin: Origin, address: str, at_once: int) -> urllib3.HTTPConnecti
         address,
         origin.port,
         maxsize=at_once,
-        ssl_context=_certificates(),
+        ssl_context=certificates(),
         server_hostname=origin.host,
         assert_hostname=origin.host,
     )
 
 
 @cache
-def _certificates() -> ssl.SSLContext:
-    """Return a context with the system's certificates; loading them takes 20 ms."""
+def certificates() -> ssl.SSLContext:
+    """Return a context with the system's certificates, or those of `SSL_CERT_FILE`.
+
+    Loading them takes 20 ms.
+    """
     return ssl.create_default_context()
+
+
+def retry_after_s(header: str | None) -> float | None:
+    """Return the seconds that Retry-After asks for, a number or a date; None if it is neither."""
+    try:
+        return None if header is None else max(0.0, urllib3.Retry().parse_retry_after(header))
+    except (InvalidHeader, ValueError, OverflowError):
+        return None
+
+
+def phrase_of(status: int) -> str:
+    """Return the words for a status of HTTP, or an empty string."""
+    return HTTPStatus(status).phrase if status in set(HTTPStatus) else ""

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import ssl
 from collections.abc import Sequence
-from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, InvalidHeader, SSLError
+from urllib3.exceptions import HTTPError, SSLError
 
 from pomona._version import __version__
+from pomona.io.web_connection import certificates, phrase_of, retry_after_s
 from pomona.messages import one_line
 from pomona.runtime.endpoint.dialect import Busy, Refused
 
@@ -56,7 +55,7 @@ class HttpConnection:
         self._pool: urllib3.HTTPConnectionPool
         if parts.scheme == "https":
             self._pool = urllib3.HTTPSConnectionPool(
-                host, port, timeout=wait, ssl_context=_certificates()
+                host, port, timeout=wait, ssl_context=certificates()
             )
         else:
             self._pool = urllib3.HTTPConnectionPool(host, port, timeout=wait)
@@ -122,10 +121,11 @@ class HttpConnection:
         status = response.status
         if status == HTTPStatus.OK:
             return response
-        phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
-        reason = f"{method} {path} answers {status} {phrase}".rstrip() + _message(response.data)
+        reason = f"{method} {path} answers {status} {phrase_of(status)}".rstrip() + _message(
+            response.data
+        )
         if status in _PASSING:
-            raise Busy(reason, _pause_s(response.headers.get("Retry-After")))
+            raise Busy(reason, retry_after_s(response.headers.get("Retry-After")))
         raise (NotFound if status in _ABSENT else Refused)(reason)
 
 
@@ -173,16 +173,3 @@ def _message(content: bytes) -> str:
         text = str(next((found[name] for name in ("error", "detail") if name in found), text))
     text = " ".join(text.split())[:_REASON]
     return f" ({text})" if text and not text.startswith("<") else ""
-
-
-def _pause_s(header: str | None) -> float | None:
-    try:
-        return None if header is None else max(0.0, urllib3.Retry().parse_retry_after(header))
-    except (InvalidHeader, ValueError, OverflowError):
-        return None
-
-
-@cache
-def _certificates() -> ssl.SSLContext:
-    """Return a context with the system's certificates, or those of SSL_CERT_FILE."""
-    return ssl.create_default_context()
