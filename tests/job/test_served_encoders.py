@@ -149,8 +149,6 @@ def test_a_run_whose_server_stays_away_ends_cleanly_and_another_continues(
         with pytest.raises(pomona.RunError, match=r"endpoint http://127.0.0.1:\d+: .* for 0.5 s"):
             pomona.extract(faulty_pictures, tmp_path / "t", encoder=served, engine=engine)
     faults.assert_consistent(tmp_path / "t", correct)
-    kept = len(pomona.read_features(tmp_path / "t").paths)
-    assert kept > 60  # the server computed more than 100 images, some of them to check it
     with serving(encoder) as server:
         served = pomona.Endpoint(server.url(), encoder)
         pomona.extract(faulty_pictures, tmp_path / "t", encoder=served, engine=engine)

@@ -93,10 +93,8 @@ class Supervisor:
             self._open, self._in_hand = self._open + chunk[: state.done], []
             self._open_failed = state.failed
             old = time.monotonic() - self._opened_at > _PART_SECONDS
-            if suspect or old or state.failure or state.vector_bytes >= _PART_BYTES:
+            if suspect or old or state.vector_bytes >= _PART_BYTES:
                 self._close_part()
-            if state.failure:
-                raise state.failure
 
     def _start(self) -> WorkerProcess:
         self._is_ready = False

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pomona.encoder.endpoint import Endpoint
-from pomona.errors import PomonaError
 from pomona.processes.child import ChildProcess, Ended
 from pomona.source.image_file import ImageFile
 from pomona.source.images import Reader
@@ -120,13 +119,11 @@ class OpenPart(NamedTuple):
         failed: rows without a vector.
         done: number of images of the chunk that have their row: all of them, or the first ones if
             the process was stopped.
-        failure: why the process could not do the rest, if no image is the cause.
     """
 
     vector_bytes: int
     failed: int
     done: int
-    failure: PomonaError | None = None
 
 
 class Scoreboard:
@@ -202,7 +199,7 @@ class WorkerProcess:
 
         Raises:
             WorkerDied: the process ended meanwhile.
-            RunError: it could not continue.
+            PomonaError: it could not continue, and no image is the cause.
         """
         state: OpenPart = self._ask(files)
         return state

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pomona.encoder.encoder import Encoder
-from pomona.errors import PomonaError, RunError
+from pomona.errors import RunError
 from pomona.processes.child import serve
 from pomona.processes.worker_client import OpenPart, Part, Scoreboard, Setup, State
 from pomona.runtime.registry import load_once, loads_since
@@ -59,8 +59,6 @@ class _Worker:
     def _run(self, files: list[ImageFile]) -> OpenPart:
         if self._writer is None:
             self._writer = PartWriter(self._setup.staging / part_name(), self._schema)
-        rows_before = self._writer.rows
-        failure: PomonaError | None = None
         read = done = failed = 0
 
         def reading(contents: Iterator[Content]) -> Iterator[Content]:
@@ -79,13 +77,14 @@ class _Worker:
             nonlocal done, failed
             done += 1
             failed += status != "ok"
+            self._statuses[status] += 1
             self._scoreboard.write(State(read, done, failed, self._at_once))
 
         setup, runtime = self._setup, self._runtime
         contents = reading(setup.reader.read(files))
         batches = has_read(read_batches(files, setup.label, contents))
         left = iter(files)
-        rows = featurize(
+        for batch in featurize(
             batches,
             runtime,
             setup.decode,
@@ -93,19 +92,12 @@ class _Worker:
             self._seen,
             setup.threads,
             self._scoreboard.is_told_to_stop,
-        )
-        try:
-            for batch in rows:
-                of_batch = list(islice(left, batch.num_rows))
-                self._writer.write(with_kept(batch, of_batch, setup.kept))
-                self._statuses.update(batch["status"].to_pylist())
-                named = NAMED_FAILURES - len(self._failed_files)
-                self._failed_files += islice(failed_in(batch), named)
-        except PomonaError as error:  # no image is the cause: the run ends, and keeps its rows
-            failure = error
-        vector_bytes = self._writer.rows * self._runtime.dimension * 4
+        ):
+            of_batch = list(islice(left, batch.num_rows))
+            self._writer.write(with_kept(batch, of_batch, setup.kept))
+            self._failed_files += islice(failed_in(batch), NAMED_FAILURES - len(self._failed_files))
         without = self._statuses.total() - self._statuses["ok"]
-        return OpenPart(vector_bytes, without, self._writer.rows - rows_before, failure)
+        return OpenPart(self._writer.rows * self._runtime.dimension * 4, without, done)
 
     def _close_part(self) -> Part:
         if self._writer is None:
