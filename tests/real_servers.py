@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,13 +137,15 @@ def _running(
             stdout=output,
             stderr=output,
             env=os.environ | (more or {}),
+            start_new_session=True,
         )
     server = Server(f"http://127.0.0.1:{http}", f"127.0.0.1:{grpc}", process, log, ports)
     try:
         _wait(server)
         yield server
     finally:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # also the processes that it started
         process.wait()
 
 
