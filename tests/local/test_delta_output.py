@@ -14,7 +14,7 @@ import drawn
 import pomona
 import tables
 from command_line import run as command
-from delta_tables import by_deltalake, version
+from delta_tables import by_deltalake, check_that_uncommitted_part_files_do_not_count, version
 from pomona.analysis.inspection import inspect
 from pomona.encoder.encoder import Encoder
 from pomona.errors import PomonaError, RunError, TableError
@@ -115,20 +115,9 @@ def test_the_columns_of_the_table_record_the_encoder_and_follow_an_overwrite(
 def test_a_part_file_that_was_not_committed_does_not_count(
     extract: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As if the run had been killed between the move and the commit."""
-    table = tmp_path / "t"
-
-    def killed(*_: object) -> None:
-        raise RunError("killed")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(DeltaStore, "_commit", killed)
-        with pytest.raises(RunError, match="killed"):
-            extract(table, table_format="delta")
-    assert list(table.glob("*.parquet"))
-    summary = extract(table, table_format="delta")
-    assert summary.files == summary.ok + summary.failed == 14
-    assert by_deltalake(table).num_rows == 14
+    check_that_uncommitted_part_files_do_not_count(
+        extract, tmp_path / "t", monkeypatch, table_format="delta"
+    )
 
 
 def test_a_table_that_another_program_rewrote_is_continued(extract: Run, tmp_path: Path) -> None:

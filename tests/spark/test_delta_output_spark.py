@@ -11,12 +11,15 @@ import pytest
 import drawn
 import pomona
 import tables
-from delta_tables import by_deltalake, rows_of_versions
+from delta_tables import (
+    by_deltalake,
+    check_that_uncommitted_part_files_do_not_count,
+    rows_of_versions,
+)
 from pomona.analysis.inspection import inspect
 from pomona.encoder.encoder import Encoder
-from pomona.errors import RunError, TableError
+from pomona.errors import TableError
 from pomona.job.summary import Summary
-from pomona.table.delta_store import DeltaStore
 from pomona.table.feature_table import FeatureTable
 
 pytest.importorskip("pyspark", reason="the Spark engine needs PySpark")
@@ -93,20 +96,7 @@ def test_relabelling_keeps_all_rows_in_each_version(extract: Run, tmp_path: Path
 def test_part_files_that_were_not_committed_do_not_count(
     extract: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As if the driver had been killed between the move and the commit."""
-    table = tmp_path / "t"
-
-    def killed(*_: object) -> None:
-        raise RunError("killed")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(DeltaStore, "_commit", killed)
-        with pytest.raises(RunError, match="killed"):
-            extract(table, table_format="delta")
-    assert list(table.glob("*.parquet"))
-    summary = extract(table)
-    assert summary.files == summary.ok + summary.failed == 14
-    assert by_deltalake(table).num_rows == 14
+    check_that_uncommitted_part_files_do_not_count(extract, tmp_path / "t", monkeypatch)
 
 
 def test_a_table_of_a_hadoop_file_system_does_not_become_a_delta_table(

@@ -23,13 +23,9 @@ class _WebHdfs(WebHDFS):  # type: ignore[misc]  # fsspec has no types
 
     @staticmethod
     def _process_info(info: dict[str, Any]) -> dict[str, Any]:
+        info["mtime"] = info["modificationTime"] / 1000  # in place: listings use it so
         found: dict[str, Any] = WebHDFS._process_info(info)
-        return found | {"mtime": info["modificationTime"] / 1000}
-
-    def ls(self, path: str, detail: bool = False, **more: Any) -> Any:
-        found = super().ls(path, detail=True, **more)
-        entries = [each | {"mtime": each["modificationTime"] / 1000} for each in found]
-        return entries if detail else [each["name"] for each in entries]
+        return found
 
     def mv(self, path1: str, path2: str, **_: Any) -> None:
         """Rename a file, in place of one that exists: fsspec's would silently do nothing."""

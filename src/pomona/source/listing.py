@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pomona.errors import SourceError
 from pomona.io.location import local_path, path_of_row
-from pomona.io.member_uri import split_member
+from pomona.io.member_uri import ARCHIVE_ENDINGS, split_member
 from pomona.source.arriving import Arriving
 from pomona.source.image_file import ImageFile, content_digest, look_at
 from pomona.source.images import FileReader, Images, Reader
@@ -30,8 +30,6 @@ from pomona.source.walk import expand, has_parent_in, tree
 __all__ = ["Listing", "Source"]
 
 _log = logging.getLogger(__name__)
-
-_ARCHIVES = {".tar", ".tgz", ".zip"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +258,7 @@ class Listing:
 
     def _advice_for_archives(self) -> str:
         """Return the end of a message, if archives were seen: Hadoop's listing reads none."""
-        found = _ARCHIVES.intersection(self.passed_over.by_extension)
+        found = set(ARCHIVE_ENDINGS).intersection(self.passed_over.by_extension)
         return f", or archives by a glob such as {self._given}/*{min(found)}" if found else ""
 
     def files(self) -> Iterator[ImageFile]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from pomona.runtime.endpoint.dialect import Refused
 from pomona.runtime.endpoint.http import HttpConnection, NotFound, as_json
+from pomona.runtime.endpoint.rest import RestModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,63 +26,36 @@ __all__ = ["V1Rest"]
 _LIVE = "AVAILABLE"
 
 
-class V1Rest:
+class V1Rest(RestModel):
     """A model behind `:predict`."""
 
-    images_at_once = None
-
-    def __init__(self, base: str, name: str, version: str | None, timeout_s: float) -> None:
-        self._base = base
-        self._timeout_s = timeout_s
-        self._name = name
-        self._asked_version = version
-        self.look_again()
+    protocol = "v1"
 
     def look_again(self) -> None:
         """Read the model's versions and signatures again."""
-        path = f"/v1/models/{self._name}"
-        http = HttpConnection(self._base, self._timeout_s)
-        states = _entries(http.get(path), "model_version_status")
+        http = self.connect()
+        states = _entries(http.get(self.path(None)), "model_version_status")
         live = [str(each["version"]) for each in states if each.get("state") == _LIVE]
         self.version = self._asked_version or max(live, key=int, default=None)
         self.signature = None
         if states:  # TensorFlow Serving, and not KServe
-            named = f"{path}/versions/{self.version}/metadata" if self.version else path
-            self.signature = _signature(http.get(named))
+            named = self.path(self.version)
+            self.signature = _signature(http.get(f"{named}/metadata" if self.version else named))
 
-    def channel(self) -> _Channel:
-        """Return a new connection."""
-        return _Channel(self, HttpConnection(self._base, self._timeout_s))
-
-    def path(self) -> str:
-        """Return the path of a request."""
-        version = f"/versions/{self.version}" if self.version else ""
-        return f"/v1/models/{self._name}{version}:predict"
-
-
-class _Channel:
-    """One connection."""
-
-    def __init__(self, dialect: V1Rest, http: HttpConnection) -> None:
-        self._dialect = dialect
-        self._http = http
-
-    @property
-    def connections(self) -> int:
-        return self._http.connections
-
-    def compute(self, images: Pixels) -> NDArray[np.float32]:
+    def compute(self, http: HttpConnection, images: Pixels) -> NDArray[np.float32]:
         """Send one request."""
         head = b'{"instances":['
-        if self._dialect.signature:
-            name = json.dumps(self._dialect.signature).encode()
+        if self.signature:
+            name = json.dumps(self.signature).encode()
             head = b'{"signature_name":' + name + b',"instances":['
         body: list[bytes] = []  # base64 needs no escapes, so a library need not look at it
         for image in images:
             pixels = base64.b64encode(np.ascontiguousarray(image).data)
             body += [b',{"b64":"' if body else head + b'{"b64":"', pixels, b'"}']
         headers = {"Content-Type": "application/json"}
-        answer = as_json(self._http.post(self._dialect.path(), [*body, b"]}"], headers).data)
+        answer = as_json(
+            http.post(f"{self.path(self.version)}:predict", [*body, b"]}"], headers).data
+        )
         try:
             return np.asarray(answer["predictions"], np.float32)
         except (KeyError, TypeError, ValueError) as error:

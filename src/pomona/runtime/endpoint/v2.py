@@ -14,6 +14,7 @@ import numpy as np
 from pomona.runtime.endpoint.dialect import Refused
 from pomona.runtime.endpoint.http import HttpConnection, as_json
 from pomona.runtime.endpoint.model import Model, Tensor
+from pomona.runtime.endpoint.rest import RestModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,65 +26,36 @@ __all__ = ["V2Rest"]
 _LENGTH = "Inference-Header-Content-Length"
 
 
-class V2Rest:
+class V2Rest(RestModel):
     """A model behind the REST API of the Open Inference Protocol."""
 
-    def __init__(self, base: str, name: str, version: str | None, timeout_s: float) -> None:
-        self._base = base
-        self._timeout_s = timeout_s
-        self._name = name
-        self._asked_version = version
-        self.is_binary: bool | None = None  # not known yet
-        self.look_again()
+    protocol = "v2"
+    _is_binary: bool | None = None  # not known yet
 
     def look_again(self) -> None:
         """Read the model's metadata again."""
-        path = f"/v2/models/{self._name}"
-        if self._asked_version:
-            path += f"/versions/{self._asked_version}"
-        found = HttpConnection(self._base, self._timeout_s).get(path)
+        path = self.path(self._asked_version)
+        found = self.connect().get(path)
         if not isinstance(found, dict):
             raise Refused(f"GET {path} answers {str(found)[:60]!r}, expected the model's metadata")
-        self.model = Model.of(found)
-        self.version = self._asked_version or self.model.newest
-        self.images_at_once = self.model.images_at_once
+        self._model = Model.of(found)
+        self.version = self._asked_version or self._model.newest
+        self.images_at_once = self._model.images_at_once
 
-    def channel(self) -> _Channel:
-        """Return a new connection."""
-        return _Channel(self, HttpConnection(self._base, self._timeout_s))
-
-    def path(self) -> str:
-        """Return the path of a request."""
-        version = f"/versions/{self.version}" if self.version else ""
-        return f"/v2/models/{self._name}{version}/infer"
-
-
-class _Channel:
-    """One connection."""
-
-    def __init__(self, dialect: V2Rest, http: HttpConnection) -> None:
-        self._dialect = dialect
-        self._http = http
-
-    @property
-    def connections(self) -> int:
-        return self._http.connections
-
-    def compute(self, images: Pixels) -> NDArray[np.float32]:
+    def compute(self, http: HttpConnection, images: Pixels) -> NDArray[np.float32]:
         """Send one request."""
-        if self._dialect.is_binary is None:
-            try:
-                found = self._computed(images, binary=True)
-                self._dialect.is_binary = True
-                return found
-            except Refused:
-                found = self._computed(images, binary=False)
-                self._dialect.is_binary = False
-                return found
-        return self._computed(images, binary=self._dialect.is_binary)
+        if self._is_binary is not None:
+            return self._computed(http, images, binary=self._is_binary)
+        try:
+            found, self._is_binary = self._computed(http, images, binary=True), True
+        except Refused:
+            found, self._is_binary = self._computed(http, images, binary=False), False
+        return found
 
-    def _computed(self, images: Pixels, *, binary: bool) -> NDArray[np.float32]:
-        model = self._dialect.model
+    def _computed(
+        self, http: HttpConnection, images: Pixels, *, binary: bool
+    ) -> NDArray[np.float32]:
+        model = self._model
         entry: dict[str, Any] = {
             "name": model.input.name,
             "shape": list(images.shape),
@@ -102,7 +74,7 @@ class _Channel:
         head = json.dumps(request, separators=(",", ":")).encode()
         if binary:
             headers = {"Content-Type": "application/octet-stream", _LENGTH: str(len(head))}
-        answer = self._http.post(self._dialect.path(), [head, *body], headers)
+        answer = http.post(f"{self.path(self.version)}/infer", [head, *body], headers)
         return _vectors(answer.data, answer.headers.get(_LENGTH), model.output)
 
 
