@@ -35,6 +35,14 @@ JAVA = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 """Without the optimizing compiler, the Spark tests take a quarter less CPU time."""
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name a case of raw bytes by its argument, because xdist needs equal names in all processes.
+
+    Bytes may hold the time at which they were packed, and no reader learns anything from them.
+    """
+    return argname if isinstance(val, bytes) and not val.isalnum() else None
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Cache encoders that tests build in a folder of this session."""
