@@ -34,6 +34,7 @@ def write(
     failed: Sequence[tuple[str, str]] = (),
     fingerprint: str = "a" * 64,
     parts: int = 1,
+    contents: Sequence[str] | None = None,
 ) -> Path:
     """Write a feature table of the given vectors, as if an encoder had computed them.
 
@@ -45,12 +46,14 @@ def write(
         failed: path and status of rows without a vector, inserted between the others.
         fingerprint: of the encoder.
         parts: the number of part files.
+        contents: N digests of the images; by default none.
     """
     matrix = np.asarray(vectors, np.float32)
     names = paths or [f"file:/pictures/{label}/{i}.jpg" for i, label in enumerate(labels)]
+    digests = contents or [None] * len(names)
     table = [
-        {"path": path, "label": label, "features": vector, "status": "ok"}
-        for path, label, vector in zip(names, labels, matrix, strict=True)
+        {"path": path, "label": label, "features": vector, "status": "ok", "content_sha256": digest}
+        for path, label, vector, digest in zip(names, labels, matrix, digests, strict=True)
     ]
     for i, (path, status) in enumerate(failed):
         label = path.rpartition("/")[0].rpartition("/")[2]

@@ -30,6 +30,7 @@ from .errors import RunError as RunError
 from .errors import SourceError as SourceError
 from .errors import TableError as TableError
 from .errors import UsageError as UsageError
+from .exports.export import export as export
 from .extraction import extract as extract
 from .job.options import Follow as Follow
 from .job.options import LocalEngine as LocalEngine

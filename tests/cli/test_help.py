@@ -32,7 +32,7 @@ def test_commands_are_listed_in_workflow_order() -> None:
     listed = COMMANDS["app"].get_help().partition("Commands:\n")[2]
     assert [line.split()[0] for line in listed.splitlines()] == [
         *("extract", "inspect", "search", "duplicates", "train", "classify"),
-        *("project", "report", "models", "encoder"),
+        *("project", "report", "export", "models", "encoder"),
     ]
 
 

@@ -143,15 +143,15 @@ class Vectors:
         Raises:
             RunError: rows were added or removed since they were counted.
         """
-        for ok in self._ok(["path", "label", "status"]):
+        for ok in self.records(["path", "label", "status"]):
             yield ok["path"], ok["label"]
 
-    def _read(self) -> Iterator[Block]:
-        for ok in self._ok(_COLUMNS):
-            yield Block(ok["path"], ok["label"], vectors_of(ok, self.dimension, self.table))
+    def records(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """Stream some columns, with `status`, of the rows that have a vector.
 
-    def _ok(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        """Yield the rows that have a vector, and check that their number has not changed."""
+        Raises:
+            RunError: rows were added or removed since they were counted.
+        """
         rows = 0
         for batch in self.table.batches(columns):
             ok = batch.filter(pc.equal(batch["status"], "ok"))
@@ -162,6 +162,10 @@ class Vectors:
                 yield ok
         if rows != self.rows:
             raise self._changed()
+
+    def _read(self) -> Iterator[Block]:
+        for ok in self.records(_COLUMNS):
+            yield Block(ok["path"], ok["label"], vectors_of(ok, self.dimension, self.table))
 
     def _changed(self) -> RunError:
         return RunError(

@@ -20,6 +20,7 @@ from pomona.cli.classify import classify
 from pomona.cli.console import fail
 from pomona.cli.duplicates import duplicates
 from pomona.cli.encoder import encoder
+from pomona.cli.export import export
 from pomona.cli.extract import extract
 from pomona.cli.inspect import inspect
 from pomona.cli.models import models
@@ -47,7 +48,7 @@ def app() -> None:
 
 for command in (
     *(extract, inspect, search, duplicates, train, classify, project, report),
-    *(models, encoder),
+    *(export, models, encoder),
 ):
     app.add_command(command)
 

@@ -13,7 +13,7 @@ import click
 
 __all__ = ["in_options", "register"]
 
-_NAME = re.compile(r"`([a-z_]+)`")
+_NAME = re.compile(r"`([a-z_][a-z0-9_]*)`")
 _shown: dict[str, str] = {}  # from a parameter's name to the option or argument
 
 

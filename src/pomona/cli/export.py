@@ -1,0 +1,58 @@
+"""`pomona export`: a table's vectors in the files or the database of another program."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from pomona.cli.console import AS_JSON, results_follow, say
+from pomona.cli.paths import as_path
+from pomona.cli.progress import steps_bar
+from pomona.cli.sections import SectionedCommand
+from pomona.messages import count_of
+
+__all__ = ["export"]
+
+
+@click.command(
+    cls=SectionedCommand,
+    short_help="Write vectors to files and databases of other programs.",
+    epilog="Example: pomona export features/ --to npy:vectors",
+)
+@click.argument("table", type=as_path)
+@click.option(
+    "--to",
+    metavar="TARGET",
+    required=True,
+    help="npy:FOLDER (NumPy) or csv:FILE.",
+)
+@click.option("--float16", is_flag=True, help="Send 16-bit floats, if the target has them.")
+@click.option("--normalize", is_flag=True, help="Scale each vector to length 1 (L2).")
+@click.option(
+    "--overwrite", is_flag=True, help="Replace rows of another encoder, or in another form."
+)
+@AS_JSON
+def export(
+    table: str, to: str, *, float16: bool, normalize: bool, overwrite: bool, as_json: bool
+) -> None:
+    """Write the vectors of the feature table TABLE, with paths and labels, to TARGET.
+
+    Rows without a vector stay behind. A second export of the same table sends only what has
+    changed.
+    """
+    from pomona.exports.export import export as run
+
+    with steps_bar() as step:
+        made = run(
+            table, to, float16=float16, normalize=normalize, overwrite=overwrite, progress=step
+        )
+    if made.failed:
+        say(f"note: skipped {count_of(made.failed, 'image')} without a vector")
+    results_follow()
+    if as_json:
+        click.echo(json.dumps(made.to_json(), ensure_ascii=False))
+    else:
+        click.echo(
+            f"{made.target}: {count_of(made.sent, 'row')} sent, {made.unchanged:,} unchanged"
+        )

@@ -1,0 +1,1 @@
+"""Targets that are files. An export writes them whole, and renames them at the end."""
