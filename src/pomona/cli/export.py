@@ -17,6 +17,12 @@ __all__ = ["export"]
 
 @click.command(
     cls=SectionedCommand,
+    sections={
+        "Target": "--to --name",
+        "Vectors": "--float16 --normalize",
+        "Rows of an earlier export": "--overwrite --prune",
+        "Output": "--json",
+    },
     short_help="Write vectors to files and databases of other programs.",
     epilog="Example: pomona export features/ --to npy:vectors",
 )
@@ -25,16 +31,34 @@ __all__ = ["export"]
     "--to",
     metavar="TARGET",
     required=True,
-    help="npy:FOLDER (NumPy) or csv:FILE.",
+    help="npy:FOLDER (NumPy), csv:FILE, duckdb:FILE or lance:FOLDER.",
+)
+@click.option(
+    "--name",
+    metavar="NAME",
+    help="Name of the table in a database.  [default: that of TABLE's folder]",
 )
 @click.option("--float16", is_flag=True, help="Send 16-bit floats, if the target has them.")
 @click.option("--normalize", is_flag=True, help="Scale each vector to length 1 (L2).")
 @click.option(
     "--overwrite", is_flag=True, help="Replace rows of another encoder, or in another form."
 )
+@click.option(
+    "--prune",
+    is_flag=True,
+    help="Delete rows of a database whose images TABLE no longer has, or without a vector.",
+)
 @AS_JSON
 def export(
-    table: str, to: str, *, float16: bool, normalize: bool, overwrite: bool, as_json: bool
+    *,
+    table: str,
+    to: str,
+    name: str | None,
+    float16: bool,
+    normalize: bool,
+    overwrite: bool,
+    prune: bool,
+    as_json: bool,
 ) -> None:
     """Write the vectors of the feature table TABLE, with paths and labels, to TARGET.
 
@@ -45,14 +69,26 @@ def export(
 
     with steps_bar() as step:
         made = run(
-            table, to, float16=float16, normalize=normalize, overwrite=overwrite, progress=step
+            table,
+            to,
+            name=name,
+            float16=float16,
+            normalize=normalize,
+            overwrite=overwrite,
+            prune=prune,
+            progress=step,
         )
     if made.failed:
         say(f"note: skipped {count_of(made.failed, 'image')} without a vector")
+    if made.others:
+        say(
+            f"note: {made.target} has {count_of(made.others, 'row')} that {table} does not have "
+            "with a vector (--prune deletes them)"
+        )
     results_follow()
     if as_json:
         click.echo(json.dumps(made.to_json(), ensure_ascii=False))
     else:
-        click.echo(
-            f"{made.target}: {count_of(made.sent, 'row')} sent, {made.unchanged:,} unchanged"
-        )
+        deleted = f", {made.deleted:,} deleted" if made.deleted else ""
+        sent = count_of(made.sent, "row")
+        click.echo(f"{made.target}: {sent} sent, {made.unchanged:,} unchanged{deleted}")

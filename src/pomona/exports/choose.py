@@ -1,20 +1,28 @@
-"""The target that a user means: `kind:place`."""
+"""The target that a user means: `kind:place`, or the URL of a database."""
 
 from __future__ import annotations
 
 import os
+import re
 
 from pomona.errors import UsageError
-from pomona.exports.target import FileTarget
+from pomona.exports.target import Database, FileTarget
 
-__all__ = ["target_of"]
+__all__ = ["table_name", "target_of"]
+
+_KINDS = "npy:FOLDER, csv:FILE, duckdb:FILE or lance:FOLDER"
 
 
-def target_of(to: str) -> FileTarget:
+def target_of(to: str, name: str) -> FileTarget | Database:
     """Return the target at `kind:place`. Nothing is opened yet.
 
+    Args:
+        to: kind and place.
+        name: of the table in a database.
+
     Raises:
-        UsageError: the kind is unknown, or nothing can be written at the place.
+        UsageError: the kind is unknown, its library is not installed, or nothing can be written at
+            the place.
     """
     kind, _, place = to.partition(":")
     place = os.path.expanduser(place)  # noqa: PTH111 - it may be a URL
@@ -26,4 +34,28 @@ def target_of(to: str) -> FileTarget:
         from pomona.exports.files.csv import CsvFile
 
         return CsvFile(place)
-    raise UsageError(f"`to` is {to!r}: expected npy:FOLDER or csv:FILE")
+    if place and kind == "duckdb":
+        from pomona.exports.databases.duckdb import DuckDb
+
+        return DuckDb(place, name)
+    if place and kind == "lance":
+        from pomona.exports.databases.lance import Lance
+
+        return Lance(place, name)
+    raise UsageError(f"`to` is {to!r}: expected {_KINDS}")
+
+
+def table_name(name: str | None, table: object) -> str:
+    """Return the name of the table in a database; by default that of the feature table's folder.
+
+    Raises:
+        UsageError: a database does not allow the name.
+    """
+    if name is None:
+        plain = re.sub(r"\W", "_", str(table).rstrip("/").rpartition("/")[2], flags=re.ASCII)
+        return f"_{plain}"[:63] if not plain or plain[0].isdecimal() else plain[:63]
+    if not re.fullmatch(r"[A-Za-z_]\w{0,62}", name, re.ASCII):
+        raise UsageError(
+            f"`name` is {name!r}: expected a letter, then up to 62 letters, digits and '_'"
+        )
+    return name

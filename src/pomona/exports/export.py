@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pomona.analysis.vectors import open_vectors
 from pomona.errors import UsageError
-from pomona.exports.choose import target_of
-from pomona.exports.rows import ROWS_DIGEST, Outgoing, Rows
-from pomona.exports.target import FileTarget
-from pomona.progress import Progress, Snapshot, no_progress
+from pomona.exports.choose import table_name, target_of
+from pomona.exports.rows import ROWS_DIGEST, Outgoing
+from pomona.exports.send import Counts, send_rows, talking
+from pomona.exports.target import Database, FileTarget
+from pomona.progress import Progress, no_progress
 from pomona.table.differences import differences
 from pomona.table.feature_table import FeatureTable
 
@@ -30,6 +32,8 @@ class Exported:
         sent: those that were new or changed, so that the target got them.
         unchanged: those that the target had.
         failed: rows without a vector. The target does not get them.
+        others: rows of a database that are not rows of the table with a vector. They stay.
+        deleted: such rows that `prune` deleted.
         provenance: of the vectors in the target.
     """
 
@@ -39,6 +43,8 @@ class Exported:
     sent: int
     unchanged: int
     failed: int
+    others: int
+    deleted: int
     provenance: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
@@ -50,9 +56,11 @@ def export(  # noqa: PLR0913 - the options of the command
     table: FeatureTable | str | os.PathLike[str],
     to: str,
     *,
+    name: str | None = None,
     float16: bool = False,
     normalize: bool = False,
     overwrite: bool = False,
+    prune: bool = False,
     progress: Progress = no_progress,
 ) -> Exported:
     """Write the vectors of a feature table, with paths and labels, for another program.
@@ -66,77 +74,94 @@ def export(  # noqa: PLR0913 - the options of the command
 
     Args:
         table: a feature table, its path or URI.
-        to: kind and place of the target: `npy:FOLDER` or `csv:FILE`.
+        to: kind and place of the target: `npy:FOLDER`, `csv:FILE`, `duckdb:FILE` or `lance:FOLDER`.
+        name: of the table in a database; by default that of the feature table's folder.
         float16: send 16-bit floats, if the target has them.
         normalize: divide each vector by its length (L2), so that inner products are cosines.
         overwrite: replace rows of another encoder, or in another form.
+        prune: delete rows of a database that are not rows of the table with a vector. Files never
+            have such rows.
         progress: called with the progress.
 
     Raises:
-        UsageError: the target is unknown or cannot be written, or has rows of another encoder.
+        UsageError: the target is unknown or cannot be written, has rows of another encoder, or its
+            library is not installed.
         TableError: the table is not a feature table, mixes rows of two encoders, or has a damaged
             vector.
-        RunError: a run changed the table during the reading.
+        RunError: a run changed the table during the reading, or the database failed.
     """
-    target = target_of(to)
+    target = target_of(to, table_name(name, table))
+    if name is not None and isinstance(target, FileTarget):
+        raise UsageError(f"{target} is not a database: leave `name` out")
     if float16 and not target.has_float16:
         raise UsageError(f"{target} has no 16-bit floats: leave `float16` out")
     source = Outgoing(open_vectors(FeatureTable.of(table)), float16=float16, normalize=normalize)
-    about = target.about()
-    if about is not None and not overwrite:
-        _check_same_vectors(target, about, source.provenance)
-    sent = _write(target, about, source, progress)
-    rows = source.vectors.rows
+    if isinstance(target, FileTarget):
+        counts = _write_files(target, source, progress, overwrite=overwrite)
+    else:
+        with closing(target):
+            with talking(target, opening=True):
+                about = target.about()
+            is_same = _is_continued(target, about, source.provenance, overwrite=overwrite)
+            counts = send_rows(target, source, progress, is_new=not is_same, prune=prune)
     return Exported(
         table=str(table),
         target=str(target),
-        rows=rows,
-        sent=sent,
-        unchanged=rows - sent,
-        failed=source.vectors.all_rows - rows,
+        rows=source.vectors.rows,
+        failed=source.vectors.all_rows - source.vectors.rows,
         provenance=source.provenance,
+        **asdict(counts),
     )
 
 
-def _write(
-    target: FileTarget, about: Mapping[str, str] | None, source: Outgoing, progress: Progress
-) -> int:
-    """Write files whose rows differ from those of the table, and return how many rows they got."""
-    provenance, digest = source.provenance, source.digest()
-    if digest is not None:
+def _write_files(
+    target: FileTarget, source: Outgoing, progress: Progress, *, overwrite: bool
+) -> Counts:
+    """Write files, if their rows differ from those of the table."""
+    provenance, rows = source.provenance, source.vectors.rows
+    about = target.about()
+    _is_continued(target, about, provenance, overwrite=overwrite)
+    if digest := source.digest():
         provenance[ROWS_DIGEST] = digest
         if about == provenance:
-            return 0
-    target.write(_counted(source, progress), source.vectors.rows, provenance)
-    return source.vectors.rows
+            return Counts(unchanged=rows)
+    target.write(source.batches(progress), rows, provenance)
+    return Counts(sent=rows)
 
 
-def _counted(source: Outgoing, progress: Progress) -> Iterator[Rows]:
-    done = 0
-    for rows in source.batches():
-        yield rows
-        done += len(rows)
-        progress(Snapshot("exporting", done, source.vectors.rows))
-
-
-def _check_same_vectors(
-    target: FileTarget, there: Mapping[str, str], new: Mapping[str, str]
-) -> None:
-    """Check that the vectors of a target and of a table can be compared.
+def _is_continued(
+    target: FileTarget | Database,
+    there: Mapping[str, str] | None,
+    new: Mapping[str, str],
+    *,
+    overwrite: bool,
+) -> bool:
+    """Return whether a target has vectors that can be compared with those of the table.
 
     Raises:
-        UsageError: encoder, decode mode or form differ.
+        UsageError: it has other vectors, and they may not be replaced.
     """
-    if any(there.get(key) != new.get(key) for key in ("fingerprint", "decode")):
+    if there is None:
+        return False
+    if _made_by(there) != _made_by(new):
+        if overwrite:
+            return False
         raise UsageError(
             f"{target} has vectors of another encoder: they differ in {differences(there, new)}; "
             "give another target, or `overwrite`"
         )
     if _form(there) != _form(new):
+        if overwrite:
+            return False
         raise UsageError(
             f"{target} has {_form(there)}, and this export {_form(new)}: give the same options as "
             "before, another target, or `overwrite`"
         )
+    return True
+
+
+def _made_by(provenance: Mapping[str, str]) -> tuple[str | None, str | None]:
+    return provenance.get("fingerprint"), provenance.get("decode")
 
 
 def _form(provenance: Mapping[str, str]) -> str:

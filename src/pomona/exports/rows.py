@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from pomona.analysis.vectors import Vectors, unit, vectors_of
 from pomona.errors import UsageError
+from pomona.progress import Progress, Snapshot, no_progress
 from pomona.schema import FEATURE_SCHEMA
 
 if TYPE_CHECKING:
@@ -91,8 +92,11 @@ class Outgoing:
             form["normalized"] = "L2"
         return self.vectors.provenance | form
 
-    def batches(self) -> Iterator[Rows]:
+    def batches(self, progress: Progress = no_progress) -> Iterator[Rows]:
         """Stream the rows in the order of the table, at most some thousand at a time.
+
+        Args:
+            progress: called with the number of rows that were taken.
 
         Raises:
             TableError: a row that is `ok` has no valid vector.
@@ -100,6 +104,7 @@ class Outgoing:
             RunError: the table changed during the reading.
         """
         table, dimension = self.vectors.table, self.vectors.dimension
+        done = 0
         for ok in self.vectors.records([*COLUMNS, "features", "status"]):
             vectors: NDArray[Any] = vectors_of(ok, dimension, table)
             if self.normalize:
@@ -107,6 +112,8 @@ class Outgoing:
             if self.float16:
                 vectors = _halved(vectors, ok["path"])
             yield Rows(ok.select(COLUMNS), vectors)
+            done += len(vectors)
+            progress(Snapshot("exporting", done, self.vectors.rows))
 
     def digest(self) -> str | None:
         """Return a SHA-256 over paths, labels and contents; None if a row has no content digest."""

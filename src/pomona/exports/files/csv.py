@@ -13,6 +13,7 @@ from pyarrow.csv import CSVWriter
 
 from pomona.errors import UsageError
 from pomona.exports.rows import COLUMNS, Rows
+from pomona.exports.target import FileTarget
 from pomona.io.location import check_output_here, written_whole
 from pomona.schema import FEATURE_SCHEMA, encoder_of_row
 from pomona.table.feature_table import check_output
@@ -20,7 +21,7 @@ from pomona.table.feature_table import check_output
 __all__ = ["CsvFile"]
 
 
-class CsvFile:
+class CsvFile(FileTarget):
     """`path`, `label`, ... and `vector_0` to `vector_{D-1}`, with a header.
 
     CSV has no place for provenance. It is in `FILE-metadata.json`, where "CSV on the Web" expects

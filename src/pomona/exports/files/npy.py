@@ -9,8 +9,9 @@ import pyarrow as pa
 from pyarrow.csv import CSVWriter
 
 from pomona.errors import UsageError
-from pomona.exports.files.whole import folder_to_write, written_folder
+from pomona.exports.files.whole import check_only, folder_to_write, written_folder
 from pomona.exports.rows import COLUMNS, Rows
+from pomona.exports.target import FileTarget
 from pomona.schema import FEATURE_SCHEMA, encoder_of_row, encoder_value
 
 __all__ = ["NpyFolder"]
@@ -18,13 +19,14 @@ __all__ = ["NpyFolder"]
 _VECTORS, _ROWS, _ABOUT = "features.npy", "rows.csv", "provenance.json"
 
 
-class NpyFolder:
+class NpyFolder(FileTarget):
     """`features.npy`, (N, D), that `numpy.load(..., mmap_mode="r")` maps; N lines in `rows.csv`."""
 
     has_float16 = True
 
     def __init__(self, place: str) -> None:
-        self._folder = folder_to_write(place, _VECTORS, _ROWS, _ABOUT)
+        self._folder = folder_to_write(place)
+        check_only(self._folder, _VECTORS, _ROWS, _ABOUT)
 
     def __str__(self) -> str:
         return f"npy:{self._folder}"

@@ -13,19 +13,15 @@ from pomona.errors import UsageError
 from pomona.io.location import check_output_here
 from pomona.table.feature_table import FeatureTable
 
-__all__ = ["folder_to_write", "written_folder"]
+__all__ = ["check_only", "folder_to_write", "written_folder"]
 
 
-def folder_to_write(place: str, *names: str) -> Path:
+def folder_to_write(place: str) -> Path:
     """Return the folder of a target.
 
-    Args:
-        place: its path.
-        names: what an export writes in it. Other files would be lost.
-
     Raises:
-        UsageError: it is not on this machine, is a file, has other files, cannot be created, or is
-            in a feature table.
+        UsageError: it is not on this machine, is a file, cannot be created, or is in a feature
+            table.
     """
     folder = check_output_here(Path(place), UsageError)
     above = folder.absolute().parent
@@ -38,11 +34,19 @@ def folder_to_write(place: str, *names: str) -> Path:
     for table in (folder, above):
         if FeatureTable(table).is_table():
             raise UsageError(f"{folder} is, or is in, a feature table: write the export elsewhere")
+    return folder
+
+
+def check_only(folder: Path, *names: str) -> None:
+    """Check that a folder has only the files of an export: others would be lost.
+
+    Raises:
+        UsageError: it has others.
+    """
     if folder.is_dir() and (others := {entry.name for entry in folder.iterdir()} - {*names}):
         raise UsageError(
             f"{folder} contains {min(others)!r}, which no export wrote: give a new folder"
         )
-    return folder
 
 
 @contextmanager
