@@ -36,7 +36,7 @@ demo: $(VENV)/demo.stamp  ## Draw pictures, extract their features, inspect the 
 	@echo
 	@echo "Open demo/report.html in a browser. Then try:"
 	@echo "  $(BIN)/pomona search demo/features Kiwi/000.jpg -k 6 --sheet demo/near.png"
-	@echo "  $(BIN)/pomona duplicates demo/features --threshold 0.97"
+	@echo "  $(BIN)/pomona duplicates demo/features --threshold 0.9"
 	@echo "  $(BIN)/pomona project demo/features -k 50 --plot demo/pca.png"
 	@echo "  $(BIN)/pomona train demo/features -o demo/fruit.classifier"
 	@echo "  $(BIN)/pomona classify demo/fruit.classifier demo/pictures/Plum"

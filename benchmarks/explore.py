@@ -40,6 +40,7 @@ rows = np.vstack([
     chunk.flatten().to_numpy().reshape(len(chunk), -1) for chunk in table["features"].chunks
 ])
 del table
+rows -= rows.sum(axis=0, dtype=np.float64) / (len(rows) + 3)
 rows /= np.linalg.norm(rows, axis=1, keepdims=True)
 """
 BRUTE_SEARCH = (

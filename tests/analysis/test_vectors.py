@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tables
-from pomona.analysis.neighbours.exact import compare_pairs, unit_rows
+from pomona.analysis.neighbours.exact import compare_pairs
+from pomona.analysis.similarity import centred_directions, plain_directions
 from pomona.analysis.vectors import Vectors, open_vectors
 from pomona.errors import RunError, TableError
 from pomona.table.feature_table import FeatureTable
@@ -95,9 +96,11 @@ READERS: list[Callable[[Vectors], object]] = [
     Vectors.matrix,
     lambda vectors: list(vectors.blocks(5)),
     lambda vectors: list(vectors.words()),
-    lambda vectors: compare_pairs(vectors, 0.9),
-    lambda vectors: compare_pairs(vectors, 0.9, held_rows=4),
-    lambda vectors: unit_rows(vectors, np.array([0, 11, 22])),
+    lambda vectors: compare_pairs(plain_directions(vectors), 0.9),
+    lambda vectors: compare_pairs(plain_directions(vectors), 0.9, held_rows=4),
+    lambda vectors: plain_directions(vectors).matrix(np.array([0, 11, 22])),
+    centred_directions,
+    lambda vectors: vectors.columns_at(np.array([0, 11, 22]), ["path"]),
 ]
 
 

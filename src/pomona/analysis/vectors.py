@@ -146,6 +146,19 @@ class Vectors:
         for ok in self.records(["path", "label", "status"]):
             yield ok["path"], ok["label"]
 
+    def columns_at(self, numbers: NDArray[np.intp], columns: list[str]) -> pa.Table:
+        """Return columns of rows by their numbers, which must be in ascending order.
+
+        Raises:
+            RunError: rows were added or removed since they were counted.
+        """
+        found, start = [], 0
+        for ok in self.records([*columns, "status"]):
+            low, high = np.searchsorted(numbers, [start, start + ok.num_rows])
+            found.append(ok.take(pa.array(numbers[low:high] - start)))
+            start += ok.num_rows
+        return pa.Table.from_batches(found).select(columns)
+
     def records(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
         """Stream some columns, with `status`, of the rows that have a vector.
 

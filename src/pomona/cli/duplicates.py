@@ -28,15 +28,15 @@ _SHEET_ROWS, _SHEET_COLUMNS = 100, 10
         "Output": "--groups --plot --sheet --json",
     },
     short_help="Find images that are in a table more than once.",
-    epilog="Example: pomona duplicates features/ --threshold 0.99 --plot near.png",
+    epilog="Example: pomona duplicates features/ --threshold 0.9 --plot near.png",
 )
 @click.argument("table", type=as_path)
 @click.option(
     "--threshold",
     type=float,
-    default=0.98,
+    default=0.8,
     show_default=True,
-    help="Two images are near duplicates if the cosine of their vectors is this or more.",
+    help="Two images are near duplicates if their similarity is this or more.",
 )
 @click.option("--exact", is_flag=True, help="Compare only files, not vectors.")
 @click.option(
@@ -50,7 +50,7 @@ _SHEET_ROWS, _SHEET_COLUMNS = 100, 10
     "--plot",
     metavar="FILE",
     type=as_file,
-    help="Plot the cosines of image pairs, and the threshold: PNG, SVG or PDF.",
+    help="Plot the similarities of image pairs, and the threshold: PNG, SVG or PDF.",
 )
 @click.option(
     "--sheet",
@@ -72,11 +72,10 @@ def duplicates(
 ) -> None:
     """Find images that are in the feature table TABLE more than once.
 
-    Exact duplicates are the same file byte for byte. Near duplicates are groups in which each image
-    has another one whose vector is near: a cosine of --threshold or more. The command only lists
-    duplicates.
-
-    The threshold should be higher than the cosines of random pairs, which --plot shows.
+    Exact duplicates are the same file byte for byte. Near duplicates are groups of images whose
+    similarity to the first of the group is --threshold or more: 1 means equal, and two random
+    images have about 0. The first image of a group is the one to keep: the largest, and of these
+    the least compressed. The command only lists duplicates.
     """
     from pomona.analysis.figures.contact_sheet import check_picture
     from pomona.analysis.figures.style import check_plot, save_figure
@@ -120,7 +119,7 @@ def _write_sheet(file: Path, found: Duplicates, groups: int) -> None:
     rows = []
     for group in shown:
         row = []
-        # Spread over the group: neighbours in a chain look the same, but its ends may differ.
+        # Spread over the group: the least similar ones are of interest too.
         spread = np.linspace(0, len(group.members) - 1, min(_SHEET_COLUMNS, len(group.members)))
         for member in (group.members[int(at)] for at in spread):
             name = member.path.rpartition("/")[2]

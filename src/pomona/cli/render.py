@@ -224,13 +224,14 @@ def show_duplicates(name: str, found: Duplicates, groups: int) -> None:
 def _print_group(console: Console, number: int, group: Group) -> None:
     said = f"{group.kind} {number}: {count_of(len(group.members), 'image')}"
     if group.kind == "near":
-        said += f", cosine to the first at least {group.lowest:.4f}"
+        said += f", similarity to the first at least {group.lowest:.3f}"
     if len(group.labels) > 1:
         said += ", labels differ"
     console.print(said)
     for member in group.members[:_SHOWN_MEMBERS]:
         label = f"  ({member.label})" if len(group.labels) > 1 else ""
-        console.print(Text(shown(f"  {member.path}{label}")))
+        mark = "keep " if member is group.members[0] else f"{member.similarity:.3f}"
+        console.print(Text(shown(f"  {mark}  {member.path}{label}")))
     if group.members[_SHOWN_MEMBERS:]:
         console.print(f"  ... {len(group.members) - _SHOWN_MEMBERS:,} more")
 

@@ -53,7 +53,7 @@ __all__ = ["report"]
 @click.option(
     "--threshold",
     type=float,
-    default=0.98,
+    default=0.8,
     show_default=True,
     help="For near duplicates: see 'pomona duplicates'.",
 )

@@ -100,7 +100,8 @@ def search(
 
     An IMAGE is a row or any image file. To name a row, give its path in the table, or the end of
     that path after a slash. The table's encoder computes the vector of a file or a text. The
-    similarity is the cosine of two vectors: 1 means the same direction.
+    similarity is about 0 for two random images and 1 for equal ones; that of a text and an image is
+    the cosine of their vectors.
 
     Without --index, the search compares every row of the table, so it is exact.
     """

@@ -17,6 +17,7 @@ import tables
 from command_line import run
 from pomona.analysis.neighbours.duplicates import find_duplicates
 from pomona.analysis.neighbours.exact import compare_pairs
+from pomona.analysis.similarity import plain_directions
 from pomona.analysis.vectors import open_vectors
 from pomona.errors import UsageError
 from pomona.table.feature_table import FeatureTable
@@ -52,7 +53,9 @@ def test_groups_equal_brute_force_for_any_memory_limit(
 ) -> None:
     matrix = np.random.default_rng(rows).normal(size=(rows, 4)).astype(np.float32)
     folder = tables.write(tmp_path_factory.mktemp("pairs"), matrix, ["x"] * rows, parts=2)
-    result = compare_pairs(open_vectors(FeatureTable(folder)), threshold, held_rows=held)
+    result = compare_pairs(
+        plain_directions(open_vectors(FeatureTable(folder))), threshold, held_rows=held
+    )
     cosines = cosines_of(matrix)
     by_component: dict[int, set[int]] = {}
     for row, component in enumerate(result.component):
@@ -72,7 +75,7 @@ def test_tables_wider_than_a_tile_are_compared_completely(
     monkeypatch.setattr("pomona.analysis.neighbours.groups._EDGES", 3)
     matrix = RANDOM.normal(size=(40, 3)).astype(np.float32)
     folder = tables.write(tmp_path / "t", matrix, ["x"] * 40)
-    result = compare_pairs(open_vectors(FeatureTable(folder)), 0.9, held_rows=17)
+    result = compare_pairs(plain_directions(open_vectors(FeatureTable(folder))), 0.9, held_rows=17)
     assert len(set(result.component)) == len(components(cosines_of(matrix), 0.9))
 
 
@@ -80,7 +83,7 @@ def test_tables_wider_than_a_tile_are_compared_completely(
 def folder(tmp_path: Path) -> Path:
     """Two pairs of near images, one pair with identical bytes, two empty files, and others."""
     matrix = RANDOM.normal(size=(12, 32)).astype(np.float32)
-    matrix[3] = matrix[1] * 2 + 0.01  # near 1
+    matrix[3] = matrix[1] + 0.01  # near 1
     matrix[8] = matrix[5] - 0.02  # near 5
     matrix[11] = matrix[10]  # identical bytes give identical vectors
     labels = ["a"] * 8 + ["b"] * 4
@@ -126,17 +129,59 @@ def test_a_near_copy_joins_the_group_with_identical_bytes(folder: Path) -> None:
     assert paths(result.exact) == [["10.jpg", "11.jpg"]]
 
 
-@pytest.mark.parametrize("order", [[0, 1, 2], [1, 2, 0], [2, 0, 1]])
-def test_similarity_is_measured_to_the_first_image_for_any_row_order(
-    tmp_path: Path, order: list[int]
-) -> None:
-    angles = np.radians([0, 5, 10])  # a chain: its ends are farther apart than its links
-    matrix = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    names = [f"file:/x/{number}.jpg" for number in order]
-    folder = tables.write(tmp_path / "t", matrix[order], ["x"] * 3, names)
-    (group,) = find_duplicates(FeatureTable(folder), np.cos(np.radians(6))).near
-    assert [m.similarity for m in group.members] == pytest.approx(np.cos(angles), abs=1e-6)
-    assert group.lowest == pytest.approx(np.cos(np.radians(10)), abs=1e-6)
+def pictured(folder: Path, matrix: np.ndarray, sizes: list[tuple[int, int, int]]) -> FeatureTable:
+    """A table of images /0.jpg, /1.jpg, ... with widths, heights and bytes."""
+    paths = [f"file:/{number}.jpg" for number in range(len(sizes))]
+    tables.write(folder, matrix, [None] * len(sizes), paths)
+    (part,) = folder.glob("*.parquet")
+    table = pq.read_table(part)
+    for name, values in zip(("width", "height", "size"), zip(*sizes, strict=True), strict=True):
+        at = table.schema.get_field_index(name)
+        field = table.schema.field(at)
+        table = table.set_column(at, field, pa.array(values, field.type))
+    pq.write_table(table, part)
+    return FeatureTable(folder)
+
+
+def turned(degrees: list[float]) -> np.ndarray:
+    """Directions in a plane, with others far away, so that the centre is near 0."""
+    angles = np.radians([*degrees, *(angle + 180 for angle in degrees)])
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+
+def test_the_image_to_keep_is_the_largest_and_then_the_least_compressed(tmp_path: Path) -> None:
+    sizes = [(100, 50, 900), (50, 100, 950), (40, 40, 999), (100, 50, 950)]
+    table = pictured(tmp_path / "t", np.eye(8)[[0, 0, 0, 0]], sizes)
+    (group,) = find_duplicates(table).near
+    assert group.members[0].path == "file:/1.jpg"
+    assert group.to_json()["keep"] == "file:/1.jpg"
+    assert paths([group]) == [["1.jpg", "3.jpg", "0.jpg", "2.jpg"]]
+
+
+def test_images_without_sizes_have_a_group_too(tmp_path: Path) -> None:
+    folder = tables.write(tmp_path / "t", np.eye(3)[[0, 0]], ["x"] * 2)
+    (group,) = find_duplicates(FeatureTable(folder)).near
+    assert paths([group]) == [["0.jpg", "1.jpg"]]
+
+
+def test_members_follow_in_the_order_of_their_likeness_to_the_first(tmp_path: Path) -> None:
+    degrees = [0.0, 9, 3, 6]
+    sizes = [(10, 10, 5)] + [(5, 5, 5)] * 3 + [(1, 1, number) for number in (1, 2, 3, 4)]
+    table = pictured(tmp_path / "t", turned(degrees), sizes)
+    first = find_duplicates(table, float(np.cos(np.radians(10)))).near[0]
+    assert paths([first]) == [["0.jpg", "2.jpg", "3.jpg", "1.jpg"]]
+    expected = np.cos(np.radians([0, 3, 6, 9]))
+    assert [m.similarity for m in first.members] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_group_is_no_chain(tmp_path: Path) -> None:
+    """Frames of a turn: each is near the next, and the ends are far apart."""
+    degrees = [5.0 * number for number in range(12)]
+    table = pictured(tmp_path / "t", turned(degrees), [(9, 9, 99 - n) for n in range(24)])
+    threshold = float(np.cos(np.radians(11)))
+    near = find_duplicates(table, threshold).near
+    assert len(near) > 4
+    assert all(member.similarity >= threshold for group in near for member in group.members)
 
 
 def test_shares_explain_the_threshold(folder: Path) -> None:
@@ -146,8 +191,8 @@ def test_shares_explain_the_threshold(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("threshold", [1.5, -2, float("nan")])
-def test_a_threshold_that_is_not_a_cosine_is_refused(folder: Path, threshold: float) -> None:
-    with pytest.raises(UsageError, match="`threshold` .*: expected a cosine"):
+def test_a_threshold_that_is_no_similarity_is_refused(folder: Path, threshold: float) -> None:
+    with pytest.raises(UsageError, match="`threshold` .*: expected a similarity"):
         find_duplicates(FeatureTable(folder), threshold)
 
 
@@ -211,7 +256,7 @@ def test_the_plot_and_the_sheet_are_images(
         (["--plot", "p.txt"], "expected the name of a .pdf, .png, .svg file"),
         (["--plot", "no/such/p.png"], "there is no folder"),
         (["--exact", "--plot", "p.png"], "leave one out"),
-        (["--threshold", "7"], "expected a cosine"),
+        (["--threshold", "7"], "expected a similarity"),
     ],
 )
 def test_invalid_options_are_refused_in_one_line(

@@ -15,9 +15,8 @@ from pomona.analysis.neighbours.exact import (
     compare_pairs,
     find_neighbours,
     nearest_rows,
-    unit_rows,
 )
-from pomona.analysis.neighbours.groups import members
+from pomona.analysis.similarity import centred_directions, plain_directions
 from pomona.analysis.vectors import Block, evenly_spread, open_vectors, unit
 from pomona.table.feature_table import FeatureTable
 
@@ -75,7 +74,7 @@ def test_nearest_rows_of_queries_equal_scikit_learns_for_any_block_size(
 ) -> None:
     matrix, queries = drawn(kind, seed, rows), drawn(kind, seed + 1, 5)
     k = min(k, rows)
-    result = nearest_rows(blocks_of(matrix, size), unit(queries), k)
+    result = nearest_rows(blocks_of(unit(matrix), size), unit(queries), k)
     expected, judges = judged(matrix, queries, k)
     cosines = unit(queries).astype(np.float64) @ unit(matrix).T
     agree(result.similarity, result.paths.astype(int), expected, cosines)
@@ -91,12 +90,15 @@ def test_pairs_equal_scikit_learns_for_any_memory_limit(
     sparse = pytest.importorskip("scipy.sparse.csgraph")
     matrix = drawn(kind, seed, rows)
     folder = tables.write(tmp_path_factory.mktemp("t"), matrix, ["x"] * rows, parts=2)
-    result = compare_pairs(open_vectors(FeatureTable(folder)), 0.9, held_rows=held)
+    result = compare_pairs(
+        plain_directions(open_vectors(FeatureTable(folder))), 0.9, held_rows=held
+    )
     graph = neighbors.radius_neighbors_graph(
         matrix.astype(np.float64), 0.1, metric="cosine", mode="connectivity", include_self=False
     )
     _, component = sparse.connected_components(graph, directed=False)
-    assert members(result.component) == members(component)
+    together = result.component[:, None] == result.component
+    np.testing.assert_array_equal(together, component[:, None] == component)
     expected, _ = judged(matrix, matrix, 2)
     np.testing.assert_allclose(result.nearest, expected[:, 1], atol=1e-6)
 
@@ -123,10 +125,10 @@ def plain(scores: list[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
 def test_a_block_search_returns_the_rows_of_a_plain_search(
     kind: str, seed: int, rows: int, k: int, size: int
 ) -> None:
-    matrix, queries = drawn(kind, seed, rows), unit(drawn(kind, seed + 1, 5))
+    matrix, queries = unit(drawn(kind, seed, rows)), unit(drawn(kind, seed + 1, 5))
     blocks = blocks_of(matrix, size)
     itself: list[str | None] = ["0", None, None, str(rows - 1), None]
-    scores = [queries @ unit(block.vectors).T for block in blocks]
+    scores = [queries @ block.vectors.T for block in blocks]
     scores[0][0, 0] = scores[-1][3, -1] = -np.inf
     result = nearest_rows(blocks, queries, k, itself)
     best, numbers = plain(scores, k)
@@ -166,5 +168,7 @@ def test_rows_by_number_equal_those_of_the_whole_matrix(
     numbers = evenly_spread(rows, most)
     assert len(numbers) == min(rows, most)
     assert numbers[-1] == rows - 1 or most == 1
-    vectors = open_vectors(FeatureTable(folder))
-    np.testing.assert_array_equal(unit_rows(vectors, numbers), unit(matrix[numbers]))
+    for directions_of in (plain_directions, centred_directions):
+        directions = directions_of(open_vectors(FeatureTable(folder)))
+        expected = unit(matrix[numbers] - directions.centre)
+        np.testing.assert_array_equal(directions.matrix(numbers), expected)

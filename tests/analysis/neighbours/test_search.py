@@ -25,6 +25,7 @@ from pomona.analysis.neighbours.exact import Nearest, nearest_rows
 from pomona.analysis.neighbours.faiss_index import _FILE, NearestIndex, table_state
 from pomona.analysis.neighbours.queries import Query
 from pomona.analysis.neighbours.search import Match, SearchResult, search_with
+from pomona.analysis.similarity import centred_directions, plain_directions
 from pomona.analysis.table_encoder import encoder_of_table
 from pomona.analysis.vectors import Block, open_vectors, unit
 from pomona.cli.render import show_matches
@@ -50,8 +51,9 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> FeatureTable:
 
 
 def brute_force(query: np.ndarray) -> np.ndarray:
-    """Cosines of a vector with all rows, in float64."""
-    rows = MATRIX.astype(np.float64)
+    """Cosines of a vector and all rows, in float64, less the centre of the table."""
+    centre = MATRIX.sum(axis=0, dtype=np.float64) / (len(MATRIX) + 3)
+    rows, query = MATRIX.astype(np.float64) - centre, query - centre
     return rows @ query / np.linalg.norm(rows, axis=1) / np.linalg.norm(query)
 
 
@@ -76,7 +78,7 @@ def test_block_size_does_not_change_the_nearest_rows(rows: int, k: int, block: i
         Block(
             pa.array([str(i) for i in range(at, min(at + block, rows))]),
             pa.array([None] * (min(at + block, rows) - at), pa.string()),
-            MATRIX[at : min(at + block, rows)],
+            vectors[at : min(at + block, rows)],
         )
         for at in range(0, rows, block)
     ]
@@ -270,9 +272,11 @@ def test_an_index_finds_the_results_of_an_exact_search(
     index = NearestIndex.load(tmp_path / "i")
     assert index.about == built.about
     assert index.about.kind == ("flat" if flat_rows == 400 else "ivf")
-    queries = unit(MATRIX[:50])
+    directions = centred_directions(open_vectors(table))
+    queries = directions.of(MATRIX[:50])
     itself = [path_of(row) for row in range(50)]
-    exact = nearest_rows(open_vectors(table).blocks(), queries, 5, list(itself))
+    exact = nearest_rows(directions.blocks(), queries, 5, list(itself))
+    np.testing.assert_array_equal(index.centre, directions.centre)
     result = index.search(queries, 5, itself)
     same = np.mean([path in exact.paths[q] for q in range(50) for path in result.paths[q]])
     assert same == 1 if flat_rows == 400 else same >= 0.9
@@ -329,7 +333,7 @@ def test_an_index_contains_no_pickle(table: FeatureTable, tmp_path: Path) -> Non
     content = (tmp_path / "i").read_bytes()
     _, sections = _FILE.unpack(content, "i", lambda *parts: parts)
     assert sections["rows"][:4] == b"PAR1"
-    assert sections["vectors"][:4] == b"IxFI"  # FAISS's magic number of a flat index
+    assert sections["directions"][:4] == b"IxFI"  # FAISS's magic number of a flat index
     assert _FILE.pack(asdict(NearestIndex.load(tmp_path / "i").about), sections) == content
 
 
@@ -345,29 +349,27 @@ def test_an_index_with_inconsistent_parts_is_refused(
         NearestIndex.load(tmp_path / "i")
 
 
-def zipped_index(file: Path, fingerprint: str) -> bytes:
-    """An index in the zip format of earlier versions."""
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("about.json", json.dumps({"kind": "flat", "fingerprint": fingerprint}))
-        archive.writestr("rows.parquet", b"PAR1")
-        archive.writestr("vectors.faiss", b"IxFI")
-    return file.read_bytes()
-
-
-def test_an_index_with_the_earlier_layout_is_rebuilt(
-    capfd: pytest.CaptureFixture[str], table: FeatureTable, tmp_path: Path
+@pytest.mark.parametrize("flat_rows", [400, 0])
+def test_an_index_finds_the_rows_with_the_largest_cosines_to_a_text(
+    table: FeatureTable, flat_rows: int
 ) -> None:
-    zipped_index(tmp_path / "i", table.provenance()["fingerprint"])
-    code, _, err = run(capfd, "search", table.folder, path_of(3), "--index", tmp_path / "i")
-    assert code == 0
-    assert "i: an earlier version of Pomona wrote this index: building it again\n" in err
-    assert NearestIndex.load(tmp_path / "i").about.rows == 400
+    texts = unit(RANDOM.normal(size=(20, 16)).astype(np.float32))
+    exact = nearest_rows(plain_directions(open_vectors(table)).blocks(), texts, 5)
+    index = NearestIndex.build(open_vectors(table), flat_rows=flat_rows)
+    found = index.search_texts(texts, 5)
+    same = np.mean([path in exact.paths[q] for q in range(20) for path in found.paths[q]])
+    assert same == 1
+    cosines = texts @ unit(MATRIX).T
+    for query in range(20):
+        rows = [int(Path(path).stem) for path in found.paths[query]]
+        np.testing.assert_allclose(found.similarity[query], cosines[query, rows], atol=1e-6)
 
 
 def test_other_archives_are_not_changed(
     capfd: pytest.CaptureFixture[str], table: FeatureTable, tmp_path: Path
 ) -> None:
-    (tmp_path / "photos.zip").write_bytes(zipped_index(tmp_path / "other.index", "b" * 64)[50:])
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        archive.writestr("1.txt", "a photo")
     for file in tmp_path.iterdir():
         before = file.read_bytes()
         code, _, err = run(capfd, "search", table.folder, path_of(3), "--index", file)

@@ -19,7 +19,7 @@ _BINS = 120
 
 
 def draw_histogram(found: Duplicates) -> Figure:
-    """Draw the cosines of nearest and of random pairs of images, with the threshold."""
+    """Draw the similarities of nearest and of random pairs of images, with the threshold."""
     figure = new_figure(8, 4)
     axes = figure.subplots()
     low = float(min(np.quantile(found.random, 0.001, method="lower"), found.nearest.min()))
@@ -28,7 +28,7 @@ def draw_histogram(found: Duplicates) -> Figure:
         (found.random, "#b4b4b4", "two images at random"),
         (found.nearest, "#0072b2", "an image and its nearest"),
     ):
-        # Rounding may make the cosine of equal vectors larger than 1.
+        # Rounding may make the similarity of equal vectors larger than 1.
         share = np.histogram(np.clip(values, bins[0], 1), bins)[0] / len(values)
         axes.stairs(share, bins, fill=True, color=colour, alpha=0.75, label=name)
     threshold = found.threshold if found.threshold is not None else np.nan
@@ -47,6 +47,6 @@ def draw_histogram(found: Duplicates) -> Figure:
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 2},
     )
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    tidy(axes, "How near images are to each other", "cosine of two vectors", "share")
+    tidy(axes, "How near images are to each other", "similarity of two images", "share")
     axes.legend(frameon=False, loc="upper left")
     return figure

@@ -1,20 +1,21 @@
-"""Duplicates: files with the same bytes, and images with nearly the same vector."""
+"""Duplicates: files with the same bytes, and images that look nearly the same."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pomona.analysis.neighbours.exact import compare_pairs, unit_rows
-from pomona.analysis.vectors import Vectors, evenly_spread, open_vectors, unit
-from pomona.errors import UsageError
+from pomona.analysis.neighbours.exact import HELD_BYTES, compare_pairs
+from pomona.analysis.neighbours.leaders import PREFERENCE, by_preference, led_groups
+from pomona.analysis.similarity import THRESHOLD, Directions, centred_directions, check_similarity
+from pomona.analysis.vectors import evenly_spread, open_vectors
 from pomona.progress import Progress, no_progress
 from pomona.table.feature_table import FeatureTable
 
@@ -22,17 +23,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-__all__ = ["THRESHOLD", "Duplicates", "Group", "Member", "find_duplicates", "same_bytes"]
-
-THRESHOLD = 0.98
-"""The default threshold: two images are near if their cosine is this or more."""
+__all__ = ["Duplicates", "Group", "Member", "find_duplicates", "same_bytes"]
 
 _RANDOM_ROWS = 1500  # about a million pairs, which show how near images are by chance
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One image of a group. `similarity` is its cosine with the first image of the group."""
+    """One image of a group. `similarity` is that to the first image of the group."""
 
     path: str
     label: str | None
@@ -45,7 +43,9 @@ class Group:
 
     Attributes:
         kind: `exact` or `near`.
-        members: two or more images, in the order of their paths.
+        members: two or more images. The first is the one to keep: the largest in pixels, of these
+            the one with the most bytes, which is the least compressed. The others follow, the
+            most similar to it first. Files with the same bytes are in the order of their paths.
     """
 
     kind: str
@@ -67,6 +67,7 @@ class Group:
             "kind": self.kind,
             "labels_differ": len(self.labels) > 1,
             "lowest_similarity": round(self.lowest, 6),
+            "keep": self.members[0].path,
             "members": [
                 {"path": m.path, "label": m.label, "similarity": round(m.similarity, 6)}
                 for m in self.members
@@ -80,12 +81,13 @@ class Duplicates:
 
     Attributes:
         rows: number of rows of the table.
-        threshold: a pair is near if its cosine is this or more; None if vectors were not compared.
+        threshold: a pair is near if its similarity is this or more; None if vectors were not
+            compared.
         exact: groups of files with the same bytes, the largest first.
-        near: groups that chains of near pairs connect, the largest first. A group whose files all
-            have the same bytes is only in `exact`.
-        nearest: (N,) float32, for each row with a vector its cosine with the nearest other row.
-        random: (M,) float32, cosines of pairs of rows, evenly spread over the table.
+        near: groups of images that are near to the first of the group, the largest first. A group
+            whose files all have the same bytes is only in `exact`.
+        nearest: (N,) float32, for each row with a vector its similarity to the nearest other row.
+        random: (M,) float32, similarities of pairs of rows, evenly spread over the table.
     """
 
     rows: int
@@ -105,10 +107,10 @@ class Duplicates:
         """The share of rows with a vector that have a near duplicate."""
         return self._near(self.nearest)
 
-    def _near(self, cosines: NDArray[np.float32]) -> float:
-        if self.threshold is None or not len(cosines):
+    def _near(self, similarities: NDArray[np.float32]) -> float:
+        if self.threshold is None or not len(similarities):
             return 0.0
-        return float((cosines >= self.threshold).mean())
+        return float((similarities >= self.threshold).mean())
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that `pomona duplicates --json` prints."""
@@ -131,29 +133,34 @@ def find_duplicates(
 ) -> Duplicates:
     """Find images that a table contains more than once, or nearly so.
 
+        for group in pomona.find_duplicates("features/").near:
+            print("keep", group.members[0].path, "of", len(group.members))
+
     Args:
         table: a feature table, its path or URI.
-        threshold: two images are near if their cosine is this or more; None to compare only bytes.
+        threshold: two images are near if their similarity is this or more (see
+            `pomona.analysis.similarity`); None to compare only bytes.
         progress: called with the progress.
 
     Raises:
         TableError: it is not a feature table.
-        UsageError: the threshold is not a cosine.
+        UsageError: the threshold is not a similarity.
     """
     table = FeatureTable.of(table)
-    if threshold is not None and not -1 <= threshold <= 1:
-        raise UsageError(f"`threshold` {threshold:g}: expected a cosine, such as {THRESHOLD}")
+    if threshold is not None:
+        check_similarity(threshold)
     vectors = open_vectors(table)
     exact, digests = same_bytes(table)
     nothing = np.empty(0, np.float32)
     if threshold is None or vectors.rows < 2:
         return Duplicates(vectors.all_rows, threshold, exact, [], nothing, nothing)
-    sample = unit_rows(vectors, evenly_spread(vectors.rows, _RANDOM_ROWS))
+    directions = centred_directions(vectors, progress)
+    sample = directions.matrix(evenly_spread(vectors.rows, _RANDOM_ROWS))
     random = (sample @ sample.T)[np.triu_indices(len(sample), 1)]
-    pairs = compare_pairs(vectors, threshold, progress)
+    pairs = compare_pairs(directions, threshold, progress)
     near = [
         Group("near", members)
-        for members in _connected(vectors, pairs.component)
+        for members in _led(directions, pairs.component, threshold)
         if len({digests.get(member.path, member.path) for member in members}) > 1
     ]
     return Duplicates(
@@ -181,39 +188,35 @@ def same_bytes(table: FeatureTable) -> tuple[list[Group], dict[str, str]]:
     return _largest_first(groups), digests
 
 
-def _connected(vectors: Vectors, component: NDArray[np.int32]) -> Iterator[tuple[Member, ...]]:
-    """Yield the groups of two or more rows, each in the order of paths; this reads the table."""
-    in_group = np.bincount(component)[component] > 1
-    if not in_group.any():
+def _led(
+    directions: Directions, component: NDArray[np.int32], threshold: float
+) -> Iterator[tuple[Member, ...]]:
+    """Yield the groups among rows that chains of near pairs connect; this reads the table twice."""
+    numbers = np.flatnonzero(np.bincount(component)[component] > 1)
+    if not len(numbers):
         return
-    members: dict[int, list[tuple[str, str | None, int]]] = {}  # by group: path, label, row
-    start = 0
-    for paths, labels in vectors.words():
-        for at in np.flatnonzero(in_group[start : start + len(paths)]):
-            member = (paths[int(at)].as_py(), labels[int(at)].as_py(), start + int(at))
-            members.setdefault(int(component[start + at]), []).append(member)
-        start += len(paths)
-    groups = [sorted(found, key=itemgetter(0)) for found in members.values()]
-    cosine = _cosines_to(vectors, {row: rows[0][2] for rows in groups for _, _, row in rows})
-    for group in groups:
-        yield tuple(Member(path, label, cosine[row]) for path, label, row in group)
+    rows = directions.vectors.columns_at(numbers, [*PREFERENCE, "label"])
+    order = by_preference(rows, component[numbers])
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    matrix = _matrix(len(order), directions.dimension)
+    filled = 0
+    for block in directions.rows_at(numbers):
+        matrix[place[filled : filled + len(block)]] = block.vectors
+        filled += len(block)
+    paths, labels = rows["path"].take(order), rows["label"].take(order)
+    for group in led_groups(matrix, component[numbers][order], threshold):
+        yield tuple(
+            Member(paths[at].as_py(), labels[at].as_py(), similarity) for at, similarity in group
+        )
 
 
-def _cosines_to(vectors: Vectors, to: dict[int, int]) -> dict[int, float]:
-    """Return the cosine of each row with another, by row numbers; this reads the table twice."""
-    others = dict(_vectors_of(vectors, set(to.values())))
-    return {row: float(vector @ others[to[row]]) for row, vector in _vectors_of(vectors, to)}
-
-
-def _vectors_of(
-    vectors: Vectors, rows: Collection[int]
-) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Yield numbers and vectors of some rows, scaled to length 1."""
-    numbers = sorted(rows)
-    start = 0
-    for block in vectors.rows_at(np.array(numbers)):
-        yield from zip(numbers[start : start + len(block)], unit(block.vectors), strict=True)
-        start += len(block)
+def _matrix(rows: int, dimension: int) -> NDArray[np.float32]:
+    """Return an empty matrix, in a temporary file if it is larger than a gigabyte."""
+    shape = (rows, dimension)
+    if 4 * rows * dimension <= HELD_BYTES:
+        return np.empty(shape, np.float32)
+    return np.memmap(tempfile.TemporaryFile(), np.float32, "w+", shape=shape)
 
 
 def _largest_first(groups: list[Group]) -> list[Group]:

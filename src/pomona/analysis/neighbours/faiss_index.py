@@ -6,7 +6,8 @@ nearest cells only. The number of cells is measured when the index is built: as 
 find `AIMED_RECALL` of what an exact search finds for some of the table's own rows.
 
 An index is one file, a container of `pomona.io.container`. Its header is `About`; its sections are
-`rows`, a Parquet file of paths and labels, and `vectors`, FAISS' own format. It contains no pickle.
+`rows`, a Parquet file of paths, labels and lengths, `centre`, float32, and `directions`, FAISS' own
+format. It contains no pickle.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pomona.analysis.neighbours.exact import Nearest, block_rows, nearest_rows, unit_rows
-from pomona.analysis.vectors import evenly_spread, unit
+from pomona.analysis.neighbours.exact import Nearest, block_rows, nearest_rows
+from pomona.analysis.similarity import Directions, centred_directions
+from pomona.analysis.vectors import evenly_spread
 from pomona.cores import available_cores
 from pomona.encoder.encoder import canonical_digest
 from pomona.errors import UsageError
@@ -54,9 +56,18 @@ FLAT_ROWS = 20_000
 AIMED_RECALL = 0.98
 _MEASURED_ROWS, _MEASURED_K = 200, 10
 _TRAINED_ROWS_PER_CELL = 40  # FAISS warns below 39
+_AMONG = 20  # times k: rows whose direction is near a text, among which the nearest are found
+_ROWS = pa.schema(
+    [
+        ("path", pa.string()),
+        ("label", pa.string()),
+        ("length", pa.float32()),
+        ("reach", pa.float32()),
+    ]
+)
 _FILE = Container(
-    b"POMINDX\x01",
-    ("rows", "vectors"),
+    b"POMINDX\x02",
+    ("rows", "centre", "directions"),
     UsageError,
     "a Pomona index",
     "delete it: Pomona builds it again",
@@ -102,11 +113,26 @@ class About:
 
 
 class NearestIndex:
-    """The vectors of a table in a FAISS index, with the paths and labels of their rows."""
+    """The directions of a table in a FAISS index, with the paths and labels of their rows.
 
-    def __init__(self, about: About, rows: pa.Table, index: Any) -> None:
-        """Use `build` or `load` instead: `rows` has the columns path and label."""
+    Attributes:
+        about: what the index is.
+        centre: (D,) float32, of the table.
+    """
+
+    def __init__(
+        self, about: About, rows: pa.Table, centre: NDArray[np.float32], index: Any
+    ) -> None:
+        """Use `build` or `load` instead.
+
+        Args:
+            about: what the index is.
+            rows: path, label, `length` of the vector and `reach`, its distance from the centre.
+            centre: (D,) float32.
+            index: of FAISS.
+        """
         self.about = about
+        self.centre = centre
         self._rows = rows
         self._index = index
 
@@ -125,6 +151,7 @@ class NearestIndex:
             UsageError: FAISS is not installed.
         """
         faiss = _faiss()
+        directions = centred_directions(vectors, progress)
         about = About(
             "flat" if vectors.rows <= flat_rows else "ivf",
             vectors.rows,
@@ -143,16 +170,18 @@ class NearestIndex:
             index.cp.spherical = True
             progress(Snapshot("clustering", 0, 1))
             trained = evenly_spread(vectors.rows, about.cells * _TRAINED_ROWS_PER_CELL)
-            index.train(unit_rows(vectors, trained))
-        paths, labels = [], []
+            index.train(directions.matrix(trained))
+        rows = [_ROWS.empty_table()]
         for block in vectors.blocks():
-            index.add(unit(block.vectors))
-            paths.append(block.paths)
-            labels.append(block.labels)
+            index.add(directions.of(block.vectors))
+            lengths = np.linalg.norm(block.vectors, axis=1)
+            reaches = np.linalg.norm(block.vectors - directions.centre, axis=1)
+            columns = [block.paths, block.labels, lengths, reaches]
+            rows.append(pa.table(columns, _ROWS.names).cast(_ROWS))
             progress(Snapshot("indexing", index.ntotal, vectors.rows))
-        columns = [pa.chunked_array(paths, pa.string()), pa.chunked_array(labels, pa.string())]
-        built = cls(about, pa.table(columns, ["path", "label"]).combine_chunks(), index)
-        return built if about.kind == "flat" else built._tuned(vectors, progress)
+        table = pa.concat_tables(rows).combine_chunks()
+        built = cls(about, table, directions.centre, index)
+        return built if about.kind == "flat" else built._tuned(directions, progress)
 
     @classmethod
     def load(cls, file: Path) -> NearestIndex:
@@ -174,20 +203,20 @@ class NearestIndex:
     def _from_parts(cls, header: dict[str, Any], sections: dict[str, memoryview]) -> NearestIndex:
         faiss = _faiss()
         about = About(**header)
-        vectors = _Reader(sections["vectors"])
+        stored = _Reader(sections["directions"])
+        centre = np.frombuffer(sections["centre"], "<f4")
         try:
-            rows = pq.read_table(pa.BufferReader(sections["rows"]))
-            index = faiss.read_index(faiss.PyCallbackIOReader(vectors.read))
+            rows = pq.read_table(pa.BufferReader(sections["rows"])).select(_ROWS.names)
+            index = faiss.read_index(faiss.PyCallbackIOReader(stored.read))
         except (OSError, RuntimeError, pa.ArrowException) as error:
             raise ValueError(str(error)) from error
-        if not index.ntotal == rows.num_rows == about.rows or index.d != about.dimension:
+        is_whole = index.ntotal == rows.num_rows == about.rows
+        if not is_whole or not index.d == len(centre) == about.dimension:
             raise ValueError(
                 f"{index.ntotal} vectors of {index.d} numbers and {rows.num_rows} paths, "
                 f"expected {about.rows} of {about.dimension}"
             )
-        if about.kind == "ivf":
-            index.nprobe = about.probes
-        return cls(about, rows.select(["path", "label"]), index)
+        return cls(about, rows, centre, index)
 
     def save(self, file: Path) -> None:
         """Write the file atomically.
@@ -199,11 +228,15 @@ class NearestIndex:
         rows = pa.BufferOutputStream()
         pq.write_table(self._rows, rows)
 
-        def vectors(put: Callable[[bytes], object]) -> None:
+        def directions(put: Callable[[bytes], object]) -> None:
             faiss.write_index(self._index, faiss.PyCallbackIOWriter(put))
 
         with written_whole(file, UsageError) as draft, draft.open("xb") as opened:
-            sections = {"rows": rows.getvalue().to_pybytes(), "vectors": vectors}
+            sections = {
+                "rows": rows.getvalue().to_pybytes(),
+                "centre": self.centre.astype("<f4").tobytes(),
+                "directions": directions,
+            }
             _FILE.write(opened, asdict(self.about), sections)
 
     def search(
@@ -212,34 +245,61 @@ class NearestIndex:
         """Find the k nearest rows of each query, exactly if the index is flat.
 
         Args:
-            queries: (Q, D) float32, of length 1.
+            queries: (Q, D) float32, directions from `centre`.
             k: number of rows to find for each query.
             without: for each query the path of the row that it comes from, which is excluded.
         """
-        k = min(k, self.about.rows)
-        if k == 0:
-            return Nearest.none(len(queries), 0)
-        similarity, numbers = self._index.search(queries, min(k + 1, self.about.rows))
-        nearest = Nearest.none(len(queries), k)
-        for query, (scores, found) in enumerate(zip(similarity, numbers, strict=True)):
-            rows = self._rows.take(pa.array(found[found >= 0])).to_pylist()
-            itself = without[query] if query < len(without) else None
-            kept = [
-                (score, row)
-                for score, row in zip(scores, rows, strict=False)
-                if row["path"] != itself
-            ][:k]
-            for rank, (score, row) in enumerate(kept):
-                nearest.similarity[query, rank] = score
-                nearest.paths[query, rank] = row["path"]
-                nearest.labels[query, rank] = row["label"]
-        return nearest
+        similarity, numbers = self._near(queries, k + 1, self.about.probes)
+        for query, path in enumerate(without):
+            if path is not None:
+                paths = self._rows["path"].take(pa.array(numbers[query])).to_pylist()
+                similarity[query, [other == path for other in paths]] = -np.inf
+        return self._first(similarity, numbers, k)
 
-    def _tuned(self, vectors: Vectors, progress: Progress) -> NearestIndex:
+    def search_texts(self, texts: NDArray[np.float32], k: int) -> Nearest:
+        """Find the k rows with the largest cosine to each text; their centre does not count.
+
+        The search looks into all cells, because texts lie apart from images. It finds the rows
+        whose directions are nearest to the text, `_AMONG` times k, and compares these with it.
+
+        Args:
+            texts: (Q, D) float32, of length 1.
+            k: number of rows to find for each text.
+        """
+        similarity, numbers = self._near(texts, _AMONG * k, self.about.cells)
+        lengths, reaches = (self._rows[name].to_numpy()[numbers] for name in ("length", "reach"))
+        # vector @ text = centre @ text + reach * (direction @ text)
+        inner = (texts @ self.centre)[:, None] + reaches * similarity
+        cosines = np.divide(inner, lengths, out=np.zeros_like(inner), where=lengths > 0)
+        return self._first(np.where(np.isfinite(similarity), cosines, -np.inf), numbers, k)
+
+    def _near(
+        self, queries: NDArray[np.float32], k: int, probes: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+        """Return similarities and numbers of rows: (Q, k); -inf and 0 if too few are found."""
+        if not self.about.rows:
+            return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.intp)
+        if self.about.kind == "ivf":
+            self._index.nprobe = probes
+        similarity, numbers = self._index.search(queries, min(k, self.about.rows))
+        return np.where(numbers < 0, -np.inf, similarity), np.maximum(numbers, 0)
+
+    def _first(self, similarity: NDArray[np.float32], numbers: NDArray[np.intp], k: int) -> Nearest:
+        """Return the k first of the rows that were found, the nearest first."""
+        order = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
+        chosen = np.take_along_axis(numbers, order, 1)
+        rows = self._rows.take(pa.array(chosen.ravel()))
+        paths, labels = (
+            np.asarray(rows[name].to_pylist(), object).reshape(chosen.shape)
+            for name in ("path", "label")
+        )
+        return Nearest(np.take_along_axis(similarity, order, 1), paths, labels)
+
+    def _tuned(self, directions: Directions, progress: Progress) -> NearestIndex:
         """Return the same index with as many probes as `AIMED_RECALL` needs."""
-        queries = unit_rows(vectors, evenly_spread(vectors.rows, _MEASURED_ROWS))
+        queries = directions.matrix(evenly_spread(directions.rows, _MEASURED_ROWS))
         progress(Snapshot("measuring recall", 0, 1))
-        blocks = vectors.blocks(block_rows(len(queries)))
+        blocks = directions.blocks(block_rows(len(queries)))
         exact = nearest_rows(blocks, queries, _MEASURED_K + 1).similarity
         # Rows as near as the last of the exact ones count as found: duplicates may change places.
         # The row itself is always found, in its own cell, and does not count.
@@ -253,7 +313,7 @@ class NearestIndex:
         about = replace(
             self.about, probes=probes, recall=round(recall, 4), measured_rows=len(queries)
         )
-        return NearestIndex(about, self._rows, self._index)
+        return NearestIndex(about, self._rows, self.centre, self._index)
 
 
 def table_state(table: FeatureTable) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Groups", "members"]
+__all__ = ["Groups"]
 
 _EDGES = 4_000_000  # pairs to collect, 64 MB, before the groups that they connect are merged
 
@@ -48,11 +48,3 @@ class Groups:
         _, merged = connected_components(graph, directed=False)
         self._component = merged.astype(np.int32)[self._component]
         self._pairs, self._count = [], 0
-
-
-def members(component: NDArray[np.int32]) -> list[list[int]]:
-    """Return the rows of each group of two or more, in ascending order, the largest group first."""
-    order = np.argsort(component, kind="stable")
-    borders = np.flatnonzero(np.diff(component[order])) + 1
-    groups = [part.tolist() for part in np.split(order, borders) if len(part) > 1]
-    return sorted(groups, key=lambda group: (-len(group), group[0]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,9 +27,7 @@ def open_index(file: Path, vectors: Vectors, progress: Progress = no_progress) -
             written.
     """
     fingerprint = vectors.provenance["fingerprint"]
-    if _has_earlier_layout(file, fingerprint):
-        _log.info("%s: an earlier version of Pomona wrote this index: building it again", file)
-    elif file.exists():
+    if file.exists():
         index = NearestIndex.load(file)
         if index.about.table_state == table_state(vectors.table):
             _log.info("%s: %s", file, index.about)
@@ -46,15 +43,3 @@ def open_index(file: Path, vectors: Vectors, progress: Progress = no_progress) -
     index.save(file)
     _log.info("%s: %s", file, index.about)
     return index
-
-
-def _has_earlier_layout(file: Path, fingerprint: str) -> bool:
-    """Return whether a file is an index of this encoder in an earlier layout, a ZIP archive.
-
-    Its first entry is `about.json`, which is not compressed and contains the fingerprint.
-    """
-    with suppress(OSError), file.open("rb") as opened:
-        start = opened.read(1024)
-        is_index = start[:2] == b"PK" and start[30:40] == b"about.json"
-        return is_index and fingerprint.encode() in start
-    return False

@@ -1,4 +1,4 @@
-"""Search: the images of a table that are nearest to images or texts, by the cosine of vectors."""
+"""Search: the images of a table that are most similar to images, or fit texts best."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pomona.analysis.neighbours.exact import Nearest, block_rows, nearest_rows
 from pomona.analysis.neighbours.faiss_index import check_faiss
 from pomona.analysis.neighbours.index_cache import open_index
 from pomona.analysis.neighbours.queries import EncoderFor, Query, find_queries
+from pomona.analysis.similarity import Directions, centred_directions, plain_directions
 from pomona.analysis.table_encoder import encoder_of_table
 from pomona.analysis.vectors import open_vectors, unit
 from pomona.errors import UsageError
@@ -22,6 +23,7 @@ from pomona.table.feature_table import FeatureTable
 from pomona.worker.decode import MAX_PIXELS
 
 if TYPE_CHECKING:
+    from pomona.analysis.neighbours.faiss_index import NearestIndex
     from pomona.analysis.vectors import Block, Vectors
     from pomona.encoder.encoder import Encoder
 
@@ -30,7 +32,15 @@ __all__ = ["Match", "Query", "SearchResult", "search", "search_with"]
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A near row. `similarity` is the cosine: 1 means the same direction."""
+    """A near row.
+
+    Attributes:
+        path: its URI.
+        label: its label, or None.
+        similarity: to an image, the cosine of both vectors less the table's centre: about 0 for
+            two random images, 1 for equal ones. To a text, the cosine of both vectors, for which
+            the text tower was trained.
+    """
 
     path: str
     label: str | None
@@ -72,7 +82,7 @@ def search(  # noqa: PLR0913 - settings, each with a sensible default
     max_pixels: int = MAX_PIXELS,
     progress: Progress = no_progress,
 ) -> list[SearchResult]:
-    """Find the nearest images of each image or text, by the cosine of their vectors.
+    """Find the most similar images of each image, and those that fit each text best.
 
         for match in pomona.search("features/", "a.jpg", k=5)[0].matches:
             print(match.path, match.similarity)
@@ -157,24 +167,58 @@ def search_with(  # noqa: PLR0913 - settings, each with a sensible default
     queries = find_queries(
         vectors, images, encoder_for, progress, texts=texts, max_pixels=max_pixels
     )
-    matrix = unit(np.stack([query.vector for query in queries]))
+    opened = open_index(index, vectors, progress) if index else None
+    results: list[SearchResult] = []
+    if pictures := [query for query in queries if query.path is not None]:
+        found = _nearest_to_images(vectors, opened, pictures, k, progress)
+        results += _results(pictures, found, opened)
+    if words := [query for query in queries if query.path is None]:
+        found = _nearest_to_texts(vectors, opened, words, k, progress)
+        results += _results(words, found, opened)
+    return results
+
+
+def _nearest_to_images(
+    vectors: Vectors,
+    index: NearestIndex | None,
+    queries: Sequence[Query],
+    k: int,
+    progress: Progress,
+) -> Nearest:
+    matrix = np.stack([query.vector for query in queries])
     itself = [query.path if query.is_row else None for query in queries]
     if index:
-        opened = open_index(index, vectors, progress)
-        return _results(queries, opened.search(matrix, k, itself), opened.about.kind)
-    blocks = _blocks(vectors, block_rows(len(queries)), progress)
-    return _results(queries, nearest_rows(blocks, matrix, min(k, vectors.rows), itself), "exact")
+        return index.search(unit(matrix - index.centre), k, itself)
+    directions = centred_directions(vectors, progress)
+    blocks = _blocks(directions, block_rows(len(queries)), progress)
+    return nearest_rows(blocks, directions.of(matrix), min(k, vectors.rows), itself)
 
 
-def _blocks(vectors: Vectors, size: int, progress: Progress) -> Iterator[Block]:
+def _nearest_to_texts(
+    vectors: Vectors,
+    index: NearestIndex | None,
+    queries: Sequence[Query],
+    k: int,
+    progress: Progress,
+) -> Nearest:
+    matrix = unit(np.stack([query.vector for query in queries]))
+    if index:
+        return index.search_texts(matrix, k)
+    blocks = _blocks(plain_directions(vectors), block_rows(len(queries)), progress)
+    return nearest_rows(blocks, matrix, min(k, vectors.rows))
+
+
+def _blocks(directions: Directions, size: int, progress: Progress) -> Iterator[Block]:
     done = 0
-    for block in vectors.blocks(size):
+    for block in directions.blocks(size):
         yield block
         done += len(block)
-        progress(Snapshot("comparing", done, vectors.rows))
+        progress(Snapshot("comparing", done, directions.rows))
 
 
-def _results(queries: Sequence[Query], nearest: Nearest, method: str) -> list[SearchResult]:
+def _results(
+    queries: Sequence[Query], nearest: Nearest, index: NearestIndex | None
+) -> list[SearchResult]:
     return [
         SearchResult(
             query,
@@ -185,7 +229,7 @@ def _results(queries: Sequence[Query], nearest: Nearest, method: str) -> list[Se
                 )
                 if np.isfinite(similarity)
             ),
-            method,
+            index.about.kind if index else "exact",
         )
         for at, query in enumerate(queries)
     ]

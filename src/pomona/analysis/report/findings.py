@@ -10,23 +10,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pomona.analysis.neighbours.duplicates import THRESHOLD, Group, same_bytes
+from pomona.analysis.neighbours.duplicates import Group, same_bytes
 from pomona.analysis.neighbours.exact import Neighbours, find_neighbours
+from pomona.analysis.neighbours.leaders import PREFERENCE, by_preference, led_groups
 from pomona.analysis.report.label_quality import (
     ClassSeparation,
     Suspect,
-    near_groups,
+    chains,
     score_classes,
     suspects,
 )
 from pomona.analysis.report.map_layout import place_rows
-from pomona.analysis.vectors import Vectors, evenly_spread, open_vectors, unit
-from pomona.errors import TableError, UsageError
+from pomona.analysis.similarity import THRESHOLD, Directions, centred_directions, check_similarity
+from pomona.analysis.vectors import evenly_spread, open_vectors
+from pomona.errors import TableError
 from pomona.progress import Progress, Snapshot, no_progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from pomona.analysis.vectors import Vectors
     from pomona.table.feature_table import FeatureTable
 
 __all__ = ["Failure", "Findings", "ReportOptions", "Sample", "collect"]
@@ -42,7 +45,7 @@ class ReportOptions:
     Attributes:
         points: largest number of images on the map, each with its picture in the page.
         compared: largest number of images whose neighbours are searched. A larger table is sampled.
-        threshold: two images are near duplicates if their cosine is this or more.
+        threshold: two images are near duplicates if their similarity is this or more.
         map: `tsne` or `pca`.
     """
 
@@ -59,12 +62,14 @@ class Sample:
     Attributes:
         paths: of N rows.
         labels: of N rows; None for a row without a label.
-        vectors: (N, D) float32, of length 1.
+        numbers: (N,) numbers of the rows in the table.
+        directions: (N, D) float32, of length 1, less the table's centre.
     """
 
     paths: list[str]
     labels: list[str | None]
-    vectors: NDArray[np.float32] = field(repr=False)
+    numbers: NDArray[np.intp] = field(repr=False)
+    directions: NDArray[np.float32] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +142,9 @@ def collect(
 
     Raises:
         TableError: it is not a feature table, or has no vectors.
-        UsageError: the threshold is not a cosine.
+        UsageError: the threshold is not a similarity.
     """
-    if not -1 <= options.threshold <= 1:
-        raise UsageError(f"`threshold` {options.threshold:g}: expected a cosine, such as 0.98")
+    check_similarity(options.threshold)
     vectors = open_vectors(table)
     if not vectors.rows:
         raise TableError(f"{name} has no row with a vector: see 'pomona inspect'")
@@ -148,16 +152,16 @@ def collect(
     clock = _Clock(seconds)
     statuses, labels, failed_labels, failures = _read_rows(table)
     exact, _ = same_bytes(table)
-    sample = _sample(vectors, options.compared, progress)
+    sample = _sample(centred_directions(vectors, progress), options.compared, progress)
     clock.lap("reading the table")
-    neighbours = find_neighbours(sample.vectors, _NEIGHBOURS, progress)
+    neighbours = find_neighbours(sample.directions, _NEIGHBOURS, progress)
     scores = score_classes(sample.labels, neighbours)
     doubtful = suspects(sample.labels, neighbours)
-    near = near_groups(neighbours, options.threshold)
+    near = _near_groups(vectors, sample, neighbours, options.threshold)
     clock.lap("comparing the images")
     progress(Snapshot("placing", 0, 1))
     mapped = evenly_spread(len(sample.paths), options.points)
-    places = place_rows(sample.vectors[mapped], options.map)
+    places = place_rows(sample.directions[mapped], options.map)
     clock.lap("drawing the map")
     times = sorted(part.modified for part in table.stored_parts())
     written = (
@@ -216,13 +220,28 @@ def _read_rows(
     return statuses, labels, failed, failures
 
 
-def _sample(vectors: Vectors, most: int, progress: Progress) -> Sample:
-    rows = evenly_spread(vectors.rows, most)
-    sample = Sample([], [], np.empty((len(rows), vectors.dimension), np.float32))
-    for block in vectors.rows_at(rows):
+def _sample(directions: Directions, most: int, progress: Progress) -> Sample:
+    rows = evenly_spread(directions.rows, most)
+    sample = Sample([], [], rows, np.empty((len(rows), directions.dimension), np.float32))
+    for block in directions.rows_at(rows):
         start = len(sample.paths)
-        sample.vectors[start : start + len(block)] = unit(block.vectors)
+        sample.directions[start : start + len(block)] = block.vectors
         sample.paths.extend(block.paths.to_pylist())
         sample.labels.extend(block.labels.to_pylist())
         progress(Snapshot("reading", len(sample.paths), len(rows)))
     return sample
+
+
+def _near_groups(
+    vectors: Vectors, sample: Sample, neighbours: Neighbours, threshold: float
+) -> list[list[int]]:
+    """Return groups of near duplicates as rows of the sample, the one to keep first."""
+    chain = chains(neighbours, threshold)
+    chained = np.flatnonzero(np.bincount(chain)[chain] > 1)
+    if not len(chained):
+        return []
+    names = vectors.columns_at(sample.numbers[chained], PREFERENCE)
+    order = chained[by_preference(names, chain[chained])]
+    groups = led_groups(sample.directions[order], chain[order], threshold)
+    found = [[int(order[at]) for at, _ in group] for group in groups]
+    return sorted(found, key=lambda group: (-len(group), group[0]))

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pomona.analysis.classifier.wilson import wilson
-from pomona.analysis.neighbours.groups import Groups, members
+from pomona.analysis.neighbours.groups import Groups
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from pomona.analysis.neighbours.exact import Neighbours
 
 __all__ = [
     "ClassSeparation",
     "Suspect",
-    "near_groups",
+    "chains",
     "score_classes",
     "suspects",
 ]
@@ -113,9 +115,9 @@ def suspects(labels: list[str | None], neighbours: Neighbours) -> list[Suspect]:
     return sorted(found, key=lambda s: (s.own - s.votes, -float(nearest[s.row, 0]), s.row))
 
 
-def near_groups(neighbours: Neighbours, threshold: float) -> list[list[int]]:
-    """Return the rows that chains of near pairs connect, the largest group first."""
+def chains(neighbours: Neighbours, threshold: float) -> NDArray[np.int32]:
+    """Return the chain of each row, (N,): equal for rows that near pairs connect."""
     groups = Groups(len(neighbours.rows))
     rows, places = np.nonzero(neighbours.similarity >= threshold)
     groups.connect(rows, neighbours.rows[rows, places])
-    return members(groups.component())
+    return groups.component()

@@ -45,7 +45,7 @@ class Selection:
         suspects: the clearest.
         exact: groups of the same bytes.
         near: groups of near duplicates, as numbers of rows spread over each group.
-        examples: numbers of rows, each with its neighbours and their cosines.
+        examples: numbers of rows, each with its neighbours and their similarities.
     """
 
     labels: list[str | None]
