@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +20,7 @@ import tables
 from command_line import run
 from pomona.errors import UsageError
 from pomona.exports import rows as exported_rows
+from pomona.exports.files import huggingface
 
 LABELS = ["kiwi", None, 'Pêche, "ripe"\nor not', "", "plum"]
 VECTORS = np.random.default_rng(0).normal(size=(5, 7)).astype(np.float32)
@@ -74,6 +77,57 @@ def test_csv_has_every_number_exactly(table: Path, tmp_path: Path) -> None:
     assert about["notes"][0]["fingerprint"] == "a" * 64
 
 
+def test_a_hugging_face_folder_has_parquet_files_and_a_card(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface, "_SHARD_BYTES", 50)
+    tables.write(table, VECTORS[:2] + 1, ["new", "new"], ["file:/a", "file:/b"])
+    pomona.export(table, f"huggingface:{tmp_path / 'out'}", float16=True)
+    shards = sorted((tmp_path / "out" / "data").iterdir())
+    names = ["train-00000-of-00002.parquet", "train-00001-of-00002.parquet"]
+    assert [shard.name for shard in shards] == names
+    rows = pa.concat_tables([pq.read_table(shard) for shard in shards])
+    assert rows["label"].to_pylist() == [*LABELS, "new", "new"]
+    assert rows.schema.field("vector").type == pa.list_(pa.float16(), 7)
+    assert rows.schema.field("vector").metadata[b"pomona.fingerprint"] == b"a" * 64
+    assert f"| `fingerprint` | {'a' * 64} |" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_card_that_somebody_has_changed_stays(table: Path, tmp_path: Path) -> None:
+    to, card = f"huggingface:{tmp_path / 'out'}", tmp_path / "out" / "README.md"
+    pomona.export(table, to)
+    tables.write(table, VECTORS[:1], ["new"], ["file:/a"], contents=["f" * 64])
+    pomona.export(table, to)
+    assert "\n6 images and their features" in card.read_text()
+    changed = card.read_text() + "Photos of an orchard.\n"
+    card.write_text(changed)
+    tables.write(table, VECTORS[:1], ["new"], ["file:/b"], contents=["e" * 64])
+    assert pomona.export(table, to).sent == 7
+    assert card.read_text() == changed
+
+
+def test_a_table_without_vectors_becomes_a_file_without_rows(tmp_path: Path) -> None:
+    table = tables.write(tmp_path / "features", np.empty((0, 7)), [], failed=FAILED)
+    made = pomona.export(table, f"huggingface:{tmp_path / 'out'}")
+    assert (made.rows, made.failed) == (0, 1)
+    assert pq.read_table(tmp_path / "out" / "data").num_rows == 0
+    pomona.export(table, f"npy:{tmp_path / 'npy'}")
+    assert mapped(tmp_path / "npy")[0].shape == (0, 7)
+
+
+def test_datasets_loads_a_hugging_face_folder(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    datasets = pytest.importorskip("datasets", reason="'make test-exports' installs it")
+    pomona.export(table, f"huggingface:{tmp_path / 'photos'}")
+    folder, cache = str(tmp_path / "photos"), str(tmp_path / "cache")
+    loaded = datasets.load_dataset(folder, split="train", cache_dir=cache)
+    assert loaded["label"][:] == LABELS
+    assert np.array_equal(np.array(loaded["vector"][:], np.float32), VECTORS)
+
+
 def test_vectors_get_length_1_and_16_bits_on_request(table: Path, tmp_path: Path) -> None:
     pomona.export(table, f"npy:{tmp_path / 'out'}", float16=True, normalize=True)
     vectors, _ = mapped(tmp_path / "out")
@@ -93,7 +147,7 @@ def test_a_number_that_float16_does_not_have_is_refused(tmp_path: Path) -> None:
     pomona.export(table, f"npy:{tmp_path / 'out'}", float16=True, normalize=True)
 
 
-@pytest.mark.parametrize("to", ["npy:out", "csv:out.csv"])
+@pytest.mark.parametrize("to", ["npy:out", "csv:out.csv", "huggingface:out"])
 def test_a_second_export_writes_only_if_something_has_changed(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str
 ) -> None:
@@ -115,7 +169,7 @@ def test_rows_without_a_digest_are_always_sent(tmp_path: Path) -> None:
     assert [pomona.export(table, to).sent for _ in range(2)] == [5, 5]
 
 
-@pytest.mark.parametrize("to", ["npy:out", "csv:out.csv"])
+@pytest.mark.parametrize("to", ["npy:out", "csv:out.csv", "huggingface:out"])
 def test_another_encoder_or_form_is_refused_unless_it_may_overwrite(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str
 ) -> None:
@@ -130,7 +184,7 @@ def test_another_encoder_or_form_is_refused_unless_it_may_overwrite(
     assert pomona.export(other, to).sent == 0
 
 
-@pytest.mark.parametrize("to", ["npy:out", "csv:out.csv"])
+@pytest.mark.parametrize("to", ["npy:out", "csv:out.csv", "huggingface:out"])
 def test_a_failure_leaves_the_earlier_export_and_nothing_else(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str
 ) -> None:
@@ -160,6 +214,7 @@ def test_files_that_no_export_wrote_stay(
     for to, message in {
         "npy:mine": "mine contains 'notes.txt', which no export wrote",
         "npy:mine.csv": "mine.csv is a file",
+        "huggingface:mine": "mine contains 'notes.txt', which no export wrote",
         "npy:theirs": "theirs exists, and no export wrote it",
         "csv:mine.csv": "mine.csv exists, and no export wrote it",
         "csv:mine": "mine is a folder",

@@ -13,7 +13,7 @@ import tables
 from places import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "export.md").read_text("utf-8")
-RECIPES = re.findall(r"^<!-- not run: .+ -->\n```python\n(.*?)^```$", PAGE, re.M | re.S)
+RECIPES = re.findall(r"^<!-- not run: [^\n]+ -->\n```python\n(.*?)^```$", PAGE, re.M | re.S)
 VECTORS = np.random.default_rng(0).normal(size=(20, 8))
 
 

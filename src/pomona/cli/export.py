@@ -31,7 +31,7 @@ __all__ = ["export"]
     "--to",
     metavar="TARGET",
     required=True,
-    help="npy:FOLDER (NumPy), csv:FILE, duckdb:FILE or lance:FOLDER.",
+    help="npy:FOLDER (NumPy), csv:FILE, huggingface:FOLDER, duckdb:FILE or lance:FOLDER.",
 )
 @click.option(
     "--name",

@@ -10,7 +10,7 @@ from pomona.exports.target import Database, FileTarget
 
 __all__ = ["table_name", "target_of"]
 
-_KINDS = "npy:FOLDER, csv:FILE, duckdb:FILE or lance:FOLDER"
+_KINDS = "npy:FOLDER, csv:FILE, huggingface:FOLDER, duckdb:FILE or lance:FOLDER"
 
 
 def target_of(to: str, name: str) -> FileTarget | Database:
@@ -34,6 +34,10 @@ def target_of(to: str, name: str) -> FileTarget | Database:
         from pomona.exports.files.csv import CsvFile
 
         return CsvFile(place)
+    if place and kind == "huggingface":
+        from pomona.exports.files.huggingface import HuggingFaceFolder
+
+        return HuggingFaceFolder(place)
     if place and kind == "duckdb":
         from pomona.exports.databases.duckdb import DuckDb
 
