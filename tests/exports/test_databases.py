@@ -41,9 +41,8 @@ def some(folder: Path, rows: range | list[int], label: str | None = None, **othe
     return tables.write(folder, VECTORS[[*rows]], labels, [PATHS[at] for at in rows], **other)
 
 
-def cosines(vectors: NDArray[Any], query: NDArray[Any]) -> NDArray[np.float64]:
-    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    result: NDArray[np.float64] = unit.astype(np.float64) @ (query / np.linalg.norm(query))
+def unit(vectors: NDArray[Any]) -> NDArray[np.float64]:
+    result: NDArray[np.float64] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return result
 
 
@@ -57,10 +56,10 @@ def test_the_library_finds_the_rows_and_the_same_neighbours(database: Reader, ta
     found = np.array([rows[path][1] for path in PATHS])
     expected = VECTORS
     if not database.keeps_lengths:
-        expected = VECTORS / np.linalg.norm(VECTORS, axis=1, keepdims=True)
-    assert np.allclose(found, expected, rtol=1e-6, atol=1e-7 * (not database.keeps_lengths))
+        found, expected = unit(found), unit(VECTORS)
+    assert np.allclose(found, expected, rtol=1e-6, atol=1e-7)
     for query in VECTORS[:5]:
-        nearest = np.argsort(-cosines(VECTORS, query))[:6]
+        nearest = np.argsort(-(unit(VECTORS) @ query))[:6]
         assert database.nearest(query, 6) == [PATHS[at] for at in nearest]
     provenance = database.provenance()
     assert (provenance["fingerprint"], provenance["vector_type"]) == ("a" * 64, "float32")
@@ -88,14 +87,13 @@ def test_a_second_export_sends_only_what_has_changed(database: Reader, tmp_path:
 
 
 def test_vectors_have_length_1_and_16_bits_on_request(database: Reader, table: Path) -> None:
-    unit = VECTORS / np.linalg.norm(VECTORS, axis=1, keepdims=True)
     if not database.float16:
         with pytest.raises(UsageError, match="has no 16-bit floats"):
             pomona.export(table, database.to, float16=True)
     pomona.export(table, database.to, float16=database.float16, normalize=True)
     rows = database.rows()
     found = np.array([rows[path][1] for path in PATHS])
-    assert np.allclose(found, unit, rtol=0, atol=1e-3 if database.float16 else 1e-6)
+    assert np.allclose(found, unit(VECTORS), rtol=0, atol=1e-3 if database.float16 else 1e-6)
     assert database.provenance()["normalized"] == "L2"
 
 
@@ -114,7 +112,7 @@ def test_another_encoder_replaces_the_table_only_on_request(
 
 def test_a_table_that_no_export_made_stays(database: Reader, table: Path) -> None:
     database.make_foreign()
-    with pytest.raises(UsageError, match="a table features that no export made: give another"):
+    with pytest.raises(UsageError, match="already has features, which no export made"):
         pomona.export(table, database.to, overwrite=True)
     assert pomona.export(table, database.to, name="photos").sent == 40
 
@@ -189,3 +187,37 @@ def test_a_name_that_some_database_does_not_allow_is_refused(table: Path, name: 
         pomona.export(table, "npy:out", name=name)
     with pytest.raises(UsageError, match="npy:out is not a database: leave `name` out"):
         pomona.export(table, "npy:out", name="features")
+
+
+@pytest.mark.parametrize(
+    ("to", "module"),
+    [
+        ("postgresql://ann:s3cr3t@127.0.0.1:1/photos", "psycopg"),
+        ("postgresql://ann@127.0.0.1:1/photos?password=s3cr3t&connect_timeout=2", "psycopg"),
+        ("postgresql://ann:s3cr3t@127.0.0.1:port/photos", "psycopg"),
+        ("qdrant:http://ann:s3cr3t@127.0.0.1:1", "qdrant_client"),
+        ("chroma:http://ann:s3cr3t@127.0.0.1:1", "chromadb"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection")
+def test_an_unreachable_server_is_one_line_without_the_password(
+    table: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    to: str,
+    module: str,
+) -> None:
+    pytest.importorskip(module, reason="'make test-exports' installs it")
+    monkeypatch.setenv("QDRANT_API_KEY", "s3cr3t")
+    code, out, err = run(capfd, "export", table, "--to", to)
+    assert (code, out) == (2, "")
+    assert err.startswith("pomona: cannot open ")
+    assert err.count("\n") == 1
+    assert "s3cr3t" not in err
+
+
+@pytest.mark.parametrize("kind", ["qdrant", "chroma"])
+def test_a_server_without_http_is_not_taken_for_a_folder(table: Path, kind: str) -> None:
+    pytest.importorskip({"qdrant": "qdrant_client", "chroma": "chromadb"}[kind])
+    with pytest.raises(UsageError, match=f"looks like a server: give {kind}:http://localhost:6333"):
+        pomona.export(table, f"{kind}:localhost:6333")

@@ -11,6 +11,7 @@ import pytest
 import pomona
 import tables
 from places import REPOSITORY
+from vector_databases import server_url
 
 PAGE = (REPOSITORY / "docs" / "export.md").read_text("utf-8")
 RECIPES = re.findall(r"^<!-- not run: [^\n]+ -->\n```python\n(.*?)^```$", PAGE, re.M | re.S)
@@ -29,6 +30,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_recipe_finds_the_row_itself_first(
     recipe: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    if "postgresql://localhost" in recipe:
+        pytest.importorskip("psycopg", reason="'make test-exports' installs it")
+        recipe = recipe.replace("postgresql://localhost/photos", server_url())
     for module in re.findall(r"^(?:import|from) (\w+)", recipe, re.M):
         pytest.importorskip(module, reason="'make test-exports' installs it")
     exec(compile(recipe, "export.md", "exec"), {})  # noqa: S102 - the page's own code

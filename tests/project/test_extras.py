@@ -135,6 +135,9 @@ COMMANDS = [
     (("project", "TABLE", "--master", "local[1]"), "pyspark"),
     (("export", "TABLE", "--to", "duckdb:x"), "duckdb"),
     (("export", "TABLE", "--to", "lance:x"), "lancedb"),
+    (("export", "TABLE", "--to", "postgresql://h/d"), "psycopg"),
+    (("export", "TABLE", "--to", "qdrant:http://h"), "qdrant_client"),
+    (("export", "TABLE", "--to", "chroma:x"), "chromadb"),
     (("extract", "photos", "TABLE", "--engine", "spark"), "pyspark"),
     (("encoder", "build", "a", "-o", "e", "--precision", "int8", "--calibrate", "p"), "nncf"),
 ]  # fmt: skip

@@ -93,7 +93,7 @@ def test_the_oldest_constraints_pin_the_minimum_of_every_dependency() -> None:
     pinned = dict(line.lower().split("==") for line in lines if "==" in line)
     for line in required:
         name, _, minimum = line.partition(">=")
-        version = pinned[name.lower()].split(".")
+        version = pinned[name.partition("[")[0].lower()].split(".")
         parts = minimum.partition(",")[0].split(".")
         assert version[: len(parts)] == parts, line
         assert not any(map(int, version[len(parts) :])), line

@@ -31,7 +31,8 @@ __all__ = ["export"]
     "--to",
     metavar="TARGET",
     required=True,
-    help="npy:FOLDER (NumPy), csv:FILE, huggingface:FOLDER, duckdb:FILE or lance:FOLDER.",
+    help="npy:FOLDER (NumPy), csv:FILE, huggingface:FOLDER, duckdb:FILE, lance:FOLDER, "
+    "postgresql://USER@HOST/DATABASE, qdrant:URL or chroma:FOLDER.",
 )
 @click.option(
     "--name",

@@ -7,10 +7,14 @@ import re
 
 from pomona.errors import UsageError
 from pomona.exports.target import Database, FileTarget
+from pomona.io.location import without_password
 
 __all__ = ["table_name", "target_of"]
 
-_KINDS = "npy:FOLDER, csv:FILE, huggingface:FOLDER, duckdb:FILE or lance:FOLDER"
+_KINDS = (
+    "npy:FOLDER, csv:FILE, huggingface:FOLDER, duckdb:FILE, lance:FOLDER, postgresql://..., "
+    "qdrant:URL or chroma:FOLDER"
+)
 
 
 def target_of(to: str, name: str) -> FileTarget | Database:
@@ -25,28 +29,51 @@ def target_of(to: str, name: str) -> FileTarget | Database:
             the place.
     """
     kind, _, place = to.partition(":")
+    if kind in {"postgresql", "postgres"} and place.startswith("//"):
+        from pomona.exports.databases.postgresql import PostgreSql
+
+        return PostgreSql(to, name)
     place = os.path.expanduser(place)  # noqa: PTH111 - it may be a URL
-    if place and kind == "npy":
+    target = (_files(kind, place) or _database(kind, place, name)) if place else None
+    if target is None:
+        raise UsageError(f"`to` is {without_password(to)!r}: expected {_KINDS}")
+    return target
+
+
+def _files(kind: str, place: str) -> FileTarget | None:
+    if kind == "npy":
         from pomona.exports.files.npy import NpyFolder
 
         return NpyFolder(place)
-    if place and kind == "csv":
+    if kind == "csv":
         from pomona.exports.files.csv import CsvFile
 
         return CsvFile(place)
-    if place and kind == "huggingface":
+    if kind == "huggingface":
         from pomona.exports.files.huggingface import HuggingFaceFolder
 
         return HuggingFaceFolder(place)
-    if place and kind == "duckdb":
+    return None
+
+
+def _database(kind: str, place: str, name: str) -> Database | None:
+    if kind == "duckdb":
         from pomona.exports.databases.duckdb import DuckDb
 
         return DuckDb(place, name)
-    if place and kind == "lance":
+    if kind == "lance":
         from pomona.exports.databases.lance import Lance
 
         return Lance(place, name)
-    raise UsageError(f"`to` is {to!r}: expected {_KINDS}")
+    if kind == "qdrant":
+        from pomona.exports.databases.qdrant import Qdrant
+
+        return Qdrant(place, name)
+    if kind == "chroma":
+        from pomona.exports.databases.chroma import Chroma
+
+        return Chroma(place, name)
+    return None
 
 
 def table_name(name: str | None, table: object) -> str:

@@ -75,7 +75,7 @@ def export(  # noqa: PLR0913 - the options of the command
     Args:
         table: a feature table, its path or URI.
         to: kind and place of the target: `npy:FOLDER`, `csv:FILE`, `huggingface:FOLDER`,
-            `duckdb:FILE` or `lance:FOLDER`.
+            `duckdb:FILE`, `lance:FOLDER`, `postgresql://...`, `qdrant:URL` or `chroma:FOLDER`.
         name: of the table in a database; by default that of the feature table's folder.
         float16: send 16-bit floats, if the target has them.
         normalize: divide each vector by its length (L2), so that inner products are cosines.

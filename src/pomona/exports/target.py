@@ -8,9 +8,10 @@ from typing import ClassVar
 
 import pyarrow as pa
 
+from pomona.errors import UsageError
 from pomona.exports.rows import Rows
 
-__all__ = ["LISTED", "Database", "FileTarget"]
+__all__ = ["LISTED", "Database", "FileTarget", "of_export"]
 
 LISTED = pa.schema([("path", pa.string()), ("label", pa.string()), ("content_sha256", pa.string())])
 """The columns that tell whether a row of a target is the same as that of the table."""
@@ -96,3 +97,14 @@ class Database(ABC):
     @abstractmethod
     def close(self) -> None:
         """Close the database. If it is atomic and there was no commit, it is as it was."""
+
+
+def of_export(found: dict[str, str], target: Database, name: str) -> dict[str, str]:
+    """Return the provenance that a database has for a table.
+
+    Raises:
+        UsageError: it has none.
+    """
+    if "fingerprint" not in found:
+        raise UsageError(f"{target} already has {name}, which no export made: give another `name`")
+    return found

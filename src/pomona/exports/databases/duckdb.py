@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from pomona.errors import UsageError
 from pomona.exports.rows import VECTOR, Rows
-from pomona.exports.target import LISTED, Database
+from pomona.exports.target import LISTED, Database, of_export
 from pomona.extras import check_extra
 from pomona.io.location import check_output_here
 from pomona.schema import encoder_of_row, encoder_value
@@ -64,11 +64,7 @@ class DuckDb(Database):
             return None
         query = "SELECT comment FROM duckdb_tables() WHERE table_name = ? AND NOT internal"
         found = self._database.execute(query, [self._name]).fetchone()
-        if found and not encoder_of_row(found[0]):
-            raise UsageError(
-                f"{self} has a table {self._name} that no export made: give another `name`"
-            )
-        return encoder_of_row(found[0]) if found else None
+        return of_export(encoder_of_row(found[0]), self, self._name) if found else None
 
     def create(self, about: Mapping[str, str]) -> None:
         """Create the table, with the provenance as its comment."""

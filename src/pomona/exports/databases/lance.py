@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pomona.errors import UsageError
 from pomona.exports.files.whole import folder_to_write
 from pomona.exports.rows import Rows, row_schema
-from pomona.exports.target import LISTED, Database
+from pomona.exports.target import LISTED, Database, of_export
 from pomona.extras import check_extra
 from pomona.schema import column_metadata, provenance_of_column
 
@@ -50,11 +49,7 @@ class Lance(Database):
             return None
         metadata = self._table.schema.metadata or {}
         found = provenance_of_column({k.decode(): v.decode() for k, v in metadata.items()})
-        if "fingerprint" not in found:
-            raise UsageError(
-                f"{self} has a table {self._name} that no export made: give another `name`"
-            )
-        return found
+        return of_export(found, self, self._name)
 
     def create(self, about: Mapping[str, str]) -> None:
         """Create the table, with the provenance as metadata of the schema."""
