@@ -81,6 +81,13 @@ class Page:
             self.mouse("mouseMoved", *place, button="left", buttons=1)
         self.mouse("mouseReleased", *places[-1])
 
+    def touch(self, places: list[tuple[float, float]]) -> None:
+        """Touch the first place, move over the others, and lift the finger."""
+        kinds = ["touchStart", *["touchMove"] * (len(places) - 1), "touchEnd"]
+        points = [[{"x": x, "y": y}] for x, y in places] + [[]]
+        for kind, point in zip(kinds, points, strict=True):
+            self.ask("Input.dispatchTouchEvent", type=kind, touchPoints=point)
+
     def key(self, name: str) -> None:
         for kind in ("keyDown", "keyUp"):
             self.ask("Input.dispatchKeyEvent", type=kind, key=name, code=name)

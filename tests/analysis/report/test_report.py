@@ -430,6 +430,47 @@ def test_the_lasso_selects_the_enclosed_points(browser_page: browser.Page) -> No
     browser_page.value("lasso.click()")
 
 
+def test_reset_leaves_nothing_of_the_earlier_view(browser_page: browser.Page) -> None:
+    left, top, width, _ = stage(browser_page)
+    browser_page.value("reset.click()")
+    before = browser_page.value("canvas.toDataURL()")
+    browser_page.drag([(left + width / 2, top + 200), (left + width - 40, top + 200)])
+    browser_page.mouse("mouseMoved", 2, 2)
+    assert browser_page.value("canvas.toDataURL()") != before
+    browser_page.value("reset.click()")
+    assert browser_page.value("canvas.toDataURL()") == before
+
+
+def test_the_wheel_scrolls_past_the_map_also_after_a_click(browser_page: browser.Page) -> None:
+    left, top, width, _ = stage(browser_page)
+    browser_page.value("canvas.focus({preventScroll: true})")
+    browser_page.mouse("mouseWheel", left + width / 2, top + 200, deltaX=0, deltaY=300)
+    browser_page.wait_for("scrollY > 200")
+
+
+def test_a_tapped_image_stays_and_a_finger_scrolls_past_the_map(browser_page: browser.Page) -> None:
+    left, top, width, height = stage(browser_page)
+    browser_page.value("reset.click()")
+    for x, y in ((x, y) for y in range(20, int(height), 40) for x in range(20, int(width), 40)):
+        browser_page.touch([(left + x, min(top + y, 890))])
+        if not browser_page.value("tip.hidden"):
+            break
+    assert not browser_page.value("tip.hidden")
+    browser_page.touch([(left + 200, top + 300 - step) for step in range(0, 250, 10)])
+    browser_page.wait_for("scrollY > 50")
+    assert browser_page.complaints == []
+
+
+def test_print_shows_whole_tables_on_white_paper(browser_page: browser.Page) -> None:
+    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+    browser_page.ask("Emulation.setEmulatedMedia", media="print", features=dark)
+    paper = browser_page.value("getComputedStyle(document.body).backgroundColor")
+    cut = "(e) => getComputedStyle(e).overflowX != 'visible'"
+    assert not browser_page.value(f"[...document.querySelectorAll('.scroll')].some({cut})")
+    browser_page.ask("Emulation.setEmulatedMedia", media="", features=[])
+    assert browser_page.value("getComputedStyle(document.body).backgroundColor") == paper
+
+
 def test_a_button_hides_its_class(browser_page: browser.Page) -> None:
     browser_page.value("document.querySelector('#legend button').click()")
     pressed = "document.querySelector('#legend button').getAttribute('aria-pressed')"
@@ -447,4 +488,7 @@ def test_dark_mode_is_dark_and_a_narrow_page_does_not_scroll_sideways(
     assert browser_page.value(paper) != light
     browser_page.open(page, width=380)
     assert browser_page.value("document.documentElement.scrollWidth <= innerWidth")
+    # A word of a class's name is not broken into pieces.
+    name = "document.querySelector('#classes tbody th')"
+    assert browser_page.value(f"{name}.clientWidth >= 100 && {name}.clientHeight < 200")
     assert browser_page.complaints == []

@@ -198,6 +198,8 @@
     if (pointers.size === 2) {
       const [a, b] = [...pointers.values()];
       const now = Math.hypot(a[0] - b[0], a[1] - b[1]);
+      left += (x - before[0]) / 2;
+      top += (y - before[1]) / 2;
       if (spread) zoom(now / spread, (a[0] + b[0]) / 2, (a[1] + b[1]) / 2);
       spread = now;
     } else if (lasso) {
@@ -220,17 +222,20 @@
       found.forEach((i) => chosen.add(i));
       choose(found.length);
     } else if (moved < 4) {
-      const i = nearest(...place(event), 16);
+      const i = nearest(...place(event), event.pointerType === "mouse" ? 16 : 28);
       show(i, true);
       if (i >= 0) { chosen.has(i) ? chosen.delete(i) : chosen.add(i); choose(1); }
     }
   }
   canvas.addEventListener("pointerup", release);
   canvas.addEventListener("pointercancel", (event) => { pointers.delete(event.pointerId); lasso = null; draw(); });
-  canvas.addEventListener("pointerleave", () => { if (!focused) show(-1, false); });
+  canvas.addEventListener("pointerleave", (event) => {
+    // A finger leaves when it is lifted: what it tapped stays.
+    if (!focused && event.pointerType === "mouse") show(-1, false);
+  });
   canvas.addEventListener("wheel", (event) => {
-    // Only over a map that is in use: the page must stay easy to scroll past it.
-    if (!event.ctrlKey && document.activeElement !== canvas) return;
+    // Without Ctrl, the wheel scrolls the page past the map. Pinching on a touchpad sets ctrlKey.
+    if (!event.ctrlKey && !event.metaKey) return;
     event.preventDefault();
     zoom(Math.exp(-event.deltaY * 0.0015), ...place(event));
   }, { passive: false });
@@ -301,12 +306,12 @@
   const paint = () => { dots.forEach((dot, label) => { dot.style.background = colour(label); }); draw(); };
 
   function resize() {
-    const box = canvas.getBoundingClientRect(), ratio = window.devicePixelRatio || 1;
+    const ratio = window.devicePixelRatio || 1;
     const fresh = width === 0;
     width = canvas.clientWidth;
     height = canvas.clientHeight;
-    canvas.width = Math.round(box.width * ratio);
-    canvas.height = Math.round(box.height * ratio);
+    canvas.width = Math.round(width * ratio);
+    canvas.height = Math.round(height * ratio);
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     if (fresh) reset(); else draw();
   }
