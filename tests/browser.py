@@ -47,13 +47,16 @@ class Page:
                 result: dict[str, Any] = reply["result"]
                 return result
 
-    def open(self, file: Path, width: int = 1300, height: int = 900, scheme: str = "light") -> None:
+    def open(
+        self, page: Path | str, width: int = 1300, height: int = 900, scheme: str = "light"
+    ) -> None:
+        """Open a file or a URL."""
         self.ask(
             "Emulation.setDeviceMetricsOverride",
             width=width, height=height, deviceScaleFactor=1, mobile=False,
         )  # fmt: skip
         self.scheme(scheme)
-        self.ask("Page.navigate", url=file.absolute().as_uri())
+        self.ask("Page.navigate", url=page if isinstance(page, str) else page.absolute().as_uri())
         self.wait_for("document.readyState === 'complete'")
 
     def scheme(self, name: str) -> None:

@@ -37,6 +37,8 @@ from .job.options import LocalEngine as LocalEngine
 from .job.options import Resume as Resume
 from .job.options import SparkEngine as SparkEngine
 from .job.summary import Summary as Summary
+from .looking import Look as Look
+from .looking import look as look
 from .spark.dataframe.featurize import featurize as featurize
 from .spark.dataframe.featurize import featurize_udf as featurize_udf
 from .spark.dataframe.transformer import ImageFeaturizer as ImageFeaturizer

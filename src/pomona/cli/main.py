@@ -23,6 +23,7 @@ from pomona.cli.encoder import encoder
 from pomona.cli.export import export
 from pomona.cli.extract import extract
 from pomona.cli.inspect import inspect
+from pomona.cli.look import look
 from pomona.cli.models import models
 from pomona.cli.parameters import in_options
 from pomona.cli.project import project
@@ -47,7 +48,7 @@ def app() -> None:
 
 
 for command in (
-    *(extract, inspect, search, duplicates, train, classify, project, report),
+    *(extract, look, inspect, search, duplicates, train, classify, project, report),
     *(export, models, encoder),
 ):
     app.add_command(command)
