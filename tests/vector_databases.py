@@ -250,4 +250,44 @@ class Chroma(Reader):
         self.client.create_collection(NAME, embedding_function=None)
 
 
-READERS = [Chroma, DuckDb, Lance, PostgreSql, Qdrant]
+class Milvus(Reader):
+    module = "pymilvus"
+    float16 = False
+
+    @property
+    def to(self) -> str:
+        return f"milvus:{self.folder / 'photos.db'}"
+
+    @contextmanager
+    def client(self) -> Iterator[Any]:
+        from pymilvus import MilvusClient
+
+        client = MilvusClient(str(self.folder / "photos.db"))
+        if client.has_collection(NAME):
+            client.load_collection(NAME)
+        yield client
+        client.close()
+
+    def rows(self) -> Found:
+        fields = ["path", "label", "vector"]
+        with self.client() as client:
+            found = client.query(NAME, filter="", limit=1000, output_fields=fields)
+        return {row["path"]: (row["label"], np.array(row["vector"], np.float32)) for row in found}
+
+    def nearest(self, query: NDArray[Any], k: int) -> list[str]:
+        with self.client() as client:
+            (found,) = client.search(NAME, [query], limit=k, output_fields=["path"])
+        return [row["entity"]["path"] for row in found]
+
+    def provenance(self) -> dict[str, str]:
+        with self.client() as client:
+            properties = client.describe_collection(NAME)["properties"]
+        found: dict[str, str] = json.loads(properties["pomona.provenance"])
+        return found
+
+    def make_foreign(self) -> None:
+        with self.client() as client:
+            client.create_collection(NAME, dimension=2)
+
+
+READERS = [Chroma, DuckDb, Lance, Milvus, PostgreSql, Qdrant]

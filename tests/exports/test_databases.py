@@ -197,6 +197,7 @@ def test_a_name_that_some_database_does_not_allow_is_refused(table: Path, name: 
         ("postgresql://ann:s3cr3t@127.0.0.1:port/photos", "psycopg"),
         ("qdrant:http://ann:s3cr3t@127.0.0.1:1", "qdrant_client"),
         ("chroma:http://ann:s3cr3t@127.0.0.1:1", "chromadb"),
+        ("milvus:http://ann:s3cr3t@127.0.0.1:1", "pymilvus"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection")
@@ -209,6 +210,7 @@ def test_an_unreachable_server_is_one_line_without_the_password(
 ) -> None:
     pytest.importorskip(module, reason="'make test-exports' installs it")
     monkeypatch.setenv("QDRANT_API_KEY", "s3cr3t")
+    monkeypatch.setenv("MILVUS_TOKEN", "ann:s3cr3t")
     code, out, err = run(capfd, "export", table, "--to", to)
     assert (code, out) == (2, "")
     assert err.startswith("pomona: cannot open ")
@@ -216,8 +218,9 @@ def test_an_unreachable_server_is_one_line_without_the_password(
     assert "s3cr3t" not in err
 
 
-@pytest.mark.parametrize("kind", ["qdrant", "chroma"])
+@pytest.mark.parametrize("kind", ["qdrant", "chroma", "milvus"])
 def test_a_server_without_http_is_not_taken_for_a_folder(table: Path, kind: str) -> None:
-    pytest.importorskip({"qdrant": "qdrant_client", "chroma": "chromadb"}[kind])
+    modules = {"qdrant": "qdrant_client", "chroma": "chromadb", "milvus": "pymilvus"}
+    pytest.importorskip(modules[kind], reason="'make test-exports' installs it")
     with pytest.raises(UsageError, match=f"looks like a server: give {kind}:http://localhost:6333"):
         pomona.export(table, f"{kind}:localhost:6333")

@@ -138,6 +138,7 @@ COMMANDS = [
     (("export", "TABLE", "--to", "postgresql://h/d"), "psycopg"),
     (("export", "TABLE", "--to", "qdrant:http://h"), "qdrant_client"),
     (("export", "TABLE", "--to", "chroma:x"), "chromadb"),
+    (("export", "TABLE", "--to", "milvus:x"), "pymilvus"),
     (("extract", "photos", "TABLE", "--engine", "spark"), "pyspark"),
     (("encoder", "build", "a", "-o", "e", "--precision", "int8", "--calibrate", "p"), "nncf"),
 ]  # fmt: skip

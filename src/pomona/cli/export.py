@@ -32,7 +32,7 @@ __all__ = ["export"]
     metavar="TARGET",
     required=True,
     help="npy:FOLDER (NumPy), csv:FILE, huggingface:FOLDER, duckdb:FILE, lance:FOLDER, "
-    "postgresql://USER@HOST/DATABASE, qdrant:URL or chroma:FOLDER.",
+    "postgresql://USER@HOST/DATABASE, qdrant:URL, chroma:FOLDER or milvus:URL.",
 )
 @click.option(
     "--name",

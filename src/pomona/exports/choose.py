@@ -13,7 +13,7 @@ __all__ = ["table_name", "target_of"]
 
 _KINDS = (
     "npy:FOLDER, csv:FILE, huggingface:FOLDER, duckdb:FILE, lance:FOLDER, postgresql://..., "
-    "qdrant:URL or chroma:FOLDER"
+    "qdrant:URL, chroma:FOLDER or milvus:URL"
 )
 
 
@@ -73,6 +73,10 @@ def _database(kind: str, place: str, name: str) -> Database | None:
         from pomona.exports.databases.chroma import Chroma
 
         return Chroma(place, name)
+    if kind == "milvus":
+        from pomona.exports.databases.milvus import Milvus
+
+        return Milvus(place, name)
     return None
 
 

@@ -75,7 +75,8 @@ def export(  # noqa: PLR0913 - the options of the command
     Args:
         table: a feature table, its path or URI.
         to: kind and place of the target: `npy:FOLDER`, `csv:FILE`, `huggingface:FOLDER`,
-            `duckdb:FILE`, `lance:FOLDER`, `postgresql://...`, `qdrant:URL` or `chroma:FOLDER`.
+            `duckdb:FILE`, `lance:FOLDER`, `postgresql://...`, `qdrant:URL`, `chroma:FOLDER`
+            or `milvus:URL`.
         name: of the table in a database; by default that of the feature table's folder.
         float16: send 16-bit floats, if the target has them.
         normalize: divide each vector by its length (L2), so that inner products are cosines.
@@ -161,8 +162,8 @@ def _is_continued(
     return True
 
 
-def _made_by(provenance: Mapping[str, str]) -> tuple[str | None, str | None]:
-    return provenance.get("fingerprint"), provenance.get("decode")
+def _made_by(provenance: Mapping[str, str]) -> tuple[str | None, str]:
+    return provenance.get("fingerprint"), provenance.get("decode", "exact")
 
 
 def _form(provenance: Mapping[str, str]) -> str:

@@ -9,9 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pomona.errors import TableError
-
-__all__ = ["Known", "keys_of", "unique_keys"]
+__all__ = ["Known", "keys_of"]
 
 _DIGEST = "S16"  # of SHA-256: among a billion paths, two collide with probability 1e-20
 
@@ -51,25 +49,6 @@ def keys_of(paths: pa.Array) -> NDArray[np.bytes_]:
     """Return digests of paths, (N,) `S16`."""
     digests = [hashlib.sha256(path.encode()).digest()[:16] for path in paths.to_pylist()]
     return np.array(digests, _DIGEST)
-
-
-def unique_keys(batches: Iterable[pa.RecordBatch], table: object) -> NDArray[np.bytes_]:
-    """Return the keys of all rows of a table.
-
-    Args:
-        batches: with the column `path`.
-        table: the table, for the error.
-
-    Raises:
-        TableError: a path has two rows, so it does not say which row is meant.
-    """
-    keys = np.concatenate([np.array([], _DIGEST), *(keys_of(rows["path"]) for rows in batches)])
-    if (twice := len(keys) - len(np.unique(keys))) > 0:
-        raise TableError(
-            f"{table} has several rows for a path ({twice} too many), and a database finds rows by "
-            "their paths: export to files"
-        )
-    return keys
 
 
 def _states_of(rows: pa.RecordBatch) -> NDArray[np.bytes_]:

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pomona.errors import RunError, UsageError
-from pomona.exports.known import Known, keys_of, unique_keys
+from pomona.errors import RunError, TableError, UsageError
+from pomona.exports.known import Known, keys_of
 from pomona.exports.rows import Outgoing
-from pomona.exports.target import Database
+from pomona.exports.target import LISTED, Database
 from pomona.io.location import without_password
 from pomona.messages import one_line
 from pomona.progress import Progress
@@ -49,13 +49,14 @@ def send_rows(
         TableError: a path has several rows, or a row has no valid vector.
         RunError: the database failed, or the table changed.
     """
-    keys = unique_keys(source.vectors.records(["path", "status"]), source.vectors.table)
     with talking(target):
-        if is_new:
-            target.create(source.provenance)
         known = Known(() if is_new else target.listed())
+    keys, differs = _compared(source, known)
+    if is_new:
+        with talking(target):
+            target.create(source.provenance)
     sent = 0
-    for rows in source.batches(progress):
+    for rows in source.batches(progress) if differs else ():
         missing, changed = known.compare(rows.columns)
         with talking(target):
             if missing.any():
@@ -71,6 +72,25 @@ def send_rows(
         if sent or deleted or is_new:
             target.commit()
     return Counts(sent, source.vectors.rows - sent, len(others) - deleted, deleted)
+
+
+def _compared(source: Outgoing, known: Known) -> tuple[NDArray[np.bytes_], bool]:
+    """Return the keys of the table's rows, and whether any is to be sent; vectors are not read.
+
+    Raises:
+        TableError: a path has two rows, so it does not say which row is meant.
+    """
+    found, differs = [keys_of(pa.array([], pa.string()))], False
+    for rows in source.vectors.records([*LISTED.names, "status"]):
+        found.append(keys_of(rows["path"]))
+        differs = differs or any(mask.any() for mask in known.compare(rows))
+    keys = np.concatenate(found)
+    if (twice := len(keys) - len(np.unique(keys))) > 0:
+        raise TableError(
+            f"{source.vectors.table} has several rows for a path ({twice} too many), and a "
+            "database finds rows by their paths: export to files"
+        )
+    return keys, differs
 
 
 def _delete(target: Database, keys: NDArray[np.bytes_]) -> int:
