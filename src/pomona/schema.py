@@ -16,6 +16,7 @@ __all__ = [
     "ENCODER_COLUMN",
     "FEATURE_SCHEMA",
     "INPUT_SCHEMA",
+    "QUALITY_COLUMNS",
     "SPARK_FOOTER_KEY",
     "SPARK_SCHEMA",
     "STATUSES",
@@ -30,6 +31,7 @@ __all__ = [
     "provenance_of_footer",
     "read_provenance",
     "schema_with_provenance",
+    "with_quality",
 ]
 
 INPUT_SCHEMA = pa.schema(
@@ -68,12 +70,18 @@ FEATURE_SCHEMA = pa.schema(
         ("size", pa.int64()),
         ("modified", pa.timestamp("us", tz="UTC")),
         ("content_sha256", pa.string()),
+        ("brightness", pa.float32()),
+        ("sharpness", pa.float32()),
     ]
 )
 
+QUALITY_COLUMNS = ("brightness", "sharpness")
+"""Columns that part files of earlier versions lack: they are null there."""
+
 SPARK_SCHEMA = (
     "path string, label string, features array<float>, status string, error string, width int, "
-    "height int, format string, size bigint, modified timestamp, content_sha256 string"
+    "height int, format string, size bigint, modified timestamp, content_sha256 string, "
+    "brightness float, sharpness float"
 )
 """`FEATURE_SCHEMA` as a Spark schema."""
 
@@ -148,6 +156,15 @@ def kept_columns(schema: pa.Schema) -> pa.Schema:
     """Return the columns that a table has beside those of every table."""
     own = {*FEATURE_SCHEMA.names, ENCODER_COLUMN}
     return pa.schema([field for field in schema if field.name not in own])
+
+
+def with_quality(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Return rows with `QUALITY_COLUMNS`, null if they come from a version without them."""
+    for name in QUALITY_COLUMNS:
+        if name not in rows.schema.names:
+            field = FEATURE_SCHEMA.field(name)
+            rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
+    return rows
 
 
 def _spark_type(kind: pa.DataType) -> object:

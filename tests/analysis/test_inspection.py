@@ -43,9 +43,10 @@ def test_the_facts_of_an_inspection_are_in_one_column(
     paths = [f"file:{tmp_path}/gone.png", "s3a://bucket/a.png"]
     table = tables.write(tmp_path / "t", [[1.0]] * 2, ["x"] * 2, paths)
     show_inspection("t", inspect(FeatureTable(table), look_at_files=True))
-    facts = capsys.readouterr().out.splitlines()[1:7]
+    facts = capsys.readouterr().out.splitlines()[1:8]
     names = [line[:11].rstrip() for line in facts]
-    assert names == ["model:", "dimension:", "vectors:", "classes:", "missing:", "unchecked:"]
+    told = ["model:", "dimension:", "vectors:", "classes:", "quality:", "missing:", "unchecked:"]
+    assert names == told
 
 
 def test_valid_vectors_pass(tmp_path: Path) -> None:
@@ -53,6 +54,30 @@ def test_valid_vectors_pass(tmp_path: Path) -> None:
     assert result.check.passed
     assert (result.rows, result.check.vectors) == (2, 2)
     assert result.labels == {"x": 1, None: 1}
+
+
+def test_quantiles_of_quality_are_those_of_numpy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn = np.random.default_rng(0).beta(2, 5, (999, 2)).astype(np.float32)
+    rows = [
+        {"path": f"file:/{i}", "features": [1.0] * 3, "status": "ok", "brightness": b}
+        | {"sharpness": s if i else None}
+        for i, (b, s) in enumerate(drawn.tolist())
+    ]
+    rows += [{"path": "file:/old", "features": [1.0] * 3, "status": "ok"}]
+    rows += [{"path": "file:/bad", "status": "corrupt"}]
+    writer = PartWriter(tmp_path / "part-0.parquet", schema_with_provenance(PROVENANCE))
+    writer.write(pa.RecordBatch.from_pylist(rows, FEATURE_SCHEMA))
+    writer.close()
+    found = inspect(tmp_path)
+    for name, values in (("brightness", drawn[:, 0]), ("sharpness", drawn[1:, 1])):
+        for share, value in found.quality[name].items():
+            exact = np.quantile(values, share, method="inverted_cdf")
+            assert value == pytest.approx(exact, abs=0.001), (name, share)
+    assert found.unmeasured == 1
+    show_inspection("t", found)
+    assert "not measured in 1 row of an earlier version" in capsys.readouterr().out
 
 
 def test_failed_rows_correctly_have_no_vector(tmp_path: Path) -> None:

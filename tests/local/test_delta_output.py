@@ -112,6 +112,22 @@ def test_the_columns_of_the_table_record_the_encoder_and_follow_an_overwrite(
     assert row == {"path": "a", "site": "north"}
 
 
+def test_a_table_of_an_earlier_version_gets_the_columns_of_quality(
+    extract: Run, pictures: Path, tmp_path: Path
+) -> None:
+    table, quality = tmp_path / "t", ["brightness", "sharpness"]
+    extract(table)
+    for part in table.glob("part-*"):
+        pq.write_table(pq.read_table(part).drop_columns(quality), part)
+    deltalake.convert_to_deltalake(table)
+    (pictures / "new.png").write_bytes(drawn.encode(drawn.picture(9, 9, 5), "PNG"))
+    extract(table)
+    columns = pa.schema(deltalake.DeltaTable(table).schema().to_arrow()).names
+    assert columns == FEATURE_SCHEMA.names
+    rows = tables.read(table)
+    assert rows["brightness"].null_count == len(rows) - 1
+
+
 def test_a_part_file_that_was_not_committed_does_not_count(
     extract: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

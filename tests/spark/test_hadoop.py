@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 import drawn
@@ -167,6 +168,27 @@ def test_a_remote_table_is_resumed_like_a_local_one(
     )
     assert tables.read(tmp_path / "far").equals(tables.read(tmp_path / "fresh"))
     assert {path.suffix for path in (tmp_path / "far").iterdir()} <= {".parquet", ".crc"}
+
+
+def test_a_remote_table_of_an_earlier_version_is_continued(
+    spark: SparkSession, encoder: Encoder, pictures: Path, tmp_path: Path, remote: str
+) -> None:
+    def extract(name: str, **options: Any) -> pa.Table:
+        engine = pomona.SparkEngine(spark=spark)
+        pomona.extract(pictures, f"{remote}/{name}", encoder=encoder, engine=engine, **options)
+        return tables.read(tmp_path / name)
+
+    extract("now")
+    rows = spark.read.parquet(f"{remote}/now").drop("brightness", "sharpness")
+    rows.coalesce(1).write.parquet(f"{remote}/then")
+    (pictures / "new.png").write_bytes(drawn.encode(drawn.picture(9, 9, 5), "PNG"))
+    found = extract("then")
+    assert len(found) - found["brightness"].null_count == 1
+    features = pomona.spark.read_features(spark, f"{remote}/then", ok_only=False)
+    assert features.where("brightness is not null").select("path").count() == 1
+    relabelled = extract("then", label="none")
+    assert relabelled["brightness"].equals(found["brightness"])
+    assert relabelled["label"].null_count == len(found)
 
 
 def test_small_part_files_of_a_remote_table_are_merged(

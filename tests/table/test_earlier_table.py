@@ -16,6 +16,7 @@ import tables
 from places import TESTS
 from pomona.encoder.encoder import Encoder
 
+QUALITY = ["brightness", "sharpness"]
 GOLDEN = TESTS / "goldens" / "earlier_table"
 WAS_AT = "file:/tmp/resume_gold/in/pictures"
 
@@ -58,4 +59,34 @@ def test_a_table_of_an_earlier_version_is_continued_with_its_labels(
     pomona.extract(
         pictures, tmp_path / "fresh", encoder=encoder, engine=pomona.LocalEngine(workers=1)
     )
-    assert tables.read(table).equals(tables.read(tmp_path / "fresh"))
+    found, fresh = tables.read(table), tables.read(tmp_path / "fresh")
+    assert found.drop_columns(QUALITY).equals(fresh.drop_columns(QUALITY))
+    new = [name == f"file:{pictures}/new.png" for name in found["path"].to_pylist()]
+    for name in QUALITY:
+        assert found.filter(new)[name].equals(fresh.filter(new)[name])
+        assert found[name].null_count == 4
+    assert pomona.inspect(table).unmeasured == 3
+
+
+def test_a_row_without_brightness_is_not_copied_to_a_new_path(
+    tmp_path: Path, encoder: Encoder
+) -> None:
+    pictures, table = tmp_path / "pictures", tmp_path / "table"
+    pictures.mkdir()
+    content = drawn.encode(drawn.picture(), "PNG")
+    (pictures / "a.png").write_bytes(content)
+
+    def extract() -> int:
+        engine = pomona.LocalEngine(workers=1)
+        return pomona.extract(pictures, table, encoder=encoder, engine=engine).changes.taken_over
+
+    extract()
+    (part,) = table.glob("part-*")
+    pq.write_table(pq.read_table(part).drop_columns(QUALITY), part)
+    (pictures / "b.png").write_bytes(content)
+    assert extract() == 0
+    (pictures / "c.png").write_bytes(content)
+    assert extract() == 1
+    brightness = {name: row["brightness"] for name, row in tables.rows(table).items()}
+    assert brightness["a.png"] is None
+    assert brightness["b.png"] == brightness["c.png"] is not None

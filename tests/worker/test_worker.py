@@ -75,6 +75,8 @@ def test_a_good_image_becomes_a_complete_row() -> None:
         "size": len(content),
         "modified": row["modified"],
         "content_sha256": hashlib.sha256(content).hexdigest(),
+        "brightness": pytest.approx(76 / 255),  # luma of red
+        "sharpness": None,  # no edges
     }
 
 

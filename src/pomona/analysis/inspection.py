@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pomona.schema import QUALITY_COLUMNS
 from pomona.source.missing_files import is_missing
 from pomona.table.failed_files import NAMED_FAILURES, FailedFile, failed_in
 from pomona.table.feature_table import FeatureTable
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
+    from numpy.typing import NDArray
 
 __all__ = [
     "Inspection",
@@ -29,6 +30,8 @@ __all__ = [
 ]
 
 _COLUMNS = ["path", "label", "features", "status", "error", "width", "height", "format"]
+_SHARES = (0.05, 0.5, 0.95)
+_STEPS = 1000  # for each 1: quantiles of any number of rows take some kilobytes
 _SHOWN_COMPONENTS = 4
 
 
@@ -67,6 +70,9 @@ class Inspection:
         statuses: number of rows by status.
         labels: number of rows by label; None means no label.
         check: the checks of the vectors.
+        quality: quantiles 0.05, 0.5 and 0.95 of `brightness` and `sharpness`, to 0.001, by column
+            and share; a column without values is missing.
+        unmeasured: number of rows with status `ok` without these, which an earlier version made.
         provenance: the encoder that made the table, and how images were decoded.
         first_rows: a few rows, with vectors cut to their first components.
         missing_files: number of rows whose file no longer exists; None if that was not checked.
@@ -78,6 +84,8 @@ class Inspection:
     statuses: Counter[str]
     labels: Counter[str | None]
     check: VectorCheck
+    quality: dict[str, dict[float, float]]
+    unmeasured: int
     provenance: dict[str, str]
     first_rows: list[dict[str, Any]]
     missing_files: int | None = None
@@ -92,6 +100,8 @@ class Inspection:
             "labels": {k: v for k, v in sorted_labels(self.labels) if k is not None},
             "unlabelled": self.labels[None],
             "check": {**asdict(self.check), "passed": self.check.passed},
+            "quality": self.quality,
+            "unmeasured": self.unmeasured,
             "missing_files": self.missing_files,
             "files_elsewhere": self.files_elsewhere,
             "provenance": self.provenance,
@@ -124,10 +134,15 @@ def inspect(
     shown: list[dict[str, Any]] = []
     looks: Counter[bool | None] = Counter()
     failed: list[FailedFile] = []
-    for batch in table.batches(_COLUMNS):
+    counts = {name: np.zeros(2 * _STEPS, np.int64) for name in QUALITY_COLUMNS}
+    for batch in table.batches([*_COLUMNS, *QUALITY_COLUMNS]):
         statuses.update(batch["status"].to_pylist())
         labels.update(batch["label"].to_pylist())
         _check_vectors(batch, check)
+        for name in QUALITY_COLUMNS:
+            values = batch[name].drop_null().to_numpy() * _STEPS
+            steps = np.rint(values).clip(0, 2 * _STEPS - 1).astype(int)
+            counts[name] += np.bincount(steps, minlength=2 * _STEPS)
         if look_at_files:
             looks.update(map(is_missing, batch["path"].to_pylist()))
         failed += islice(failed_in(batch), NAMED_FAILURES - len(failed))
@@ -139,6 +154,8 @@ def inspect(
         statuses,
         labels,
         check,
+        {name: _quantiles(count) for name, count in counts.items() if count.any()},
+        statuses["ok"] - int(counts["brightness"].sum()),
         provenance,
         shown,
         missing,
@@ -178,6 +195,12 @@ def _check_vectors(batch: pa.RecordBatch, check: VectorCheck) -> None:
     matrix = features.flatten().to_numpy(zero_copy_only=False).reshape(-1, check.dimension)
     check.not_finite += int((~np.isfinite(matrix)).any(axis=1).sum())
     check.all_zero += int((matrix == 0).all(axis=1).sum())
+
+
+def _quantiles(counts: NDArray[np.int64]) -> dict[float, float]:
+    """Return the value at each of `_SHARES`, from the number of values by rounded value."""
+    sums = np.cumsum(counts)
+    return {share: int(np.searchsorted(sums, share * sums[-1])) / _STEPS for share in _SHARES}
 
 
 def _shorten(row: dict[str, Any]) -> dict[str, Any]:

@@ -72,6 +72,8 @@ def show_inspection(name: str, found: Inspection) -> None:
         ("vectors", _checked(found.check)),
         ("classes", f"{named:,}" if named else "none: no image has a label"),
     ]
+    if found.statuses["ok"]:
+        facts.append(("quality", _quality(found)))
     if found.missing_files:
         facts.append(
             (
@@ -122,6 +124,17 @@ def _model(provenance: dict[str, str]) -> str:
     named = f"{provenance.get('model', '?')}, weights {provenance.get('weights', '?')}"
     precision = provenance.get("precision", "f32")
     return named if precision == "f32" else f"{named}, {precision}"
+
+
+def _quality(found: Inspection) -> str:
+    parts = [
+        f"{name} {values[0.5]:.2f} ({values[0.05]:.2f} to {values[0.95]:.2f})"
+        for name, values in found.quality.items()
+    ]
+    if found.unmeasured:
+        rows = count_of(found.unmeasured, "row")
+        parts.append(f"not measured in {rows} of an earlier version (extract --overwrite does)")
+    return ", ".join(parts)
 
 
 def _checked(check: VectorCheck) -> str:

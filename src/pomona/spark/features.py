@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pomona.errors import TableError
 from pomona.schema import (
     ENCODER_COLUMN,
+    QUALITY_COLUMNS,
     SPARK_SCHEMA,
     column_metadata,
     encoder_value,
@@ -48,7 +49,8 @@ def read_features(
     else:
         rows, found = table, one_encoder(table)
     names = [field.partition(" ")[0] for field in SPARK_SCHEMA.split(", ")]
-    if missing := [name for name in names if name not in rows.columns]:
+    lacking = [name for name in names if name not in rows.columns]
+    if missing := [name for name in lacking if name not in QUALITY_COLUMNS]:
         raise TableError(
             f"the table has no column {missing[0]!r}, found {', '.join(rows.columns)}: give all "
             "columns of a feature table"
@@ -56,7 +58,8 @@ def read_features(
     kept = [name for name in rows.columns if name not in {*names, ENCODER_COLUMN}]
     functions = functions_of(rows.sparkSession)
     maker = functions.lit(encoder_value(found)).alias(ENCODER_COLUMN)
-    rows = rows.select(*names, maker, *(functions.col(f"`{name}`") for name in kept))
+    own = [functions.lit(None).cast("float").alias(n) if n in lacking else n for n in names]
+    rows = rows.select(*own, maker, *(functions.col(f"`{name}`") for name in kept))
     rows = rows.withMetadata("features", column_metadata(found))
     return rows.where("status = 'ok'") if ok_only else rows
 

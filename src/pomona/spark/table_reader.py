@@ -17,6 +17,7 @@ from pomona.spark.managed_over_connect import managed_over_connect
 from pomona.spark.row_provenance import one_encoder
 from pomona.spark.session.session import is_connect
 from pomona.spark.storage.hadoop.filesystem import hadoop_folder
+from pomona.spark.storage.parquet import quality_too
 from pomona.table.feature_table import FeatureTable
 from pomona.table.makers import one_provenance
 from pomona.table.managed_folders import DELTA, SINK, managed, refuse_to_read
@@ -100,7 +101,7 @@ def _rows(spark: SparkSession, table: str) -> DataFrame:
         else field
         for field in rows.schema
     ]
-    schema = StructType(fields)
+    schema = quality_too(StructType(fields))
     if schema == rows.schema:
         return rows
     return spark.read.options(**place_of).schema(schema).parquet(path)

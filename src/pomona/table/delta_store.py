@@ -72,7 +72,7 @@ class DeltaStore(LocalStore):
         self._commit(old, new)
 
     def prepare(self, schema: pa.Schema, place: str, *, overwrite: bool) -> None:
-        """Create the table if it does not exist, or delete all rows, in one commit.
+        """Create the table if it does not exist, delete all rows, or add columns, in one commit.
 
         Args:
             schema: the columns of the table.
@@ -90,6 +90,11 @@ class DeltaStore(LocalStore):
                 sync(self.folder)
             elif overwrite:
                 open_delta(self.folder).create_write_transaction([], "overwrite", columns)
+            else:
+                table = open_delta(self.folder)
+                found = {field.name for field in table.schema().fields}
+                if missing := [field for field in columns.fields if field.name not in found]:
+                    table.alter.add_columns(missing)
 
     @property
     def _log(self) -> Path:

@@ -29,7 +29,7 @@ from pomona.io.location import (
     without_password,
 )
 from pomona.io.remote import same_scheme
-from pomona.schema import FEATURE_SCHEMA
+from pomona.schema import FEATURE_SCHEMA, QUALITY_COLUMNS
 from pomona.table.delta_store import DeltaStore
 from pomona.table.makers import one_provenance
 from pomona.table.managed_folders import DELTA, managed, refuse_to_write
@@ -323,13 +323,18 @@ class FeatureTable:
                 yield name, rows["path"].to_pylist(), rows["content_sha256"].to_pylist()
 
     def rows_with(self, digests: Mapping[str, Sequence[str]]) -> Iterator[pa.RecordBatch]:
-        """Yield rows with a vector that this version of Pomona made, by part file and digests."""
+        """Yield rows with a vector that this version of Pomona made, by part file and digests.
+
+        A row with a vector but no brightness is of an earlier version.
+        """
         there = part_entries(self.store)
         for name, some in digests.items():
             part, wanted = Part(self._place, name), pa.array(some, pa.string())
             if name not in there or part_provenance(part).get("pomona_version") != __version__:
                 continue
             with opened_part(part, FEATURE_SCHEMA.names) as file:
+                if not set(QUALITY_COLUMNS) <= set(file.schema_arrow.names):
+                    continue
                 for group in range(file.num_row_groups):
                     found = file.read_row_group(group, ["content_sha256"])["content_sha256"]
                     if not pc.any(pc.is_in(found, wanted)).as_py():
@@ -337,7 +342,7 @@ class FeatureTable:
                     rows = file.read_row_group(group, FEATURE_SCHEMA.names)
                     rows = rows.select(FEATURE_SCHEMA.names).cast(FEATURE_SCHEMA)
                     is_one = pc.and_(
-                        pc.is_in(rows["content_sha256"], wanted), pc.equal(rows["status"], "ok")
+                        pc.is_in(rows["content_sha256"], wanted), rows["brightness"].is_valid()
                     )
                     yield from rows.filter(is_one).to_batches()
 

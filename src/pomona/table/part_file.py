@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from pomona.errors import TableError
 from pomona.io.remote import Cause, StorageError
-from pomona.schema import kept_columns, read_provenance, schema_with_provenance
+from pomona.schema import kept_columns, read_provenance, schema_with_provenance, with_quality
 from pomona.table.row_index import KEY_TYPE, keys_of, path_keys
 
 __all__ = [
@@ -107,7 +107,7 @@ def copy_rows(
             schema = schema_with_provenance(read_provenance(stored), kept_columns(stored))
             for batch in _batches(file, part):
                 keep = ~np.isin(path_keys(batch["path"].to_pylist()), doomed)
-                kept = batch.select(schema.names).filter(pa.array(keep))
+                kept = with_quality(batch).select(schema.names).filter(pa.array(keep))
                 if labels:
                     kept = _relabelled(kept, labels)
                 if kept.num_rows:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pomona.errors import TableError
-from pomona.schema import FEATURE_SCHEMA
+from pomona.schema import FEATURE_SCHEMA, QUALITY_COLUMNS
 from pomona.table.part_file import unreadable
 from pomona.table.parts import Part
 
@@ -29,8 +29,8 @@ def rows_of_part(part: Part, columns: list[str], at_once: int) -> Iterator[pa.Ta
         stored = [name for name in columns if name in file.schema_arrow.names]
         for batch in file.iter_batches(columns=stored, batch_size=at_once):
             found = {name: batch[name] for name in stored}
-            found |= {
-                name: pa.repeat(pa.scalar(part.values[name], pa.string()), len(batch))
+            found |= {  # a partition's value; a part file of an earlier version has no quality
+                name: pa.repeat(pa.scalar(part.values.get(name), pa.string()), len(batch))
                 for name in columns
                 if name not in stored
             }
@@ -49,7 +49,8 @@ def opened_part(part: Part, columns: Iterable[str]) -> Iterator[pq.ParquetFile]:
     try:
         with part.parquet() as file:
             found = [*file.schema_arrow.names, *part.values]
-            if missing := [name for name in columns if name not in found]:
+            needed = (name for name in columns if name not in QUALITY_COLUMNS)
+            if missing := [name for name in needed if name not in found]:
                 raise TableError(
                     f"{part} is not part of a feature table: it has no column {missing[0]!r}, but "
                     f"{', '.join(found)}; give a TABLE that pomona wrote, with all its columns"

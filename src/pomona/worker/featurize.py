@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from pomona.schema import FEATURE_SCHEMA
+from pomona.schema import FEATURE_SCHEMA, QUALITY_COLUMNS
 from pomona.worker.pillow_limits import quiet_codecs
 from pomona.worker.prepare import (
     EXACT,
@@ -184,7 +184,7 @@ def _to_batch(batch: pa.RecordBatch, rows: list[Row], dimension: int) -> pa.Reco
     columns: dict[str, Any] = {name: batch[name] for name in ("path", "label", "size", "modified")}
     ok = [row.status == "ok" for row in rows]
     columns["features"] = vectors_array(ok, _vectors(rows, dimension))
-    for name in ("status", "error", "width", "height", "format"):
+    for name in ("status", "error", "width", "height", "format", *QUALITY_COLUMNS):
         columns[name] = pa.array(
             [getattr(row, name) for row in rows], FEATURE_SCHEMA.field(name).type
         )

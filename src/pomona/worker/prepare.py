@@ -18,6 +18,7 @@ from pomona.encoder.preprocessing import Preprocessing
 from pomona.errors import ImageError
 from pomona.worker.decode import MAX_PIXELS, decode
 from pomona.worker.pillow_limits import quiet_codecs
+from pomona.worker.quality import measure
 from pomona.worker.resize import network_pixels
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ class Row:
     height: int | None = None
     format: str | None = None
     sha256: str | None = None
+    brightness: float | None = None
+    sharpness: float | None = None
     vector: NDArray[np.float32] | None = None
 
 
@@ -134,8 +137,10 @@ class Preparer:
         pixels = None
         try:
             picture = decode(memoryview(buffer), max_pixels=options.max_pixels, draft=draft)
+            quality = measure(picture.image)
             pixels = network_pixels(picture, spec)
             row.width, row.height, row.format = picture.width, picture.height, picture.format
+            row.brightness, row.sharpness = quality
         except ImageError as error:
             # Keep no reference to the error: its traceback refers to this frame, and so to the
             # file's bytes and the pixels, until the cyclic garbage collector runs.

@@ -8,12 +8,14 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from pomona.errors import RunError
+from pomona.schema import QUALITY_COLUMNS
 from pomona.table.failed_files import NAMED_FAILURES, FailedFile
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
+    from pyspark.sql.types import StructType
 
-__all__ = ["WRITTEN_COLUMNS", "Written", "write_parquet", "written_once"]
+__all__ = ["WRITTEN_COLUMNS", "Written", "quality_too", "write_parquet", "written_once"]
 
 WRITTEN_COLUMNS = ["path", "status", "error"]
 """The columns of written rows that the driver reads back."""
@@ -50,6 +52,17 @@ def written_once(rows: list[dict[str, str]]) -> Written:
     return Written(
         written, [FailedFile(row["path"], row["status"], row["error"] or "") for row in named]
     )
+
+
+def quality_too(schema: StructType) -> StructType:
+    """Return a schema with `QUALITY_COLUMNS`, for reading part files of which some lack them.
+
+    Spark takes the schema from one part file, which an earlier version may have written.
+    """
+    from pyspark.sql.types import FloatType, StructField, StructType
+
+    missing = [name for name in QUALITY_COLUMNS if name not in schema.names]
+    return StructType([*schema.fields, *(StructField(name, FloatType()) for name in missing)])
 
 
 def write_parquet(rows: DataFrame, folder: str) -> None:

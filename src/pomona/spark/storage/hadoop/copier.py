@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pomona.errors import RunError
 from pomona.io.location import literal_glob
-from pomona.spark.storage.parquet import write_parquet
+from pomona.spark.storage.parquet import quality_too, write_parquet
 from pomona.table.part_file import MERGED_BYTES, groups_to_merge
 from pomona.table.parts import is_part_name
 from pomona.table.row_index import KEY_IN_SQL
@@ -71,7 +71,10 @@ class SparkCopier:
         reader = self._spark.read.option("ignoreMissingFiles", "false")
         reader = reader.option("ignoreCorruptFiles", "false")
         folder = f"{self._store}/{place}" if place else str(self._store)
-        return reader.parquet(*(literal_glob(f"{folder}/{name}") for name in parts))
+        places = [literal_glob(f"{folder}/{name}") for name in parts]
+        rows = reader.parquet(*places)
+        schema = quality_too(rows.schema)
+        return rows if schema == rows.schema else reader.schema(schema).parquet(*places)
 
     def write(self, rows: DataFrame, place: str) -> list[str]:
         """Write rows to a new place, and return the names of its part files."""

@@ -205,7 +205,7 @@ class HadoopTableStore:
         )
         rows = (
             self._copier.read(parts)
-            .where("status = 'ok'")
+            .where("brightness is not null")  # else it failed, or an earlier version made it
             .join(keys, "content_sha256", "left_semi")
         )
         found = [row.asDict() for row in rows.select(*FEATURE_SCHEMA.names).toLocalIterator()]
