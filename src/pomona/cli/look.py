@@ -20,7 +20,7 @@ __all__ = ["look"]
 @click.command(
     cls=SectionedCommand,
     sections={
-        "A source of images": "--table --label --model --weights",
+        "A source of images": "--output --label --model --weights",
         "Page": "--encoder --map --port --no-browser --json",
     },
     short_help="Look at images in the browser, as a map of pictures.",
@@ -29,7 +29,7 @@ __all__ = ["look"]
 @click.argument("source", type=as_path, metavar="SOURCE-or-TABLE")
 @click.option(
     "-o",
-    "--table",
+    "--output",
     type=as_path,
     metavar="TABLE",
     help="The feature table to write for SOURCE.  [default: in Pomona's cache folder]",
@@ -50,7 +50,7 @@ __all__ = ["look"]
 )
 @click.option(
     "--map",
-    "method",
+    "kind",
     type=click.Choice(["tsne", "pca"]),
     default="tsne",
     show_default=True,
@@ -67,12 +67,12 @@ __all__ = ["look"]
 def look(
     *,
     source: str,
-    table: str | None,
+    output: str | None,
     label: str | None,
     model: str | None,
     weights: str | None,
     encoder: str | None,
-    method: Literal["tsne", "pca"],
+    kind: Literal["tsne", "pca"],
     port: int,
     no_browser: bool,
     as_json: bool,
@@ -99,10 +99,10 @@ def look(
     with steps_bar() as step:
         page = run(
             source,
-            table,
+            output,
             encoder=build if model or weights else encoder,
             label=label,
-            map=method,
+            map=kind,
             port=port,
             browser=not no_browser,
             progress=step,
