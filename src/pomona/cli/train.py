@@ -17,11 +17,13 @@ from pomona.messages import count_of
 
 if TYPE_CHECKING:
     from pomona.analysis.classifier.evaluation import Evaluation
+    from pomona.analysis.classifier.regularization import Strength
     from pomona.analysis.classifier.training import Training
 
 __all__ = ["train"]
 
 _SHOWN_MISTAKES = 5
+_SHOWN_CLASSES = 20
 
 
 @click.command(
@@ -158,7 +160,8 @@ def _print_notes(done: Training) -> None:
 def _show(done: Training, output: str, plot: str | None) -> None:
     strength = done.strength
     how = (
-        f"{strength.folds}-fold cross-validation on {count_of(strength.rows, 'image')}"
+        f"{_end_of_grid(strength)}{strength.folds}-fold cross-validation on "
+        f"{count_of(strength.rows, 'image')}"
         if strength.folds
         else "not chosen: too few images"
     )
@@ -175,6 +178,14 @@ def _show(done: Training, output: str, plot: str | None) -> None:
     click.echo(f"next: pomona classify {shell_word(output)} IMAGES")
 
 
+def _end_of_grid(strength: Strength) -> str:
+    if not strength.at_end:
+        return ""
+    smallest = strength.value == min(strength.log_losses)
+    which, beyond = ("smallest", "smaller") if smallest else ("largest", "larger")
+    return f"the {which} that was tried: a {beyond} one may be better; "
+
+
 def _show_evaluation(found: Evaluation) -> None:
     from pomona.cli.render import show_columns
 
@@ -183,11 +194,19 @@ def _show_evaluation(found: Evaluation) -> None:
         f"accuracy: {found.accuracy:.4f}, {found.right:,} of {count_of(found.images, 'image')} "
         f"right (95 % Wilson interval {low:.4f} to {high:.4f})"
     )
+    click.echo(f"majority-class baseline: {found.baseline:.4f} (the same label for every image)")
+    click.echo(f"calibration error: {found.calibration_error:.4f} (ECE, 15 bins)")
+    per_class = found.per_class()
     scores = (
         [score.label, f"{score.images:,}", _share(score.precision), _share(score.recall)]
-        for score in found.per_class()
+        for score in per_class[:_SHOWN_CLASSES]
     )
-    show_columns(["class", "images", "precision", "recall"], scores)
+    show_columns(["class, worst first", "images", "precision", "recall"], scores)
+    if per_class[_SHOWN_CLASSES:]:
+        click.echo(
+            f"... {count_of(len(per_class) - _SHOWN_CLASSES, 'more class', 'more classes')}: "
+            "see --json"
+        )
     if found.mistakes:
         wrong = (
             [mistake.path, mistake.label, mistake.predicted, _share(mistake.probability)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from PIL import Image
 
 import tables
 from pomona.analysis.classifier import training
-from pomona.analysis.classifier.evaluation import Evaluation
+from pomona.analysis.classifier.evaluation import Evaluation, calibration_error
+from pomona.analysis.classifier.logistic_regression import fit
+from pomona.analysis.classifier.regularization import GRID, Strength
 from pomona.analysis.classifier.splitting import TEST, TRAIN, ShareSplit, parse_split
 from pomona.analysis.figures.confusion import plot_confusion
 from pomona.errors import ClassifierError, RunError, TableError, UsageError
@@ -83,7 +86,7 @@ def test_probabilities_equal_those_of_scikit_learn_on_standardised_vectors(
     rows = [row for row in tables.read(folder).to_pylist() if row["status"] == "ok"]
     training_rows = [row for row in rows if "/Training/" in row["path"]]
     reference = make_pipeline(
-        StandardScaler(), LogisticRegression(C=trained.strength.value, max_iter=1000, tol=1e-6)
+        StandardScaler(), LogisticRegression(C=trained.strength.value, max_iter=1000)
     ).fit(np.array([r["features"] for r in training_rows]), [r["label"] for r in training_rows])
     vectors = np.array([row["features"] for row in rows], np.float32)
     expected = reference.predict_proba(vectors)
@@ -100,6 +103,42 @@ def test_two_classes_have_a_row_of_coefficients_each(tmp_path: Path) -> None:
     assert trained.classifier.coefficients.shape == (2, 6)
     assert trained.evaluation is not None
     assert trained.evaluation.accuracy == 1
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("strength", [0.01, 10])
+def test_a_fit_equals_that_of_scikit_learn_however_its_rows_are_cut(
+    classes: int, strength: float
+) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    random = np.random.default_rng(classes)
+    codes = random.integers(classes, size=300).astype(np.int32)
+    centres = random.normal(size=(classes, 8))
+    rows = (centres[codes] + random.normal(size=(300, 8))).astype(np.float32)
+    reference = LogisticRegression(C=strength, max_iter=1000).fit(rows, codes)
+    for size in (300, 7):
+        found = fit(
+            lambda size=size: np.split(rows, range(size, 300, size)), codes, classes, strength
+        )
+        assert found.converged
+        np.testing.assert_allclose(found.weights[:, :-1], reference.coef_, atol=1e-3)
+        np.testing.assert_allclose(found.weights[:, -1], reference.intercept_, atol=1e-3)
+
+
+@pytest.mark.parametrize(("value", "at_end"), [(GRID[0], True), (1.0, False), (GRID[-1], True)])
+def test_the_end_of_the_grid_is_reported(value: float, at_end: bool) -> None:
+    assert Strength(value, 5, 100, dict.fromkeys(GRID, 1.0)).at_end is at_end
+
+
+def test_the_regularization_is_the_strongest_of_the_best(
+    trained: training.Training, tmp_path: Path
+) -> None:
+    losses = trained.strength.log_losses
+    near_best = [value for value in losses if losses[value] <= min(losses.values()) + 0.001]
+    assert trained.strength.value == min(near_best)
+    tables.write(tmp_path, *clouds(4, spread=0.001))  # few images, far apart: any C is too small
+    assert training.train(tmp_path).strength.value == max(GRID) == 100
 
 
 def test_a_table_larger_than_memory_gives_the_same_classifier(
@@ -189,7 +228,7 @@ def test_a_class_missing_from_training_counts_as_wrong(tmp_path: Path) -> None:
     trained = training.train(tmp_path, split="Training/Testing")
     assert trained.classifier.classes == ("Apple", "Kiwi")
     assert trained.evaluation is not None
-    plum = trained.evaluation.per_class()[2]
+    plum = trained.evaluation.per_class()[0]
     assert (plum.label, plum.images, plum.precision, plum.recall) == ("Plum", 20, None, 0)
     assert {mistake.label for mistake in trained.evaluation.mistakes} == {"Plum"}
 
@@ -232,26 +271,87 @@ def test_precision_and_recall_equal_those_of_scikit_learn(pairs: list[tuple[int,
     have, given_labels = zip(*pairs, strict=True)
     confusion = np.zeros((3, 3), np.int64)
     np.add.at(confusion, (have, given_labels), 1)
-    result = Evaluation(tuple(CLASSES), confusion)
+    result = Evaluation(tuple(CLASSES), confusion, 0)
     precision, recall, _, images = precision_recall_fscore_support(
         have, given_labels, labels=[0, 1, 2], zero_division=np.nan
     )
     assert result.accuracy == pytest.approx(accuracy_score(have, given_labels))
-    scores = result.per_class()
+    scores = sorted(result.per_class(), key=attrgetter("label"))
     assert [score.images for score in scores] == images.tolist()
     for score, p, r in zip(scores, precision, recall, strict=True):
         assert score.precision is None if np.isnan(p) else score.precision == pytest.approx(p)
         assert score.recall is None if np.isnan(r) else score.recall == pytest.approx(r)
 
 
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 1).map(lambda p: round(p, 3)), st.booleans()),
+        min_size=1,
+        max_size=80,
+    )
+)
+def test_the_calibration_error_equals_that_of_scikit_learns_curve(
+    predictions: list[tuple[float, bool]],
+) -> None:
+    from sklearn.calibration import calibration_curve
+
+    probabilities, right = map(np.array, zip(*predictions, strict=True))
+    shares, means = calibration_curve(right, probabilities, n_bins=15)
+    edges = np.linspace(0, 1, 16)
+    counts = np.bincount(np.searchsorted(edges[1:-1], probabilities), minlength=15)
+    expected = (counts[counts > 0] * np.abs(shares - means)).sum() / len(right)
+    assert calibration_error(probabilities, right) == pytest.approx(expected)
+
+
+def test_probabilities_that_are_too_sure_have_a_calibration_error() -> None:
+    right = np.arange(100) < 70
+    assert calibration_error(np.full(100, 0.7), right) == pytest.approx(0)
+    assert calibration_error(np.full(100, 0.95), right) == pytest.approx(0.25)
+
+
+def test_the_baseline_is_scikit_learns_dummy_classifier() -> None:
+    from sklearn.dummy import DummyClassifier
+
+    confusion = np.array([[5, 1, 0], [2, 9, 3], [0, 0, 4]])
+    labels = np.repeat(np.arange(3), confusion.sum(axis=1))
+    dummy = DummyClassifier(strategy="most_frequent").fit(labels[:, None], labels)
+    baseline = Evaluation(tuple(CLASSES), confusion, 0).baseline
+    assert baseline == pytest.approx(dummy.score(labels[:, None], labels))
+
+
+def test_the_worst_class_comes_first_and_an_untested_one_last() -> None:
+    confusion = np.array([[9, 0, 1, 0], [0, 0, 0, 0], [5, 0, 5, 0], [0, 0, 0, 8]])
+    scores = Evaluation(("a", "untested", "worst", "best"), confusion, 0).per_class()
+    assert [score.label for score in scores] == ["worst", "a", "best", "untested"]
+
+
+def test_the_most_confused_classes_come_with_their_images(folder: Path) -> None:
+    vectors, labels, paths = clouds(40)
+    swapped = ["Plum" if label == "Kiwi" and n < 15 else label for n, label in enumerate(labels)]
+    tables.write(folder.parent / "swapped", vectors, swapped, paths)
+    found = training.train(folder.parent / "swapped", split="Training/Testing").evaluation
+    assert found is not None
+    pair = found.confused[0]
+    assert (pair.label, pair.predicted) == ("Plum", "Kiwi")
+    code = {label: number for number, label in enumerate(found.labels)}
+    assert pair.images == found.confusion[code["Plum"], code["Kiwi"]]
+    assert pair.of == found.confusion[code["Plum"]].sum()
+    assert {(e.label, e.predicted) for e in pair.examples} == {("Plum", "Kiwi")}
+    assert all("/Testing/Kiwi/" in example.path for example in pair.examples)
+    assert set(found.mistakes) >= set(pair.examples)
+    counts = [each.images for each in found.confused]
+    assert sum(counts) == found.images - found.right
+    assert counts == sorted(counts, reverse=True)
+
+
 def test_the_interval_is_wilsons() -> None:
-    result = Evaluation(("a", "b"), np.array([[45, 5], [5, 45]]))
+    result = Evaluation(("a", "b"), np.array([[45, 5], [5, 45]]), 0)
     low, high = result.interval
     z, n, p = 1.959964, 100, 0.9
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     assert (low, high) == (pytest.approx(centre - half), pytest.approx(centre + half))
-    _, all_right = Evaluation(("a", "b"), np.diag([5, 5])).interval
+    _, all_right = Evaluation(("a", "b"), np.diag([5, 5]), 0).interval
     assert all_right == 1
 
 
@@ -274,7 +374,7 @@ def test_the_confusion_matrix_is_drawn_for_any_names(
 ) -> None:
     confusion = np.random.default_rng(0).integers(0, 9, (len(labels), len(labels)))
     file = tmp_path / f"confusion.{form}"
-    plot_confusion(Evaluation(tuple(labels), confusion), str(file))
+    plot_confusion(Evaluation(tuple(labels), confusion, 0), str(file))
     assert file.stat().st_size > 1000
     if form == "png":
         with Image.open(file) as image:
@@ -285,7 +385,7 @@ def test_the_confusion_matrix_is_drawn_for_any_names(
 
 @pytest.mark.parametrize("name", ["confusion.gif", "confusion", "nowhere/confusion.png"])
 def test_an_unwritable_plot_is_refused(tmp_path: Path, name: str) -> None:
-    confusion = Evaluation(("a", "b"), np.eye(2, dtype=int))
+    confusion = Evaluation(("a", "b"), np.eye(2, dtype=int), 0)
     with pytest.raises(UsageError, match="expected the name of a|there is no folder"):
         plot_confusion(confusion, tmp_path / name)
     assert not list(tmp_path.iterdir())
