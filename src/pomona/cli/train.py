@@ -73,7 +73,8 @@ _SHOWN_CLASSES = 20
     "--plot",
     metavar="PICTURE",
     type=as_path,
-    help="Draw the confusion matrix into a .png, .svg or .pdf.",
+    help="Draw the confusion matrix into a .png, .svg or .pdf; of more than 20 classes, the images "
+    "of those that are confused most.",
 )
 @click.option(
     "--memory",
@@ -174,7 +175,7 @@ def _show(done: Training, output: str, plot: str | None) -> None:
         _show_evaluation(done.evaluation)
     click.echo(f"classifier: {output} (encoder {done.classifier.fingerprint[:12]})")
     if plot is not None:
-        click.echo(f"confusion matrix: {plot}")
+        click.echo(f"plot: {plot}")
     click.echo(f"next: pomona classify {shell_word(output)} IMAGES")
 
 
@@ -207,6 +208,12 @@ def _show_evaluation(found: Evaluation) -> None:
             f"... {count_of(len(per_class) - _SHOWN_CLASSES, 'more class', 'more classes')}: "
             "see --json"
         )
+    if len(per_class) > _SHOWN_CLASSES:
+        pairs = (
+            [pair.label, pair.predicted, f"{pair.images:,} of {pair.of:,}"]
+            for pair in found.confused[:_SHOWN_MISTAKES]
+        )
+        show_columns(["most confused", "predicted", "images"], pairs)
     if found.mistakes:
         wrong = (
             [mistake.path, mistake.label, mistake.predicted, _share(mistake.probability)]

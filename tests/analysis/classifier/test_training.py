@@ -15,7 +15,12 @@ from PIL import Image
 
 import tables
 from pomona.analysis.classifier import training
-from pomona.analysis.classifier.evaluation import Evaluation, calibration_error
+from pomona.analysis.classifier.evaluation import (
+    ConfusedPair,
+    Evaluation,
+    Mistake,
+    calibration_error,
+)
 from pomona.analysis.classifier.logistic_regression import fit
 from pomona.analysis.classifier.regularization import GRID, Strength
 from pomona.analysis.classifier.splitting import TEST, TRAIN, ShareSplit, parse_split
@@ -381,6 +386,23 @@ def test_the_confusion_matrix_is_drawn_for_any_names(
             colours = image.convert("RGB").getcolors(1_000_000)
         assert colours is not None
         assert len(colours) > 5  # cells of more and of fewer images
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_of_many_classes_the_confused_images_are_drawn_or_else_bars(
+    tmp_path: Path, found: bool
+) -> None:
+    green = (10, 200, 60)
+    if found:
+        Image.new("RGB", (40, 30), green).save(tmp_path / "0.png")
+    examples = tuple(Mistake(f"file:{tmp_path}/{i}.png", "a$", "b", 0.9) for i in range(2))
+    pairs = (ConfusedPair("a$", "b", 2, 3, examples), ConfusedPair("c", "d", 1, 3))
+    confusion = np.diag(np.ones(30, int))
+    plot_confusion(Evaluation(tuple(MANY), confusion, 0, examples, pairs), tmp_path / "plot.png")
+    with Image.open(tmp_path / "plot.png") as image:
+        colours = dict(map(reversed, image.convert("RGB").getcolors(10**6) or []))  # type: ignore[arg-type]
+    assert (colours.get(green, 0) > 1000) is found
+    assert (colours.get((0, 114, 178), 0) > 1000) is not found
 
 
 @pytest.mark.parametrize("name", ["confusion.gif", "confusion", "nowhere/confusion.png"])
