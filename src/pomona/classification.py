@@ -7,9 +7,13 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import repeat
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from pomona.analysis.classifier.classifier import Classifier
 from pomona.analysis.classifier.zero_shot import zero_shot
@@ -25,7 +29,7 @@ from pomona.building.build import encoder_for
 from pomona.encoder.encoder import Encoder
 from pomona.encoder.endpoint import Endpoint
 from pomona.encoder.networks import CARDS
-from pomona.errors import ClassifierError, EncoderError, SourceError
+from pomona.errors import ClassifierError, EncoderError, SourceError, UsageError
 from pomona.io.location import check_spelling, is_remote, local_path, without_password
 from pomona.progress import no_progress
 from pomona.runtime.endpoint.runtime import served_by
@@ -35,13 +39,14 @@ from pomona.worker.decode import MAX_PIXELS
 from pomona.worker.prepare import DecodeOptions
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from pomona.runtime.endpoint.runtime import served_by
 from pomona.progress import Progress
 
 __all__ = ["Prediction", "classify", "zero_shot_for"]
+
+Predict = Callable[[FeatureTable], Iterator["Prediction"]]
 
 _COLUMNS = ["path", "features", "status", "error"]
 
@@ -56,6 +61,10 @@ class Prediction:
         probability: probability of that class, 0 to 1; None if there is no vector.
         status: `ok`, or the kind of failure.
         error: the reason of a failure, in one line; None if `ok`.
+        top: the most probable classes and their probabilities, the first one first; as many as
+            were asked for; empty if there is no vector.
+        nearness: how near the image is to those of the training, above 0 to 1, if `unlike` was
+            asked for: see `Classifier.nearness`; None if there is no vector.
     """
 
     path: str
@@ -63,6 +72,8 @@ class Prediction:
     probability: float | None
     status: str = "ok"
     error: str | None = None
+    top: tuple[tuple[str, float], ...] = ()
+    nearness: float | None = None
 
 
 def classify(  # noqa: PLR0913 - several ways to give the encoder
@@ -73,6 +84,8 @@ def classify(  # noqa: PLR0913 - several ways to give the encoder
     weights: str | None = None,
     workers: int | None = None,
     max_pixels: int = MAX_PIXELS,
+    top: int | None = 1,
+    unlike: bool = False,
     progress: Progress = no_progress,
 ) -> Iterator[Prediction]:
     """Yield a prediction for each image. Bad images have a status and a reason instead of a label.
@@ -88,16 +101,26 @@ def classify(  # noqa: PLR0913 - several ways to give the encoder
         weights: for images: a Keras weights file of that network, if its weights have no name.
         workers: number of processes for images; by default one for each core.
         max_pixels: images with more pixels get the status `too_large`.
+        top: number of classes in `Prediction.top`; None for all.
+        unlike: whether to compute `Prediction.nearness`, which is small for images of none of the
+            classes.
         progress: called with the progress.
 
     Raises:
-        ClassifierError: the file is not a classifier, or another encoder made the vectors.
+        ClassifierError: the file is not a classifier, another encoder made the vectors, or it was
+            made without images and `unlike` needs them.
+        UsageError: `top` is below 1.
         EncoderError: no encoder was given, and none can be built.
         SourceError: there are no images.
     """
     probe = classifier if isinstance(classifier, Classifier) else Classifier.load(classifier)
+    if top is not None and top < 1:
+        raise UsageError(f"`top` is {top}, expected 1 or more, or None for all classes")
+    if unlike:
+        probe.nearness(np.empty((0, probe.dimension), np.float32))  # it has examples
+    predict = partial(_predictions, probe, top=top, unlike=unlike)
     if isinstance(source, FeatureTable):
-        return _classify_table(probe, source)
+        return _classify_table(probe, source, predict)
     given = os.fspath(source)
     check_spelling(given, "`source`", SourceError)
     if is_remote(given) and not FeatureTable.at(given).exists():
@@ -108,11 +131,11 @@ def classify(  # noqa: PLR0913 - several ways to give the encoder
     if _is_table(given):
         if encoder is not None or weights is not None:
             raise EncoderError(f"{given} is a table of vectors: leave `encoder` and `weights` out")
-        return _classify_table(probe, FeatureTable.at(given))
+        return _classify_table(probe, FeatureTable.at(given), predict)
     Source(given).check()  # before an encoder is found or built
     found = _encoder_for(probe, encoder, weights)
     decode = DecodeOptions(max_pixels, fast=probe.provenance.get("decode") == "fast")
-    return _classify_images(probe, given, found, decode, workers, progress)
+    return _classify_images(given, found, decode, workers, progress, predict)
 
 
 def zero_shot_for(
@@ -149,7 +172,9 @@ def _is_table(source: str) -> bool:
     return folder.is_dir() and FeatureTable(folder).exists()
 
 
-def _classify_table(probe: Classifier, table: FeatureTable) -> Iterator[Prediction]:
+def _classify_table(
+    probe: Classifier, table: FeatureTable, predict: Predict
+) -> Iterator[Prediction]:
     provenance = table.provenance()
     probe.check_same_encoder(provenance, str(table))
     # Words were not trained on any vectors.
@@ -159,16 +184,16 @@ def _classify_table(probe: Classifier, table: FeatureTable) -> Iterator[Predicti
             f"trained on vectors of `decode` {probe.provenance.get('decode')}: extract the table "
             "again in the same way"
         )
-    return _predictions(probe, table)
+    return predict(table)
 
 
 def _classify_images(  # noqa: PLR0913, PLR0917 - the settings of an extraction
-    probe: Classifier,
     source: str,
     encoder: Encoder,
     decode: DecodeOptions,
     workers: int | None,
     progress: Progress,
+    predict: Predict,
 ) -> Iterator[Prediction]:
     from pomona.extraction import extract
     from pomona.job.options import LocalEngine
@@ -185,7 +210,7 @@ def _classify_images(  # noqa: PLR0913, PLR0917 - the settings of an extraction
         )
         table = FeatureTable(folder)
         # Workers finish in any order; predictions are sorted by path.
-        found = sorted(_predictions(probe, table), key=attrgetter("path"))
+        found = sorted(predict(table), key=attrgetter("path"))
     yield from found  # a reader that stops early leaves no temporary files
 
 
@@ -195,21 +220,33 @@ def _temporary_table() -> Iterator[Path]:
         yield Path(folder, "features")
 
 
-def _predictions(probe: Classifier, table: FeatureTable) -> Iterator[Prediction]:
+def _predictions(
+    probe: Classifier, table: FeatureTable, *, top: int | None, unlike: bool
+) -> Iterator[Prediction]:
     import pyarrow.compute as pc
 
     for batch in table.batches(_COLUMNS):
         ok = batch.filter(pc.equal(batch["status"], "ok"))
-        found = _labels(probe, vectors_of(ok, probe.dimension, table))
+        vectors = vectors_of(ok, probe.dimension, table)
+        best = _best(probe, vectors, top)
+        near = iter(probe.nearness(vectors).tolist() if unlike else repeat(None))
         for row in batch.drop_columns(["features"]).to_pylist():
-            label, probability = next(found) if row["status"] == "ok" else (None, None)
-            yield Prediction(row["path"], label, probability, row["status"], row["error"])
+            path, status, error = row["path"], row["status"], row["error"]
+            if status == "ok":
+                classes = next(best)
+                yield Prediction(path, *classes[0], status, error, classes, next(near))
+            else:
+                yield Prediction(path, None, None, status, error)
 
 
-def _labels(probe: Classifier, vectors: NDArray[np.float32]) -> Iterator[tuple[str, float]]:
+def _best(
+    probe: Classifier, vectors: NDArray[np.float32], top: int | None
+) -> Iterator[tuple[tuple[str, float], ...]]:
+    """Yield the most probable classes of each vector, the first one first."""
     probabilities = probe.probabilities(vectors)
-    for row, place in enumerate(probabilities.argmax(axis=1)):
-        yield probe.classes[place], float(probabilities[row, place])
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
+    for row, places in zip(probabilities, order.tolist(), strict=True):
+        yield tuple((probe.classes[place], float(row[place])) for place in places)
 
 
 def _encoder_for(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import csv
 import fnmatch
 import inspect
 import os
@@ -192,7 +193,8 @@ def test_the_commands_of_the_page_on_words_run_as_printed(
     clip = REPOSITORY / "tests" / "goldens" / "text" / "clip"
     shutil.copytree(clip, tmp_path / "clip-vit-base-patch32")
     run_page("text-search.md", 7, tmp_path)
-    labels = {line.split("\t")[1] for line in (tmp_path / "labels.tsv").read_text().splitlines()}
+    with (tmp_path / "labels.csv").open(newline="") as file:
+        labels = {row["label"] for row in csv.DictReader(file)}
     assert labels <= {"apple", "kiwi", "quince", ""}
     assert (tmp_path / "found.png").exists()
     (code,) = (block for block in blocks("python") if block.page.name == "text-search.md")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from pomona.cli.console import AS_JSON, NO_VECTOR, results_follow, say
+from pomona.cli.console import AS_JSON, NO_VECTOR, results_follow, say, shown
 from pomona.cli.options import ENDPOINT, MAX_PIXELS
 from pomona.cli.parameters import in_options
 from pomona.cli.paths import as_path
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pomona.analysis.classifier.classifier import Classifier
     from pomona.classification import Prediction
 
-__all__ = ["classify"]
+__all__ = ["Columns", "classify", "print_csv"]
 
 
 @click.command(
@@ -30,10 +31,10 @@ __all__ = ["classify"]
     sections={
         "Labels in words, without a classifier": "--labels --template",
         "Images": "--encoder --weights --endpoint --max-pixels --workers",
-        "Output": "--json",
+        "Output": "--top --probabilities --unlike --json",
     },
     short_help="Predict the label of each image, with its probability.",
-    epilog="Example: pomona classify fruit.classifier photos/ > labels.tsv",
+    epilog="Example: pomona classify fruit.classifier photos/ > labels.csv",
 )
 @click.argument("classifier", type=as_path, metavar="[CLASSIFIER]")
 @click.argument("source", required=False, type=as_path, metavar="SOURCE")
@@ -66,6 +67,21 @@ __all__ = ["classify"]
     "--workers", type=click.IntRange(min=1), help="Processes for images.  [default: cores]"
 )
 @MAX_PIXELS
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Print the N most probable labels.",
+)
+@click.option("--probabilities", is_flag=True, help="Print the probability of every class.")
+@click.option(
+    "--unlike",
+    is_flag=True,
+    help="Print how near each image is to those of the training. Images of none of the classes are "
+    "near 0, whatever their probability; of images like those of the training, 1 % are below 0.01.",
+)
 @AS_JSON
 def classify(
     *,
@@ -78,6 +94,9 @@ def classify(
     endpoint: str | None,
     workers: int | None,
     max_pixels: int,
+    top: int,
+    probabilities: bool,
+    unlike: bool,
     as_json: bool,
 ) -> None:
     """Predict the label of each image of SOURCE, with the classifier in the file CLASSIFIER.
@@ -85,8 +104,8 @@ def classify(
     With --labels, no CLASSIFIER is needed: the encoder, such as CLIP, compares each image with a
     sentence for each label (zero-shot).
 
-    SOURCE is a folder, an image, a quoted glob, or a feature table of the same encoder. Each line
-    has path, label, probability, status and error, separated by tabs. Images that cannot be read
+    SOURCE is a folder, an image, a quoted glob, or a feature table of the same encoder. The output
+    is CSV with a header: path, label, probability, status and error. Images that cannot be read
     have no label: their status and error give the reason.
     """
     from pomona.classification import classify as run
@@ -107,17 +126,75 @@ def classify(
             weights=weights,
             workers=workers,
             max_pixels=max_pixels,
+            top=None if probabilities else top,
+            unlike=unlike,
             progress=progress,
         )
         first = next(found, None)  # the work on images is done when the first answer comes
     results_follow()
     predictions = _counted(first, found, counts)
+    columns = Columns(
+        top=min(top, len(given.classes)),
+        classes=given.classes if probabilities else (),
+        unlike=unlike,
+    )
     if as_json:
-        _print_json(classifier if labels is None else None, predictions)
+        _print_json(classifier if labels is None else None, predictions, columns)
     else:
-        for answer in predictions:
-            click.echo("\t".join(_words(answer)))
+        print_csv(predictions, columns)
     _print_counts(counts)
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What is printed of a prediction.
+
+    Attributes:
+        top: number of labels.
+        classes: the classes whose probability is printed, too.
+        unlike: whether the nearness is printed.
+    """
+
+    top: int
+    classes: tuple[str, ...]
+    unlike: bool
+
+    def names(self) -> list[str]:
+        """Return the header."""
+        more = range(2, self.top + 1)
+        return [
+            *("path", "label", "probability"),
+            *(f"{name}_{place}" for place in more for name in ("label", "probability")),
+            *(["nearness"] if self.unlike else []),
+            *("status", "error"),
+            *(f"probability of {name}" for name in self.classes),
+        ]
+
+    def fields(self, answer: Prediction) -> list[str]:
+        """Return the fields of a line."""
+        top: list[tuple[str, float | None]] = [*answer.top[: self.top]]
+        top += [("", None)] * (self.top - len(top))
+        probability_of = dict(answer.top)
+        return [
+            answer.path,
+            *(field for label, value in top for field in (label, _number(value))),
+            *([_number(answer.nearness)] if self.unlike else []),
+            *(answer.status, in_options(answer.error or "")),
+            *(_number(probability_of.get(name)) for name in self.classes),
+        ]
+
+    def values(self, answer: Prediction) -> dict[str, Any]:
+        """Return the object of `--json`."""
+        found = asdict(answer)
+        if self.top == 1 and not self.classes:
+            del found["top"]
+        if not self.unlike:
+            del found["nearness"]
+        return found
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
 
 
 def _classifier_and_source(
@@ -128,7 +205,8 @@ def _classifier_and_source(
     template: str | None,
     encoder: str | None,
     weights: str | None,
-) -> tuple[Classifier | str, str]:
+) -> tuple[Classifier, str]:
+    from pomona.analysis.classifier.classifier import Classifier
     from pomona.analysis.classifier.zero_shot import TEMPLATE
     from pomona.classification import zero_shot_for
 
@@ -137,7 +215,7 @@ def _classifier_and_source(
             raise click.UsageError("--template is for --labels: leave it out")
         if second is None:
             raise click.UsageError("expected CLASSIFIER and SOURCE, got 1 argument")
-        return first, second
+        return Classifier.load(first), second
     if second is not None:
         raise click.UsageError("--labels replaces CLASSIFIER: expected SOURCE alone")
     if weights is not None:
@@ -157,20 +235,31 @@ def _counted(
         yield answer
 
 
-def _words(answer: Prediction) -> list[str]:
-    """Return the fields of a line without tabs and line breaks, which a name may contain."""
-    probability = "" if answer.probability is None else f"{answer.probability:.4f}"
-    error = in_options(answer.error or "")
-    fields = [answer.path, answer.label or "", probability, answer.status, error]
-    return ["".join(c if c.isprintable() else "?" for c in field) for field in fields]
+class _Lines:
+    """Ends the lines of a CSV writer by LF, for other programs of the command line."""
+
+    def write(self, line: str) -> None:
+        click.echo(line.removesuffix("\r\n"))
 
 
-def _print_json(classifier: str | None, predictions: Iterator[Prediction]) -> None:
+def print_csv(predictions: Iterator[Prediction], columns: Columns) -> None:
+    """Print a header and a line for each prediction."""
+    writer = csv.writer(_Lines())  # quotes a line break of any kind only if it ends lines by CRLF
+    writer.writerow(columns.names())
+    for answer in predictions:
+        fields = columns.fields(answer)
+        # A name may contain commands for a terminal. A file gets it as it is.
+        writer.writerow(map(shown, fields) if sys.stdout.isatty() else fields)
+
+
+def _print_json(
+    classifier: str | None, predictions: Iterator[Prediction], columns: Columns
+) -> None:
     """Print one object piece by piece, so that a million images need not fit into memory."""
     click.echo(f'{{"classifier": {json.dumps(classifier, ensure_ascii=False)}, "images": [')
     ends = ""
     for answer in predictions:
-        click.echo(f"{ends}{json.dumps(asdict(answer), ensure_ascii=False)}", nl=False)
+        click.echo(f"{ends}{json.dumps(columns.values(answer), ensure_ascii=False)}", nl=False)
         ends = ",\n"
     click.echo("]}")
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shutil
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,8 +23,9 @@ from pomona.analysis.classifier.classifier import Classifier
 from pomona.analysis.projection import project
 from pomona.classification import Prediction, classify
 from pomona.cli import main as cli
+from pomona.cli.classify import Columns, print_csv
 from pomona.encoder.encoder import Encoder
-from pomona.errors import ClassifierError, EncoderError, SourceError, TableError
+from pomona.errors import ClassifierError, EncoderError, SourceError, TableError, UsageError
 from pomona.table.feature_table import FeatureTable
 
 MADE = Classifier(
@@ -161,6 +165,7 @@ def test_a_table_gives_an_answer_for_every_row(tmp_path: Path) -> None:
     assert result[1] == Prediction(
         "file:/pictures/Kiwi/empty.jpg", None, None, "empty", "drawn as empty"
     )
+    assert result[0].top == (("Kiwi", result[0].probability),)
     assert result[0].probability == pytest.approx(1, abs=1e-3)
 
 
@@ -182,6 +187,19 @@ def test_an_encoder_given_with_a_table_is_refused(tmp_path: Path, encoder: Encod
     tables.write(tmp_path, [[1, 2, 3]], ["Kiwi"])
     with pytest.raises(EncoderError, match="leave `encoder` and `weights` out"):
         classify(MADE, tmp_path, encoder=encoder)
+
+
+def test_the_most_probable_classes_come_first(tmp_path: Path) -> None:
+    table = tables.write(tmp_path / "t", [[9, 2, 3], [1, 9, 3]], ["Kiwi", "Plum"])
+    all_classes = list(classify(MADE, table, top=None))
+    probabilities = MADE.probabilities(np.array([[9, 2, 3], [1, 9, 3]], np.float32))
+    for answer, expected in zip(all_classes, probabilities, strict=True):
+        assert dict(answer.top) == dict(zip(MADE.classes, expected.tolist(), strict=True))
+        assert answer.top[0] == (answer.label, answer.probability)
+        assert answer.top[0][1] >= answer.top[1][1]
+    assert [len(answer.top) for answer in classify(MADE, table, top=1)] == [1, 1]
+    with pytest.raises(UsageError, match="`top` is 0, expected 1 or more"):
+        classify(MADE, table, top=0)
 
 
 # Images ------------------------------------------------------------------------------------------
@@ -307,12 +325,12 @@ def test_a_table_becomes_labels_on_the_command_line(
     assert plot.stat().st_size > 1000
     code, out, err = run(capfd, "classify", classifier, fruit / "photos", "--workers", "1")
     assert code == 0
-    lines = [line.split("\t") for line in out.splitlines()]
+    lines = list(csv.DictReader(out.splitlines()))
     assert len(lines) == 17
-    assert {len(line) for line in lines} == {5}
-    assert [line[1:] for line in lines if line[0].endswith("/empty.png")] == [
-        ["", "", "empty", "the file is empty: 0 bytes"]
-    ]
+    (empty,) = [line for line in lines if line.pop("path").endswith("/empty.png")]
+    assert empty == {
+        "label": "", "probability": "", "status": "empty", "error": "the file is empty: 0 bytes",
+    }  # fmt: skip
     assert err == "pomona: classified 16 images; failed: 1 empty\n"
 
 
@@ -330,13 +348,39 @@ def test_json_of_both_commands_is_one_object(
     assert {answer["status"] for answer in answers} == {"ok", "empty"}
 
 
-def test_a_name_with_a_tab_stays_one_field(
-    capfd: pytest.CaptureFixture[str], tmp_path: Path
+@given(name=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8))
+def test_any_name_survives_as_one_csv_field(name: str) -> None:
+    output = io.StringIO()
+    with redirect_stdout(output):
+        columns = Columns(top=1, classes=(), unlike=False)
+        print_csv(iter([Prediction(name, name, 0.5, top=((name, 0.5),))]), columns)
+    (row,) = csv.DictReader(io.StringIO(output.getvalue(), newline=""))
+    assert (row["path"], row["label"], row["probability"]) == (name, name, "0.5000")
+
+
+def test_more_labels_all_probabilities_and_the_nearness_are_more_columns(
+    capfd: pytest.CaptureFixture[str], fruit: Path
 ) -> None:
-    tables.write(tmp_path / "t", [[1, 2, 3]], ["Kiwi"], ["file:/a\tb\n.jpg"])
-    MADE.save(tmp_path / "c")
-    _, out, _ = run(capfd, "classify", tmp_path / "c", tmp_path / "t")
-    assert out == "file:/a?b?.jpg\tKiwi\t0.7311\tok\t\n"
+    command = ["classify", fruit / "c", fruit / "t"]
+    _, out, _ = run(capfd, *command, "--top", "9", "--probabilities", "--unlike")
+    lines = list(csv.DictReader(out.splitlines()))
+    assert list(lines[0]) == [
+        *("path", "label", "probability", "label_2", "probability_2", "nearness", "status"),
+        *("error", "probability of tall", "probability of wide"),
+    ]
+    for line in lines:
+        if line["status"] == "ok":
+            assert {line["label"], line["label_2"]} == {"tall", "wide"}
+            assert line["probability"] == line[f"probability of {line['label']}"]
+            assert line["probability_2"] == line[f"probability of {line['label_2']}"]
+        else:
+            assert not any(value for name, value in line.items() if "probability" in name)
+    _, out, _ = run(capfd, *command, "--top", "2", "--unlike", "--json")
+    for line, answer in zip(lines, json.loads(out)["images"], strict=True):
+        assert [label for label, _ in answer["top"]] == list(
+            filter(None, (line["label"], line["label_2"]))
+        )
+        assert line["nearness"] == (f"{answer['nearness']:.4f}" if answer["label"] else "")
 
 
 BAD_USE = [
@@ -359,6 +403,7 @@ BAD_USE = [
     (["classify", "{fruit}/t", "{fruit}/t"], "cannot read the classifier"),
     (["classify", "{fruit}/photos/wide/1.png", "{fruit}/t"], "is not a Pomona classifier"),
     (["classify", "{fruit}/c", "{tmp}/none"], "does not exist"),
+    (["classify", "{fruit}/c", "{fruit}/t", "--top", "0"], "--top"),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from operator import itemgetter
@@ -111,7 +112,8 @@ def command(capfd: pytest.CaptureFixture[str]) -> Run:
 
 def labels_in(lines: str) -> list[str]:
     """Return the labels of the images that have one, in the order of their paths."""
-    return [line.split("\t")[1] for line in sorted(lines.splitlines()) if "\tok\t" in line]
+    rows = sorted(csv.DictReader(lines.splitlines()), key=itemgetter("path"))
+    return [row["label"] for row in rows if row["status"] == "ok"]
 
 
 def test_the_command_classifies_images_and_tables_alike(

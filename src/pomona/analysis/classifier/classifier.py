@@ -2,7 +2,7 @@
 
 The file's layout is that of `pomona.io.container`. Its header has the classes, the encoder's
 provenance and the training; its sections are mean, scale, coefficients and intercept as float32,
-and the encoder, which may be empty.
+and the encoder, which may be empty. Classifiers that `train` made also have a section of examples.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pomona.analysis.classifier.nearness import nearest_others, nearness
 from pomona.analysis.vectors import unit
 from pomona.encoder.encoder import Encoder
 from pomona.encoder.text import PROBABILITIES
@@ -34,7 +36,12 @@ __all__ = ["Classifier"]
 _ARRAYS = ("mean", "scale", "coefficients", "intercept")
 _FLOAT = np.dtype("<f4")
 _FILE = Container(
-    b"POMCLAS\x01", (*_ARRAYS, "encoder"), ClassifierError, "a Pomona classifier", "train it again"
+    b"POMCLAS\x01",
+    (*_ARRAYS, "encoder"),
+    ClassifierError,
+    "a Pomona classifier",
+    "train it again",
+    optional=("examples",),
 )
 
 
@@ -55,6 +62,8 @@ class Classifier:
         encoder: the encoder of the vectors; None if the file does not contain it.
         probability: `softmax`; or `sigmoid`, for each class alone, as in SigLIP.
         unit_vectors: whether x is divided by its length (L2) first, as in CLIP and SigLIP.
+        examples: (M, D) float32, vectors of some training images, of length 1; None if it was made
+            without images.
 
     Raises:
         ClassifierError: the shapes do not match, or a number is not finite.
@@ -70,11 +79,15 @@ class Classifier:
     encoder: Encoder | None = field(repr=False, default=None)
     probability: str = "softmax"
     unit_vectors: bool = False
+    examples: Floats | None = field(repr=False, default=None)
 
     def __post_init__(self) -> None:
         many, dimension = len(self.classes), len(self.mean)
         expected = [(dimension,), (dimension,), (many, dimension), (many,)]
         arrays = [getattr(self, name) for name in _ARRAYS]
+        if self.examples is not None:
+            expected.append((len(self.examples), dimension))
+            arrays.append(self.examples)
         if many < 2 or len(set(self.classes)) != many or [a.shape for a in arrays] != expected:
             raise ClassifierError(f"arrays of these shapes do not fit {many} classes")
         if not all(np.isfinite(a).all() for a in arrays) or not (self.scale > 0).all():
@@ -112,6 +125,27 @@ class Classifier:
         found: NDArray[np.float64] = softmax(logits, axis=1) if is_softmax else expit(logits)
         return found
 
+    def nearness(self, vectors: Floats) -> NDArray[np.float64]:
+        """Return how near vectors (B, D) float32 are to those of the training: (B,), 0 to 1.
+
+        Of images like those of the training, one in a hundred has 0.01 or less. Images of none of
+        the classes have small values, also if their probability is high.
+
+        Raises:
+            ClassifierError: the classifier was made without images, or its file has none.
+        """
+        return nearness(vectors, *self._examples)
+
+    @cached_property
+    def _examples(self) -> tuple[Floats, Floats]:
+        """The examples, and the cosine of each to its nearest other one, sorted."""
+        if self.examples is None:
+            raise ClassifierError(
+                "`unlike` compares images with those of the training, and this classifier has "
+                "none: give one that 'pomona train' made"
+            )
+        return self.examples, nearest_others(self.examples)
+
     def check_same_encoder(self, provenance: Mapping[str, str], what: str) -> None:
         """Check that vectors come from the encoder that this classifier was trained on.
 
@@ -145,6 +179,8 @@ class Classifier:
             name: np.ascontiguousarray(getattr(self, name), _FLOAT).tobytes() for name in _ARRAYS
         }
         sections["encoder"] = self.encoder.to_bytes() if self.encoder else b""
+        if self.examples is not None:
+            sections["examples"] = np.ascontiguousarray(self.examples, _FLOAT).tobytes()
         return _FILE.pack(
             {
                 "classes": list(self.classes),
@@ -186,6 +222,9 @@ class Classifier:
             encoder=Encoder.from_bytes(sections["encoder"]) if sections["encoder"] else None,
             probability=header.get("probability", "softmax"),
             unit_vectors=header.get("unit_vectors", False),
+            examples=np.frombuffer(sections["examples"], _FLOAT).reshape(-1, header["dimension"])
+            if "examples" in sections
+            else None,
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:

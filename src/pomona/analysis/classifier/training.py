@@ -17,6 +17,7 @@ import numpy as np
 from pomona.analysis.classifier.classifier import Classifier
 from pomona.analysis.classifier.evaluation import Evaluation, evaluate
 from pomona.analysis.classifier.logistic_regression import fit
+from pomona.analysis.classifier.nearness import choose_examples
 from pomona.analysis.classifier.regularization import Strength, choose_strength
 from pomona.analysis.classifier.splitting import TEST, TRAIN, ShareSplit, parse_split, split_rows
 from pomona.analysis.classifier.training_data import standardise
@@ -163,6 +164,7 @@ def train(  # noqa: PLR0913 - the training's settings, each with a sensible defa
             found = fit(lambda: data.blocks(len(classes)), codes, len(classes), strength.value)
     coefficients, intercept = _for_softmax(found.weights)
     probe = Classifier(classes, data.mean, data.scale, coefficients, intercept, vectors.provenance)
+    examples = choose_examples(vectors, rows, seed)
     progress(Snapshot("testing", 0, 1))
     evaluation = evaluate(probe, vectors, rows) if (rows.parts == TEST).any() else None
     trained, tested = rows.counts(TRAIN), rows.counts(TEST)
@@ -176,7 +178,7 @@ def train(  # noqa: PLR0913 - the training's settings, each with a sensible defa
         "tested_on": evaluation.images if evaluation else 0,
     }
     return Training(
-        replace(probe, training=facts, encoder=inside),
+        replace(probe, training=facts, encoder=inside, examples=examples),
         evaluation,
         strength,
         trained_on=int(trained.sum()),
