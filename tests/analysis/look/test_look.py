@@ -17,6 +17,7 @@ from PIL import Image
 import drawn
 import pomona
 import tables
+from command_line import run
 from pomona.analysis.look.map_cache import open_places
 from pomona.analysis.look.nearest import Nearest
 from pomona.analysis.look.placing import place_table
@@ -265,3 +266,28 @@ def test_what_does_not_fit_is_refused(
 def test_a_port_in_use_is_refused(folder: Path, page: pomona.Look) -> None:
     with pytest.raises(RunError, match="cannot listen on `port`"):
         pomona.look(folder, map="pca", port=urlsplit(page.url).port or 0, browser=False)
+
+
+# The command -------------------------------------------------------------------------------------
+
+
+def test_the_command_prints_the_url_and_ends_with_ctrl_c(
+    capfd: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(page: pomona.Look) -> None:
+        assert ask(page, "table.json")[0] == 200
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pomona.Look, "wait", interrupted)
+    arguments = ["look", folder, "--map", "pca", "--no-browser"]
+    code, out, err = run(capfd, *arguments)
+    assert (code, err) == (0, "pomona: Ctrl-C ends the page\n")
+    assert out.startswith("http://127.0.0.1:")
+    _, out, _ = run(capfd, *arguments, "--json")
+    assert json.loads(out)["table"] == str(folder)
+
+
+def test_bad_use_is_one_line(capfd: pytest.CaptureFixture[str], folder: Path) -> None:
+    code, out, err = run(capfd, "look", folder, "--label", "none", "--map", "pca")
+    assert (code, out) == (2, "")
+    assert err == f"pomona: {folder} is a feature table: leave --label out\n"
