@@ -138,7 +138,7 @@ $(VENV)-torch/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 		-e '.[torch]' hypothesis pytest
 	@touch $@
 
-# The libraries of the targets of `pomona export` are 600 MB.
+# The libraries of the targets of `pomona export` are 1.4 GB.
 $(VENV)-exports/dev.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(VENV)/bin/python -m venv $(VENV)-exports
 	$(VENV)-exports/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt \
