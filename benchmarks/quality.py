@@ -2,10 +2,11 @@
 
     python benchmarks/quality.py FOLDER [--fruits FOLDER]
 
-FOLDER contains large photos. Each is scaled to 100, 500 and 3000 pixels on the longer side, and
-blurred. A measure separates well if nearly each blurred photo has a lower value than nearly each
-photo as it is: the AUROC is the share of such pairs. Its last column takes photos of all sizes
+FOLDER contains large photos. Each is scaled to 100, 256, 500 and 3000 pixels on the longer side,
+and blurred. A measure separates well if nearly each blurred photo has a lower value than nearly
+each photo as it is: the AUROC is the share of such pairs. The last line takes photos of all sizes
 together, with blurs in proportion to their size, as one threshold for a table of mixed sizes does.
+`below limit` are the shares of photos and of blurred ones that `check_quality` lists.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ import pyarrow as pa
 from PIL import Image, ImageFilter
 
 from pomona import build_encoder
+from pomona.analysis.check.quality import QualityLimits
 from pomona.runtime.registry import load_once
 from pomona.worker import prepare
 from pomona.worker.featurize import encode_images
 from pomona.worker.quality import measure
 from run import machine
 
-SIZES = {100: (1, 2, 4), 500: (1, 2, 4), 3000: (3, 6, 12, 24)}
+SIZES = {100: (1, 2, 4), 256: (1, 2, 4), 500: (1, 2, 4), 3000: (3, 6, 12, 24)}
 TOGETHER = {100: 1, 500: 4, 3000: 24}  # about 1 % of each size
 COSTS = ((100, 100), (500, 400), (4000, 3000))
 
@@ -99,13 +101,17 @@ def separation(files: list[Path], fruits: list[Path]) -> None:
                 seen = Image.open(io.BytesIO(as_jpeg(blurred)))
                 found = {key: of(seen) for key, of in MEASURES.items()}
                 values.setdefault((name, sigma), []).append(found)
-    print("| size | blur, pixels | photos | " + " | ".join(MEASURES) + " |")
-    print("|---|---|---|" + "---|" * len(MEASURES))
+    print("| size | blur, pixels | photos | " + " | ".join(MEASURES) + " | below limit |")
+    print("|---|---|---|---|" + "---|" * len(MEASURES))
 
     def show(name: object, blur: object, soft: Values, sharp: Values) -> None:
         shares = [auroc([v[key] for v in soft], [v[key] for v in sharp]) for key in MEASURES]
         cells = " | ".join(f"{share:.3f}" for share in shares)
-        print(f"| {name} | {blur} | {len(sharp)} | {cells} |")
+        print(f"| {name} | {blur} | {len(sharp)} | {cells} | {below(sharp)}, {below(soft)} |")
+
+    def below(pictures: Values) -> str:
+        limit = QualityLimits().blurred
+        return f"{sum(v['sharpness'] < limit for v in pictures) / len(pictures):.1%}"
 
     for (name, sigma), soft in values.items():
         if sigma:
