@@ -231,7 +231,8 @@ def draw_pairs(folder: Path, name: str, measured: dict[str, list[Compared]]) -> 
             for path in pair
         ]
         rows = [cells[at : at + 8] for at in range(0, len(cells), 8)]
-        save_picture(draw_sheet(rows), folder / f"{name}-{encoder}.png")
+        if rows:
+            save_picture(draw_sheet(rows), folder / f"{name}-{encoder}.png")
 
 
 def named(text: str) -> tuple[str, Path]:
