@@ -1,5 +1,7 @@
 from . import spark as spark
 from ._version import __version__ as __version__
+from .analysis.check.check import Checks as Checks
+from .analysis.check.check import check as check
 from .analysis.check.quality import QualityLimits as QualityLimits
 from .analysis.check.quality import check_quality as check_quality
 from .analysis.classifier.classifier import Classifier as Classifier

@@ -489,7 +489,7 @@ def test_the_error_for_a_table_of_another_encoder_names_the_difference(
     assert "differ in weights: untrained:8 and untrained:7" in err
 
 
-@pytest.mark.parametrize("command", ["inspect", "duplicates", "report"])
+@pytest.mark.parametrize("command", ["inspect", "check", "duplicates", "report"])
 def test_an_existing_file_is_not_reported_as_missing(
     capfd: pytest.CaptureFixture[str], tmp_path: Path, command: str
 ) -> None:

@@ -31,7 +31,7 @@ SECTIONED = [p for p, c in COMMANDS.items() if getattr(c.command, "sections", No
 def test_commands_are_listed_in_workflow_order() -> None:
     listed = COMMANDS["app"].get_help().partition("Commands:\n")[2]
     assert [line.split()[0] for line in listed.splitlines()] == [
-        *("extract", "look", "inspect", "search", "duplicates", "train", "classify"),
+        *("extract", "look", "inspect", "check", "search", "duplicates", "train", "classify"),
         *("project", "report", "export", "models", "encoder"),
     ]
 

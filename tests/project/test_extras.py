@@ -130,6 +130,7 @@ COMMANDS = [
     (("report", "TABLE", "-o", "r.html"), "sklearn"),
     (("report", "TABLE", "-o", "r.html", "--map", "pca"), "jinja2"),
     (("search", "TABLE", "x.jpg", "--index", "i"), "faiss"),
+    (("check", "TABLE", "-o", "c"), "jinja2"),
     (("duplicates", "TABLE", "--plot", "p.png"), "matplotlib"),
     (("project", "TABLE", "--plot", "p.png"), "matplotlib"),
     (("project", "TABLE", "--master", "local[1]"), "pyspark"),

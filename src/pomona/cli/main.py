@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from pomona._version import __version__
+from pomona.cli.check import check
 from pomona.cli.classify import classify
 from pomona.cli.console import fail
 from pomona.cli.duplicates import duplicates
@@ -48,7 +49,7 @@ def app() -> None:
 
 
 for command in (
-    *(extract, look, inspect, search, duplicates, train, classify, project, report),
+    *(extract, look, inspect, check, search, duplicates, train, classify, project, report),
     *(export, models, encoder),
 ):
     app.add_command(command)

@@ -17,6 +17,7 @@ from pomona.io.location import shell_word
 from pomona.messages import count_of
 
 if TYPE_CHECKING:
+    from pomona.analysis.check.check import Checks
     from pomona.analysis.inspection import Inspection, VectorCheck
     from pomona.analysis.neighbours.duplicates import Duplicates, Group
     from pomona.analysis.neighbours.search import SearchResult
@@ -247,6 +248,22 @@ def _print_group(console: Console, number: int, group: Group) -> None:
         console.print(Text(shown(f"  {mark}  {member.path}{label}")))
     if group.members[_SHOWN_MEMBERS:]:
         console.print(f"  ... {len(group.members) - _SHOWN_MEMBERS:,} more")
+
+
+def show_checks(found: Checks) -> None:
+    """Print the first rows of each list."""
+    console = _console()
+    console.print(Text(f"{found.table}: {count_of(found.rows, 'row')}"))
+    for each in found:
+        name = each.name.replace("_", " ")
+        console.print(Text(f"\n{name}: {count_of(len(each), 'row')}. {each.question}"))
+        if not len(each):
+            continue
+        table = _table(*each.rows.column_names)
+        for row in each.rows.slice(0, _SHOWN_MEMBERS).to_pylist():
+            values = (f"{v:.3f}" if isinstance(v, float) else v for v in row.values())
+            table.add_row(*(Text(shown("" if v is None else str(v))) for v in values))
+        console.print(table)
 
 
 def show_matches(found: Iterable[SearchResult]) -> None:

@@ -43,8 +43,7 @@ def test_each_planted_problem_is_in_its_list_alone(tmp_path: Path, encoder: Enco
     lists = json.loads(json.dumps(found.to_json()))
     assert lists.pop("unmeasured") == 0
     names = {
-        question: [Path(image["path"]).stem for image in each["images"]]
-        for question, each in lists.items()
+        question: [Path(image["path"]).stem for image in each] for question, each in lists.items()
     }
     assert names == {
         "dark": ["dark"],

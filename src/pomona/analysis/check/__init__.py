@@ -1,1 +1,1 @@
-"""What is wrong with the images of a feature table, one module for each question."""
+"""What may be wrong with a collection of images: one list for each question."""

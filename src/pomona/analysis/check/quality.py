@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pomona.analysis.check.check_list import CheckList
 from pomona.table.feature_table import FeatureTable
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = ["ImageList", "QualityCheck", "QualityLimits", "check_quality"]
+__all__ = ["QualityCheck", "QualityLimits", "check_quality"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,33 +39,8 @@ class QualityLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class ImageList:
-    """Images with one problem, the worst first.
-
-    Attributes:
-        limit: the value beyond which an image has the problem.
-        images: columns `path`, `label` and `value`, which was compared with the limit.
-    """
-
-    limit: float
-    images: pa.Table
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return int(self.images.num_rows)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return an object that `json.dumps` accepts."""
-        return {"limit": self.limit, "images": self.images.to_pylist()}
-
-    def to_pandas(self) -> pd.DataFrame:
-        """Return the images as a DataFrame."""
-        return self.images.to_pandas()
-
-
-@dataclass(frozen=True, slots=True)
 class QualityCheck:
-    """The result of `check_quality`.
+    """The result of `check_quality`: lists with the columns `path`, `label` and `value`.
 
     Attributes:
         dark: images by brightness, the darkest first.
@@ -77,23 +51,19 @@ class QualityCheck:
         unmeasured: number of images without brightness, whose rows an earlier version made.
     """
 
-    dark: ImageList
-    bright: ImageList
-    blurred: ImageList
-    odd_aspect: ImageList
-    tiny: ImageList
+    dark: CheckList
+    bright: CheckList
+    blurred: CheckList
+    odd_aspect: CheckList
+    tiny: CheckList
     unmeasured: int
+
+    def __iter__(self) -> Iterator[CheckList]:
+        yield from (self.dark, self.bright, self.blurred, self.odd_aspect, self.tiny)
 
     def to_json(self) -> dict[str, Any]:
         """Return an object that `json.dumps` accepts."""
-        return {
-            "dark": self.dark.to_json(),
-            "bright": self.bright.to_json(),
-            "blurred": self.blurred.to_json(),
-            "odd_aspect": self.odd_aspect.to_json(),
-            "tiny": self.tiny.to_json(),
-            "unmeasured": self.unmeasured,
-        }
+        return {**{each.name: each.to_json() for each in self}, "unmeasured": self.unmeasured}
 
 
 def check_quality(
@@ -131,7 +101,12 @@ def check_quality(
         odd.look(rows, pc.divide(longer, shorter))
         tiny.look(rows, shorter)
     return QualityCheck(
-        dark.found(), bright.found(), blurred.found(), odd.found(), tiny.found(), unmeasured
+        dark.found("dark", f"Which images have a brightness below {limits.dark:g}?"),
+        bright.found("bright", f"Which images have a brightness above {limits.bright:g}?"),
+        blurred.found("blurred", f"Which images have a sharpness below {limits.blurred:g}?"),
+        odd.found("odd_aspect", f"Which images are over {limits.aspect:g} times as long as wide?"),
+        tiny.found("tiny", f"Which images have a side of fewer than {limits.tiny} pixels?"),
+        unmeasured,
     )
 
 
@@ -150,7 +125,7 @@ class _Finder:
         some = pa.table(columns, self._tables[0].schema.names)
         self._tables.append(some.filter(self._is_beyond(values, self._limit)))
 
-    def found(self) -> ImageList:
+    def found(self, name: str, question: str) -> CheckList:
         images = pa.concat_tables(self._tables)
         order = [("value", self._order), ("path", "ascending")]
-        return ImageList(self._limit, images.sort_by(order))
+        return CheckList(name, question, images.sort_by(order))

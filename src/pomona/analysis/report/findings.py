@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from pomona.analysis.neighbours.duplicates import Group, same_bytes
 from pomona.analysis.neighbours.exact import Neighbours, find_neighbours
 from pomona.analysis.neighbours.leaders import PREFERENCE, by_preference, led_groups
+from pomona.analysis.neighbours.sample import Sample, draw_sample
 from pomona.analysis.report.label_quality import (
     ClassSeparation,
     Suspect,
@@ -21,7 +22,7 @@ from pomona.analysis.report.label_quality import (
     suspects,
 )
 from pomona.analysis.report.map_layout import place_rows
-from pomona.analysis.similarity import THRESHOLD, Directions, centred_directions, check_similarity
+from pomona.analysis.similarity import THRESHOLD, centred_directions, check_similarity
 from pomona.analysis.vectors import evenly_spread, open_vectors
 from pomona.errors import TableError
 from pomona.progress import Progress, Snapshot, no_progress
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from pomona.analysis.vectors import Vectors
     from pomona.table.feature_table import FeatureTable
 
-__all__ = ["Failure", "Findings", "ReportOptions", "Sample", "collect"]
+__all__ = ["Failure", "Findings", "ReportOptions", "collect"]
 
 _NEIGHBOURS = 10
 _FAILURES = 60  # listed one by one; all are counted
@@ -53,23 +54,6 @@ class ReportOptions:
     compared: int = 50_000
     threshold: float = THRESHOLD
     map: str = "tsne"
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """The rows that were compared: all rows with a vector, or some that are evenly spread.
-
-    Attributes:
-        paths: of N rows.
-        labels: of N rows; None for a row without a label.
-        numbers: (N,) numbers of the rows in the table.
-        directions: (N, D) float32, of length 1, less the table's centre.
-    """
-
-    paths: list[str]
-    labels: list[str | None]
-    numbers: NDArray[np.intp] = field(repr=False)
-    directions: NDArray[np.float32] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +136,7 @@ def collect(
     clock = _Clock(seconds)
     statuses, labels, failed_labels, failures = _read_rows(table)
     exact, _ = same_bytes(table)
-    sample = _sample(centred_directions(vectors, progress), options.compared, progress)
+    sample = draw_sample(centred_directions(vectors, progress), options.compared, progress)
     clock.lap("reading the table")
     neighbours = find_neighbours(sample.directions, _NEIGHBOURS, progress)
     scores = score_classes(sample.labels, neighbours)
@@ -218,18 +202,6 @@ def _read_rows(
                 if len(failures) < _FAILURES:
                     failures.append(Failure(row["path"], row["status"], row["error"] or ""))
     return statuses, labels, failed, failures
-
-
-def _sample(directions: Directions, most: int, progress: Progress) -> Sample:
-    rows = evenly_spread(directions.rows, most)
-    sample = Sample([], [], rows, np.empty((len(rows), directions.dimension), np.float32))
-    for block in directions.rows_at(rows):
-        start = len(sample.paths)
-        sample.directions[start : start + len(block)] = block.vectors
-        sample.paths.extend(block.paths.to_pylist())
-        sample.labels.extend(block.labels.to_pylist())
-        progress(Snapshot("reading", len(sample.paths), len(rows)))
-    return sample
 
 
 def _near_groups(

@@ -30,7 +30,7 @@ from pomona.table.feature_table import FeatureTable, check_output
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["render", "write_report"]
+__all__ = ["as_html", "environment", "render", "style_of", "write_report"]
 
 _PICTURE_BYTES = 20_000_000  # of 30 MB that a page may have
 _DEFAULTS = ReportOptions()
@@ -83,15 +83,15 @@ def write_report(
 
 def render(found: Findings, pictures: Pictures, now: dt.datetime) -> str:
     """Return the page as text."""
-    environment = _environment()
+    pages = environment()
     mapped = {found.sample.paths[row] for row in found.mapped}
-    page = environment.get_template("page.html").render(
+    page = pages.get_template("page.html").render(
         found=found,
         shown=select(found),
         pictures=pictures,
         now=now,
-        style=_source(environment, "page.css"),
-        script=_source(environment, "page.js"),
+        style=style_of(pages),
+        script=_source(pages, "page.js"),
         tiles=_tiles(found),
         by_pca=is_by_pca(found.options.map, len(found.mapped)),
         network=_network(found.provenance),
@@ -100,34 +100,45 @@ def render(found: Findings, pictures: Pictures, now: dt.datetime) -> str:
         left_out=len(pictures.left_out & mapped),
         data=_data(found, pictures),
     )
+    return as_html(page)
+
+
+def as_html(page: str) -> str:
+    """Return a page without the characters that HTML cannot contain."""
     return _INVALID.sub("\ufffd", page)
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Return the templates of pages, which escape all text."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
+    pages = Environment(
         loader=PackageLoader("pomona.analysis.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["count_of"] = count_of
-    environment.filters |= {
+    pages.globals["count_of"] = count_of
+    pages.filters |= {
         "digest": _digest,
         "file_name": lambda path: path.rpartition("/")[2],
         "label_text": _label_text,
         "number": "{:,}".format,
         "percent": "{:.1%}".format,
     }
-    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
-    return environment
+    pages.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+    return pages
 
 
-def _source(environment: Environment, name: str) -> str:
-    assert environment.loader  # noqa: S101 - for mypy
-    return environment.loader.get_source(environment, name)[0]
+def style_of(pages: Environment) -> str:
+    """Return the styles of all pages."""
+    return _source(pages, "page.css")
+
+
+def _source(pages: Environment, name: str) -> str:
+    assert pages.loader  # noqa: S101 - for mypy
+    return pages.loader.get_source(pages, name)[0]
 
 
 def _digest(content: str) -> str:
