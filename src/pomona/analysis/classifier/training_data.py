@@ -49,11 +49,6 @@ class TrainingData:
         """Return whether the vectors are in a file."""
         return not isinstance(self.store, np.ndarray)
 
-    @property
-    def nbytes(self) -> int:
-        """Return the size of the vectors."""
-        return self.rows * len(self.mean) * 4
-
     def close(self) -> None:
         """Delete the file, if the vectors are in one."""
         if not isinstance(self.store, np.ndarray):
