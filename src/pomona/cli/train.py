@@ -173,6 +173,12 @@ def _show(done: Training, output: str, plot: str | None) -> None:
     )
     if done.evaluation:
         _show_evaluation(done.evaluation)
+    if done.leaks and done.leaks.near:
+        click.echo(
+            f"leaks: {done.leaks.near:,} of {count_of(done.leaks.compared, 'test image')} have a "
+            f"near duplicate among the training images (similarity {done.leaks.threshold:g} or "
+            "more), so the accuracy on new images may be lower"
+        )
     click.echo(f"classifier: {output} (encoder {done.classifier.fingerprint[:12]})")
     if plot is not None:
         click.echo(f"plot: {plot}")

@@ -223,7 +223,23 @@ def test_a_different_seed_selects_different_images() -> None:
 def test_without_a_test_set_nothing_is_tested(folder: Path) -> None:
     trained = training.train(folder, test_share=0)
     assert trained.evaluation is None
+    assert trained.leaks is None
     assert trained.trained_on == 120
+
+
+@pytest.mark.parametrize("copies", [0, 3])
+def test_test_images_that_are_nearly_training_images_are_counted(
+    tmp_path: Path, copies: int
+) -> None:
+    random = np.random.default_rng(1)
+    vectors = random.normal(size=(80, 32)).astype(np.float32)
+    labels = ["a" if row % 2 else "b" for row in range(80)]
+    paths = [f"file:/x/{'Training' if row < 60 else 'Testing'}/{row}.jpg" for row in range(80)]
+    vectors[60 : 60 + copies] = vectors[:copies] + 0.01
+    folder = tables.write(tmp_path / "t", vectors, labels, paths, parts=3)
+    leaks = training.train(folder, split="Training/Testing").leaks
+    assert leaks is not None
+    assert leaks.to_json() == {"compared": 20, "near": copies, "threshold": 0.8}
 
 
 def test_a_class_missing_from_training_counts_as_wrong(tmp_path: Path) -> None:

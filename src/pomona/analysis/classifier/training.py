@@ -16,6 +16,7 @@ import numpy as np
 
 from pomona.analysis.classifier.classifier import Classifier
 from pomona.analysis.classifier.evaluation import Evaluation, evaluate
+from pomona.analysis.classifier.leaks import Leaks, find_leaks
 from pomona.analysis.classifier.logistic_regression import block_rows, fit
 from pomona.analysis.classifier.nearness import choose_examples
 from pomona.analysis.classifier.regularization import Strength, choose_strength
@@ -51,6 +52,7 @@ class Training:
     Attributes:
         classifier: the classifier, ready to save.
         evaluation: on the images to test on; None if there are none.
+        leaks: test images that are nearly the same as training images; None if none are tested.
         strength: how the strength of the regularisation was chosen.
         trained_on: number of images that it was trained on.
         unlabelled: number of images with a vector and without a label.
@@ -64,6 +66,7 @@ class Training:
 
     classifier: Classifier
     evaluation: Evaluation | None
+    leaks: Leaks | None
     strength: Strength
     trained_on: int
     unlabelled: int
@@ -89,6 +92,7 @@ class Training:
             "encoder": self.classifier.fingerprint,
             "seconds": round(self.seconds, 3),
             "evaluation": self.evaluation.to_json() if self.evaluation else None,
+            "leaks": self.leaks.to_json() if self.leaks else None,
         }
 
     def _repr_html_(self) -> str:
@@ -169,7 +173,9 @@ def train(  # noqa: PLR0913 - the training's settings, each with a sensible defa
     probe = Classifier(classes, data.mean, data.scale, coefficients, intercept, vectors.provenance)
     examples = choose_examples(vectors, rows, seed)
     progress(Snapshot("testing", 0, 1))
-    evaluation = evaluate(probe, vectors, rows) if (rows.parts == TEST).any() else None
+    is_tested = bool((rows.parts == TEST).any())
+    evaluation = evaluate(probe, vectors, rows) if is_tested else None
+    leaks = find_leaks(vectors, rows, progress) if is_tested else None
     trained, tested = rows.counts(TRAIN), rows.counts(TEST)
     facts = {
         "table": name,
@@ -183,6 +189,7 @@ def train(  # noqa: PLR0913 - the training's settings, each with a sensible defa
     return Training(
         replace(probe, training=facts, encoder=inside, examples=examples),
         evaluation,
+        leaks,
         strength,
         trained_on=int(trained.sum()),
         unlabelled=rows.unlabelled,
