@@ -98,10 +98,10 @@ def search(
 ) -> None:
     """Find the images of the feature table TABLE that are nearest to each IMAGE or TEXT.
 
-    An IMAGE is a row or any image file. To name a row, give its path in the table, or the end of
-    that path after a slash. The table's encoder computes the vector of a file or a text. The
-    similarity is about 0 for two random images and 1 for equal ones; that of a text and an image is
-    the cosine of their vectors.
+    An IMAGE is a row, any image file, or a list of images, such as near.txt. To name a row, give
+    its path in the table, or the end of that path after a slash. The table's encoder computes the
+    vector of a file or a text. The similarity is about 0 for two random images and 1 for equal
+    ones; that of a text and an image is the cosine of their vectors.
 
     Without --index, the search compares every row of the table, so it is exact.
     """

@@ -124,6 +124,23 @@ def test_a_row_whose_file_name_is_not_utf8_is_found_by_its_path(tmp_path: Path) 
     assert [match.path for match in result.matches] == ["file:/x/1.jpg"]
 
 
+@pytest.mark.parametrize("name", ["some.txt", "some.csv"])
+def test_a_list_names_images(table: FeatureTable, tmp_path: Path, name: str) -> None:
+    head = "path\n" if name.endswith(".csv") else ""
+    (tmp_path / name).write_text(f"{head}/pictures/b/17.jpg\n{path_of(3)}\n")
+    found = pomona.search(table, tmp_path / name, k=1)
+    assert [result.query.path for result in found] == [path_of(17), path_of(3)]
+
+
+def test_a_list_without_a_path_is_refused(table: FeatureTable, tmp_path: Path) -> None:
+    (tmp_path / "none.txt").write_text("")
+    with pytest.raises(UsageError, match="nothing to search with"):
+        pomona.search(table, tmp_path / "none.txt")
+    (tmp_path / "other.csv").write_text("name\nx\n")
+    with pytest.raises(SourceError, match="has no column 'path'"):
+        pomona.search(table, tmp_path / "other.csv")
+
+
 def test_an_ambiguous_path_suffix_is_refused_and_both_paths_are_shown(tmp_path: Path) -> None:
     paths = ["file:/x/a/1.jpg", "file:/y/a/1.jpg"]
     two = FeatureTable(tables.write(tmp_path / "t", MATRIX[:2], ["a", "a"], paths))

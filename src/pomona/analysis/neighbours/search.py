@@ -18,7 +18,9 @@ from pomona.analysis.similarity import Directions, centred_directions, plain_dir
 from pomona.analysis.table_encoder import encoder_of_table
 from pomona.analysis.vectors import open_vectors, unit
 from pomona.errors import UsageError
+from pomona.io.location import is_remote
 from pomona.progress import Progress, Snapshot, no_progress
+from pomona.source.list_file import ListFile, entries_of
 from pomona.table.feature_table import FeatureTable
 from pomona.worker.decode import MAX_PIXELS
 
@@ -91,7 +93,7 @@ def search(  # noqa: PLR0913 - settings, each with a sensible default
     Args:
         table: a feature table, its path or URI.
         images: one or several. Each is the path of a row, the last part of such a path after a
-            slash, or an image file.
+            slash, an image file, or a list of images, as `extract` takes it.
         k: number of images to find. A row is not among its own nearest.
         text: one or several texts; the table's encoder needs a text tower.
         encoder: the table's encoder, its path or URI, for texts and for images without a row. By
@@ -117,7 +119,7 @@ def search(  # noqa: PLR0913 - settings, each with a sensible default
     """
     table = FeatureTable.of(table)
     names = [images] if isinstance(images, (str, os.PathLike)) else images
-    paths = [os.fspath(image) for image in names]
+    paths = [path for image in names for path in _listed(os.fspath(image))]
     texts = [text] if isinstance(text, str) else text
     if not paths and not texts:
         raise UsageError("there is nothing to search with: give an image or a text")
@@ -129,6 +131,17 @@ def search(  # noqa: PLR0913 - settings, each with a sensible default
     return search_with(
         table, paths, encoder_for, k, progress, texts=texts, index=at, max_pixels=max_pixels
     )
+
+
+def _listed(image: str) -> Iterator[str]:
+    """Yield the images of a list on this machine; anything else is one image."""
+    file = ListFile.at(image) if not is_remote(image) else None
+    if file is None or not file.ending or not Path(file.name).is_file():
+        yield image
+        return
+    for entry in entries_of(file, (), ("path",)):
+        path = entry["path"]
+        yield path if is_remote(path) or path.startswith("file:") else file.beside(path)
 
 
 def search_with(  # noqa: PLR0913 - settings, each with a sensible default
