@@ -23,13 +23,9 @@ from command_line import run
 from pomona.analysis.classifier.wilson import wilson
 from pomona.analysis.neighbours.duplicates import Group, Member
 from pomona.analysis.neighbours.exact import find_neighbours
+from pomona.analysis.neighbours.mislabels import Mislabel, find_mislabels
 from pomona.analysis.report.findings import Failure, Findings, ReportOptions, collect
-from pomona.analysis.report.label_quality import (
-    ClassSeparation,
-    Suspect,
-    score_classes,
-    suspects,
-)
+from pomona.analysis.report.label_quality import ClassSeparation, score_classes
 from pomona.analysis.report.map_layout import place_rows
 from pomona.analysis.report.pictures import Pictures
 from pomona.analysis.report.render import render, write_report
@@ -79,7 +75,7 @@ def findings(folder: Path) -> Findings:
 def test_only_the_wrong_label_is_suspected(findings: Findings) -> None:
     (suspect,) = findings.suspects
     assert (suspect.row, suspect.other) == (7, "Pêche")
-    assert suspect.votes >= 0.6 * suspect.of
+    assert suspect.other_similarity > suspect.own_similarity
 
 
 def test_separability_is_the_share_of_rows_whose_nearest_has_the_same_label(
@@ -99,7 +95,7 @@ def test_rows_without_a_label_are_neither_queries_nor_neighbours() -> None:
     near = find_neighbours(vectors, 3)
     (a, b) = sorted(score_classes(["a", None, "a", "b"], near), key=lambda score: score.label)
     assert (a.rows, a.right, b.rows, b.right) == (2, 2, 1, 0)
-    assert suspects([None] * 4, near) == []
+    assert find_mislabels(vectors, [None] * 4) == []
 
 
 def test_near_images_are_in_one_group(findings: Findings) -> None:
@@ -257,7 +253,7 @@ def with_text(findings: Findings, text: str) -> Findings:
         statuses=Counter({"ok": 60, f"{text}.": 2}),
         sample=replace(findings.sample, paths=[text] * 60, labels=[text] * 60),
         scores=[ClassSeparation(text, 60, 30, text, 7)],
-        suspects=[Suspect(7, text, 9, 0, 10)],
+        suspects=[Mislabel(7, text, 0.1, 0.9)],
         exact=groups,
     )
 

@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 
 from pomona.analysis.check.check_list import CheckList
-from pomona.analysis.check.mislabels import find_mislabels
 from pomona.analysis.check.page import write_checks
 from pomona.analysis.check.quality import QualityLimits, check_quality
 from pomona.analysis.classifier.splitting import TEST, TRAIN, FolderSplit, parse_split
 from pomona.analysis.inspection import failed_files
 from pomona.analysis.neighbours.duplicates import Duplicates, find_duplicates
 from pomona.analysis.neighbours.exact import Neighbours, find_neighbours
+from pomona.analysis.neighbours.mislabels import find_mislabels
 from pomona.analysis.neighbours.sample import Sample, draw_sample
 from pomona.analysis.similarity import THRESHOLD, centred_directions
 from pomona.analysis.vectors import open_vectors

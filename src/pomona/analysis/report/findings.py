@@ -13,13 +13,12 @@ import numpy as np
 from pomona.analysis.neighbours.duplicates import Group, same_bytes
 from pomona.analysis.neighbours.exact import Neighbours, find_neighbours
 from pomona.analysis.neighbours.leaders import PREFERENCE, by_preference, led_groups
+from pomona.analysis.neighbours.mislabels import Mislabel, find_mislabels
 from pomona.analysis.neighbours.sample import Sample, draw_sample
 from pomona.analysis.report.label_quality import (
     ClassSeparation,
-    Suspect,
     chains,
     score_classes,
-    suspects,
 )
 from pomona.analysis.report.map_layout import place_rows
 from pomona.analysis.similarity import THRESHOLD, centred_directions, check_similarity
@@ -99,7 +98,7 @@ class Findings:
     sample: Sample
     neighbours: Neighbours
     scores: list[ClassSeparation]
-    suspects: list[Suspect]
+    suspects: list[Mislabel]
     near: list[list[int]]
     exact: list[Group]
     mapped: NDArray[np.intp]
@@ -140,7 +139,7 @@ def collect(
     clock.lap("reading the table")
     neighbours = find_neighbours(sample.directions, _NEIGHBOURS, progress)
     scores = score_classes(sample.labels, neighbours)
-    doubtful = suspects(sample.labels, neighbours)
+    doubtful = find_mislabels(sample.directions, sample.labels, progress)
     near = _near_groups(vectors, sample, neighbours, options.threshold)
     clock.lap("comparing the images")
     progress(Snapshot("placing", 0, 1))

@@ -1,4 +1,4 @@
-"""What the neighbours of rows show: separability of classes, wrong labels, near duplicates."""
+"""What the neighbours of rows show: the separability of classes, and chains of near images."""
 
 from __future__ import annotations
 
@@ -18,13 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ClassSeparation",
-    "Suspect",
     "chains",
     "score_classes",
-    "suspects",
 ]
-
-_SURE = 0.6  # a label is suspect if at least this share of neighbours has one other label
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,25 +52,6 @@ class ClassSeparation:
         return wilson(self.right, self.rows)
 
 
-@dataclass(frozen=True, slots=True)
-class Suspect:
-    """A row whose neighbours have another label.
-
-    Attributes:
-        row: number of the row.
-        other: the label of most neighbours.
-        votes: number of neighbours with that label.
-        own: number of neighbours with the label of the row.
-        of: number of neighbours with any label.
-    """
-
-    row: int
-    other: str
-    votes: int
-    own: int
-    of: int
-
-
 def score_classes(labels: list[str | None], neighbours: Neighbours) -> list[ClassSeparation]:
     """Return the leave-one-out nearest-neighbour accuracy of each class, the lowest first.
 
@@ -99,20 +76,6 @@ def score_classes(labels: list[str | None], neighbours: Neighbours) -> list[Clas
         times = others[other] if other is not None else 0
         scores.append(ClassSeparation(label, rows, right[label], other, times))
     return sorted(scores, key=lambda score: (score.accuracy, score.label))
-
-
-def suspects(labels: list[str | None], neighbours: Neighbours) -> list[Suspect]:
-    """Return the rows whose neighbours mostly have one other label, the clearest first."""
-    found = []
-    for row, (label, neighbour_rows) in enumerate(zip(labels, neighbours.rows, strict=True)):
-        votes = Counter(other for n in neighbour_rows if (other := labels[n]) is not None)
-        if label is None or not votes:
-            continue
-        other, most = votes.most_common(1)[0]
-        if other != label and most >= _SURE * votes.total():
-            found.append(Suspect(row, other, most, votes[label], votes.total()))
-    nearest = neighbours.similarity
-    return sorted(found, key=lambda s: (s.own - s.votes, -float(nearest[s.row, 0]), s.row))
 
 
 def chains(neighbours: Neighbours, threshold: float) -> NDArray[np.int32]:

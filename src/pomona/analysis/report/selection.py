@@ -10,8 +10,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from pomona.analysis.neighbours.duplicates import Member
+    from pomona.analysis.neighbours.mislabels import Mislabel
     from pomona.analysis.report.findings import Findings
-    from pomona.analysis.report.label_quality import Suspect
 
 __all__ = ["Selection", "ShownGroup", "select"]
 
@@ -50,7 +50,7 @@ class Selection:
 
     labels: list[str | None]
     samples: dict[str | None, list[int]]
-    suspects: list[Suspect]
+    suspects: list[Mislabel]
     exact: list[ShownGroup[Member]]
     near: list[ShownGroup[int]]
     examples: list[tuple[int, list[tuple[int, float]]]]

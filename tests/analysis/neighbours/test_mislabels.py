@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pomona.analysis.check import mislabels
-from pomona.analysis.check.mislabels import find_mislabels
+from pomona.analysis.neighbours import mislabels
+from pomona.analysis.neighbours.mislabels import find_mislabels
 from pomona.analysis.vectors import unit
 
 
