@@ -35,6 +35,8 @@ demo: $(VENV)/demo.stamp  ## Draw pictures, extract their features, inspect the 
 	$(BIN)/pomona report demo/features -o demo/report.html
 	@echo
 	@echo "Open demo/report.html in a browser. Then try:"
+	@echo "  $(BIN)/pomona look demo/features"
+	@echo "  $(BIN)/pomona check demo/features -o demo/checked"
 	@echo "  $(BIN)/pomona search demo/features Kiwi/000.jpg -k 6 --sheet demo/near.png"
 	@echo "  $(BIN)/pomona duplicates demo/features --threshold 0.9"
 	@echo "  $(BIN)/pomona project demo/features -k 50 --plot demo/pca.png"
