@@ -181,6 +181,7 @@ def test_the_commands_of_getting_started_run_as_printed(tmp_path: Path) -> None:
     right = re.search(r"accuracy: [\d.]+, (\d+) of 40 images right", printed)
     assert right
     assert int(right[1]) >= 36  # paths decide which images are tested
+    assert re.search(r"leaks: \d+ of 40 test images are nearly the same as a training", printed)
     assert (tmp_path / "report.html").stat().st_size > 100_000
 
 

@@ -175,9 +175,9 @@ def _show(done: Training, output: str, plot: str | None) -> None:
         _show_evaluation(done.evaluation)
     if done.leaks and done.leaks.near:
         click.echo(
-            f"leaks: {done.leaks.near:,} of {count_of(done.leaks.compared, 'test image')} have a "
-            f"near duplicate among the training images (similarity {done.leaks.threshold:g} or "
-            "more), so the accuracy on new images may be lower"
+            f"leaks: {done.leaks.near:,} of {count_of(done.leaks.compared, 'test image')} are "
+            f"nearly the same as a training image (similarity {done.leaks.threshold:g} or more): "
+            "new images may be harder"
         )
     click.echo(f"classifier: {output} (encoder {done.classifier.fingerprint[:12]})")
     if plot is not None:
