@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from pomona.cli.console import AS_JSON, results_follow
+from pomona.cli.options import THRESHOLD
 from pomona.cli.paths import as_file, as_path
 from pomona.cli.progress import steps_bar
 from pomona.cli.sections import SectionedCommand
@@ -27,13 +28,7 @@ __all__ = ["check"]
     metavar="TRAIN/TEST",
     help="Names of the folders of training and test images: also list images that are in both.",
 )
-@click.option(
-    "--threshold",
-    type=float,
-    default=0.8,
-    show_default=True,
-    help="For near duplicates: see 'pomona duplicates'.",
-)
+@THRESHOLD
 @click.option(
     "-o",
     "--output",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pomona.cli.console import AS_JSON, results_follow, say
+from pomona.cli.options import THRESHOLD
 from pomona.cli.paths import as_file, as_path
 from pomona.cli.progress import steps_bar
 from pomona.cli.sections import SectionedCommand
@@ -31,13 +32,7 @@ _SHEET_ROWS, _SHEET_COLUMNS = 100, 10
     epilog="Example: pomona duplicates features/ --threshold 0.9 --plot near.png",
 )
 @click.argument("table", type=as_path)
-@click.option(
-    "--threshold",
-    type=float,
-    default=0.8,
-    show_default=True,
-    help="Two images are near duplicates if their similarity is this or more.",
-)
+@THRESHOLD
 @click.option("--exact", is_flag=True, help="Compare only files, not vectors.")
 @click.option(
     "--groups",

@@ -9,7 +9,7 @@ from typing import Literal
 import click
 
 from pomona.cli.console import AS_JSON, say
-from pomona.cli.options import WEIGHTS, warn_of_untrained
+from pomona.cli.options import MAP, WEIGHTS, warn_of_untrained
 from pomona.cli.paths import as_label_rule, as_path
 from pomona.cli.progress import steps_bar
 from pomona.cli.sections import SectionedCommand
@@ -48,14 +48,7 @@ __all__ = ["look"]
     metavar="FILE",
     help="The encoder for SOURCE, or that made TABLE: one with a text tower finds images by words.",
 )
-@click.option(
-    "--map",
-    "kind",
-    type=click.Choice(["tsne", "pca"]),
-    default="tsne",
-    show_default=True,
-    help="Method of the map: tsne shows groups, pca is quick.",
-)
+@MAP
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),

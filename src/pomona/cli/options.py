@@ -14,10 +14,12 @@ __all__ = [
     "ENDPOINT",
     "FOLLOW",
     "LAYER",
+    "MAP",
     "MAX_PIXELS",
     "PRECISIONS",
     "RUNTIME",
     "SIGNATURE",
+    "THRESHOLD",
     "TRUST",
     "WEIGHTS",
     "Colour",
@@ -54,6 +56,21 @@ WEIGHTS = click.option(
     metavar="WEIGHTS",
     help="imagenet (downloaded once, except for efficientnet_lite0), a Keras weights FILE, or "
     "untrained:SEED.  [default: imagenet]",
+)
+MAP = click.option(
+    "--map",
+    "kind",
+    type=click.Choice(["tsne", "pca"]),
+    default="tsne",
+    show_default=True,
+    help="Method of the map: tsne shows groups, pca is quick.",
+)
+THRESHOLD = click.option(
+    "--threshold",
+    type=float,
+    default=0.8,
+    show_default=True,
+    help="Two images are near duplicates if their similarity is this or more.",
 )
 PRECISIONS = click.Choice(["f32", "bf16", "int8"])
 CALIBRATE = click.option(

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from pomona.cli.console import AS_JSON, results_follow
+from pomona.cli.options import MAP, THRESHOLD
 from pomona.cli.paths import as_file, as_path
 from pomona.cli.progress import steps_bar
 from pomona.cli.sections import SectionedCommand
@@ -42,21 +43,8 @@ __all__ = ["report"]
     show_default=True,
     help="Maximum number of images on the map; from a larger table, an evenly spread sample.",
 )
-@click.option(
-    "--map",
-    "kind",
-    type=click.Choice(["tsne", "pca"]),
-    default="tsne",
-    show_default=True,
-    help="Method of the map: tsne shows groups, pca is quick.",
-)
-@click.option(
-    "--threshold",
-    type=float,
-    default=0.8,
-    show_default=True,
-    help="For near duplicates: see 'pomona duplicates'.",
-)
+@MAP
+@THRESHOLD
 @AS_JSON
 def report(
     *, table: str, output: Path, points: int, kind: str, threshold: float, as_json: bool

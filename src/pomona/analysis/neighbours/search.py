@@ -25,6 +25,8 @@ from pomona.table.feature_table import FeatureTable
 from pomona.worker.decode import MAX_PIXELS
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from pomona.analysis.neighbours.faiss_index import NearestIndex
     from pomona.analysis.vectors import Block, Vectors
     from pomona.encoder.encoder import Encoder
@@ -181,44 +183,55 @@ def search_with(  # noqa: PLR0913 - settings, each with a sensible default
         vectors, images, encoder_for, progress, texts=texts, max_pixels=max_pixels
     )
     opened = open_index(index, vectors, progress) if index else None
-    results: list[SearchResult] = []
-    if pictures := [query for query in queries if query.path is not None]:
-        found = _nearest_to_images(vectors, opened, pictures, k, progress)
-        results += _results(pictures, found, opened)
-    if words := [query for query in queries if query.path is None]:
-        found = _nearest_to_texts(vectors, opened, words, k, progress)
-        results += _results(words, found, opened)
-    return results
+    pictures = [query for query in queries if query.path is not None]
+    words = [query for query in queries if query.path is None]
+    return [
+        *_results(pictures, _near_images(vectors, opened, pictures, k, progress), opened),
+        *_results(words, _near_texts(vectors, opened, words, k, progress), opened),
+    ]
 
 
-def _nearest_to_images(
+def _near_images(
     vectors: Vectors,
     index: NearestIndex | None,
     queries: Sequence[Query],
     k: int,
     progress: Progress,
 ) -> Nearest:
+    if not queries:
+        return Nearest.none(0, k)
     matrix = np.stack([query.vector for query in queries])
     itself = [query.path if query.is_row else None for query in queries]
     if index:
         return index.search(unit(matrix - index.centre), k, itself)
     directions = centred_directions(vectors, progress)
-    blocks = _blocks(directions, block_rows(len(queries)), progress)
-    return nearest_rows(blocks, directions.of(matrix), min(k, vectors.rows), itself)
+    return _in_table(directions, directions.of(matrix), k, progress, itself)
 
 
-def _nearest_to_texts(
+def _near_texts(
     vectors: Vectors,
     index: NearestIndex | None,
     queries: Sequence[Query],
     k: int,
     progress: Progress,
 ) -> Nearest:
+    if not queries:
+        return Nearest.none(0, k)
     matrix = unit(np.stack([query.vector for query in queries]))
     if index:
         return index.search_texts(matrix, k)
-    blocks = _blocks(plain_directions(vectors), block_rows(len(queries)), progress)
-    return nearest_rows(blocks, matrix, min(k, vectors.rows))
+    return _in_table(plain_directions(vectors), matrix, k, progress)
+
+
+def _in_table(
+    directions: Directions,
+    queries: NDArray[np.float32],
+    k: int,
+    progress: Progress,
+    itself: list[str | None] | None = None,
+) -> Nearest:
+    blocks = _blocks(directions, block_rows(len(queries)), progress)
+    return nearest_rows(blocks, queries, min(k, directions.rows), itself)
 
 
 def _blocks(directions: Directions, size: int, progress: Progress) -> Iterator[Block]:
