@@ -174,6 +174,14 @@ def test_members_follow_in_the_order_of_their_likeness_to_the_first(tmp_path: Pa
     assert [m.similarity for m in first.members] == pytest.approx(expected, abs=1e-6)
 
 
+def test_groups_are_the_same_if_their_vectors_do_not_fit_into_memory(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = find_duplicates(FeatureTable(folder)).near
+    monkeypatch.setattr("pomona.analysis.neighbours.duplicates.HELD_BYTES", 0)
+    assert find_duplicates(FeatureTable(folder)).near == expected
+
+
 def test_a_group_is_no_chain(tmp_path: Path) -> None:
     """Frames of a turn: each is near the next, and the ends are far apart."""
     degrees = [5.0 * number for number in range(12)]

@@ -216,7 +216,8 @@ def _matrix(rows: int, dimension: int) -> NDArray[np.float32]:
     shape = (rows, dimension)
     if 4 * rows * dimension <= HELD_BYTES:
         return np.empty(shape, np.float32)
-    return np.memmap(tempfile.TemporaryFile(), np.float32, "w+", shape=shape)
+    with tempfile.TemporaryFile() as file:  # the mapping outlives it
+        return np.memmap(file, np.float32, "w+", shape=shape)
 
 
 def _largest_first(groups: list[Group]) -> list[Group]:
