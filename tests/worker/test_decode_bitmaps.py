@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -234,6 +234,7 @@ def test_file_without_a_magic_number_is_too_large_before_decoding(form):
 
 @quick
 @given(st.text(min_size=1, max_size=200))
+@example("b")
 def test_text_is_not_mistaken_for_a_format_without_a_magic_number(text):
     assert failure(f"note: {text}".encode()).status == "unsupported"
 
