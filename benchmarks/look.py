@@ -86,7 +86,10 @@ def open_once(table: Path, cache: Path) -> dict[str, float]:
     try:
         url = process.stdout.readline().strip()
         found = {"url s": time.monotonic() - started, "processor s": processor_s(process.pid)}
-        with tempfile.TemporaryDirectory() as profile, browser.chromium(Path(profile)) as page:
+        with (
+            tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
+            browser.chromium(Path(profile)) as page,
+        ):
             page.ask(
                 "Emulation.setDeviceMetricsOverride",
                 width=1400, height=900, deviceScaleFactor=1, mobile=False,
