@@ -42,7 +42,7 @@ def browsing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Page]
 
 @pytest.fixture
 def page(browsing: browser.Page, look: pomona.Look) -> Iterator[browser.Page]:
-    """The page, opened anew. Each test also claims that the browser had nothing to complain of."""
+    """A newly opened page. Each test fails if the browser reports an error."""
     browsing.complaints.clear()
     browsing.open(look.url)
     browsing.wait_for("document.body.dataset.ready === 'true' && 'painted' in canvas.dataset")

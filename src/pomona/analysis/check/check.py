@@ -17,11 +17,11 @@ from pomona.analysis.check.page import write_checks
 from pomona.analysis.check.quality import QualityLimits, check_quality
 from pomona.analysis.classifier.splitting import TEST, TRAIN, FolderSplit, parse_split
 from pomona.analysis.inspection import failed_files
-from pomona.analysis.neighbours.duplicates import Duplicates, find_duplicates
+from pomona.analysis.neighbours.duplicates import Duplicates, duplicates_among
 from pomona.analysis.neighbours.exact import Neighbours, find_neighbours
 from pomona.analysis.neighbours.mislabels import find_mislabels
 from pomona.analysis.neighbours.sample import Sample, draw_sample
-from pomona.analysis.similarity import THRESHOLD, centred_directions
+from pomona.analysis.similarity import THRESHOLD, centred_directions, check_similarity
 from pomona.analysis.vectors import open_vectors
 from pomona.errors import TableError
 from pomona.notebook import html_card
@@ -164,8 +164,10 @@ def check(
     vectors = open_vectors(table)
     if not vectors.rows:
         raise TableError(f"{name} has no row with a vector: see 'pomona inspect'")
-    twins = find_duplicates(table, threshold, progress)
-    sample = draw_sample(centred_directions(vectors, progress), _COMPARED, progress)
+    check_similarity(threshold)
+    directions = centred_directions(vectors, progress)
+    twins = duplicates_among(directions, threshold, progress)
+    sample = draw_sample(directions, _COMPARED, progress)
     neighbours = find_neighbours(sample.directions, _NEIGHBOURS, progress)
     found = [
         _broken(failed_files(table)),

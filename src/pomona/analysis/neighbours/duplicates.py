@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-__all__ = ["Duplicates", "Group", "Member", "find_duplicates", "same_bytes"]
+__all__ = ["Duplicates", "Group", "Member", "duplicates_among", "find_duplicates", "same_bytes"]
 
 _RANDOM_ROWS = 1500  # about a million pairs, which show how near images are by chance
 
@@ -150,11 +150,25 @@ def find_duplicates(
     if threshold is not None:
         check_similarity(threshold)
     vectors = open_vectors(table)
-    exact, digests = same_bytes(table)
-    nothing = np.empty(0, np.float32)
     if threshold is None or vectors.rows < 2:
+        exact, _ = same_bytes(table)
+        nothing = np.empty(0, np.float32)
         return Duplicates(vectors.all_rows, threshold, exact, [], nothing, nothing)
-    directions = centred_directions(vectors, progress)
+    return duplicates_among(centred_directions(vectors, progress), threshold, progress)
+
+
+def duplicates_among(
+    directions: Directions, threshold: float, progress: Progress = no_progress
+) -> Duplicates:
+    """Find duplicates by directions whose centre is known.
+
+    Args:
+        directions: of one row or more.
+        threshold: two images are near if their similarity is this or more.
+        progress: called with the progress.
+    """
+    vectors = directions.vectors
+    exact, digests = same_bytes(vectors.table)
     sample = directions.matrix(evenly_spread(vectors.rows, _RANDOM_ROWS))
     random = (sample @ sample.T)[np.triu_indices(len(sample), 1)]
     pairs = compare_pairs(directions, threshold, progress)
